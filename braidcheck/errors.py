@@ -1,0 +1,21 @@
+"""The errors that a user can cause: each is one line that says what to do."""
+
+
+class UserError(Exception):
+    """A mistake in the call: wrong name, wrong file, wrong option. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class CannotJudge(UserError):
+    """The call is fine but the evidence cannot be had here (no golden, no network, no Triton). Exits with 3."""
+
+    exit_code = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be loaded: missing, truncated, of another architecture or of wrong shapes."""
+
+
+class GoldenError(CannotJudge):
+    """A golden that does not match the weights, the corpus, the format or its own hashes."""

@@ -1,0 +1,112 @@
+"""Run each decoder layer by itself, fed with HF's float32 hidden states, next to HF's own bfloat16 layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.evidence.op import poisoned_outputs
+from braidcheck.golden.hf import exact_matmul
+from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.engine import Engine, Step
+from braidcheck.qwen3.weights import Weights
+
+DECODE_ROWS = 16
+
+
+def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
+    """HF's Qwen3ForCausalLM of this config with these tensors, in eager attention and without hub kernels."""
+    from transformers import Qwen3Config as HFConfig
+    from transformers import Qwen3ForCausalLM
+
+    sizes = {name: getattr(config, name) for name in Qwen3Config.__annotations__ if name != "rope_theta"}
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta}
+    hf_config = HFConfig(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
+    with torch.device(device):
+        model = Qwen3ForCausalLM(hf_config).to(dtype).eval()
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    if unknown or set(missing) - {"lm_head.weight"}:
+        raise ValueError(f"HF's model takes other tensors: missing {missing}, unknown {unknown}")
+    model.tie_weights()
+    return model
+
+
+def observe_layers(
+    config: Qwen3Config,
+    tensors: dict[str, Tensor],
+    device: str,
+    tokens: int = 512,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
+
+    Each layer is fed HF's float32 hidden states rounded to bfloat16, and the truth is HF's float32 layer on the same
+    rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
+    by one, as a ragged batch. ``progress(done, total)`` is called after each layer.
+    """
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
+    seen = []
+    with torch.inference_mode(), exact_matmul():
+        for index, (h, truth, floor) in enumerate(_hf_layers(exact, narrow, ids)):
+            added = truth - h.float()
+            out, one_by_one = _engine_layer(engine, index, h)
+            last = slice(-DECODE_ROWS, None)
+            seen += [
+                _reading(index, "prefill", out, floor, truth, added),
+                _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
+            ]
+            if progress:
+                progress(index + 1, config.num_hidden_layers)
+    return seen
+
+
+def _reading(layer: int, mode: str, out: Tensor, floor: Tensor, truth: Tensor, added: Tensor) -> dict[str, Any]:
+    def error(x: Tensor) -> float:
+        return float((x.float() - truth).norm() / added.norm())
+
+    return {"layer": layer, "mode": mode, "engine": error(out), "hf_bf16": error(floor)}
+
+
+def _hf_layers(exact: Any, narrow: Any, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each layer its input [T,H] in bfloat16, HF-float32's output and HF-bfloat16's output for it."""
+    tokens = len(ids)
+    positions = torch.arange(tokens, device=ids.device)[None]
+    hidden = torch.ones(tokens, tokens, dtype=torch.bool, device=ids.device).triu(1)
+    stream = exact.model.embed_tokens(ids)[None]
+    for exact_layer, narrow_layer in zip(exact.model.layers, narrow.model.layers, strict=True):
+        h = stream.to(torch.bfloat16)
+        outs = []
+        for model, layer, x in ((exact, exact_layer, h.float()), (narrow, narrow_layer, h)):
+            mask = torch.zeros(1, 1, tokens, tokens, dtype=x.dtype, device=ids.device)
+            mask.masked_fill_(hidden, torch.finfo(x.dtype).min)
+            angles = model.model.rotary_emb(x, positions)
+            out = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=angles)
+            outs.append((out[0] if isinstance(out, tuple) else out).reshape(tokens, -1))
+        yield h[0], *outs
+        stream = outs[0][None]
+
+
+def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The engine's layer on all rows of h[T,H] at once, and on the last rows one by one."""
+    tokens, weights = len(h), engine.weights.layers[index]
+    with poisoned_outputs():
+        cache = engine.new_cache(1, tokens)
+        positions = torch.arange(tokens, device=h.device)
+        step = Step(positions, torch.zeros_like(positions))
+        out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
+        # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
+        own = positions[-DECODE_ROWS:]
+        rows = torch.arange(len(own), device=h.device)
+        later = positions[None, :] >= own[:, None]
+        k, v = (
+            kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
+            for kind in (cache.k, cache.v)
+        )
+        one_by_one = engine.layer(weights, h[own], Step(own, rows, lengths=own + 1), k, v)
+    return out, one_by_one

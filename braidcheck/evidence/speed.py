@@ -1,0 +1,53 @@
+"""Tokens per second of the engine next to HF transformers, from one process, taking turns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.evidence.layers import hf_model
+from braidcheck.measure import copy_bandwidth, gpu_seconds
+from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.engine import Decoder, Engine
+from braidcheck.qwen3.weights import Weights
+
+PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
+
+
+def observe_speed(config: Qwen3Config, tensors: dict[str, Tensor], device: str = "cuda") -> dict[str, Any]:
+    """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
+
+    HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
+    """
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    hf = hf_model(config, tensors, torch.bfloat16, device)
+    hf.set_attn_implementation("sdpa")
+    ids = torch.randint(0, config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(11)).to(device)
+    with torch.inference_mode():
+        cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
+        h = engine.forward(ids, engine.prompt(PROMPT), cache)
+        decoder = Decoder(engine, cache, engine.logits(h[-1:]).argmax(-1), torch.tensor([PROMPT], device=device))
+
+        def generate(count: int) -> Tensor:
+            options = {"do_sample": False, "min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}
+            return hf.generate(ids[None], attention_mask=torch.ones_like(ids[None]), **options)
+
+        ours, longer, shorter = gpu_seconds(
+            lambda: decoder.run(NEW_TOKENS), lambda: generate(NEW_TOKENS + 1), lambda: generate(1), count=SAMPLES
+        )
+        prefill, hf_prefill = gpu_seconds(
+            lambda: engine.logits(engine.forward(ids, engine.prompt(PROMPT), cache)[-1:]),
+            lambda: hf(ids[None], use_cache=True, logits_to_keep=1),
+            count=SAMPLES,
+        )
+    return {
+        "device": torch.cuda.get_device_name(),
+        "copy_bandwidth": copy_bandwidth(device),
+        "prompt": PROMPT,
+        "decode": ours.rate(NEW_TOKENS),
+        "hf_decode": {"median": NEW_TOKENS / (longer.median - shorter.median)},
+        "prefill": prefill.rate(PROMPT),
+        "hf_prefill": hf_prefill.rate(PROMPT),
+    }

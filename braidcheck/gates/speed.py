@@ -1,0 +1,73 @@
+"""The speed gate: tokens per second next to HF transformers in the same run, and the documents' floors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from braidcheck.results import Status, Verdict
+
+# check -> (what is measured, what it is held against, unit, the sentence it comes from)
+CHECKS: dict[str, tuple[Callable[[Mapping[str, Any]], float], Callable[[Mapping[str, Any]], float], str, str]] = {
+    "decode next to HF": (
+        lambda e: e["decode"]["median"],
+        lambda e: e["hf_decode"]["median"],
+        "HF generate in the same run",
+        "a kernel suite that decodes slower than HF transformers has no reason to be",
+    ),
+    "prefill next to HF": (
+        lambda e: e["prefill"]["median"],
+        lambda e: e["hf_prefill"]["median"],
+        "HF's forward in the same run",
+        "a kernel suite that prefills slower than HF transformers has no reason to be",
+    ),
+    "decode 80 tok/s": (
+        lambda e: e["decode"]["low"],
+        lambda e: 80.0,
+        "the documents' floor",
+        "Throughput: 80 -> 85.8 tok/s",
+    ),
+    "decode 85.8 tok/s": (
+        lambda e: e["decode"]["low"],
+        lambda e: 85.8,
+        "the documents' floor",
+        "Throughput: 80 -> 85.8 tok/s",
+    ),
+    "decode 200 tok/s": (
+        lambda e: e["decode"]["low"],
+        lambda e: 200.0,
+        "the documents' floor",
+        "Target of 200+ tok/s is achievable.",
+    ),
+}
+
+
+def subject(model: str, check: str) -> str:
+    """The name under which a check is judged."""
+    return f"{model}: {check}"
+
+
+def judge(evidence: Mapping[str, Any] | None, model: str, lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a check from what ``evidence.speed.observe_speed`` saw; without evidence each is not judged."""
+    if evidence is None:
+        said = "no GPU: speed on a CPU says nothing"
+        return tuple(Verdict("speed", subject(model, name), Status.NOT_JUDGED, said, lane=lane) for name in CHECKS)
+    return tuple(_verdict(name, evidence, model, lane) for name in CHECKS)
+
+
+def _verdict(check: str, evidence: Mapping[str, Any], model: str, lane: str) -> Verdict:
+    measured, required, against, source = CHECKS[check]
+    rate, floor = measured(evidence), required(evidence)
+    passed = rate >= floor > 0
+    kind = "prefill" if check.startswith("prefill") else "decode"
+    return Verdict(
+        gate="speed",
+        subject=subject(model, check),
+        status=Status.PASS if passed else Status.FAIL,
+        sentence=f"{kind} runs at {rate:,.0f} tok/s, {'' if passed else 'less than '}{floor:,.1f} is {against}",
+        value=floor / rate if rate > 0 else float("inf"),
+        limit=1.0,
+        unit="of the time allowed",
+        lane=lane,
+        numbers={"tok/s": evidence[kind], "floor": floor, "source": source, "device": evidence["device"]},
+    )

@@ -1,0 +1,130 @@
+"""What two ops share on the device, and the one shim for what Triton's interpreter gets wrong."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+INTERPRETED: bool = triton.knobs.runtime.interpret
+
+
+def mend_interpreter() -> None:
+    """Give the interpreter the GPU's bfloat16: round to nearest even, and arithmetic on values, not on raw bits.
+
+    Triton 3.6 to 3.9 truncate float32 -> bfloat16 and hand ``tl.dot`` and the float operators the uint16 storage.
+    Mended here once, so that kernels need no upcasts, which on a GPU would turn their products into TF32.
+    """
+    import numpy as np
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    plain_cast, plain_dot = InterpreterBuilder.cast_impl, InterpreterBuilder.create_dot
+
+    def widen(bits: np.ndarray) -> np.ndarray:
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+
+    def narrow(values: np.ndarray) -> np.ndarray:
+        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).reshape(values.shape)
+
+    def floats(handle: TensorHandle) -> TensorHandle:
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle
+        return TensorHandle(widen(handle.data), tl.float32)
+
+    def cast(self, source, target, *_):
+        kinds = source.dtype.scalar, target.scalar
+        if kinds[0] == kinds[1]:
+            return source
+        if kinds[1] == tl.bfloat16 and kinds[0].is_floating():
+            return TensorHandle(narrow(source.data.astype(np.float32)), tl.bfloat16)
+        if kinds[0] == tl.bfloat16 and kinds[1].is_floating():
+            return plain_cast(self, floats(source), target) if kinds[1] != tl.float32 else floats(source)
+        return plain_cast(self, source, target)
+
+    def dot(self, a, b, accumulator, *options):
+        return plain_dot(self, floats(a), floats(b), accumulator, *options)
+
+    def on_values(plain, compares: bool):
+        def operator(self, lhs, rhs):
+            result = plain(self, floats(lhs), floats(rhs))
+            narrow_again = lhs.dtype.scalar == tl.bfloat16 and not compares
+            return TensorHandle(narrow(result.data), tl.bfloat16) if narrow_again else result
+
+        return operator
+
+    InterpreterBuilder.cast_impl = cast
+    InterpreterBuilder.create_fp_to_fp = cast
+    InterpreterBuilder.create_dot = dot
+    for name in dir(InterpreterBuilder):
+        if name in ("create_fadd", "create_fsub", "create_fmul", "create_fdiv") or name.startswith("create_fcmp"):
+            setattr(InterpreterBuilder, name, on_values(getattr(InterpreterBuilder, name), "fcmp" in name))
+
+
+def quicken_interpreter() -> None:
+    """Patch Triton's language once for each module of device functions, not anew at each of their calls.
+
+    The interpreter does so for every ``tl.sum`` or ``tl.zeros`` inside a kernel, a fifth of its time.
+    """
+    from triton.runtime import interpreter
+
+    patched: set[int] = set()
+
+    def call(self, *args, **kwargs):
+        if id(self.fn.__globals__) not in patched:
+            interpreter._patch_lang(self.fn)
+            patched.add(id(self.fn.__globals__))
+        return self.rewrite()(*args, **kwargs)
+
+    interpreter.InterpretedFunction.__call__ = call
+
+
+if INTERPRETED:
+    mend_interpreter()
+    quicken_interpreter()
+
+
+def token_block(num_tokens: int) -> int:
+    """Rows of one program of a projection: one tensor-core tile in decode; in the interpreter few, large programs."""
+    if INTERPRETED:
+        return min(256, max(16, triton.next_power_of_2(num_tokens)))
+    return 16 if num_tokens <= 16 else 64
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with ``message``: a wrapper that cannot serve its arguments says so and names them."""
+    if not condition:
+        raise ValueError(message)
+
+
+def require_same_device(**tensors: torch.Tensor | None) -> None:
+    """Raise ValueError unless all given tensors lie on one device that the kernels of this process can reach."""
+    devices = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
+    require(len(set(devices.values())) <= 1, f"tensors lie on different devices: {devices}")
+    reachable = "cpu" if INTERPRETED else "cuda"
+    for name, device in devices.items():
+        require(
+            device.type == reachable,
+            f"{name} lies on {device.type}, but this process runs kernels on {reachable}"
+            + ("" if INTERPRETED else " (set TRITON_INTERPRET=1 before Python starts to run them on a CPU)"),
+        )
+
+
+def require_rows(**tensors: torch.Tensor | None) -> None:
+    """Raise ValueError unless the last axis of each given tensor is contiguous (stride 1)."""
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.shape[-1] > 1:
+            require(tensor.stride(-1) == 1, f"{name}: the last axis must be contiguous, its stride is {tensor.stride(-1)}")
+
+
+@triton.jit
+def inverse_rms(x_ptr, rows, row_mask, row_stride, width, eps, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr):
+    """1 / sqrt(mean of squares + eps) of BLOCK_T rows, float32."""
+    squares = tl.zeros([BLOCK_T, BLOCK_K], dtype=tl.float32)
+    for start in range(0, width, BLOCK_K):
+        columns = start + tl.arange(0, BLOCK_K)
+        mask = row_mask[:, None] & (columns < width)[None, :]
+        x = tl.load(x_ptr + rows[:, None] * row_stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
+        squares += x * x
+    return 1.0 / tl.sqrt(tl.sum(squares, axis=1) / width + eps)

@@ -1,0 +1,62 @@
+"""The pieces of rounding analysis from which every op's bound is put together.
+
+All take and give float64. Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3-4 (dot
+products); Higham & Mary 2019, "A new approach to probabilistic rounding error analysis" (sqrt(k) growth); Blanchard,
+Higham, Lopez, Mary & Pranesh 2020, "Mixed precision block fused multiply-add" (tensor cores).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+ROUNDOFF = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float64: 2.0**-53}
+UNDERFLOW = {torch.float32: 2.0**-126, torch.bfloat16: 2.0**-134, torch.float16: 2.0**-25, torch.float64: 0.0}
+U32 = ROUNDOFF[torch.float32]
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The same numbers in float32, or in float64 if they are: the type in which references compute."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def dot_error(magnitude: Tensor, length: int) -> Tensor:
+    """Error of a dot of ``length`` terms accumulated in float32 in any order; ``magnitude`` = sum of |terms|.
+
+    The square root is the probabilistic growth of a sum in any order; the linear part is the tensor core's
+    truncation, which is biased and so does not average out.
+    """
+    return U32 * (4 * math.sqrt(length) + length / 4) * magnitude
+
+
+def sum_error(length: int) -> float:
+    """Relative error of a float32 sum of ``length`` terms of one sign outside tensor cores."""
+    return U32 * 4 * math.sqrt(length)
+
+
+def cast_error(dtype: torch.dtype, magnitude: Tensor, norm: Tensor) -> Tensor:
+    """Error of a sum when one operand of each term is rounded to ``dtype``.
+
+    ``magnitude`` = sum of |terms|, ``norm`` = their 2-norm. Independent roundings stay below 4 norms; where a single
+    term dominates a correct rounding can reach the worst case, which counts twice so that it uses half of the bound.
+    """
+    return ROUNDOFF[dtype] * torch.minimum(2 * magnitude, 4 * norm)
+
+
+def norm_error(width: int) -> float:
+    """Relative error of x / rms(x) * weight in float32: half the sum's (the square root halves it) and six roundings."""
+    return sum_error(width) / 2 + 6 * U32
+
+
+def projection_error(x: Tensor, weight: Tensor, cast: torch.dtype | None, operand_error: float = 0.0) -> Tensor:
+    """Error of ``x @ weight.T`` in float32 accumulation: x[T,K], weight[N,K] in float64 -> [T,N].
+
+    ``cast`` is the type to which x is rounded first, if it is; ``operand_error`` the relative error x already has.
+    """
+    magnitude = x.abs() @ weight.abs().T
+    error = dot_error(magnitude, x.shape[-1]) + operand_error * magnitude
+    if cast is not None:
+        error = error + cast_error(cast, magnitude, (x.square() @ weight.square().T).sqrt())
+    return error

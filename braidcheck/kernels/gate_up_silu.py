@@ -1,0 +1,157 @@
+"""The MLP's gate and up projections with SiLU, optionally with the RMSNorm before them.
+
+Bound: gate g and up u are float32 dots; with a norm their operand is rounded once to the weight's dtype and carries
+the norm's own error. silu'(g) = s(1 + g(1 - s)), |silu''| <= 1/2, so silu(g) moves by |silu'(g)| e_g + e_g^2/4; the
+exponential, the division and the two products round about six times, and its argument's rounding adds |g| more. The
+contract lets gate, up and silu(gate) be rounded to the weight's dtype, as HF transformers does (ours does not).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from braidcheck.kernels import _rounding as rounding
+from braidcheck.kernels._device import INTERPRETED, inverse_rms, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.spec import Case, Contract, Cost, Op
+
+BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
+
+
+@triton.jit
+def _gate_up_silu(
+    x_ptr, weight_ptr, norm_ptr, out_ptr, num_tokens, width, length, x_stride, weight_stride, eps,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, HAS_NORM: tl.constexpr,
+):  # fmt: skip
+    rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+    columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    row_mask = rows < num_tokens
+    column_mask = columns < width
+    if HAS_NORM:
+        inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, BLOCK_K)
+    gate = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
+    up = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
+    for start in range(0, length, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        k_mask = k < length
+        x = tl.load(x_ptr + rows[:, None] * x_stride + k[None, :], mask=row_mask[:, None] & k_mask[None, :], other=0.0)
+        if HAS_NORM:
+            norm = tl.load(norm_ptr + k, mask=k_mask, other=0.0).to(tl.float32)
+            x = (x.to(tl.float32) * inverse[:, None] * norm[None, :]).to(weight_ptr.dtype.element_ty)
+        w_mask = k_mask[:, None] & column_mask[None, :]
+        w_gate = tl.load(weight_ptr + columns[None, :] * weight_stride + k[:, None], mask=w_mask, other=0.0)
+        w_up = tl.load(weight_ptr + (columns[None, :] + width) * weight_stride + k[:, None], mask=w_mask, other=0.0)
+        gate = tl.dot(x, w_gate, gate, input_precision="ieee")
+        up = tl.dot(x, w_up, up, input_precision="ieee")
+    out = gate / (1.0 + tl.exp(-gate)) * up
+    mask = row_mask[:, None] & column_mask[None, :]
+    tl.store(out_ptr + rows[:, None] * width + columns[None, :], out.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
+    """``silu(gate) * up`` where gate and up are the halves (gate first) of ``rms_norm(x) @ weight.T``.
+
+    x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
+    [T,I] in the weight's dtype. Raises ValueError for shapes, strides or dtypes it cannot serve.
+    """
+    require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H], weight[2I,H] must agree in H")
+    require(weight.shape[0] % 2 == 0, f"weight must stack gate and up, has {weight.shape[0]} rows")
+    require(norm_weight is None or norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}]")
+    require(norm_weight is not None or x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}")
+    require_rows(x=x, weight=weight, norm_weight=norm_weight)
+    require_same_device(x=x, weight=weight, norm_weight=norm_weight)
+    width = weight.shape[0] // 2
+    out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
+    if out.numel():
+        block_t = token_block(x.shape[0])
+        _gate_up_silu[triton.cdiv(width, BLOCK_N), triton.cdiv(x.shape[0], block_t)](
+            x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,
+            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K, HAS_NORM=norm_weight is not None,
+        )  # fmt: skip
+    return out
+
+
+def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
+    if norm_weight is None:
+        return x
+    wide = rounding.wide(x)
+    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * rounding.wide(norm_weight)
+
+
+def reference(x, weight, norm_weight=None, eps=EPS):
+    """Norm, one product, SiLU of the first half times the second."""
+    operand = rounding.wide(_normed(x, norm_weight, eps).to(weight.dtype))
+    gate, up = (operand @ rounding.wide(weight).T).chunk(2, dim=-1)
+    return (torch.nn.functional.silu(gate) * up).to(weight.dtype)
+
+
+def bound(x, weight, norm_weight=None, eps=EPS):
+    """See the module's derivation."""
+    operand = _normed(x.double(), None if norm_weight is None else norm_weight.double(), eps)
+    cast = weight.dtype if norm_weight is not None and weight.dtype != torch.float32 else None
+    operand_error = rounding.norm_error(x.shape[1]) if norm_weight is not None else 0.0
+    gate, up = (operand @ weight.double().T).chunk(2, dim=-1)
+    gate_error, up_error = rounding.projection_error(operand, weight.double(), cast, operand_error).chunk(2, dim=-1)
+    sigmoid, silu = gate.sigmoid(), torch.nn.functional.silu(gate)
+    unit = rounding.ROUNDOFF[weight.dtype]
+    gate_error, up_error = gate_error + unit * gate.abs(), up_error + unit * up.abs()
+    silu_error = (sigmoid * (1 + gate * (1 - sigmoid))).abs() * gate_error + gate_error.square() / 4
+    silu_error = silu_error + (unit + rounding.U32 * (6 + 3 * gate.abs())) * silu.abs()
+    return (up.abs() * silu_error + (silu.abs() + silu_error) * up_error,)
+
+
+def inputs(case: Case, device: str) -> dict:
+    """The residual stream (with the norm) or a normalised input, and a weight of unit gain."""
+    numbers = Numbers(case, device)
+    given = {
+        "x": numbers.activations(case["T"], case["H"]),
+        "weight": numbers.weights(2 * case["I"], case["H"]),
+    }
+    if case.get("norm"):
+        given |= {"norm_weight": numbers.norm_weight(case["H"], peak=10.0), "eps": EPS}
+    return given
+
+
+def cost(case: Case) -> Cost:
+    """Weight and x read, the product written."""
+    tokens, width, inner, size = case["T"], case["H"], case["I"], getattr(torch, case.dtype).itemsize
+    return Cost(size * (2 * inner * width + tokens * (width + inner)), 4 * tokens * inner * width)
+
+
+def _case(tokens, width, inner, profile="unit", dtype="bfloat16", norm=1, large=False):
+    axes = {"T": tokens, "H": width, "I": inner} | ({"norm": 1} if norm else {})
+    return Case("gate_up_silu", axes, dtype, profile, large=large, needs=("norm_weight", "eps") if norm else ())
+
+
+CASES = (
+    _case(1, 256, 576),
+    _case(0, 256, 576),
+    _case(65, 256, 576, "qwen"),
+    _case(33, 256, 576, "qwen", "float16"),
+    _case(33, 256, 576, "qwen", "float32"),
+    _case(3, 1024, 3072, "unit", norm=0),
+    _case(7, 1000, 331, "tail"),
+    _case(19, 129, 70, "tail", "float16", norm=0),
+    _case(9, 1024, 128, "cancel", norm=0),
+    _case(9, 1024, 128, "cancel", "float32"),
+    _case(9, 256, 128, "tiny"),
+    _case(9, 256, 128, "tiny", "float32"),
+    _case(9, 512, 256, "sparse"),
+    _case(9, 256, 128, "extreme"),
+    _case(1, 1024, 3072, "qwen", large=True),
+    _case(4096, 1024, 3072, "qwen", large=True),
+    _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),
+)
+
+OP = Op(
+    call=gate_up_silu,
+    reference=reference,
+    inputs=inputs,
+    cases=CASES,
+    contract=Contract(outputs={"out": "weight"}, casts=("with norm_weight: the normalised x to the weight's dtype", "gate, up and silu(gate) to the weight's dtype")),
+    bound=bound,
+    cost=cost,
+)

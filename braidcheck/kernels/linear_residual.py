@@ -1,0 +1,127 @@
+"""Projection with the residual added in float32: output projection and down projection.
+
+Bound: a float32 dot of K products, one float32 rounding of the sum with the residual. The contract lets the product be
+rounded to x's dtype before the sum, as HF transformers does (ours does not).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from braidcheck.kernels import _rounding as rounding
+from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._inputs import Numbers
+from braidcheck.spec import Case, Contract, Cost, Op
+
+BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
+
+
+@triton.jit
+def _linear_residual(
+    x_ptr, weight_ptr, residual_ptr, out_ptr, num_tokens, width, length, x_stride, weight_stride, residual_stride,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+    columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    row_mask = rows < num_tokens
+    column_mask = columns < width
+    acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
+    for start in range(0, length, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        k_mask = k < length
+        x = tl.load(x_ptr + rows[:, None] * x_stride + k[None, :], mask=row_mask[:, None] & k_mask[None, :], other=0.0)
+        w_mask = k_mask[:, None] & column_mask[None, :]
+        w = tl.load(weight_ptr + columns[None, :] * weight_stride + k[:, None], mask=w_mask, other=0.0)
+        acc = tl.dot(x, w, acc, input_precision="ieee")
+    mask = row_mask[:, None] & column_mask[None, :]
+    residual = tl.load(residual_ptr + rows[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)
+    acc += residual.to(tl.float32)
+    tl.store(out_ptr + rows[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
+    """``residual + x @ weight.T``, accumulated and added in float32.
+
+    x[T,K] and weight[H,K] of one dtype, residual[T,H]; returns [T,H] in the residual's dtype. Raises ValueError for
+    shapes, strides or dtypes it cannot serve.
+    """
+    require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,K] and weight[H,K] must agree in K")
+    require(residual.shape == (x.shape[0], weight.shape[0]), f"residual must be [{x.shape[0]},{weight.shape[0]}]")
+    require(x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}: they must be alike")
+    require_rows(x=x, weight=weight, residual=residual)
+    require_same_device(x=x, weight=weight, residual=residual)
+    out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
+    if out.numel():
+        block_t = token_block(x.shape[0])
+        _linear_residual[triton.cdiv(weight.shape[0], BLOCK_N), triton.cdiv(x.shape[0], block_t)](
+            x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),
+            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K,
+        )  # fmt: skip
+    return out
+
+
+def reference(x, weight, residual):
+    """A matrix product and a sum."""
+    product = rounding.wide(x) @ rounding.wide(weight).T
+    return (rounding.wide(residual) + product).to(residual.dtype)
+
+
+def bound(x, weight, residual):
+    """See the module's derivation."""
+    wide, exact_weight = x.double(), weight.double()
+    product = wide @ exact_weight.T
+    error = rounding.projection_error(wide, exact_weight, None) + rounding.ROUNDOFF[x.dtype] * product.abs()
+    return (error + rounding.U32 * (product + residual.double()).abs(),)
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Activations, a weight of unit gain and a residual stream."""
+    numbers = Numbers(case, device)
+    return {
+        "x": numbers.activations(case["T"], case["K"]),
+        "weight": numbers.weights(case["H"], case["K"]),
+        "residual": numbers.activations(case["T"], case["H"]),
+    }
+
+
+def cost(case: Case) -> Cost:
+    """Weight, x and residual read, the sum written."""
+    tokens, width, length, size = case["T"], case["H"], case["K"], getattr(torch, case.dtype).itemsize
+    return Cost(size * (width * length + tokens * (length + 2 * width)), 2 * tokens * width * length)
+
+
+def _case(tokens, length, width, profile="unit", dtype="bfloat16", large=False):
+    return Case("linear_residual", {"T": tokens, "K": length, "H": width}, dtype, profile, large=large)
+
+
+CASES = (
+    _case(1, 384, 256),
+    _case(0, 384, 256),
+    _case(65, 576, 256, "qwen"),
+    _case(33, 384, 256, "qwen", "float16"),
+    _case(33, 384, 256, "qwen", "float32"),
+    _case(3, 3072, 1024, "qwen"),
+    _case(7, 1000, 331, "tail"),
+    _case(19, 129, 70, "tail", "float16"),
+    _case(9, 2048, 128, "cancel"),
+    _case(9, 2048, 128, "cancel", "float32"),
+    _case(9, 512, 256, "sparse"),
+    _case(9, 256, 256, "extreme"),
+    _case(9, 256, 256, "tiny"),
+    _case(1, 3072, 1024, "qwen", large=True),
+    _case(4096, 2048, 1024, "qwen", large=True),
+    _case(515, 3072, 1024, "cancel", large=True),
+)
+
+OP = Op(
+    call=linear_residual,
+    reference=reference,
+    inputs=inputs,
+    cases=CASES,
+    contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
+    bound=bound,
+    cost=cost,
+)

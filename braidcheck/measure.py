@@ -1,0 +1,48 @@
+"""The only place that times anything."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: median, fastest and slowest of ``count`` samples."""
+
+    median: float
+    fastest: float
+    slowest: float
+    count: int
+
+    def rate(self, units: float) -> dict[str, float]:
+        """Units a second: the median's, and those of the slowest and the fastest sample."""
+        return {"median": units / self.median, "low": units / self.slowest, "high": units / self.fastest}
+
+
+def gpu_seconds(*functions: Callable[[], object], count: int = 5, warmup: int = 1) -> list[Timing]:
+    """Time the functions by CUDA events, taking turns, so that a drifting clock meets all of them alike."""
+    for function in functions:
+        for _ in range(warmup):
+            function()
+    samples: list[list[float]] = [[] for _ in functions]
+    for _ in range(count):
+        for function, taken in zip(functions, samples, strict=True):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            function()
+            end.record()
+            end.synchronize()
+            taken.append(start.elapsed_time(end) / 1e3)
+    return [Timing(statistics.median(s), min(s), max(s), count) for s in samples]
+
+
+def copy_bandwidth(device: str = "cuda", size: int = 2**31, count: int = 5) -> float:
+    """Bytes a second of a large device-to-device copy, counting bytes read and bytes written."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    (timing,) = gpu_seconds(lambda: target.copy_(source), count=count)
+    return 2 * size / timing.median

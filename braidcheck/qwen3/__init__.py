@@ -1,0 +1,1 @@
+"""Qwen3 built from the kernels: config, weights, attention, decode engine."""

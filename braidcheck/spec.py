@@ -1,0 +1,129 @@
+"""The words of the house as frozen dataclasses: Op, Case, Contract, Cost (standard library only)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+PROFILES = MappingProxyType(
+    {
+        "unit": "standard normal numbers, unit weights",
+        "qwen": "the real model's statistics: K-norm weights up to 96.5, uneven norms, large positions",
+        "extreme": "magnitudes near the edge of the storage type",
+        "tiny": "rows whose variance is near eps",
+        "sparse": "mostly zeros, a few large entries",
+        "tail": "sizes that divide no block",
+        "cancel": "large partial sums, small total: shows narrow accumulation",
+    }
+)
+DTYPES = ("float32", "bfloat16", "float16")
+LANES = ("interpret", "gpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point at which an op is judged.
+
+    ``axes`` are named sizes and switches, ``dtype`` is the storage type of weights and activations, ``profile``
+    says what the numbers look like. ``large`` cases run on a GPU only. ``needs`` names the optional arguments
+    that the case passes; a candidate without them is not judged on it.
+    """
+
+    op: str
+    axes: Mapping[str, int]
+    dtype: str = "bfloat16"
+    profile: str = "unit"
+    seed: int = 0
+    large: bool = False
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ValueError(f"unknown profile {self.profile!r}; one of {', '.join(PROFILES)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}")
+
+    def __getitem__(self, axis: str) -> int:
+        return self.axes[axis]
+
+    def get(self, axis: str, default: int = 0) -> int:
+        """The size or switch ``axis``, or ``default`` where this case does not set it."""
+        return self.axes.get(axis, default)
+
+    @property
+    def id(self) -> str:
+        """A readable, unique name: ``rms_norm[bfloat16-qwen-T7-H1024]``."""
+        sizes = "-".join(f"{name}{size}" for name, size in self.axes.items())
+        seed = f"-s{self.seed}" if self.seed else ""
+        return f"{self.op}[{self.dtype}-{self.profile}-{sizes}{seed}]"
+
+    @property
+    def entropy(self) -> int:
+        """The seed of this case's numbers: its own, so that no two cases share inputs."""
+        return zlib.crc32(self.id.encode())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call must do at the least: bytes moved through device memory, floating-point operations."""
+
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The declared precision of an op.
+
+    ``outputs`` maps each output's name to its dtype: a dtype's name, or the name of the input whose dtype it
+    takes; ``"a or b"`` is the first of the two that was given. ``casts`` lists every point at which a number is
+    rounded to a narrower type before the last rounding, in words.
+    """
+
+    outputs: Mapping[str, str]
+    casts: tuple[str, ...] = ()
+    accumulator: str = "float32"
+    batch_invariant: bool = False
+    mutates: tuple[str, ...] = ()
+
+    def output_dtype(self, output: str, inputs: Mapping[str, Any]) -> Any:
+        """The dtype that ``output`` must have for these inputs: a dtype's name, or an input's own dtype."""
+        for choice in self.outputs[output].split(" or "):
+            if choice in DTYPES:
+                return choice
+            given = inputs.get(choice)
+            if given is not None:
+                return getattr(given, "dtype", given)
+        raise ValueError(f"contract of output {output!r} names no input that was given")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One kernel with all that defines it; its name is its module's.
+
+    ``call(**inputs)`` is the public wrapper; ``reference(**inputs)`` plain PyTorch of the same signature, which in
+    float64 defines correctness; ``inputs(case, device)`` makes the keyword arguments; ``bound(**inputs64)`` gives,
+    per output, the error that the contract permits before the last rounding, elementwise in float64.
+    """
+
+    call: Callable[..., Any]
+    reference: Callable[..., Any]
+    inputs: Callable[[Case, str], dict[str, Any]]
+    cases: tuple[Case, ...]
+    contract: Contract
+    bound: Callable[..., tuple[Any, ...]]
+    cost: Callable[[Case], Cost]
+    spoilers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The op's name: that of its wrapper and of its file."""
+        return self.call.__name__
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs, in the order in which the wrapper returns them."""
+        return tuple(self.contract.outputs)
