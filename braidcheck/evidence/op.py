@@ -80,9 +80,14 @@ def _copies(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _exactly(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers in float64."""
-    wide = _copies(given)
-    return {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in wide.items()}
+    """The same numbers in float64; a float type that is asked for becomes float64 too."""
+
+    def exact(value: Any) -> Any:
+        if isinstance(value, torch.dtype):
+            return torch.float64
+        return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return {name: exact(value) for name, value in _copies(given).items()}
 
 
 def _run(op: Op, function: Callable[..., Any], given: dict[str, Any]) -> tuple[Any, ...]:
@@ -99,9 +104,10 @@ def _run(op: Op, function: Callable[..., Any], given: dict[str, Any]) -> tuple[A
     except TypeError:
         bound = inspect.signature(function).bind(**{name: given[name] for name in required}, **optional)
     returned = function(*bound.args, **bound.kwargs)
-    if op.contract.mutates:
-        return tuple(given[name] for name in op.contract.mutates)
-    return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+    if len(op.contract.mutates) == len(op.outputs):
+        returned = ()  # such an op works in place: what it returns, if anything, is its own business
+    outputs = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+    return *outputs, *(given[name] for name in op.contract.mutates)
 
 
 def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:

@@ -29,8 +29,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tenso
     return torch.einsum("tgs,sd->tgd", rounding.wide(p.to(v.dtype)), rounding.wide(v)).to(q.dtype)
 
 
-def attend_bound(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, cast: torch.dtype) -> Tensor:
-    """The error permitted to ``attend`` of the same float64 arguments, [T,G,D]; ``cast`` is P's dtype."""
+def attend_bound(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, cast: torch.dtype,
+    q_error: Tensor | None = None, k_error: Tensor | None = None, v_error: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The error permitted to ``attend`` of the same float64 arguments, [T,G,D]; ``cast`` is P's dtype.
+
+    Where the operands carry errors of their own (same shapes), those are independent within a head.
+    """
     scores = torch.einsum("tgd,sd->tgs", q, k) * scale
     hidden = ~mask[:, None, :]
     top = scores.masked_fill(hidden, -math.inf).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
@@ -38,6 +44,11 @@ def attend_bound(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, ca
     p = p / p.sum(-1, keepdim=True).clamp_min(1e-300)
     magnitude = torch.einsum("tgd,sd->tgs", q.abs(), k.abs()) * scale
     shift = rounding.U32 * (4 * math.sqrt(q.shape[-1]) * magnitude + 3 * scores.abs() + 3 * (scores - top).abs())
+    if q_error is not None:
+        for one, other in ((q_error, k.abs()), (q.abs(), k_error)):
+            total = torch.einsum("tgd,sd->tgs", one, other)
+            norm = torch.einsum("tgd,sd->tgs", one.square(), other.square()).sqrt()
+            shift = shift + scale * torch.minimum(total, 4 * norm)
     shift = torch.where(hidden | (p == 0), torch.zeros_like(shift), shift)
     out = torch.einsum("tgs,sd->tgd", p, v)
     # sum_j a_j |v_j - o| <= sum_j a_j |v_j| + |o| sum_j a_j, and the difference matters: taken exactly, per key.
@@ -46,6 +57,8 @@ def attend_bound(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, ca
     spread = torch.einsum("tgs,sd->tgd", p, v.abs())
     keys = max(1, int(mask.sum(-1).max())) if mask.numel() else 1
     error = moved + rounding.dot_error(spread, keys) + (rounding.sum_error(keys) + 4 * rounding.U32) * out.abs()
+    if v_error is not None:
+        error = error + torch.einsum("tgs,sd->tgd", p, v_error)
     if cast != torch.float32:
         norm = torch.einsum("tgs,sd->tgd", p.square(), v.square()).sqrt()
         error = error + rounding.cast_error(cast, spread, norm)

@@ -22,6 +22,12 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last axis in float32, or in float64 if x is; what ops with a norm inside build on."""
+    exact = wide(x)
+    return exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps) * wide(weight)
+
+
 def dot_error(magnitude: Tensor, length: int) -> Tensor:
     """Error of a dot of ``length`` terms accumulated in float32 in any order; ``magnitude`` = sum of |terms|.
 

@@ -77,8 +77,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
 def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
     if norm_weight is None:
         return x
-    wide = rounding.wide(x)
-    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * rounding.wide(norm_weight)
+    return rounding.rms_normed(x, norm_weight, eps)
 
 
 def reference(x, weight, norm_weight=None, eps=EPS):

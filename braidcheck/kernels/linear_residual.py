@@ -12,7 +12,14 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _rounding as rounding
-from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._device import (
+    INTERPRETED,
+    project_rows,
+    require,
+    require_rows,
+    require_same_device,
+    token_block,
+)
 from braidcheck.kernels._inputs import Numbers
 from braidcheck.spec import Case, Contract, Cost, Op
 
@@ -28,14 +35,10 @@ def _linear_residual(
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < width
-    acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
-    for start in range(0, length, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        k_mask = k < length
-        x = tl.load(x_ptr + rows[:, None] * x_stride + k[None, :], mask=row_mask[:, None] & k_mask[None, :], other=0.0)
-        w_mask = k_mask[:, None] & column_mask[None, :]
-        w = tl.load(weight_ptr + columns[None, :] * weight_stride + k[:, None], mask=w_mask, other=0.0)
-        acc = tl.dot(x, w, acc, input_precision="ieee")
+    acc = project_rows(
+        x_ptr, rows, row_mask, x_stride, weight_ptr, columns, column_mask, weight_stride, length,
+        BLOCK_T, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
     mask = row_mask[:, None] & column_mask[None, :]
     residual = tl.load(residual_ptr + rows[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)
     acc += residual.to(tl.float32)

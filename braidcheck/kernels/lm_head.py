@@ -12,7 +12,14 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _rounding as rounding
-from braidcheck.kernels._device import INTERPRETED, inverse_rms, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._device import (
+    INTERPRETED,
+    norm_and_project_rows,
+    require,
+    require_rows,
+    require_same_device,
+    token_block,
+)
 from braidcheck.kernels._inputs import EPS, Numbers
 from braidcheck.spec import Case, Contract, Cost, Op
 
@@ -28,17 +35,10 @@ def _lm_head(
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < vocab
-    inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, BLOCK_K)
-    acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
-    for start in range(0, length, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        k_mask = k < length
-        x = tl.load(x_ptr + rows[:, None] * x_stride + k[None, :], mask=row_mask[:, None] & k_mask[None, :], other=0.0)
-        norm = tl.load(norm_ptr + k, mask=k_mask, other=0.0).to(tl.float32)
-        x = (x.to(tl.float32) * inverse[:, None] * norm[None, :]).to(weight_ptr.dtype.element_ty)
-        w_mask = k_mask[:, None] & column_mask[None, :]
-        w = tl.load(weight_ptr + columns[None, :] * weight_stride + k[:, None], mask=w_mask, other=0.0)
-        acc = tl.dot(x, w, acc, input_precision="ieee")
+    acc = norm_and_project_rows(
+        x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, length, eps,
+        BLOCK_T, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
     mask = row_mask[:, None] & column_mask[None, :]
     tl.store(out_ptr + rows[:, None] * vocab + columns[None, :], acc, mask=mask)
 
@@ -62,19 +62,14 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float) -> Tenso
     return out
 
 
-def _normed(x: Tensor, norm_weight: Tensor, eps: float) -> Tensor:
-    wide = rounding.wide(x)
-    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * rounding.wide(norm_weight)
-
-
 def reference(x, norm_weight, weight, eps):
     """Norm and a matrix product."""
-    return rounding.wide(_normed(x, norm_weight, eps).to(weight.dtype)) @ rounding.wide(weight).T
+    return rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(weight.dtype)) @ rounding.wide(weight).T
 
 
 def bound(x, norm_weight, weight, eps):
     """See the module's derivation."""
-    operand = _normed(x.double(), norm_weight.double(), eps)
+    operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
     cast = weight.dtype if weight.dtype != torch.float32 else None
     return (rounding.projection_error(operand, weight.double(), cast, rounding.norm_error(x.shape[1])),)
 

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from braidcheck.kernels import _rope as rope
 from braidcheck.kernels import _rounding as rounding
-from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._device import (
+    INTERPRETED,
+    norm_halves,
+    require,
+    require_rows,
+    require_same_device,
+    rotate_halves,
+    token_block,
+)
 from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers
 from braidcheck.spec import Case, Contract, Cost, Op
 
@@ -56,21 +64,11 @@ def _qkv_rope(
             norm_ptr = k_norm_ptr
             if head < NUM_HEADS:
                 norm_ptr = q_norm_ptr
-            squares = tl.sum(acc1 * acc1, axis=1) + tl.sum(acc2 * acc2, axis=1)
-            inverse = 1.0 / tl.sqrt(squares / HEAD_DIM + eps)
-            acc1 *= inverse[:, None] * tl.load(norm_ptr + dims, mask=dim_mask, other=0.0).to(tl.float32)[None, :]
-            norm2 = tl.load(norm_ptr + HEAD_DIM // 2 + dims, mask=dim_mask, other=0.0).to(tl.float32)
-            acc2 *= inverse[:, None] * norm2[None, :]
+            acc1, acc2 = norm_halves(acc1, acc2, norm_ptr, dims, dim_mask, eps, HEAD_DIM)
         positions = tl.load(positions_ptr + rows, mask=row_mask, other=0).to(tl.int64)
-        # A position outside the table gives NaN: never a plausible number.
-        known = row_mask & (positions >= 0) & (positions < max_positions)
-        angles = cos_sin_ptr + positions[:, None] * HEAD_DIM + dims[None, :]
-        table_mask = known[:, None] & dim_mask[None, :]
-        cos = tl.load(angles, mask=table_mask, other=float("nan"))
-        sin = tl.load(angles + HEAD_DIM // 2, mask=table_mask, other=float("nan"))
-        rotated = acc1 * cos - acc2 * sin
-        acc2 = acc2 * cos + acc1 * sin
-        acc1 = rotated
+        acc1, acc2 = rotate_halves(
+            acc1, acc2, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM
+        )
     out_mask = row_mask[:, None] & dim_mask[None, :]
     out_ptr = v_ptr
     out_head = head - NUM_HEADS - NUM_KV_HEADS
@@ -143,19 +141,6 @@ def reference(
     return tuple(part.to(qkv_weight.dtype) for part in (q, k, v))
 
 
-def _normed(p: Tensor, error: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """A head's RMSNorm and the error it has when p[T,heads,D] carries ``error``."""
-    if weight is None:
-        return p, error
-    width = p.shape[-1]
-    square = p.square().mean(-1, keepdim=True) + eps
-    products = p.abs() * error
-    shared = torch.minimum(products.sum(-1, keepdim=True), 4 * products.norm(dim=-1, keepdim=True))
-    scale = weight.double().abs() * square.rsqrt()
-    moved = scale * (error + p.abs() * shared / (width * square))
-    return p * square.rsqrt() * weight.double(), moved + rounding.norm_error(width) * scale * p.abs()
-
-
 def bound(
     x, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim, qkv_bias=None, q_norm_weight=None,
     k_norm_weight=None, eps=EPS,
@@ -171,7 +156,7 @@ def bound(
     sizes = num_heads, num_kv_heads, head_dim
     (q, k, _), (q_error, k_error, v_error) = _split(projected, *sizes), _split(error, *sizes)
     rotated = [
-        rope.rotated_error(*_normed(head, head_error, weight, eps), cos_sin, positions, rounding.U32)
+        rope.rotated_error(*rope.normed_error(head, head_error, weight, eps), cos_sin, positions)
         for head, head_error, weight in ((q, q_error, q_norm_weight), (k, k_error, k_norm_weight))
     ]
     return *rotated, v_error

@@ -67,7 +67,7 @@ def rms_norm(
 def reference(x, weight, eps, residual=None, out=None):
     """RMSNorm of x + residual, in float32 or wider."""
     total = rounding.wide(x) if residual is None else rounding.wide(x) + rounding.wide(residual)
-    y = total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * rounding.wide(weight)
+    y = rounding.rms_normed(total, weight, eps)
     return y if residual is None else (y, total.to(x.dtype))
 
 

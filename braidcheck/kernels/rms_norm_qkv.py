@@ -1,0 +1,180 @@
+"""RMSNorm fused with the QKV projection: the documents' old path, kept as a fallback.
+
+The norm is recomputed by every block of outputs. Bound: the normalised row carries a norm's error and is rounded once
+to the weight's dtype (declared; nothing in float32, where the documents' 2.3e-5 holds), the dot accumulates in
+float32, the bias adds one rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from braidcheck.kernels import _rounding as rounding
+from braidcheck.kernels._device import (
+    INTERPRETED,
+    norm_and_project_rows,
+    require,
+    require_rows,
+    require_same_device,
+    token_block,
+)
+from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.spec import Case, Contract, Cost, Op
+
+
+def blocks(width: int) -> tuple[int, int]:
+    """Block sizes (outputs, width) by the hidden width: narrow rows leave room for more outputs a program."""
+    if INTERPRETED:
+        return 256, min(256, triton.next_power_of_2(width))
+    return (64, 64) if width <= 512 else (32, 128)
+
+
+@triton.jit
+def _rms_norm_qkv(
+    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, num_tokens, width, x_stride, weight_stride, eps,
+    Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+):  # fmt: skip
+    rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+    columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    row_mask = rows < num_tokens
+    column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
+    acc = norm_and_project_rows(
+        x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, width, eps,
+        BLOCK_T, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
+    if HAS_BIAS:
+        acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)[None, :]
+    acc = acc.to(q_ptr.dtype.element_ty)
+    # A block of outputs may straddle Q, K and V when a head's width divides no block.
+    is_q = row_mask[:, None] & (columns < Q_WIDTH)[None, :]
+    is_k = row_mask[:, None] & ((columns >= Q_WIDTH) & (columns < Q_WIDTH + KV_WIDTH))[None, :]
+    is_v = row_mask[:, None] & ((columns >= Q_WIDTH + KV_WIDTH) & column_mask)[None, :]
+    tl.store(q_ptr + rows[:, None] * Q_WIDTH + columns[None, :], acc, mask=is_q)
+    tl.store(k_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH)[None, :], acc, mask=is_k)
+    tl.store(v_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH - KV_WIDTH)[None, :], acc, mask=is_v)
+
+
+def rms_norm_qkv(
+    x: Tensor, norm_weight: Tensor, qkv_weight: Tensor, eps: float, num_heads: int, num_kv_heads: int, head_dim: int,
+    qkv_bias: Tensor | None = None, out_dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """``rms_norm(x) @ qkv_weight.T + qkv_bias``, split into heads.
+
+    x[T,H]; norm_weight[H]; qkv_weight[(Hq+2Hkv)*D, H]; qkv_bias[(Hq+2Hkv)*D]. Returns q[T,Hq,D], k[T,Hkv,D],
+    v[T,Hkv,D] in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot serve.
+    """
+    rows = (num_heads + 2 * num_kv_heads) * head_dim
+    require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
+    require(qkv_weight.shape == (rows, x.shape[1]), f"qkv_weight must be [{rows},{x.shape[1]}]")
+    require(qkv_bias is None or qkv_bias.shape == (rows,), f"qkv_bias must be [{rows}]")
+    require_rows(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
+    require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
+    q, k, v = (
+        torch.empty(x.shape[0], heads, head_dim, dtype=out_dtype or qkv_weight.dtype, device=x.device)
+        for heads in (num_heads, num_kv_heads, num_kv_heads)
+    )
+    if x.shape[0]:
+        block_t = token_block(x.shape[0])
+        block_n, block_k = blocks(x.shape[1])
+        _rms_norm_qkv[triton.cdiv(rows, block_n), triton.cdiv(x.shape[0], block_t)](
+            x, norm_weight, qkv_weight, qkv_bias, q, k, v, *x.shape, x.stride(0), qkv_weight.stride(0), eps,
+            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, BLOCK_T=block_t, BLOCK_N=block_n,
+            BLOCK_K=block_k, HAS_BIAS=qkv_bias is not None,
+        )  # fmt: skip
+    return q, k, v
+
+
+def reference(
+    x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None
+):  # fmt: skip
+    """Norm, one product, split."""
+    operand = rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(qkv_weight.dtype))
+    bias = None if qkv_bias is None else rounding.wide(qkv_bias)
+    qkv = torch.nn.functional.linear(operand, rounding.wide(qkv_weight), bias)
+    heads = qkv.to(out_dtype or qkv_weight.dtype).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
+    return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+
+
+def bound(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None):
+    """See the module's derivation."""
+    operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
+    cast = qkv_weight.dtype if qkv_weight.dtype != torch.float32 else None
+    error = rounding.projection_error(operand, qkv_weight.double(), cast, rounding.norm_error(x.shape[1]))
+    if qkv_bias is not None:
+        error = error + rounding.U32 * (operand @ qkv_weight.double().T + qkv_bias.double()).abs()
+    return error.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+
+
+def inputs(case: Case, device: str) -> dict:
+    """The residual stream and weights of about unit gain."""
+    numbers = Numbers(case, device)
+    heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
+    rows = (heads + 2 * kv_heads) * dim
+    given = {
+        "x": numbers.activations(case["T"], case["H"]),
+        "norm_weight": numbers.norm_weight(case["H"], peak=20.0),
+        "qkv_weight": numbers.weights(rows, case["H"]),
+        "eps": EPS,
+        "num_heads": heads,
+        "num_kv_heads": kv_heads,
+        "head_dim": dim,
+    }
+    if case.get("bias"):
+        given["qkv_bias"] = numbers.place(numbers.normal(rows))
+    if case.get("out32"):
+        given["out_dtype"] = torch.float32
+    return given
+
+
+def cost(case: Case) -> Cost:
+    """x and the weight read once, q, k and v written."""
+    size, rows = getattr(torch, case.dtype).itemsize, (case["Hq"] + 2 * case["Hkv"]) * case["D"]
+    return Cost(size * (case["T"] * (case["H"] + rows) + rows * case["H"]), 2 * case["T"] * rows * case["H"])
+
+
+def _case(tokens, width, shape, profile="unit", dtype="bfloat16", bias=0, out32=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"T": tokens, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
+    axes |= {name: 1 for name, on in (("bias", bias), ("out32", out32)) if on}
+    needs = (("qkv_bias",) if bias else ()) + (("out_dtype",) if out32 else ())
+    return Case("rms_norm_qkv", axes, dtype, profile, large=large, needs=needs)
+
+
+NANO, QWEN, D4_896 = (6, 2, 64), (16, 8, 128), (14, 2, 64)
+CASES = (
+    _case(1, 256, NANO),
+    _case(0, 256, NANO),
+    _case(65, 256, NANO, "qwen"),
+    _case(33, 256, NANO, "qwen", "float16"),
+    _case(33, 256, NANO, "qwen", "float32", out32=1),
+    _case(1, 896, D4_896, "unit", bias=1),
+    _case(3, 896, D4_896, "qwen", bias=1, out32=1),
+    _case(2, 1024, QWEN, "qwen"),
+    _case(7, 1000, (3, 1, 80), "tail"),
+    _case(19, 129, (2, 2, 32), "tail", "float16", bias=1),
+    _case(9, 256, NANO, "tiny"),
+    _case(9, 256, NANO, "tiny", "float32"),
+    _case(9, 512, NANO, "sparse"),
+    _case(9, 1024, (2, 1, 64), "cancel"),
+    _case(9, 1024, (2, 1, 64), "cancel", "float32"),
+    _case(9, 256, NANO, "extreme"),
+    _case(1, 1024, QWEN, "qwen", large=True),
+    _case(4096, 1024, QWEN, "qwen", large=True),
+    _case(300, 896, D4_896, "tail", "float16", bias=1, large=True),
+)
+
+OP = Op(
+    call=rms_norm_qkv,
+    reference=reference,
+    inputs=inputs,
+    cases=CASES,
+    contract=Contract(
+        outputs={name: "out_dtype or qkv_weight" for name in "qkv"}, casts=("the normalised x to the weight's dtype",)
+    ),
+    bound=bound,
+    cost=cost,
+)
