@@ -11,7 +11,8 @@ from torch import Tensor
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.qwen3.config import Qwen3Config
-from braidcheck.qwen3.engine import Engine, Step
+from braidcheck.qwen3.attention import Step
+from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.weights import Weights
 
 DECODE_ROWS = 16
@@ -39,6 +40,7 @@ def observe_layers(
     tensors: dict[str, Tensor],
     device: str,
     tokens: int = 512,
+    attention: str = "separated",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
@@ -47,7 +49,7 @@ def observe_layers(
     rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
     by one, as a ragged batch. ``progress(done, total)`` is called after each layer.
     """
-    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
@@ -97,16 +99,14 @@ def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor
     tokens, weights = len(h), engine.weights.layers[index]
     with poisoned_outputs():
         cache = engine.new_cache(1, tokens)
-        positions = torch.arange(tokens, device=h.device)
-        step = Step(positions, torch.zeros_like(positions))
+        step = Step.prompt(tokens, h.device)
         out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
         # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
-        own = positions[-DECODE_ROWS:]
-        rows = torch.arange(len(own), device=h.device)
-        later = positions[None, :] >= own[:, None]
+        own = step.positions[-DECODE_ROWS:]
+        later = step.positions[None, :] >= own[:, None]
         k, v = (
             kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
             for kind in (cache.k, cache.v)
         )
-        one_by_one = engine.layer(weights, h[own], Step(own, rows, lengths=own + 1), k, v)
+        one_by_one = engine.layer(weights, h[own], Step.decode(own), k, v)
     return out, one_by_one

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from braidcheck.evidence.layers import hf_model
 from braidcheck.measure import copy_bandwidth, gpu_seconds
+from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import Qwen3Config
 from braidcheck.qwen3.engine import Decoder, Engine
 from braidcheck.qwen3.weights import Weights
@@ -27,7 +28,8 @@ def observe_speed(config: Qwen3Config, tensors: dict[str, Tensor], device: str =
     ids = torch.randint(0, config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(11)).to(device)
     with torch.inference_mode():
         cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
-        h = engine.forward(ids, engine.prompt(PROMPT), cache)
+        prompt = Step.prompt(PROMPT, device)
+        h = engine.forward(ids, prompt, cache)
         decoder = Decoder(engine, cache, engine.logits(h[-1:]).argmax(-1), torch.tensor([PROMPT], device=device))
 
         def generate(count: int) -> Tensor:
@@ -38,7 +40,7 @@ def observe_speed(config: Qwen3Config, tensors: dict[str, Tensor], device: str =
             lambda: decoder.run(NEW_TOKENS), lambda: generate(NEW_TOKENS + 1), lambda: generate(1), count=SAMPLES
         )
         prefill, hf_prefill = gpu_seconds(
-            lambda: engine.logits(engine.forward(ids, engine.prompt(PROMPT), cache)[-1:]),
+            lambda: engine.logits(engine.forward(ids, prompt, cache)[-1:]),
             lambda: hf(ids[None], use_cache=True, logits_to_keep=1),
             count=SAMPLES,
         )
