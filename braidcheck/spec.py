@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -107,6 +107,7 @@ class Op:
     ``call(**inputs)`` is the public wrapper; ``reference(**inputs)`` plain PyTorch of the same signature, which in
     float64 defines correctness; ``inputs(case, device)`` makes the keyword arguments; ``bound(**inputs64)`` gives,
     per output, the error that the contract permits before the last rounding, elementwise in float64.
+    ``spoilers`` change the inputs so that the reference leaves one term out; some case must tell each from the truth.
     """
 
     call: Callable[..., Any]
@@ -116,7 +117,7 @@ class Op:
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
-    spoilers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    spoilers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
 
     @property
     def name(self) -> str:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.engine import Engine
+from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.qwen3.weights import Weights
 
 DECODE_ROWS = 16
+SEED = 0
 
 
 def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
@@ -36,19 +38,19 @@ def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype
 
 
 def observe_layers(
-    config: Qwen3Config,
-    tensors: dict[str, Tensor],
     device: str,
-    tokens: int = 512,
+    progress: Callable[[str], None] = lambda text: None,
+    config: Qwen3Config = QWEN3_0_6B,
     attention: str = "separated",
-    progress: Callable[[int, int], None] | None = None,
+    tokens: int = 512,
 ) -> list[dict[str, Any]]:
     """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
 
     Each layer is fed HF's float32 hidden states rounded to bfloat16, and the truth is HF's float32 layer on the same
     rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
-    by one, as a ragged batch. ``progress(done, total)`` is called after each layer.
+    by one, as a ragged batch. Weights are seeded ones of the config's shape.
     """
+    tensors = synthetic_tensors(config, SEED, device)
     engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
@@ -63,8 +65,7 @@ def observe_layers(
                 _reading(index, "prefill", out, floor, truth, added),
                 _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
             ]
-            if progress:
-                progress(index + 1, config.num_hidden_layers)
+            progress(f"layer {index + 1} of {config.num_hidden_layers}")
     return seen
 
 

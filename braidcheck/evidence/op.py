@@ -29,12 +29,12 @@ def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     if seen["missing"]:
         return seen
     given = op.inputs(case, device)
-    exact = _run(op, op.reference, _exactly(given))
+    exact = run(op, op.reference, in_float64(given))
     bounds = op.bound(**given)
     started = time.perf_counter()
     try:
         with poisoned_outputs():
-            got = _run(op, function, _copies(given))
+            got = run(op, function, copies(given))
             if device != "cpu":
                 torch.cuda.synchronize()
     except Exception as error:  # whatever a kernel raises is evidence against it, not an error of ours
@@ -43,7 +43,7 @@ def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     seen["seconds"] = time.perf_counter() - started
     seen["problems"] = _problems(op, given, got, exact)
     if not seen["problems"]:
-        stock = _run(op, op.reference, _copies(given))
+        stock = run(op, op.reference, copies(given))
         seen["outputs"] = [
             {"name": name, **asdict(distance(value, truth, rest)), **_stock(other.to(value.dtype), truth, rest)}
             for name, value, truth, rest, other in zip(op.outputs, got, exact, bounds, stock, strict=False)
@@ -75,11 +75,12 @@ def _missing(function: Callable[..., Any], case: Case) -> list[str]:
     return [name for name in case.needs if name not in {p.name for p in parameters}]
 
 
-def _copies(given: Mapping[str, Any]) -> dict[str, Any]:
+def copies(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments, tensors cloned: a call may write into them."""
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
 
 
-def _exactly(given: Mapping[str, Any]) -> dict[str, Any]:
+def in_float64(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same numbers in float64; a float type that is asked for becomes float64 too."""
 
     def exact(value: Any) -> Any:
@@ -87,10 +88,10 @@ def _exactly(given: Mapping[str, Any]) -> dict[str, Any]:
             return torch.float64
         return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
-    return {name: exact(value) for name, value in _copies(given).items()}
+    return {name: exact(value) for name, value in copies(given).items()}
 
 
-def _run(op: Op, function: Callable[..., Any], given: dict[str, Any]) -> tuple[Any, ...]:
+def run(op: Op, function: Callable[..., Any], given: dict[str, Any]) -> tuple[Any, ...]:
     """The outputs of one call: what it returns, or the arguments that its contract says it changes."""
     required, optional = [], {}
     for name, parameter in inspect.signature(op.call).parameters.items():

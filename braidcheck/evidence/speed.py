@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from braidcheck.evidence.layers import hf_model
+from braidcheck.evidence.layers import SEED, hf_model
 from braidcheck.measure import copy_bandwidth, gpu_seconds
 from braidcheck.qwen3.attention import Step
-from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Decoder, Engine
+from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.qwen3.weights import Weights
 
 PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
 
 
-def observe_speed(config: Qwen3Config, tensors: dict[str, Tensor], device: str = "cuda") -> dict[str, Any]:
+def observe_speed(
+    device: str, progress: Callable[[str], None] = lambda text: None, config: Qwen3Config = QWEN3_0_6B
+) -> dict[str, Any]:
     """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
+
+    Weights are seeded ones of the config's shape.
 
     HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
     """
+    tensors = synthetic_tensors(config, SEED, device)
     engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
     hf = hf_model(config, tensors, torch.bfloat16, device)
     hf.set_attn_implementation("sdpa")
@@ -36,9 +43,11 @@ def observe_speed(config: Qwen3Config, tensors: dict[str, Tensor], device: str =
             options = {"do_sample": False, "min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}
             return hf.generate(ids[None], attention_mask=torch.ones_like(ids[None]), **options)
 
+        progress("timing decode next to HF generate")
         ours, longer, shorter = gpu_seconds(
             lambda: decoder.run(NEW_TOKENS), lambda: generate(NEW_TOKENS + 1), lambda: generate(1), count=SAMPLES
         )
+        progress("decode timed, now prefill")
         prefill, hf_prefill = gpu_seconds(
             lambda: engine.logits(engine.forward(ids, prompt, cache)[-1:]),
             lambda: hf(ids[None], use_cache=True, logits_to_keep=1),

@@ -7,8 +7,10 @@ from typing import Any
 
 from braidcheck.results import Status, Verdict
 
-# check -> (what is measured, what it is held against, unit, the sentence it comes from)
-CHECKS: dict[str, tuple[Callable[[Mapping[str, Any]], float], Callable[[Mapping[str, Any]], float], str, str]] = {
+MODEL = "synthetic 0.6B"
+
+# check -> (what is measured, what it is held against, what that is, the sentence it comes from)
+TARGETS: dict[str, tuple[Callable[[Mapping[str, Any]], float], Callable[[Mapping[str, Any]], float], str, str]] = {
     "decode next to HF": (
         lambda e: e["decode"]["median"],
         lambda e: e["hf_decode"]["median"],
@@ -42,27 +44,30 @@ CHECKS: dict[str, tuple[Callable[[Mapping[str, Any]], float], Callable[[Mapping[
 }
 
 
-def subject(model: str, check: str) -> str:
+def subject(check: str) -> str:
     """The name under which a check is judged."""
-    return f"{model}: {check}"
+    return f"{MODEL}: {check}"
 
 
-def judge(evidence: Mapping[str, Any] | None, model: str, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a check from what ``evidence.speed.observe_speed`` saw; without evidence each is not judged."""
+CHECKS = tuple(subject(check) for check in TARGETS)
+
+
+def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a check from what ``evidence.speed.observe_speed`` saw; none seen is not judged."""
     if evidence is None:
         said = "no GPU: speed on a CPU says nothing"
-        return tuple(Verdict("speed", subject(model, name), Status.NOT_JUDGED, said, lane=lane) for name in CHECKS)
-    return tuple(_verdict(name, evidence, model, lane) for name in CHECKS)
+        return (Verdict("speed", MODEL, Status.NOT_JUDGED, said, lane=lane),)
+    return tuple(_verdict(name, evidence, lane) for name in TARGETS)
 
 
-def _verdict(check: str, evidence: Mapping[str, Any], model: str, lane: str) -> Verdict:
-    measured, required, against, source = CHECKS[check]
+def _verdict(check: str, evidence: Mapping[str, Any], lane: str) -> Verdict:
+    measured, required, against, source = TARGETS[check]
     rate, floor = measured(evidence), required(evidence)
     passed = rate >= floor > 0
     kind = "prefill" if check.startswith("prefill") else "decode"
     return Verdict(
         gate="speed",
-        subject=subject(model, check),
+        subject=subject(check),
         status=Status.PASS if passed else Status.FAIL,
         sentence=f"{kind} runs at {rate:,.0f} tok/s, {'' if passed else 'less than '}{floor:,.1f} is {against}",
         value=floor / rate if rate > 0 else float("inf"),

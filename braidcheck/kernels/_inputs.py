@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -92,3 +94,32 @@ class Numbers:
         if count:
             spread[-1] = limit - 1
         return spread.to(self.device)
+
+
+def without(name: str, value: object = None) -> Callable[[dict], dict]:
+    """A spoiler: the argument ``name`` replaced by ``value``, where the case gives it."""
+    return lambda given: given | {name: value} if name in given else given
+
+
+def with_ones(*names: str) -> Callable[[dict], dict]:
+    """A spoiler: the weights ``names`` left out, that is, all ones."""
+    return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
+
+
+def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
+    """A spoiler: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
+
+    def spoil(given: dict) -> dict:
+        tensor = given[name].clone()
+        if tensor.shape[axis]:
+            tensor.select(axis, -1).zero_()
+        return given | {name: tensor}
+
+    return spoil
+
+
+def without_rotation(given: dict) -> dict:
+    """A spoiler: every angle zero."""
+    table = torch.zeros_like(given["cos_sin"])
+    table[:, : table.shape[1] // 2] = 1
+    return given | {"cos_sin": table}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from braidcheck.kernels import _attention as attention
 from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device
-from braidcheck.kernels._inputs import K_NORM_MAX, Numbers
+from braidcheck.kernels._inputs import K_NORM_MAX, Numbers, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_S = 256 if INTERPRETED else 64
@@ -216,4 +216,11 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",), batch_invariant=True),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without scale": without("scale", 1.0),
+        "without the newest key": lambda given: given | {"lengths": (given["lengths"] - 1).clamp_min(0)},
+        "all rows as long as the first": lambda given: given | {"lengths": given["lengths"][:1].expand_as(given["lengths"])},
+        "without the last value dimension": without_last("v_cache"),
+        "heads dealt in turn": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    },
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from braidcheck.kernels import _attention as attention
 from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
-from braidcheck.kernels._inputs import K_NORM_MAX, Numbers
+from braidcheck.kernels._inputs import K_NORM_MAX, Numbers, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_S = 256 if INTERPRETED else 64
@@ -170,6 +170,12 @@ def inputs(case: Case, device: str) -> dict:
     return given
 
 
+def _seeing_ahead(given: dict, count: int) -> dict:
+    """The inputs with every query ``count`` positions further on: what a mask that leaks lets it see."""
+    keys = {name: given[name][: given.get("q_start", 0) + len(given["q"])] for name in "kv"}
+    return given | keys | {"q_start": given.get("q_start", 0) + count}
+
+
 def cost(case: Case) -> Cost:
     """q, k, v read and out written once; two products over the lower triangle."""
     tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
@@ -220,4 +226,14 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",)),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without scale": without("scale", 1.0),
+        "without q_start": without("q_start", 0),
+        "without cu_seqlens": without("cu_seqlens"),
+        "without the last key": without_last("k", 0),
+        "without the last value dimension": without_last("v"),
+        "heads dealt in turn": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
+        "mask one too wide": lambda given: _seeing_ahead(given, 1),
+        "without mask": lambda given: _seeing_ahead(given, len(given["q"])),
+    },
 )

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device
-from braidcheck.kernels._inputs import Numbers
+from braidcheck.kernels._inputs import Numbers, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_T = 256 if INTERPRETED else 1
@@ -117,4 +117,10 @@ OP = Op(
     ),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without V": lambda given: given | {"v": given["k"]},
+        "every token one slot early": lambda given: given | {"slots": given["slots"] - 1},
+        "every token in row 0": lambda given: given | {"rows": torch.zeros_like(given["rows"])},
+        "without the last token": without_last("k", 0),
+    },
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import INTERPRETED, inverse_rms, require, require_rows, require_same_device, token_block
-from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
@@ -153,4 +153,12 @@ OP = Op(
     contract=Contract(outputs={"out": "weight"}, casts=("with norm_weight: the normalised x to the weight's dtype", "gate, up and silu(gate) to the weight's dtype")),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without norm": without("norm_weight"),
+        "without norm weight": with_ones("norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without the last column": without_last("x"),
+        "without the last weight row": without_last("weight", 0),
+        "up first": lambda given: given | {"weight": given["weight"].roll(len(given["weight"]) // 2, 0)},
+    },
 )

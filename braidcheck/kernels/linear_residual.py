@@ -20,7 +20,7 @@ from braidcheck.kernels._device import (
     require_same_device,
     token_block,
 )
-from braidcheck.kernels._inputs import Numbers
+from braidcheck.kernels._inputs import Numbers, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
@@ -127,4 +127,9 @@ OP = Op(
     contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without residual": lambda given: given | {"residual": torch.zeros_like(given["residual"])},
+        "without the last column": without_last("x"),
+        "without the last weight row": without_last("weight", 0),
+    },
 )

@@ -20,7 +20,7 @@ from braidcheck.kernels._device import (
     require_same_device,
     token_block,
 )
-from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (64, 128)
@@ -120,4 +120,10 @@ OP = Op(
     contract=Contract(outputs={"logits": "float32"}, casts=("the normalised x to the weight's dtype",)),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without norm weight": with_ones("norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without the last column": without_last("x"),
+        "without the last token of the vocabulary": without_last("weight", 0),
+    },
 )

@@ -23,7 +23,7 @@ from braidcheck.kernels._device import (
     require_same_device,
     rotate_halves,
 )
-from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers
+from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, without, without_last, without_rotation
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_T = 256 if INTERPRETED else 4
@@ -180,4 +180,11 @@ OP = Op(
     contract=Contract(outputs={"q": "q", "k": "k"}, batch_invariant=True),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without rotation": without_rotation,
+        "without norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without k_scale": without("k_scale", 1.0),
+        "without the last dimension": without_last("k"),
+    },
 )

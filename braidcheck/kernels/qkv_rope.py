@@ -24,7 +24,7 @@ from braidcheck.kernels._device import (
     rotate_halves,
     token_block,
 )
-from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers
+from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, without, without_last, without_rotation
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_K = 256 if INTERPRETED else 64
@@ -238,4 +238,13 @@ OP = Op(
     ),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without rotation": without_rotation,
+        "without norms": lambda given: given | dict.fromkeys(("q_norm_weight", "k_norm_weight")),
+        "without norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without bias": without("qkv_bias"),
+        "without the last column": without_last("x"),
+        "without the last weight row": without_last("qkv_weight", 0),
+    },
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device
-from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 ROWS = 64 if INTERPRETED else 1
@@ -132,4 +132,10 @@ OP = Op(
     contract=Contract(outputs={"y": "float32", "sum": "x"}, batch_invariant=True),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without eps": without("eps", 0.0),
+        "without weight": with_ones("weight"),
+        "without the last column": without_last("x"),
+        "without residual": without("residual"),
+    },
 )

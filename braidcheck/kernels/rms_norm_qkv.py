@@ -21,7 +21,7 @@ from braidcheck.kernels._device import (
     require_same_device,
     token_block,
 )
-from braidcheck.kernels._inputs import EPS, Numbers
+from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 
@@ -177,4 +177,11 @@ OP = Op(
     ),
     bound=bound,
     cost=cost,
+    spoilers={
+        "without norm weight": with_ones("norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without bias": without("qkv_bias"),
+        "without the last column": without_last("x"),
+        "without the last weight row": without_last("qkv_weight", 0),
+    },
 )

@@ -11,6 +11,7 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._inputs import with_ones, without, without_last, without_rotation
 from braidcheck.kernels.fused_attention import _analysis as analysis
 from braidcheck.kernels.fused_attention._kernels import attend_cache, project_out, project_to_cache
 from braidcheck.spec import Contract, Op
@@ -94,4 +95,14 @@ OP = Op(
     ),
     bound=analysis.bound,
     cost=analysis.cost,
+    spoilers={
+        "without norm weight": with_ones("norm_weight"),
+        "without head norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without rotation": without_rotation,
+        "without scale": without("scale", 1.0),
+        "without the last column": without_last("hidden"),
+        "without the last head's last dimension": without_last("o_weight"),
+        "the other cache form": lambda given: given | {"cache": "rotated" if "cache" in given else "raw"},
+    },
 )
