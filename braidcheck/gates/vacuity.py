@@ -11,9 +11,17 @@ from braidcheck.results import Status, Verdict
 def judge(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
     """One verdict on ``op`` from what ``evidence.vacuity.observe_vacuity`` saw: fail if a wrong answer gets through."""
     missed = [row["answer"] for row in evidence if not row["caught_by"]]
-    numbers = {row["answer"]: row["caught_by"][:1] for row in evidence}
+    status, said = Status.PASS, f"each of {len(evidence)} wrong answers fails on some case"
     if missed or not evidence:
-        said = f"no case of {op} tells the truth from: {', '.join(missed) or 'anything'}"
-        return Verdict("vacuity", op, Status.FAIL, said, len(missed), 0, "wrong answers let through", lane, 0.0, numbers)
-    said = f"each of {len(evidence)} wrong answers fails on some case"
-    return Verdict("vacuity", op, Status.PASS, said, 0, 0, "wrong answers let through", lane, 0.0, numbers)
+        status, said = Status.FAIL, f"no case of {op} tells the truth from: {', '.join(missed) or 'anything'}"
+    return Verdict(
+        gate="vacuity",
+        subject=op,
+        status=status,
+        sentence=said,
+        value=len(missed),
+        limit=0,
+        unit="wrong answers let through",
+        lane=lane,
+        numbers={row["answer"]: row["caught_by"][:1] for row in evidence},
+    )

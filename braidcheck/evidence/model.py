@@ -1,0 +1,187 @@
+"""Runs a model on a golden's documents and sets down, as plain data, how far it is from what HF answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from braidcheck.golden.readings import Readings, Tracer, first_argmax, margin, noise, read_logits
+from braidcheck.golden.store import Golden, GoldenDocument, Probe
+
+FORMAT = 1
+CAUSAL_LENGTH = 144
+CAUSAL_CHANGES = (16, 64, 65, 128)
+"""First changed token of each causality run: inside a block, and on both sides of block borders of 64 and 128."""
+
+
+class Engine(Protocol):
+    """What is judged: a causal language model that can be prefilled and decode greedily."""
+
+    def prefill(self, ids: Tensor, trace: Callable[[int, str, Tensor], None] | None = None) -> Tensor:
+        """Logits [T, V] float32 of one document ids [T] int64.
+
+        ``trace(layer, name, tensor)`` is called with "hidden" (residual stream after the layer, [T, H]), "q"
+        [T, Hq, D] and "k" [T, Hkv, D] after norm and RoPE.
+        """
+
+    def generate(self, ids: Tensor, max_new_tokens: int) -> list[int]:
+        """Greedy tokens after ids [T], with a KV cache."""
+
+
+def observe_coherence(engine: Engine, golden: Golden, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Evidence for the coherence gate: a dict of plain JSON values.
+
+    One prefill a document, five short ones for causality, one greedy answer and its prefill a recorded one. Numbers
+    that are not finite become None. Raises ValueError where the engine breaks its interface.
+    """
+    say = progress or (lambda _line: None)
+    recorded = golden.probes()
+    documents, looks, probes = [], [], []
+    for number in range(len(golden)):
+        document = golden.document(number)
+        say(f"coherence: document {number + 1} of {len(golden)}, {len(document.ids)} tokens")
+        seen = _read(engine, document)
+        documents.append(_document(document, seen, golden.typical_noise))
+        looks.append((document, seen))
+        probes += [_probe(probe, document, seen) for probe in recorded if probe.document == number]
+    say("coherence: causality")
+    causality = _causality(engine, golden.document(0).ids)
+    return {
+        "format": FORMAT,
+        "model": golden.model,
+        "golden": golden.manifest["golden"]["sha256"],
+        "generator_perplexity": golden.manifest["perplexity"]["generator"],
+        "documents": documents,
+        "hidden": _hidden(looks),
+        "entropy": _entropy(looks),
+        "probes": probes,
+        "causality": causality,
+        "continuations": _continuations(engine, golden, say),
+    }
+
+
+def _read(engine: Engine, document: GoldenDocument) -> Readings:
+    tracer = Tracer(document.samples)
+    logits = engine.prefill(document.ids, trace=tracer)
+    expected = (len(document.ids), document.truth.full.shape[-1])
+    if tuple(logits.shape) != expected or logits.dtype != torch.float32:
+        raise ValueError(f"prefill must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}")
+    return Readings(**read_logits(logits, document.ids, document.top_ids, document.samples.full), **tracer.stacked())
+
+
+def kl(truth: Readings, other: Readings) -> Tensor:
+    """KL(truth, other) [T] in nats over the golden's 64 ids and, as one more outcome, all others together."""
+
+    def log_probabilities(run: Readings) -> Tensor:
+        return torch.cat([run.top.double(), run.tail.double()[:, None]], dim=-1) - run.lse.double()[:, None]
+
+    expected, given = log_probabilities(truth), log_probabilities(other)
+    return (expected.exp() * (expected - given)).sum(dim=-1)
+
+
+def _document(document: GoldenDocument, seen: Readings, typical: float) -> dict[str, Any]:
+    """Per-token lists of one document; certainty is HF's margin over bfloat16's error, there or typical."""
+    truth, floor = document.truth, document.floor
+    doubt = noise(truth.top, floor.top).clamp_min(typical)
+    return {
+        "tokens": len(document.ids),
+        "kl": _numbers(kl(truth, seen)),
+        "kl_floor": _numbers(kl(truth, floor)),
+        "nll": _numbers(seen.nll),
+        "nll_truth": _numbers(truth.nll),
+        "nll_floor": _numbers(floor.nll),
+        "certainty": _numbers(margin(truth) / doubt),
+        "flips": (seen.argmax != truth.argmax).nonzero()[:, 0].tolist(),
+        "logit_error": _numbers(_spread(seen.full - truth.full)),
+        "logit_error_floor": _numbers(_spread(floor.full.float() - truth.full)),
+    }
+
+
+def _spread(error: Tensor) -> Tensor:
+    """Standard deviation over the vocabulary [F]: a shift common to all logits changes no probability."""
+    return error.double().std(dim=-1, correction=0)
+
+
+def _probe(probe: Probe, document: GoldenDocument, seen: Readings) -> list[Any]:
+    """Kind, distance, and whether HF float32, HF bfloat16 and the engine foresee every token of the answer."""
+    answer, before = document.ids[probe.first : probe.last], slice(probe.first - 1, probe.last - 1)
+    right = [torch.equal(run.argmax[before].long(), answer) for run in (document.truth, document.floor, seen)]
+    return [probe.kind, probe.distance, *right]
+
+
+def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[float | None]]:
+    """Root mean square, over all samples, of the digests' error relative to the hidden state's norm, by layer."""
+
+    def error(of: Callable[[GoldenDocument, Readings], Readings]) -> list[float | None]:
+        relative = [(of(d, s).hidden - d.truth.hidden).norm(dim=-1) / d.truth.norm for d, s in looks]
+        return _numbers(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
+
+    return {"engine": error(lambda _document, seen: seen), "floor": error(lambda document, _seen: document.floor)}
+
+
+def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[list[float | None]]]:
+    """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it."""
+    truth = torch.cat([document.truth.entropy for document, _ in looks], dim=-1)
+    floor = torch.cat([document.floor.entropy for document, _ in looks], dim=-1)
+    engine = torch.cat([seen.entropy for _, seen in looks], dim=-1)
+    tables = {
+        "truth": truth,
+        "engine": engine,
+        "engine_error": (engine - truth).abs(),
+        "floor_error": (floor - truth).abs(),
+    }
+    return {name: [_numbers(row) for row in table.mean(dim=-1)] for name, table in tables.items()}
+
+
+def _causality(engine: Engine, ids: Tensor) -> list[dict[str, int | None]]:
+    """Replace all tokens from some place on: how many earlier positions' logits changed a bit, and the first of them.
+
+    Both runs are of the same length, so the same kernels with the same blocks run and the bits must be equal.
+    """
+    ids = ids[:CAUSAL_LENGTH]
+    before = engine.prefill(ids).clone()
+    found = []
+    for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
+        changed = ids.clone()
+        # Moved by one id, so that every later token differs from what it was.
+        changed[place:] = (ids[place:] + 1) % before.shape[-1]
+        after = engine.prefill(changed)
+        differs = (after[:place].view(torch.int32) != before[:place].view(torch.int32)).any(dim=-1).nonzero()[:, 0]
+        later = not torch.equal(after[place:], before[place:])
+        first = int(differs[0]) if len(differs) else None
+        found.append({"changed_from": place, "differing": len(differs), "first": first, "later_changed": later})
+    return found
+
+
+def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The engine's greedy answers beside HF's, and beside what its own prefill of prompt and answer would take.
+
+    Certainties are margins over bfloat16's error: HF's margin at its steps, the engine's own at its own.
+    """
+    found = []
+    for number, recorded in enumerate(golden.continuations()):
+        say(f"coherence: greedy answer {number + 1}, {len(recorded.ids)} tokens after {recorded.prompt}")
+        prompt = golden.document(recorded.document).ids[: recorded.prompt]
+        answer = [int(token) for token in engine.generate(prompt, len(recorded.ids))]
+        logits = engine.prefill(torch.cat([prompt, torch.tensor(answer)]))[recorded.prompt - 1 : -1].cpu()
+        best = logits.topk(2, dim=-1).values
+        row = {
+            "document": recorded.document,
+            "prompt": recorded.prompt,
+            "truth": list(recorded.ids),
+            "engine": answer,
+            "prefill": first_argmax(logits).tolist(),
+            "certainty": _numbers(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
+            "own_certainty": _numbers((best[:, 0] - best[:, 1]) / golden.typical_noise),
+        }
+        found.append(row)
+    return found
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    """Six significant digits each; None where not finite, so that any JSON reader takes it."""
+    finite = values.isfinite().tolist()
+    return [float(f"{value:.6g}") if good else None for value, good in zip(values.tolist(), finite, strict=True)]

@@ -1,0 +1,27 @@
+"""Every op's cases, asked whether they could tell a wrong answer; no kernel runs, so any lane can ask."""
+
+from __future__ import annotations
+
+from braidcheck.environment import why_no_triton
+from braidcheck.plugin import SETTINGS
+from braidcheck.results import Status, Verdict
+
+
+def pytest_generate_tests(metafunc):
+    ops = metafunc.config.stash[SETTINGS].ops
+    if not why_no_triton():
+        from braidcheck import kernels
+
+        ops = [name for name in kernels.find() if not ops or name in ops]
+    metafunc.parametrize("op", ops or ["every op"])
+
+
+def test_vacuity(op):
+    reason = why_no_triton()
+    if reason:
+        return Verdict("vacuity", op, Status.NOT_JUDGED, reason)
+    from braidcheck import kernels
+    from braidcheck.evidence.vacuity import observe_vacuity
+    from braidcheck.gates import vacuity
+
+    return vacuity.judge(observe_vacuity(kernels.find()[op]), op)

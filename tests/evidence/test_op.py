@@ -1,0 +1,136 @@
+"""Evidence and accuracy gate on candidates in plain PyTorch: right ones pass, each classic fault fails."""
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.evidence.op import observe_op
+from braidcheck.gates import accuracy
+from braidcheck.kernels import _rope as rope
+from braidcheck.results import Status
+
+OPS = kernels.find()
+
+
+def judged(op, function):
+    """The verdicts of ``function`` on the cases of ``op`` that run everywhere, by status."""
+    verdicts = [accuracy.judge(observe_op(OPS[op], case, "cpu", function)) for case in OPS[op].cases if not case.large]
+    return {status: [v for v in verdicts if v.status == status] for status in Status}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_plain_reference_is_accepted(op):
+    found = judged(op, OPS[op].reference)
+    assert not found[Status.FAIL] and not found[Status.ERROR], [v.sentence for v in found[Status.FAIL]]
+
+
+def rms_norm_rounding_before_the_weight(x, weight, eps, residual=None, out=None):
+    total = x.float() if residual is None else x.float() + residual.float()
+    normed = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps)).to(torch.bfloat16)
+    y = normed.float() * weight.float()
+    return y if residual is None else (y, total.to(x.dtype))
+
+
+def rms_norm_with_eps_1e5(x, weight, eps, residual=None, out=None):
+    return OPS["rms_norm"].reference(x, weight, 1e-5, residual)
+
+
+def qkv_rope_turned_first(
+    x, weight, cos_sin, positions, heads, kv, dim, qkv_bias=None, q_norm_weight=None, k_norm_weight=None, eps=1e-6
+):
+    q, k, v = OPS["qkv_rope"].reference(x, weight.float(), cos_sin, positions, heads, kv, dim, qkv_bias)
+    if q_norm_weight is not None:
+        q, k = rope.head_norm(q, q_norm_weight, eps), rope.head_norm(k, k_norm_weight, eps)
+    return tuple(part.to(weight.dtype) for part in (q, k, v))
+
+
+def qkv_rope_with_theta_1e4(x, weight, cos_sin, positions, *rest, **options):
+    table = rope.rope_table(*cos_sin.shape, theta=1e4)
+    return OPS["qkv_rope"].reference(x, weight, table, positions, *rest, **options)
+
+
+def linear_residual_accumulating_in_bf16(x, weight, residual):
+    total = torch.zeros(residual.shape, dtype=torch.bfloat16)
+    for k in range(0, x.shape[1], 32):
+        total += (x[:, k : k + 32].float() @ weight[:, k : k + 32].float().T).to(torch.bfloat16)
+    return (residual.float() + total.float()).to(residual.dtype)
+
+
+def attention_prefill_seeing_one_ahead(q, k, v, scale, q_start=0, cu_seqlens=None):
+    return OPS["attention_prefill"].reference(q, k, v, scale, q_start + 1, cu_seqlens)
+
+
+def attention_prefill_with_heads_modulo(q, k, v, scale, q_start=0, cu_seqlens=None):
+    order = [h % k.shape[1] for h in range(q.shape[1])]
+    return OPS["attention_prefill"].reference(q, k[:, order], v[:, order], scale, q_start, cu_seqlens)
+
+
+def attention_decode_without_the_maximum(q, k_cache, v_cache, lengths, scale):
+    out = torch.zeros_like(q)
+    group = q.shape[1] // k_cache.shape[2]
+    for b, n in enumerate(lengths.tolist()):
+        k, v = (c[b, :n].repeat_interleave(group, 1).float() for c in (k_cache, v_cache))
+        p = torch.exp(torch.einsum("hd,shd->hs", q[b].float(), k) * scale)
+        out[b] = torch.einsum("hs,shd->hd", p / p.sum(-1, keepdim=True), v).to(q.dtype)
+    return out
+
+
+def lm_head_without_norm(x, norm_weight, weight, eps):
+    return x.float() @ weight.float().T
+
+
+def gate_up_silu_up_first(x, weight, norm_weight=None, eps=1e-6):
+    return OPS["gate_up_silu"].reference(x, weight.roll(len(weight) // 2, 0), norm_weight, eps)
+
+
+def cache_write_one_late(k, v, k_cache, v_cache, rows, slots):
+    OPS["cache_write"].reference(k, v, k_cache, v_cache, rows, (slots + 1) % k_cache.shape[1])
+
+
+FAULTS = [fault for name, fault in sorted(globals().items()) if any(name.startswith(f"{op}_") for op in OPS)]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_is_refused(fault):
+    op = max((name for name in OPS if fault.__name__.startswith(name)), key=len)
+    found = judged(op, fault)
+    assert found[Status.FAIL], f"{fault.__name__} passes every case"
+
+
+def test_an_element_that_is_not_written_fails():
+    def lazy(x, weight, eps, residual=None, out=None):
+        y = torch.empty(x.shape)
+        y[:-1] = OPS["rms_norm"].reference(x, weight, eps)[:-1] if residual is None else 0
+        return y
+
+    case = next(case for case in OPS["rms_norm"].cases if case["T"] > 1)
+    verdict = accuracy.judge(observe_op(OPS["rms_norm"], case, "cpu", lazy))
+    assert verdict.status == Status.FAIL
+    assert "NaN or infinite" in verdict.sentence
+
+
+def test_an_argument_that_is_not_taken_leaves_its_cases_not_judged():
+    found = judged("rms_norm", lambda x, weight, eps: OPS["rms_norm"].reference(x, weight, eps))
+    assert not found[Status.FAIL]
+    assert {"takes no residual"} == {v.sentence for v in found[Status.NOT_JUDGED]}
+
+
+def test_other_names_and_keyword_only_arguments_are_called_alike():
+    assert not judged("linear_residual", lambda a, b, c: OPS["linear_residual"].reference(a, b, c))[Status.FAIL]
+    assert not judged("linear_residual", lambda *, x, weight, residual: OPS["linear_residual"].reference(x, weight, residual))[Status.FAIL]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, weight, eps, **_: 1 / 0, "raised ZeroDivisionError"),
+        (lambda x, weight, eps, **_: x.half(), "must be float32"),
+        (lambda x, weight, eps, **_: x[:, :1].float(), "must have"),
+        (lambda x, weight, eps, **_: None, "not a tensor"),
+        (lambda x, weight, eps, **_: (x.float(), x, x), "returned 3 outputs"),
+    ],
+)
+def test_what_is_no_answer_fails_in_words(function, said):
+    verdict = accuracy.judge(observe_op(OPS["rms_norm"], OPS["rms_norm"].cases[0], "cpu", function))
+    assert verdict.status == Status.FAIL
+    assert said in verdict.sentence
