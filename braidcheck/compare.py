@@ -33,7 +33,10 @@ def shares(got: Tensor, exact: Tensor, rest: Tensor) -> Tensor:
     """Per element, the part of the bound used, float64: ``max(0, |v-y| - u max(|y|,|v|) - eta) / rest``.
 
     ``got`` is the output in its own dtype, which fixes u and eta; ``exact`` and ``rest`` are float64 of its shape.
+    For integers ``rest`` is [T, choices], the share of each choice.
     """
+    if not got.is_floating_point():
+        return _choice_shares(got, rest)
     value = got.double()
     size = torch.maximum(value.abs(), exact.abs())
     excess = ((value - exact).abs() - ROUNDOFF[got.dtype] * size - UNDERFLOW[got.dtype]).clamp_min(0.0)
@@ -43,6 +46,13 @@ def shares(got: Tensor, exact: Tensor, rest: Tensor) -> Tensor:
     return torch.where(nothing, torch.where(value.isnan(), 0.0, torch.inf), share)
 
 
+def _choice_shares(got: Tensor, table: Tensor) -> Tensor:
+    """Shares of integer outputs [T]: ``table`` [T, choices] holds the share that each choice uses."""
+    known = (got >= 0) & (got < table.shape[1])
+    chosen = table.gather(1, got.clamp(0, table.shape[1] - 1)[:, None])[:, 0].clamp_min(0)
+    return torch.where(known, chosen, torch.inf)
+
+
 def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
     """The Errors of one output; see ``shares`` for the arguments."""
     if not got.numel():
@@ -50,10 +60,13 @@ def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
     share = shares(got, exact, rest).flatten()
     worst = int(share.argmax())
     known = ~exact.isnan()
+    exact = exact.double()
     value = got.double()
     norm = exact[known].norm()
     relative = float((value - exact)[known].norm() / norm) if norm > 0 else float(value[known].norm())
-    allowed = rest.flatten()[worst] + ROUNDOFF[got.dtype] * exact.flatten()[worst].abs()
+    allowed = 0.0
+    if got.is_floating_point():
+        allowed = float(rest.flatten()[worst] + ROUNDOFF[got.dtype] * exact.flatten()[worst].abs())
     return Errors(
         share=float(share[worst]),
         relative=relative,
@@ -61,5 +74,5 @@ def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
         index=tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), got.shape)),
         got=float(value.flatten()[worst]),
         exact=float(exact.flatten()[worst]),
-        allowed=float(allowed),
+        allowed=allowed,
     )

@@ -79,8 +79,9 @@ class Contract:
     """The declared precision of an op.
 
     ``outputs`` maps each output's name to its dtype: a dtype's name, or the name of the input whose dtype it
-    takes; ``"a or b"`` is the first of the two that was given. ``casts`` lists every point at which a number is
-    rounded to a narrower type before the last rounding, in words.
+    takes; ``"a or b"`` is the first of the two that was given, ``"a if c"`` counts only where the input c is true.
+    ``casts`` lists, in words, every point at which a number may be rounded to a narrower type before the last
+    rounding. ``mutates`` names the inputs written in place, which are outputs too.
     """
 
     outputs: Mapping[str, str]
@@ -92,7 +93,10 @@ class Contract:
     def output_dtype(self, output: str, inputs: Mapping[str, Any]) -> Any:
         """The dtype that ``output`` must have for these inputs: a dtype's name, or an input's own dtype."""
         for choice in self.outputs[output].split(" or "):
-            if choice in DTYPES:
+            choice, _, switch = choice.partition(" if ")
+            if switch and not inputs.get(switch):
+                continue
+            if choice in (*DTYPES, "int64"):
                 return choice
             given = inputs.get(choice)
             if given is not None:

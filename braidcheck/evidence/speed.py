@@ -37,7 +37,7 @@ def observe_speed(
         cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
         prompt = Step.prompt(PROMPT, device)
         h = engine.forward(ids, prompt, cache)
-        decoder = Decoder(engine, cache, engine.logits(h[-1:]).argmax(-1), torch.tensor([PROMPT], device=device))
+        decoder = Decoder(engine, cache, engine.next_tokens(h[-1:]), torch.tensor([PROMPT], device=device))
 
         def generate(count: int) -> Tensor:
             options = {"do_sample": False, "min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}

@@ -1,7 +1,8 @@
 """Final RMSNorm and the projection to the vocabulary, logits in float32.
 
 Bound: the normalised row carries a norm's error and is rounded once to the weight's dtype (declared); the dot
-accumulates in float32.
+accumulates in float32. The argmax form gives the lowest of the best tokens; another one uses the share
+(best logit - its own) / (the bounds of both): only margins above both bounds are judged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (64, 128)
 
 @triton.jit
 def _lm_head(
-    x_ptr, norm_ptr, weight_ptr, out_ptr, num_tokens, vocab, length, x_stride, weight_stride, eps,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, num_tokens, vocab, length, x_stride, weight_stride, eps,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, ARGMAX: tl.constexpr,
 ):  # fmt: skip
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
@@ -39,39 +40,72 @@ def _lm_head(
         x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, length, eps,
         BLOCK_T, BLOCK_N, BLOCK_K,
     )  # fmt: skip
-    mask = row_mask[:, None] & column_mask[None, :]
-    tl.store(out_ptr + rows[:, None] * vocab + columns[None, :], acc, mask=mask)
+    if ARGMAX:
+        acc = tl.where(column_mask[None, :], acc, float("-inf"))
+        place = rows * tl.num_programs(0) + tl.program_id(0)
+        tl.store(out_ptr + place, tl.max(acc, axis=1), mask=row_mask)
+        best = tl.program_id(0) * BLOCK_N + tl.argmax(acc, axis=1)
+        tl.store(best_ptr + place, best, mask=row_mask)
+    else:
+        mask = row_mask[:, None] & column_mask[None, :]
+        tl.store(out_ptr + rows[:, None] * vocab + columns[None, :], acc, mask=mask)
 
 
-def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Logits ``rms_norm(x) @ weight.T``: x[T,H], norm_weight[H], weight[V,H] -> float32 [T,V].
+@triton.jit
+def _best_block(top_ptr, best_ptr, out_ptr, num_blocks, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    blocks = tl.arange(0, BLOCK)
+    there = blocks < num_blocks
+    tops = tl.load(top_ptr + row * num_blocks + blocks, mask=there, other=float("-inf"))
+    best = tl.load(best_ptr + row * num_blocks + blocks, mask=there, other=2147483647)
+    # Equal logits in several blocks: the lowest token wins, as torch and HF have it.
+    token = tl.min(tl.where(tops == tl.max(tops, axis=0), best, 2147483647), axis=0)
+    tl.store(out_ptr + row, token.to(tl.int64))
 
-    Raises ValueError for shapes, strides or devices it cannot serve.
+
+def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
+    """Logits ``rms_norm(x) @ weight.T``, or with ``argmax`` the token of the best one, the lowest where they tie.
+
+    x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored. Raises ValueError for shapes, strides or devices it cannot serve.
     """
     require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H")
     require(norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}], is {tuple(norm_weight.shape)}")
     require_rows(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
-    out = torch.empty(x.shape[0], weight.shape[0], dtype=torch.float32, device=x.device)
+    tokens, vocab = x.shape[0], weight.shape[0]
+    num_blocks = triton.cdiv(vocab, BLOCK_N)
+    out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)
+    best = torch.empty(tokens, num_blocks, dtype=torch.int32, device=x.device) if argmax else None
     if out.numel():
-        block_t = token_block(x.shape[0])
-        _lm_head[triton.cdiv(weight.shape[0], BLOCK_N), triton.cdiv(x.shape[0], block_t)](
-            x, norm_weight, weight, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K,
+        block_t = token_block(tokens)
+        _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
+            x, norm_weight, weight, out, best, tokens, *weight.shape, x.stride(0), weight.stride(0), eps,
+            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K, ARGMAX=argmax,
         )  # fmt: skip
-    return out
+    if not argmax:
+        return out
+    token = torch.empty(tokens, dtype=torch.int64, device=x.device)
+    if tokens:
+        _best_block[(tokens,)](out, best, token, num_blocks, BLOCK=triton.next_power_of_2(num_blocks))
+    return token
 
 
-def reference(x, norm_weight, weight, eps):
-    """Norm and a matrix product."""
-    return rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(weight.dtype)) @ rounding.wide(weight).T
+def reference(x, norm_weight, weight, eps, argmax=False):
+    """Norm, a matrix product and, if asked for, the best token."""
+    logits = rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(weight.dtype)) @ rounding.wide(weight).T
+    return logits.argmax(-1) if argmax else logits
 
 
-def bound(x, norm_weight, weight, eps):
-    """See the module's derivation."""
+def bound(x, norm_weight, weight, eps, argmax=False):
+    """See the module's derivation. With ``argmax`` the share [T,V] that each token would use."""
     operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
     cast = weight.dtype if weight.dtype != torch.float32 else None
-    return (rounding.projection_error(operand, weight.double(), cast, rounding.norm_error(x.shape[1])),)
+    error = rounding.projection_error(operand, weight.double(), cast, rounding.norm_error(x.shape[1]))
+    if not argmax:
+        return (error,)
+    logits = operand @ weight.double().T
+    best = logits.argmax(-1, keepdim=True)
+    return ((logits.gather(1, best) - logits) / (error + error.gather(1, best)),)
 
 
 def inputs(case: Case, device: str) -> dict:
@@ -82,17 +116,20 @@ def inputs(case: Case, device: str) -> dict:
         "norm_weight": numbers.norm_weight(case["H"], peak=10.0),
         "weight": numbers.weights(case["V"], case["H"]),
         "eps": EPS,
+        **({"argmax": True} if case.get("argmax") else {}),
     }
 
 
 def cost(case: Case) -> Cost:
     """Weight and x read, float32 logits written."""
     tokens, width, vocab, size = case["T"], case["H"], case["V"], getattr(torch, case.dtype).itemsize
-    return Cost(size * width * (vocab + tokens) + 4 * tokens * vocab, 2 * tokens * width * vocab)
+    written = 8 * tokens if case.get("argmax") else 4 * tokens * vocab
+    return Cost(size * width * (vocab + tokens) + written, 2 * tokens * width * vocab)
 
 
-def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", large=False):
-    return Case("lm_head", {"T": tokens, "H": width, "V": vocab}, dtype, profile, large=large)
+def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", argmax=0, large=False):
+    axes = {"T": tokens, "H": width, "V": vocab} | ({"argmax": 1} if argmax else {})
+    return Case("lm_head", axes, dtype, profile, large=large, needs=("argmax",) if argmax else ())
 
 
 CASES = (
@@ -108,7 +145,11 @@ CASES = (
     _case(9, 256, 128, "tiny", "float32"),
     _case(9, 512, 256, "sparse"),
     _case(9, 256, 128, "extreme"),
+    _case(33, 256, 1024, "qwen", argmax=1),
+    _case(7, 1000, 331, "tail", "float16", argmax=1),
+    _case(9, 256, 128, "unit", "float32", argmax=1),
     _case(1, 1024, 151936, "qwen", large=True),
+    _case(4, 1024, 151936, "qwen", argmax=1, large=True),
     _case(129, 1024, 151936, "qwen", large=True),
 )
 
@@ -117,7 +158,7 @@ OP = Op(
     reference=reference,
     inputs=inputs,
     cases=CASES,
-    contract=Contract(outputs={"logits": "float32"}, casts=("the normalised x to the weight's dtype",)),
+    contract=Contract(outputs={"logits": "int64 if argmax or float32"}, casts=("the normalised x to the weight's dtype",)),
     bound=bound,
     cost=cost,
     spoilers={

@@ -74,6 +74,10 @@ class Engine:
         """float32 logits [T,V] of the residual stream h[T,H]."""
         return lm_head(h, self.weights.norm, self.weights.head, self.config.rms_norm_eps)
 
+    def next_tokens(self, h: Tensor) -> Tensor:
+        """The most likely token int64 [T] after each row of the residual stream h[T,H]; no logits are stored."""
+        return lm_head(h, self.weights.norm, self.weights.head, self.config.rms_norm_eps, argmax=True)
+
     def prefill(self, ids: Tensor, trace: Trace | None = None) -> Tensor:
         """float32 logits [T,V] at every position of one sequence, ids int64 [T].
 
@@ -89,7 +93,7 @@ class Engine:
             raise UserError("an empty prompt has no next token: give at least one id")
         cache = self.new_cache(1, len(ids) + max_new_tokens)
         h = self.forward(ids.to(self.device), Step.prompt(len(ids), self.device), cache)
-        token = self.logits(h[-1:]).argmax(-1)
+        token = self.next_tokens(h[-1:])
         decoder = Decoder(self, cache, token, torch.tensor([len(ids)], device=self.device))
         return [int(token), *decoder.run(max_new_tokens - 1)[0].tolist()] if max_new_tokens else []
 
@@ -106,7 +110,7 @@ class Decoder:
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
         h = self.engine.forward(self.tokens, Step.decode(self.filled), self.cache)
-        self.tokens.copy_(self.engine.logits(h).argmax(-1))
+        self.tokens.copy_(self.engine.next_tokens(h))
         self.filled += 1
 
     def run(self, count: int) -> Tensor:

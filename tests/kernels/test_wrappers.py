@@ -10,6 +10,7 @@ from braidcheck.kernels._rope import rope_table
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.linear_residual import linear_residual
+from braidcheck.kernels.lm_head import lm_head
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope, safe_k_scale
 from braidcheck.kernels.qkv_rope import qkv_rope
 from braidcheck.kernels.rms_norm import rms_norm
@@ -104,6 +105,15 @@ def test_the_scaled_path_gives_the_bits_of_the_plain_one(peak):
 def test_scaling_prevents_the_overflow_of_float16():
     assert qk(8192.0)[1].isinf().any()
     assert qk(8192.0, k_scale=safe_k_scale(torch.tensor([8192.0])))[1].isfinite().all()
+
+
+def test_the_best_token_is_the_lowest_of_equal_ones():
+    x, weight = torch.randn(3, 32).to(BF16), torch.randn(700, 32).to(BF16)
+    weight[[650, 130, 400]] = 9 * x[0]  # the same best logit in three blocks, for row 0
+    logits = lm_head(x, torch.ones(32).to(BF16), weight, 1e-6)
+    best = lm_head(x, torch.ones(32).to(BF16), weight, 1e-6, argmax=True)
+    assert int(best[0]) == 130
+    assert torch.equal(best, logits.argmax(-1))
 
 
 def test_an_empty_row_gives_zeros():

@@ -1,0 +1,56 @@
+"""The accuracy gate from plain data."""
+
+import json
+
+import pytest
+
+from braidcheck.gates import accuracy
+from braidcheck.results import Status
+
+OUTPUT = {
+    "name": "q", "share": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,
+    "allowed": 0.1, "stock_share": 0.4, "stock_relative": 2e-3,
+}  # fmt: skip
+
+
+def judged(outputs=(OUTPUT,), **changes):
+    seen = {"op": "qkv_rope", "case": "qkv_rope[x]", "missing": [], "raised": None, "problems": [], "seconds": 0.5}
+    return accuracy.judge(json.loads(json.dumps(seen | {"outputs": list(outputs)} | changes)), lane="interpret")
+
+
+def test_a_share_below_one_passes():
+    verdict = judged()
+    assert (verdict.status, verdict.value, verdict.limit) == (Status.PASS, 0.3, 1.0)
+    assert verdict.id == "interpret/accuracy/qkv_rope[x]"
+
+
+@pytest.mark.parametrize("share", [1.01, float("inf"), float("nan")])
+def test_the_worst_output_decides(share):
+    verdict = judged([OUTPUT, OUTPUT | {"name": "k", "share": share}, OUTPUT])
+    assert verdict.status == Status.FAIL
+    assert "k[2, 0] is 1.5, exactly 1.25" in verdict.sentence
+
+
+def test_one_is_still_within_the_bound():
+    assert judged([OUTPUT | {"share": 1.0}]).status == Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({"raised": "ValueError: x must be [T,H]"}, Status.FAIL, "qkv_rope raised ValueError"),
+        ({"problems": ["q has shape [1], must have [2]"]}, Status.FAIL, "must have"),
+        ({"missing": ["qkv_bias", "eps"]}, Status.NOT_JUDGED, "takes no qkv_bias and no eps"),
+        ({"outputs": []}, Status.ERROR, "no output"),
+    ],
+)
+def test_what_gave_no_numbers_never_passes(changes, status, said):
+    verdict = judged(**changes)
+    assert verdict.status == status
+    assert said in verdict.sentence
+
+
+def test_nan_and_trespass_are_said_in_words():
+    assert "17 elements of q are NaN" in judged([OUTPUT | {"share": float("inf"), "nonfinite": 17}]).sentence
+    trespass = OUTPUT | {"share": float("inf"), "exact": float("nan")}
+    assert "where nothing may be written" in judged([trespass]).sentence
