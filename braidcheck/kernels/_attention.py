@@ -48,7 +48,7 @@ def attend_bound(
         for one, other in ((q_error, k.abs()), (q.abs(), k_error)):
             total = torch.einsum("tgd,sd->tgs", one, other)
             norm = torch.einsum("tgd,sd->tgs", one.square(), other.square()).sqrt()
-            shift = shift + scale * torch.minimum(total, 4 * norm)
+            shift = shift + scale * rounding.independent(total, norm)
     shift = torch.where(hidden | (p == 0), torch.zeros_like(shift), shift)
     out = torch.einsum("tgs,sd->tgd", p, v)
     # sum_j a_j |v_j - o| <= sum_j a_j |v_j| + |o| sum_j a_j, and the difference matters: taken exactly, per key.

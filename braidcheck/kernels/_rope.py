@@ -45,7 +45,7 @@ def normed_error(x: Tensor, error: Tensor, weight: Tensor | None, eps: float) ->
     """``head_norm`` in float64 and the error it has in float32 when x[T, heads, D] carries ``error``.
 
     An element's own error e_i comes through times |w_i|/rms, and that of the sum of squares as
-    |w_i x_i|/rms^3 * sum_j |x_j| e_j / D, where the e_j are independent (4 times the 2-norm, or the sum if less).
+    |w_i x_i|/rms^3 * sum_j |x_j| e_j / D, where the e_j are independent.
     Without a weight both pass unchanged.
     """
     if weight is None:
@@ -53,7 +53,7 @@ def normed_error(x: Tensor, error: Tensor, weight: Tensor | None, eps: float) ->
     width = x.shape[-1]
     square = x.square().mean(-1, keepdim=True) + eps
     products = x.abs() * error
-    shared = torch.minimum(products.sum(-1, keepdim=True), 4 * products.norm(dim=-1, keepdim=True))
+    shared = rounding.independent(products.sum(-1, keepdim=True), products.norm(dim=-1, keepdim=True))
     scale = weight.double().abs() * square.rsqrt()
     moved = scale * (error + x.abs() * shared / (width * square))
     return x * square.rsqrt() * weight.double(), moved + rounding.norm_error(width) * scale * x.abs()

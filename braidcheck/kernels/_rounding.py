@@ -32,7 +32,9 @@ def dot_error(magnitude: Tensor, length: int) -> Tensor:
     """Error of a dot of ``length`` terms accumulated in float32 in any order; ``magnitude`` = sum of |terms|.
 
     The square root is the probabilistic growth of a sum in any order; the linear part is the tensor core's
-    truncation, which is biased and so does not average out.
+    truncation, which is biased and so does not average out. Read off an H200 (2026-11-21, triton 3.6, bf16 operands,
+    blocks of 128), largest error in u32 * sum|t|: same-sign data 4.7 at k = 256, 27 at 1024, 201 at 4096, 1297 at
+    16384, 3643 at 40960, all one way; half of one sign, half of the other 370 and random signs 26 at 40960.
     """
     return U32 * (4 * math.sqrt(length) + length / 4) * magnitude
 
@@ -42,13 +44,22 @@ def sum_error(length: int) -> float:
     return U32 * 4 * math.sqrt(length)
 
 
+def independent(magnitude: Tensor, norm: Tensor) -> Tensor:
+    """The sum of independent errors: their 2-norm five times, or the sum of their sizes if that is less.
+
+    A rounding's standard deviation is at most 0.41 of a unit roundoff, so five norms are 12 standard deviations and
+    half of that is 6: one element in 1e9. (Four norms left 2e-6 of the elements of a 152k-token vocabulary above half.)
+    """
+    return torch.minimum(magnitude, 5 * norm)
+
+
 def cast_error(dtype: torch.dtype, magnitude: Tensor, norm: Tensor) -> Tensor:
     """Error of a sum when one operand of each term is rounded to ``dtype``.
 
-    ``magnitude`` = sum of |terms|, ``norm`` = their 2-norm. Independent roundings stay below 4 norms; where a single
-    term dominates a correct rounding can reach the worst case, which counts twice so that it uses half of the bound.
+    ``magnitude`` = sum of |terms|, ``norm`` = their 2-norm. Where a single term dominates a correct rounding can reach
+    the worst case, which counts twice so that it uses half of the bound.
     """
-    return ROUNDOFF[dtype] * torch.minimum(2 * magnitude, 4 * norm)
+    return ROUNDOFF[dtype] * independent(2 * magnitude, norm)
 
 
 def norm_error(width: int) -> float:

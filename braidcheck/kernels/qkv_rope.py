@@ -2,7 +2,7 @@
 
 Bound: x is rounded to the weight's dtype (declared), products accumulate in float32, the bias adds one rounding. The
 norm carries an element's own error e_i times |w_i|/rms, and that of the sum of squares: r^2 |p_i| sum_j |p_j| e_j / D,
-where the e_j are independent roundings (4 times their 2-norm, or their sum if that is less). RoPE mixes the errors of
+where the e_j are independent roundings. RoPE mixes the errors of
 a rotated pair and rounds three times. The result is rounded once to the weight's dtype.
 """
 

@@ -2,7 +2,7 @@
 
 The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
 projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
-and once more after it; operand errors move a score by scale * min(sum, 4 norms) of their products, and the output by
+and once more after it; operand errors are independent and move a score by scale times the sum of their products, and the output by
 ``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
 """
 
@@ -106,7 +106,7 @@ def bound(
     )  # fmt: skip
     error = error + unit * heads.abs()
     weight = o_weight.double()
-    passed = torch.minimum(error @ weight.abs().T, 4 * (error.square() @ weight.square().T).sqrt())
+    passed = rounding.independent(error @ weight.abs().T, (error.square() @ weight.square().T).sqrt())
     out_error = rounding.dot_error(heads.abs() @ weight.abs().T, weight.shape[1]) + passed
     return out_error, caches[0][1], caches[1][1]
 
