@@ -10,8 +10,8 @@ from torch import Tensor
 
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.attention import Step
+from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.qwen3.weights import Weights

@@ -1,4 +1,4 @@
-"""Ask of an op's cases whether they could tell: which case catches zeros, the input, or an answer with a term left out."""
+"""Ask of an op's cases whether they could tell zeros, the input, or an answer with a term left out from the truth."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ def attend_bound(
     out = torch.einsum("tgs,sd->tgd", p, v)
     # sum_j a_j |v_j - o| <= sum_j a_j |v_j| + |o| sum_j a_j, and the difference matters: taken exactly, per key.
     weight = p * shift * torch.exp(2 * shift.amax(-1, keepdim=True))
-    moved = torch.stack([(weight[:, g, :, None] * (v[None] - out[:, g, None, :]).abs()).sum(1) for g in range(p.shape[1])], 1)
+    moved = torch.stack(
+        [(weight[:, g, :, None] * (v[None] - out[:, g, None, :]).abs()).sum(1) for g in range(p.shape[1])], 1
+    )
     spread = torch.einsum("tgs,sd->tgd", p, v.abs())
     keys = max(1, int(mask.sum(-1).max())) if mask.numel() else 1
     error = moved + rounding.dot_error(spread, keys) + (rounding.sum_error(keys) + 4 * rounding.U32) * out.abs()

@@ -115,7 +115,9 @@ def require_rows(**tensors: torch.Tensor | None) -> None:
     """Raise ValueError unless the last axis of each given tensor is contiguous (stride 1)."""
     for name, tensor in tensors.items():
         if tensor is not None and tensor.shape[-1] > 1:
-            require(tensor.stride(-1) == 1, f"{name}: the last axis must be contiguous, its stride is {tensor.stride(-1)}")
+            require(
+                tensor.stride(-1) == 1, f"{name}: the last axis must be contiguous, its stride is {tensor.stride(-1)}"
+            )
 
 
 @triton.jit
@@ -178,7 +180,9 @@ def norm_halves(first, second, weight_ptr, dims, dim_mask, eps, HEAD_DIM: tl.con
 
 
 @triton.jit
-def rotate_halves(first, second, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM: tl.constexpr):
+def rotate_halves(
+    first, second, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM: tl.constexpr
+):
     """RoPE of heads held as two halves [rows, HALF], float32, by the table's rows at ``positions`` [rows].
 
     A position outside the table gives NaN: never a plausible number.

@@ -63,7 +63,7 @@ def cast_error(dtype: torch.dtype, magnitude: Tensor, norm: Tensor) -> Tensor:
 
 
 def norm_error(width: int) -> float:
-    """Relative error of x / rms(x) * weight in float32: half the sum's (the square root halves it) and six roundings."""
+    """Relative error of x / rms(x) * weight in float32: half a sum's (by the square root) and six roundings."""
     return sum_error(width) / 2 + 6 * U32
 
 

@@ -219,7 +219,9 @@ OP = Op(
     spoilers={
         "without scale": without("scale", 1.0),
         "without the newest key": lambda given: given | {"lengths": (given["lengths"] - 1).clamp_min(0)},
-        "all rows as long as the first": lambda given: given | {"lengths": given["lengths"][:1].expand_as(given["lengths"])},
+        "all rows as long as the first": lambda given: (
+            given | {"lengths": given["lengths"][:1].expand_as(given["lengths"])}
+        ),
         "without the last value dimension": without_last("v_cache"),
         "heads dealt in turn": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
     },

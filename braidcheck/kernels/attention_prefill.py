@@ -47,7 +47,11 @@ def _attention_prefill(
     for start in range(begin, end, BLOCK_S):
         keys = (start + tl.arange(0, BLOCK_S)).to(tl.int64)
         key_mask = keys < end
-        k = tl.load(k_ptr + keys[None, :] * k_stride + kv_head + dims[:, None], mask=key_mask[None, :] & dim_mask[:, None], other=0.0)
+        k = tl.load(
+            k_ptr + keys[None, :] * k_stride + kv_head + dims[:, None],
+            mask=key_mask[None, :] & dim_mask[:, None],
+            other=0.0,
+        )
         s = tl.dot(q, k, input_precision="ieee") * scale_log2
         seen = (keys[None, :] <= last[:, None]) & (keys[None, :] >= first[:, None]) & key_mask[None, :]
         s = tl.where(seen, s, float("-inf"))
@@ -56,7 +60,11 @@ def _attention_prefill(
         p = tl.exp2(s - safe_top[:, None])
         shrink = tl.exp2(top - safe_top)
         total = total * shrink + tl.sum(p, axis=1)
-        v = tl.load(v_ptr + keys[:, None] * v_stride + kv_head + dims[None, :], mask=key_mask[:, None] & dim_mask[None, :], other=0.0)
+        v = tl.load(
+            v_ptr + keys[:, None] * v_stride + kv_head + dims[None, :],
+            mask=key_mask[:, None] & dim_mask[None, :],
+            other=0.0,
+        )
         acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
         top = new_top
     out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
@@ -76,7 +84,9 @@ def attention_prefill(
     require(q.dim() == 3 and k.dim() == 3 and k.shape == v.shape, "q must be [T,Hq,D], k and v [S,Hkv,D] alike")
     require(q.shape[2] == k.shape[2] and q.shape[1] % k.shape[1] == 0, "Hq must be a multiple of Hkv, D the same")
     require(q.dtype == k.dtype == v.dtype, f"q, k, v must have one dtype, are {q.dtype}, {k.dtype}, {v.dtype}")
-    require(k.shape[0] >= q_start + q.shape[0], f"{q.shape[0]} queries from {q_start} need as many keys, got {k.shape[0]}")
+    require(
+        k.shape[0] >= q_start + q.shape[0], f"{q.shape[0]} queries from {q_start} need as many keys, got {k.shape[0]}"
+    )
     require(cu_seqlens is None or (q_start == 0 and q.shape[0] == k.shape[0]), "cu_seqlens needs q_start 0 and T = S")
     for name, tensor in {"q": q, "k": k, "v": v}.items():
         require(tensor.stride()[1:] == (tensor.shape[2], 1), f"the heads of {name} must be contiguous")
@@ -117,18 +127,20 @@ def _per_head(q, k, v, q_start, cu_seqlens, heads):
 def reference(q, k, v, scale, q_start=0, cu_seqlens=None):
     """Masked softmax attention, head by head."""
     k, v = k[: q_start + q.shape[0]], v[: q_start + q.shape[0]]
-    parts = [
-        torch.cat([attention.attend(qh[rows], kh, vh, scale, mask[rows]) for rows in attention.row_chunks(len(qh), len(kh), qh.shape[1])])
-        if len(qh) else qh
-        for qh, kh, vh, mask in _per_head(q, k, v, q_start, cu_seqlens, range(k.shape[1]))
-    ]  # fmt: skip
+    parts = []
+    for qh, kh, vh, mask in _per_head(q, k, v, q_start, cu_seqlens, range(k.shape[1])):
+        chunks = attention.row_chunks(len(qh), len(kh), qh.shape[1])
+        done = [attention.attend(qh[rows], kh, vh, scale, mask[rows]) for rows in chunks]
+        parts.append(torch.cat(done) if done else qh)
     return torch.cat(parts, dim=1)
 
 
 def bound(q, k, v, scale, q_start=0, cu_seqlens=None):
     """See ``_attention``."""
     k, v = k[: q_start + q.shape[0]].double(), v[: q_start + q.shape[0]].double()
-    out = torch.zeros(q.shape, dtype=torch.float64, device=q.device).unflatten(1, (k.shape[1], q.shape[1] // k.shape[1]))
+    out = torch.zeros(q.shape, dtype=torch.float64, device=q.device).unflatten(
+        1, (k.shape[1], q.shape[1] // k.shape[1])
+    )
     for head, (qh, kh, vh, mask) in enumerate(_per_head(q.double(), k, v, q_start, cu_seqlens, range(k.shape[1]))):
         for rows in attention.row_chunks(len(qh), len(kh), qh.shape[2]):
             out[rows, head] = attention.attend_bound(qh[rows], kh, vh, scale, mask[rows], q.dtype)

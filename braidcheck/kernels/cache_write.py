@@ -25,7 +25,9 @@ def _cache_write(
     rows = tl.load(rows_ptr + tokens, mask=mask, other=0).to(tl.int64)
     slots = tl.load(slots_ptr + tokens, mask=mask, other=0).to(tl.int64)
     # A row or slot outside the cache is not written anywhere: memory beside the cache stays whole.
-    mask = (mask & (rows >= 0) & (rows < batch) & (slots >= 0) & (slots < capacity))[:, None] & (columns < WIDTH)[None, :]
+    mask = (mask & (rows >= 0) & (rows < batch) & (slots >= 0) & (slots < capacity))[:, None] & (columns < WIDTH)[
+        None, :
+    ]
     k = tl.load(k_ptr + tokens[:, None] * k_stride + columns[None, :], mask=mask)
     v = tl.load(v_ptr + tokens[:, None] * v_stride + columns[None, :], mask=mask)
     place = slots[:, None] * WIDTH + columns[None, :]
@@ -41,7 +43,9 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     """
     require(k.dim() == 3 and v.shape == k.shape, f"k and v must be [T,Hkv,D] alike, are {k.shape} and {v.shape}")
     require(k_cache.dim() == 4 and v_cache.shape == k_cache.shape, "the caches must be [B,S,Hkv,D] alike")
-    require(k_cache.shape[2:] == k.shape[1:], f"cache heads {tuple(k_cache.shape[2:])} are not k's {tuple(k.shape[1:])}")
+    require(
+        k_cache.shape[2:] == k.shape[1:], f"cache heads {tuple(k_cache.shape[2:])} are not k's {tuple(k.shape[1:])}"
+    )
     require(k.dtype == v.dtype == k_cache.dtype == v_cache.dtype, "k, v and the caches must have one dtype")
     require(rows.shape == slots.shape == k.shape[:1], f"rows and slots must be [{k.shape[0]}]")
     heads_strides = k.shape[2], 1

@@ -57,7 +57,9 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
     [T,I] in the weight's dtype. Raises ValueError for shapes, strides or dtypes it cannot serve.
     """
-    require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H], weight[2I,H] must agree in H")
+    require(
+        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H], weight[2I,H] must agree in H"
+    )
     require(weight.shape[0] % 2 == 0, f"weight must stack gate and up, has {weight.shape[0]} rows")
     require(norm_weight is None or norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}]")
     require(norm_weight is not None or x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}")
@@ -150,7 +152,13 @@ OP = Op(
     reference=reference,
     inputs=inputs,
     cases=CASES,
-    contract=Contract(outputs={"out": "weight"}, casts=("with norm_weight: the normalised x to the weight's dtype", "gate, up and silu(gate) to the weight's dtype")),
+    contract=Contract(
+        outputs={"out": "weight"},
+        casts=(
+            "with norm_weight: the normalised x to the weight's dtype",
+            "gate, up and silu(gate) to the weight's dtype",
+        ),
+    ),
     bound=bound,
     cost=cost,
     spoilers={

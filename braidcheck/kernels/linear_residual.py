@@ -51,7 +51,9 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     x[T,K] and weight[H,K] of one dtype, residual[T,H]; returns [T,H] in the residual's dtype. Raises ValueError for
     shapes, strides or dtypes it cannot serve.
     """
-    require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,K] and weight[H,K] must agree in K")
+    require(
+        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,K] and weight[H,K] must agree in K"
+    )
     require(residual.shape == (x.shape[0], weight.shape[0]), f"residual must be [{x.shape[0]},{weight.shape[0]}]")
     require(x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}: they must be alike")
     require_rows(x=x, weight=weight, residual=residual)

@@ -66,9 +66,12 @@ def _best_block(top_ptr, best_ptr, out_ptr, num_blocks, BLOCK: tl.constexpr):
 def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
     """Logits ``rms_norm(x) @ weight.T``, or with ``argmax`` the token of the best one, the lowest where they tie.
 
-    x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored. Raises ValueError for shapes, strides or devices it cannot serve.
+    x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored. Raises
+    ValueError for shapes, strides or devices it cannot serve.
     """
-    require(x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H")
+    require(
+        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H"
+    )
     require(norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}], is {tuple(norm_weight.shape)}")
     require_rows(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
@@ -158,7 +161,9 @@ OP = Op(
     reference=reference,
     inputs=inputs,
     cases=CASES,
-    contract=Contract(outputs={"logits": "int64 if argmax or float32"}, casts=("the normalised x to the weight's dtype",)),
+    contract=Contract(
+        outputs={"logits": "int64 if argmax or float32"}, casts=("the normalised x to the weight's dtype",)
+    ),
     bound=bound,
     cost=cost,
     spoilers={

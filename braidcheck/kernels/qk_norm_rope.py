@@ -91,7 +91,10 @@ def qk_norm_rope(
     require(q.stride()[1:] == (head_dim, 1) == k.stride()[1:], "the heads of q and k must be contiguous")
     require_rows(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
     require_same_device(q=q, k=k, q_norm_weight=q_norm_weight, cos_sin=cos_sin, positions=positions)
-    q_out, k_out = torch.empty(q.shape, dtype=q.dtype, device=q.device), torch.empty(k.shape, dtype=k.dtype, device=k.device)
+    q_out, k_out = (
+        torch.empty(q.shape, dtype=q.dtype, device=q.device),
+        torch.empty(k.shape, dtype=k.dtype, device=k.device),
+    )
     if q.shape[0]:
         _qk_norm_rope[triton.cdiv(q.shape[0], BLOCK_T), q.shape[1] + k.shape[1]](
             q, k, q_norm_weight, k_norm_weight, cos_sin, positions, q_out, k_out, q.shape[0], cos_sin.shape[0],

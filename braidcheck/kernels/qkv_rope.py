@@ -104,7 +104,9 @@ def qkv_rope(
     require(cos_sin.dtype == torch.float32 and cos_sin.is_contiguous(), "cos_sin must be contiguous float32")
     require(positions.shape == x.shape[:1] and positions.is_contiguous(), f"positions must be [{x.shape[0]}]")
     require((q_norm_weight is None) == (k_norm_weight is None), "give both q_norm_weight and k_norm_weight or neither")
-    require_rows(x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
+    require_rows(
+        x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight
+    )
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
     q, k, v = (
         torch.empty(x.shape[0], heads, head_dim, dtype=qkv_weight.dtype, device=x.device)
@@ -123,7 +125,9 @@ def qkv_rope(
 
 
 def _split(x: Tensor, num_heads: int, num_kv_heads: int, head_dim: int) -> tuple[Tensor, ...]:
-    return x.unflatten(1, (num_heads + 2 * num_kv_heads, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    return x.unflatten(1, (num_heads + 2 * num_kv_heads, head_dim)).split(
+        [num_heads, num_kv_heads, num_kv_heads], dim=1
+    )
 
 
 def reference(

@@ -173,7 +173,7 @@ OP = Op(
     inputs=inputs,
     cases=CASES,
     contract=Contract(
-        outputs={name: "out_dtype or qkv_weight" for name in "qkv"}, casts=("the normalised x to the weight's dtype",)
+        outputs=dict.fromkeys("qkv", "out_dtype or qkv_weight"), casts=("the normalised x to the weight's dtype",)
     ),
     bound=bound,
     cost=cost,

@@ -67,7 +67,9 @@ class Qwen3AttentionSeparated:
     config: Qwen3Config
     cos_sin: Tensor
 
-    def __call__(self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace) -> Tensor:
+    def __call__(
+        self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
+    ) -> Tensor:
         """h[T,H] -> [T,H]; caches [B,S,Hkv,D] are written in place."""
         q, k, v = self.project(w, h, step)
         trace("q", q)
@@ -128,7 +130,9 @@ class Qwen3AttentionFullyFused:
     cos_sin: Tensor
     cache: str = "rotated"
 
-    def __call__(self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace) -> Tensor:
+    def __call__(
+        self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
+    ) -> Tensor:
         """h[T,H] -> [T,H]; caches [B,S,Hkv,D] are written in place. Q stays inside the op and is not traced."""
         out = fused_attention(
             h, w.input_norm, w.qkv, w.q_norm, w.k_norm, w.o, self.cos_sin, step.positions, k_cache, v_cache,

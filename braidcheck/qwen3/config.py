@@ -44,7 +44,7 @@ class Qwen3Config:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> Qwen3Config:
-        """The config of a checkpoint directory. Raises CheckpointError in one line where it is missing or unsupported."""
+        """The config of a checkpoint directory. Raises CheckpointError where it is missing or unsupported."""
         path = Path(directory) / "config.json"
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -43,7 +43,11 @@ class Engine:
 
     @classmethod
     def load(
-        cls, directory: str | Path, device: str = "cpu", dtype: torch.dtype = torch.bfloat16, attention: str = "separated"
+        cls,
+        directory: str | Path,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        attention: str = "separated",
     ) -> Engine:
         """The engine for a checkpoint directory. Raises CheckpointError in one line for what it cannot load."""
         config = Qwen3Config.from_directory(directory)

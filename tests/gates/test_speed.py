@@ -32,7 +32,9 @@ def test_a_comparator_that_was_not_measured_does_not_pass():
 
 
 def test_the_sentence_says_both_rates():
-    assert judged(low=150.0)["decode 200 tok/s"].sentence == "decode runs at 150 tok/s, below the documents' floor of 200"
+    assert (
+        judged(low=150.0)["decode 200 tok/s"].sentence == "decode runs at 150 tok/s, below the documents' floor of 200"
+    )
     assert judged()["decode next to HF"].sentence == (
         "decode runs at 600 tok/s, no less than HF generate's 60 in the same run"
     )

@@ -7,7 +7,10 @@ from braidcheck.results import Status
 
 
 def test_one_answer_that_gets_through_fails_the_op():
-    seen = [{"op": "x", "answer": "zeros", "caught_by": ["x[a]"]}, {"op": "x", "answer": "without eps", "caught_by": []}]
+    seen = [
+        {"op": "x", "answer": "zeros", "caught_by": ["x[a]"]},
+        {"op": "x", "answer": "without eps", "caught_by": []},
+    ]
     assert vacuity.judge(seen[:1], "x").status == Status.PASS
     verdict = vacuity.judge(seen, "x")
     assert verdict.status == Status.FAIL

@@ -53,7 +53,7 @@ def test_what_is_not_supported_is_refused(copy, changes, said):
 
 
 def test_a_directory_without_config(tmp_path):
-    with pytest.raises(CheckpointError, match="has no config.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         Qwen3Config.from_directory(tmp_path)
 
 

@@ -67,5 +67,5 @@ def test_a_truncated_file(copy):
 
 def test_a_missing_file(copy):
     (copy / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="has no model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         load(copy)

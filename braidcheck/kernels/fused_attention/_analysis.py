@@ -2,8 +2,8 @@
 
 The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
 projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
-and once more after it; operand errors are independent and move a score by scale times the sum of their products, and the output by
-``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
+and once more after it; operand errors are independent and move a score by scale times the sum of their products, and
+the output by ``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
 """
 
 from __future__ import annotations
