@@ -25,7 +25,7 @@ from braidcheck.results import Status
 
 NLL_MARGIN = 0.005
 """Nats a token on both sides, for a leak of later tokens lowers perplexity: half a percent of perplexity, a sixth of
-the 3% within which nano must meet its generator's own. HF bfloat16 shifts by 0.0003 on nano."""
+the 3% within which nano must meet its generator's own. HF bfloat16 shifts by 0.00006 on nano."""
 
 ENTROPY_RATIO, ENTROPY_LEAST = 3.0, 0.02
 """A head's entropy may be off three times as far as HF bfloat16's, whose own mean of few samples is uncertain by

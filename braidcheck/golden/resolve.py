@@ -1,0 +1,88 @@
+"""From a model's name and a text's name to a checkpoint directory and the golden that belongs to both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from braidcheck.errors import CannotJudge, CheckpointError, UserError
+from braidcheck.golden import corpus, store
+from braidcheck.golden.texts import load_text
+
+HERE = Path(__file__).parent
+NANO = HERE / "nano"
+NANO_GOLDEN = HERE / "nano_golden"
+PINNED = {"Qwen/Qwen3-0.6B": "c1899de289a04d12100db370d81485cdf75e47ca"}
+
+
+def resolve(
+    model: str = "nano",
+    dataset: str | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Path, store.Golden]:
+    """The checkpoint directory and golden of ``model`` on ``dataset``; nano's ships, any other is recorded once.
+
+    ``model`` is "nano", a directory or a hub id; ``dataset`` as `texts.load_text` takes it. The cache is
+    BRAIDCHECK_CACHE, or braidcheck in the user's cache directory. Raises UserError, CheckpointError, GoldenError,
+    or CannotJudge where the hub cannot be reached.
+    """
+    checkpoint, commit = find_checkpoint(model, revision)
+    if model == "nano" and dataset in (None, "corpus"):
+        # Without `datasets`, which a GPU machine that has no network need not have.
+        corpus_texts = {"text": [document.text for document in corpus.documents("heldout")]}
+        return checkpoint, store.verify(NANO_GOLDEN, checkpoint, corpus.fingerprint(corpus_texts))
+    text = load_text(dataset)
+    files = store.checkpoint_files(checkpoint)
+    key = hashlib.sha256(json.dumps([store.FORMAT, files, text.fingerprint]).encode()).hexdigest()[:24]
+    place = cache_directory() / "goldens" / key
+    if not place.exists():
+        from braidcheck.golden.record import record
+
+        command = f"braidcheck golden record {model} --dataset {dataset or 'corpus'}"
+        name = model if commit or model == "nano" else checkpoint.resolve().name
+        record(checkpoint, text, place, device, commit, name, command, progress)
+    return checkpoint, store.verify(place, checkpoint, text.fingerprint)
+
+
+def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str | None]:
+    """The directory of "nano", of a local checkpoint or of a hub id, and the hub commit if it has one."""
+    if model == "nano":
+        return NANO, None
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+            raise CheckpointError(f"{path} is no checkpoint: it needs config.json and *.safetensors")
+        return path, None
+    if path.exists() or path.is_absolute() or model.startswith(".") or model.count("/") != 1:
+        raise UserError(f"no model {model}: give nano, a checkpoint directory, or a hub id such as Qwen/Qwen3-0.6B")
+    return _from_hub(model, revision or PINNED.get(model))
+
+
+def _from_hub(model: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        place = Path(snapshot_download(model, revision=revision, allow_patterns=list(store.CHECKPOINT_FILES)))
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        at = f" at revision {revision}" if revision else ""
+        raise UserError(f"the hub has no model {model}{at}, or it needs a login: check the name") from None
+    except (OSError, HfHubHTTPError):
+        raise CannotJudge(
+            f"{model} is not in the local hub cache and the hub cannot be reached: download it where there is a "
+            "network and pass its directory to --model"
+        ) from None
+    # A snapshot lies in a directory called by its commit, whatever branch or tag was asked for.
+    return place, place.name
+
+
+def cache_directory() -> Path:
+    """Where goldens of other models are kept."""
+    if chosen := os.environ.get("BRAIDCHECK_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "braidcheck"

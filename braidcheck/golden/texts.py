@@ -1,0 +1,139 @@
+"""Text to judge on: the corpus, wikitext, or a file of one's own, cut into tokenised documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.golden import corpus
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1", "b08601e04326c79dfdd32d625aee71d232d685c3")
+WINDOW = 1024
+WINDOWS = 64
+"""Running text is cut into windows; 64 of 1024 tokens bound a mean to a few percent and keep a golden small."""
+
+READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A probe in tokens: ``first`` to ``last`` (exclusive) are the answer, ``distance`` tokens after its source."""
+
+    kind: str
+    first: int
+    last: int
+    distance: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """One sequence: its token ids, -ln P of its text where a generator states it, and its probes."""
+
+    ids: tuple[int, ...]
+    nats: float | None = None
+    probes: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A `datasets` table with a ``text`` column; ``running`` text is joined and cut, else each row is a document."""
+
+    rows: Dataset
+    origin: str
+    fingerprint: str
+    running: bool
+
+
+def load_text(name: str | None = None) -> Text:
+    """The text called ``name``: "corpus" (the default), "wikitext", or a path.
+
+    A path is a directory that `Dataset.save_to_disk` wrote or a .txt, .jsonl, .json or .parquet file. A table with
+    a ``probes`` column keeps its rows as documents, any other is running text. Raises UserError where there is no
+    such text, CannotJudge where it cannot be fetched.
+    """
+    if find_spec("datasets") is None:
+        raise CannotJudge("texts are read by the package `datasets`, which is not installed: pip install datasets")
+    if name in (None, "corpus"):
+        rows, origin = corpus.load("heldout"), "braidcheck corpus, held-out split"
+    elif name == "wikitext":
+        rows, origin = _wikitext(), "/".join(WIKITEXT[:2]) + f", test split, revision {WIKITEXT[2]}"
+    else:
+        rows, origin = _from_disk(Path(name)), f"file {Path(name).name}"
+    if "text" not in rows.column_names or not any(rows["text"]):
+        raise UserError(f"dataset {name} has no text: it needs a column `text`, it has {', '.join(rows.column_names)}")
+    return Text(rows, origin, corpus.fingerprint(rows), "probes" not in rows.column_names)
+
+
+def _wikitext() -> Dataset:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    path, name, revision = WIKITEXT
+    try:
+        return load_dataset(path, name, split="test", revision=revision)
+    except (OSError, DatasetNotFoundError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CannotJudge(
+            f"wikitext cannot be fetched ({reason}): with a network, save its test split by "
+            "Dataset.save_to_disk(DIR), then pass --dataset DIR"
+        ) from None
+
+
+def _from_disk(path: Path) -> Dataset:
+    from datasets import DatasetDict, load_dataset, load_from_disk
+
+    if not path.exists():
+        raise UserError(f"no dataset {path}: give corpus, wikitext, or an existing file or directory")
+    if path.is_file() and path.suffix not in READERS:
+        raise UserError(f"cannot read {path}: give a {', '.join(READERS)} file or a saved dataset directory")
+    try:
+        if path.is_file():
+            options: dict[str, Any] = {"sample_by": "document"} if path.suffix == ".txt" else {}
+            return load_dataset(READERS[path.suffix], data_files=str(path), split="train", **options)
+        table = load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read dataset {path}: {str(error).splitlines()[0]}") from None
+    if isinstance(table, DatasetDict):
+        if "test" not in table:
+            raise UserError(f"dataset {path} has splits {', '.join(table)}: save the one to judge on by itself")
+        return table["test"]
+    return table
+
+
+def tokenise(text: Text, tokenizer: Any, limit: int) -> list[Document]:
+    """The documents of ``text`` in tokens. Raises UserError where one is longer than ``limit`` tokens."""
+    documents = _cut(text, tokenizer, min(WINDOW, limit)) if text.running else _rows(text, tokenizer)
+    for number, document in enumerate(documents):
+        if len(document.ids) > limit:
+            raise UserError(f"document {number} has {len(document.ids)} tokens, the model takes {limit}: shorten it")
+    return [document for document in documents if len(document.ids) > 1]
+
+
+def _cut(text: Text, tokenizer: Any, window: int) -> list[Document]:
+    lead = tokenizer("")["input_ids"]
+    ids = tokenizer("\n\n".join(text.rows["text"]), add_special_tokens=False, verbose=False)["input_ids"]
+    step = window - len(lead)
+    return [Document((*lead, *ids[start : start + step])) for start in range(0, len(ids), step)][:WINDOWS]
+
+
+def _rows(text: Text, tokenizer: Any) -> list[Document]:
+    documents = []
+    for row in text.rows:
+        coded = tokenizer(row["text"], return_offsets_mapping=True, verbose=False)
+        spans = tuple(_span(probe, coded["offset_mapping"]) for probe in row["probes"])
+        documents.append(Document(tuple(coded["input_ids"]), row.get("nats"), spans))
+    return documents
+
+
+def _span(probe: dict[str, Any], offsets: list[tuple[int, int]]) -> Span:
+    """A token belongs to the answer when it holds a character of it; special tokens hold none."""
+    inside = [at for at, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
+    if not inside:
+        raise UserError(f"probe {probe['start']}:{probe['end']} covers no token of its text: mend the dataset")
+    return Span(probe["kind"], inside[0], inside[-1] + 1, probe["distance"])

@@ -1,0 +1,181 @@
+"""What a golden holds is what HF transformers says, and a recording is whole or not there."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from braidcheck.errors import CheckpointError, UserError
+from braidcheck.golden import store
+from braidcheck.golden.readings import attention_weights, entropy, first_argmax
+from braidcheck.golden.record import record
+
+
+@pytest.fixture(scope="module")
+def hf(nano):
+    from transformers import Qwen3ForCausalLM
+
+    def load(dtype):
+        return Qwen3ForCausalLM.from_pretrained(
+            nano, dtype=dtype, attn_implementation="eager", use_kernels=False
+        ).eval()
+
+    return {"truth": load(torch.float32), "floor": load(torch.bfloat16)}
+
+
+@pytest.mark.parametrize("run", ["truth", "floor"])
+def test_readings_are_hf_s_own(recorded, hf, run):
+    document = store.load(recorded).document(1)
+    with torch.inference_mode():
+        options = {"use_cache": False, "output_attentions": True, "output_hidden_states": True}
+        out = hf[run](document.ids[None], **options)
+    readings, logits = getattr(document, run), out.logits[0]
+    places = document.samples.positions
+    exact = logits.double()
+    nll = torch.nn.functional.cross_entropy(exact[:-1], document.ids[1:], reduction="none")
+    assert torch.allclose(readings.nll.double(), nll, atol=1e-5)
+    assert torch.allclose(readings.lse.double(), exact.logsumexp(-1), atol=1e-5)
+    assert torch.equal(readings.top, logits.gather(1, document.top_ids))
+    assert torch.allclose(
+        torch.logaddexp(readings.top.double().logsumexp(-1), readings.tail.double()), exact.logsumexp(-1)
+    )
+    assert torch.equal(readings.full, logits[document.samples.full])
+    assert torch.equal(readings.argmax, first_argmax(logits))
+    # HF's last hidden state is behind the final norm, so the residual streams are all but that.
+    streams = torch.stack(out.hidden_states[1:-1])[:, 0, places].float()
+    assert torch.allclose(readings.hidden[:-1], streams @ document.samples.projection, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(readings.norm[:-1], streams.norm(dim=-1), rtol=1e-5)
+    assert torch.allclose(readings.entropy, entropy(torch.stack(out.attentions)[:, 0, :, places]), atol=1e-6)
+    assert all(part.isfinite().all() for part in vars(readings).values())
+
+
+def test_the_top_logits_are_the_float32_run_s_best_first(recorded):
+    document = store.load(recorded).document(0)
+    assert document.truth.top.shape[1] == 64
+    assert (document.truth.top.diff(dim=1) <= 0).all()
+    assert (document.truth.top[:, -1:] >= document.truth.full.sort(dim=-1).values.amin()).all()
+    assert torch.equal(document.top_ids[:, 0].int(), document.truth.argmax)
+
+
+def test_greedy_answers_are_hf_s_own(recorded, hf):
+    golden = store.load(recorded)
+    assert len(golden.continuations()) == 2
+    for answer in golden.continuations():
+        prompt = golden.document(answer.document).ids[: answer.prompt][None]
+        with torch.inference_mode():
+            out = hf["truth"].generate(prompt, do_sample=False, max_new_tokens=20)
+        assert out[0, answer.prompt :].tolist() == list(answer.ids)
+        assert len(answer.margin) == len(answer.noise) == len(answer.ids)
+        assert (answer.margin >= 0).all()
+
+
+def test_probes_cover_the_answers(recorded, text, nano):
+    from transformers import AutoTokenizer
+
+    tokenizer, golden = AutoTokenizer.from_pretrained(nano), store.load(recorded)
+    wanted = [row["text"][probe["start"] : probe["end"]] for row in text.rows for probe in row["probes"]]
+    found = [tokenizer.decode(golden.document(p.document).ids[p.first : p.last]) for p in golden.probes()]
+    assert len(found) > 10
+    assert all(answer in covering for answer, covering in zip(wanted, found, strict=True))
+    assert [probe.kind for probe in golden.probes()] == [probe["kind"] for row in text.rows for probe in row["probes"]]
+
+
+def test_the_manifest_says_where_it_comes_from(recorded, nano, text):
+    manifest = json.loads((recorded / "manifest.json").read_text())
+    assert manifest["model"]["files"] == store.checkpoint_files(nano)
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= manifest["model"]["files"].keys()
+    assert manifest["corpus"] == {"origin": text.origin, "fingerprint": text.fingerprint}
+    assert manifest["runs"] == {
+        "dtypes": ["float32", "bfloat16"],
+        "attention": "eager",
+        "hub_kernels": False,
+        "device": "cpu",
+    }
+    assert manifest["versions"].keys() >= {"torch", "transformers", "tokenizers", "python"}
+    assert manifest["command"] == "braidcheck golden record nano"
+    nll = [store.load(recorded).document(number).truth.nll.double() for number in range(3)]
+    assert manifest["perplexity"]["float32"] == pytest.approx(torch.cat(nll).mean().exp().item(), rel=1e-6)
+    assert 1 < manifest["perplexity"]["generator"] < manifest["perplexity"]["float32"] * 1.1
+
+
+def test_entropy_from_q_and_k_is_causal_and_grouped():
+    q, k = torch.randn(9, 6, 8), torch.randn(9, 2, 8)
+    weights = attention_weights(q, k, torch.arange(9))
+    assert torch.equal(weights.triu(1), torch.zeros_like(weights))
+    for head in range(6):
+        expected = (q[8, head] @ k[:, head // 3].T * 8**-0.5).softmax(-1)
+        assert torch.allclose(weights[head, 8], expected, atol=1e-6)
+    assert entropy(torch.full((1, 4), 0.25)).item() == pytest.approx(1.3862944)
+
+
+def test_an_interrupted_recording_leaves_nothing(tmp_path, nano, text):
+    def interrupt(line):
+        if "document 2" in line:
+            raise KeyboardInterrupt
+
+    place = tmp_path / "goldens" / "new"
+    with pytest.raises(KeyboardInterrupt):
+        record(nano, text, place, device="cpu", progress=interrupt)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_an_interrupted_write_leaves_the_old_golden(tmp_path, recorded, nano, text, monkeypatch):
+    place = tmp_path / "golden"
+    shutil.copytree(recorded, place)
+
+    def interrupt(_manifest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "digest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        record(nano, text, place, device="cpu")
+    monkeypatch.undo()
+    store.verify(place, nano, text.fingerprint)
+    assert [path.name for path in tmp_path.iterdir()] == ["golden"]
+
+
+def test_a_place_that_holds_something_else_is_left_alone(tmp_path, nano, text):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is no golden: give an empty place"):
+        record(nano, text, tmp_path)
+
+
+def broken(nano, place, spoil):
+    shutil.copytree(nano, place)
+    spoil(place)
+    return place
+
+
+def lose_a_tensor(place):
+    tensors = load_file(place / "model.safetensors")
+    del tensors["model.layers.1.self_attn.k_norm.weight"]
+    save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+
+
+def another_architecture(place):
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+
+
+def truncate(place):
+    data = (place / "model.safetensors").read_bytes()
+    (place / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lose_a_tensor, "lacks model.layers.1.self_attn.k_norm.weight"),
+        (another_architecture, "is a llama model: braidcheck judges qwen3"),
+        (truncate, "cannot load"),
+        (lambda place: (place / "config.json").write_text("{"), "cannot load"),
+        (lambda place: (place / "tokenizer.json").unlink(), "no tokenizer"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, nano, text, spoil, words):
+    with pytest.raises(CheckpointError, match=words) as caught:
+        record(broken(nano, tmp_path / "checkpoint", spoil), text, tmp_path / "golden")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "golden").exists()
