@@ -16,12 +16,13 @@ class Errors:
 
     ``share`` is the largest part of the bound that any element uses (0 for a correctly rounded result, infinite for
     a NaN or infinity where a number belongs, and for a number where nothing belongs); ``relative`` the 2-norm of the
-    error over that of the exact output; ``nonfinite`` counts NaN and infinities where a number belongs; ``index``,
+    error over that of the exact output; ``largest`` the largest absolute error; ``nonfinite`` counts NaN and infinities where a number belongs; ``index``,
     ``got``, ``exact`` and ``allowed`` show the worst element.
     """
 
     share: float
     relative: float
+    largest: float
     nonfinite: int
     index: tuple[int, ...] = ()
     got: float = 0.0
@@ -56,7 +57,7 @@ def _choice_shares(got: Tensor, table: Tensor) -> Tensor:
 def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
     """The Errors of one output; see ``shares`` for the arguments."""
     if not got.numel():
-        return Errors(0.0, 0.0, 0)
+        return Errors(0.0, 0.0, 0.0, 0)
     share = shares(got, exact, rest).flatten()
     worst = int(share.argmax())
     known = ~exact.isnan()
@@ -70,6 +71,7 @@ def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
     return Errors(
         share=float(share[worst]),
         relative=relative,
+        largest=float((value - exact)[known].abs().max()) if known.any() else 0.0,
         nonfinite=int((~torch.isfinite(value) & known).sum()),
         index=tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), got.shape)),
         got=float(value.flatten()[worst]),

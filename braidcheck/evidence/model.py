@@ -123,7 +123,12 @@ def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[floa
 
 
 def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[list[float | None]]]:
-    """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it."""
+    """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it.
+
+    Empty where the engine shows no Q.
+    """
+    if not any(seen.entropy.numel() for _, seen in looks):
+        return {}
     truth = torch.cat([document.truth.entropy for document, _ in looks], dim=-1)
     floor = torch.cat([document.floor.entropy for document, _ in looks], dim=-1)
     engine = torch.cat([seen.entropy for _, seen in looks], dim=-1)

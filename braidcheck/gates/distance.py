@@ -149,6 +149,8 @@ def flips(evidence: Mapping[str, Any]) -> Finding:
 def entropy(evidence: Mapping[str, Any]) -> Finding:
     """How widely each head attends: collapse and blur."""
     tables = evidence["entropy"]
+    if not tables:
+        raise Unjudgeable(Status.NOT_JUDGED, "this engine's Q stays inside a fused op: there is nothing to look at")
     truth, engine, error, floor = (
         np.array([finite(row) for row in tables[name]]) for name in ("truth", "engine", "engine_error", "floor_error")
     )

@@ -19,7 +19,7 @@ class Readings:
     ``nll`` [T-1] nats of each token after the first; ``lse`` [T] log-sum-exp of the logits; ``top`` [T, 64] logits
     at the float32 run's best ids and ``tail`` [T] log-sum-exp of all others; ``argmax`` [T] the lowest best id;
     ``full`` [F, V] all logits; ``hidden`` [L, S, 32] projected residual stream and ``norm`` [L, S] its 2-norm;
-    ``entropy`` [L, A, S] of attention, in nats. Floats are float32, or the dtype of a run's own logits.
+    ``entropy`` [L, A, S] of attention, in nats, empty where the run shows no Q. Floats are float32, or the dtype of a run's own logits.
     """
 
     nll: Tensor
@@ -75,12 +75,16 @@ class Tracer:
         self._entropy[layer] = entropy(weights).cpu()
 
     def stacked(self) -> dict[str, Tensor]:
-        """``hidden``, ``norm`` and ``entropy`` of all layers. Raises ValueError where a layer was not traced."""
-        missing = [name for name in ("hidden", "entropy") if not getattr(self, f"_{name}")]
-        if missing or set(self._hidden) != set(self._entropy) or set(self._hidden) != set(range(len(self._hidden))):
-            raise ValueError("the engine's trace must give hidden, q and k of every layer")
+        """``hidden``, ``norm`` and ``entropy`` of all layers; no entropy where Q stays inside a fused op.
+
+        Raises ValueError where a layer was left out.
+        """
+        layers = set(range(len(self._hidden)))
+        if not layers or set(self._hidden) != layers or set(self._entropy) not in (layers, set()):
+            raise ValueError("the engine's trace must give hidden of every layer, and q and k of all or none")
         kinds = {"hidden": self._hidden, "norm": self._norm, "entropy": self._entropy}
-        return {name: torch.stack([rows[layer] for layer in sorted(rows)]) for name, rows in kinds.items()}
+        stacked = {name: torch.stack([rows[layer] for layer in sorted(rows)]) for name, rows in kinds.items() if rows}
+        return {"entropy": torch.empty(0), **stacked}
 
 
 def attention_weights(q: Tensor, k: Tensor, positions: Tensor) -> Tensor:

@@ -153,6 +153,8 @@ CASES = (
     _case(33, 256, NANO, "qwen", "float32", out32=1),
     _case(1, 896, D4_896, "unit", bias=1),
     _case(3, 896, D4_896, "qwen", bias=1, out32=1),
+    _case(1, 896, D4_896, "unit", "float32", out32=1),
+    _case(1, 1024, QWEN, "unit", "float32", out32=1),
     _case(2, 1024, QWEN, "qwen"),
     _case(7, 1000, (3, 1, 80), "tail"),
     _case(19, 129, (2, 2, 32), "tail", "float16", bias=1),

@@ -137,5 +137,16 @@ def test_an_engine_that_breaks_the_interface_is_named(golden, stand_in):
     with pytest.raises(ValueError, match="prefill must give float32 logits"):
         observe_coherence(engine, golden)
     engine.prefill = lambda ids, trace=None: plain(ids)
-    with pytest.raises(ValueError, match="trace must give hidden, q and k of every layer"):
+    with pytest.raises(ValueError, match="trace must give hidden of every layer, and q and k of all or none"):
         observe_coherence(engine, golden)
+
+
+def test_an_engine_that_hides_its_q_is_not_judged_on_entropy(golden, stand_in):
+    engine = stand_in()
+    plain = engine._tell
+    engine._tell = lambda layer, name, tensor: plain(layer, name, tensor) if name == "hidden" else None
+    evidence = observe_coherence(engine, golden)
+    assert evidence["entropy"] == {}
+    statuses = {v.subject.split(": ")[1]: v.status for v in coherence.judge(evidence)}
+    assert {check for check, status in statuses.items() if status != Status.PASS} == {"entropy"}
+    assert statuses["entropy"] == Status.NOT_JUDGED

@@ -207,6 +207,7 @@ CASES = (
     _case(3, 3, 130, 256, NANO, "qwen"),
     _case(3, 3, 130, 256, NANO, "qwen", raw=1),
     _case(4, 4, 300, 256, NANO, "unit", "float16"),
+    _case(130, 1, 130, 256, NANO, "unit", "float16"),
     _case(33, 1, 33, 256, NANO, "qwen", "float32"),
     _case(33, 1, 33, 256, NANO, "qwen", "float32", raw=1),
     _case(19, 1, 67, 100, (3, 1, 80), "tail", start=7),

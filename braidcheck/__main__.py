@@ -1,0 +1,5 @@
+"""``python -m braidcheck``."""
+
+from braidcheck.cli import main
+
+raise SystemExit(main())

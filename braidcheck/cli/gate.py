@@ -1,0 +1,139 @@
+"""``braidcheck gate``: chooses lane and phases, runs each as a pytest run, merges and reports."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braidcheck import environment
+from braidcheck.cli import launch as launcher
+from braidcheck.cli.launch import Phase, launch, record_golden
+from braidcheck.cli.look import check_ops
+from braidcheck.config import CORPUS, NANO, Settings
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.plugin import SHARED
+from braidcheck.report import junit, markdown, terminal
+from braidcheck.results import Run, write_atomically
+
+FILES = ("run.json", "summary.md", "junit.xml")
+CORRECTNESS, SPEED = "correctness", "speed"
+MOST_WORKERS = 8  # each holds torch and a model in memory
+
+
+class Lane(StrEnum):
+    """Where evidence comes from; ``auto`` takes the GPU if there is one."""
+
+    auto = "auto"
+    interpret = "interpret"
+    gpu = "gpu"
+
+
+class Attention(StrEnum):
+    """The names of ``qwen3.attention.ATTENTIONS``, said here so that a call with a wrong one needs no torch."""
+
+    separated = "separated"
+    fused = "fused"
+    fully_fused = "fully_fused"
+    fully_fused_raw = "fully_fused_raw"
+    reference = "reference"
+
+
+def gate(
+    model: Annotated[str, typer.Option(help="nano, a checkpoint directory or a hub id")] = NANO,
+    revision: Annotated[str | None, typer.Option(help="revision of a hub id")] = None,
+    dataset: Annotated[str, typer.Option(help="corpus, wikitext or a path")] = CORPUS,
+    lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
+    out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path("braidcheck-out"),
+    op: Annotated[list[str] | None, typer.Option(help="judge this op's accuracy only; may be repeated")] = None,
+    expression: Annotated[str, typer.Option("-k", help="judge only what matches, as in pytest")] = "",
+    attention: Annotated[Attention, typer.Option(help="the fusion that the model's attention is made of")] = (
+        Attention.separated
+    ),
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
+) -> int:
+    """Judge the kernels and the model made of them: accuracy, coherence, speed."""
+    began = time.monotonic()
+    chosen = _lane(lane)
+    check_ops(op or [])
+    gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
+    _check_expression(expression)
+    _clear(out)
+    settings = Settings(chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus)
+    if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
+        record_golden(settings)
+    interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command()}, (), ())]
+    for phase in _phases(settings, workers, expression):
+        interrupted, run = launch(phase)
+        runs.append(run)
+        if interrupted:
+            break
+    run = Run.merge(runs)
+    if not run.expected and not run.verdicts and not interrupted:
+        raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
+    run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
+    return _report(run, out, interrupted)
+
+
+def _lane(lane: Lane) -> str:
+    no_gpu, no_interpreter = environment.why_no_gpu(), environment.why_no_interpreter()
+    if lane is Lane.gpu and no_gpu:
+        raise CannotJudge(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret, or see: braidcheck doctor")
+    if lane is Lane.gpu or (lane is Lane.auto and not no_gpu):
+        return "gpu"
+    if no_interpreter and not environment.why_no_triton():  # without Triton the run itself says what it cannot judge
+        raise CannotJudge(f"the interpret lane cannot run here: {no_interpreter}; see: braidcheck doctor")
+    return "interpret"
+
+
+def _check_expression(expression: str) -> None:
+    """Refuse what pytest would refuse, before anything runs; pytest has no public way to ask."""
+    from _pytest.mark import expression as grammar
+
+    try:
+        grammar.Expression.compile(expression or "all")
+    except getattr(grammar, "ParseError", SyntaxError) as error:
+        said = getattr(error, "msg", error)
+        raise UserError(f"-k {expression!r} is no pytest expression: {said}; try -k 'name and not other'") from None
+
+
+def _clear(out: Path) -> None:
+    """Nothing of an earlier run may be taken for this one's; what else lies in ``out`` stays."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+        for name in (CORRECTNESS, SPEED):
+            if (out / name).exists():
+                shutil.rmtree(out / name)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; give another --out") from None
+
+
+def _phases(settings: Settings, workers: int | None, expression: str) -> list[Phase]:
+    """Correctness on all workers; on a GPU, speed after it and alone."""
+    if settings.lane == "gpu":
+        count = min(workers or len(settings.gpus), len(settings.gpus))
+    else:
+        count = workers or min(environment.cpus(), MOST_WORKERS)
+    # The longest first: one observation of the whole model, then many short cases.
+    found = sorted(path.stem.removeprefix("test_") for path in launcher.SUITE.glob("test_*.py"))
+    gates = tuple(sorted(found, key=lambda gate: gate not in SHARED))
+    if settings.lane != "gpu" or settings.ops:
+        return [Phase(CORRECTNESS, gates, settings, count, expression)]
+    rest, alone = tuple(gate for gate in gates if gate != SPEED), replace(settings, gpus=settings.gpus[:1])
+    return [Phase(CORRECTNESS, rest, settings, count, expression), Phase(SPEED, (SPEED,), alone, 1, expression)]
+
+
+def _report(run: Run, out: Path, interrupted: bool) -> int:
+    pieces = (out / phase / "junit.xml" for phase in (CORRECTNESS, SPEED))
+    texts = (run.to_json(), markdown.render(run), junit.merge(piece for piece in pieces if piece.exists()))
+    for name, text in zip(FILES, texts, strict=True):
+        write_atomically(out / name, text)
+    terminal.show(run, out, interrupted)
+    return 130 if interrupted else run.exit_code

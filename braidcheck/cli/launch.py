@@ -1,0 +1,167 @@
+"""Runs one phase of a gate run as a pytest run of its own, shielded from the project that it runs in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from braidcheck import environment
+from braidcheck.config import Settings
+from braidcheck.errors import CannotJudge
+from braidcheck.plugin import OBSERVING, PROGRESS
+from braidcheck.report.progress import Progress
+from braidcheck.results import Run
+
+SUITE = environment.PACKAGE / "suite"
+PATIENCE = 60  # seconds in which an interrupted run may still write what it has
+TIMEOUT = 600  # seconds an item may take that sets no limit of its own
+FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pytest run: some gates' items on so many workers, written to a folder of its name."""
+
+    name: str
+    gates: tuple[str, ...]
+    settings: Settings
+    workers: int
+    expression: str
+
+    @property
+    def out(self) -> Path:
+        """The folder of this phase alone."""
+        return Path(self.settings.out) / self.name
+
+    def command(self) -> list[str]:
+        """The pytest command: everything is named, nothing is found."""
+        settings = replace(self.settings, out=str(self.out))
+        method = "thread" if settings.lane == "gpu" else "signal"  # a hung kernel never returns to a signal handler
+        options = {
+            "--config-file": SUITE / "pytest.ini",
+            "--rootdir": SUITE,
+            "--import-mode": "importlib",
+            "--braidcheck": settings.to_json(),
+            "--numprocesses": self.workers,
+            "--dist": "loadscope",
+            "--max-worker-restart": 16,
+            "--timeout": TIMEOUT,
+            "--timeout-method": method,
+            "--junitxml": self.out / "junit.xml",
+        }
+        plugins = ["-p", "xdist", "-p", "pytest_timeout", "-p", "braidcheck.plugin", "-p", "no:cacheprovider"]
+        words = [f"{name}={value}" for name, value in options.items()]
+        words += ["-k", self.expression] if self.expression else []
+        flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
+        files = [str(SUITE / f"test_{gate}.py") for gate in self.gates]
+        return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *files]
+
+    def variables(self) -> dict[str, str]:
+        """The child's environment: the lane's switch, no foreign pytest settings, no oversubscribed cores."""
+        given = _variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if self.settings.lane == "interpret":
+            # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
+            return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        return given | {"OMP_NUM_THREADS": str(max(1, environment.cpus() // self.workers))}
+
+
+def launch(phase: Phase) -> tuple[bool, Run]:
+    """Run ``phase``; whether it was interrupted, and its Run. Raises CannotJudge where pytest itself broke."""
+    phase.out.mkdir(parents=True)
+    log = phase.out / "pytest.log"
+    title = f"{phase.name} on the {phase.settings.lane} lane"
+    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)), _sigterm_as_interrupt():
+        child = subprocess.Popen(
+            phase.command(), env=phase.variables(), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            **({"process_group": 0} if os.name == "posix" else {}),
+        )  # fmt: skip
+        interrupted = _wait(child)
+    for name in (PROGRESS, OBSERVING):
+        (phase.out / name).unlink(missing_ok=True)
+    result = phase.out / "run.json"
+    if result.exists():
+        return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
+    if interrupted:
+        return True, Run({}, (), ())
+    raise CannotJudge(f"the gate's own test run broke (exit code {child.returncode}): {_complaint(log)}; see {log}")
+
+
+def record_golden(settings: Settings) -> None:
+    """Have the golden of another model recorded if it is not there yet, in a process that does not interpret."""
+    words = ["golden", "record", settings.model, "--dataset", settings.dataset]
+    words += ["--revision", settings.revision] if settings.revision else []
+    code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=_variables(), check=False).returncode
+    if code:  # the child has said why
+        raise typer.Exit(code)
+
+
+def _variables() -> dict[str, str]:
+    """This process's environment without what would change a run, and with this very braidcheck to import."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    path = [str(environment.PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing of the working directory
+
+
+def _complaint(log: Path) -> str:
+    """The line of the log that says most: the last that names an error, else the last."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    named = [line for line in lines if "rror: " in line]
+    return (named or lines or ["no output"])[-1]
+
+
+def _wait(child: subprocess.Popen[bytes]) -> bool:
+    """Wait for ``child``; whether the wait was interrupted. It is asked to end, given time to write, then killed."""
+    try:
+        child.wait()
+        return False
+    except KeyboardInterrupt:
+        _interrupt(child)
+    try:
+        child.wait(PATIENCE)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        child.kill()
+        child.wait()
+    return True
+
+
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
+    if os.name == "posix":
+        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish what they are at
+    else:
+        child.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A CI that cancels sends SIGTERM: treat it as Ctrl-C, so that no worker stays behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _look(out: Path) -> tuple[int, int, str]:
+    """What the run's processes last said about how far they are."""
+    try:
+        said = json.loads((out / PROGRESS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 0, 0, "starting"
+    try:
+        text = (out / OBSERVING).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ", ".join(said["running"][:2])
+    return said["done"], said["total"], text

@@ -1,0 +1,65 @@
+"""What a gate run was asked to do: one frozen value that travels from the command line to every worker."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NANO = "nano"
+CORPUS = "corpus"
+SEPARATED = "separated"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of one gate run.
+
+    ``lane`` is ``interpret`` or ``gpu``; ``out`` the folder that the run writes to; ``model`` the embedded ``nano``,
+    a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
+    fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in CUDA_VISIBLE_DEVICES) that workers may take.
+    """
+
+    lane: str
+    out: str
+    model: str = NANO
+    revision: str | None = None
+    dataset: str = CORPUS
+    attention: str = SEPARATED
+    ops: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The torch device of this lane."""
+        return "cuda" if self.lane == "gpu" else "cpu"
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called in verdicts: nano, a hub id, or the last part of a directory."""
+        path = Path(self.model).expanduser()
+        return path.resolve().name if self.model != NANO and path.is_dir() else self.model
+
+    def command(self, *extra: str) -> str:
+        """The shell command that runs the same gate again, with ``extra`` arguments."""
+        words = ["braidcheck", "gate", "--lane", self.lane]
+        for option, value, default in (
+            ("--model", self.model, NANO),
+            ("--revision", self.revision, None),
+            ("--dataset", self.dataset, CORPUS),
+            ("--attention", self.attention, SEPARATED),
+        ):
+            if value is not None and value != default:
+                words += [option, value]
+        return shlex.join([*words, *extra])
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The settings that ``to_json`` wrote."""
+        body = json.loads(text)
+        return cls(**{**body, "ops": tuple(body["ops"]), "gpus": tuple(body["gpus"])})

@@ -1,0 +1,126 @@
+"""Where a run happened and what can be judged there: versions, commit, GPUs, lanes (standard library only)."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import braidcheck
+
+LIBRARIES = ("torch", "triton", "transformers", "datasets", "numpy", "safetensors", "pytest", "pytest-xdist")
+PACKAGE = Path(braidcheck.__file__).parent
+
+# Asked in a process of its own: this one must not import torch, and a broken driver may end the process that asks.
+_PROBE = """
+import json, torch
+count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+found = [torch.cuda.get_device_properties(i) for i in range(count)]
+print(json.dumps([
+    {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gib": round(p.total_memory / 2**30, 1)}
+    for p in found
+]))
+"""
+
+
+def version(library: str) -> str:
+    """The installed version of ``library``, or an empty string."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def cpus() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def why_no_triton() -> str:
+    """Why Triton cannot be imported here; empty where it can."""
+    if importlib.util.find_spec("triton") is not None:
+        return ""
+    if sys.platform != "linux":
+        return f"Triton is not available on this platform ({sys.platform}); it exists for Linux only"
+    return "Triton is not available here; install it with: pip install triton"
+
+
+def why_no_interpreter() -> str:
+    """Why the interpret lane cannot run here; empty where it can."""
+    if reason := why_no_triton():
+        return reason
+    triton, numpy = version("triton"), version("numpy")
+    if _numbers(triton) < (3, 7) and _numbers(numpy) >= (2, 4):
+        return f"the interpreter of Triton {triton} needs numpy below 2.4, here is {numpy}"
+    return ""
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+@functools.cache
+def gpus() -> tuple[dict[str, Any], ...]:
+    """The GPUs that torch can use: name, compute capability, memory in GiB, and the id for CUDA_VISIBLE_DEVICES."""
+    if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
+        return ()
+    asked = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
+    if asked.returncode:
+        return ()
+    found = json.loads(asked.stdout.splitlines()[-1])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    ids = visible.split(",") if visible else [str(index) for index in range(len(found))]
+    return tuple({"id": name, **gpu} for name, gpu in zip(ids, found, strict=False))
+
+
+def why_no_gpu() -> str:
+    """Why the gpu lane cannot run here; empty where it can."""
+    if gpus():
+        return why_no_triton()
+    return f"no GPU that torch {version('torch') or '(not installed)'} can use"
+
+
+def driver() -> str:
+    """The NVIDIA driver's version, or an empty string."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+    return answer.stdout.strip().splitlines()[0] if answer.returncode == 0 and answer.stdout.strip() else ""
+
+
+def commit() -> str:
+    """The commit of the source tree that braidcheck runs from, with ``+`` where it was changed since."""
+    if not (PACKAGE.parent / ".git").exists() or not shutil.which("git"):
+        return ""
+    git = ["git", "-C", str(PACKAGE.parent)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else ""
+
+
+def fingerprint() -> dict[str, Any]:
+    """What a Run says about the machine and the software that it ran on; the time is UTC."""
+    return {
+        "braidcheck": braidcheck.__version__,
+        "commit": commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": cpus(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "gpus": [{key: value for key, value in gpu.items() if key != "id"} for gpu in gpus()],
+        "driver": driver(),
+    }

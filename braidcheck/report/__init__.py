@@ -1,0 +1,1 @@
+"""Renderings of a Run: terminal, Markdown, progress while it is made."""

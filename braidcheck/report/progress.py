@@ -1,0 +1,71 @@
+"""Progress on stderr: a live bar on a terminal, a sparse plain line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+State = tuple[int, int, str]  # done, total, what is being done
+
+PLAIN_SECONDS = 15.0  # between two lines that nobody watches
+LIVE_SECONDS = 0.5
+
+
+class Progress:
+    """Says how far some work is: ``progress(text)`` or ``progress(text, done, total)``, used as a context manager.
+
+    A thread of its own repeats the last word while one step takes long. Where other processes do the work,
+    ``look`` returns what would have been given to ``progress``.
+    """
+
+    def __init__(self, title: str, look: Callable[[], State] | None = None, stream: Any = None) -> None:
+        self.title = title
+        self.state: State = (0, 0, "")
+        self.look = look or (lambda: self.state)
+        self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False)
+        self.began = time.monotonic()
+        self._said: State | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
+        """``text`` names what is being done now; ``done`` of ``total`` steps are over."""
+        self.state = (done, total, text)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        if not self.console.is_terminal:
+            while not self._ended.wait(PLAIN_SECONDS):
+                self._say()
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
+        with Bar(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bar:
+            task = bar.add_task(self.title, total=None)
+            while not self._ended.wait(LIVE_SECONDS):
+                done, total, text = self.look()
+                described = escape(f"{self.title}: {text}" if text else self.title)
+                bar.update(task, completed=done, total=total or None, description=described)
+
+    def _say(self) -> None:
+        done, total, text = now = self.look()
+        words = [f"{self.title}:"]
+        words += [f"{done}/{total}"] if total else []
+        words += ["still"] if now == self._said else []
+        words += [text, f"({time.monotonic() - self.began:.0f} s)"]
+        self.console.print(" ".join(word for word in words if word), markup=False)
+        self._said = now

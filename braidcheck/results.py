@@ -1,0 +1,193 @@
+"""What a gate says and what a run holds: Verdict and Run, with their JSON form (standard library only)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+class Status(StrEnum):
+    """The five things a gate can say."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+    NOT_JUDGED = "not judged"
+
+
+# Worst first: the order of reports, and of what decides the exit code.
+SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.NOT_JUDGED, Status.PASS)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's answer on one subject.
+
+    ``value`` is the number that decided and ``limit`` the number it was held against (both in ``unit``), where
+    there is one: the most it may be, or with ``floor`` the least; ``sentence`` says the same to a person;
+    ``numbers`` holds further readings; ``reproduce`` is the command that runs just this.
+    """
+
+    gate: str
+    subject: str
+    status: Status
+    sentence: str
+    value: float | None = None
+    limit: float | None = None
+    floor: bool = False
+    unit: str = ""
+    lane: str = ""
+    seconds: float = 0.0
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    reproduce: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+        if not (self.gate and self.subject and self.sentence):
+            raise ValueError("a verdict needs a gate, a subject and a sentence")
+
+    @property
+    def id(self) -> str:
+        """Unique within a run: lane, gate and subject."""
+        return "/".join(part for part in (self.lane, self.gate, self.subject) if part)
+
+    @property
+    def used(self) -> float | None:
+        """The part of the limit that was used (1 is all of it); None where there is no number or no limit."""
+        if self.value is None or self.limit is None:
+            return None
+        small, large = (self.limit, self.value) if self.floor else (self.value, self.limit)
+        return small / large if large else None
+
+    def to_json(self) -> str:
+        """The verdict as one line of JSON."""
+        return json.dumps(_plain(asdict(self)), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Verdict:
+        """The verdict that ``to_json`` wrote."""
+        return cls._from(json.loads(text))
+
+    @classmethod
+    def _from(cls, body: Mapping[str, Any]) -> Verdict:
+        # Infinities and NaN are strings in the file; further readings in ``numbers`` stay as they were written.
+        numbers = {key: float(body[key]) for key in ("value", "limit") if isinstance(body.get(key), str)}
+        return cls(**{**body, **numbers})
+
+
+@dataclass(frozen=True)
+class Run:
+    """Environment, what was expected, and the verdicts, of one commit on one machine.
+
+    ``expected`` lists the ids of all verdicts that the run set out to get: one that is missing is an error,
+    so a crashed worker or a lost item can never read as green.
+    """
+
+    environment: Mapping[str, Any]
+    expected: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Expected ids without a verdict."""
+        got = {verdict.id for verdict in self.verdicts}
+        return tuple(name for name in self.expected if name not in got)
+
+    @property
+    def status(self) -> Status:
+        """The worst of the verdicts; a missing one is an error; a run in which nothing was judged is not judged."""
+        statuses = {verdict.status for verdict in self.verdicts}
+        if self.missing:
+            statuses.add(Status.ERROR)
+        if not statuses - {Status.NOT_JUDGED}:
+            return Status.NOT_JUDGED
+        return next(status for status in SEVERITY if status in statuses - {Status.NOT_JUDGED})
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 a gate failed, 3 could not judge."""
+        return {Status.PASS: 0, Status.FAIL: 1}.get(self.status, 3)
+
+    def worst_first(self) -> list[Verdict]:
+        """The verdicts by severity, then by how much of the limit they used, then by name."""
+
+        def rank(verdict: Verdict) -> tuple[Any, ...]:
+            used = verdict.used
+            # No number at all (it raised) and NaN are worse than any number.
+            known = used is not None and not math.isnan(used)
+            return SEVERITY.index(verdict.status), -used if known else -math.inf, verdict.id
+
+        return sorted(self.verdicts, key=rank)
+
+    def to_json(self) -> str:
+        """The run as JSON text; infinities and NaN are written as strings so that any reader can parse it."""
+        body = {"format": FORMAT, "status": self.status, "exit_code": self.exit_code, **asdict(self)}
+        return json.dumps(_plain(body), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """The run that ``to_json`` wrote. Raises ValueError where the text is not a run of this format."""
+        body = json.loads(text)
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise ValueError(f"not a braidcheck run of format {FORMAT}")
+        try:
+            verdicts = tuple(Verdict._from(verdict) for verdict in body["verdicts"])
+            return cls(body["environment"], tuple(body["expected"]), verdicts)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a braidcheck run: {error}") from None
+
+    @classmethod
+    def merge(cls, runs: Iterable[Run]) -> Run:
+        """One run of several lanes, phases or machines.
+
+        A verdict replaces "not judged" of the same gate and subject, whatever the lane; of two verdicts of one id
+        the worse stays. A "not judged" that stands for several subjects names them in ``numbers["subjects"]`` and
+        goes when all of them were judged.
+        """
+        runs = list(runs)
+        judged = {(v.gate, v.subject) for run in runs for v in run.verdicts if v.status != Status.NOT_JUDGED}
+        kept: dict[str, Verdict] = {}
+        replaced: set[str] = set()
+        for verdict in (v for run in runs for v in run.verdicts):
+            subjects = verdict.numbers.get("subjects", (verdict.subject,))
+            other = kept.get(verdict.id)
+            if verdict.status == Status.NOT_JUDGED and judged.issuperset((verdict.gate, s) for s in subjects):
+                replaced.add(verdict.id)
+            elif other is None or SEVERITY.index(verdict.status) < SEVERITY.index(other.status):
+                kept[verdict.id] = verdict
+        expected = dict.fromkeys(name for run in runs for name in run.expected)
+        environment = dict(runs[0].environment) if runs else {}
+        environment["lanes"] = sorted({v.lane for v in kept.values() if v.lane})
+        return cls(environment, tuple(n for n in expected if n in kept or n not in replaced), tuple(kept.values()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not by tempfile: its files are readable by their owner alone, and a run is there to be read.
+    draft = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,35 @@
+"""The whole model next to its golden: one observation, many checks."""
+
+from __future__ import annotations
+
+import pytest
+
+from braidcheck.environment import why_no_triton
+from braidcheck.gates import coherence
+from braidcheck.plugin import SETTINGS
+from braidcheck.results import Status, Verdict
+
+pytestmark = pytest.mark.timeout(7200)
+
+
+def pytest_generate_tests(metafunc):
+    model = metafunc.config.stash[SETTINGS].model_name
+    metafunc.parametrize("subject", [f"{model}: {check}" for check in coherence.CHECKS])
+
+
+@pytest.fixture(scope="module")
+def verdicts(settings, progress):
+    from braidcheck.evidence.model import observe_coherence
+    from braidcheck.golden.resolve import resolve
+    from braidcheck.qwen3.engine import Engine
+
+    checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
+    engine = Engine.load(checkpoint, settings.device, attention=settings.attention)
+    evidence = observe_coherence(engine, golden, progress)
+    return {verdict.subject: verdict for verdict in coherence.judge(evidence, settings.lane)}
+
+
+def test_coherence(subject, request):
+    if reason := why_no_triton():
+        return Verdict("coherence", subject, Status.NOT_JUDGED, reason)
+    return request.getfixturevalue("verdicts")[subject]

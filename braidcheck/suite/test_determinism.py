@@ -1,0 +1,30 @@
+"""Every op run again on the same inputs, and on single rows: the bits must stay the same."""
+
+from __future__ import annotations
+
+from braidcheck.environment import why_no_triton
+from braidcheck.plugin import SETTINGS
+from braidcheck.results import Status, Verdict
+
+REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
+
+
+def pytest_generate_tests(metafunc):
+    ops = metafunc.config.stash[SETTINGS].ops
+    if not why_no_triton():
+        from braidcheck import kernels
+
+        ops = [name for name in kernels.find() if not ops or name in ops]
+    metafunc.parametrize("op", ops or ["every op"])
+
+
+def test_determinism(op, settings):
+    reason = why_no_triton()
+    if reason:
+        return Verdict("determinism", op, Status.NOT_JUDGED, reason)
+    from braidcheck import kernels
+    from braidcheck.evidence.determinism import observe_determinism
+    from braidcheck.gates import determinism
+
+    evidence = observe_determinism(kernels.find()[op], settings.device, REPEATS[settings.lane])
+    return determinism.judge(evidence, op)

@@ -1,0 +1,26 @@
+"""The documents' accuracy targets, on the op and the numbers that they speak of."""
+
+from __future__ import annotations
+
+import pytest
+
+from braidcheck.environment import why_no_triton
+from braidcheck.gates import targets
+from braidcheck.results import Status, Verdict
+
+
+@pytest.mark.parametrize("check", targets.CHECKS)
+def test_targets(check, settings):
+    if reason := why_no_triton():
+        return Verdict("targets", check, Status.NOT_JUDGED, reason)
+    from braidcheck import kernels
+    from braidcheck.evidence.op import observe_op
+
+    target = targets.TARGETS[check]
+    op = kernels.find()[target.op]
+    wanted = [
+        case
+        for case in op.cases
+        if (case.profile, case.dtype) == (target.profile, target.dtype) and (settings.lane == "gpu" or not case.large)
+    ]
+    return targets.judge([observe_op(op, case, settings.device) for case in wanted], check)

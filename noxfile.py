@@ -1,0 +1,91 @@
+"""The project's sessions: gate (the main job), tests, soak, gpu_tests, lint, nano."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["gate"]
+
+INPUTS = ("pyproject.toml", "constraints.txt")
+PATIENCE = 90.0  # seconds in which an interrupted run may still write what it has
+python = sys.executable  # until ``install`` has made an environment; with --no-venv it stays
+
+
+@nox.session
+def install(session: nox.Session) -> None:
+    """The one environment that gate, tests and nano share; installed anew only when what it holds has changed."""
+    if session.venv_backend == "none":
+        session.log("no environment: taking what is installed here")
+        return
+    global python
+    python = os.path.join(session.bin, "python")
+    wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in INPUTS)).hexdigest()
+    stamp = Path(session.virtualenv.location, "installed")
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.install("--constraint", "constraints.txt", "--editable", ".")
+        stamp.write_text(wanted)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def gate(session: nox.Session) -> None:
+    """Judge the kernels and the embedded model, on the GPU if there is one: the main job."""
+    braidcheck(session, "gate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def tests(session: nox.Session) -> None:
+    """The project's own tests, without a GPU."""
+    run(session, "-m", "pytest", "-n", "auto", "-m", "not gpu", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def soak(session: nox.Session) -> None:
+    """Kernels and honest variants under 1,000 fresh inputs an op: none may use half of its bound."""
+    braidcheck(session, "soak", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gpu_tests(session: nox.Session) -> None:
+    """Tests and gate on this machine's GPUs, with the torch that is here: nothing is installed."""
+    run(session, "-m", "pytest", "-m", "gpu", success_codes=[0, 5])  # 5: there are none
+    braidcheck(session, "gate", "--lane", "gpu", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and the commonest mistakes."""
+    if session.venv_backend != "none":
+        session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
+    session.run("ruff", "check", ".", external=True)
+    session.run("ruff", "format", "--check", ".", external=True)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def nano(session: nox.Session) -> None:
+    """Train the embedded model again from its seed; quick on a GPU only."""
+    run(session, "-m", "braidcheck.golden.train_nano", *session.posargs)
+
+
+def run(session: nox.Session, *arguments: str, success_codes: list[int] | None = None) -> None:
+    """Run the shared environment's Python, from the source tree even where nothing is installed."""
+    session.run(
+        python, *arguments, external=True, success_codes=success_codes or [0], interrupt_timeout=PATIENCE
+    )  # fmt: skip
+
+
+def braidcheck(session: nox.Session, *arguments: str) -> None:
+    """Run the command line; nox knows only 0 and 1, so a code that says more ends nox with it."""
+    try:
+        run(session, "-m", "braidcheck", *arguments)
+    except nox.command.CommandFailed as failed:
+        if failed.return_code not in (None, 1):
+            raise SystemExit(failed.return_code) from None
+        raise

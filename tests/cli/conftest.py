@@ -1,0 +1,94 @@
+"""Gate runs over suites of fakes, through the command line."""
+
+import json
+import os
+import shutil
+import textwrap
+from types import SimpleNamespace
+
+import pytest
+
+from braidcheck import environment
+from braidcheck.cli import launch, main
+from braidcheck.results import Run
+
+HEAD = """
+import os, time
+from pathlib import Path
+import pytest
+from braidcheck.results import Status, Verdict
+
+"""
+GATES = ("coherence", "layers", "accuracy", "vacuity", "targets", "speed")
+
+
+@pytest.fixture(autouse=True)
+def same_environment(monkeypatch):
+    """The command line may set the interpreter's switch in its process; here many share one."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(environment, "gpus", tuple)
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch, no_gpu):
+    """Makes a suite whose every gate has one passing item, except for the sources given by gate."""
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    shutil.copy(launch.SUITE / "pytest.ini", folder)
+    monkeypatch.setattr(launch, "SUITE", folder)
+    monkeypatch.chdir(tmp_path)
+
+    def make(**sources):
+        for gate in GATES:
+            default = f"""
+                @pytest.mark.parametrize("what", ["thing"])
+                def test_it(what):
+                    return Verdict("{gate}", what, Status.PASS, "fine")
+            """
+            text = HEAD + textwrap.dedent(sources.get(gate, default))
+            (folder / f"test_{gate}.py").write_text(text)
+
+    make()
+    return make
+
+
+@pytest.fixture
+def run(capfd):
+    """Runs the command line: exit code, stdout, stderr."""
+
+    def go(*words):
+        code = main([str(word) for word in words])
+        said = capfd.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=said.err)
+
+    return go
+
+
+@pytest.fixture
+def refused(run):
+    """Runs the command line and wants a refusal: one line that says what to do, and no traceback."""
+
+    def go(code, text, *words):
+        said = run(*words)
+        assert (said.code, said.out) == (code, "")
+        assert said.err.count("\n") == 1, said.err
+        assert said.err.startswith("braidcheck: ")
+        assert text in said.err
+
+    return go
+
+
+@pytest.fixture
+def result(tmp_path):
+    """Reads what a gate run wrote: the Run, its JSON and the JUnit text."""
+
+    def read(out="braidcheck-out"):
+        folder = tmp_path / out
+        text = (folder / "run.json").read_text()
+        return Run.from_json(text), json.loads(text), (folder / "junit.xml").read_text()
+
+    return read

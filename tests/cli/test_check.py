@@ -1,0 +1,113 @@
+"""``braidcheck check``: somebody else's function under an op's cases and bounds."""
+
+import json
+
+import pytest
+
+CANDIDATES = """
+import sys
+import torch
+
+def full(x, weight, eps, residual=None, out=None):
+    print("noise")
+    total = x.float() if residual is None else x.float() + residual.float()
+    y = total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight.float()
+    return y if residual is None else (y, total.to(x.dtype))
+
+def plain(x, weight, eps):
+    return full(x, weight, eps)
+
+def no_eps(x, weight, eps):
+    return x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True)) * weight.float()
+
+def raises(x, weight, eps):
+    raise RuntimeError("out of shared memory")
+
+def leaves(x, weight, eps):
+    sys.exit(0)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path, no_gpu):
+    path = tmp_path / "mine.py"
+    path.write_text(CANDIDATES)
+    return path
+
+
+def checked(run, file, function, *words):
+    said = run("check", "rms_norm", f"{file}:{function}", "--json", *words)
+    body = json.loads(said.out)
+    assert body["exit_code"] == said.code
+    return said.code, body
+
+
+def test_a_right_function_passes_every_case_that_runs_here(run, file):
+    code, body = checked(run, file, "full")
+    left_out = [verdict for verdict in body["verdicts"] if verdict["status"] == "not judged"]
+    assert (code, body["status"], body["op"]) == (0, "pass", "rms_norm")
+    assert {verdict["sentence"] for verdict in left_out} == {"large cases need a GPU"}
+    assert len(body["verdicts"]) - len(left_out) > 10
+
+
+def test_what_it_does_not_take_is_not_judged_and_listed(run, file):
+    code, body = checked(run, file, "plain")
+    assert code == 0
+    named = {v["subject"] for v in body["verdicts"] if v["sentence"] == "takes no residual"}
+    assert named
+    assert all("residual" in subject for subject in named)
+    assert checked(run, file, "plain", "--case", "residual1")[0] == 3
+
+
+@pytest.mark.parametrize(("function", "says"), [("no_eps", "times the bound"), ("raises", "out of shared memory")])
+def test_a_wrong_function_fails(run, file, function, says):
+    code, body = checked(run, file, function)
+    failed = [verdict for verdict in body["verdicts"] if verdict["status"] == "fail"]
+    assert code == 1
+    assert says in failed[0]["sentence"]
+    assert f"--case '{failed[0]['subject']}'" in failed[0]["reproduce"]
+
+
+def test_the_answer_for_a_person(run, file):
+    said = run("check", "rms_norm", f"{file}:no_eps")
+    assert said.code == 1
+    assert "fail accuracy rms_norm[" in said.out
+    assert said.out.splitlines()[-1].startswith("FAIL: ")
+
+
+def test_a_module_of_the_working_directory_can_be_named(run, file, monkeypatch, tmp_path):
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "kernels.py").write_text(CANDIDATES)
+    monkeypatch.chdir(tmp_path)
+    said = run("check", "rms_norm", "their_package.kernels:full", "--json", "--case", "T1-")
+    assert said.code == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("mine.py:nothing", "no function 'nothing'"),
+        ("mine.py:number", "no function 'number'"),
+        ("mine.py", "give FILE.py:FUNCTION"),
+        ("mine.py:", "give FILE.py:FUNCTION"),
+        ("nowhere.py:full", "no file nowhere.py"),
+        ("no_such_package.kernels:full", "cannot be imported: ModuleNotFoundError"),
+        ("typo.py:full", "cannot be imported: SyntaxError"),
+        ("exits.py:full", "cannot be imported: SystemExit"),
+        ("mine.py:leaves", "ended the process"),
+    ],
+)
+def test_a_candidate_that_is_none_is_one_line(refused, file, monkeypatch, tmp_path, function, says):
+    (tmp_path / "typo.py").write_text("def full(:\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    refused(2, says, "check", "rms_norm", function)
+
+
+def test_other_mistakes_are_one_line(refused, file):
+    refused(2, "no op 'nope'; one of ", "check", "nope", f"{file}:full")
+    refused(2, "no case of rms_norm holds 'T99999'", "check", "rms_norm", f"{file}:full", "--case", "T99999")
+    refused(3, "use --device cpu", "check", "rms_norm", f"{file}:full", "--device", "cuda")

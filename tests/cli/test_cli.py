@@ -1,0 +1,124 @@
+"""The command line's other commands, and mistakes in the call."""
+
+import json
+import shutil
+
+import pytest
+
+from braidcheck import environment
+from braidcheck.golden import resolve
+
+
+def test_list_gives_programs_every_op_with_its_cases(run):
+    said = run("list", "--json")
+    ops = {op["name"]: op for op in json.loads(said.out)["ops"]}
+    assert said.code == 0
+    assert ops["rms_norm"]["signature"].startswith("(x:")
+    assert ops["rms_norm"]["contract"]["outputs"] == {"y": "float32", "sum": "x"}
+    case = ops["rms_norm"]["cases"][0]
+    assert set(case) == {"id", "axes", "dtype", "profile", "large", "needs"}
+    assert case["id"].startswith("rms_norm[")
+
+
+def test_list_for_a_person(run):
+    said = run("list")
+    assert said.code == 0
+    assert "rms_norm" in said.out
+
+
+def test_doctor_says_what_would_be_judged(run, no_gpu):
+    said = run("doctor")
+    assert said.code == 0
+    assert "no: no GPU that torch" in said.out
+    assert "accuracy and coherence" in said.out
+
+
+def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):
+    monkeypatch.setattr(environment, "why_no_triton", lambda: "Triton is not here")
+    assert run("doctor").code == 3
+    refused(3, "Triton is not here", "list")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gate", "--op", "nope"], "no op 'nope'; one of attention_decode, "),
+        (["gate", "--no-such"], "See: braidcheck gate --help"),
+        (["gate", "--lane", "moon"], "See: braidcheck gate --help"),
+        (["gate", "--workers", "0"], "See: braidcheck gate --help"),
+        (["gate", "surplus"], "See: braidcheck gate --help"),
+        (["nonsense"], "See: braidcheck --help"),
+        (["check", "rms_norm"], "See: braidcheck check --help"),
+        (["golden", "record"], "See: braidcheck golden record --help"),
+        (["golden", "record", "./nowhere"], "no model ./nowhere"),
+        (["golden", "record", "nano", "--dataset", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_mistakes_are_one_line(refused, no_gpu, words, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(2, says, *words)
+
+
+def test_what_this_machine_cannot_do_is_one_line(refused, no_gpu, monkeypatch):
+    refused(3, "use --lane interpret", "gate", "--lane", "gpu")
+    monkeypatch.setattr(environment, "why_no_interpreter", lambda: "numpy is too new")
+    refused(3, "numpy is too new", "gate")
+
+
+def test_without_arguments_the_help_is_shown(run):
+    assert "doctor" in run().out
+
+
+def test_golden_verify(run, refused, tmp_path):
+    assert "whole, of nano" in run("golden", "verify").out
+    golden = tmp_path / "golden"
+    shutil.copytree(resolve.NANO_GOLDEN, golden)
+    assert run("golden", "verify", golden).code == 0
+    tensors = golden / "golden.safetensors"
+    data = bytearray(tensors.read_bytes())
+    data[-1] ^= 1
+    tensors.write_bytes(data)
+    refused(3, "sha256 differs", "golden", "verify", golden)
+    refused(3, "no golden in", "golden", "verify", tmp_path / "nowhere")
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAIDCHECK_CACHE", str(tmp_path / "cache"))
+    return shutil.copytree(resolve.NANO, tmp_path / "checkpoint")
+
+
+def test_a_directory_that_is_no_checkpoint(refused, checkpoint, tmp_path):
+    (checkpoint / "config.json").unlink()
+    refused(2, "needs config.json", "golden", "record", checkpoint)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_truncated_checkpoint(refused, checkpoint, tmp_path):
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    refused(2, f"cannot load {checkpoint}", "golden", "record", checkpoint)
+    assert not list(tmp_path.glob("cache/goldens/*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "lama"),
+        ({"use_sliding_window": True, "sliding_window": 128}, "sliding"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}}, "yarn"),
+    ],
+)
+def test_a_model_that_is_not_supported(refused, checkpoint, tmp_path, change, says):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | change))
+    refused(2, says, "golden", "record", checkpoint)
+    assert not list(tmp_path.glob("cache/goldens/*"))
+
+
+def test_a_hub_that_cannot_be_reached(refused, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    refused(3, "pass its directory to --model", "golden", "record", "some/model")

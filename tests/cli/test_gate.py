@@ -1,0 +1,181 @@
+"""``braidcheck gate`` over suites of fakes: phases, files, exit codes, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from braidcheck import environment
+from braidcheck.cli import launch
+from braidcheck.results import Run
+
+FAILS = """
+    @pytest.mark.parametrize("what", ["op[a]", "op[b]"])
+    def test_it(what):
+        return Verdict("accuracy", what, Status.FAIL, "too far", value=2.0, limit=1.0)
+"""
+
+
+def gates_of(suite):
+    return {file.stem.removeprefix("test_") for file in suite.glob("test_*.py")}
+
+
+def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result):
+    said = run("gate", "--workers", 1)
+    made, body, junit = result()
+    assert said.code == body["exit_code"] == 0
+    assert {verdict.gate for verdict in made.verdicts} == gates_of(launch.SUITE)
+    assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
+    assert junit.count("<testcase ") == 6
+    assert "PASS: 6 pass in" in said.out.splitlines()[-1]
+    assert "braidcheck-out/summary.md" in said.out
+
+
+def test_a_failure_is_exit_1_and_one_sentence(suite, run):
+    suite(accuracy=FAILS)
+    said = run("gate")
+    assert said.code == 1
+    assert "fail accuracy op[a], op[b]: too far" in said.out
+    assert "braidcheck gate --lane interpret --op op -k 'op[a]'" in said.out
+
+
+def test_only_what_was_asked_for_is_judged(suite, run, result):
+    suite(accuracy=FAILS)
+    assert run("gate", "-k", "op[a]").code == 1
+    assert [verdict.subject for verdict in result()[0].verdicts] == ["op[a]"]
+    suite(accuracy=FAILS.replace("op[", "rms_norm["))
+    assert run("gate", "--op", "rms_norm").code == 1
+    assert {verdict.subject for verdict in result()[0].verdicts} == {"rms_norm[a]", "rms_norm[b]"}
+
+
+def test_every_file_of_the_suite_is_a_gate(suite, run, result, tmp_path):
+    text = (tmp_path / "suite" / "test_vacuity.py").read_text()
+    (tmp_path / "suite" / "test_brand_new.py").write_text(text.replace("vacuity", "brand_new"))
+    assert run("gate").code == 0
+    assert "brand_new" in {verdict.gate for verdict in result()[0].verdicts}
+
+
+def test_on_gpus_speed_runs_after_the_rest_and_alone(suite, run, result, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "gpus", lambda: tuple({"id": name, "name": "G"} for name in ("4", "6")))
+    note = f"""
+        @pytest.mark.parametrize("what", ["thing", "other"])
+        def test_it(what):
+            with open({str(tmp_path / "order")!r}, "a") as file:
+                file.write(f"GATE {{os.environ['CUDA_VISIBLE_DEVICES']}}\\n")
+            return Verdict("GATE", what, Status.PASS, "fine")
+    """
+    suite(speed=note.replace("GATE", "speed"), accuracy=note.replace("GATE", "accuracy"))
+    assert run("gate", "--workers", 9).code == 0
+    made, _, junit = result()
+    assert len(made.verdicts) == 8
+    assert made.environment["lanes"] == ["gpu"]
+    assert junit.count("<testcase ") == 8
+    assert (tmp_path / "order").read_text().splitlines()[2:] == ["speed 4", "speed 4"]
+
+
+def test_nothing_that_matches_is_a_mistake_in_the_call(suite, run, refused):
+    refused(2, "nothing matches -k 'no_such_thing'; see: braidcheck list", "gate", "-k", "no_such_thing")
+    refused(2, "-k 'not (a' is no pytest expression", "gate", "-k", "not (a")
+
+
+def test_an_earlier_result_is_never_taken_for_this_one(suite, run, result, tmp_path, refused):
+    assert run("gate").code == 0
+    (tmp_path / "braidcheck-out" / "speed").mkdir()
+    (tmp_path / "braidcheck-out" / "speed" / "junit.xml").write_text("<testsuites><testcase /></testsuites>")
+    (tmp_path / "braidcheck-out" / "mine.txt").touch()
+    refused(2, "nothing matches", "gate", "-k", "no_such_thing")
+    assert sorted(path.name for path in (tmp_path / "braidcheck-out").iterdir()) == ["correctness", "mine.txt"]
+
+
+def test_a_run_that_breaks_itself_cannot_judge(suite, refused, tmp_path):
+    (tmp_path / "suite" / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    refused(3, "--no-such-option", "gate")
+
+
+def test_a_place_that_cannot_be_written_is_said(suite, refused, tmp_path):
+    (tmp_path / "file").touch()
+    refused(2, "give another --out", "gate", "--out", "file/inside")
+
+
+def test_another_model_has_its_golden_recorded_first_and_its_refusal_ends_the_run(suite, run, monkeypatch):
+    asked = []
+
+    def record(words, **_):
+        asked.append(words)
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(launch.subprocess, "run", record)
+    assert run("gate", "--model", "some/model", "--dataset", "wikitext", "--revision", "v1").code == 3
+    assert asked[0][2:] == [
+        *("braidcheck", "golden", "record", "some/model", "--dataset", "wikitext", "--revision", "v1")
+    ]
+
+
+def test_a_model_that_is_not_there_is_one_line(refused, no_gpu, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(2, "no model ./nowhere", "gate", "--model", "./nowhere")
+
+
+def test_without_triton_the_gate_says_what_it_cannot_judge(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['triton'] = None\n")
+    path = os.pathsep.join([str(tmp_path), str(environment.PACKAGE.parent)])
+    words = [sys.executable, "-m", "braidcheck", "gate", "--workers", "1"]
+    env = os.environ | {"PYTHONPATH": path}
+    said = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    made = Run.from_json((tmp_path / "braidcheck-out" / "run.json").read_text())
+    assert said.returncode == 3, said.stderr
+    assert {str(verdict.status) for verdict in made.verdicts} == {"not judged"}
+    assert {verdict.gate for verdict in made.verdicts} == gates_of(environment.PACKAGE / "suite")
+    assert "every op: Triton is not available here" in said.stdout
+    assert "NOT JUDGED" in said.stdout.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent):
+    suite(
+        coherence="""
+        @pytest.mark.parametrize("what", ["quick", "slow"])
+        def test_it(what):
+            time.sleep(60 if what == "slow" else 0)
+            return Verdict("coherence", what, Status.PASS, "fine")
+    """
+    )
+    driver = f"""
+        import sys
+        from pathlib import Path
+        from braidcheck import environment
+        from braidcheck.cli import launch, main
+        environment.gpus = tuple
+        launch.SUITE = Path({str(launch.SUITE)!r})
+        sys.exit(main(["gate", "--workers", "1"]))
+    """
+    env = os.environ | {"PYTHONPATH": str(environment.PACKAGE.parent)}
+    words = [sys.executable, "-c", textwrap.dedent(driver)]
+    child = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    progress = tmp_path / "braidcheck-out" / "correctness" / "progress.json"
+    for _ in range(300):
+        if progress.exists() and json.loads(progress.read_text())["done"] == 1:
+            break
+        time.sleep(0.05)
+    child.send_signal(sent)
+    out, err = child.communicate(timeout=30)
+    made, _, _ = result()
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert [verdict.subject for verdict in made.verdicts] == ["quick"]
+    assert len(made.missing) == 6
+    assert out.splitlines()[-1].startswith("INTERRUPTED: 1 pass, 6 without a verdict")
+
+
+def test_the_attentions_that_can_be_asked_for_are_the_models():
+    from braidcheck.cli.gate import Attention
+    from braidcheck.qwen3.attention import ATTENTIONS
+
+    assert set(ATTENTIONS) == set(Attention)

@@ -1,0 +1,75 @@
+"""``braidcheck soak`` and ``braidcheck list --bounds``."""
+
+import json
+
+import pytest
+
+from braidcheck.cli import bounds
+from braidcheck.mutants import honest
+
+SOAK = ("soak", "--op", "cache_write", "--pairs", "5", "--lane", "interpret")
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch, no_gpu):
+    monkeypatch.setattr(bounds, "FILE", tmp_path / "bounds.json")
+    return bounds.FILE
+
+
+@pytest.fixture
+def dishonest(monkeypatch):
+    """One of the variants writes every token one slot early."""
+
+    def early(k, v, k_cache, v_cache, rows, slots):
+        honest_ones["flat"](k, v, k_cache, v_cache, rows, (slots - 1) % k_cache.shape[1])
+
+    honest_ones = honest.find("cache_write")
+    monkeypatch.setattr(honest, "find", lambda op: honest_ones | {"early": early})
+
+
+def test_honest_variants_pass(run, file):
+    said = run(*SOAK, "--json")
+    body = json.loads(said.out)
+    assert (said.code, body["status"], body["lane"]) == (0, "pass", "interpret")
+    assert {verdict["numbers"]["pairs"] for verdict in body["verdicts"]} == {5}
+    assert not file.exists()
+
+
+def test_a_dishonest_variant_fails(run, file, dishonest):
+    said = run(*SOAK)
+    assert said.code == 1
+    assert "early of cache_write uses inf of the bound" in said.out
+
+
+def test_the_bounds_are_published_and_read(run, refused, file):
+    refused(2, "braidcheck soak --save", "list", "--bounds")
+    assert run(*SOAK, "--save").code == 0
+    said = run("list", "--bounds")
+    assert said.code == 0
+    assert "5 pairs an op" in said.out
+    assert "braidcheck soak --pairs 5 --lane interpret --op cache_write --save" in said.out
+    assert "stock PyTorch" in said.out
+    entry = json.loads(run("list", "--bounds", "--json").out)["lanes"]["interpret"]["cache_write"]
+    assert (entry["pairs"], len(entry["functions"])) == (5, 6)
+
+
+def test_another_op_and_lane_stay_when_one_is_published_again(file):
+    one = {"op": "a", "pairs": 1, "functions": [{"function": "kernel", "share": float("inf")}]}
+    bounds.publish("interpret", [one, one | {"op": "b"}], "first")
+    bounds.publish("interpret", [one | {"pairs": 2}], "second")
+    entries = bounds.read()["interpret"]
+    assert {op: (entry["pairs"], entry["command"]) for op, entry in entries.items()} == {
+        "a": (2, "second"),
+        "b": (1, "first"),
+    }
+    assert entries["a"]["functions"][0]["share"] == "inf"
+
+
+def test_a_file_of_another_format_is_refused(refused, file):
+    file.write_text('{"format": 99}')
+    refused(2, "format 99", "list", "--bounds")
+
+
+def test_mistakes_are_said(refused, file):
+    refused(2, "no op 'nothing'", "soak", "--op", "nothing")
+    refused(3, "--lane gpu cannot run here", "soak", "--lane", "gpu")

@@ -1,0 +1,278 @@
+"""Gate runs over small suites of fakes: what comes back, and what a dead worker leaves."""
+
+import os
+import shutil
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from braidcheck.cli import launch as launcher
+from braidcheck.cli.launch import Phase, launch
+from braidcheck.config import Settings
+
+HEAD = """
+import os, sys, types
+from pathlib import Path
+import pytest
+from braidcheck.errors import UserError
+from braidcheck.results import Status, Verdict
+
+def verdict(subject, status=Status.PASS, gate="demo"):
+    return Verdict(gate, subject, status, f"{subject} is {status}")
+"""
+
+
+@pytest.fixture
+def judge(tmp_path, monkeypatch):
+    """Runs a suite made of the given source as test_demo.py; returns its Run."""
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    shutil.copy(launcher.SUITE / "pytest.ini", suite)
+    monkeypatch.setattr(launcher, "SUITE", suite)
+
+    def go(source, workers=1, expression="", gate="demo", **settings):
+        (suite / f"test_{gate}.py").write_text(HEAD + textwrap.dedent(source))
+        chosen = Settings(**{"lane": "interpret", "out": str(tmp_path / "out"), **settings})
+        interrupted, run = launch(Phase("correctness", (gate,), chosen, workers, expression))
+        assert not interrupted
+        return run
+
+    return go
+
+
+def statuses(run):
+    return {verdict.subject: str(verdict.status) for verdict in run.verdicts}
+
+
+def test_every_status_comes_back_and_what_an_item_raises_is_an_error(judge, tmp_path):
+    run = judge("""
+        @pytest.mark.parametrize("what", ["pass", "fail", "error", "inconclusive", "not judged"])
+        def test_status(what):
+            return verdict(what, what)
+
+        @pytest.mark.parametrize("what", ["bug", "user"])
+        def test_raises(what):
+            raise UserError("do this instead") if what == "user" else ZeroDivisionError("by zero\\nmore")
+
+        @pytest.fixture
+        def broken():
+            raise RuntimeError("no fixture")
+
+        @pytest.mark.parametrize("what", ["fixture"])
+        def test_setup(what, broken):
+            return verdict(what)
+
+        @pytest.mark.parametrize("what", ["other"])
+        def test_wrong(what):
+            return verdict("somebody")
+    """)
+    assert statuses(run) == {
+        **{name: name for name in ("pass", "fail", "error", "inconclusive", "not judged")},
+        **dict.fromkeys(("bug", "user", "fixture", "other"), "error"),
+    }
+    said = {verdict.subject: verdict for verdict in run.verdicts}
+    assert said["bug"].sentence == "ZeroDivisionError: by zero."
+    assert said["user"].sentence == "do this instead."
+    assert "by zero" in Path(said["bug"].numbers["traceback"]).read_text()
+    assert "returned the verdict" in said["other"].sentence
+    assert said["fail"].lane == "interpret"
+    assert said["fail"].reproduce == "braidcheck gate --lane interpret -k 'demo and fail'"
+    assert run.missing == ()
+    assert run.exit_code == 1
+    junit = (tmp_path / "out" / "correctness" / "junit.xml").read_text()
+    assert 'tests="9"' in junit
+
+
+def test_an_item_that_kills_its_worker_is_an_error_and_is_not_run_again(judge, tmp_path):
+    run = judge(
+        f"""
+        @pytest.mark.parametrize("what", ["a", "killer", "b", "c"])
+        def test_item(what):
+            with open({str(tmp_path / "ran")!r}, "a") as file:
+                file.write(what + " ")
+            if what == "killer":
+                os._exit(11)
+            return verdict(what)
+        """,
+        workers=2,
+    )
+    assert statuses(run) == {"a": "pass", "killer": "error", "b": "pass", "c": "pass"}
+    assert run.exit_code == 3
+    assert Counter((tmp_path / "ran").read_text().split()) == Counter(["a", "killer", "b", "c"])
+
+
+def test_items_that_share_an_observation_go_to_one_worker(judge):
+    run = judge(
+        """
+        @pytest.fixture(scope="module")
+        def observation():
+            return os.getpid()
+
+        @pytest.mark.parametrize("what", ["a", "b", "c", "d"])
+        def test_item(what, observation):
+            (Path(__file__).parent / f"pid-{observation}").touch()
+            return verdict(what, gate="coherence")
+        """,
+        workers=2,
+        gate="coherence",
+    )
+    assert set(statuses(run).values()) == {"pass"}
+    assert len(list(launcher.SUITE.glob("pid-*"))) == 1
+
+
+def test_what_shares_an_observation_with_a_killer_is_missing(judge):
+    run = judge(
+        """
+        @pytest.mark.parametrize("what", ["a", "killer", "b"])
+        def test_item(what):
+            if what == "killer":
+                os._exit(11)
+            return verdict(what, gate="coherence")
+        """,
+        gate="coherence",
+    )
+    assert statuses(run) == {"a": "pass", "killer": "error"}
+    assert run.missing == ("interpret/coherence/b",)
+    assert run.exit_code == 3
+
+
+GPU_ITEM = """
+@pytest.mark.parametrize("what", ["a", "killer", "b", "c"])
+def test_item(what):
+    if what == "killer" and one_worker:
+        os._exit(11)
+    (Path(__file__).parent / f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}-{os.getpid()}").touch()
+    return verdict(what)
+"""
+
+
+def test_each_worker_has_a_gpu_of_its_own(judge):
+    judge("one_worker = False" + GPU_ITEM, workers=2, gpus=("3", "7"))
+    assert sorted(file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")) == ["3", "7"]
+
+
+def test_a_worker_that_died_hands_its_gpu_on(judge):
+    run = judge("one_worker = True" + GPU_ITEM, gpus=("3",))
+    assert statuses(run) == {"a": "pass", "killer": "error", "b": "pass", "c": "pass"}
+    assert [file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")] == ["3", "3"]
+
+
+def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge):
+    run = judge("""
+        class Cuda:
+            broken = False
+            is_initialized = staticmethod(lambda: True)
+            def synchronize():
+                if Cuda.broken:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        sys.modules["torch"] = types.SimpleNamespace(cuda=Cuda)
+
+        @pytest.fixture
+        def observed(what):
+            if what.startswith("breaks"):
+                Cuda.broken = True
+            if what == "breaks in setup":
+                raise RuntimeError("CUDA error")
+
+        @pytest.mark.parametrize("what", ["before", "breaks", "between", "breaks in setup", "after"])
+        def test_item(what, observed):
+            if what == "breaks":
+                return verdict(what, Status.FAIL)
+            return verdict(what, Status.FAIL if Cuda.broken else Status.PASS)
+    """)
+    expected = {"breaks": "fail", "breaks in setup": "error"}
+    assert statuses(run) == dict.fromkeys(("before", "between", "after"), "pass") | expected
+    assert "the worker was replaced" in {v.subject: v.sentence for v in run.verdicts}["breaks in setup"]
+
+
+def test_nothing_of_the_project_around_is_read(judge, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("conftest.py", "json.py", "rich.py", "numpy.py"):
+        (project / name).write_text("raise RuntimeError('foreign code ran')")
+    (project / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--no-such-option'\n")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    monkeypatch.setenv("TRITON_INTERPRET", "yes please")
+    run = judge("""
+        @pytest.mark.parametrize("what", ["a"])
+        def test_item(what):
+            assert os.environ["TRITON_INTERPRET"] == "1"
+            return verdict(what)
+    """)
+    assert statuses(run) == {"a": "pass"}
+
+
+def test_the_gpu_lane_does_not_interpret(judge, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    run = judge(
+        """
+        @pytest.mark.parametrize("what", ["a"])
+        def test_item(what):
+            assert "TRITON_INTERPRET" not in os.environ
+            return verdict(what)
+        """,
+        lane="gpu",
+        gpus=("0",),
+    )
+    assert statuses(run) == {"a": "pass"}
+
+
+def test_a_suite_that_cannot_be_collected_is_an_error(judge):
+    run = judge("import no_such_module")
+    assert [str(verdict.status) for verdict in run.verdicts] == ["error"]
+    assert "no_such_module" in run.verdicts[0].sentence
+    assert run.exit_code == 3
+
+
+def test_long_observations_say_how_far_they_are(judge):
+    run = judge("""
+        @pytest.mark.parametrize("what", ["a", "b"])
+        def test_item(what, progress, settings):
+            file = Path(settings.out) / "observing.txt"
+            assert not file.exists()
+            progress("document 1 of 3")
+            assert file.read_text() == "document 1 of 3"
+            return verdict(what)
+    """)
+    assert statuses(run) == {"a": "pass", "b": "pass"}
+
+
+@pytest.mark.parametrize(("lane", "threads"), [("interpret", "1"), ("gpu", "3")])
+def test_workers_do_not_oversubscribe_the_cores(judge, monkeypatch, lane, threads):
+    monkeypatch.setattr(launcher.environment, "cpus", lambda: 6)
+    run = judge(
+        f"""
+        @pytest.mark.parametrize("what", ["a", "b"])
+        def test_item(what):
+            assert os.environ["OMP_NUM_THREADS"] == "{threads}"
+            return verdict(what)
+        """,
+        workers=2,
+        lane=lane,
+    )
+    assert set(statuses(run).values()) == {"pass"}
+
+
+def test_timeouts_end_an_item(judge):
+    run = judge("""
+        import time
+
+        @pytest.mark.timeout(0.5)
+        @pytest.mark.parametrize("what", ["hangs"])
+        def test_item(what):
+            time.sleep(60)
+    """)
+    assert statuses(run) == {"hangs": "error"}
+    assert "imeout" in run.verdicts[0].sentence
+
+
+def test_the_environment_of_this_process_stays_as_it_is(judge):
+    before = dict(os.environ)
+    judge("")
+    assert dict(os.environ) == before | {"PYTEST_CURRENT_TEST": os.environ["PYTEST_CURRENT_TEST"]}
