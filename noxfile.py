@@ -43,12 +43,12 @@ def gate(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["install"])
 def tests(session: nox.Session) -> None:
     """The project's own tests, without a GPU."""
-    run(session, "-m", "pytest", "-n", "auto", "-m", "not gpu", *session.posargs)
+    run(session, "-m", "pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["install"])
 def soak(session: nox.Session) -> None:
-    """Kernels and honest variants under 1,000 fresh inputs an op: none may use half of its bound."""
+    """Kernels and honest variants under 1,000 fresh inputs an op: none may use half of its bound; hours on a CPU."""
     braidcheck(session, "soak", *session.posargs)
 
 
@@ -57,6 +57,16 @@ def gpu_tests(session: nox.Session) -> None:
     """Tests and gate on this machine's GPUs, with the torch that is here: nothing is installed."""
     run(session, "-m", "pytest", "-m", "gpu", success_codes=[0, 5])  # 5: there are none
     braidcheck(session, "gate", "--lane", "gpu", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def sanitize(session: nox.Session) -> None:
+    """One case an op under compute-sanitizer, on a GPU; racecheck sees races in shared memory only."""
+    # PyTorch's allocator hands out parts of large blocks, past whose end nothing is out of bounds.
+    env = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    for tool in ("memcheck", "racecheck"):
+        checker = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", python)
+        session.run(*checker, "-m", "pytest", "-m", "gpu", "tests/kernels/test_gpu.py", external=True, env=env)
 
 
 @nox.session

@@ -16,8 +16,8 @@ class Errors:
 
     ``share`` is the largest part of the bound that any element uses (0 for a correctly rounded result, infinite for
     a NaN or infinity where a number belongs, and for a number where nothing belongs); ``relative`` the 2-norm of the
-    error over that of the exact output; ``largest`` the largest absolute error; ``nonfinite`` counts NaN and infinities where a number belongs; ``index``,
-    ``got``, ``exact`` and ``allowed`` show the worst element.
+    error over that of the exact output; ``largest`` the largest absolute error; ``nonfinite`` counts NaN and
+    infinities where a number belongs; ``index``, ``got``, ``exact`` and ``allowed`` show the worst element.
     """
 
     share: float

@@ -18,7 +18,8 @@ class Settings:
 
     ``lane`` is ``interpret`` or ``gpu``; ``out`` the folder that the run writes to; ``model`` the embedded ``nano``,
     a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
-    fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in CUDA_VISIBLE_DEVICES) that workers may take.
+    fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in
+    CUDA_VISIBLE_DEVICES) that workers may take.
     """
 
     lane: str

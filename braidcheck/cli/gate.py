@@ -59,7 +59,7 @@ def gate(
 ) -> int:
     """Judge the kernels and the model made of them: accuracy, coherence, speed."""
     began = time.monotonic()
-    chosen = _lane(lane)
+    chosen = choose_lane(lane)
     check_ops(op or [])
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
     _check_expression(expression)
@@ -80,7 +80,8 @@ def gate(
     return _report(run, out, interrupted)
 
 
-def _lane(lane: Lane) -> str:
+def choose_lane(lane: Lane) -> str:
+    """The lane to run. Raises CannotJudge where it cannot run here."""
     no_gpu, no_interpreter = environment.why_no_gpu(), environment.why_no_interpreter()
     if lane is Lane.gpu and no_gpu:
         raise CannotJudge(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret, or see: braidcheck doctor")

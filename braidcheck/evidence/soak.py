@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -93,7 +94,9 @@ def _takes(function: Callable[..., Any], case: Case) -> bool:
 def _observe(op: Op, function: Callable[..., Any], given: dict, exact: tuple, bounds: tuple) -> dict[str, Any]:
     """The largest share over all outputs of one call."""
     try:
-        with poisoned_outputs():
+        with poisoned_outputs(), warnings.catch_warnings():
+            # Poisoning switches on torch's deterministic mode, which then warns of every cuBLAS call of a variant.
+            warnings.filterwarnings("ignore", message="(?i).*deterministic")
             got = run(op, function, copies(given))
         share, output = max(
             (_share(op, name, given, value, truth, rest), name)

@@ -19,7 +19,8 @@ class Readings:
     ``nll`` [T-1] nats of each token after the first; ``lse`` [T] log-sum-exp of the logits; ``top`` [T, 64] logits
     at the float32 run's best ids and ``tail`` [T] log-sum-exp of all others; ``argmax`` [T] the lowest best id;
     ``full`` [F, V] all logits; ``hidden`` [L, S, 32] projected residual stream and ``norm`` [L, S] its 2-norm;
-    ``entropy`` [L, A, S] of attention, in nats, empty where the run shows no Q. Floats are float32, or the dtype of a run's own logits.
+    ``entropy`` [L, A, S] of attention, in nats, empty where the run shows no Q. Floats are float32, or the dtype of a
+    run's own logits.
     """
 
     nll: Tensor

@@ -3,7 +3,8 @@
 Score s_j = scale * q.k_j: error ds_j = u32 (4 sqrt(D) scale sum|q||k_j| + 3 |s_j| + 3 |s_j - m|): the dot, the scaling
 by a rounded scale * log2(e), the subtraction of the maximum m and the exponential's argument. The output moves by
 sum_j p_j ds_j |v_j - o| (first order; times exp(2 max ds) when that is not small), then P is rounded to v's dtype
-(declared), and P.V is a float32 dot over the keys, divided by a float32 sum of terms of one sign.
+(declared; before or after the row sum is taken), and P.V is a float32 dot over the keys, divided by a float32 sum of
+terms of one sign.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ def attend_bound(
     if v_error is not None:
         error = error + torch.einsum("tgs,sd->tgd", p, v_error)
     if cast != torch.float32:
+        # The row sum may be taken from the rounded P too: sum_j p_j delta_j (v_j - o).
         norm = torch.einsum("tgs,sd->tgd", p.square(), v.square()).sqrt()
-        error = error + rounding.cast_error(cast, spread, norm)
+        norm = norm + out.abs() * p.norm(dim=-1, keepdim=True)
+        error = error + rounding.cast_error(cast, spread + out.abs(), norm)
     return error
 
 

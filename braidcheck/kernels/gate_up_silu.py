@@ -97,7 +97,7 @@ def bound(x, weight, norm_weight=None, eps=EPS):
     gate, up = (operand @ weight.double().T).chunk(2, dim=-1)
     gate_error, up_error = rounding.projection_error(operand, weight.double(), cast, operand_error).chunk(2, dim=-1)
     sigmoid, silu = gate.sigmoid(), torch.nn.functional.silu(gate)
-    unit = rounding.ROUNDOFF[weight.dtype]
+    unit = 2 * rounding.ROUNDOFF[weight.dtype]  # a permitted cast takes half of its bound
     gate_error, up_error = gate_error + unit * gate.abs(), up_error + unit * up.abs()
     silu_error = (sigmoid * (1 + gate * (1 - sigmoid))).abs() * gate_error + gate_error.square() / 4
     silu_error = silu_error + (unit + rounding.U32 * (6 + 3 * gate.abs())) * silu.abs()

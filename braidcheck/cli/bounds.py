@@ -1,0 +1,87 @@
+"""The published bounds: the worst share of each kernel, of stock PyTorch and of honest variants, kept in a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from braidcheck import environment
+from braidcheck.errors import UserError
+from braidcheck.gates.soak import LIMIT
+from braidcheck.report.terminal import console
+from braidcheck.results import write_atomically
+
+FILE = environment.PACKAGE / "mutants" / "bounds.json"
+FORMAT = 1
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """What was published: by lane, by op, an observation with date, machine, software, commit and command.
+
+    Raises UserError where the file is missing or of another format.
+    """
+    if not FILE.exists():
+        raise UserError("no bounds were published yet; write them with: braidcheck soak --save")
+    body = json.loads(FILE.read_text(encoding="utf-8"))
+    if body.get("format") != FORMAT:
+        raise UserError(f"{FILE.name} is of format {body.get('format')}, this braidcheck reads {FORMAT}")
+    return body["lanes"]
+
+
+def publish(lane: str, seen: Iterable[Mapping[str, Any]], command: str) -> None:
+    """Put what a soak saw in ``lane`` into the file, an op's new entry for its old one; other ops and lanes stay."""
+    lanes = read() if FILE.exists() else {}
+    facts = environment.fingerprint()
+    how = {
+        "date": facts["started"][:10],
+        "machine": _machine(lane, facts),
+        "software": ", ".join(f"{name} {facts['libraries'][name]}" for name in ("torch", "triton")),
+        "commit": facts["commit"],
+        "command": command,
+    }
+    entries = lanes.get(lane, {}) | {one["op"]: {**how, **one, "functions": _plain(one["functions"])} for one in seen}
+    lanes[lane] = dict(sorted(entries.items()))
+    write_atomically(FILE, json.dumps({"format": FORMAT, "lanes": dict(sorted(lanes.items()))}, indent=1) + "\n")
+
+
+def _plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Infinite shares as strings, so that any reader of JSON can parse them."""
+    return [{**row, "share": row["share"] if math.isfinite(row["share"]) else str(row["share"])} for row in rows]
+
+
+def _machine(lane: str, facts: Mapping[str, Any]) -> str:
+    if lane == "gpu":
+        return facts["gpus"][0]["name"]
+    return f"{facts['cpus']} {facts['processor']} cores"
+
+
+def show(lanes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Print one row an op and function, one column a lane, and how each lane's numbers were made."""
+    screen = console()
+    table = Table("op", "function", *lanes, box=box.SIMPLE_HEAD, pad_edge=False)
+    for op in sorted({op for entries in lanes.values() for op in entries}):
+        shares = {lane: _shares(entries[op]) for lane, entries in lanes.items() if op in entries}
+        for name in dict.fromkeys(name for of_lane in shares.values() for name in of_lane):
+            table.add_row(op, name, *(shares.get(lane, {}).get(name, "") for lane in lanes))
+        table.add_section()
+    screen.print(table)
+    screen.print(f"worst share of the bound; honest variants stay below {LIMIT}, the gate is at 1")
+    for lane, entries in lanes.items():
+        for line in dict.fromkeys(_how(lane, entry) for entry in entries.values()):
+            screen.print(line, soft_wrap=True)
+
+
+def _shares(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {row["function"]: f"{float(row['share']):.3f}" for row in entry["functions"]}
+
+
+def _how(lane: str, entry: Mapping[str, Any]) -> str:
+    if "date" not in entry:  # a soak that has just run says so itself
+        return f"{lane}: {entry['pairs']} pairs an op"
+    made = f"{entry['pairs']} pairs an op, {entry['date']}, {entry['machine']}, {entry['software']}"
+    return f"{lane}: {made}, commit {entry['commit'][:12] or 'unknown'}: {entry['command']}"

@@ -1,0 +1,110 @@
+"""``braidcheck soak``: kernels, stock PyTorch and honest variants under many fresh inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Annotated, Any
+
+import typer
+
+from braidcheck import environment
+from braidcheck.cli import bounds, gate
+from braidcheck.cli.look import check_ops, find_ops
+from braidcheck.report import terminal
+from braidcheck.report.progress import Progress
+from braidcheck.results import Run
+from braidcheck.spec import Case
+
+PAIRS = 1000
+Task = tuple[str, list[Case], str]  # op, its pairs, device
+
+
+def soak(
+    op: Annotated[list[str] | None, typer.Option(help="soak this op only; may be repeated")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case, an op")] = PAIRS,
+    lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
+    workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
+    save: Annotated[bool, typer.Option("--save", help="publish for: braidcheck list --bounds")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> int:
+    """Run kernels, stock PyTorch and honest variants on fresh inputs: 1 if any uses over half of its bound."""
+    check_ops(op or [])
+    chosen = gate.choose_lane(lane)
+    if chosen == "interpret":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+    from braidcheck.gates import soak as judge
+
+    names = list(dict.fromkeys(op or find_ops()))
+    seen = _observe(names, pairs, chosen, workers)
+    run = Run({}, (), tuple(verdict for one in seen for verdict in judge.judge(one, chosen)))
+    if save:
+        chosen_ops = "".join(f" --op {name}" for name in op or ())
+        bounds.publish(chosen, seen, f"braidcheck soak --pairs {pairs} --lane {chosen}{chosen_ops} --save")
+    _say(run, seen, chosen, as_json)
+    return run.exit_code
+
+
+def _observe(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+    """One observation an op, made of those of its cases; in several processes if there are several ``workers``."""
+    from braidcheck.evidence.soak import merge
+
+    tasks = [task for name in names for task in _tasks(name, pairs, lane)]
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with Progress("soak") as progress:
+        made = _together(tasks, workers) if workers > 1 else _one_by_one(tasks, progress)
+        for done, seen in enumerate(made, 1):
+            found[seen["op"]].append(seen)
+            progress(f"{seen['op']} done", done, len(tasks))
+    return [merge(found[name]) for name in names]
+
+
+def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:
+    """The pairs of one op by case, so that each process compiles kernels of its own."""
+    from braidcheck.evidence import soak as evidence
+
+    by_case: dict[str, list[Case]] = defaultdict(list)
+    for case in evidence.pairs(find_ops()[name], pairs, large=lane == "gpu"):
+        by_case[replace(case, seed=0).id].append(case)
+    for cases in by_case.values():
+        yield name, cases, "cuda" if lane == "gpu" else "cpu"
+
+
+def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[dict[str, Any]]:
+    for done, task in enumerate(tasks):
+        yield _run(task, lambda text, done=done: progress(text, done, len(tasks)))
+
+
+def _together(tasks: list[Task], workers: int) -> Iterator[dict[str, Any]]:
+    os.environ["OMP_NUM_THREADS"] = str(max(1, environment.cpus() // workers))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(_run, task) for task in tasks]):
+            yield future.result()
+
+
+def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:
+    import torch
+
+    from braidcheck.evidence.soak import observe_soak
+    from braidcheck.mutants import honest
+
+    name, cases, device = task
+    seen = observe_soak(find_ops()[name], cases, honest.find(name), device, progress)
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the other workers share this GPU's memory
+    return seen
+
+
+def _say(run: Run, seen: list[dict[str, Any]], lane: str, as_json: bool) -> None:
+    if as_json:
+        body = json.loads(run.to_json())
+        kept = {key: body[key] for key in ("format", "status", "exit_code", "verdicts")}
+        print(json.dumps({"lane": lane, **kept}, indent=1))
+        return
+    bounds.show({lane: {one["op"]: one for one in seen}})
+    terminal.show(run)

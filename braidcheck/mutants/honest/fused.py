@@ -1,0 +1,68 @@
+"""Honest variants of fused attention: written out in another style, or put together from the other kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.kernels._rounding import wide
+from braidcheck.kernels.attention_decode import attention_decode
+from braidcheck.kernels.attention_prefill import attention_prefill
+from braidcheck.kernels.cache_write import cache_write
+from braidcheck.kernels.fused_attention._analysis import places
+from braidcheck.kernels.linear_residual import linear_residual
+from braidcheck.kernels.qkv_rope import qkv_rope
+from braidcheck.kernels.rms_norm import rms_norm
+from braidcheck.mutants.honest.pieces import Style
+from braidcheck.mutants.honest.projections import split_heads
+
+
+def fused_attention(
+    style: Style, hidden: Tensor, norm_weight: Tensor, qkv_weight: Tensor, q_norm_weight: Tensor,
+    k_norm_weight: Tensor, o_weight: Tensor, cos_sin: Tensor, positions: Tensor, k_cache: Tensor, v_cache: Tensor,
+    lengths: Tensor, num_heads: int, num_kv_heads: int, head_dim: int, eps: float, scale: float,
+    cache: str = "rotated",
+) -> Tensor:  # fmt: skip
+    """See the op."""
+
+    def turned(x: Tensor, norm: Tensor, at: Tensor) -> Tensor:
+        return style.rotate(style.norm(wide(x), wide(norm), eps), cos_sin, at)
+
+    dtype, raw = qkv_weight.dtype, cache == "raw"
+    operand = style.operand(style.norm(wide(hidden), wide(norm_weight), eps), dtype)
+    q, k, v = split_heads(style.product(operand, wide(qkv_weight)), num_heads, num_kv_heads, head_dim)
+    q = style.operand(turned(q, q_norm_weight, positions), dtype)
+    k = k if raw else turned(k, k_norm_weight, positions)
+    rows, slots = places(len(hidden), len(k_cache), lengths)
+    k_cache[rows, slots], v_cache[rows, slots] = k.to(dtype), v.to(dtype)
+    heads = torch.zeros_like(q)
+    for row in range(len(k_cache)):
+        of_row = (rows == row).nonzero().flatten()
+        slots_of_row = torch.arange(int(lengths[row]), device=q.device)
+        keys, values = k_cache[row, : len(slots_of_row)], v_cache[row, : len(slots_of_row)]
+        if raw:
+            keys = style.operand(turned(keys, k_norm_weight, slots_of_row), dtype)
+        grouped = q[of_row].unflatten(1, (num_kv_heads, -1))
+        mask = slots_of_row[None, :] <= slots[of_row][:, None]
+        heads[of_row] = style.attend(grouped, keys, values, scale, mask).flatten(1, 2)
+    return style.product(style.operand(heads, dtype).flatten(1), wide(o_weight)).to(o_weight.dtype)
+
+
+def separated(
+    hidden: Tensor, norm_weight: Tensor, qkv_weight: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor,
+    o_weight: Tensor, cos_sin: Tensor, positions: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor,
+    num_heads: int, num_kv_heads: int, head_dim: int, eps: float, scale: float,
+) -> Tensor:  # fmt: skip
+    """See the op: five kernels instead of three; the cache is always "rotated", so there is no such argument."""
+    q, k, v = qkv_rope(
+        rms_norm(hidden, norm_weight, eps), qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim,
+        q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, eps=eps,
+    )  # fmt: skip
+    cache_write(k, v, k_cache, v_cache, *places(len(hidden), len(k_cache), lengths))
+    if len(hidden) == len(k_cache):
+        heads = attention_decode(q, k_cache, v_cache, lengths, scale)
+    else:
+        length = int(lengths[0])
+        heads = attention_prefill(q, k_cache[0, :length], v_cache[0, :length], scale, length - len(q))
+    nothing = torch.zeros(len(hidden), len(o_weight), dtype=o_weight.dtype, device=hidden.device)
+    return linear_residual(heads.flatten(1), o_weight, nothing)

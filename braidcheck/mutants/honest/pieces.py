@@ -1,0 +1,149 @@
+"""The pieces of honest variants: products, norms, rotations and attention in other orders and by other formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from braidcheck.kernels import _rope as rope
+from braidcheck.kernels._rounding import wide
+
+CHUNK = 48  # terms of one partial sum: divides neither the widths nor the kernels' blocks
+SPLITS = 7
+LOG2E = 1.4426950408889634
+
+
+def product_last_first(x: Tensor, weight: Tensor) -> Tensor:
+    """x[T,K] @ weight[N,K].T in float32, chunks of K added one after another from the last to the first."""
+    total = torch.zeros(x.shape[0], weight.shape[0], device=x.device)
+    for start in reversed(range(0, x.shape[1], CHUNK)):
+        total += x[:, start : start + CHUNK] @ weight[:, start : start + CHUNK].T
+    return total
+
+
+def product_split(x: Tensor, weight: Tensor) -> Tensor:
+    """The same by split-K: every part takes each SPLITS-th term, the float32 partials are added at the end."""
+    return torch.stack([x[:, part::SPLITS] @ weight[:, part::SPLITS].T for part in range(SPLITS)]).sum(0)
+
+
+def product_pairwise(x: Tensor, weight: Tensor) -> Tensor:
+    """The same by halves of halves of K."""
+    length = x.shape[1]
+    if length <= CHUNK:
+        return x @ weight.T
+    half = length // 2
+    return product_pairwise(x[:, :half], weight[:, :half]) + product_pairwise(x[:, half:], weight[:, half:])
+
+
+def norm_by_division(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last axis of a float32 x: divided by the root, then weighted."""
+    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def norm_weight_first(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """The same, the weight before the factor, which is the reciprocal of the root."""
+    return (x * weight) * (1.0 / torch.sqrt(x.square().mean(-1, keepdim=True) + eps))
+
+
+def norm_in_chunks(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """The same, the squares added chunk by chunk from the last to the first."""
+    total = torch.zeros_like(x[..., :1])
+    for start in reversed(range(0, x.shape[-1], CHUNK)):
+        total += x[..., start : start + CHUNK].square().sum(-1, keepdim=True)
+    return x * (torch.rsqrt(total / x.shape[-1] + eps) * weight)
+
+
+def rotate_as_hf(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
+    """RoPE of x[T,heads,D] float32 as HF transformers writes it: x * cos + rotated_half(x) * sin."""
+    cos, sin = cos_sin[positions][:, None, :].chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    return x * torch.cat([cos, cos], -1) + torch.cat([-second, first], -1) * torch.cat([sin, sin], -1)
+
+
+def rotate_as_complex(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
+    """The same as one product of complex numbers."""
+    cos, sin = cos_sin[positions][:, None, :].chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.complex(first, second) * torch.complex(cos.contiguous(), sin.contiguous())
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+def _partial(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Largest score, sum and P.V of some keys, P rounded to v's dtype and not normalised: [T,Hkv,G,1 or D]."""
+    scores = torch.einsum("thgd,shd->thgs", wide(q), wide(k)) * scale
+    scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
+    top = scores.amax(-1, keepdim=True)
+    p = torch.exp(scores - top.nan_to_num(neginf=0.0))
+    return top, p.sum(-1, keepdim=True), torch.einsum("thgs,shd->thgd", wide(p.to(v.dtype)), wide(v))
+
+
+def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    tops, totals, sums = (torch.stack(piece) for piece in zip(*parts, strict=True))
+    top = tops.amax(0)
+    shrink = torch.exp(tops - top.nan_to_num(neginf=0.0))
+    return top, (totals * shrink).sum(0), (sums * shrink).sum(0)
+
+
+def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """Attention of q[T,Hkv,G,D] over k, v [S,Hkv,D], mask[T,S] (True = seen) -> float32 [T,Hkv,G,D].
+
+    Online softmax over chunks of keys from the last to the first, divided at the end; a row that sees nothing
+    gives zeros.
+    """
+    state = None
+    for start in reversed(range(0, k.shape[0], CHUNK)):
+        keys = slice(start, start + CHUNK)
+        new = _partial(q, k[keys], v[keys], scale, mask[:, keys])
+        state = new if state is None else _joined([state, new])
+    _, total, out = state
+    return out / total.masked_fill(total == 0, 1.0)
+
+
+def attend_split(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """The same split over the context into SPLITS parts, each by itself, joined at the end."""
+    pieces = zip(k.chunk(SPLITS), v.chunk(SPLITS), mask.chunk(SPLITS, dim=1), strict=True)
+    _, total, out = _joined([_partial(q, *piece[:2], scale, piece[2]) for piece in pieces])
+    return out / total.masked_fill(total == 0, 1.0)
+
+
+def attend_two_passes(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """The same in two passes with powers of two, the row's sum taken from the rounded P."""
+    scores = torch.einsum("thgd,shd->thgs", wide(q), wide(k)) * (scale * LOG2E)
+    scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
+    p = wide(torch.exp2(scores - scores.amax(-1, keepdim=True).nan_to_num(neginf=0.0)).to(v.dtype))
+    total = p.sum(-1, keepdim=True)
+    return torch.einsum("thgs,shd->thgd", p, wide(v)) / total.masked_fill(total == 0, 1.0)
+
+
+def attend_unrounded(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """The same with P normalised and never rounded, the scale taken into q."""
+    scores = torch.einsum("thgd,shd->thgs", wide(q) * scale, wide(k))
+    p = torch.softmax(scores.masked_fill(~mask[:, None, None, :], -math.inf), dim=-1).nan_to_num(0.0)
+    return torch.einsum("thgs,shd->thgd", p, wide(v))
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way to write every piece; ``rounds`` says whether operands take the casts that the contracts permit."""
+
+    product: Callable[[Tensor, Tensor], Tensor]
+    norm: Callable[[Tensor, Tensor, float], Tensor]
+    rotate: Callable[[Tensor, Tensor, Tensor], Tensor]
+    attend: Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]
+    rounds: bool = True
+
+    def operand(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """x in float32, rounded to ``dtype`` first if this style rounds."""
+        return wide(x.to(dtype)) if self.rounds else wide(x)
+
+
+STYLES = {
+    "last first": Style(product_last_first, norm_by_division, rotate_as_hf, attend_last_first),
+    "split": Style(product_split, norm_weight_first, rotate_as_complex, attend_split),
+    "pairwise": Style(product_pairwise, norm_in_chunks, rotate_as_hf, attend_two_passes),
+}
+UNROUNDED = {"no operand rounded": Style(product_pairwise, norm_by_division, rope.rotate, attend_unrounded, False)}

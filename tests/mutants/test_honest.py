@@ -1,0 +1,82 @@
+"""Honest variants: every op has them, they are called like its wrapper, and no gate refuses them."""
+
+import importlib
+import inspect
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.evidence.soak import observe_soak, pairs
+from braidcheck.gates import accuracy
+from braidcheck.gates.soak import VARIANTS
+from braidcheck.mutants import honest
+from braidcheck.mutants.honest import blocks
+from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
+
+OPS = kernels.find()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_has_variants_with_its_own_signature(op):
+    wanted = inspect.signature(OPS[op].call).parameters
+    variants = honest.find(op)
+    assert len(variants) >= VARIANTS
+    for name, variant in variants.items():
+        has = inspect.signature(variant).parameters
+        required = [p for p in wanted if wanted[p].default is inspect.Parameter.empty]
+        assert [p for p in has if p in wanted] == list(has), name
+        assert list(has)[: len(required)] == required, name
+        assert {p: has[p].default for p in has} == {p: wanted[p].default for p in has}, name
+
+
+def test_an_unknown_op_has_none():
+    assert honest.find("no_op") == {}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_no_variant_is_refused(op):
+    cases = [case for case in pairs(OPS[op], 24, large=False) if case.profile == "tail"]
+    seen = observe_soak(OPS[op], cases[:1], honest.find(op))
+    over = [row for row in seen["functions"] if not row["share"] <= accuracy.LIMIT or row["raised"]]
+    assert not over
+
+
+@pytest.mark.parametrize("op", [name for name in OPS if name != "cache_write"])
+def test_variants_round_otherwise(op):
+    """Variants that gave the same bits as the reference would show nothing."""
+    case = next(case for case in OPS[op].cases if case.dtype == "float32" and not case.large)
+    given = OPS[op].inputs(case, "cpu")
+
+    def bits(function):
+        outputs = function(**{k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in given.items()})
+        first = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+        return first.contiguous().view(torch.int32)
+
+    plain = bits(OPS[op].reference)
+    same = [name for name in STYLES if torch.equal(bits(honest.find(op)[name]), plain)]
+    assert not same
+
+
+@pytest.mark.parametrize("op", blocks.SIZES)
+def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
+    module = importlib.import_module(f"braidcheck.kernels.{op}")
+    before = {name: getattr(module, name) for name in blocks.SIZES[op]}
+    assert all(value != blocks.SIZES[op][name] for name, value in before.items())
+    during = []
+    monkeypatch.setattr(module, "require", lambda *_: during.append(getattr(module, next(iter(before)))) or 1 / 0)
+    case = next(case for case in OPS[op].cases if not case.large)
+    with pytest.raises(ZeroDivisionError):
+        honest.find(op)["other blocks"](**OPS[op].inputs(case, "cpu"))
+    assert during == [next(iter(blocks.SIZES[op].values()))]
+    assert {name: getattr(module, name) for name in before} == before
+
+
+@pytest.mark.parametrize("style", [*STYLES.values(), *UNROUNDED.values()], ids=[*STYLES, *UNROUNDED])
+def test_a_row_that_sees_nothing_gives_zeros(style):
+    q, k, v = torch.randn(2, 1, 3, 16), torch.randn(100, 1, 16), torch.randn(100, 1, 16)
+    mask = torch.zeros(2, 100, dtype=torch.bool)
+    mask[1, 7] = True  # one key: the answer is its value
+    out = style.attend(q, k, v, 0.25, mask)
+    assert torch.equal(out[0], torch.zeros(1, 3, 16))
+    torch.testing.assert_close(out[1], v[7].expand(1, 3, 16).clone().view(1, 3, 16))
