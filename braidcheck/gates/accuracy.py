@@ -53,7 +53,10 @@ def _complaint(op: str, worst: Mapping[str, Any]) -> str:
         )
     if worst["exact"] != worst["exact"]:
         return f"{op} wrote {worst['got']:.6g} to {where}, where nothing may be written"
+    # As many digits as it takes to see that they differ.
+    digits = next((n for n in (6, 9) if f"{worst['got']:.{n}g}" != f"{worst['exact']:.{n}g}"), 17)
+    got, exact = (f"{worst[key]:.{digits}g}" for key in ("got", "exact"))
     return (
-        f"{op}: {where} is {worst['got']:.6g}, exactly {worst['exact']:.6g}; an error of {worst['allowed']:.2g} is "
+        f"{op}: {where} is {got}, exactly {exact}; an error of {worst['allowed']:.2g} is "
         f"permitted, this is {worst['share']:.3g} times the bound (relative error {worst['relative']:.2g})"
     )

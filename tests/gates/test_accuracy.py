@@ -54,3 +54,8 @@ def test_nan_and_trespass_are_said_in_words():
     assert "17 elements of q are NaN" in judged([OUTPUT | {"share": float("inf"), "nonfinite": 17}]).sentence
     trespass = OUTPUT | {"share": float("inf"), "exact": float("nan")}
     assert "where nothing may be written" in judged([trespass]).sentence
+
+
+def test_two_numbers_that_differ_are_written_so_that_they_do():
+    close = OUTPUT | {"share": 1.1, "got": -1.0548712, "exact": -1.0548739}
+    assert "is -1.0548712, exactly -1.0548739" in judged([close]).sentence
