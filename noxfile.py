@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), tests, soak, gpu_tests, lint, nano."""
+"""The project's sessions: gate (the main job), tests, soak, mutants, gpu_tests, lint, nano."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ def soak(session: nox.Session) -> None:
     braidcheck(session, "soak", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["install"])
+def mutants(session: nox.Session) -> None:
+    """Deliberate faults, one at a time: which gate catches each, and which none does."""
+    braidcheck(session, "mutants", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def gpu_tests(session: nox.Session) -> None:
     """Tests and gate on this machine's GPUs, with the torch that is here: nothing is installed."""
@@ -76,6 +82,20 @@ def lint(session: nox.Session) -> None:
         session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     session.run("ruff", "check", ".", external=True)
     session.run("ruff", "format", "--check", ".", external=True)
+
+
+@nox.session(requires=["install"])
+def trend_benchmark(session: nox.Session) -> None:
+    """How often the trend detector is wrong and how late, beside other rules; Otava, if it installs, in an
+    environment of its own."""
+    words = list(session.posargs)
+    if session.venv_backend != "none":
+        try:
+            session.install("apache-otava==0.8.0")
+            words += ["--otava", os.path.join(session.bin, "python")]
+        except nox.command.CommandFailed:
+            session.log("Apache Otava could not be installed: it will not run")
+    run(session, "-m", "braidcheck.trend.benchmark", *words)
 
 
 @nox.session(venv_backend="none", requires=["install"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from braidcheck.cli import check, gate, golden, look, soak
+from braidcheck.cli import check, gate, golden, history, look, mutants, soak, trend
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -24,7 +24,10 @@ app.command("gate")(gate.gate)
 app.command("list")(look.list_ops)
 app.command("check")(check.check)
 app.command("soak")(soak.soak)
+app.command("mutants")(mutants.mutants)
 app.add_typer(golden.app, name="golden")
+app.add_typer(history.app, name="history")
+app.command("trend")(trend.trend)
 app.command("doctor")(look.doctor)
 
 

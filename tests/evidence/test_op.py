@@ -88,6 +88,21 @@ def cache_write_one_late(k, v, k_cache, v_cache, rows, slots):
     OPS["cache_write"].reference(k, v, k_cache, v_cache, rows, (slots + 1) % k_cache.shape[1])
 
 
+def qk_norm_rope_rounding_before_the_weight(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps, k_scale=1.0):
+    ones = torch.ones_like(q_norm_weight)
+    q, k = (rope.head_norm(x.float(), ones, eps).to(q.dtype).float() for x in (q, k))
+    q, k = (rope.rotate(x * w.float(), cos_sin, positions) for x, w in ((q, q_norm_weight), (k, k_norm_weight)))
+    return q.to(q_norm_weight.dtype), (k * k_scale).to(k_norm_weight.dtype)
+
+
+def rms_norm_qkv_with_eps_1e5(x, norm_weight, qkv_weight, eps, *heads, qkv_bias=None, out_dtype=None):
+    return OPS["rms_norm_qkv"].reference(x, norm_weight, qkv_weight, 1e-5, *heads, qkv_bias, out_dtype)
+
+
+def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *rest, cache="rotated"):
+    return OPS["fused_attention"].reference(hidden, norm, qkv, k_norm, q_norm, *rest, cache)
+
+
 FAULTS = [fault for name, fault in sorted(globals().items()) if any(name.startswith(f"{op}_") for op in OPS)]
 
 
