@@ -1,0 +1,69 @@
+"""``braidcheck history``: keep Runs, list them, join histories, take numbers from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from braidcheck import history
+from braidcheck.errors import UserError
+from braidcheck.report.terminal import console
+
+app = typer.Typer(help="Keep Runs, one immutable file each, in any folder.", no_args_is_help=False)
+
+To = Annotated[Path, typer.Option("--to", help="the history's folder")]
+
+
+@app.command()
+def add(run: Annotated[Path, typer.Argument(help="a run.json of a gate run")], to: To = history.FOLDER) -> int:
+    """Put a Run into a history."""
+    print(history.add(run, to))
+    return 0
+
+
+@app.command("list")
+def list_runs(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="a history")] = history.FOLDER) -> int:
+    """List the Runs of a history, oldest first."""
+    entries = history.read(folder)
+    made = Table("time", "commit", "status", "verdicts", "machine", "file", box=box.SIMPLE_HEAD, pad_edge=False)
+    for entry in entries:
+        seen, run = entry.run.environment, entry.run
+        commit = str(seen.get("commit") or "")[:12]
+        cells = (seen["started"], commit, str(run.status), str(len(run.verdicts)), history.hardware(seen))
+        made.add_row(*map(Text, (*cells, entry.path.name)))
+    if entries:
+        console().print(made)
+    print(f"{len(entries)} Runs in {folder}")
+    return 0
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="histories")],
+    to: Annotated[Path, typer.Option("--to", help="the folder that gets what it lacks")],
+) -> int:
+    """Join histories; a Run that is there already is not copied again."""
+    print(f"{len(history.merge(folders, to))} Runs copied to {to}")
+    return 0
+
+
+@app.command("import")
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="a CSV with columns time,series,value[,control]")],
+    to: Annotated[Path, typer.Option("--to", help="the history's folder")],
+    hardware: Annotated[str, typer.Option(help="the machine; the file's name without its ending by default")] = "",
+) -> int:
+    """Put the nights of a CSV into a history, one Run a night."""
+    from braidcheck.trend import table
+
+    runs = table.read(file, hardware)
+    if not runs:
+        raise UserError(f"{file} has no rows")
+    history.store({history.name(run): run.to_json() for run in runs}, to)
+    print(f"{len(runs)} Runs imported to {to}")
+    return 0

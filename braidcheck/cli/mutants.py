@@ -1,0 +1,75 @@
+"""``braidcheck mutants``: puts deliberate faults into the package and asks which gate catches each of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braidcheck import environment
+from braidcheck.cli.gate import Lane, choose_lane
+from braidcheck.cli.look import check_ops
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.gates import mutants as gate
+from braidcheck.report import mutants as report
+from braidcheck.report.progress import Progress
+from braidcheck.results import Run, write_atomically
+
+
+def mutants(
+    op: Annotated[list[str] | None, typer.Option(help="only mutants that this op can see; may be repeated")] = None,
+    lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
+    named: Annotated[bool, typer.Option("--named", help="the named mutants only")] = False,
+    generated: Annotated[bool, typer.Option("--generated", help="the generated mutants only")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    save: Annotated[Path | None, typer.Option(help="write the kill matrix to this file")] = None,
+    beside: Annotated[list[Path] | None, typer.Option("--with", help="kill matrix of another lane")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
+) -> int:
+    """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
+    from braidcheck.mutants import plan
+    from braidcheck.mutants.runner import Runner
+
+    chosen = choose_lane(lane)
+    if reason := environment.why_no_triton():
+        raise CannotJudge(reason)
+    check_ops(op or [])
+    others = [_read(path) for path in beside or ()]
+    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
+    faults = plan.choose(kinds, op or ())
+    with Progress(f"mutants on the {chosen} lane") as progress:
+        matrix = Runner(chosen, progress).run(faults, workers or environment.cpus())
+    if save is not None:
+        write_atomically(save, dump(matrix))
+    verdicts = gate.judge([matrix, *others])
+    run = Run({}, (), verdicts)
+    if as_json:
+        print(json.dumps({**matrix, "verdicts": json.loads(run.to_json())["verdicts"]}, indent=1))
+    else:
+        report.show(matrix, verdicts)
+    return run.exit_code
+
+
+def dump(matrix: dict) -> str:
+    """The matrix as JSON with a line a mutant: small, and a change in it can be read."""
+    head = json.dumps({key: value for key, value in matrix.items() if key != "mutants"}, indent=1)
+    rows = ",\n".join(json.dumps({key: value for key, value in row.items() if value}) for row in matrix["mutants"])
+    return f'{head[:-2]},\n "mutants": [\n{rows}\n]}}\n'
+
+
+def _read(path: Path) -> dict:
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no kill matrix: {error}") from None
+
+
+def load(text: str) -> dict:
+    """The matrix that ``dump`` wrote. Raises ValueError for another file."""
+    matrix = json.loads(text)
+    if not isinstance(matrix, dict) or not {"lane", "mutants", "seconds"} <= matrix.keys():
+        raise ValueError("it has no lane, mutants and seconds")
+    empty = {"gate": "", "subject": "", "said": "", "seconds": 0.0}
+    return {**matrix, "mutants": [empty | row for row in matrix["mutants"]]}

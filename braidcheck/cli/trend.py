@@ -1,0 +1,91 @@
+"""``braidcheck trend``: what changed in a history, since when, and what moved."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from braidcheck import history
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.report.progress import Progress
+from braidcheck.report.terminal import console
+
+if TYPE_CHECKING:
+    from braidcheck.trend.judge import Trend
+
+MOST_NAMES = 4
+
+
+def trend(
+    path: Annotated[Path, typer.Argument(help="a history's folder, or a CSV with time,series,value[,control]")],
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    since: Annotated[str, typer.Option(help="say only what changed at this time or later")] = "",
+) -> int:
+    """Find changes of level in timings and rates: 0 none for the worse, 1 some, 3 nothing to judge."""
+    from braidcheck.trend import judge, table
+
+    start = _moment(since)
+    with Progress("trend") as progress:
+        progress("reading")
+        runs = history.runs(path) if path.is_dir() else table.read(path)
+        found = judge.judge(runs, progress)
+    if not found.judged and not found.not_judged:
+        raise CannotJudge(f"{path} holds no timing and no rate")
+    if start is not None:
+        found = replace(found, findings=tuple(f for f in found.findings if history.moment(f.time) >= start))
+    if as_json:
+        print(json.dumps({"changes": [finding.plain() for finding in found.findings]}, indent=1))
+    else:
+        _table(found)
+    # With --json too, but beside it: what was not judged must not read as green.
+    aside = sys.stderr if as_json else sys.stdout
+    for reason, names in _by_reason(found).items():
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        print(f"not judged: {', '.join(names[:MOST_NAMES])}{more}: {reason}", file=aside)
+    print(_closing(found), file=aside)
+    return found.exit_code
+
+
+def _moment(since: str) -> float | None:
+    try:
+        return history.moment(since) if since else None
+    except ValueError:
+        raise UserError(f"--since {since!r} is neither an ISO 8601 time nor a number") from None
+
+
+def _table(found: Trend) -> None:
+    if not found.findings:
+        return
+    made = Table("series", "since", "change", "", "sure", "moved", "", box=box.SIMPLE_HEAD, pad_edge=False)
+    for one in found.findings:
+        word = Text("worse", style="bold red") if one.worse else Text("better", style="green")
+        made.add_row(
+            Text(one.series), one.time, f"{one.change:+.1%}", word, _sure(one.confidence), one.cause, Text(one.detail)
+        )  # fmt: skip
+    console().print(made)
+
+
+def _sure(confidence: float) -> str:
+    return f"{confidence:.2%}" if confidence < 0.9999 else "> 99.99%"
+
+
+def _by_reason(found: Trend) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name, reason in found.not_judged.items():
+        groups.setdefault(reason, []).append(name)
+    return groups
+
+
+def _closing(found: Trend) -> str:
+    worse = sum(finding.worse for finding in found.findings)
+    word = {0: "PASS", 1: "FAIL", 3: "NOT JUDGED"}[found.exit_code]
+    counts = f"{worse} worse, {len(found.findings) - worse} better, in {found.judged} series"
+    return f"{word}: {counts}" + (f"; {len(found.not_judged)} not judged" if found.not_judged else "")

@@ -1,0 +1,64 @@
+"""``braidcheck history`` as a person uses it."""
+
+import json
+
+import pytest
+
+from braidcheck.results import Run
+
+CSV = "time,series,value\n2026-01-01,a,1.5\n2026-01-02,a,1.6\n"
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = {"started": "2026-11-21T10:36:16+00:00", "commit": "dc37b668f99a3488", "processor": "x86_64"}
+    (tmp_path / "run.json").write_text(Run(environment, (), ()).to_json())
+    (tmp_path / "nights.csv").write_text(CSV)
+    return tmp_path
+
+
+def test_add_and_list(run, files):
+    added = run("history", "add", "run.json")
+    assert (added.code, added.err) == (0, "")
+    assert (files / added.out.strip()).read_text() == (files / "run.json").read_text()
+    run("history", "add", "run.json", "--to", "other")
+    said = run("history", "list")
+    assert "2026-11-21T10:36:16+00:00" in said.out
+    assert "dc37b668f99a" in said.out
+    assert said.out.endswith("1 Runs in braidcheck-history\n")
+    assert run("history", "list", "other").out.endswith("1 Runs in other\n")
+
+
+def test_import_and_merge(run, files):
+    assert run("history", "import", "nights.csv", "--to", "one").out == "2 Runs imported to one\n"
+    assert run("history", "import", "nights.csv", "--to", "two", "--hardware", "H200").code == 0
+    assert run("history", "merge", "one", "two", "--to", "all").out == "4 Runs copied to all\n"
+    assert run("history", "merge", "one", "two", "--to", "all").out == "0 Runs copied to all\n"
+    machines = [json.loads(path.read_text())["environment"]["hardware"] for path in (files / "all").iterdir()]
+    assert sorted(machines) == ["H200", "H200", "nights", "nights"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["add", "nowhere.json"], "cannot read nowhere.json: No such file"),
+        (["add", "."], "cannot read .: Is a directory"),
+        (["add", "nights.csv"], "no JSON"),
+        (["add", "run.json", "--to", "nights.csv"], "cannot write to nights.csv"),
+        (["add"], "See: braidcheck history add --help"),
+        (["list", "nowhere"], "no history in nowhere"),
+        (["merge", "nowhere", "--to", "all"], "no history in nowhere"),
+        (["merge", "--to", "all"], "See: braidcheck history merge --help"),
+        (["import", "nights.csv"], "See: braidcheck history import --help"),
+        (["import", "run.json", "--to", "all"], "the first line must be"),
+        (["import", "empty.csv", "--to", "all"], "has no rows"),
+        (["import", "broken.csv", "--to", "all"], "line 4"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(refused, files, words, says):
+    (files / "empty.csv").write_text("time,series,value\n")
+    (files / "broken.csv").write_text(CSV + "2026-01-03,a,x\n")
+    before = sorted(files.iterdir())
+    refused(2, says, "history", *words)
+    assert sorted(files.iterdir()) == before
