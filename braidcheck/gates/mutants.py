@@ -1,0 +1,119 @@
+"""The mutants gate: how many deliberate faults do the gates catch? Kill matrices in, Verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from braidcheck.results import Status, Verdict
+
+GATE = "mutants"
+FLOORS = {"named": 0.95, "generated": 0.90}  # of one lane, the CPU's above all
+FLOORS_OVER_ALL = {"named": 1.0, "generated": 0.95}
+EQUIVALENT_LIMIT = 0.05  # share of the generated mutants that may be argued to change nothing
+CAUGHT = ("killed", "crash", "timeout")
+BROKEN = ("stale", "error")
+MOST_NAMES = 6
+
+Matrix = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def judge(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
+    """A verdict for each kind of mutant and lane, over all lanes where there are several, and on the runs themselves.
+
+    A matrix is what ``mutants.runner`` makes: ``lane`` and ``mutants``, one row each with id, kind, outcome (killed,
+    crash, timeout, survived, same code, stale, error) and, where it is argued to change nothing, ``equivalent``.
+    """
+    verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_of_lane(matrix))]
+    if len(matrices) > 1:
+        rows = merged(matrices)
+        kinds = [kind for kind in FLOORS_OVER_ALL if _of(rows, kind)]
+        verdicts += [_score(rows, kind, "all lanes", FLOORS_OVER_ALL[kind]) for kind in kinds]
+    return tuple(verdicts)
+
+
+def merged(matrices: Iterable[Matrix]) -> list[Row]:
+    """One row a mutant: the one of a lane that catches it, if any does."""
+    best: dict[str, Row] = {}
+    for row in (row for matrix in matrices for row in matrix["mutants"]):
+        if row["id"] not in best or row["outcome"] in CAUGHT:
+            best[row["id"]] = row
+    return list(best.values())
+
+
+def score(rows: Iterable[Row]) -> tuple[int, int]:
+    """How many were caught, and of how many: not counted are those that change nothing or could not be tried."""
+    counted = [row for row in rows if row["outcome"] in (*CAUGHT, "survived") and not row.get("equivalent")]
+    return sum(row["outcome"] in CAUGHT for row in counted), len(counted)
+
+
+def survivors(rows: Iterable[Row]) -> list[str]:
+    """The names of those that no gate caught."""
+    return [row["id"] for row in rows if row["outcome"] == "survived" and not row.get("equivalent")]
+
+
+def _of(rows: Iterable[Row], kind: str) -> list[Row]:
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _of_lane(matrix: Matrix) -> list[Verdict]:
+    rows, lane = matrix["mutants"], matrix["lane"]
+    found = [_score(_of(rows, kind), kind, lane, floor) for kind, floor in FLOORS.items() if _of(rows, kind)]
+    return [*found, _equivalents(_of(rows, "generated"), lane)] if _of(rows, "generated") else found
+
+
+def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
+    caught, total = score(_of(rows, kind))
+    left = survivors(_of(rows, kind))
+    value = caught / total if total else 0.0
+    named = f"; not by name: {', '.join(left[:MOST_NAMES])}" if left else ""
+    more = f" and {len(left) - MOST_NAMES} more" if len(left) > MOST_NAMES else ""
+    return Verdict(
+        gate=GATE,
+        subject=f"{kind}, {lane}",
+        status=Status.PASS if value >= floor else Status.FAIL,
+        sentence=f"{caught} of {total} {kind} mutants are caught{named}{more}",
+        value=value,
+        limit=floor,
+        floor=True,
+        unit="of the mutants",
+        numbers={"caught": caught, "total": total, "survivors": left},
+    )
+
+
+def _equivalents(rows: Sequence[Row], lane: str) -> Verdict:
+    listed = [row["id"] for row in rows if row.get("equivalent")]
+    share = len(listed) / len(rows)
+    return Verdict(
+        gate=GATE,
+        subject=f"equivalents, {lane}",
+        status=Status.PASS if share <= EQUIVALENT_LIMIT else Status.FAIL,
+        sentence=f"{len(listed)} of {len(rows)} generated mutants are argued to change nothing",
+        value=share,
+        limit=EQUIVALENT_LIMIT,
+        unit="of the mutants",
+    )
+
+
+def _soundness(matrix: Matrix) -> Verdict:
+    """Whether the run can be believed: nothing stale, nothing broken, no false alarm, no false excuse."""
+    rows = matrix["mutants"]
+    found = [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
+    for row in rows:
+        if row["kind"] == "control" and row["outcome"] in CAUGHT:
+            found.append(f"{row['gate']} fails the package as it is, at {row['subject']}: {row['said']}")
+        elif row.get("equivalent") and row["outcome"] in CAUGHT:
+            found.append(f"{row['id']} stands among the equivalents, but {row['gate']} catches it: remove it there")
+    sentence = f"{len(rows)} trials, none stale or broken, and nothing catches the package as it is"
+    return Verdict(
+        gate=GATE,
+        subject=f"trials, {matrix['lane']}",
+        status=Status.ERROR if found else Status.PASS,
+        sentence="; ".join(found[:MOST_NAMES]) if found else sentence,
+        value=float(len(found)),
+        limit=0.0,
+        unit="unsound trials",
+        seconds=matrix["seconds"],
+        numbers={"unsound": found},
+    )

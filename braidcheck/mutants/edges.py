@@ -1,0 +1,142 @@
+"""What ops promise at their edges, where the cases of the accuracy gate do not go: a complaint each, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from braidcheck.evidence.op import observe_op, run
+from braidcheck.gates import accuracy
+from braidcheck.mutants.fence import far_apart
+from braidcheck.mutants.probes import module
+from braidcheck.results import Status
+from braidcheck.spec import Op
+
+Probe = Callable[[], str | None]
+
+
+def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Probe]]:
+    """Name and probe of what is asked of ``call``, a candidate for ``op``."""
+    if op.contract.batch_invariant and not op.contract.mutates:
+        yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
+    if "positions" in _given(op, device):
+        yield "a position outside the table gives NaN", partial(_positions, op, call, device)
+    if device == "cpu":
+        yield "rows more than 2**31 elements apart", partial(_far, op, call)
+    if op.name == "rms_norm":
+        yield "out is written", partial(_out, op, call, device)
+    if op.name == "qk_norm_rope":
+        yield "the safe scale is a power of two that keeps K small", partial(_scale, op, device)
+        yield "a scale that rounds is refused", partial(_refused, op, call, device)
+    if op.name == "cache_write":
+        yield "a place outside the cache is not written", partial(_places, op, call, device)
+    if op.name == "attention_decode":
+        yield "rows without keys give zeros, rows past the cache stop at its end", partial(_lengths, op, call, device)
+    if op.name == "lm_head":
+        yield "the lowest of equal logits is the best", partial(_ties, call, device)
+
+
+def _given(op: Op, device: str, least: int = 3) -> dict[str, Any]:
+    case = next(case for case in op.cases if case.get("T", case.get("B")) >= least and not case.large)
+    return op.inputs(case, device)
+
+
+def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """The same bits for row 1 alone, among its neighbours, and among many copies of all of them."""
+    given = _given(op, device)
+    count = len(next(value for value in given.values() if isinstance(value, torch.Tensor)))
+
+    def taken(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        chosen = {k: v[rows] if isinstance(v, torch.Tensor) and len(v) == count else v for k, v in given.items()}
+        return run(op, call, chosen)
+
+    alone = taken(torch.tensor([1], device=device))
+    for crowd in (torch.arange(count, device=device), torch.arange(count, device=device).repeat(40 // count + 1)):
+        for name, one, all_rows in zip(op.outputs, alone, taken(crowd), strict=False):
+            if not torch.equal(one[0].nan_to_num(7), all_rows[1].nan_to_num(7)):
+                return f"{name} of one row changes with {len(crowd) - 1} others beside it"
+    return None
+
+
+def _far(op: Op, call: Callable[..., Any]) -> str | None:
+    """Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory."""
+    cases = [case for case in op.cases if not case.large and 1 < case.get("T", case.get("B")) <= 40]
+    for case in sorted(cases, key=lambda case: sum(case.axes.values()))[:2]:
+        verdict = accuracy.judge(observe_op(op, case, "cpu", far_apart(call)))
+        if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
+            return verdict.sentence
+    return None
+
+
+def _out(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    given = _given(op, device)
+    out = torch.zeros(given["x"].shape, dtype=torch.float32, device=device)
+    found = call(**given, out=out)
+    return None if found is out and torch.equal(out, call(**given)) else "out is not what the call returns"
+
+
+def _scale(op: Op, device: str) -> str | None:
+    safe_k_scale = module("kernels.qk_norm_rope").safe_k_scale
+    for peak, expected in ((1.0, 1.0), (96.5, 1.0), (100.0, 1.0), (400.0, 0.25), (8192.0, 2.0**-7)):
+        if (found := safe_k_scale(torch.tensor([1.0, -peak], device=device))) != expected:
+            return f"a K norm weight of {peak:g} gets the scale {found:g}, must get {expected:g}"
+    return None
+
+
+def _refused(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    try:
+        call(**_given(op, device) | {"k_scale": 0.3})
+    except ValueError:
+        return None
+    return "k_scale 0.3 is not refused"
+
+
+def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    given = _given(op, device)
+    limit = len(given["cos_sin"])
+    for outside in (limit, limit + 1000, -1):
+        positions = given["positions"].clone()
+        positions[1] = outside
+        outputs = run(op, call, given | {"positions": positions})
+        for name, value in zip(op.outputs, outputs, strict=False):
+            if name in ("q", "k", "out") and not value[1].isnan().all():
+                return f"{name} at position {outside} of a table of {limit} is no NaN"
+    return None
+
+
+def _places(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    given = _given(op, device)
+    tokens = {name: given[name][:3] for name in "kv"}
+    batch, capacity = given["k_cache"].shape[:2]
+    for row, slot in ((batch, 0), (-1, capacity - 1), (0, capacity), (1, -1), (batch, -1), (-1, capacity)):
+        caches, expected = ({name: given[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
+        rows, slots = (torch.tensor(part, device=device) for part in ([0, row, 1], [2, slot, 4]))
+        call(**tokens, **caches, rows=rows, slots=slots)
+        kept = {name: part[::2] for name, part in tokens.items()}
+        op.reference(**kept, **expected, rows=rows[::2], slots=slots[::2])
+        if any(not torch.equal(caches[name].nan_to_num(7), expected[name].nan_to_num(7)) for name in expected):
+            return f"a token for row {row}, slot {slot} of a cache [{batch}, {capacity}] is written"
+    return None
+
+
+def _lengths(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    given = _given(op, device, least=2)
+    capacity = given["k_cache"].shape[1]
+    full = given | {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    lengths = torch.full_like(given["lengths"], capacity)
+    expected = call(**full | {"lengths": lengths})
+    if not torch.equal(call(**full | {"lengths": lengths + 3}), expected):
+        return "a length past the cache's end reads past it"
+    zeros = call(**given | {"lengths": torch.zeros_like(lengths)})
+    return None if torch.equal(zeros, torch.zeros_like(zeros)) else "rows without keys do not give zeros"
+
+
+def _ties(call: Callable[..., Any], device: str) -> str | None:
+    generator = torch.Generator().manual_seed(5)
+    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 900))
+    weight[[850, 130, 140, 600]] = 9 * x[0]  # the same best logit twice in a block and in two others, for row 0
+    found = call(*(part.to(device) for part in (x, torch.ones(32).to(torch.bfloat16), weight)), 1e-6, argmax=True)
+    return None if int(found[0]) == 130 else f"token {int(found[0])} of the equal 130, 140, 600 and 850 is called best"

@@ -1,0 +1,72 @@
+"""A forked child for each piece of work: it may crash or hang, and says how far it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Say = Callable[[Row], None]
+
+
+def enter(overlay: Path) -> None:
+    """Make this process import the package from ``overlay``; what it holds of the old one stays whole."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "braidcheck"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(overlay))
+    sys.dont_write_bytecode = True  # the overlays' compiled files are links to the snapshot's
+
+
+def in_child(work: Callable[[Say], Row], limit: float) -> Row:
+    """What ``work`` returns in a forked child; one that dies or outlasts ``limit`` seconds is a kill that says so."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        _run_and_exit(work, writer)
+    os.close(writer)
+    lines, in_time = _read(reader, limit)
+    os.close(reader)
+    if not in_time:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    last: Row = json.loads(lines[-1]) if lines else {}
+    if "outcome" in last:
+        return last
+    how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+    ended = {"outcome": "crash", "said": f"the process died of {how}"}
+    if not in_time:
+        ended = {"outcome": "timeout", "said": f"still running after {limit:.0f} s"}
+    return {**last, **ended, "seconds": {}}
+
+
+def _run_and_exit(work: Callable[[Say], Row], writer: int) -> None:
+    def say(row: Row) -> None:
+        os.write(writer, json.dumps(row).encode() + b"\n")
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    try:
+        say(work(say))
+    except BaseException as error:
+        say({"outcome": "error", "said": f"{type(error).__name__}: {error}", "seconds": {}})
+    os._exit(0)  # no cleaning up: what a mutant has done to memory must not run on
+
+
+def _read(reader: int, limit: float) -> tuple[list[str], bool]:
+    """The lines that the child writes, and whether it ended in time."""
+    parts, end = [], time.monotonic() + limit
+    while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return b"".join(parts).decode().splitlines(), True
+        parts.append(part)
+    return b"".join(parts).decode().splitlines(), False

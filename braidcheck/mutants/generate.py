@@ -1,0 +1,105 @@
+"""Generated mutants: systematic faults in the syntax trees of the ``@triton.jit`` functions.
+
+Not generated, for nothing could tell: another value where the mask of a load is false.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from braidcheck.mutants import reach
+from braidcheck.mutants.mutant import PACKAGE, Mutant
+from braidcheck.mutants.operators import proposals
+
+
+def generated(ops: Sequence[str] = ()) -> list[Mutant]:
+    """All generated mutants, or those that these ops can see, in the order of the files."""
+    files = sorted((PACKAGE / "kernels").rglob("*.py"))
+    return [mutant for path in files for mutant in mutants_of(path, path.relative_to(PACKAGE).as_posix(), ops)]
+
+
+def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutant]:
+    """The mutants of one file. Ids name function, operator and ordinal, so they outlast edits elsewhere."""
+    source = path.read_text(encoding="utf-8")
+    for function in ast.parse(source).body:
+        if not isinstance(function, ast.FunctionDef) or not _is_kernel(function):
+            continue
+        reached = reach.ops(file, function.name)
+        if ops and not set(ops) & set(reached):
+            continue
+        counts: Counter[str] = Counter()
+        for operator, said, text in _variants(function):
+            counts[operator] += 1
+            yield Mutant(
+                id=f"{reach.part(file)}.{function.name}.{operator}.{counts[operator]}",
+                kind="generated",
+                part="shared" if file == reach.SHARED else reach.part(file),
+                story=f"{function.name}: {said}",
+                file=file,
+                ops=reached,
+                text=_replaced(source, function, text),
+            )
+
+
+def _is_kernel(function: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator) == "triton.jit" for decorator in function.decorator_list)
+
+
+def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
+    """Operator, what was done, and the function's new source."""
+    arguments = [argument.arg for argument in function.args.args]
+    places = {child: (parent, field) for parent in ast.walk(function) for field, child in _children(parent)}
+    for node in list(_nodes(function)):
+        parent, field = places[node]
+        for operator, replacement in proposals(node, arguments):
+            said = _said(node, replacement)
+            _put(parent, field, replacement)
+            text = ast.unparse(ast.fix_missing_locations(function))
+            _put(parent, field, node)
+            yield operator, said, text
+
+
+def _children(parent: ast.AST) -> Iterator[tuple[Any, ast.AST]]:
+    """Each child with its place in the parent: a field, or a field and an index."""
+    for field, value in ast.iter_fields(parent):
+        if isinstance(value, ast.AST):
+            yield field, value
+        elif isinstance(value, list):
+            yield from (((field, index), child) for index, child in enumerate(value) if isinstance(child, ast.AST))
+
+
+def _put(parent: ast.AST, field: Any, node: ast.AST) -> None:
+    if isinstance(field, tuple):
+        getattr(parent, field[0])[field[1]] = node
+    else:
+        setattr(parent, field, node)
+
+
+def _nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of the body that may be mutated: not the docstring, not what a masked load gives outside its mask."""
+    for statement in function.body:
+        if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            spared = {value for node in ast.walk(statement) if _is_other(node) for value in ast.walk(node)}
+            yield from (node for node in ast.walk(statement) if node not in spared)
+
+
+def _is_other(node: ast.AST) -> bool:
+    return isinstance(node, ast.keyword) and node.arg == "other" and "nan" not in ast.unparse(node.value)
+
+
+def _said(node: ast.AST, replacement: ast.AST) -> str:
+    def brief(part: ast.AST) -> str:
+        text = " ".join(ast.unparse(part).split())
+        return text if len(text) <= 90 else f"{text[:87]}..."
+
+    return f"{brief(node)} becomes {brief(replacement)}"
+
+
+def _replaced(source: str, function: ast.FunctionDef, text: str) -> str:
+    lines = source.splitlines(keepends=True)
+    first = min(node.lineno for node in (function, *function.decorator_list)) - 1
+    return "".join([*lines[:first], text, "\n", *lines[function.end_lineno :]])

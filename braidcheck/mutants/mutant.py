@@ -1,0 +1,59 @@
+"""A mutant, a deliberate fault in one source file, and the copies of the package that hold it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import braidcheck
+
+PACKAGE = Path(braidcheck.__file__).parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault.
+
+    ``part`` is the op or the part of the model it belongs to, the row of the report; ``story`` one line on what was
+    done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text`` that
+    file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
+    applies, and then there is no text.
+    """
+
+    id: str
+    kind: str
+    part: str
+    story: str
+    file: str
+    ops: tuple[str, ...]
+    text: str = ""
+    bug: str = ""
+    stale: str = ""
+
+
+CONTROL = "unmutated"
+
+
+def control(ops: tuple[str, ...]) -> Mutant:
+    """No fault at all: every gate must let it through, or a kill says nothing."""
+    file = "__init__.py"
+    return Mutant(CONTROL, "control", CONTROL, "the package as it is", file, ops, (PACKAGE / file).read_text("utf-8"))
+
+
+def snapshot(folder: Path) -> Path:
+    """Copy the package to ``folder`` and return the directory to import it from: edits meanwhile change no trial."""
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def overlay(source: Path, mutant: Mutant, folder: Path) -> Path:
+    """A package like the one in ``source`` but for the mutant's file, in ``folder``: hard links, so it costs little."""
+    package = folder / PACKAGE.name
+    shutil.copytree(source / PACKAGE.name, package, copy_function=os.link)
+    patched = package / mutant.file
+    patched.unlink()
+    patched.write_text(mutant.text, encoding="utf-8")
+    os.utime(patched, (0, 0))  # no compiled file of the original can be taken for its own
+    return folder

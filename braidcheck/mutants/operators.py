@@ -1,0 +1,142 @@
+"""The mutation operators: what may stand in the place of a node of a kernel's syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+
+Proposal = tuple[str, ast.AST]
+
+ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult}
+ARITHMETIC |= {ast.FloorDiv: ast.Mod, ast.Mod: ast.FloorDiv}
+BOUNDARY = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
+NEGATION = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt}
+FUNCTIONS = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "exp2": "exp", "exp": "exp2"}
+ROUNDED = ("dot", "sum", "exp", "exp2", "sqrt")
+NAMES = {"NUM_HEADS": "NUM_KV_HEADS", "NUM_KV_HEADS": "NUM_HEADS", "HALF": "HEAD_DIM", "BLOCK_N": "BLOCK_K"}
+TENSORS = {"q_": "k_", "k_": "v_", "v_": "k_", "first": "second", "second": "first", "cos": "sin", "sin": "cos"}
+
+
+def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
+    """Name and replacement of each fault that can be made of ``node``, in a function with these arguments."""
+    by_kind = {
+        ast.BinOp: _of_operation,
+        ast.Compare: _of_comparison,
+        ast.Constant: _of_constant,
+        ast.UnaryOp: lambda found: iter([("sign", found.operand)]),
+        ast.Call: _of_call,
+        ast.If: _of_condition,
+        ast.AugAssign: _of_update,
+        ast.Assign: _of_assignment,
+        ast.Expr: lambda found: iter([("delete", ast.Pass())]),
+    }
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        yield from _of_name(node, arguments)
+    elif type(node) in by_kind:
+        yield from by_kind[type(node)](node)
+
+
+def _of_operation(node: ast.BinOp) -> Iterator[Proposal]:
+    if isinstance(node.op, ast.BitAnd):
+        yield "mask-left", node.left
+        yield "mask-right", node.right
+        yield "mask-or", ast.BinOp(node.left, ast.BitOr(), node.right)
+        return
+    swapped = ARITHMETIC.get(type(node.op))
+    if swapped:
+        yield "drop-right", node.left
+        # To subtract from an address is to leave the tensor: too easy a fault to learn from.
+        if not any(isinstance(name, ast.Name) and name.id.endswith("_ptr") for name in ast.walk(node.left)):
+            yield "arithmetic", ast.BinOp(node.left, swapped(), node.right)
+
+
+def _of_comparison(node: ast.Compare) -> Iterator[Proposal]:
+    (operator,) = node.ops
+    for name, table in (("boundary", BOUNDARY), ("negation", NEGATION)):
+        if type(operator) in table:
+            yield name, ast.Compare(node.left, [table[type(operator)]()], node.comparators)
+
+
+def _of_constant(node: ast.Constant) -> Iterator[Proposal]:
+    if type(node.value) in (int, float):
+        yield "constant", ast.Constant(node.value + 1 if abs(node.value) < 1e6 else 0)
+
+
+def _of_condition(node: ast.If) -> Iterator[Proposal]:
+    yield "condition", ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+
+
+def _of_update(node: ast.AugAssign) -> Iterator[Proposal]:
+    yield "delete", ast.Pass()
+    if isinstance(node.op, ast.Add):
+        target = ast.Name(node.target.id, ast.Store()) if isinstance(node.target, ast.Name) else node.target
+        yield "overwrite", ast.Assign([target], node.value, lineno=node.lineno)
+
+
+def _of_assignment(node: ast.Assign) -> Iterator[Proposal]:
+    """Forgets an assignment whose target also stands in its value, or that only renames."""
+    targets = {name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)}
+    used = {name.id for name in ast.walk(node.value) if isinstance(name, ast.Name)}
+    if targets & used:
+        yield "delete", ast.Pass()
+
+
+def _of_name(node: ast.Name, arguments: Sequence[str]) -> Iterator[Proposal]:
+    strides = [name for name in arguments if name.endswith("_stride")]
+    if node.id in strides and len(strides) > 1:
+        yield "stride", _name(strides[(strides.index(node.id) + 1) % len(strides)])
+    other = NAMES.get(node.id)
+    if other in arguments:
+        yield "size", _name(other)
+    for prefix, replacement in TENSORS.items():
+        wrong = replacement + node.id.removeprefix(prefix)
+        if node.id.startswith(prefix) and (wrong in arguments or node.id in ("first", "second", "cos", "sin")):
+            yield "tensor", _name(wrong)
+
+
+def _of_call(node: ast.Call) -> Iterator[Proposal]:
+    called = ast.unparse(node.func)
+    if called.endswith(".to"):
+        yield from _of_cast(node)
+    if called == "float":
+        yield "constant", ast.Constant(0.0)
+    if not called.startswith("tl."):
+        return
+    name = called.removeprefix("tl.")
+    if name in FUNCTIONS:
+        yield "function", _call(FUNCTIONS[name], node)
+    if name in ROUNDED:
+        yield "narrow", _cast(_cast(node, "bfloat16"), "float32")
+    if name == "sqrt":
+        yield "function", node.args[0]
+    if name == "where":
+        yield "where-first", node.args[1]
+        yield "where-second", node.args[2]
+    if name == "arange":
+        yield "off-by-one", ast.BinOp(node, ast.Add(), ast.Constant(1))
+    if name in ("load", "store") and any(keyword.arg == "mask" for keyword in node.keywords):
+        yield "mask", ast.Call(node.func, node.args, [k for k in node.keywords if k.arg not in ("mask", "other")])
+
+
+def _of_cast(node: ast.Call) -> Iterator[Proposal]:
+    target = ast.unparse(node.args[0])
+    inner = node.func.value  # type: ignore[attr-defined]
+    if target == "tl.float32":
+        yield "cast", inner
+        yield "narrow", _cast(_cast(inner, "bfloat16"), "float32")
+    elif target == "tl.int64" and "program_id" in ast.unparse(inner):
+        yield "narrow", _cast(inner, "int32")
+    elif target.endswith(("dtype", "element_ty")):
+        yield "cast", inner
+
+
+def _call(name: str, node: ast.Call) -> ast.Call:
+    return ast.Call(ast.Attribute(_name("tl"), name, ast.Load()), node.args, node.keywords)
+
+
+def _cast(node: ast.expr, dtype: str) -> ast.Call:
+    return ast.Call(ast.Attribute(node, "to", ast.Load()), [ast.Attribute(_name("tl"), dtype, ast.Load())], [])
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())

@@ -1,0 +1,38 @@
+"""What a run of mutants sets out to do: which mutants, which gates each of them meets, how long it may take."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from braidcheck.errors import UserError
+from braidcheck.mutants import faults, generate
+from braidcheck.mutants.mutant import Mutant
+
+KINDS = ("named", "generated")
+GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
+LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
+EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+
+
+def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant]:
+    """The mutants of these kinds; of all parts, or of those that these ops can see. Raises UserError for none."""
+    made = {"named": faults.named, "generated": lambda: generate.generated(ops)}
+    found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
+    chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
+    if not chosen:
+        raise UserError(f"no mutant of {', '.join(ops)}; leave --op out for all")
+    return chosen
+
+
+def gates(mutant: Mutant) -> tuple[str, ...]:
+    """The gates that a mutant meets, the cheapest likely killer first; of a generated one, an op's alone."""
+    of_ops = GATES[:3] if mutant.ops else ()
+    return of_ops if mutant.kind == "generated" else (*of_ops, *GATES[3:])
+
+
+def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:
+    """The generated mutants that are argued to change nothing: the reason by id."""
+    reasons = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {name: reason for reason, names in reasons.items() for name in names}

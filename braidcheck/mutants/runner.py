@@ -1,0 +1,163 @@
+"""Runs mutants on several workers at a time and gives back what became of each: the kill matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from braidcheck import environment
+from braidcheck.errors import CannotJudge
+from braidcheck.mutants import plan
+from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
+from braidcheck.mutants.same import Compiler
+
+FORMAT = 1
+SAID = 160  # characters kept of what a gate said
+Row = dict[str, Any]
+
+
+class Runner:
+    """Hands mutants to workers, each a process that forks for every trial."""
+
+    def __init__(self, lane: str, progress: Callable[[str, int, int], None] = lambda text, done, total: None) -> None:
+        """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended."""
+        self.lane = lane
+        self.progress = progress
+        self.rows: dict[str, Row] = {}
+        self.gates: dict[str, tuple[str, ...]] = {}
+        self.total = 0
+        self.began = time.monotonic()
+
+    def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
+        """The kill matrix of ``mutants`` and of the unmutated package. Raises CannotJudge where no worker starts."""
+        ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
+        everything = (control(ops), *mutants)
+        self.gates = {mutant.id: plan.gates(mutant) for mutant in mutants}
+        met = {gate for gates in self.gates.values() for gate in gates}
+        self.gates[CONTROL] = tuple(gate for gate in plan.GATES if gate in met)
+        self.total = len(everything)
+        todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
+        for mutant in everything:
+            todo.put(mutant)
+        with tempfile.TemporaryDirectory(prefix="braidcheck-mutants-") as folder:
+            source = snapshot(Path(folder) / "source")
+            _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
+            if len(self.rows) < self.total:
+                raise CannotJudge("the workers could not start; see what they said above")
+            self._find_same(source, mutants, workers)
+        return {
+            "format": FORMAT,
+            "lane": self.lane,
+            "environment": environment.fingerprint(),
+            "seconds": round(time.monotonic() - self.began, 1),
+            "mutants": [self.rows[mutant.id] for mutant in everything],
+        }
+
+    def _find_same(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
+        """Mark the survivors that compile to the same code, and those that are argued to change nothing."""
+        left: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
+        reasons = plan.equivalents()
+        for mutant in mutants:
+            if mutant.id in reasons:
+                self.rows[mutant.id]["equivalent"] = reasons[mutant.id]
+            elif self.rows[mutant.id]["outcome"] == "survived" and mutant.ops:
+                left.put(mutant)
+        total = left.qsize()
+
+        def work() -> None:
+            with Compiler(source) as compiler:
+                while not left.empty():
+                    mutant = _next(left)
+                    if mutant and compiler.same(mutant):
+                        self.rows[mutant.id]["outcome"] = "same code"
+                    self.progress("compiling the survivors", total - left.qsize(), total)
+
+        _side_by_side(min(workers, total), work)
+
+    def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
+        """One worker's life; one that breaks is replaced, and the trial at which it broke is an error."""
+        worker = self._start(source)
+        while worker:
+            mutant = _next(todo)
+            if mutant is None:
+                worker.stdin.close()
+                worker.wait()
+                return
+            row = _row(mutant, {"outcome": "stale", "said": mutant.stale})
+            if not mutant.stale:
+                row = _row(mutant, self._trial(worker, source, mutant))
+            self._take(row)
+            if worker.poll() is not None:
+                worker = self._start(source)
+
+    def _start(self, source: Path) -> subprocess.Popen[str] | None:
+        kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        lane = {"TRITON_INTERPRET": "1"} if self.lane == "interpret" else {}
+        # numpy's own threads fight over the cores that the workers share.
+        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        device = "cpu" if self.lane == "interpret" else "cuda"
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "braidcheck.mutants.worker", device], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, cwd=source, env=kept | lane | alone | {"PYTHONPATH": str(source)},
+        )  # fmt: skip
+        return worker if worker.stdout.readline() else None
+
+    def _trial(self, worker: subprocess.Popen[str], source: Path, mutant: Mutant) -> dict[str, Any]:
+        folder = Path(tempfile.mkdtemp(dir=source.parent))
+        task = {
+            "id": mutant.id,
+            "overlay": str(overlay(source, mutant, folder)),
+            "ops": mutant.ops,
+            "gates": self.gates[mutant.id],
+            "limit": plan.LIMITS[mutant.kind],
+        }
+        try:
+            worker.stdin.write(json.dumps(task) + "\n")
+            worker.stdin.flush()
+            answer = worker.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if answer:
+            return json.loads(answer)
+        worker.wait()
+        return {"outcome": "error", "said": "the worker itself died"}
+
+    def _take(self, row: Row) -> None:
+        self.rows[row["id"]] = row
+        done = len(self.rows)
+        left = (time.monotonic() - self.began) / done * (self.total - done)
+        self.progress(f"{row['id']} {row['outcome']}; about {left / 60:.0f} min left", done, self.total)
+
+
+def _side_by_side(count: int, work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _next(todo: queue.SimpleQueue[Mutant]) -> Mutant | None:
+    try:
+        return todo.get_nowait()
+    except queue.Empty:
+        return None
+
+
+def _row(mutant: Mutant, result: dict[str, Any]) -> Row:
+    row = {"id": mutant.id, "kind": mutant.kind, "part": mutant.part, "story": mutant.story, "bug": mutant.bug}
+    row |= {"outcome": result["outcome"], "gate": result.get("gate", ""), "subject": result.get("subject", "")}
+    row |= {"said": result.get("said", "")[:SAID], "seconds": result.get("wall", 0.0)}
+    return row | {"gates": result.get("seconds", {})}

@@ -1,0 +1,87 @@
+"""A worker: imports all that is slow once, then forks for each mutant; tasks and results are lines of JSON.
+
+Run as ``python -m braidcheck.mutants.worker DEVICE`` with the lane's switch in the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from braidcheck.mutants import interpreter
+
+PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
+
+from braidcheck.evidence.op import observe_op  # noqa: E402
+from braidcheck.mutants import trial  # noqa: E402
+from braidcheck.mutants.forks import Row, Say, enter, in_child  # noqa: E402
+
+TOKENS, ANSWERS, STEPS = 1000, 1, 18
+
+
+class Worker:
+    """Holds what all trials share and runs one mutant at a time in a child of its own."""
+
+    def __init__(self, device: str) -> None:
+        """``device`` is cpu or cuda. On a GPU nothing here may touch it: a broken context would be inherited."""
+        self.device = device
+        self.order: dict[str, float] = {}
+        self.timed: set[str] = set()
+        self.truth = trial.Truth()
+
+    def judge(self, task: Mapping[str, Any]) -> Row:
+        """The result of one task: outcome, gate, subject, said, seconds."""
+        if {"engine", "loader", "coherence"} & set(task["gates"]) and self.truth.tiny is None:
+            self.truth = _truth()
+        if self.device == "cpu":
+            for op in set(task["ops"]) - self.timed:
+                self.order |= _times(op)
+                self.timed.add(op)
+        began = time.perf_counter()
+        result = in_child(lambda say: self._trial(task, say), task["limit"])
+        return {"id": task["id"], **result, "wall": round(time.perf_counter() - began, 2)}
+
+    def _trial(self, task: Mapping[str, Any], say: Say) -> Row:
+        enter(Path(task["overlay"]))
+        interpreter.restore(PRISTINE)
+        return trial.first_kill(task, self.device, self.order, self.truth, say)
+
+
+def _times(name: str) -> dict[str, float]:
+    """Seconds that each case of an op takes here without a fault: the quickest are asked first."""
+    op = trial.TRUE_OPS[name]
+    cases = [case for case in op.cases if not case.large]
+    observe_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
+    return {case.id: observe_op(op, case)["seconds"] for case in cases}
+
+
+def _truth() -> trial.Truth:
+    from braidcheck.golden.resolve import resolve
+    from braidcheck.mutants import subset, tiny
+
+    nano, golden = resolve("nano", "corpus", None, "cpu")
+    with torch.random.fork_rng(devices=[]):
+        models = tiny.make(), tiny.make(tied=False)
+    return trial.Truth(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
+
+
+def main() -> None:
+    """Answer tasks from standard input until it ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever prints must not look like an answer
+    torch.set_num_threads(1)
+    worker = Worker(sys.argv[1])
+    answers.write(json.dumps({"ready": True}) + "\n")
+    for line in sys.stdin:
+        answers.write(json.dumps(worker.judge(json.loads(line))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The mutants gate on plain rows: scores, floors, what is stale, what is no mutant at all."""
+
+import pytest
+
+from braidcheck.gates.mutants import judge, merged, score, survivors
+from braidcheck.results import Run, Status
+
+
+def row(name, outcome="killed", kind="named", **more):
+    return {"id": name, "kind": kind, "outcome": outcome, "gate": "accuracy", "subject": "a case", "said": "no", **more}
+
+
+def matrix(*rows, lane="interpret"):
+    return {"lane": lane, "seconds": 1.0, "mutants": [row("unmutated", "survived", "control"), *rows]}
+
+
+def verdict(subject, *matrices):
+    return next(v for v in judge(matrices) if v.subject == subject)
+
+
+def many(count, kind="named", outcome="killed"):
+    return [row(f"{kind} {number}", outcome, kind) for number in range(count)]
+
+
+def test_all_caught_passes():
+    verdicts = judge([matrix(*many(20), *many(30, "generated"))])
+    assert {v.status for v in verdicts} == {Status.PASS}
+    assert verdict("named, interpret", matrix(*many(20))).value == 1
+
+
+@pytest.mark.parametrize("outcome", ["crash", "timeout"])
+def test_a_crash_and_a_timeout_count_as_caught(outcome):
+    assert verdict("named, interpret", matrix(*many(4, outcome=outcome))).value == 1
+
+
+def test_a_planted_survivor_lowers_the_score_and_is_named():
+    one = verdict("named, interpret", matrix(*many(19), row("the hole", "survived")))
+    assert (one.status, one.value) == (Status.PASS, 0.95)
+    two = verdict("named, interpret", matrix(*many(18), row("the hole", "survived"), row("another", "survived")))
+    assert (two.status, two.value) == (Status.FAIL, 0.9)
+    assert "the hole" in two.sentence
+    assert Run({}, (), (two,)).exit_code == 1
+
+
+@pytest.mark.parametrize("outcome", ["stale", "error"])
+def test_what_could_not_be_tried_is_an_error(outcome):
+    found = verdict("trials, interpret", matrix(*many(3), row("old", outcome, said="stands 0 times")))
+    assert found.status == Status.ERROR
+    assert f"old is {outcome}: stands 0 times" in found.sentence
+    assert Run({}, (), judge([matrix(*many(3), row("old", outcome))])).exit_code == 3
+
+
+def test_a_false_alarm_is_an_error():
+    rows = {"lane": "interpret", "seconds": 1.0, "mutants": [row("unmutated", "killed", "control"), *many(3)]}
+    assert "fails the package as it is" in verdict("trials, interpret", rows).sentence
+
+
+def test_equivalents_and_the_same_code_do_not_count():
+    rows = [
+        *many(8, "generated"),
+        row("a", "survived", "generated", equivalent="so"),
+        row("b", "same code", "generated"),
+    ]
+    assert score(rows) == (8, 8)
+    assert survivors(rows) == []
+
+
+def test_an_equivalent_that_a_gate_catches_is_an_error():
+    found = verdict("trials, interpret", matrix(*many(9, "generated"), row("a", kind="generated", equivalent="so")))
+    assert found.status == Status.ERROR
+    assert "remove it there" in found.sentence
+
+
+def test_too_many_equivalents_fail():
+    rows = [*many(10, "generated"), row("a", "survived", "generated", equivalent="so")]
+    assert verdict("equivalents, interpret", matrix(*rows)).status == Status.FAIL
+
+
+def test_over_all_lanes_a_mutant_is_caught_if_one_lane_catches_it():
+    cpu = matrix(*many(19), row("TF32", "survived"))
+    gpu = matrix(*many(19), row("TF32"), lane="gpu")
+    assert verdict("named, all lanes", cpu, gpu).status == Status.PASS
+    assert survivors(merged([cpu, gpu])) == ["unmutated"]
+    assert verdict("named, all lanes", cpu, cpu).status == Status.FAIL

@@ -1,0 +1,62 @@
+"""Named mutants: all apply, and one whose text has moved on says so."""
+
+from collections import Counter
+
+import pytest
+
+from braidcheck.errors import UserError
+from braidcheck.mutants import faults, plan
+from braidcheck.mutants.mutant import PACKAGE
+
+NAMED = faults.named()
+PARTS = Counter(mutant.part for mutant in NAMED)
+
+PATCH = """
+[[mutant]]
+id = "late"
+story = "one late"
+file = "kernels/cache_write.py"
+old = '''{old}'''
+new = '''{new}'''
+"""
+
+
+def test_there_are_enough_and_every_op_has_some():
+    assert len(NAMED) >= 60
+    ops = {path.stem for path in (PACKAGE / "kernels").iterdir() if not path.name.startswith("_")}
+    for part in (*ops, "engine", "attention", "cache", "positions", "weights", "config"):
+        assert PARTS[part] >= 3, part
+
+
+def test_ids_are_unique():
+    assert len({mutant.id for mutant in NAMED}) == len(NAMED)
+
+
+@pytest.mark.parametrize("mutant", NAMED, ids=lambda mutant: mutant.id)
+def test_each_applies_and_is_still_python(mutant):
+    assert not mutant.stale
+    assert mutant.text != (PACKAGE / mutant.file).read_text(encoding="utf-8")
+    compile(mutant.text, mutant.file, "exec")
+
+
+def test_patches_of_shared_functions_know_whom_they_reach():
+    mutants = {mutant.id: mutant for mutant in NAMED}
+    assert mutants["shared: table overrun"].ops == ("fused_attention", "qk_norm_rope", "qkv_rope")
+    assert mutants["rms_norm: eps 1e-5"].ops == ("rms_norm",)
+    assert mutants["engine: last layer skipped"].ops == ()
+
+
+@pytest.mark.parametrize(("old", "count"), [("no such text", 0), ("tl.load(", 4)])
+def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, old, count):
+    file = tmp_path / "cache_write.toml"
+    file.write_text(PATCH.format(old=old, new="x"))
+    (mutant,) = faults.load(file)
+    assert f"stands {count} times" in mutant.stale
+    assert not mutant.text
+
+
+def test_mutants_can_be_chosen_by_op():
+    chosen = plan.choose(("named",), ("rms_norm",))
+    assert {mutant.part for mutant in chosen} == {"rms_norm", "shared"}
+    with pytest.raises(UserError, match="no mutant of nothing"):
+        plan.choose(("named",), ("nothing",))

@@ -1,0 +1,40 @@
+"""A small run from end to end: a caught fault, a planted survivor, the same code, a stale patch."""
+
+from dataclasses import replace
+
+import pytest
+
+from braidcheck.gates.mutants import judge
+from braidcheck.mutants import faults, generate
+from braidcheck.mutants.mutant import PACKAGE, Mutant
+from braidcheck.mutants.runner import Runner
+from braidcheck.results import Status
+
+FILE = "kernels/cache_write.py"
+
+
+def planted(name, old, new):
+    text = (PACKAGE / FILE).read_text(encoding="utf-8").replace(old, new)
+    return Mutant(name, "generated", "cache_write", "planted", FILE, ("cache_write",), text)
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    caught = next(m for m in generate.generated() if m.id == "cache_write._cache_write.negation.1")
+    survivor = planted("the hole", "BLOCK_T = 256 if INTERPRETED else 1", "BLOCK_T = 128 if INTERPRETED else 2")
+    renamed = planted("renamed", "place = slots", "there = place = slots")
+    stale = replace(faults.named()[0], text="", stale="its old text stands 0 times")
+    return Runner("interpret").run([caught, survivor, renamed, stale], workers=1)
+
+
+def test_what_became_of_each(matrix):
+    found = {row["id"]: row["outcome"] for row in matrix["mutants"]}
+    assert found.pop("unmutated") == "survived"
+    assert list(found.values()) == ["killed", "survived", "same code", "stale"]
+
+
+def test_the_survivor_lowers_the_score_and_the_stale_one_is_an_error(matrix):
+    verdicts = {verdict.subject: verdict for verdict in judge([matrix])}
+    assert verdicts["generated, interpret"].value == 0.5
+    assert verdicts["generated, interpret"].status == Status.FAIL
+    assert verdicts["trials, interpret"].status == Status.ERROR
