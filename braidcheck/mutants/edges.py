@@ -25,7 +25,7 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     if "positions" in _given(op, device):
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
     if device == "cpu":
-        yield "rows more than 2**31 elements apart", partial(_far, op, call)
+        yield "rows more than 2**31 elements on", partial(_far, op, call)
     if op.name == "rms_norm":
         yield "out is written", partial(_out, op, call, device)
     if op.name == "qk_norm_rope":
@@ -37,6 +37,9 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "rows without keys give zeros, rows past the cache stop at its end", partial(_lengths, op, call, device)
     if op.name == "lm_head":
         yield "the lowest of equal logits is the best", partial(_ties, call, device)
+        yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
+    if op.name == "fused_attention":
+        yield "a slot outside the cache is not written", partial(_slots, op, call, device)
 
 
 def _given(op: Op, device: str, least: int = 3) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
         return run(op, call, chosen)
 
     alone = taken(torch.tensor([1], device=device))
-    for crowd in (torch.arange(count, device=device), torch.arange(count, device=device).repeat(40 // count + 1)):
+    for crowd in (torch.arange(count, device=device), torch.arange(count, device=device).repeat(12 // count + 1)):
         for name, one, all_rows in zip(op.outputs, alone, taken(crowd), strict=False):
             if not torch.equal(one[0].nan_to_num(7), all_rows[1].nan_to_num(7)):
                 return f"{name} of one row changes with {len(crowd) - 1} others beside it"
@@ -63,7 +66,7 @@ def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 def _far(op: Op, call: Callable[..., Any]) -> str | None:
     """Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory."""
-    cases = [case for case in op.cases if not case.large and 1 < case.get("T", case.get("B")) <= 40]
+    cases = [case for case in op.cases if not case.large and 2 < case.get("T", case.get("B")) <= 40]
     for case in sorted(cases, key=lambda case: sum(case.axes.values()))[:2]:
         verdict = accuracy.judge(observe_op(op, case, "cpu", far_apart(call)))
         if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
@@ -136,7 +139,44 @@ def _lengths(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 def _ties(call: Callable[..., Any], device: str) -> str | None:
     generator = torch.Generator().manual_seed(5)
-    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 900))
-    weight[[850, 130, 140, 600]] = 9 * x[0]  # the same best logit twice in a block and in two others, for row 0
-    found = call(*(part.to(device) for part in (x, torch.ones(32).to(torch.bfloat16), weight)), 1e-6, argmax=True)
-    return None if int(found[0]) == 130 else f"token {int(found[0])} of the equal 130, 140, 600 and 850 is called best"
+    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 700))
+    weight[[650, 130, 140, 400]] = 9 * x[0]  # the same best logit twice in a block and in two others, for row 0
+    found = _best(call, x, weight, device)
+    if found[0] != 130:
+        return f"token {found[0]} of the equal 130, 140, 400 and 650 is called best"
+    return None
+
+
+def _negative(call: Callable[..., Any], device: str) -> str | None:
+    generator = torch.Generator().manual_seed(6)
+    x, weight = (torch.rand(count, 32, generator=generator).to(torch.bfloat16) + 0.1 for count in (3, 700))
+    found = _best(call, -x, weight, device)
+    expected = (-x.double() @ weight.double().T).topk(2).indices.tolist()
+    wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
+    return f"token {wrong[0]} of 700 negative logits is called best" if wrong else None
+
+
+def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, device: str) -> list[int]:
+    ones = torch.ones(x.shape[1], dtype=x.dtype)
+    return call(*(part.to(device) for part in (x, ones, weight)), 1e-6, argmax=True).tolist()
+
+
+def _slots(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """Decode with an empty row and one longer than the cache: zeros for the first, nothing written for both."""
+    case = next(case for case in op.cases if case["T"] == case["B"] > 2 and not case.get("raw"))
+    given = op.inputs(case, device)
+    capacity = given["k_cache"].shape[1]
+    lengths = given["lengths"].clone()
+    lengths[0], lengths[1] = 0, capacity + 1
+    caches, expected = ({name: given[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
+    out = call(**given | caches | {"lengths": lengths})
+    full = call(**given | expected)
+    for name in expected:
+        kept, changed = given[name][:2].nan_to_num(7), caches[name]
+        if not torch.equal(changed[:2].nan_to_num(7), kept):
+            return f"{name} is written for a slot outside it"
+        if not torch.equal(changed[2:].nan_to_num(7), expected[name][2:].nan_to_num(7)):
+            return f"{name} of another row changes with a slot outside it"
+    if not torch.equal(out[0], torch.zeros_like(out[0])) or not torch.equal(out[2:], full[2:]):
+        return "an empty row does not give zeros, or changes its neighbours"
+    return None

@@ -1,7 +1,8 @@
 """Calls an op with every tensor fenced and its rows apart, so that reading or writing outside shows.
 
 On a CPU unreadable pages lie before and behind each tensor: a kernel that goes there ends the process. Between rows,
-and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call.
+and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call. The
+interpreter runs a launch's programs last first, so that none puts right what another has written in its place.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from braidcheck.mutants.interpreter import last_program_first
+
 MARGIN = 4096  # elements on each side, on a GPU
 GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
 APART = 24  # elements between two rows; eight more for each further argument, lest two strides agree
 PACKED = ("cos_sin",)  # arguments that ops take without gaps only
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an index of nothing
-FAR_APART, MOST_ROWS = (1 << 31) + 64, 4096
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 
 
@@ -32,16 +34,16 @@ class OutOfBoundsError(Exception):
 
 
 class Fences(TorchFunctionMode):
-    """Within it ``torch.empty`` and ``torch.empty_like`` give tensors with a fence around; ``check`` looks at all."""
+    """Within it the tensors that a wrapper makes get a fence around; ``check`` looks at all of them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fences: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Every call but those that make an empty tensor goes through as it is."""
+        """Every call but those that make a tensor for a kernel goes through as it is."""
         made = function(*args, **(kwargs or {}))
-        return self.around(made) if function in (torch.empty, torch.empty_like) else made
+        return self.around(made) if function in (torch.empty, torch.empty_like, Tensor.contiguous) else made
 
     def around(self, tensor: Tensor, fill: float | None = None, gap: int = 0) -> Tensor:
         """The same numbers with a fence around and ``gap`` elements of ``fill``, or of the sentinel, between rows."""
@@ -81,7 +83,7 @@ def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
             name: fences.around(value, _outside(value), 0 if name in PACKED else APART + 8 * number)
             for number, (name, value) in enumerate(tensors.items())
         }
-        with fences:
+        with fences, last_program_first():
             result = call(**{**given, **copies})
         fences.check()
         for name, copy in copies.items():
@@ -92,15 +94,15 @@ def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call`` with the rows of its larger tensors more than 2**31 elements apart, in memory that is never touched."""
-
+    """``call`` with the last row of each tensor more than 2**31 elements from its first, in memory that is never touched."""
+    """``call`` with each tensor's third row more than 2**31 elements after its first, in memory never touched."""
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(call).bind(*args, **kwargs).arguments
         copies = {
             name: _far(value)
             for name, value in given.items()
-            if isinstance(value, Tensor) and value.dim() > 1 and 1 < len(value) <= MOST_ROWS and name not in PACKED
+            if isinstance(value, Tensor) and value.dim() > 1 and len(value) > 2 and name not in PACKED
         }
         result = call(**{**given, **copies})
         for name, copy in copies.items():
@@ -111,11 +113,13 @@ def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _far(tensor: Tensor) -> Tensor:
-    count = (len(tensor) - 1) * FAR_APART + tensor[0].numel()
+    # A stride of 32 bits, so that only its product with an index can overflow.
+    stride = max((1 << 31) // (len(tensor) - 1) + 64, tensor.stride(0))
+    count = (len(tensor) - 1) * stride + tensor[0].numel()
     # Not reserved: only the pages of the rows themselves come to exist.
     memory = mmap.mmap(-1, count * tensor.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     whole = torch.frombuffer(memory, dtype=tensor.dtype, count=count)
-    apart = whole.as_strided(tensor.shape, (FAR_APART, *tensor[0].contiguous().stride()))
+    apart = whole.as_strided(tensor.shape, (stride, *tensor[0].contiguous().stride()))
     apart.copy_(tensor)
     return apart
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -54,6 +55,7 @@ def _run_and_exit(work: Callable[[Say], Row], writer: int) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    faulthandler.disable()  # it would write a trace to where pytest reads
     try:
         say(work(say))
     except BaseException as error:

@@ -1,7 +1,9 @@
-"""The interpreter's state before braidcheck mends it, so that a trial can start from there."""
+"""Triton's interpreter: its state before braidcheck mends it, and programs in another order."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 State = list[tuple[type, dict[str, Any]]]
@@ -22,3 +24,20 @@ def restore(before: State) -> None:
         for name, value in attributes.items():
             if vars(owner).get(name) is not value:
                 setattr(owner, name, value)
+
+
+@contextmanager
+def last_program_first() -> Iterator[None]:
+    """Within it the programs of a launch run in reverse: what one writes for another is not put right by that one."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    plain = InterpreterBuilder.set_grid_idx
+
+    def reversed_place(self: Any, *place: int) -> None:
+        plain(self, *(size - 1 - at for size, at in zip(self.grid_dim, place, strict=True)))
+
+    InterpreterBuilder.set_grid_idx = reversed_place
+    try:
+        yield
+    finally:
+        InterpreterBuilder.set_grid_idx = plain

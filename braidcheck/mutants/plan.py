@@ -12,6 +12,7 @@ from braidcheck.mutants.mutant import Mutant
 
 KINDS = ("named", "generated")
 GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
+APART = ("fused_attention", "qk_norm_rope", "rms_norm_qkv")  # ops that the engine which coherence judges does not take
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
@@ -28,8 +29,12 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
 
 def gates(mutant: Mutant) -> tuple[str, ...]:
     """The gates that a mutant meets, the cheapest likely killer first; of a generated one, an op's alone."""
-    of_ops = GATES[:3] if mutant.ops else ()
-    return of_ops if mutant.kind == "generated" else (*of_ops, *GATES[3:])
+    if mutant.kind == "generated":
+        return GATES[:3]
+    if not mutant.ops:
+        return GATES[3:]
+    met = (*GATES[:3], "engine")
+    return met if set(mutant.ops) <= set(APART) else (*met, "coherence")
 
 
 def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:

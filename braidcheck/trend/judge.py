@@ -15,7 +15,7 @@ from braidcheck.results import Run
 from braidcheck.trend import changes
 from braidcheck.trend.series import Series, collect
 
-NEAR = 10  # nights on each side by which it is said whether value or control moved
+NEAR = 5  # nights on each side by which it is said whether value or control moved
 SLACK = changes.CONFIRM - 1  # nights by which a change may be dated wrongly
 
 

@@ -57,14 +57,21 @@ def test_a_spike_does_not_hide_a_step():
     assert [change.index for change in changes.find(logs)] == [40]
 
 
-def test_the_same_step_is_less_sure_where_nights_resemble_each_other():
-    random, logs = np.random.default_rng(6), noise(6, 120, 0.006)
-    for night in range(1, 120):
-        logs[night] = 0.7 * logs[night - 1] + 0.7 * logs[night]
-    shuffled = logs.copy()
-    random.shuffle(shuffled)
-    for series, found in ((logs, 0), (shuffled, 1)):
-        assert sum(abs(change.index - 115) < 3 for change in changes.find(stepped(series, 115, 0.018))) == found
+def correlated(seed, phi=0.7):
+    logs = noise(seed, 150, 0.005)
+    for night in range(1, 150):
+        logs[night] = phi * logs[night - 1] + (1 - phi**2) ** 0.5 * logs[night]
+    return logs
+
+
+def test_nights_that_resemble_each_other_are_less_evidence(monkeypatch):
+    def found():
+        return sum(len(changes.find(correlated(seed)[:night])) for seed in range(10) for night in range(60, 151, 2))
+
+    assert found() <= 5
+    read = changes._noise
+    monkeypatch.setattr(changes, "_noise", lambda *given: changes.Noise(read(*given).sigma, 0.0))
+    assert found() >= 20, "were they not correlated, these would be changes"
 
 
 def test_exact_numbers():
