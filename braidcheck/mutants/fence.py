@@ -94,8 +94,8 @@ def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call`` with the last row of each tensor more than 2**31 elements from its first, in memory that is never touched."""
-    """``call`` with each tensor's third row more than 2**31 elements after its first, in memory never touched."""
+    """``call`` with each tensor's last row more than 2**31 elements from its first, across memory never touched."""
+
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(call).bind(*args, **kwargs).arguments

@@ -102,7 +102,8 @@ class Runner:
 
     def _start(self, source: Path) -> subprocess.Popen[str] | None:
         kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        lane = {"TRITON_INTERPRET": "1"} if self.lane == "interpret" else {}
+        # On a GPU a worker must not open it by asking for it, or none of its children could.
+        lane = {"TRITON_INTERPRET": "1"} if self.lane == "interpret" else {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         # numpy's own threads fight over the cores that the workers share.
         alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         device = "cpu" if self.lane == "interpret" else "cuda"
