@@ -79,7 +79,7 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
-    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)), _sigterm_as_interrupt():
+    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)), _signals_as_interrupt():
         child = subprocess.Popen(
             phase.command(), env=phase.variables(), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             **({"process_group": 0} if os.name == "posix" else {}),
@@ -141,17 +141,21 @@ def _interrupt(child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A CI that cancels sends SIGTERM: treat it as Ctrl-C, so that no worker stays behind."""
+def _signals_as_interrupt() -> Iterator[None]:
+    """A CI that cancels sends SIGTERM, and one that starts us in the background has SIGINT ignored: both are Ctrl-C.
+
+    A handler is not inherited by the processes started within, as an ignored signal would be.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _look(out: Path) -> tuple[int, int, str]:

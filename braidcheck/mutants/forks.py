@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
+import resource
 import select
 import signal
 import sys
@@ -16,6 +18,8 @@ from typing import Any
 Row = dict[str, Any]
 Say = Callable[[Row], None]
 
+PATIENCE = 5
+
 
 def enter(overlay: Path) -> None:
     """Make this process import the package from ``overlay``; what it holds of the old one stays whole."""
@@ -26,14 +30,18 @@ def enter(overlay: Path) -> None:
 
 
 def in_child(work: Callable[[Say], Row], limit: float) -> Row:
-    """What ``work`` returns in a forked child; one that dies or outlasts ``limit`` seconds is a kill that says so."""
+    """What ``work`` returns in a forked child; one that dies or hangs is told by its outcome: crash or timeout.
+
+    The limit is in seconds of the processor's time, for a busy machine is no hang; a child that waits for nothing is
+    given up after PATIENCE times as long.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
-        _run_and_exit(work, writer)
+        _run_and_exit(work, writer, math.ceil(limit))
     os.close(writer)
-    lines, in_time = _read(reader, limit)
+    lines, in_time = _read(reader, PATIENCE * limit)
     os.close(reader)
     if not in_time:
         os.kill(child, signal.SIGKILL)
@@ -43,12 +51,12 @@ def in_child(work: Callable[[Say], Row], limit: float) -> Row:
         return last
     how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
     ended = {"outcome": "crash", "said": f"the process died of {how}"}
-    if not in_time:
+    if not in_time or how == "SIGXCPU":
         ended = {"outcome": "timeout", "said": f"still running after {limit:.0f} s"}
     return {**last, **ended, "seconds": {}}
 
 
-def _run_and_exit(work: Callable[[Say], Row], writer: int) -> None:
+def _run_and_exit(work: Callable[[Say], Row], writer: int, limit: int) -> None:
     def say(row: Row) -> None:
         os.write(writer, json.dumps(row).encode() + b"\n")
 
@@ -56,6 +64,7 @@ def _run_and_exit(work: Callable[[Say], Row], writer: int) -> None:
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     faulthandler.disable()  # it would write a trace to where pytest reads
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     try:
         say(work(say))
     except BaseException as error:

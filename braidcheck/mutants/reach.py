@@ -19,10 +19,13 @@ def part(file: str) -> str:
 
 
 def ops(file: str, function: str | None = None) -> tuple[str, ...]:
-    """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it."""
+    """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it.
+
+    What of the shared file no op asks for by name, as the mending of the interpreter, is there for all of them.
+    """
     if file == SHARED:
-        wanted = _callers(function) if function else set(_calls(KERNELS / "_device.py"))
-        return tuple(op for op, names in _imports().items() if names & wanted)
+        wanted = _callers(function) if function else set()
+        return tuple(op for op, names in _imports().items() if names & wanted) or tuple(_imports())
     return (part(file),) if part(file) in _imports() else ()
 
 

@@ -28,7 +28,6 @@ LEVEL = 6e-4  # chance of a false change on the night that is given most
 BEST_NIGHT = 5  # that night, counted from the change
 PENALTY = 8.0  # of the search, in variances a cut: below what the test asks for, so that the test decides
 AGREE = 3.0  # sigmas from the median within which a night agrees with its level; further off is a spike
-AGREEING = 0.6  # of a level's nights at least, or it is none
 SPIKE = 5.0  # sigmas from the running median
 RESOLUTION = 1e-3  # no clock is trusted beyond this
 UNKNOWN = 0.5  # the correlation where there are too few nights to tell it from chance
@@ -116,8 +115,7 @@ def _spread(logs: Array, spiky: NDArray[np.bool_], lags: range | list[int]) -> f
 def _test(logs: Array, start: int, index: int, end: int, noise: Noise) -> Change:
     """Fit a step at ``index`` to the nights that agree with either level; without agreement there is no step."""
     sides = [_agreeing(logs, *side, noise.sigma) for side in ((start, index), (index, end))]
-    if any(len(side) < CONFIRM or len(side) < AGREEING * (b - a) for side, a, b in
-           zip(sides, (start, index), (index, end), strict=True)):  # fmt: skip
+    if min(map(len, sides)) < CONFIRM:
         return Change(start, index, end, 0.0, 1.0)
     at = np.concatenate(sides)
     shared = noise.phi ** np.diff(at)

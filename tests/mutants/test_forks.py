@@ -18,6 +18,12 @@ def hang(say):
     time.sleep(60)
 
 
+def spin(say):
+    say({"gate": "accuracy", "subject": "a case"})
+    while True:
+        pass
+
+
 def broken(say):
     raise OSError("no disk")
 
@@ -28,6 +34,7 @@ def broken(say):
         (lambda say: {"outcome": "killed"}, {"outcome": "killed"}),
         (crash, {"outcome": "crash", "gate": "accuracy", "subject": "a case", "said": "the process died of SIGABRT"}),
         (hang, {"outcome": "timeout", "gate": "fence", "said": "still running after 1 s"}),
+        (spin, {"outcome": "timeout", "gate": "accuracy", "said": "still running after 1 s"}),
         (broken, {"outcome": "error", "said": "OSError: no disk"}),
     ],
 )
