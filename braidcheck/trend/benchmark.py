@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scipy.special import chdtri
+
 from braidcheck.trend import synthetic
 from braidcheck.trend.judge import judge
 from braidcheck.trend.rules import RULES, Array, Nights, Rule, otava
@@ -44,6 +46,11 @@ class Score:
         return 1000 * self.false / self.nights
 
     @property
+    def at_most(self) -> float:
+        """The upper end of its one-sided 95% interval, alarms taken to be independent (Poisson)."""
+        return 1000 * float(chdtri(2 * self.false + 2, 0.05)) / 2 / self.nights
+
+    @property
     def recall(self) -> float:
         """The share of changes that was said within SOON nights."""
         return sum(delay <= SOON for delay in self.delays) / len(self.delays)
@@ -51,7 +58,7 @@ class Score:
     def __str__(self) -> str:
         delay = statistics.median(self.delays)
         late = f"{delay:g}" if math.isfinite(delay) else "lost"
-        return f"{self.per_thousand:8.2f} {self.recall:8.3f} {late:>6}"
+        return f"{self.per_thousand:8.2f} {self.at_most:8.2f} {self.recall:8.3f} {late:>6}"
 
 
 def score(replay: Replay, scenario: Scenario, count: int) -> Score:
@@ -106,8 +113,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.otava:
         replays["Otava, 1%, 3 nights"] = (lambda asked: otava(options.otava, asked)), min(ORACLE_SERIES, options.series)
     print(f"{NIGHTS} nights a series, {synthetic.STEP:.0%} change on night {AT}, found within {SOON} nights")
-    print(f"{'':58}{'false':>8} {'recall':>8} {'median':>6}")
-    print(f"{'noise':26}{'rule':24}{'nights':>8}{'/1000':>8}{'delay':>16}")
+    print(f"{'':50}{'series-':>8}{'false':>8} {'at most':>8} {'recall':>8} {'median':>6}")
+    print(f"{'noise':26}{'rule':24}{'nights':>8}{'/1000':>8} {'(95%)':>8} {'':>8} {'delay':>6}")
     for scenario in (*synthetic.IID, *synthetic.HARD, *synthetic.OTHERS):
         for name, (replay, count) in replays.items():
             made = score(replay, scenario, count)

@@ -22,13 +22,22 @@ def test_the_numbers_to_reach(scenario, false, recall):
 
 
 @pytest.mark.parametrize("rule", rules.RULES.values(), ids=rules.RULES)
-def test_every_rule_sees_a_large_step(rule):
-    made = benchmark.score(benchmark.by_rule(lambda logs: rule(logs)), synthetic.Scenario("quiet", 0.003), 3)
-    scored = benchmark.score(lambda asked: [[[] for _ in range(a, b + 1)] for _, a, b in asked], synthetic.IID[0], 3)
-    assert scored.delays == (math.inf,) * 3
-    assert (
-        max(made.delays) < math.inf or rule is rules.t_test
-    )  # which wants 2% seen, and a true 2% is seen half the time
+def test_every_rule_sees_a_large_step_and_no_change_in_none(rule):
+    asked = [(logs, 20, 130) for logs, _, _ in synthetic.Scenario("quiet", 0.001).histories(3, 0.05)]
+    for nights in benchmark.by_rule(rule)(asked):
+        assert not any(nights[: 100 - 20])
+        assert any(nights)
+
+
+def test_what_nobody_said_is_lost():
+    silent = benchmark.score(lambda asked: [[[]] * (last - first + 1) for _, first, last in asked], synthetic.IID[0], 3)
+    assert (silent.false, silent.recall, silent.delays) == (0, 0, (math.inf,) * 3)
+
+
+def test_none_seen_is_not_none():
+    made = benchmark.Score(0, 3000, (3, 5, 6, math.inf))
+    assert (made.per_thousand, made.recall) == (0, 0.5)
+    assert made.at_most == pytest.approx(1.0, abs=0.01)  # the rule of three
 
 
 def test_an_alarm_counts_when_it_is_new():
