@@ -48,12 +48,24 @@ def test_a_failed_gate_is_still_a_measurement(nights):
     assert judge(nights(times(), status=Status.FAIL)).judged == 1
 
 
+def test_a_measurement_that_went_wrong_is_none(nights):
+    trend = judge(nights(times(), status=Status.ERROR))
+    assert (trend.judged, trend.findings, trend.exit_code) == (0, (), 3)
+    assert trend.not_judged
+
+
+def test_the_order_of_the_runs_is_that_of_their_times(nights):
+    runs = nights(times())
+    assert judge(runs[::-1]) == judge(runs)
+
+
 def test_what_is_no_timing_is_no_series(nights):
     trend = judge(nights(times(), unit="x HF bfloat16"))
     assert (trend.judged, trend.not_judged, trend.exit_code) == (0, {}, 3)
 
 
-@pytest.mark.parametrize(("last", "says"), [("", "does not have it"), (None, "the GPU fell off"), (math.nan, "fine")])
+@pytest.mark.parametrize(("last", "says"), [("", "does not have it"), (None, "the GPU fell off"), (math.nan, "fine"),
+                                            (math.inf, "fine"), (0.0, "fine")])  # fmt: skip
 def test_without_a_value_tonight_it_is_not_judged(nights, last, says):
     calm = times(change=0)
     assert judge(nights(calm)).exit_code == 0
@@ -104,7 +116,7 @@ def test_the_control_may_be_what_moved(nights):
     (found,) = judge(nights(times(change=0), control=lambda night: 50.0 * (0.95 if night >= 30 else 1))).findings
     assert found.cause == "control"
     assert "the control moved by -5.0%, the kernel by +0." in found.detail
-    (found,) = judge(nights(times(), control=lambda night: 50.0)).findings
+    (found,) = judge(nights(times(), control=lambda night: 50.0 + night % 2 / 50)).findings
     assert found.cause == "kernel"
 
 
