@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -18,7 +19,7 @@ from braidcheck.cli.look import check_ops
 from braidcheck.config import CORPUS, NANO, Settings
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.plugin import SHARED
-from braidcheck.report import junit, markdown, terminal
+from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.results import Run, write_atomically
 
 FILES = ("run.json", "summary.md", "junit.xml")
@@ -132,9 +133,11 @@ def _phases(settings: Settings, workers: int | None, expression: str) -> list[Ph
 
 
 def _report(run: Run, out: Path, interrupted: bool) -> int:
-    pieces = (out / phase / "junit.xml" for phase in (CORRECTNESS, SPEED))
-    texts = (run.to_json(), markdown.render(run), junit.merge(piece for piece in pieces if piece.exists()))
+    texts = (run.to_json(), markdown.render(run), junit.render(run))
     for name, text in zip(FILES, texts, strict=True):
         write_atomically(out / name, text)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in annotations.lines(run):
+            print(line)
     terminal.show(run, out, interrupted)
     return 130 if interrupted else run.exit_code

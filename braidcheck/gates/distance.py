@@ -76,18 +76,22 @@ def nll(evidence: Mapping[str, Any]) -> Finding:
 def position(evidence: Mapping[str, Any]) -> Finding:
     """KL by distance from the beginning: some faults show only far out."""
     documents = whole_documents(evidence)
-    ours, floor = column(documents, "kl"), column(documents, "kl_floor")
+    columns = {name: column(documents, name) for name in ("kl", "kl_floor", "nll", "nll_truth", "nll_floor")}
     found: dict[str, Ratio] = {}
+    numbers: dict[str, dict[str, float]] = {}
     for start, stop in BINS:
         # Few documents are long, so far bins resample blocks of them and not whole documents.
         blocks = [
-            (ours[number][at : at + BLOCK].sum(), floor[number][at : at + BLOCK].sum())
-            for number in range(len(documents))
-            for at in range(start, min(stop, len(ours[number])), BLOCK)
+            (number, slice(at, min(at + BLOCK, len(row))))
+            for number, row in enumerate(columns["kl"])
+            for at in range(start, min(stop, len(row)), BLOCK)
         ]
         if len(blocks) >= FEWEST_UNITS:
             name = f"{start}-{stop - 1}" if stop < 1 << 62 else f"{start}+"
-            found[name] = Ratio.of(*zip(*blocks, strict=True))
+            sums = {key: [float(rows[n][part].sum()) for n, part in blocks] for key, rows in columns.items()}
+            found[name] = Ratio.of(sums["kl"], sums["kl_floor"])
+            shifts = _shifts(sums, [len(columns["nll"][n][part]) for n, part in blocks])
+            numbers[name] = {"ratio": found[name].value, "upper": found[name].upper, **shifts}
     if not found:
         raise Unjudgeable(Status.INCONCLUSIVE, f"no stretch of positions has {FEWEST_UNITS} blocks of {BLOCK} tokens")
     worst = max(found, key=lambda name: found[name].upper)
@@ -96,9 +100,18 @@ def position(evidence: Mapping[str, Any]) -> Finding:
         f"worst at positions {worst}: KL is {ratio.value:.3g}x HF bfloat16's (95%: up to {ratio.upper:.3g}x); "
         f"at most {RATIO}x is allowed"
     )
-    numbers = {name: {"ratio": each.value, "upper": each.upper} for name, each in found.items()}
     status = Status.FAIL if any(each.status == Status.FAIL for each in found.values()) else ratio.status
     return Finding(status, sentence, ratio.upper, RATIO, "x HF bfloat16", numbers)
+
+
+def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[str, float]:
+    """NLL less HF float32's, in nats a token with its 90% interval, and HF bfloat16's own; a document's last token has
+    none, so a far bin may have no NLL at all."""
+    if not sum(counts):
+        return {}
+    shifts = {who: np.subtract(sums[who], sums["nll_truth"]).tolist() for who in ("nll", "nll_floor")}
+    ours, floor = mean(shifts["nll"], counts), mean(shifts["nll_floor"], counts)
+    return {"nll": ours.value, "nll_low": ours.low, "nll_high": ours.high, "nll_floor": floor.value}
 
 
 def logits(evidence: Mapping[str, Any]) -> Finding:

@@ -1,62 +1,133 @@
-"""A Run as Markdown: verdict table, failures first, what was not judged and why, environment."""
+"""A Run as Markdown for a job summary or a comment: failures first, change against a base, verdicts; 60 KB at most."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from braidcheck.report.rows import bad, closing, not_judged, rows
+from braidcheck.gates.mutants import score, survivors
+from braidcheck.report.compare import SAME, SAME_SPEED, compare
+from braidcheck.report.failures import culprits, failures
+from braidcheck.report.rows import closing, not_judged, rows
 from braidcheck.results import Run
 
+# Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
+LIMITS = {
+    "What is wrong": 24_000,
+    "Against the base": 8_000,
+    "Kill score": 3_000,
+    "Verdicts": 14_000,
+    "Not judged": 6_000,
+    "Environment": 4_000,
+}
+MOST_SAID = 600  # characters of one sentence
+MOST_SURVIVORS = 20
 
-def render(run: Run) -> str:
-    """The whole page."""
-    return "\n".join([f"# {closing(run)}", "", *_failures(run), *_verdicts(run), *_left_out(run), *_environment(run)])
+
+def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The whole page; ``base`` is a Run to compare with, ``matrices`` kill matrices."""
+    sections = {
+        "What is wrong": _failures(run),
+        "Against the base": _against(run, base) if base else (),
+        "Kill score": _kills(matrices),
+        "Verdicts": _verdicts(run),
+        "Not judged": _left_out(run),
+        "Environment": _environment(run),
+    }
+    page = [f"# {closing(run)}", ""]
+    for title, lines in sections.items():
+        if fitting := list(_fitting(lines, LIMITS[title])):
+            page += [f"## {title}", "", *fitting, ""]
+    return "\n".join(page)
+
+
+def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """As many lines as fit, and how many were left out."""
+    room, left = limit - 200, 0
+    for line in lines:
+        room -= len(line.encode()) + 1
+        if room >= 0 and not left:
+            yield line
+        else:
+            left += 1
+    if left:
+        yield from ("", f"... and {left} more lines: see run.json")
 
 
 def _failures(run: Run) -> Iterator[str]:
-    found = bad(run)
-    if not found and not run.missing:
-        return
-    yield from ("## What is wrong", "")
-    for group in found:
-        verdict = group.first
-        yield f"- **{verdict.status}** {group.names}: {_escaped(verdict.sentence)}"
-        if verdict.reproduce:
-            yield f"  `{verdict.reproduce}`"
+    found = failures(run)
+    for op, gates in culprits(found).items():
+        yield f"**Blamed: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
+    for one in found:
+        facts = [one.reading, f"headroom {one.headroom}" if one.headroom else "", one.count and f"{one.count} cases"]
+        facts += [f"blamed: {one.blame}" if str(one.blame) else ""]
+        known = "; ".join(_escaped(fact) for fact in facts if fact)
+        yield f"- **{one.first.status}** {_escaped(one.first.gate)} **{_escaped(one.names)}**" + (
+            f" ({known})" if known else ""
+        )
+        yield f"  {_escaped(_short(one.first.sentence))}"
+        if one.first.reproduce:
+            yield f"  `{_code(one.first.reproduce)}`"
     for name in run.missing:
-        yield f"- **no verdict** `{name}`"
+        yield f"- **no verdict** `{_code(name)}`"
+
+
+def _against(run: Run, base: Run) -> Iterator[str]:
+    found = compare(run, base)
+    before = str(base.environment.get("commit") or "unknown")[:12]
+    yield f"Base: commit `{_code(before)}`, {_escaped(closing(base))}"
+    yield from (_escaped(note) for note in found.notes)
+    if not found.changes:
+        yield from ("", f"No verdict changed, no headroom by {SAME:.1%} of its limit, no speed by {SAME_SPEED:.0%}.")
+        return
     yield ""
+    heads = ("gate", "subject", "verdict", "before", "now", "unit", "headroom before", "now", "change")
+    yield from (_line(heads), _line("---" for _ in heads))
+    for one in found.changes:
+        yield _line(one.cells)
+
+
+def _kills(matrices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for matrix in matrices:
+        for kind in ("named", "generated"):
+            of_kind = [row for row in matrix["mutants"] if row["kind"] == kind]
+            caught, total = score(of_kind)
+            if not total:
+                continue
+            left = survivors(of_kind)
+            more = f" and {len(left) - MOST_SURVIVORS} more" if len(left) > MOST_SURVIVORS else ""
+            named = f"; not caught: {', '.join(map(_escaped, left[:MOST_SURVIVORS]))}{more}" if left else ""
+            yield f"- {_escaped(str(matrix['lane']))}: {caught} of {total} {kind} faults are caught{named}"
 
 
 def _verdicts(run: Run) -> Iterator[str]:
-    yield from ("## Verdicts", "")
     heads = ("gate", "subject", "verdict", "judged", "worst", "limit", "unit", "headroom", "time", "lane")
     yield from (_line(heads), _line("---" for _ in heads))
     for row in rows(run):
         time = f"{row.seconds:.1f} s"
         yield _line((row.gate, row.subject, row.status, row.count, *row.reading, row.headroom, time, row.lane))
-    yield ""
 
 
 def _left_out(run: Run) -> Iterator[str]:
-    found = not_judged(run)
-    if found:
-        yield from ("## Not judged", "", *(f"- {group.names}: {_escaped(group.first.sentence)}" for group in found), "")
+    for group in not_judged(run):
+        yield f"- {_escaped(group.names)}: {_escaped(_short(group.first.sentence))}"
 
 
 def _environment(run: Run) -> Iterator[str]:
-    yield from ("## Environment", "", _line(("what", "value")), _line(("---", "---")))
+    if not run.environment:
+        return
+    yield from (_line(("what", "value")), _line(("---", "---")))
     for name, value in run.environment.items():
-        yield _line((name, _said(value)))
-    yield ""
+        yield _line((name, _short(said(value))))
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A value of a Run's environment in words."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item) or "none"
     if isinstance(value, list | tuple):
-        return "; ".join(_said(item) for item in value) or "none"
+        return "; ".join(said(item) for item in value) or "none"
     return str(value) if value not in (None, "") else "none"
 
 
@@ -64,5 +135,16 @@ def _line(cells: Iterable[Any]) -> str:
     return "| " + " | ".join(_escaped(str(cell)) for cell in cells) + " |"
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]} ..."
+
+
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Text that stays text: no markup, no link, no image, nobody notified."""
+    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|!#])", r"\\\1", text).replace("@", "@\u200b")
+
+
+def _code(text: str) -> str:
+    """Text for a code span, which nothing in it may end."""
+    return re.sub(r"\s+", " ", text).replace("`", "'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
 State = tuple[int, int, str]  # done, total, what is being done
@@ -54,18 +55,39 @@ class Progress:
                 self._say()
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
-        with Bar(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bar:
-            task = bar.add_task(self.title, total=None)
+        with Bar(*columns, TextColumn("{task.fields[time]}"), console=self.console, transient=True) as bar:
+            task = bar.add_task(self.title, total=None, time="")
             while not self._ended.wait(LIVE_SECONDS):
                 done, total, text = self.look()
                 described = escape(f"{self.title}: {text}" if text else self.title)
-                bar.update(task, completed=done, total=total or None, description=described)
+                bar.update(task, completed=done, total=total or None, description=described, time=self._time())
 
     def _say(self) -> None:
         done, total, text = now = self.look()
         words = [f"{self.title}:"]
         words += [f"{done}/{total}"] if total else []
         words += ["still"] if now == self._said else []
-        words += [text, f"({time.monotonic() - self.began:.0f} s)"]
+        words += [text, f"({self._time()})"]
         self.console.print(" ".join(word for word in words if word), markup=False)
         self._said = now
+
+    def _time(self) -> str:
+        """Time taken and, where there is something to count by, about what is left."""
+        taken = time.monotonic() - self.began
+        left = time_left(self.look(), taken)
+        return f"{_clock(taken)}, about {_clock(left)} left" if left is not None else _clock(taken)
+
+
+def time_left(state: State, taken: float) -> float | None:
+    """Seconds left, by what is done of all steps and, in a step that says "document 3 of 24", of that step: the later
+    of the two ends, since both go on at once. None while nothing is done that one could count by."""
+    done, total, text = state
+    counted = [(done, total)] + [(int(at) - 1, int(of)) for at, of in re.findall(r"\b(\d+) of (\d+)\b", text)]
+    counted = [(done, total) for done, total in counted if total]
+    if not counted or any(done <= 0 for done, _ in counted):
+        return None
+    return max(taken * (total - done) / done for done, total in counted)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

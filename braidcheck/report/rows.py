@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from braidcheck.results import SEVERITY, Run, Status, Verdict
 
 MOST_NAMES = 4
+LARGE = 10  # times a limit, from which on percent of headroom say nothing to a person
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Row:
     @property
     def worst(self) -> Verdict | None:
         """The verdict that used most of its limit."""
-        return max((v for v in self.judged if v.used is not None), key=_used, default=None)
+        return max((v for v in self.judged if v.used is not None), key=used, default=None)
 
     @property
     def count(self) -> str:
@@ -45,15 +45,12 @@ class Row:
     @property
     def reading(self) -> tuple[str, str, str]:
         """The worst value, the limit it was held against, and their unit."""
-        if (worst := self.worst) is None:
-            return "", "", ""
-        return f"{worst.value:.4g}", f"{'>=' if worst.floor else '<='} {worst.limit:.4g}", worst.unit
+        return reading(self.worst) if self.worst else ("", "", "")
 
     @property
     def headroom(self) -> str:
-        """What is left of the limit, in percent; empty where there is none left or no limit."""
-        worst = self.worst
-        return f"{1 - worst.used:.0%}" if worst and worst.used is not None and worst.used <= 1 else ""
+        """What is left of the limit; empty where there is no number."""
+        return headroom(self.worst) if self.worst else ""
 
     @property
     def seconds(self) -> float:
@@ -65,16 +62,40 @@ def rows(run: Run) -> list[Row]:
     """The run's rows: by severity, then in the order of the verdicts."""
     groups: dict[tuple[str, str, str], list[Verdict]] = {}
     for verdict in run.verdicts:
-        # A case is called op[case], a layer "model: layer 3"; all else stands for itself.
-        subject = re.split(r"\[|: layer ", verdict.subject)[0]
-        groups.setdefault((verdict.lane, verdict.gate, subject), []).append(verdict)
+        groups.setdefault((verdict.lane, verdict.gate, subject_of(verdict)), []).append(verdict)
     made = [Row(*key, tuple(verdicts)) for key, verdicts in groups.items()]
     return sorted(made, key=lambda row: SEVERITY.index(row.status))
 
 
+def subject_of(verdict: Verdict) -> str:
+    """What a verdict is about: a case is called op[case], a layer "model: layer 3"; all else stands for itself."""
+    return re.split(r"\[|: layer ", verdict.subject)[0]
+
+
+def reading(verdict: Verdict) -> tuple[str, str, str]:
+    """The value, the limit it was held against, and their unit; empty texts where there is no value or no limit."""
+    if verdict.value is None or verdict.limit is None:
+        return "", "", ""
+    return f"{verdict.value:.4g}", f"{'>=' if verdict.floor else '<='} {verdict.limit:.4g}", verdict.unit
+
+
+def headroom(verdict: Verdict) -> str:
+    """1 - the used part of the limit, in percent; how many times it was used where that is ten times and more."""
+    part = verdict.used
+    if part is None:
+        return ""
+    return f"{1 - part:.0%}" if part < LARGE else f"none, {part:.3g} x the limit"
+
+
+def used(verdict: Verdict) -> float:
+    """The used part of the limit to sort by: NaN, and no number at all, are worse than any number."""
+    part = verdict.used
+    return math.inf if part is None or math.isnan(part) else part
+
+
 @dataclass(frozen=True)
 class Group:
-    """Verdicts of one status that say the same sentence."""
+    """Verdicts that were not judged for the same reason."""
 
     verdicts: tuple[Verdict, ...]
 
@@ -91,20 +112,11 @@ class Group:
         return f"{self.first.gate} {', '.join(named)}" + (f" and {more} more" if more else "")
 
 
-def bad(run: Run) -> list[Group]:
-    """What a person must look at, the worst first."""
-    return _grouped(v for v in run.worst_first() if v.status not in (Status.PASS, Status.NOT_JUDGED))
-
-
 def not_judged(run: Run) -> list[Group]:
     """What was not judged, one group a reason."""
-    return _grouped(v for v in run.verdicts if v.status == Status.NOT_JUDGED)
-
-
-def _grouped(verdicts: Iterable[Verdict]) -> list[Group]:
-    groups: dict[tuple[str, str, str], list[Verdict]] = {}
-    for verdict in verdicts:
-        groups.setdefault((verdict.status, verdict.gate, verdict.sentence), []).append(verdict)
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in (v for v in run.verdicts if v.status == Status.NOT_JUDGED):
+        groups.setdefault((verdict.gate, verdict.sentence), []).append(verdict)
     return [Group(tuple(group)) for group in groups.values()]
 
 
@@ -117,9 +129,3 @@ def closing(run: Run, interrupted: bool = False) -> str:
     seconds = run.environment.get("seconds")
     took = f" in {seconds:.0f} s" if seconds is not None else ""
     return f"{word}: {', '.join(said) or 'nothing was judged'}{took}"
-
-
-def _used(verdict: Verdict) -> float:
-    used = verdict.used
-    # A NaN is worse than any number.
-    return float("inf") if used is None or math.isnan(used) else used

@@ -1,7 +1,8 @@
-"""A Run on the terminal: table, failures, what was not judged, where the files are."""
+"""A Run on the terminal: what is wrong first, one line each, then what passed, what was not judged, where files are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich import box
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck.report.rows import Row, bad, closing, not_judged, rows
+from braidcheck.report.failures import Failure, culprits, failures
+from braidcheck.report.rows import MOST_NAMES, Row, closing, not_judged, rows, used
 from braidcheck.results import Run, Status
 
 STYLES = {Status.FAIL: "bold red", Status.ERROR: "red", Status.INCONCLUSIVE: "yellow", Status.NOT_JUDGED: "dim"}
@@ -25,33 +27,72 @@ def console() -> Console:
 
 def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
     """Print ``run``; ``out`` is the folder of its files, if any were written."""
-    screen = console()
-    if run.verdicts:
+    screen, found = console(), failures(run)
+    if found or run.missing:
+        _failures(run, found, screen)
+        for line in _passed(run):
+            screen.print(Text(line, style="green"), soft_wrap=True)
+    elif run.verdicts:
         screen.print(_table(rows(run)))
-    _failures(run, screen)
     for group in not_judged(run):
         screen.print(Text(f"not judged: {group.names}: {group.first.sentence}", style="dim"), soft_wrap=True)
-    if run.missing:
-        screen.print(Text(f"no verdict: {', '.join(run.missing[:4])}{' ...' * (len(run.missing) > 4)}", style="red"))
     if out is not None:
         screen.print(Text(f"files: {out / 'run.json'}, {out / 'summary.md'}, {out / 'junit.xml'}"), soft_wrap=True)
+    if blamed := culprits(found):
+        said = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
+        screen.print(Text(f"blamed: {said}", style="bold red"), soft_wrap=True)
     screen.print(Text(closing(run, interrupted), style="bold"))
 
 
-def _failures(run: Run, screen: Console) -> None:
-    """One sentence a failure, and the command that runs just that."""
-    found = bad(run)
-    for group in found[:MOST]:
-        verdict = group.first
-        screen.print(
-            Text.assemble((str(verdict.status), STYLES[verdict.status]), f" {group.names}: {verdict.sentence}"),
-            soft_wrap=True,
-        )
-        for hint in (verdict.reproduce, verdict.numbers.get("traceback")):
-            if hint:
-                screen.print(Text(f"    {hint}", style="dim"), soft_wrap=True)
+def _failures(run: Run, found: list[Failure], screen: Console) -> None:
+    """A line of facts each, the worst first, and below it what was said of it."""
+    for one in found[:MOST]:
+        status = one.first.status
+        line = Text.assemble((str(status), STYLES[status]), f" {one.first.gate} ", (one.names, "bold"))
+        for fact in _facts(one):
+            line.append(f" | {fact}")
+        command = one.first.reproduce
+        # A pipe has no width: there all of it is one line, for grep.
+        apart = screen.is_terminal and len(line) + len(command) + 3 > screen.width
+        if command and not apart:
+            line.append(f" | {command}", style="cyan")
+        screen.print(line, soft_wrap=True)
+        if command and apart:
+            screen.print(Text(f"    {command}", style="cyan"), soft_wrap=True)
+        sentence = " ".join(one.first.sentence.split())  # no line of its own, which a CI could take for a command
+        screen.print(Text(f"    {sentence}"), soft_wrap=not screen.is_terminal)
+        if trace := one.first.numbers.get("traceback"):
+            screen.print(Text(f"    {trace}", style="dim"), soft_wrap=True)
     if len(found) > MOST:
         screen.print(f"and {len(found) - MOST} more")
+    if run.missing:
+        screen.print(Text(f"no verdict: {', '.join(run.missing[:4])}{' ...' * (len(run.missing) > 4)}", style="red"))
+
+
+def _facts(one: Failure) -> Iterator[str]:
+    """Number and bound, headroom, how many cases, who is blamed: what is known of them."""
+    if one.reading:
+        yield one.reading
+    if one.headroom:
+        yield f"headroom {one.headroom}"
+    if one.count:
+        yield f"{one.count} cases"
+    if blamed := str(one.blame):
+        yield f"blamed: {blamed}"
+
+
+def _passed(run: Run) -> Iterator[str]:
+    """One line a gate, with the row that is nearest to its limit."""
+    by_gate: dict[str, list[Row]] = {}
+    for row in rows(run):
+        if row.status == Status.PASS:
+            by_gate.setdefault(row.gate, []).append(row)
+    for gate, passed in by_gate.items():
+        measured = [row for row in passed if row.worst is not None]
+        nearest = max(measured, key=lambda row: used(row.worst), default=None)
+        more = f" and {len(passed) - MOST_NAMES} more" if len(passed) > MOST_NAMES else ""
+        tail = f", least headroom {nearest.headroom} ({nearest.subject})" if nearest else ""
+        yield f"pass {gate}: {', '.join(row.subject for row in passed[:MOST_NAMES])}{more}{tail}"
 
 
 def _table(made: list[Row]) -> Table:

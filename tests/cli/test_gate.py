@@ -41,8 +41,19 @@ def test_a_failure_is_exit_1_and_one_sentence(suite, run):
     suite(accuracy=FAILS)
     said = run("gate")
     assert said.code == 1
-    assert "fail accuracy op[a], op[b]: too far" in said.out
-    assert "braidcheck gate --lane interpret --op op -k 'op[a]'" in said.out
+    assert said.out.splitlines()[:2] == [
+        "fail accuracy op[a] | 2 (limit <= 1) | headroom -100% | 2 of 2 cases | blamed: op | "
+        "braidcheck gate --lane interpret --op op -k 'op[a]'",
+        "    too far",
+    ]
+
+
+def test_on_github_a_failure_is_annotated(suite, run, monkeypatch):
+    suite(accuracy=FAILS)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert "::error title=fail accuracy op[a]::too far%0A" in run("gate").out
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    assert "::error" not in run("gate").out
 
 
 def test_only_what_was_asked_for_is_judged(suite, run, result):

@@ -202,3 +202,28 @@ def test_parting_from_hf_is_allowed_where_hf_is_unsure():
 
 def test_the_verdict_can_be_had_again():
     assert coherence.judge(copy.deepcopy(sound())) == coherence.judge(sound())
+
+
+def test_position_gives_the_difference_of_nll_by_stretch():
+    def worse_far_out(evidence):
+        for row in evidence["documents"]:
+            row["nll"] = [value + (0.1 if place >= 128 else 0.0) for place, value in enumerate(row["nll_truth"])]
+
+    evidence = sound()
+    worse_far_out(evidence)
+    numbers = judged(evidence)["position"].numbers
+    near, far = numbers["0-127"], numbers["128-511"]
+    assert near["nll"] == pytest.approx(0.0, abs=1e-12)
+    assert (far["nll"], far["nll_low"], far["nll_high"]) == (pytest.approx(0.1),) * 3
+    assert abs(far["nll_floor"]) < 0.01
+
+
+def test_a_stretch_that_has_no_nll_still_has_its_kl():
+    evidence = sound()
+    for row in evidence["documents"]:
+        for name in ("kl", "kl_floor"):
+            row[name] = row[name][:129]
+        for name in ("nll", "nll_truth", "nll_floor"):
+            row[name] = row[name][:128]
+        row["tokens"], row["certainty"] = 129, row["certainty"][:129]
+    assert set(judged(evidence)["position"].numbers["128-511"]) == {"ratio", "upper"}

@@ -1,0 +1,118 @@
+"""What a person must look at in a Run: one entry a failing op or check, with culprit and command, the worst first."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_of, used
+from braidcheck.results import SEVERITY, Run, Status, Verdict
+
+BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
+OF_ONE_OP = ("accuracy", "vacuity", "determinism", "targets", "static", "paired")  # gates whose subjects begin with it
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What is held responsible: an op, layers, or both, in words; empty where nothing is known."""
+
+    op: str = ""
+    layers: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(part for part in (self.op, self.layers) if part)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Verdicts of one status and gate that share a subject or a sentence, the worst first; ``judged`` counts the
+    subject's verdicts that say anything."""
+
+    verdicts: tuple[Verdict, ...]
+    judged: int
+
+    @property
+    def first(self) -> Verdict:
+        """The worst, which speaks for all."""
+        return self.verdicts[0]
+
+    @property
+    def names(self) -> str:
+        """The subjects: the worst case of an op and how many fail, or a few checks by name."""
+        subjects = list(dict.fromkeys(subject_of(verdict) for verdict in self.verdicts))
+        if len(subjects) == 1:
+            return self.first.subject
+        more = len(subjects) - MOST_NAMES
+        return ", ".join(subjects[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+    @property
+    def count(self) -> str:
+        """How many of the subject's cases it is; empty where there is one."""
+        return f"{len(self.verdicts)} of {self.judged}" if self.judged > 1 else ""
+
+    @property
+    def reading(self) -> str:
+        """The number, its bound and unit, in words; empty where there is no number."""
+        value, limit, unit = reading(self.first)
+        return f"{value} (limit {limit}) {unit}".strip() if value else ""
+
+    @property
+    def headroom(self) -> str:
+        """What is left of the limit: in percent, or how many times it was used."""
+        return headroom(self.first)
+
+    @property
+    def blame(self) -> Blame:
+        """Who is held responsible."""
+        return blame(self.first)
+
+
+def failures(run: Run) -> list[Failure]:
+    """All that is bad: by severity, then by how much of the limit was used; ``Run.missing`` is beside it."""
+    found: dict[tuple[str, ...], list[Failure]] = {}
+    for row in rows(run):
+        for status in BAD:
+            bad = sorted((v for v in row.judged if v.status == status), key=lambda v: (-used(v), v.id))
+            if bad:
+                # Checks that say the same, such as the same error, are one thing to look at.
+                key = (status, row.gate, row.lane, bad[0].sentence)
+                found.setdefault(key, []).append(Failure(tuple(bad), len(row.judged)))
+    joined = [_joined(alike) for alike in found.values()]
+    return sorted(joined, key=lambda one: (SEVERITY.index(one.first.status), -used(one.first), one.first.id))
+
+
+def _joined(alike: list[Failure]) -> Failure:
+    return Failure(tuple(v for one in alike for v in one.verdicts), sum(one.judged for one in alike))
+
+
+def blame(verdict: Verdict) -> Blame:
+    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` (``op``, ``layers``) where a gate said so,
+    else the op it is about, and the layer it names or at which the model first departs."""
+    said = verdict.numbers.get("blame")
+    if isinstance(said, Mapping):
+        return Blame(str(said.get("op") or ""), _layers(said.get("layers")))
+    op = subject_of(verdict) if verdict.gate in OF_ONE_OP else ""
+    named = re.search(r": layer (\d+)", verdict.subject)
+    layer = named[1] if named else verdict.numbers.get("departs_first_at_layer")
+    return Blame(op, _layers(layer))
+
+
+def _layers(layers: object) -> str:
+    if layers is None or layers == []:
+        return ""
+    if isinstance(layers, list | tuple):
+        return f"layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"layer {layers[0]}"
+    return f"layer {layers}"
+
+
+def culprits(found: Iterable[Failure]) -> dict[str, list[str]]:
+    """The ops that are blamed, the most often blamed first, each with the gates that blame it."""
+    by_op: dict[str, dict[str, None]] = {}
+    times: Counter[str] = Counter()
+    for one in found:
+        if op := one.blame.op:
+            by_op.setdefault(op, {})[one.first.gate] = None
+            times[op] += 1
+    return {op: list(by_op[op]) for op, _ in times.most_common()}

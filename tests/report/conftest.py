@@ -1,0 +1,91 @@
+"""Runs made by hand: a broken one, a green one, and one whose every text is hostile."""
+
+import json
+
+import pytest
+
+from braidcheck.results import Run, Status, Verdict
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`'\"&@all ]]> {{7*7}} \x00\n::error::x"
+
+
+def make_verdict(gate, subject, status=Status.PASS, sentence="said", **more):
+    return Verdict(gate, subject, status, sentence, **{"lane": "interpret"} | more)
+
+
+def make_share(op, case, value, status=Status.PASS, **more):
+    sentence = f"{op} is {value} times its bound"
+    numbers = {"value": value, "limit": 1.0, "unit": "share of the bound"}
+    return make_verdict("accuracy", f"{op}[{case}]", status, sentence, **numbers, **more)
+
+
+@pytest.fixture
+def verdict():
+    """Makes a verdict."""
+    return make_verdict
+
+
+@pytest.fixture
+def share():
+    """Makes the accuracy verdict of an op's case."""
+    return make_share
+
+
+@pytest.fixture
+def broken():
+    """A Run with a broken op, two checks that broke in the same way, a lost verdict and things not judged."""
+    environment = {
+        "commit": "abc",
+        "seconds": 12.3,
+        "libraries": {"torch": "2", "triton": ""},
+        "gpus": [{"name": "G", "memory": 8}],
+    }
+    left = {"numbers": {"subjects": ["1", "2"]}}
+    verdicts = (
+        make_share("fine", "a", 0.25),
+        make_share("fine", "b", 0.5),
+        make_verdict("accuracy", "fine[large]", Status.NOT_JUDGED, "large cases need a GPU", **left),
+        make_share("qkv_rope", "a", 0.5),
+        make_share("qkv_rope", "b", 9.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"),
+        make_share("qkv_rope", "c", 5.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[c]'"),
+        make_verdict("coherence", "nano: kl", Status.ERROR, "it broke", reproduce="braidcheck gate -k kl"),
+        make_verdict("coherence", "nano: nll", Status.ERROR, "it broke", reproduce="braidcheck gate -k nll"),
+        make_verdict("coherence", "nano: recall", value=1.0, limit=0.99, floor=True, unit="of a|b"),
+        make_verdict("layers", "0.6B: layer 0 decode"),
+        make_verdict("layers", "0.6B: layer 1 decode"),
+    )
+    return Run(environment, ("interpret/accuracy/lost",), verdicts)
+
+
+@pytest.fixture
+def green():
+    """A Run in which all is well."""
+    return Run({"commit": "abc"}, (), (make_share("fine", "a", 0.25), make_verdict("coherence", "nano: kl")))
+
+
+@pytest.fixture
+def hostile():
+    """A Run whose every text would be markup, if it were let."""
+    environment = {"commit": HOSTILE, "libraries": {HOSTILE: HOSTILE}, "gpus": [{"name": HOSTILE}], "driver": HOSTILE}
+    environment |= {"started": "2026-01-01T00:00:00+00:00", "hardware": HOSTILE, HOSTILE: HOSTILE}
+    texts = {"lane": HOSTILE, "unit": HOSTILE, "reproduce": HOSTILE, "value": 2.0, "limit": 1.0}
+    numbers = {"blame": {"op": HOSTILE, "layers": [HOSTILE]}, "traceback": HOSTILE, "subjects": [HOSTILE]}
+    verdicts = (
+        Verdict("accuracy", HOSTILE, Status.FAIL, HOSTILE, numbers=numbers, **texts),
+        Verdict(HOSTILE, HOSTILE, Status.NOT_JUDGED, HOSTILE, lane=HOSTILE),
+        Verdict("speed", f"{HOSTILE} tok/s", Status.PASS, HOSTILE, **texts | {"unit": "tok/s"}),
+        Verdict("coherence", f"{HOSTILE}: position", Status.PASS, HOSTILE, numbers={HOSTILE: {"nll": 1.0}}),
+    )
+    return Run(json.loads(json.dumps(environment)), (HOSTILE,), verdicts)
+
+
+@pytest.fixture
+def matrix():
+    """A kill matrix of three faults, one of which survives."""
+    rows = [
+        {"id": "qkv_rope: K with Q's norm", "kind": "named", "part": "qkv_rope", "outcome": "killed"},
+        {"id": HOSTILE, "kind": "named", "part": HOSTILE, "outcome": "survived", "story": HOSTILE},
+        {"id": "qkv_rope: < for <=", "kind": "generated", "part": "qkv_rope", "outcome": "crash"},
+    ]
+    empty = {"gate": "accuracy", "subject": "", "said": "", "seconds": 1.0, "story": "told"}
+    return {"lane": "interpret", "seconds": 3.0, "mutants": [empty | row for row in rows]}

@@ -1,0 +1,55 @@
+"""Two Runs beside each other."""
+
+from dataclasses import replace
+
+from braidcheck.report.compare import compare
+from braidcheck.results import Run, Status
+
+
+def timed(verdict, value, gate="paired", unit="x the base's time", **more):
+    return verdict(gate, "rms_norm", value=value, limit=1.01, unit=unit, **more)
+
+
+def test_what_got_worse_comes_first(share):
+    base = Run({}, (), (share("a", "1", 0.2), share("b", "1", 0.2), share("c", "1", 0.2), share("same", "1", 0.2)))
+    now = Run(
+        {},
+        (),
+        (
+            share("a", "1", 0.1),
+            share("b", "1", 0.6),
+            share("c", "1", 2.0, Status.FAIL),
+            share("same", "1", 0.2001),
+        ),
+    )
+    found = compare(now, base).changes
+    assert [(one.now.subject, one.cells[2]) for one in found] == [("c", "pass -> fail"), ("b", "pass"), ("a", "pass")]
+    assert found[1].cells[3:] == ("0.2", "0.6", "share of the bound", "80%", "40%", "+200.0%")
+
+
+def test_a_verdict_that_is_no_longer_given_is_a_loss(share, verdict):
+    base, now = Run({}, (), (share("a", "1", 0.2),)), Run({}, (), (share("a", "1", 0.2, Status.NOT_JUDGED),))
+    assert compare(now, base).changes[0].cells[2] == "pass -> not judged"
+
+
+def test_rates_and_times_are_compared_on_one_machine_only(verdict):
+    machine = {"hardware": "A"}
+    slow, fast = timed(verdict, 1.05), timed(verdict, 1.0)
+    assert compare(Run(machine, (), (slow,)), Run(machine, (), (fast,))).changes[0].cells[-1] == "+5.0%"
+    found = compare(Run(machine, (), (slow,)), Run({"hardware": "B"}, (), (fast,)))
+    assert found.changes == ()
+    assert found.notes == ("Speed is not compared: the base ran on B, this on A.",)
+
+
+def test_a_rate_that_falls_is_a_loss(verdict):
+    rate = {"gate": "speed", "unit": "tok/s", "floor": True}
+    machine = {"hardware": "A"}
+    before, now = (Run(machine, (), (timed(verdict, value, **rate),)) for value in (100.0, 90.0))
+    assert compare(now, before).changes[0].loss > 0
+    assert compare(before, now).changes[0].loss < 0
+
+
+def test_what_is_new_and_what_is_gone_is_said(share):
+    base, now = Run({}, (), (share("a", "1", 0.2),)), Run({}, (), (share("b", "1", 0.2),))
+    assert compare(now, base).notes == ("New: accuracy b.", "Gone: accuracy a.")
+    assert compare(replace(now, verdicts=()), base).notes == ("Gone: accuracy a.",)

@@ -1,0 +1,75 @@
+"""What is wrong in a Run: grouped, the worst first, and who is blamed."""
+
+import pytest
+
+from braidcheck.report.failures import blame, culprits, failures
+from braidcheck.results import Run, Status
+
+
+def test_an_op_is_one_failure_and_its_worst_case_speaks_for_it(broken):
+    op, checks = failures(broken)
+    assert (op.names, op.count, op.reading, op.headroom) == (
+        "qkv_rope[b]",
+        "2 of 3",
+        "9 (limit <= 1) share of the bound",
+        "-800%",
+    )
+    assert checks.names == "nano: kl, nano: nll"
+    assert culprits([op, checks]) == {"qkv_rope": ["accuracy"]}
+
+
+def test_nothing_is_worse_than_what_has_no_number(share, verdict):
+    run = Run(
+        {},
+        (),
+        (
+            share("a", "1", 2.0, Status.FAIL),
+            share("b", "1", float("nan"), Status.FAIL),
+            share("c", "1", 7.0, Status.FAIL),
+            verdict("coherence", "nano: kl", Status.ERROR, value=9.0, limit=1.0),
+            verdict("paired", "d", Status.INCONCLUSIVE),
+        ),
+    )
+    assert [one.names for one in failures(run)] == ["b[1]", "c[1]", "a[1]", "nano: kl", "d"]
+
+
+def test_fail_and_error_of_one_op_are_two_things(share):
+    run = Run({}, (), (share("a", "1", 2.0, Status.FAIL), share("a", "2", 9.0, Status.ERROR)))
+    assert [one.first.status for one in failures(run)] == ["fail", "error"]
+
+
+def test_many_names_are_cut(verdict):
+    made = tuple(verdict("coherence", f"nano: {n}", Status.ERROR, "it broke") for n in range(9))
+    (one,) = failures(Run({}, (), made))
+    assert one.names == "nano: 0, nano: 1, nano: 2, nano: 3 and 5 more"
+
+
+@pytest.mark.parametrize(
+    ("gate", "subject", "numbers", "says"),
+    [
+        ("accuracy", "rms_norm[bfloat16-x]", {}, "rms_norm"),
+        ("paired", "rms_norm", {}, "rms_norm"),
+        ("coherence", "nano: kl", {"blame": {"op": "qkv_rope", "layers": [2, 3]}}, "qkv_rope, layers 2, 3"),
+        ("coherence", "nano: kl", {"blame": {"op": "qkv_rope", "layers": [2]}}, "qkv_rope, layer 2"),
+        ("coherence", "nano: kl", {"departs_first_at_layer": 0}, "layer 0"),
+        ("coherence", "nano: kl", {"departs_first_at_layer": None}, ""),
+        ("layers", "synthetic 0.6B: layer 27 decode", {}, "layer 27"),
+        ("coherence", "nano: recall", {}, ""),
+    ],
+)
+def test_who_is_blamed(verdict, gate, subject, numbers, says):
+    assert str(blame(verdict(gate, subject, Status.FAIL, numbers=numbers))) == says
+
+
+def test_the_op_that_most_blame_comes_first(share, verdict):
+    named = {"numbers": {"blame": {"op": "b"}}}
+    run = Run(
+        {},
+        (),
+        (
+            share("a", "1", 99.0, Status.FAIL),
+            share("b", "1", 2.0, Status.FAIL),
+            verdict("coherence", "nano: kl", Status.FAIL, "far", **named),
+        ),
+    )
+    assert culprits(failures(run)) == {"b": ["coherence", "accuracy"], "a": ["accuracy"]}

@@ -1,0 +1,50 @@
+"""A Run as Markdown: failures first, the base, the kill score, no more than a comment holds, and text stays text."""
+
+import re
+
+from braidcheck.report import markdown
+from braidcheck.results import Run, Status
+
+
+def heads(page):
+    return re.findall("^## (.*)$", page, re.MULTILINE)
+
+
+def test_failures_come_before_the_table_and_the_environment_last(broken):
+    page = markdown.render(broken)
+    assert heads(page) == ["What is wrong", "Verdicts", "Not judged", "Environment"]
+    assert "**Blamed: `qkv_rope`** (accuracy)" in page
+    assert "  `braidcheck gate --op qkv_rope -k 'qkv_rope[b]'`" in page
+    assert "- **no verdict** `interpret/accuracy/lost`" in page
+    assert "| libraries | torch 2 |" in page
+    tables = [line for line in page.splitlines() if line.startswith("| coherence")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in tables}) == 1
+
+
+def test_a_green_run_has_nothing_wrong(green):
+    assert heads(markdown.render(green)) == ["Verdicts", "Environment"]
+
+
+def test_the_base_and_the_kill_score_are_said(broken, green, matrix):
+    page = markdown.render(broken, green, [matrix])
+    assert heads(page)[:3] == ["What is wrong", "Against the base", "Kill score"]
+    assert "| accuracy | fine | pass | 0.25 | 0.5 | share of the bound | 75% | 50% | +100.0% |" in page
+    assert "interpret: 1 of 2 named faults are caught; not caught:" in page
+    assert "interpret: 1 of 1 generated faults are caught\n" in page
+
+
+def test_a_thousand_failures_stay_below_60_kb_and_what_is_cut_is_said(share, verdict):
+    failing = tuple(share(f"op{n}", "é" * 300, 2.0, Status.FAIL, reproduce="x" * 200) for n in range(1000))
+    left = tuple(verdict("speed", f"s{n}", Status.NOT_JUDGED, f"{n}" * 900) for n in range(1000))
+    page = markdown.render(Run({f"key {n}": "v" * 900 for n in range(99)}, (), failing + left))
+    assert len(page.encode()) <= 60_000
+    assert heads(page) == ["What is wrong", "Verdicts", "Not judged", "Environment"]
+    assert len(re.findall("and [0-9]+ more lines: see run.json", page)) == 4
+
+
+def test_hostile_text_is_no_markup(hostile, matrix):
+    page = markdown.render(hostile, hostile, [matrix])
+    prose = re.sub(r"`[^`\n]*`", "", page)
+    assert "<" not in prose
+    assert "@all" not in prose
+    assert "\n::" not in page

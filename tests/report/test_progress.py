@@ -1,0 +1,67 @@
+"""Progress: plain lines in a pipe, a bar on a terminal, and about how much time is left."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from braidcheck.report import progress
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "LIVE_SECONDS", 0.02)
+
+
+def wait_for(stream, text):
+    import time
+
+    for _ in range(200):
+        if text in stream.getvalue():
+            return stream.getvalue()
+        time.sleep(0.01)
+    raise AssertionError(f"{text!r} was not said in: {stream.getvalue()!r}")
+
+
+def test_progress_in_a_pipe_is_plain_lines_that_go_on_while_a_step_takes_long(hurry):
+    stream = io.StringIO()
+    with progress.Progress("work", stream=stream) as say:
+        say("step [one]", 1, 3)
+        said = wait_for(stream, "work: 1/3 still step [one] (")
+    assert "work: 1/3 step [one] (" in said
+    assert "\x1b" not in said
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(hurry, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **given: Console(**given, force_terminal=True, width=100))
+    with progress.Progress("work", look=lambda: (2, 4, "step [two]"), stream=stream):
+        said = wait_for(stream, "step [two]")
+    assert "2/4" in said
+    assert " left" in said
+    assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_quick_work_says_nothing():
+    stream = io.StringIO()
+    with progress.Progress("work", stream=stream) as say:
+        say("step")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        ((0, 0, "starting"), None),
+        ((0, 4, "step"), None),
+        ((1, 4, "step"), 30.0),
+        ((4, 4, "step"), 0.0),
+        # Of two things that go on at once, the one that ends later.
+        ((3, 4, "coherence: token 2001 of 8000, document 2"), 10.0 * 6000 / 2000),
+        ((1, 4, "coherence: token 7001 of 8000, document 9"), 30.0),
+        ((3, 4, "coherence: token 1 of 8000, document 1"), None),
+    ],
+)
+def test_the_time_that_is_left(state, left):
+    assert progress.time_left(state, 10.0) == (left if left is None else pytest.approx(left))

@@ -1,0 +1,56 @@
+"""A Run on the terminal: what is wrong first, one line each, plain in a pipe."""
+
+import pytest
+
+from braidcheck.report import rows, terminal
+from braidcheck.results import Run, Status
+
+
+def test_a_failure_in_a_pipe_is_one_plain_line_with_all_that_is_known(broken, capsys, tmp_path):
+    terminal.show(broken, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert lines[0] == (
+        "fail accuracy qkv_rope[b] | 9 (limit <= 1) share of the bound | headroom -800% | 2 of 3 cases | "
+        "blamed: qkv_rope | braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
+    )
+    assert lines[1].strip() == "qkv_rope is 9.0 times its bound"
+    assert lines[2].startswith("error coherence nano: kl, nano: nll | 2 of 2 cases | braidcheck gate -k kl")
+
+
+def test_after_the_failures_comes_what_passed_was_not_judged_or_lost(broken, capsys, tmp_path):
+    terminal.show(broken, tmp_path)
+    out = capsys.readouterr().out
+    assert "pass accuracy: fine, least headroom 50% (fine)\n" in out
+    assert "not judged: accuracy fine[large]: large cases need a GPU" in out
+    assert "no verdict: interpret/accuracy/lost" in out
+    assert str(tmp_path / "summary.md") in out
+    assert out.splitlines()[-2:] == ["blamed: qkv_rope (accuracy)", rows.closing(broken)]
+
+
+def test_a_green_run_is_a_table_of_all(green, capsys):
+    terminal.show(green)
+    out = capsys.readouterr().out
+    assert "fine" in out
+    assert "75%" in out
+    assert "blamed" not in out
+
+
+def test_many_failures_do_not_flood_the_terminal(share, capsys):
+    terminal.show(Run({}, (), tuple(share(f"op{n}", "a", 2.0 + n, Status.FAIL) for n in range(30))))
+    out = capsys.readouterr().out
+    assert out.count("times its bound") == terminal.MOST
+    assert "and 10 more" in out
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_on_a_terminal_colour_and_width_follow_it(broken, monkeypatch, capsys, width):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal.show(broken)
+    out = capsys.readouterr().out
+    assert "\x1b[1;31mfail" in out
+    command = next(line for line in out.splitlines() if "-k 'qkv_rope[b]'" in line)
+    assert ("fail" in command) == (width == 200)
