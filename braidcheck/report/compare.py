@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from braidcheck.history import hardware
 from braidcheck.report.rows import Row, headroom, rows, used
-from braidcheck.results import Run, Status
+from braidcheck.results import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
 SAME_SPEED = 0.01  # of the time or rate
-CLOCKED = ("speed", "paired")  # gates whose numbers depend on the machine
+CLOCKED = ("speed", "timing", "paired")  # gates whose numbers depend on the machine
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,14 @@ class Change:
     @property
     def cells(self) -> tuple[str, ...]:
         """Gate, subject, verdict, number before, now, unit, headroom before, now, and change of the number."""
-        old, new = self.before.worst, self.now.worst
+        old, new = _measured(self.before), _measured(self.now)
         verdict = str(self.now.status)
         if self.before.status != self.now.status:
             verdict = f"{self.before.status} -> {verdict}"
-        move = ""
-        if old and new and old.value and new.value is not None:
-            move = f"{new.value / old.value - 1:+.1%}"
+        move = f"{new.value / old.value - 1:+.1%}" if old and new and old.value else ""
         values = (f"{v.value:.4g}" if v else "" for v in (old, new))
-        unit = new.unit if new else ""
         rooms = (headroom(v) if v else "" for v in (old, new))
-        return (self.now.gate, self.now.subject, verdict, *values, unit, *rooms, move)
+        return (self.now.gate, self.now.subject, verdict, *values, new.unit if new else "", *rooms, move)
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,7 @@ class Comparison:
 def compare(run: Run, base: Run) -> Comparison:
     """``run`` beside ``base``, row by row; timings of different machines are never compared."""
     machines = hardware(run.environment), hardware(base.environment)
-    before = {(row.lane, row.gate, row.subject): row for row in rows(base)}
-    now = {(row.lane, row.gate, row.subject): row for row in rows(run)}
+    before, now = _rows(base), _rows(run)
     notes = []
     shared = [name for name in now if name in before]
     if machines[0] != machines[1]:
@@ -64,16 +60,28 @@ def compare(run: Run, base: Run) -> Comparison:
     return Comparison(tuple(sorted(moved, key=lambda change: -change.loss)), tuple(notes))
 
 
+def _rows(run: Run) -> dict[tuple[str, str, str], Row]:
+    """The rows by lane, gate and subject; of what depends on the machine each shape is one."""
+    apart = []
+    for row in rows(run):
+        shapes = row.verdicts if row.gate in CLOCKED else ()
+        apart += [Row(row.lane, row.gate, verdict.subject, (verdict,)) for verdict in shapes] or [row]
+    return {(row.lane, row.gate, row.subject): row for row in apart}
+
+
+def _measured(row: Row) -> Verdict | None:
+    """The verdict whose number speaks for the row; a timing has a number but no limit."""
+    return row.worst or next((verdict for verdict in row.judged if verdict.value is not None), None)
+
+
 def _loss(before: Row, now: Row) -> float:
     worse = now.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.NOT_JUDGED)
     if before.status != now.status:
         return float("inf") if worse else float("-inf")
-    if before.worst is None or now.worst is None:
+    old, new = _measured(before), _measured(now)
+    if old is None or new is None:
         return 0.0
-    old, new = (used(row.worst) for row in (before, now))
     if now.gate in CLOCKED:
-        old, new = (row.worst.value or 0.0 for row in (before, now))
-        if now.worst.floor:
-            old, new = new, old
-        return new / old - 1 if old else 0.0
-    return 0.0 if old == new else new - old
+        slow, fast = (old.value, new.value) if new.floor or new.unit.endswith("/s") else (new.value, old.value)
+        return slow / fast - 1 if fast else 0.0
+    return 0.0 if used(old) == used(new) else used(new) - used(old)

@@ -11,18 +11,25 @@ from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_
 from braidcheck.results import SEVERITY, Run, Status, Verdict
 
 BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
-OF_ONE_OP = ("accuracy", "vacuity", "determinism", "targets", "static", "paired")  # gates whose subjects begin with it
+OF_ONE_OP = (
+    "accuracy",
+    "vacuity",
+    "determinism",
+    "static",
+    "timing",
+    "paired",
+)  # gates whose subjects begin with an op
 
 
 @dataclass(frozen=True)
 class Blame:
-    """What is held responsible: an op, layers, or both, in words; empty where nothing is known."""
+    """What is held responsible: ops, layers in words, or both; empty where nothing is known."""
 
-    op: str = ""
+    ops: tuple[str, ...] = ()
     layers: str = ""
 
     def __str__(self) -> str:
-        return ", ".join(part for part in (self.op, self.layers) if part)
+        return ", ".join(part for part in (" + ".join(self.ops), self.layers) if part)
 
 
 @dataclass(frozen=True)
@@ -88,23 +95,22 @@ def _joined(alike: list[Failure]) -> Failure:
 
 
 def blame(verdict: Verdict) -> Blame:
-    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` (``op``, ``layers``) where a gate said so,
-    else the op it is about, and the layer it names or at which the model first departs."""
+    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` where a gate said so (``ops``; ``layers``, the
+    first and the last), else the op it is about, and the layer it names or at which the model first departs."""
     said = verdict.numbers.get("blame")
-    if isinstance(said, Mapping):
-        return Blame(str(said.get("op") or ""), _layers(said.get("layers")))
-    op = subject_of(verdict) if verdict.gate in OF_ONE_OP else ""
+    if isinstance(said, Mapping) and said:
+        return Blame(tuple(map(str, said.get("ops") or ())), _layers(said.get("layers")))
+    ops = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in OF_ONE_OP else ()
     named = re.search(r": layer (\d+)", verdict.subject)
     layer = named[1] if named else verdict.numbers.get("departs_first_at_layer")
-    return Blame(op, _layers(layer))
+    return Blame(ops, _layers(layer))
 
 
 def _layers(layers: object) -> str:
     if layers is None or layers == []:
         return ""
-    if isinstance(layers, list | tuple):
-        return f"layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"layer {layers[0]}"
-    return f"layer {layers}"
+    first, last = (layers[0], layers[-1]) if isinstance(layers, list | tuple) else (layers, layers)
+    return f"layer {first}" if first == last else f"layers {first} to {last}"
 
 
 def culprits(found: Iterable[Failure]) -> dict[str, list[str]]:
@@ -112,7 +118,7 @@ def culprits(found: Iterable[Failure]) -> dict[str, list[str]]:
     by_op: dict[str, dict[str, None]] = {}
     times: Counter[str] = Counter()
     for one in found:
-        if op := one.blame.op:
+        for op in one.blame.ops:
             by_op.setdefault(op, {})[one.first.gate] = None
             times[op] += 1
     return {op: list(by_op[op]) for op, _ in times.most_common()}

@@ -13,7 +13,7 @@ from braidcheck.results import Verdict
 
 def place(verdict: Verdict) -> tuple[str, int] | None:
     """File, relative to the source tree, and line of the kernel that ``verdict`` blames; None where it blames none."""
-    return _kernel(blame(verdict).op)
+    return next(filter(None, map(_kernel, blame(verdict).ops)), None)
 
 
 @cache

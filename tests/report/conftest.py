@@ -69,7 +69,7 @@ def hostile():
     environment = {"commit": HOSTILE, "libraries": {HOSTILE: HOSTILE}, "gpus": [{"name": HOSTILE}], "driver": HOSTILE}
     environment |= {"started": "2026-01-01T00:00:00+00:00", "hardware": HOSTILE, HOSTILE: HOSTILE}
     texts = {"lane": HOSTILE, "unit": HOSTILE, "reproduce": HOSTILE, "value": 2.0, "limit": 1.0}
-    numbers = {"blame": {"op": HOSTILE, "layers": [HOSTILE]}, "traceback": HOSTILE, "subjects": [HOSTILE]}
+    numbers = {"blame": {"ops": [HOSTILE], "layers": [HOSTILE]}, "traceback": HOSTILE, "subjects": [HOSTILE]}
     verdicts = (
         Verdict("accuracy", HOSTILE, Status.FAIL, HOSTILE, numbers=numbers, **texts),
         Verdict(HOSTILE, HOSTILE, Status.NOT_JUDGED, HOSTILE, lane=HOSTILE),

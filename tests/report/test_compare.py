@@ -53,3 +53,14 @@ def test_what_is_new_and_what_is_gone_is_said(share):
     base, now = Run({}, (), (share("a", "1", 0.2),)), Run({}, (), (share("b", "1", 0.2),))
     assert compare(now, base).notes == ("New: accuracy b.", "Gone: accuracy a.")
     assert compare(replace(now, verdicts=()), base).notes == ("Gone: accuracy a.",)
+
+
+def test_timings_have_no_limit_and_are_compared_shape_by_shape(verdict):
+    def run(one, many):
+        values = {"1 token": one, "512 tokens": many}
+        made = (verdict("timing", f"rms_norm[{shape}]", value=v, unit="us") for shape, v in values.items())
+        return Run({"hardware": "A"}, (), tuple(made))
+
+    (found,) = compare(run(5.0, 11.0), run(5.0, 10.0)).changes
+    assert found.cells == ("timing", "rms_norm[512 tokens]", "pass", "10", "11", "us", "", "", "+10.0%")
+    assert found.loss > 0

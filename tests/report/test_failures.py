@@ -49,8 +49,15 @@ def test_many_names_are_cut(verdict):
     [
         ("accuracy", "rms_norm[bfloat16-x]", {}, "rms_norm"),
         ("paired", "rms_norm", {}, "rms_norm"),
-        ("coherence", "nano: kl", {"blame": {"op": "qkv_rope", "layers": [2, 3]}}, "qkv_rope, layers 2, 3"),
-        ("coherence", "nano: kl", {"blame": {"op": "qkv_rope", "layers": [2]}}, "qkv_rope, layer 2"),
+        (
+            "coherence",
+            "nano: kl",
+            {"blame": {"ops": ["qkv_rope", "lm_head"], "layers": [2, 4]}},
+            "qkv_rope + lm_head, layers 2 to 4",
+        ),
+        ("coherence", "nano: kl", {"blame": {"ops": ["qkv_rope"], "layers": [2, 2]}}, "qkv_rope, layer 2"),
+        ("coherence", "nano: kl", {"blame": {"ops": [], "layers": []}}, ""),
+        ("timing", "rms_norm T1 H1024", {}, "rms_norm"),
         ("coherence", "nano: kl", {"departs_first_at_layer": 0}, "layer 0"),
         ("coherence", "nano: kl", {"departs_first_at_layer": None}, ""),
         ("layers", "synthetic 0.6B: layer 27 decode", {}, "layer 27"),
@@ -62,7 +69,7 @@ def test_who_is_blamed(verdict, gate, subject, numbers, says):
 
 
 def test_the_op_that_most_blame_comes_first(share, verdict):
-    named = {"numbers": {"blame": {"op": "b"}}}
+    named = {"numbers": {"blame": {"ops": ["b"]}}}
     run = Run(
         {},
         (),
