@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from braidcheck import kernels
 from braidcheck.evidence.op import poisoned_outputs
+from braidcheck.evidence.swap import swapped
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.qwen3.weights import Weights
+
+Reading = dict[str, Any]
 
 DECODE_ROWS = 16
 SEED = 0
@@ -43,12 +48,14 @@ def observe_layers(
     config: Qwen3Config = QWEN3_0_6B,
     attention: str = "separated",
     tokens: int = 512,
-) -> list[dict[str, Any]]:
+    limit: float = math.inf,
+) -> list[Reading]:
     """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
 
     Each layer is fed HF's float32 hidden states rounded to bfloat16, and the truth is HF's float32 layer on the same
     rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
-    by one, as a ragged batch. Weights are seeded ones of the config's shape.
+    by one, as a ragged batch. Weights are seeded ones of the config's shape. The first reading whose error is over
+    ``limit`` times HF-bf16's says which ops are to ``blame``: those whose kernel, amid references, makes it so.
     """
     tensors = synthetic_tensors(config, SEED, device)
     engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
@@ -58,18 +65,45 @@ def observe_layers(
     seen = []
     with torch.inference_mode(), exact_matmul():
         for index, (h, truth, floor) in enumerate(_hf_layers(exact, narrow, ids)):
-            added = truth - h.float()
-            out, one_by_one = _engine_layer(engine, index, h)
-            last = slice(-DECODE_ROWS, None)
-            seen += [
-                _reading(index, "prefill", out, floor, truth, added),
-                _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
-            ]
+
+            def read(index: int = index, h: Tensor = h, floor: Tensor = floor, truth: Tensor = truth) -> list[Reading]:
+                return _readings(index, _engine_layer(engine, index, h), floor, truth, truth - h.float())
+
+            readings = read()
+            if _over(readings, limit) and not _over(seen, limit):
+                for reading in _over(readings, limit):
+                    reading["blame"] = _accused(engine, read, reading["mode"], limit)
+            seen += readings
             progress(f"layer {index + 1} of {config.num_hidden_layers}")
     return seen
 
 
-def _reading(layer: int, mode: str, out: Tensor, floor: Tensor, truth: Tensor, added: Tensor) -> dict[str, Any]:
+def _over(readings: list[Reading], limit: float) -> list[Reading]:
+    return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
+
+
+def _accused(engine: Engine, read: Callable[[], list[Reading]], mode: str, limit: float) -> list[str]:
+    """The ops whose kernel alone, with references for all others, is over the limit."""
+    references = {name: op.reference for name, op in kernels.find().items()}
+    with swapped(engine, references) as calls:
+        if mode in {reading["mode"] for reading in _over(read(), limit)}:
+            return []
+    accused = []
+    for name in calls:
+        with swapped(engine, references, lambda op, layer, name=name: op != name):
+            accused += [name for reading in _over(read(), limit) if reading["mode"] == mode]
+    return accused
+
+
+def _readings(layer: int, outs: tuple[Tensor, Tensor], floor: Tensor, truth: Tensor, added: Tensor) -> list[Reading]:
+    last = slice(-DECODE_ROWS, None)
+    return [
+        _reading(layer, "prefill", outs[0], floor, truth, added),
+        _reading(layer, "decode", outs[1], floor[last], truth[last], added[last]),
+    ]
+
+
+def _reading(layer: int, mode: str, out: Tensor, floor: Tensor, truth: Tensor, added: Tensor) -> Reading:
     def error(x: Tensor) -> float:
         return float((x.float() - truth).norm() / added.norm())
 

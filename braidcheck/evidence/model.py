@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,9 @@ FORMAT = 1
 CAUSAL_LENGTH = 144
 CAUSAL_CHANGES = (16, 64, 65, 128)
 """First changed token of each causality run: inside a block, and on both sides of block borders of 64 and 128."""
+
+
+PARTS = ("documents", "causality", "continuations")
 
 
 class Engine(Protocol):
@@ -31,36 +34,49 @@ class Engine(Protocol):
         """Greedy tokens after ids [T], with a KV cache."""
 
 
-def observe_coherence(engine: Engine, golden: Golden, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def observe_coherence(
+    engine: Engine,
+    golden: Golden,
+    progress: Callable[[str], None] | None = None,
+    parts: Collection[str] = PARTS,
+) -> dict[str, Any]:
     """Evidence for the coherence gate: a dict of plain JSON values.
 
-    One prefill a document, five short ones for causality, one greedy answer and its prefill a recorded one. Numbers
-    that are not finite become None. Raises ValueError where the engine breaks its interface.
+    One prefill a document, five short ones for causality, one greedy answer and its prefill a recorded one; of these
+    only the ``parts`` wanted, and what belongs to the others is absent. Numbers that are not finite become None.
+    Raises ValueError where the engine breaks its interface.
     """
     say = progress or (lambda _line: None)
-    recorded = golden.probes()
-    documents, looks, probes = [], [], []
-    for number in range(len(golden)):
-        document = golden.document(number)
-        say(f"coherence: document {number + 1} of {len(golden)}, {len(document.ids)} tokens")
-        seen = _read(engine, document)
-        documents.append(_document(document, seen, golden.typical_noise))
-        looks.append((document, seen))
-        probes += [_probe(probe, document, seen) for probe in recorded if probe.document == number]
-    say("coherence: causality")
-    causality = _causality(engine, golden.document(0).ids)
-    return {
+    seen = {
         "format": FORMAT,
         "model": golden.model,
         "golden": golden.manifest["golden"]["sha256"],
         "generator_perplexity": golden.manifest["perplexity"]["generator"],
-        "documents": documents,
-        "hidden": _hidden(looks),
-        "entropy": _entropy(looks),
-        "probes": probes,
-        "causality": causality,
-        "continuations": _continuations(engine, golden, say),
     }
+    if "documents" in parts:
+        seen |= _documents(engine, golden, say)
+    if "causality" in parts:
+        say("coherence: causality")
+        seen["causality"] = _causality(engine, golden.document(0).ids)
+    if "continuations" in parts:
+        seen["continuations"] = _continuations(engine, golden, say)
+    return seen
+
+
+def _documents(engine: Engine, golden: Golden, say: Callable[[str], None]) -> dict[str, Any]:
+    """What one prefill of each document shows."""
+    recorded = golden.probes()
+    documents, looks, probes = [], [], []
+    done, tokens = 0, sum(len(golden.document(number).ids) for number in range(len(golden)))
+    for number in range(len(golden)):
+        document = golden.document(number)
+        say(f"coherence: token {done + 1} of {tokens}, document {number + 1}")  # time left is told by tokens
+        done += len(document.ids)
+        seen = _read(engine, document)
+        documents.append(_document(document, seen, golden.typical_noise))
+        looks.append((document, seen))
+        probes += [_probe(probe, document, seen) for probe in recorded if probe.document == number]
+    return {"documents": documents, "hidden": _hidden(looks), "entropy": _entropy(looks), "probes": probes}
 
 
 def _read(engine: Engine, document: GoldenDocument) -> Readings:

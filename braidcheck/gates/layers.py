@@ -36,14 +36,17 @@ def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
     said = f"layer {reading['layer']} in {reading['mode']} is {engine:.2g} from HF float32"
     if not math.isfinite(engine):
         said = f"layer {reading['layer']} in {reading['mode']} gives NaN or infinities"
+    blame = ""
+    if "blame" in reading:
+        blame = f"; to blame: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
     return Verdict(
         gate="layers",
         subject=subject(reading["layer"], reading["mode"]),
         status=Status.PASS if passed else Status.FAIL,
-        sentence=f"{said}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed",
+        sentence=f"{said}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed{blame}",
         value=ratio,
         limit=LIMIT,
         unit="times HF bf16's error",
         lane=lane,
-        numbers={"engine": engine, "hf_bf16": floor},
+        numbers={"engine": engine, "hf_bf16": floor} | ({"blame": reading["blame"]} if blame else {}),
     )

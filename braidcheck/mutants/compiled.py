@@ -21,8 +21,8 @@ from triton.runtime.jit import JITFunction
 
 from braidcheck import kernels
 from braidcheck.evidence.op import copies, run
+from braidcheck.evidence.probes import module
 from braidcheck.mutants.forks import enter, in_child
-from braidcheck.mutants.probes import module
 
 TARGET = GPUTarget("cuda", 90, 32)
 LIMIT = 600.0  # seconds

@@ -14,10 +14,12 @@ from typing import Any
 from braidcheck import kernels
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.op import observe_op
+from braidcheck.evidence.probes import asked, module
+from braidcheck.evidence.probes.edges import edge_probes
+from braidcheck.evidence.probes.engine import engine_probes
+from braidcheck.evidence.probes.fence import Guard, fences
+from braidcheck.evidence.probes.loader import loader_probes
 from braidcheck.gates import accuracy, coherence
-from braidcheck.mutants.edges import edge_probes
-from braidcheck.mutants.fence import fenced
-from braidcheck.mutants.probes import engine_probes, loader_probes, module
 from braidcheck.results import Status
 from braidcheck.spec import Case, Op
 
@@ -50,7 +52,7 @@ def first_kill(
         found = None
         for subject, look in _looks(gate, task, device, order, truth):
             say({"gate": gate, "subject": subject})
-            if said := _asked(look):
+            if said := asked(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
@@ -63,9 +65,13 @@ def _looks(
     gate: str, task: Mapping[str, Any], device: str, order: Mapping[str, float], truth: Truth
 ) -> Iterator[tuple[str, Look]]:
     """Subject and look of everything that one gate asks; a look returns a complaint or nothing."""
-    if gate in ("accuracy", "fence"):
+    if gate == "accuracy":
         for op, case in _cases(task["ops"], device, order):
-            yield case.id, partial(_accuracy, op, case, device, gate == "fence")
+            yield case.id, partial(_accuracy, op, case, device)
+    elif gate == "fence":
+        asked_of = [(TRUE_OPS[name], *rest) for name in task["ops"] for rest in fences(TRUE_OPS[name], device)]
+        for op, subject, case, guard in sorted(asked_of, key=lambda row: order.get(row[2].id, 0.0)):
+            yield subject, partial(_accuracy, op, case, device, guard)
     elif gate == "edges":
         for name in task["ops"]:
             for subject, probe in edge_probes(TRUE_OPS[name], _mutated(name), device):
@@ -78,22 +84,14 @@ def _looks(
         yield "nano", partial(_coherence, device, truth)
 
 
-def _asked(look: Look) -> str | None:
-    try:
-        return look()
-    except Exception as error:  # a package that cannot even be asked
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-
-
 def _cases(ops: Sequence[str], device: str, order: Mapping[str, float]) -> list[tuple[Op, Case]]:
     cases = [(TRUE_OPS[name], case) for name in ops for case in TRUE_OPS[name].cases]
     cases = [(op, case) for op, case in cases if device != "cpu" or not case.large]
     return sorted(cases, key=lambda pair: (pair[1].large, order.get(pair[1].id, 0.0)))
 
 
-def _accuracy(op: Op, case: Case, device: str, fence: bool) -> str | None:
-    call = _mutated(op.name)
-    verdict = accuracy.judge(observe_op(op, case, device, fenced(call) if fence else call))
+def _accuracy(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
+    verdict = accuracy.judge(observe_op(op, case, device, guard(_mutated(op.name))))
     return verdict.sentence if verdict.status in KILLING else None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from braidcheck.mutants import interpreter
+from braidcheck.evidence import interpreter
 
 PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
 
@@ -63,8 +63,9 @@ def _times(name: str) -> dict[str, float]:
 
 
 def _truth() -> trial.Truth:
+    from braidcheck.evidence.probes import tiny
+    from braidcheck.golden import subset
     from braidcheck.golden.resolve import resolve
-    from braidcheck.mutants import subset, tiny
 
     nano, golden = resolve("nano", "corpus", None, "cpu")
     with torch.random.fork_rng(devices=[]):

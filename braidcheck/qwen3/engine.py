@@ -36,6 +36,7 @@ class Engine:
         self.config = config
         self.weights = weights
         self.device = weights.embedding.device
+        self.graphed = self.device.type == "cuda"  # whether a decode step is recorded as one CUDA graph
         self.cos_sin = rope_table(
             config.max_position_embeddings, config.head_dim, config.rope_theta, device=str(self.device)
         )
@@ -122,7 +123,7 @@ class Decoder:
         if count and int(self.filled.max()) + count > self.cache.capacity:
             raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
-        advance = self._graphed() if count > 1 and self.tokens.is_cuda else self.step
+        advance = self._graphed() if count > 1 and self.engine.graphed else self.step
         for index in range(count):
             advance()
             out[:, index] = self.tokens

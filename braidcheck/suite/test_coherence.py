@@ -19,6 +19,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def verdicts(settings, progress):
+    from braidcheck.evidence.blame import find_blame
     from braidcheck.evidence.model import observe_coherence
     from braidcheck.golden.resolve import resolve
     from braidcheck.qwen3.engine import Engine
@@ -26,6 +27,8 @@ def verdicts(settings, progress):
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
     engine = Engine.load(checkpoint, settings.device, attention=settings.attention)
     evidence = observe_coherence(engine, golden, progress)
+    if failing := coherence.failing(evidence):
+        evidence["blame"] = find_blame(engine, golden, failing, coherence.failing, progress)
     return {verdict.subject: verdict for verdict in coherence.judge(evidence, settings.lane)}
 
 

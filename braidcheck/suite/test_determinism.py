@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from braidcheck.environment import why_no_triton
-from braidcheck.plugin import SETTINGS
 from braidcheck.results import Status, Verdict
+from braidcheck.suite import each_op
 
 REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
 
 
-def pytest_generate_tests(metafunc):
-    ops = metafunc.config.stash[SETTINGS].ops
-    if not why_no_triton():
-        from braidcheck import kernels
-
-        ops = [name for name in kernels.find() if not ops or name in ops]
-    metafunc.parametrize("op", ops or ["every op"])
+pytest_generate_tests = each_op
 
 
 def test_determinism(op, settings):

@@ -22,7 +22,7 @@ def verdicts(settings, progress):
     if settings.lane == "gpu":
         from braidcheck.evidence.layers import observe_layers
 
-        evidence = observe_layers(settings.device, progress, attention=settings.attention)
+        evidence = observe_layers(settings.device, progress, attention=settings.attention, limit=layers.LIMIT)
     return {verdict.subject: verdict for verdict in layers.judge(evidence, settings.lane)}
 
 

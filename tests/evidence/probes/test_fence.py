@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from braidcheck.mutants.fence import Fences, OutOfBoundsError, far_apart, fenced
+from braidcheck.evidence.probes.fence import Fences, OutOfBoundsError, far_apart, fenced
 from braidcheck.mutants.forks import in_child
 
 

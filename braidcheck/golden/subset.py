@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,6 +67,17 @@ def shortest(golden: Golden, tokens: int, answers: int, steps: int) -> Subset:
             break
         chosen.append(number)
     return Subset(golden, [*chosen, *(n for n in wanted if n not in chosen)], answers, steps)
+
+
+def drawn(golden: Golden, tokens: int, documents: int, answers: int, steps: int, seed: int) -> Subset:
+    """Documents of ``golden`` drawn by ``seed``, at least so many and of so many tokens, and those of its shortest
+    prompts; all of it where it is smaller."""
+    chosen = list(dict.fromkeys(c.document for c in _easiest(golden, answers)))
+    others = [number for number in range(len(golden)) if number not in chosen]
+    random.Random(seed).shuffle(others)
+    while others and (sum(len(golden.document(n).ids) for n in chosen) < tokens or len(chosen) < documents):
+        chosen.append(others.pop())
+    return Subset(golden, chosen, answers, steps)
 
 
 def _easiest(golden: Golden, count: int) -> list[Continuation]:

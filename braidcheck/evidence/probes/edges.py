@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
-from braidcheck.evidence.op import observe_op, run
-from braidcheck.gates import accuracy
-from braidcheck.mutants.fence import far_apart
-from braidcheck.mutants.probes import module
-from braidcheck.results import Status
+from braidcheck.evidence.op import run
+from braidcheck.evidence.probes import Probe, module
 from braidcheck.spec import Op
-
-Probe = Callable[[], str | None]
 
 
 def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Probe]]:
     """Name and probe of what is asked of ``call``, a candidate for ``op``."""
     if op.contract.batch_invariant and not op.contract.mutates:
         yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
-    if "positions" in _given(op, device):
+    if "positions" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
-    if device == "cpu":
-        yield "rows more than 2**31 elements on", partial(_far, op, call)
     if op.name == "rms_norm":
         yield "out is written", partial(_out, op, call, device)
     if op.name == "qk_norm_rope":
@@ -61,16 +55,6 @@ def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
         for name, one, all_rows in zip(op.outputs, alone, taken(crowd), strict=False):
             if not torch.equal(one[0].nan_to_num(7), all_rows[1].nan_to_num(7)):
                 return f"{name} of one row changes with {len(crowd) - 1} others beside it"
-    return None
-
-
-def _far(op: Op, call: Callable[..., Any]) -> str | None:
-    """Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory."""
-    cases = [case for case in op.cases if not case.large and 2 < case.get("T", case.get("B")) <= 40]
-    for case in sorted(cases, key=lambda case: sum(case.axes.values()))[:2]:
-        verdict = accuracy.judge(observe_op(op, case, "cpu", far_apart(call)))
-        if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
-            return verdict.sentence
     return None
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from braidcheck.mutants.interpreter import last_program_first
+from braidcheck.evidence.interpreter import last_program_first
+from braidcheck.spec import Case, Op
 
 MARGIN = 4096  # elements on each side, on a GPU
 GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
@@ -27,6 +28,9 @@ PACKED = ("cos_sin",)  # arguments that ops take without gaps only
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an index of nothing
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
+
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class OutOfBoundsError(Exception):
@@ -91,6 +95,18 @@ def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return guarded
+
+
+def fences(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
+    """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
+    cases = [case for case in op.cases if not case.large]
+    asked = [(case.id, case, fenced) for case in cases]
+    if device != "cpu":
+        return asked
+    # Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory.
+    few = [case for case in cases if 2 < case.get("T", case.get("B")) <= 40]
+    small = sorted(few, key=lambda case: sum(case.axes.values()))[:2]
+    return asked + [(f"{case.id} far apart", case, far_apart) for case in small]
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:

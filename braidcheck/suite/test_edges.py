@@ -1,0 +1,28 @@
+"""What ops promise at their edges: positions outside the table, rows without keys, equal logits, single rows."""
+
+from __future__ import annotations
+
+from braidcheck.environment import why_no_triton
+from braidcheck.results import Status, Verdict
+from braidcheck.suite import each_op
+
+
+def pytest_generate_tests(metafunc):
+    def promises_more(op):
+        from braidcheck.evidence.probes.edges import edge_probes
+
+        return any(edge_probes(op, op.call, "cpu"))
+
+    each_op(metafunc, promises_more)
+
+
+def test_edges(op, settings):
+    if reason := why_no_triton():
+        return Verdict("edges", op, Status.NOT_JUDGED, reason)
+    from braidcheck import kernels
+    from braidcheck.evidence.probes import asked
+    from braidcheck.evidence.probes.edges import edge_probes
+    from braidcheck.gates import promises
+
+    judged = kernels.find()[op]
+    return promises.judge("edges", op, {n: asked(p) for n, p in edge_probes(judged, judged.call, settings.device)})

@@ -1,0 +1,30 @@
+"""Every op with its tensors fenced in and their rows apart: reads and writes outside of them show."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from braidcheck.environment import why_no_triton
+from braidcheck.results import Status, Verdict
+from braidcheck.suite import each_op
+
+pytest_generate_tests = each_op
+
+
+def test_fence(op, settings):
+    if reason := why_no_triton():
+        return Verdict("fence", op, Status.NOT_JUDGED, reason)
+    from braidcheck import kernels
+    from braidcheck.evidence.op import observe_op
+    from braidcheck.evidence.probes import asked
+    from braidcheck.evidence.probes.fence import fences
+    from braidcheck.gates import accuracy, promises
+
+    judged = kernels.find()[op]
+
+    def look(case, guard):
+        verdict = accuracy.judge(observe_op(judged, case, settings.device, guard(judged.call)))
+        return verdict.sentence if verdict.status in (Status.FAIL, Status.ERROR) else None
+
+    looks = {subject: partial(look, case, guard) for subject, case, guard in fences(judged, settings.device)}
+    return promises.judge("fence", op, {subject: asked(look) for subject, look in looks.items()})

@@ -1,0 +1,50 @@
+"""Swapping ops inside the engine: what is called where, and all as before afterwards."""
+
+import pytest
+import torch
+
+from braidcheck.evidence.probes import tiny
+from braidcheck.evidence.swap import swapped
+from braidcheck.kernels import find
+from braidcheck.qwen3 import engine as module
+from braidcheck.qwen3.engine import Engine
+
+IDS = torch.arange(5)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine.load(tiny.make().directory, dtype=torch.float32)
+
+
+def test_references_stand_in_for_every_op(engine):
+    expected = engine.prefill(IDS)
+    with swapped(engine, {name: op.reference for name, op in find().items()}) as calls:
+        assert torch.allclose(engine.prefill(IDS), expected, atol=1e-4)
+        assert engine.generate(IDS, 3) == engine.generate(IDS, 3)
+    assert {"rms_norm", "qkv_rope", "attention_decode", "lm_head"} <= set(calls)
+    assert calls["rms_norm"] == 2 * (1 + 2 * 3)
+
+
+def test_a_swap_in_one_layer_is_seen_there_only(engine):
+    seen = []
+
+    def spy(*args, **options):
+        seen.append(within[-1])
+        return find()["gate_up_silu"].reference(*args, **options)
+
+    within = []
+    where = lambda op, layer: within.append(layer) or layer == 1  # noqa: E731
+    with swapped(engine, {"gate_up_silu": spy}, where):
+        engine.prefill(IDS)
+    assert seen == [1]
+    assert within == [0, 1]
+
+
+def test_afterwards_all_is_as_before_even_after_an_error(engine):
+    own, layer = module.gate_up_silu, engine.layer
+    with pytest.raises(ZeroDivisionError), swapped(engine, {"gate_up_silu": lambda *_: 1 / 0}):
+        engine.prefill(IDS)
+    assert module.gate_up_silu is own
+    assert engine.layer == layer
+    assert "layer" not in vars(engine)
