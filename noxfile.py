@@ -66,6 +66,12 @@ def gpu_tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def calibrate(session: nox.Session) -> None:
+    """How often the paired gate is wrong on this machine's GPU: A/A pairs and slow-downs put into the kernels."""
+    run(session, "-m", "braidcheck.paired.calibrate", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def sanitize(session: nox.Session) -> None:
     """One case an op under compute-sanitizer, on a GPU; racecheck sees races in shared memory only."""
     # PyTorch's allocator hands out parts of large blocks, past whose end nothing is out of bounds.

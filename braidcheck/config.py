@@ -19,7 +19,8 @@ class Settings:
     ``lane`` is ``interpret`` or ``gpu``; ``out`` the folder that the run writes to; ``model`` the embedded ``nano``,
     a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
     fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in
-    CUDA_VISIBLE_DEVICES) that workers may take.
+    CUDA_VISIBLE_DEVICES) that workers may take; ``against`` the commit that kernels are timed against, empty for the
+    merge-base with the default branch, for at most so many ``minutes``.
     """
 
     lane: str
@@ -30,6 +31,8 @@ class Settings:
     attention: str = SEPARATED
     ops: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    against: str = ""
+    minutes: float = 20.0
 
     @property
     def device(self) -> str:
@@ -50,6 +53,7 @@ class Settings:
             ("--revision", self.revision, None),
             ("--dataset", self.dataset, CORPUS),
             ("--attention", self.attention, SEPARATED),
+            ("--against", self.against, ""),
         ):
             if value is not None and value != default:
                 words += [option, value]

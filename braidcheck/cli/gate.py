@@ -18,7 +18,8 @@ from braidcheck.cli.launch import Phase, launch, record_golden
 from braidcheck.cli.look import check_ops
 from braidcheck.config import CORPUS, NANO, Settings
 from braidcheck.errors import CannotJudge, UserError
-from braidcheck.plugin import SHARED
+from braidcheck.paired.trees import resolve
+from braidcheck.plugin import ALONE, SHARED
 from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.results import Run, write_atomically
 
@@ -57,6 +58,8 @@ def gate(
         Attention.separated
     ),
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
+    against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
+    minutes: Annotated[float, typer.Option(min=1, help="longest time for timing against a commit")] = 20.0,
 ) -> int:
     """Judge the kernels and the model made of them: accuracy, coherence, speed."""
     began = time.monotonic()
@@ -64,8 +67,11 @@ def gate(
     check_ops(op or [])
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
     _check_expression(expression)
+    base = resolve(against) if against else ""
     _clear(out)
-    settings = Settings(chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus)
+    settings = Settings(
+        chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes
+    )  # fmt: skip
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
     interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command()}, (), ())]
@@ -126,10 +132,13 @@ def _phases(settings: Settings, workers: int | None, expression: str) -> list[Ph
     # The longest first: one observation of the whole model, then many short cases.
     found = sorted(path.stem.removeprefix("test_") for path in launcher.SUITE.glob("test_*.py"))
     gates = tuple(sorted(found, key=lambda gate: gate not in SHARED))
-    if settings.lane != "gpu" or settings.ops:
+    if settings.lane != "gpu":
         return [Phase(CORRECTNESS, gates, settings, count, expression)]
-    rest, alone = tuple(gate for gate in gates if gate != SPEED), replace(settings, gpus=settings.gpus[:1])
-    return [Phase(CORRECTNESS, rest, settings, count, expression), Phase(SPEED, (SPEED,), alone, 1, expression)]
+    rest, timed = (tuple(gate for gate in gates if (gate in ALONE) is alone) for alone in (False, True))
+    phases = [Phase(CORRECTNESS, rest, settings, count, expression)]
+    if not settings.ops:
+        phases.append(Phase(SPEED, timed, replace(settings, gpus=settings.gpus[:1]), 1, expression))
+    return phases
 
 
 def _report(run: Run, out: Path, interrupted: bool) -> int:

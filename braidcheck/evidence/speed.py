@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from braidcheck.evidence.layers import SEED, hf_model
-from braidcheck.measure import copy_bandwidth, gpu_seconds
+from braidcheck.measure.events import gpu_seconds
+from braidcheck.measure.limits import copy_bandwidth
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Decoder, Engine

@@ -1,0 +1,147 @@
+"""The paired gate: is the change slower than the base, by a test whose error rates are stated.
+
+**Unit.** Both versions run in a process of their own, restarted together; the processes take turns in random order.
+Turns of one pair of processes share its memory layout, so they give one number together: the median over the turns of
+log(change / base). These numbers d_1..d_n of n restarts are independent, and the test is Student's t on their mean
+(a mean of n >= 10 medians of turns; its behaviour under drift, autocorrelated noise and outliers is simulated in the
+tests).
+
+**Question.** With mu the true log ratio: *fail* where the lower bound of mu lies above FLOOR (a slow-down up to FLOOR
+is nobody's business), *pass* where the upper bound lies below MARGIN, else more restarts, and *inconclusive* where
+there are none left or the time is up.
+
+**Error rates.** The data are looked at LOOKS times, and the first look that can say decides. A false red at some look
+is at most the sum over the looks, so each look spends an equal part of alpha (Bonferroni; it holds whatever the looks
+have in common). alpha is at most SERIES_ALPHA a series and RUN_ALPHA a run of all series together. In the same way a
+slow-down of MARGIN or more passes with a probability of at most MISS.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import t as student
+
+from braidcheck.results import Status, Verdict
+
+FLOOR, MARGIN = math.log(1.005), math.log(1.01)
+LOOKS = (10, 15, 20, 30, 40)
+SERIES_ALPHA, RUN_ALPHA, MISS = 1e-3, 1e-2, 0.05
+EVERY = "every kernel"  # the subject where nothing can be timed
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What ``count`` restarts say: the mean log ratio, its bounds, and the smallest slow-down they would see.
+
+    ``smallest`` is the slow-down that a test with these restarts calls red with probability 1 - MISS.
+    """
+
+    status: Status
+    count: int
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    smallest: float = math.inf
+
+
+def decide(ratios: Sequence[float], series: int) -> Decision:
+    """The verdict on one series from its log ratios, a restart each, in a run that judges ``series`` of them."""
+    decision = Decision(Status.INCONCLUSIVE, len(ratios))
+    for look in LOOKS:
+        if len(ratios) >= look and decision.status == Status.INCONCLUSIVE:
+            decision = _look(ratios[:look], min(SERIES_ALPHA, RUN_ALPHA / series) / len(LOOKS))
+    return decision
+
+
+def _look(ratios: Sequence[float], alpha: float) -> Decision:
+    count = len(ratios)
+    mean = statistics.fmean(ratios)
+    error = statistics.stdev(ratios) / math.sqrt(count)
+    red, green, seen = (student.isf(level, count - 1) * error for level in (alpha, MISS / len(LOOKS), MISS))
+    low, high = mean - red, mean + green
+    status = Status.FAIL if low > FLOOR else Status.PASS if high < MARGIN else Status.INCONCLUSIVE
+    if not all(map(math.isfinite, (low, high))):
+        status = Status.INCONCLUSIVE
+    return Decision(status, count, mean, low, high, FLOOR + red + seen)
+
+
+def undecided(found: Mapping[str, Any], series: int) -> bool:
+    """Whether more restarts could still decide a series of the evidence."""
+    if found["trouble"] or len(found["restarts"]) >= LOOKS[-1]:
+        return False
+    return decide(log_ratios(found["restarts"]), series).status == Status.INCONCLUSIVE
+
+
+def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]:
+    """Of each restart, the median over its turns of log(change / base).
+
+    Raises ValueError for a turn that has no time: what was not measured decides nothing.
+    """
+    return [
+        statistics.median(math.log(change / base) for base, change in zip(r["base"], r["change"], strict=True))
+        for r in restarts
+    ]
+
+
+def judge(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
+    """One verdict a series of ``names`` from what ``paired.observe`` saw.
+
+    Where there was a ``reason`` to time nothing none is judged; a series that was to be timed and was not is red.
+    """
+    if reason := evidence.get("reason"):
+        return tuple(Verdict("paired", name, Status.NOT_JUDGED, reason, lane=lane) for name in names)
+    found = evidence.get("series") or {}
+    lost = {"trouble": {"side": "change", "said": "it was not timed"}}
+    return tuple(_verdict(name, found.get(name) or lost, len(names), evidence, lane) for name in names)
+
+
+def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
+    """A series that was troubled is red if the change troubled it, else not judged; one that was timed is decided."""
+    against = f"against {evidence.get('against', 'the base')[:12]}"
+    if trouble := found.get("trouble"):
+        status = Status.ERROR if trouble["side"] == "change" else Status.NOT_JUDGED
+        return Verdict("paired", name, status, f"{trouble['said']} ({trouble['side']}, {against})", lane=lane)
+    try:
+        ratios = log_ratios(found.get("restarts") or ())
+        decision = decide(ratios, series)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, statistics.StatisticsError):
+        return Verdict("paired", name, Status.ERROR, "a turn of this series has no time", lane=lane)
+    numbers = {"restarts": decision.count, "against": evidence.get("against", "")}
+    if math.isnan(decision.mean):
+        said = f"{decision.count} of {LOOKS[0]} restarts fitted into the time, too few to say anything"
+        return Verdict("paired", name, Status.INCONCLUSIVE, said, lane=lane, numbers=numbers)
+    numbers |= {
+        "interval": [math.exp(decision.low), math.exp(decision.high)],
+        "smallest": math.exp(decision.smallest),
+        "spread_between_restarts": statistics.stdev(ratios[: decision.count]),
+        "base_us": 1e6 * statistics.median(t for r in found["restarts"] for t in r["base"]),
+        "change_us": 1e6 * statistics.median(t for r in found["restarts"] for t in r["change"]),
+    }
+    return Verdict(
+        gate="paired",
+        subject=name,
+        status=decision.status,
+        sentence=f"{_sentence(decision)}, {against}",
+        value=math.exp(decision.mean),
+        limit=math.exp(MARGIN),
+        unit="x the base's time",
+        lane=lane,
+        numbers=numbers,
+    )
+
+
+def _sentence(decision: Decision) -> str:
+    low, mean, high, smallest = (
+        f"{math.expm1(x):+.2%}" for x in (decision.low, decision.mean, decision.high, decision.smallest)
+    )
+    after = f"after {decision.count} restarts"
+    if decision.status == Status.FAIL:
+        return f"slower by {mean}, at least {low} {after}; {math.expm1(FLOOR):.1%} is allowed"
+    if decision.status == Status.PASS:
+        return f"{mean}, at most {high} {after}; a slow-down of {math.expm1(MARGIN):.0%} is excluded"
+    return f"{mean}, between {low} and {high} {after}; could not have seen less than {smallest}"

@@ -1,0 +1,157 @@
+"""The documents' speed targets, each with the sentence it comes from: ratios to a comparator, floors and savings.
+
+Ratios hold on any GPU. A floor in GB/s holds on any GPU whose measured bandwidth allows it, a saving on any GPU on
+which the comparator takes that long.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from braidcheck.results import Status, Verdict
+
+OURS = "braidcheck"
+EVERY = "every target"  # the subject where nothing can be timed
+LAYERS = 28
+FUSED = "the documents' kernel"
+DECODE, PREFILLS = "1 token", ("512 tokens", "4096 tokens")
+
+
+@dataclass(frozen=True)
+class Target:
+    """``kind`` of ``race``: "speedup" at least, "slowdown" at most, "GB/s" at least, "ms a token saved" at least.
+
+    ``peer`` is the comparator, ``ours`` the call that is held against it.
+    """
+
+    race: str
+    kind: str
+    limit: float
+    peer: str
+    sentence: str
+    ours: str = OURS
+
+    @property
+    def floor(self) -> bool:
+        """Whether ``limit`` is the least that the value may be."""
+        return self.kind != "slowdown"
+
+
+def _everywhere(name: str, race: str, *rest: Any, **more: Any) -> dict[str, Target]:
+    return {f"{name}[{shape}]": Target(f"{race}[{shape}]", *rest, **more) for shape in (DECODE, *PREFILLS)}
+
+
+TARGETS: Mapping[str, Target] = {
+    **_everywhere(
+        "RMSNorm overhead", "norm, QKV + RoPE", "slowdown", 1.05, FUSED, "RMSNorm kernel: < 5% overhead vs fused"
+    ),
+    **_everywhere(
+        "QKV + RoPE", "norm, QKV + RoPE", "slowdown", 1.10, FUSED, "QKV+RoPE kernel: Similar performance to current",
+        ours="QKV + RoPE alone",
+    ),
+    **_everywhere(
+        "whole path", "norm, QKV, head norms + RoPE", "slowdown", 1.10, FUSED,
+        "Overall: Within 10% of current fused kernel",
+    ),
+    **_everywhere("RMSNorm", "RMSNorm", "speedup", 2.19, "eager", "Achieves 2.19x speedup over PyTorch"),
+    "fused attention[512 tokens]": Target(
+        "attention block[512 tokens]", "speedup", 2.0, "eager", "Achieve 2x+ speedup over separate operations"
+    ),
+    "fused attention[1 row of 2048]": Target(
+        "attention block[1 row of 2048]", "speedup", 2.0, "eager", "Achieve 2x+ speedup over separate operations"
+    ),
+    "fused RMSNorm + QKV[896 wide]": Target(
+        "norm + QKV[1 token, 896 wide]", "speedup", 2.64, "eager", "Qwen3-0.6B (896 hidden): 2.64x speedup"
+    ),
+    "fused RMSNorm + QKV[1024 wide]": Target(
+        "norm + QKV[1 token]", "speedup", 1.47, "eager", "Qwen3-0.6B (1024 hidden): 1.47x speedup"
+    ),
+    "fused RMSNorm + QKV: bandwidth": Target(
+        "norm + QKV[1 token]", "GB/s", 51.7, "", "Memory bandwidth: 51.7 GB/s utilization"
+    ),
+    "fused RMSNorm + QKV: time saved": Target(
+        "norm + QKV[1 token]", "ms a token saved", 0.850, "eager", "Time saved: 0.850ms per token"
+    ),
+}  # fmt: skip
+CHECKS = tuple(TARGETS)
+UNITS = {"speedup": "x as fast", "slowdown": "x the time", "GB/s": "GB/s", "ms a token saved": "ms saved a token"}
+
+
+def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a target from what ``evidence.rivals.observe_rivals`` saw; without clocks or GPU not judged."""
+    reason = "no GPU: a CPU's times say nothing about kernels" if evidence is None else evidence.get("reason")
+    if reason:
+        checks = (EVERY,) if evidence is None else CHECKS
+        return tuple(Verdict("speed_targets", check, Status.NOT_JUDGED, reason, lane=lane) for check in checks)
+    return tuple(_verdict(check, target, evidence, lane) for check, target in TARGETS.items())
+
+
+def _verdict(check: str, target: Target, evidence: Mapping[str, Any], lane: str) -> Verdict:
+    race = (evidence.get("races") or {}).get(target.race) or {}
+    errors = race.get("errors") or {}
+    for who in filter(None, (target.ours, target.peer)):
+        if who in errors:
+            status = Status.ERROR if who == target.ours else Status.NOT_JUDGED
+            return Verdict("speed_targets", check, status, f"{who} did not run: {errors[who]}", lane=lane)
+    try:
+        values = _values(target, race)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        said = f"no times to hold against: {target.sentence!r}"
+        return Verdict("speed_targets", check, Status.ERROR, said, lane=lane)
+    if why := _out_of_reach(target, race, evidence.get("limits") or {}):
+        return Verdict("speed_targets", check, Status.NOT_JUDGED, why, lane=lane, numbers={"source": target.sentence})
+    reached = [value >= target.limit if target.floor else value <= target.limit for value in values]
+    status = Status.PASS if all(reached) else Status.INCONCLUSIVE if any(reached) else Status.FAIL
+    value, unit = statistics.median(values), UNITS[target.kind]
+    against = f" next to {target.peer}" if target.peer else ""
+    doubt = ", but not in every round" if status == Status.INCONCLUSIVE else ""
+    return Verdict(
+        gate="speed_targets",
+        subject=check,
+        status=status,
+        sentence=f"{value:.3g} {unit}{against}{doubt}; the documents say: {target.sentence!r}",
+        value=value,
+        limit=target.limit,
+        floor=target.floor,
+        unit=unit,
+        lane=lane,
+        numbers={
+            "spread": {"low": min(values), "high": max(values)},
+            "us": {name: 1e6 * statistics.median(times) for name, times in race["seconds"].items() if times},
+            "source": target.sentence,
+        },
+    )
+
+
+def _values(target: Target, race: Mapping[str, Any]) -> list[float]:
+    """What the target is about, a value a round. Raises ValueError for a round without times."""
+    ours = _times(race["seconds"][target.ours])
+    if target.kind == "GB/s":
+        return [race["bytes"] / seconds / 1e9 for seconds in ours]
+    pairs = list(zip(ours, _times(race["seconds"][target.peer]), strict=True))
+    if target.kind == "ms a token saved":
+        return [1e3 * LAYERS * (peer - own) for own, peer in pairs]
+    return [own / peer if target.kind == "slowdown" else peer / own for own, peer in pairs]
+
+
+def _times(given: Any) -> list[float]:
+    times = list(given)
+    if not times or not all(isinstance(t, float) and math.isfinite(t) and t > 0 for t in times):
+        raise ValueError("a round has no time")
+    return times
+
+
+def _out_of_reach(target: Target, race: Mapping[str, Any], limits: Mapping[str, float]) -> str:
+    """Why this machine cannot show the target, whatever the kernel does; empty where it can."""
+    if target.kind == "GB/s":
+        peak = max(limits.get("copy") or 0.0, limits.get("read") or 0.0) / 1e9
+        return "" if peak >= target.limit else f"this machine's measured bandwidth is {peak:.0f} GB/s"
+    if target.kind == "ms a token saved":
+        spent = 1e3 * LAYERS * statistics.median(race["seconds"][target.peer])
+        if spent < target.limit:
+            return f"{target.peer} takes {spent:.2f} ms a token here: there are no {target.limit:g} ms to save"
+    return ""

@@ -1,0 +1,1 @@
+"""The only place that times anything: events, graph replays, clocks, the machine's own limits, production shapes."""

@@ -1,0 +1,44 @@
+"""Two trees whose kernels are numbers in a file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from braidcheck.environment import PACKAGE
+from braidcheck.paired import process
+from braidcheck.paired.process import Process
+from braidcheck.paired.session import Session
+
+WORKER = Path(__file__).parent / "fake_worker.py"
+
+
+@pytest.fixture
+def side(tmp_path, monkeypatch):
+    """Makes one side of a pair: ops by name, each with seconds and mishaps."""
+    monkeypatch.setattr(process, "LIMITS", dict.fromkeys(process.LIMITS, 3.0) | {"start": 30.0})
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))
+
+    def make(name, **ops):
+        tree = tmp_path / name
+        tree.mkdir()
+        plan = {op: {"op": op, "seconds": 1e-5} | more for op, more in ops.items()}
+        (tree / "speed.json").write_text(json.dumps(plan))
+        return Process(name, tree, lambda tree: [sys.executable, str(WORKER), str(tree)])
+
+    return make
+
+
+@pytest.fixture
+def observe(side):
+    """Runs a whole session of two sides, each given as ops by name."""
+
+    def go(base, change, seconds=60.0, goal=None):
+        names = sorted(base.keys() | change.keys())
+        series = [{"name": f"{op}[shape]", "op": op, "axes": {}} for op in names]
+        session = Session(side("base", **base), side("change", **change))
+        return session.observe(series, seconds, goal)
+
+    return go
