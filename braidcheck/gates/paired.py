@@ -82,6 +82,8 @@ def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]
 
     Raises ValueError for a turn that has no time: what was not measured decides nothing.
     """
+    if not all(0 < seconds < math.inf for r in restarts for side in ("base", "change") for seconds in r[side]):
+        raise ValueError("a turn has no time")
     return [
         statistics.median(math.log(change / base) for base, change in zip(r["base"], r["change"], strict=True))
         for r in restarts

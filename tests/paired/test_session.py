@@ -58,7 +58,7 @@ def test_time_that_is_up_is_inconclusive(observe):
 
 
 def test_noise_asks_for_more_restarts(observe):
-    noisy = {"op": {"layout": 0.03}, "calm": {}}
+    noisy = {"op": {"layout": 0.1}, "calm": {}}
     found = observe(noisy, noisy)
     assert len(found["calm[shape]"]["restarts"]) == paired.LOOKS[0] < len(found["op[shape]"]["restarts"])
     assert verdicts(found)["op"].status == Status.INCONCLUSIVE

@@ -1,0 +1,158 @@
+"""The paired gate: its error rates on thousands of simulated series, and what it says of evidence that is not whole."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from braidcheck.gates import paired
+from braidcheck.results import Status
+
+SERIES, ROUNDS = 40, 5
+
+
+def simulate(count, slower, kind, rng, between=0.002, within=0.004):
+    """Log ratios [count, restarts] of turns with noise of one kind; each process has a layout of its own."""
+    shape = count, paired.LOOKS[-1], 2 * ROUNDS
+    turns = rng.normal(0, within, shape)
+    if kind == "drift":  # 1% within every restart, as of a GPU that warms up
+        turns += np.linspace(0, 0.01, 2 * ROUNDS)
+    if kind == "autocorrelated":
+        turns += np.cumsum(rng.normal(0, within / 2, shape), axis=-1)
+    if kind == "outliers":
+        turns += (rng.random(shape) < 0.05) * rng.exponential(0.1, shape)
+    layout = rng.normal(0, between / math.sqrt(2), (*shape[:2], 2))
+    if kind == "outliers":
+        layout += (rng.random(layout.shape) < 0.02) * 0.03
+    first = rng.integers(0, 2, (*shape[:2], ROUNDS))  # which side goes first
+    place = 2 * np.arange(ROUNDS)
+    base = np.take_along_axis(turns, place + first, axis=-1)
+    change = np.take_along_axis(turns, place + 1 - first, axis=-1)
+    return np.median(change - base, axis=-1) + layout[..., 1] - layout[..., 0] + math.log1p(slower)
+
+
+KINDS = ("plain", "drift", "autocorrelated", "outliers")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_false_alarm_in_a_thousand_clean_series(kind):
+    ratios = simulate(1000, 0.0, kind, np.random.default_rng(1))
+    said = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert said.count(Status.FAIL) == 0
+    assert said.count(Status.PASS) >= 950
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_percent_are_seen(kind):
+    ratios = simulate(300, 0.02, kind, np.random.default_rng(2))
+    said = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert said.count(Status.FAIL) >= 0.95 * len(said)
+    assert said.count(Status.PASS) == 0
+
+
+def test_at_the_floor_itself_the_alarms_stay_below_what_is_stated():
+    """The worst honest change, slower by just what is allowed: looked at five times, still one in a thousand."""
+    rng = np.random.default_rng(3)
+    ratios = paired.FLOOR + rng.normal(0, 0.004, (20_000, paired.LOOKS[-1]))
+    red = np.zeros(len(ratios), dtype=bool)
+    for look in paired.LOOKS:  # a shortcut to those that may be red, for 20,000 decisions take long
+        seen = ratios[:, :look]
+        error = seen.std(axis=1, ddof=1) / math.sqrt(look)
+        red |= seen.mean(axis=1) - student.isf(paired.SERIES_ALPHA / len(paired.LOOKS), look - 1) * error > paired.FLOOR
+    said = [paired.decide(list(one), 1).status for one in ratios[red]]
+    assert 0 < said.count(Status.FAIL) <= red.sum() <= 33  # at most 20 are expected, and 33 or more in one of 200 runs
+
+
+def test_a_slow_down_of_the_margin_seldom_passes():
+    rng = np.random.default_rng(4)
+    ratios = paired.MARGIN + rng.normal(0, 0.004, (1000, paired.LOOKS[-1]))
+    said = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert said.count(Status.PASS) <= 1000 * paired.MISS
+
+
+def test_sequential_timing_would_have_cried_wolf():
+    """What the interleaving is for: base first, change after it, under the drift that the gate withstands."""
+    rng = np.random.default_rng(5)
+    turns = rng.normal(0, 0.004, (200, paired.LOOKS[-1], 2 * ROUNDS)) + np.linspace(0, 0.02, 2 * ROUNDS)
+    ratios = np.median(turns[..., ROUNDS:], axis=-1) - np.median(turns[..., :ROUNDS], axis=-1)
+    said = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert said.count(Status.FAIL) > 190
+
+
+def test_more_series_ask_for_more_evidence():
+    ratios = [0.02 + 0.004 * math.sin(i) for i in range(10)]
+    one, many = paired.decide(ratios, 1), paired.decide(ratios, 1000)
+    assert many.low < one.low
+    assert one.high == many.high
+
+
+def test_the_first_look_that_can_say_decides():
+    slow, rest = [0.03, 0.031] * 5, [0.0] * 30
+    assert paired.decide(slow + rest, 1).status == Status.FAIL
+    assert paired.decide(slow + rest, 1).count == paired.LOOKS[0]
+
+
+def evidence(change=1.0e-5, restarts=10):
+    turns = {"base": [1.0e-5, 1.001e-5, 0.999e-5], "change": [change, change * 1.001, change * 0.999]}
+    return {"series": {"op[a]": {"restarts": [copy.deepcopy(turns) for _ in range(restarts)], "trouble": None}}}
+
+
+def judged(given, names=("op[a]",)):
+    (verdict,) = paired.judge(given, names=names)
+    return verdict
+
+
+def test_values_and_sentences():
+    for number, one in enumerate(evidence()["series"]["op[a]"]["restarts"]):
+        one["change"][0] *= 1 + number / 1e4
+    good, bad = judged(evidence()), judged(evidence(change=1.03e-5))
+    assert (good.status, bad.status) == (Status.PASS, Status.FAIL)
+    assert bad.value == pytest.approx(1.03)
+    assert "slower by +3.00%" in bad.sentence
+    assert {"interval", "smallest", "base_us", "change_us", "restarts"} <= bad.numbers.keys()
+
+
+def outcome(given):
+    """The status; a gate that raises is an error of its item, so no silent pass either."""
+    try:
+        return judged(given).status
+    except (AttributeError, TypeError):
+        return Status.ERROR
+
+
+def test_what_was_not_measured_is_never_green():
+    """Each part of the evidence disabled, emptied or broken in turn: no silent pass."""
+    broken = []
+
+    def damage(path, value):
+        given = evidence()
+        inner = given
+        for key in path[:-1]:
+            inner = inner[key]
+        if value is KeyError:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        broken.append((path, value, outcome(given)))
+
+    one = ("series", "op[a]")
+    bad = (KeyError, None, [], {}, "", math.nan)
+    for value in bad:
+        damage(("series",), value)
+        damage(one, value)
+        damage((*one, "restarts"), value)
+        for side in ("base", "change"):
+            damage((*one, "restarts", 3, side), value)
+            damage((*one, "restarts", 3, side, 1), value)
+    for value in (0.0, -1e-5, math.inf):
+        for side in ("base", "change"):
+            damage((*one, "restarts", 3, side, 1), value)
+    for side in ("base", "change"):
+        damage((*one, "trouble"), {"side": side, "said": "it died"})
+    broken.append(("too few", 9, judged(evidence(restarts=9)).status))
+    broken.append(("reason", "none", judged(evidence() | {"reason": "no GPU"}).status))
+    broken.append(("absent", "name", judged(evidence(), names=("another[a]",)).status))
+    assert len(broken) == 6 * 7 + 6 + 2 + 3
+    assert [row for row in broken if row[2] == Status.PASS] == []
