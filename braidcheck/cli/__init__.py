@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from braidcheck.cli import check, gate, golden, history, look, mutants, soak, trend
+from braidcheck.cli import check, gate, golden, history, look, mutants, soak, soak_models, trend
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -24,6 +24,7 @@ app.command("gate")(gate.gate)
 app.command("list")(look.list_ops)
 app.command("check")(check.check)
 app.command("soak")(soak.soak)
+app.command("soak-models")(soak_models.soak_models)
 app.command("mutants")(mutants.mutants)
 app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")

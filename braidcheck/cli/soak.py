@@ -6,16 +6,14 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import Annotated, Any
 
 import typer
 
-from braidcheck import environment
 from braidcheck.cli import bounds, gate
 from braidcheck.cli.look import check_ops, find_ops
+from braidcheck.cli.pool import together
 from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
 from braidcheck.results import Run
@@ -57,7 +55,7 @@ def _observe(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with Progress("soak") as progress:
-        made = _together(tasks, workers) if workers > 1 else _one_by_one(tasks, progress)
+        made = together(_run, tasks, workers) if workers > 1 else _one_by_one(tasks, progress)
         for done, seen in enumerate(made, 1):
             found[seen["op"]].append(seen)
             progress(f"{seen['op']} done", done, len(tasks))
@@ -78,13 +76,6 @@ def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:
 def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[dict[str, Any]]:
     for done, task in enumerate(tasks):
         yield _run(task, lambda text, done=done: progress(text, done, len(tasks)))
-
-
-def _together(tasks: list[Task], workers: int) -> Iterator[dict[str, Any]]:
-    os.environ["OMP_NUM_THREADS"] = str(max(1, environment.cpus() // workers))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(_run, task) for task in tasks]):
-            yield future.result()
 
 
 def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:

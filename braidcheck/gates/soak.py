@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from braidcheck.results import Status, Verdict
@@ -22,6 +23,25 @@ def judge(evidence: Mapping[str, Any], lane: str = "") -> list[Verdict]:
         said = f"{evidence['op']} has {honest} honest variants, {VARIANTS} belong to every op"
         verdicts.append(Verdict("soak", f"{evidence['op']}[variants]", Status.ERROR, said, lane=lane))
     return verdicts
+
+
+def judge_models(models: Sequence[Mapping[str, Any]], lane: str = "") -> Verdict:
+    """The verdict on whole models of honest variants, from what ``mutants.models.observe`` saw of each.
+
+    Fail where the coherence gate refused one or one raised; error where there are none. What the gate could not decide
+    on a part of the golden is no false alarm and is counted apart.
+    """
+    refused = [row for row in models if row["refused"] or row["raised"]]
+    open_checks = Counter(name for row in models for name, check in row["checks"].items() if check[0] == "inconclusive")
+    said = f"{len(refused)} of {len(models)} whole models of honest variants were refused"
+    if models and not refused:
+        said += f" (95%: at most {1 - 0.05 ** (1 / len(models)):.1%} are)"
+    if refused:
+        first = refused[0]
+        said += f"; first seed {first['seed']}: {first['raised'] or first['refused'][0]}"
+    status = Status.FAIL if refused else Status.PASS if models else Status.ERROR
+    numbers = {"models": len(models), "inconclusive": dict(open_checks), "seeds": [row["seed"] for row in refused]}
+    return Verdict("soak", "whole models", status, said, len(refused), 0, unit="refused", lane=lane, numbers=numbers)
 
 
 def _of(op: str, row: Mapping[str, Any], lane: str) -> Verdict:

@@ -59,7 +59,9 @@ class Engine:
         if capacity > self.config.max_position_embeddings:
             limit = self.config.max_position_embeddings
             raise UserError(f"{capacity} tokens are more than the model's {limit} positions: give fewer")
-        return KVCache.empty(self.config, batch, capacity, str(self.device), self.weights.embedding.dtype)
+        # As the projections give K and V; the residual stream, as wide as the embedding, may be wider.
+        dtype = self.weights.layers[0].qkv.dtype
+        return KVCache.empty(self.config, batch, capacity, str(self.device), dtype)
 
     def layer(self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace=_ignore) -> Tensor:
         """One decoder layer: h[T,H] -> [T,H], writing the new tokens' K and V into the caches [B,S,Hkv,D]."""

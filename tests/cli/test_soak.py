@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from braidcheck.cli import bounds
+from braidcheck.cli import bounds, soak_models
 from braidcheck.mutants import honest
 
 SOAK = ("soak", "--op", "cache_write", "--pairs", "5", "--lane", "interpret")
@@ -73,3 +73,11 @@ def test_a_file_of_another_format_is_refused(refused, file):
 def test_mistakes_are_said(refused, file):
     refused(2, "no op 'nothing'", "soak", "--op", "nothing")
     refused(3, "--lane gpu cannot run here", "soak", "--lane", "gpu")
+
+
+def test_whole_models_are_judged_and_saved(run, no_gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(soak_models, "together", lambda work, tasks, workers: map(work, tasks))
+    said = run("soak-models", "--runs", "2", "--lane", "interpret", "--save", tmp_path / "models.json")
+    assert said.code == 0, said.out
+    assert "0 of 2 whole models" in json.loads((tmp_path / "models.json").read_text())["verdict"]["sentence"]
+    assert "2 models" in said.out

@@ -41,3 +41,26 @@ def test_what_never_ran_is_an_error():
 def test_too_few_variants_are_an_error():
     verdict = soak.judge(seen(variants=2))[-1]
     assert (verdict.subject, verdict.status) == ("x[variants]", Status.ERROR)
+
+
+def model(seed, refused=(), raised=None, flips="pass"):
+    checks = {"kl": ["pass", 0.1], "flips": [flips, None]}
+    return {"seed": seed, "checks": checks, "refused": list(refused), "raised": raised}
+
+
+def test_models_that_are_not_refused_pass_and_say_how_sure_that_is():
+    verdict = soak.judge_models([model(seed) for seed in range(199)] + [model(199, flips="inconclusive")], "gpu")
+    assert (verdict.status, verdict.value, verdict.numbers["inconclusive"]) == (Status.PASS, 0, {"flips": 1})
+    assert verdict.sentence == "0 of 200 whole models of honest variants were refused (95%: at most 1.5% are)"
+
+
+@pytest.mark.parametrize("bad", [{"refused": ["kl: far"]}, {"raised": "ValueError: far"}])
+def test_one_refused_model_fails_with_its_seed_and_reason(bad):
+    verdict = soak.judge_models([model(1), model(2, **bad)])
+    assert (verdict.status, verdict.numbers["seeds"]) == (Status.FAIL, [2])
+    assert "first seed 2" in verdict.sentence
+    assert "far" in verdict.sentence
+
+
+def test_no_model_at_all_is_an_error():
+    assert soak.judge_models([]).status == Status.ERROR

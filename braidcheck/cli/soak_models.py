@@ -1,0 +1,87 @@
+"""``braidcheck soak-models``: whole models made of honest variants, none of which the coherence gate may refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from braidcheck import environment
+from braidcheck.cli.gate import Lane, choose_lane
+from braidcheck.cli.pool import together
+from braidcheck.errors import CannotJudge
+from braidcheck.report import models as report
+from braidcheck.report import terminal
+from braidcheck.report.progress import Progress
+from braidcheck.results import Run, write_atomically
+
+FORMAT = 1
+RUNS = 200
+
+
+def soak_models(
+    runs: Annotated[int, typer.Option(min=1, help="models, each drawn by its seed: 1, 2, ...")] = RUNS,
+    lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
+    save: Annotated[Path | None, typer.Option(help="write what was seen to this file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> int:
+    """Judge whole models in which honest variants stand in for kernels: 1 if the coherence gate refuses any."""
+    chosen = choose_lane(lane)
+    if reason := environment.why_no_triton():
+        raise CannotJudge(reason)
+    if chosen == "interpret":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+    from braidcheck.gates.soak import judge_models
+
+    began = time.monotonic()
+    models = _observe(runs, chosen, workers or environment.cpus())
+    run = Run({}, (), (judge_models(models, chosen),))
+    body = {
+        "format": FORMAT,
+        "lane": chosen,
+        "command": f"braidcheck soak-models --runs {runs} --lane {chosen}",
+        "seconds": round(time.monotonic() - began),
+        "environment": environment.fingerprint(),
+        "verdict": json.loads(run.verdicts[0].to_json()),
+    }
+    text = _dump(body, models)
+    if save is not None:
+        write_atomically(save, text)
+    if as_json:
+        sys.stdout.write(text)
+    else:
+        report.show(models)
+        terminal.show(run)
+    return run.exit_code
+
+
+def _observe(runs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+    tasks = [(seed, lane) for seed in range(1, runs + 1)]
+    models = []
+    with Progress("soak of whole models") as progress:
+        for model in together(_run, tasks, workers):
+            models.append(model)
+            progress(f"seed {model['seed']} done", len(models), runs)
+    return sorted(models, key=lambda model: model["seed"])
+
+
+def _run(task: tuple[int, str]) -> dict[str, Any]:
+    from braidcheck.golden.resolve import resolve
+    from braidcheck.mutants import models
+
+    seed, lane = task
+    checkpoint, golden = resolve()
+    return models.observe(models.draw(seed, lane), checkpoint, golden, "cuda" if lane == "gpu" else "cpu")
+
+
+def _dump(body: dict[str, Any], models: list[dict[str, Any]]) -> str:
+    """JSON with a line a model: small, and a change in it can be read."""
+    head = json.dumps(body, indent=1)
+    rows = ",\n".join(json.dumps(model) for model in models)
+    return f'{head[:-2]},\n "models": [\n{rows}\n]}}\n'

@@ -1,0 +1,113 @@
+"""Whole models made of honest variants, drawn by seed, and what the coherence gate says of each: it may refuse none."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from braidcheck import kernels
+from braidcheck.evidence.model import observe_coherence
+from braidcheck.evidence.soak import KERNEL
+from braidcheck.evidence.swap import Function, swapped
+from braidcheck.gates import coherence
+from braidcheck.golden.store import Golden
+from braidcheck.golden.subset import drawn
+from braidcheck.mutants import honest
+from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.engine import Engine
+from braidcheck.qwen3.weights import Weights
+from braidcheck.results import Verdict
+
+ATTENTIONS = ("separated", "fused", "fully_fused", "fully_fused_raw")
+# HF bfloat16 is the floor for both: float16 keeps three more bits, so that it must pass the more easily. Its range does
+# not hold nano's residual stream, which reaches 69,542 behind the last layer: there the stream is float32.
+STORAGE = ("bfloat16", "float16")
+TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and 1,000 of those say whether any flips
+# The same holds for the product that is added to it, which these round to the weights' type.
+NOT_IN_FLOAT16 = {"linear_residual": ("product rounded", "library")}
+TRITON = (KERNEL, "other blocks")  # what the interpreter takes ten times as long for as torch for all the others
+TRITON_EVERY = 4  # models of which one has it, in the interpreter
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One model of a soak: its attention, its weights' and caches' type, the function of each op by name."""
+
+    seed: int
+    attention: str
+    storage: str
+    functions: Mapping[str, str]
+    answers: int
+
+
+def candidates(op: str) -> dict[str, Function]:
+    """The kernel of ``op`` and its honest variants by name, as far as they take all that the model may pass."""
+    call = kernels.find()[op].call
+    every = {KERNEL: call, **honest.find(op)}
+    wanted = inspect.signature(call).parameters.keys()
+    return {
+        name: function for name, function in every.items() if wanted <= inspect.signature(function).parameters.keys()
+    }
+
+
+def draw(seed: int, lane: str) -> Draw:
+    """The model that belongs to ``seed``: every op gets its kernel or one of its honest variants.
+
+    In the interpreter Triton code is drawn for one op of one model in TRITON_EVERY, and nowhere else.
+    """
+    dice = random.Random(seed)
+    attention, storage, answers = dice.choice(ATTENTIONS), dice.choice(STORAGE), dice.choice((1, 2))
+    banned = NOT_IN_FLOAT16 if storage == "float16" else {}
+    names = {op: [name for name in candidates(op) if name not in banned.get(op, ())] for op in kernels.find()}
+    if lane == "interpret":
+        slow = dice.choice(list(names)) if seed % TRITON_EVERY == 0 else None
+        names = {op: [name for name in of_op if (name in TRITON) == (op == slow)] for op, of_op in names.items()}
+    return Draw(seed, attention, storage, {op: dice.choice(of_op) for op, of_op in names.items()}, answers)
+
+
+def load(checkpoint: Path, device: str, model: Draw) -> Engine:
+    """The engine of ``model``, with the kernels still in it."""
+    config = Qwen3Config.from_directory(checkpoint)
+    weights = Weights.from_directory(checkpoint, config, device, getattr(torch, model.storage))
+    if model.storage == "float16":
+        weights = replace(weights, embedding=weights.embedding.float())
+    return Engine(config, weights, model.attention)
+
+
+def observe(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:
+    """What the coherence gate says of ``model`` on a part of ``golden`` that its seed draws, as plain data.
+
+    Keys: what was drawn (``functions`` of the ops that the model calls), documents, tokens, seconds; ``checks``: by
+    name its status and the part of its limit that is used; ``refused``: the sentences of all failures and errors;
+    ``raised``: its exception in one line, or None.
+    """
+    began = time.perf_counter()
+    engine = load(checkpoint, device, model)
+    text = drawn(golden, TOKENS, DOCUMENTS, model.answers, STEPS, model.seed)
+    seen = {"seed": model.seed, "attention": model.attention, "storage": model.storage, "functions": {}}
+    seen |= {"documents": list(text.numbers), "tokens": sum(len(text.document(n).ids) for n in range(len(text)))}
+    seen |= {"checks": {}, "refused": [], "raised": None}
+    functions = {op: candidates(op)[name] for op, name in model.functions.items()}
+    try:
+        with swapped(engine, functions) as calls, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(?i).*deterministic")
+            verdicts = coherence.judge(observe_coherence(engine, text))
+    except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
+        return seen | {"raised": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"}
+    seen["functions"] = {op: model.functions[op] for op in calls}
+    seen["checks"] = {v.subject.rpartition(": ")[2]: [v.status, _used(v)] for v in verdicts}
+    seen["refused"] = [f"{v.subject}: {v.sentence}" for v in verdicts if v.status in ("fail", "error")]
+    return seen | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def _used(verdict: Verdict) -> float | None:
+    return round(verdict.used, 4) if verdict.used is not None and math.isfinite(verdict.used) else None

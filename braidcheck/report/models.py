@@ -1,0 +1,33 @@
+"""Whole models of honest variants on the terminal: what each check of the coherence gate said of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from braidcheck.report.terminal import console
+
+SAID = ("pass", "inconclusive", "not judged", "fail", "error")
+
+
+def show(models: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row a check: how often it said what, and the largest part of its limit that any model used."""
+    table = Table("check", *SAID, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
+    for check in dict.fromkeys(name for row in models for name in row["checks"]):
+        found = [row["checks"][check] for row in models if check in row["checks"]]
+        counts = Counter(status for status, _used in found)
+        used = [used for _status, used in found if used is not None]
+        table.add_row(check, *(str(counts[said] or "") for said in SAID), f"{max(used):.2f}" if used else "")
+    console().print(table)
+    for drawn in ("attention", "storage"):
+        counts = Counter(row[drawn] for row in models)
+        console().print(f"{drawn}: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
+    functions = {(op, name) for row in models for op, name in row["functions"].items()}
+    tokens = sum(row["tokens"] for row in models)
+    console().print(
+        f"{len(models)} models, {tokens} tokens, {len(functions)} functions of {len({o for o, _ in functions})} ops"
+    )
