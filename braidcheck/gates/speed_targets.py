@@ -121,7 +121,7 @@ def _verdict(check: str, target: Target, evidence: Mapping[str, Any], lane: str)
         lane=lane,
         numbers={
             "spread": {"low": min(values), "high": max(values)},
-            "us": {name: 1e6 * statistics.median(times) for name, times in race["seconds"].items() if times},
+            "us": {name: 1e6 * statistics.median(times) for name, times in race["seconds"].items() if _whole(times)},
             "source": target.sentence,
         },
     )
@@ -139,10 +139,13 @@ def _values(target: Target, race: Mapping[str, Any]) -> list[float]:
 
 
 def _times(given: Any) -> list[float]:
-    times = list(given)
-    if not times or not all(isinstance(t, float) and math.isfinite(t) and t > 0 for t in times):
+    if not _whole(given):
         raise ValueError("a round has no time")
-    return times
+    return list(given)
+
+
+def _whole(times: Any) -> bool:
+    return bool(times) and all(isinstance(t, float) and math.isfinite(t) and t > 0 for t in times)
 
 
 def _out_of_reach(target: Target, race: Mapping[str, Any], limits: Mapping[str, float]) -> str:

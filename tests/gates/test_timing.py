@@ -1,0 +1,64 @@
+"""The timing gate from plain data: what is a measurement, and what is refused."""
+
+import copy
+import math
+
+import pytest
+
+from braidcheck.gates import timing
+from braidcheck.results import Status
+
+SEEN = {
+    "seconds": 1e-5, "low": 0.99e-5, "high": 1.02e-5, "kept": 14, "discarded": 1, "disturbed": False, "clock": 1980,
+    "power": 400.0, "copies": 16, "cold": True, "bytes": 8_000_000, "flops": 10**9, "control": 4e-5,
+}  # fmt: skip
+LIMITS = {"copy": 4e12, "read": 4.2e12, "matrix": 7e14}
+
+
+def evidence(**changed):
+    return {"limits": dict(LIMITS), "control": "frozen", "series": {"op[a]": {**SEEN, **changed}}}
+
+
+def judged(given):
+    (verdict,) = timing.judge(given, names=("op[a]",))
+    return verdict
+
+
+def test_a_time_is_a_number_with_its_share_of_the_limits():
+    verdict = judged(evidence())
+    assert (verdict.status, verdict.unit, verdict.limit) == (Status.PASS, "us", None)
+    assert verdict.value == pytest.approx(10)
+    assert verdict.numbers["of_bandwidth"] == pytest.approx(8e11 / 4.2e12)
+    assert verdict.numbers["of_matrix_rate"] == pytest.approx(1e14 / 7e14)
+    assert verdict.numbers["control"] == pytest.approx(40)
+    assert verdict.numbers["spread"] == pytest.approx({"low": 9.9, "high": 10.2})
+    assert "19% of the measured bandwidth, 14% of the matrix rate" in verdict.sentence
+
+
+@pytest.mark.parametrize(("changed", "said"), [({"bytes": 10**8}, "cached"), ({"flops": 10**10}, "left out")])
+def test_faster_than_the_machine_is_refused(changed, said):
+    verdict = judged(evidence(**changed))
+    assert verdict.status == Status.ERROR
+    assert verdict.sentence.startswith("refused")
+    assert said in verdict.sentence
+
+
+def test_what_was_not_measured_is_never_green():
+    broken = []
+    bad = (KeyError, None, math.nan, 0, -1, math.inf, "1", True, [])
+    for where, key in [("series", key) for key in ("seconds", "bytes", "kept")] + [("limits", "matrix")]:
+        for value in bad:
+            given = copy.deepcopy(evidence())
+            inner = given["limits"] if where == "limits" else given["series"]["op[a]"]
+            inner.pop(key) if value is KeyError else inner.update({key: value})
+            broken.append((key, value, judged(given).status))
+    for given in (evidence(error="it died"), {}, {"reason": "no clocks"}, {"series": {}}, {"series": None}, None):
+        broken.append(("whole", given, judged(given).status))
+    for given in (
+        evidence() | {"limits": {}},
+        evidence() | {"limits": None},
+        evidence() | {"limits": {"matrix": 7e14}},
+    ):
+        broken.append(("limits", given, judged(given).status))
+    assert len(broken) == 4 * 9 + 6 + 3
+    assert [row for row in broken if row[2] == Status.PASS] == []
