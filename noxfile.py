@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def sanitize(session: nox.Session) -> None:
         session.run("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *tests, external=True, env=env)
 
 
+@nox.session(venv_backend="none", requires=["install"])
+def report_tests(session: nox.Session) -> None:
+    """The HTML report in headless Chromium, which is installed where Debian's apt-get may do so."""
+    if not chromium() and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", external=True, silent=True, success_codes=[0, 100])
+        session.run("apt-get", "install", "-y", "--no-install-recommends", "chromium", external=True, silent=True)
+    if not chromium():
+        session.error("no Chromium here; on Debian: apt-get install chromium")
+    if python != sys.executable:  # with --no-venv nothing is installed
+        group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "browser")
+        run(session, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", *group)
+    run(session, "-m", "pytest", "-m", "browser", "tests/report", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and the commonest mistakes."""
@@ -108,6 +123,11 @@ def trend_benchmark(session: nox.Session) -> None:
 def nano(session: nox.Session) -> None:
     """Train the embedded model again from its seed; quick on a GPU only."""
     run(session, "-m", "braidcheck.golden.train_nano", *session.posargs)
+
+
+def chromium() -> str | None:
+    """Where Chromium is, if it is."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
 
 
 def run(session: nox.Session, *arguments: str, success_codes: list[int] | None = None) -> None:

@@ -36,7 +36,7 @@ def mutants(
     if reason := environment.why_no_triton():
         raise CannotJudge(reason)
     check_ops(op or [])
-    others = [_read(path) for path in beside or ()]
+    others = [read_matrix(path) for path in beside or ()]
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
     faults = plan.choose(kinds, op or ())
     with Progress(f"mutants on the {chosen} lane") as progress:
@@ -59,7 +59,8 @@ def dump(matrix: dict) -> str:
     return f'{head[:-2]},\n "mutants": [\n{rows}\n]}}\n'
 
 
-def _read(path: Path) -> dict:
+def read_matrix(path: Path) -> dict:
+    """The kill matrix in ``path``. Raises UserError where it holds none."""
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

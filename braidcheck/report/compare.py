@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from braidcheck.history import hardware
-from braidcheck.report.rows import Row, headroom, rows, used
+from braidcheck.report.rows import LARGE, Row, headroom, rows, used
 from braidcheck.results import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
@@ -29,7 +29,8 @@ class Change:
         verdict = str(self.now.status)
         if self.before.status != self.now.status:
             verdict = f"{self.before.status} -> {verdict}"
-        move = f"{new.value / old.value - 1:+.1%}" if old and new and old.value else ""
+        ratio = new.value / old.value if old and new and old.value else 1.0
+        move = "" if ratio == 1.0 else f"{ratio - 1:+.1%}" if ratio < LARGE else f"x {ratio:.3g}"
         values = (f"{v.value:.4g}" if v else "" for v in (old, new))
         rooms = (headroom(v) if v else "" for v in (old, new))
         return (self.now.gate, self.now.subject, verdict, *values, new.unit if new else "", *rooms, move)

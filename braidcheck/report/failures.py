@@ -56,8 +56,9 @@ class Failure:
 
     @property
     def count(self) -> str:
-        """How many of the subject's cases it is; empty where there is one."""
-        return f"{len(self.verdicts)} of {self.judged}" if self.judged > 1 else ""
+        """How many of the subject's cases it is; empty where it has one, or where several subjects are meant."""
+        cases = self.judged > 1 and len({subject_of(verdict) for verdict in self.verdicts}) == 1
+        return f"{len(self.verdicts)} of {self.judged}" if cases else ""
 
     @property
     def reading(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -60,7 +61,10 @@ def _failures(run: Run, found: list[Failure], screen: Console) -> None:
         if command and apart:
             screen.print(Text(f"    {command}", style="cyan"), soft_wrap=True)
         sentence = " ".join(one.first.sentence.split())  # no line of its own, which a CI could take for a command
-        screen.print(Text(f"    {sentence}"), soft_wrap=not screen.is_terminal)
+        if screen.is_terminal:
+            screen.print(Padding(Text(sentence), (0, 0, 0, 4)))
+        else:
+            screen.print(Text(f"    {sentence}"), soft_wrap=True)
         if trace := one.first.numbers.get("traceback"):
             screen.print(Text(f"    {trace}", style="dim"), soft_wrap=True)
     if len(found) > MOST:

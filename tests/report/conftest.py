@@ -1,7 +1,9 @@
 """Runs made by hand: a broken one, a green one, and one whose every text is hostile."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from braidcheck.results import Run, Status, Verdict
@@ -89,3 +91,36 @@ def matrix():
     ]
     empty = {"gate": "accuracy", "subject": "", "said": "", "seconds": 1.0, "story": "told"}
     return {"lane": "interpret", "seconds": 3.0, "mutants": [empty | row for row in rows]}
+
+
+def make_nights(series, nights, text="deadbeef", faster=(), slower=()):
+    """Runs of a year: ``series`` timings and a coherence check a night, some with a change of 4% on night 100."""
+    random = np.random.default_rng(0)
+    start = datetime(2026, 1, 1, 2, 17, tzinfo=UTC)
+    made = []
+    for night in range(nights):
+        verdicts = [
+            make_verdict(
+                "timing",
+                f"op{one}[512 tokens]",
+                value=float((5 + one) * np.exp(0.004 * random.normal()) * _factor(one, night, faster, slower)),
+                unit="us",
+                lane="gpu",
+                numbers={"control": float(20 * np.exp(0.004 * random.normal()))},
+            )
+            for one in range(series)
+        ]
+        check = make_verdict("coherence", "nano: kl", value=0.5 + 0.01 * random.normal(), limit=1.5, unit="x")
+        environment = {"started": (start + timedelta(days=night)).isoformat(), "commit": f"{night:04d}{text}"}
+        made.append(Run(environment | {"hardware": "one GPU"}, (), (*verdicts, check)))
+    return made
+
+
+def _factor(one, night, faster, slower):
+    return 1.0 if night < 100 else 0.96 if one in faster else 1.04 if one in slower else 1.0
+
+
+@pytest.fixture
+def nights():
+    """Makes a history."""
+    return make_nights

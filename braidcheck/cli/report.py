@@ -1,0 +1,81 @@
+"""``braidcheck report``: a Run, a history or a CSV as one file for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from braidcheck import history
+from braidcheck.cli.mutants import read_matrix
+from braidcheck.errors import UserError
+from braidcheck.report import junit, markdown
+from braidcheck.report.progress import Progress
+from braidcheck.results import Run, write_atomically
+
+ENDINGS = (".html", ".md", ".xml")
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="a run.json, a history's folder, or a CSV with time,series,value")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="FILE.html, FILE.md (a summary) or FILE.xml (JUnit)")],
+    base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
+    mutants: Annotated[list[Path] | None, typer.Option(help="a kill matrix; may be repeated")] = None,
+) -> int:
+    """Write a report: HTML to look at, Markdown for a pull request, JUnit for a CI."""
+    if out.suffix not in ENDINGS:
+        raise UserError(f"-o {out}: give a name that ends in {', '.join(ENDINGS)}")
+    runs, last = _read(path)
+    before = _load(base) if base else None
+    matrices = [read_matrix(file) for file in mutants or ()]
+    if out.suffix == ".html":
+        text = _page(path, runs, last, before, matrices)
+    elif last is None:
+        raise UserError(f"{path} holds numbers and no verdicts: only an .html can show them")
+    else:
+        text = markdown.render(last, before, matrices) if out.suffix == ".md" else junit.render(last)
+    try:
+        write_atomically(out, text)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; give another -o") from None
+    print(f"{out} ({len(text.encode()) / 1e6:.2f} MB)")
+    return 0
+
+
+def _read(path: Path) -> tuple[list[Run], Run | None]:
+    """The Runs of a history or a CSV, oldest first, and the Run that is judged; one file is a Run without a past."""
+    if path.is_dir():
+        runs = history.runs(path)
+        if not runs:
+            raise UserError(f"no Runs in {path}")
+        return runs, None if "imported" in runs[-1].environment else runs[-1]
+    if path.suffix.lower() == ".csv":
+        from braidcheck.trend import table
+
+        runs = table.read(path)
+        if not runs:
+            raise UserError(f"{path} has no rows")
+        return runs, None
+    return [], _load(path)
+
+
+def _load(path: Path) -> Run:
+    try:
+        return Run.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no Run: {str(error).splitlines()[0]}") from None
+
+
+def _page(path: Path, runs: list[Run], last: Run | None, base: Run | None, matrices: list[dict[str, Any]]) -> str:
+    from braidcheck.report import page
+    from braidcheck.trend import judge
+
+    with Progress("report") as progress:
+        trend = judge.judge(runs, progress)
+        progress("drawing")
+        commit = last.environment.get("commit") if last and not runs else ""
+        title = f"commit {commit[:12]}" if commit else path.resolve().name
+        return page.render(page.Subject(title, last, runs, trend, base, matrices))

@@ -1,0 +1,141 @@
+"""A report as one HTML file that needs nothing else: no network, no second file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from braidcheck.history import hardware, moment
+from braidcheck.report.compare import Comparison, compare
+from braidcheck.report.failures import culprits, failures
+from braidcheck.report.markdown import said
+from braidcheck.report.page import sections, trends
+from braidcheck.report.rows import closing, not_judged, rows
+from braidcheck.report.source import place
+from braidcheck.results import Run, Status
+from braidcheck.trend.judge import Trend
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about: a Run, the last of a history if there is one (absent for numbers imported from
+    elsewhere), a Run to compare with, kill matrices."""
+
+    title: str
+    run: Run | None
+    history: Sequence[Run] = ()
+    trend: Trend = field(default_factory=lambda: Trend((), 0, {}))
+    base: Run | None = None
+    matrices: Sequence[Mapping[str, Any]] = ()
+
+
+def render(subject: Subject) -> str:
+    """The page."""
+    environment = _templates()
+    run = subject.run or Run({}, (), ())
+    found = failures(run)
+    cards = trends.cards(subject.history, subject.trend)
+    drawn, library = _charts(cards)
+    return environment.get_template("page.html").render(
+        title=subject.title,
+        status=_status(subject),
+        closing=closing(run) if subject.run else "",
+        culprits=culprits(found),
+        worse=[finding for finding in subject.trend.findings if finding.worse],
+        trend=subject.trend,
+        failures=[(one, place(one.first)) for one in found],
+        missing=run.missing,
+        cards=cards,
+        charts=drawn,
+        library=Markup(library),  # Bokeh's own script
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        headrooms=sections.headrooms(run),
+        checks=sections.checks(run),
+        strata=sections.strata(run),
+        roofline=sections.roofline(run),
+        kills=sections.kills(subject.matrices),
+        comparison=_compared(subject),
+        rows=rows(run),
+        left=not_judged(run),
+        meta=_meta(run, subject.history),
+        environment={name: said(value) for name, value in run.environment.items()},
+        absent=_absent(subject),
+    )
+
+
+def _templates() -> Environment:
+    made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    made.trim_blocks = made.lstrip_blocks = True
+    made.filters["when"] = _when
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh refers back to what it has read
+    return made
+
+
+def _when(time: str) -> str:
+    """An ISO 8601 time for people, to the minute and in UTC; anything else as it is."""
+    try:
+        float(time)
+    except ValueError:
+        return datetime.fromtimestamp(moment(time), UTC).strftime("%Y-%m-%d %H:%M")
+    return time
+
+
+def _status(subject: Subject) -> Status:
+    """The worst that the Run or the trend says."""
+    run = subject.run.status if subject.run else Status.NOT_JUDGED
+    if run in (Status.FAIL, Status.ERROR) or not subject.history:
+        return run
+    word = {0: Status.PASS, 1: Status.FAIL, 3: Status.NOT_JUDGED}[subject.trend.exit_code]
+    if word == Status.FAIL:
+        return word
+    return word if run == Status.NOT_JUDGED else run
+
+
+def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Any], str]:
+    """The figures and what draws them; a page without figures carries no library."""
+    if not cards:
+        return {}, ""
+    from braidcheck.report.page import figure
+
+    return {f"chart-{number}": figure.draw(card) for number, card in enumerate(cards)}, figure.library()
+
+
+def _compared(subject: Subject) -> Comparison | None:
+    return compare(subject.run, subject.base) if subject.run and subject.base else None
+
+
+def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
+    """The line below the headline."""
+    seen = (history[-1] if history else run).environment
+    libraries = seen.get("libraries") if isinstance(seen.get("libraries"), Mapping) else {}
+    known = {
+        "commit": str(seen.get("commit") or "")[:12],
+        "time": _when(str(seen["started"])) if seen.get("started") else "",
+        "machine": hardware(seen) if seen else "",
+        "torch": str(libraries.get("torch") or ""),
+        "triton": str(libraries.get("triton") or ""),
+        "nights": str(len(history)) if len(history) > 1 else "",
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _absent(subject: Subject) -> list[str]:
+    """What a report could hold and this one does not, with the reason."""
+    run = subject.run or Run({}, (), ())
+    wanted = {
+        "trend": (subject.history, "one Run has no past; give a history's folder"),
+        "accuracy of ops": (sections.headrooms(run), "the Run has no accuracy verdict"),
+        "the model by position": (sections.strata(run), "the Run has no NLL by position"),
+        "measured limits": (sections.roofline(run), "the Run timed no kernel: that takes a GPU"),
+        "kill matrix": (subject.matrices, "none was given; see braidcheck mutants --save, then report --mutants"),
+    }
+    return [f"{name}: {why}" for name, (there, why) in wanted.items() if not there]

@@ -1,0 +1,173 @@
+"""What the page shows of one Run beside its verdicts: headroom, the model by position, measured limits, kill matrix."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from braidcheck.gates.mutants import CAUGHT, score
+from braidcheck.report.rows import headroom, reading, rows, used
+from braidcheck.results import Run, Status, Verdict
+
+KINDS = ("named", "generated")
+LIMITS = {"bandwidth": "of_bandwidth", "matrix rate": "of_matrix_rate"}  # keys of a timing's numbers
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row with a bar: ``part`` is its length, 1 the full one, ``mark`` a second reading on the same scale."""
+
+    name: str
+    part: float
+    said: str
+    detail: str = ""
+    bad: bool = False
+    mark: float | None = None
+
+    @property
+    def percent(self) -> float:
+        """Length of the bar in percent, at most 100."""
+        return _percent(self.part)
+
+    @property
+    def mark_percent(self) -> float | None:
+        """Place of the mark in percent."""
+        return None if self.mark is None else _percent(self.mark)
+
+
+def _percent(part: float) -> float:
+    return 100.0 if math.isnan(part) else round(100 * min(max(part, 0.0), 1.0), 2)
+
+
+def headrooms(run: Run) -> list[Bar]:
+    """By op, the worst share of the bound, with stock PyTorch's on the same case; the least headroom first."""
+    found = [row for row in rows(run) if row.gate == "accuracy" and row.worst]
+    return [_bar(row.worst, row.subject, row.count) for row in sorted(found, key=lambda row: -used(row.worst))]
+
+
+def _bar(worst: Verdict, name: str, count: str) -> Bar:
+    stock = worst.numbers.get("stock_share")
+    known = isinstance(stock, int | float) and math.isfinite(stock)
+    beside = f"; plain PyTorch uses {stock:.3g}" if known else ""
+    detail = f"{count} cases judged; worst: {worst.subject}{beside}"
+    return Bar(name, used(worst), _left(worst), detail, worst.status != Status.PASS, stock if known else None)
+
+
+def _left(verdict: Verdict) -> str:
+    return headroom(verdict) + (" left" if used(verdict) <= 1 else "")
+
+
+def checks(run: Run) -> list[Bar]:
+    """The model's checks that have a limit, the least headroom first."""
+    found = [v for v in run.verdicts if v.gate in ("coherence", "layers", "targets") and v.used is not None]
+    return [
+        Bar(v.subject, used(v), _left(v), " ".join(reading(v)), v.status not in (Status.PASS, Status.NOT_JUDGED))
+        for v in sorted(found, key=lambda v: -used(v))
+    ]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The difference of NLL to HF float32 at some positions, in nats a token: interval and HF bfloat16's own."""
+
+    positions: str
+    value: float
+    low: float
+    high: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Strata:
+    """The strata of one model; places on ``scale``, the largest difference either way."""
+
+    subject: str
+    rows: tuple[Stratum, ...]
+
+    @property
+    def scale(self) -> float:
+        """Half of the width of the drawing, in nats a token."""
+        return max(max(abs(row.low), abs(row.high), abs(row.floor)) for row in self.rows) or 1.0
+
+    def place(self, value: float) -> float:
+        """Where ``value`` lies from the left, in percent."""
+        return round(50 + 48 * value / self.scale, 2)
+
+
+def strata(run: Run) -> list[Strata]:
+    """From the coherence gate's ``position`` verdicts, with the ``nll`` of a stratum, its bounds and its floor."""
+    found = []
+    for verdict in run.verdicts:
+        if verdict.gate == "coherence" and verdict.subject.endswith(": position"):
+            known = [_stratum(name, item) for name, item in verdict.numbers.items() if isinstance(item, Mapping)]
+            if made := tuple(one for one in known if one):
+                found.append(Strata(verdict.subject, made))
+    return found
+
+
+def _stratum(name: str, item: Mapping[str, Any]) -> Stratum | None:
+    values = [item.get(key) for key in ("nll", "nll_low", "nll_high", "nll_floor")]
+    good = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    return Stratum(name, *values) if good else None
+
+
+def roofline(run: Run) -> list[Bar]:
+    """By timed series, the larger of its parts of the measured bandwidth and of the measured matrix rate."""
+    made = []
+    for verdict in run.verdicts:
+        parts = {name: verdict.numbers.get(key) for name, key in LIMITS.items()}
+        parts = {name: part for name, part in parts.items() if isinstance(part, int | float)}
+        if parts:
+            by = max(parts, key=parts.__getitem__)
+            said = f"{parts[by]:.0%} of {by}"
+            detail = f"{verdict.value:.4g} {verdict.unit}" if verdict.value is not None else ""
+            made.append(Bar(verdict.subject, parts[by], said, detail, verdict.status != Status.PASS))
+    return sorted(made, key=lambda bar: bar.part)
+
+
+@dataclass(frozen=True)
+class Kills:
+    """A kill matrix: ``rows`` hold a part, its scores by kind, and how many were first caught by each gate."""
+
+    lane: str
+    gates: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...]
+    scores: tuple[str, ...]
+    survivors: tuple[tuple[str, str], ...]
+
+    @property
+    def most(self) -> int:
+        """The largest count, by which cells are shaded."""
+        return max((count for _, _, counts in self.rows for count in counts), default=0) or 1
+
+
+def kills(matrices: Iterable[Mapping[str, Any]]) -> list[Kills]:
+    """One a matrix."""
+    return [_kills(matrix) for matrix in matrices]
+
+
+def _kills(matrix: Mapping[str, Any]) -> Kills:
+    faults = [row for row in matrix["mutants"] if row["kind"] in KINDS]
+    caught = [row for row in faults if row["outcome"] in CAUGHT]
+    ways = tuple(dict.fromkeys(_way(row) for row in caught))
+    made = []
+    for part in dict.fromkeys(row["part"] for row in faults):
+        own = [row for row in faults if row["part"] == part]
+        first = Counter(_way(row) for row in own if row["outcome"] in CAUGHT)
+        made.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
+    missed = [row for row in faults if row["outcome"] == "survived" and not row.get("equivalent")]
+    left = [(row["id"], row.get("story", "")) for row in missed]
+    scores = tuple(f"{said} {kind}" for kind in KINDS if (said := _score(faults, kind)))
+    return Kills(str(matrix["lane"]), ways, tuple(made), scores, tuple(left))
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    return row["outcome"] if row["outcome"] != "killed" else row["gate"]
+
+
+def _score(faults: Sequence[Mapping[str, Any]], kind: str) -> str:
+    caught, total = score(row for row in faults if row["kind"] == kind)
+    return f"{caught} of {total}" if total else ""

@@ -1,0 +1,105 @@
+"""Every series of a history as a card: its nights, its levels, and where they changed, with the commits."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from braidcheck.history import moment
+from braidcheck.report.rows import rows
+from braidcheck.results import Run
+from braidcheck.trend.judge import Finding, Trend
+from braidcheck.trend.series import Series, collect
+
+NOT_SOUGHT = "held to its limit every night; changes of level are not sought in it"
+EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of the user's own
+
+
+@dataclass(frozen=True)
+class Card:
+    """One series: readings by night (``None`` is a night without), what is drawn, and what is said of it.
+
+    ``times`` are seconds since 1970 or plain numbers, ``levels`` the median between changes, by night.
+    """
+
+    name: str
+    label: str
+    times: Sequence[float]
+    values: Sequence[float]
+    drawn: Sequence[float]
+    levels: Sequence[float]
+    commits: Sequence[str]
+    findings: Sequence[Finding]
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def rank(self) -> int:
+        """0 where something got worse, 1 where better, 2 where nothing is known to have changed."""
+        return 0 if any(f.worse for f in self.findings) else 1 if self.findings else 2
+
+    @property
+    def dated(self) -> bool:
+        """Whether times are dates."""
+        return all(time > EPOCH for time in self.times)
+
+
+def cards(runs: Sequence[Run], trend: Trend) -> list[Card]:
+    """All series, those that got worse first."""
+    by_name: dict[str, list[Finding]] = {}
+    for finding in trend.findings:
+        by_name.setdefault(finding.series, []).append(finding)
+    timed = [_card(s, by_name.get(s.name, []), trend.not_judged.get(s.name, "")) for s in collect(runs) if s.nights]
+    return sorted([*timed, *_limited(runs)], key=lambda card: card.rank)
+
+
+def _card(series: Series, findings: list[Finding], note: str) -> Card:
+    nights = [series.runs[night] for night in series.nights]
+    controlled = any(control != 1.0 for control in series.controls)
+    drawn = [value / control for value, control in zip(series.values, series.controls, strict=True)]
+    times = _times(nights)
+    return Card(
+        name=series.name,
+        label=("relative to the frozen control" if controlled else "as measured")
+        + (", more is better" if series.more_is_better else ", less is better"),
+        times=times,
+        values=series.values,
+        drawn=drawn,
+        levels=_levels(times, drawn, [moment(finding.time) for finding in findings]),
+        commits=_commits(nights),
+        findings=findings,
+        note=f"not judged: {note}" if note else "",
+    )
+
+
+def _limited(runs: Sequence[Run]) -> Iterator[Card]:
+    """What is judged against a limit, an op or a check a card: the part of the limit that it uses by night."""
+    found: dict[str, list[tuple[Run, float]]] = {}
+    for run in runs if len(runs) > 1 else ():
+        for row in rows(run):
+            if row.worst and not row.worst.unit.endswith("/s"):
+                name = "/".join(part for part in (row.lane, row.gate, row.subject) if part)
+                found.setdefault(name, []).append((run, min(row.worst.used, 1e6)))
+    for name, nights in found.items():
+        seen, used = [run for run, _ in nights], [used for _, used in nights]
+        over = used[-1] > 1
+        said = f"{'over its limit in the last night; ' if over else ''}{NOT_SOUGHT}"
+        yield Card(name, "part of the limit that is used", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
+
+
+def _times(nights: Sequence[Run]) -> list[float]:
+    return [moment(run.environment["started"]) for run in nights]
+
+
+def _commits(nights: Sequence[Run]) -> list[str]:
+    return [str(run.environment.get("commit") or "")[:12] for run in nights]
+
+
+def _levels(times: Sequence[float], values: Sequence[float], changes: Sequence[float]) -> list[float]:
+    """By night, the median of the nights between two changes."""
+    span = [sum(change <= time for change in changes) for time in times]
+    medians = {
+        part: statistics.median(v for v, own in zip(values, span, strict=True) if own == part) for part in set(span)
+    }
+    return [medians[part] for part in span]
