@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from braidcheck.cli import check, gate, golden, history, look, mutants, soak, soak_models, trend
+from braidcheck.cli import check, gate, golden, history, look, mutants, report, soak, soak_models, trend
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ app.command("mutants")(mutants.mutants)
 app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")
 app.command("trend")(trend.trend)
+app.command("report")(report.report)
 app.command("doctor")(look.doctor)
 
 
