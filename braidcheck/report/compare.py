@@ -10,7 +10,7 @@ from braidcheck.results import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
 SAME_SPEED = 0.01  # of the time or rate
-CLOCKED = ("speed", "timing", "paired")  # gates whose numbers depend on the machine
+CLOCKED = ("speed", "speed_targets", "timing", "paired")  # gates whose numbers depend on the machine
 
 
 @dataclass(frozen=True)

@@ -96,12 +96,14 @@ def _joined(alike: list[Failure]) -> Failure:
 
 
 def blame(verdict: Verdict) -> Blame:
-    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` where a gate said so (``ops``; ``layers``, the
-    first and the last), else the op it is about, and the layer it names or at which the model first departs."""
+    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` where a gate said so (``ops`` with ``layers``,
+    the first and the last, or ops alone), else the op it is about, and the layer it names or at which the model first
+    departs."""
     said = verdict.numbers.get("blame")
     if isinstance(said, Mapping) and said:
         return Blame(tuple(map(str, said.get("ops") or ())), _layers(said.get("layers")))
-    ops = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in OF_ONE_OP else ()
+    about = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in OF_ONE_OP else ()
+    ops = tuple(map(str, said)) if isinstance(said, list | tuple) else about
     named = re.search(r": layer (\d+)", verdict.subject)
     layer = named[1] if named else verdict.numbers.get("departs_first_at_layer")
     return Blame(ops, _layers(layer))

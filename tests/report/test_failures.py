@@ -61,6 +61,7 @@ def test_many_names_are_cut(verdict):
         ("coherence", "nano: kl", {"departs_first_at_layer": 0}, "layer 0"),
         ("coherence", "nano: kl", {"departs_first_at_layer": None}, ""),
         ("layers", "synthetic 0.6B: layer 27 decode", {}, "layer 27"),
+        ("layers", "synthetic 0.6B: layer 3 decode", {"blame": ["lm_head"]}, "lm_head, layer 3"),
         ("coherence", "nano: recall", {}, ""),
     ],
 )

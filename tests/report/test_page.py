@@ -70,7 +70,7 @@ def test_a_change_is_marked_with_its_commit_and_comes_first(nights):
     runs = nights(3, 140, slower=(2,), faster=(1,))
     text = " ".join(Tags(of_history(runs)).text.split())
     assert re.search(r"gpu/timing/op2\[512 tokens\] got worse by 3\.8%", text)
-    assert "since 2026-04-11 02:17: the kernel itself (since commit 0100deadbeef, after 0099deadbeef)" in text
+    assert "on 2026-04-11 02:17: the kernel itself (since commit 0100deadbeef, after 0099deadbeef)" in text
     first, second, *_ = trends.cards(runs, judge(runs))
     assert (first.name, second.name) == ("gpu/timing/op2[512 tokens]", "gpu/timing/op1[512 tokens]")
     assert first.levels[99] < first.levels[100] == first.levels[139]
