@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -169,7 +170,8 @@ def _line(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, end="\r", flush=True)
+    if sys.stdout.isatty():
+        print(f"{text:<100}", end="\r", flush=True)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def resolve(ref: str, repository: Path = REPOSITORY) -> str:
 def default_base(repository: Path = REPOSITORY) -> str:
     """The merge-base with the default branch; empty where there is no git, no such branch, or nothing in common."""
     branch = next((name for name in BRANCHES if _git(repository, "rev-parse", "--verify", "--quiet", name)), "")
-    return _git(repository, "merge-base", "HEAD", branch) if branch else ""
+    return (branch and _git(repository, "merge-base", "HEAD", branch)) or ""
 
 
 @contextmanager
