@@ -18,6 +18,7 @@ State = tuple[int, int, str]  # done, total, what is being done
 
 PLAIN_SECONDS = 15.0  # between two lines that nobody watches
 LIVE_SECONDS = 0.5
+LEAST_DONE = 0.1  # of all steps, before which the time left would be a guess
 
 
 class Progress:
@@ -80,11 +81,11 @@ class Progress:
 
 def time_left(state: State, taken: float) -> float | None:
     """Seconds left, by what is done of all steps and, in a step that says "document 3 of 24", of that step: the later
-    of the two ends, since both go on at once. None while nothing is done that one could count by."""
+    of the two ends, since both go on at once. None while too little is done to count by."""
     done, total, text = state
     counted = [(done, total)] + [(int(at) - 1, int(of)) for at, of in re.findall(r"\b(\d+) of (\d+)\b", text)]
     counted = [(done, total) for done, total in counted if total]
-    if not counted or any(done <= 0 for done, _ in counted):
+    if not counted or any(done < LEAST_DONE * total for done, total in counted):
         return None
     return max(taken * (total - done) / done for done, total in counted)
 

@@ -82,6 +82,7 @@ def test_a_check_with_a_limit_is_shown_by_night_and_said_not_to_be_searched(nigh
     assert card.limit == 1.0
     assert card.drawn[0] == pytest.approx(runs[0].verdicts[-1].value / 1.5)
     assert card.note == trends.NOT_SOUGHT
+    assert not any("kl" in card.name for card in trends.cards(runs[:1], judge(runs[:1])))
 
 
 @pytest.mark.parametrize(("trend", "run", "says"), [(4, "pass", "FAIL"), (0, "pass", "PASS"), (0, "fail", "FAIL")])

@@ -55,6 +55,7 @@ def test_quick_work_says_nothing():
     [
         ((0, 0, "starting"), None),
         ((0, 4, "step"), None),
+        ((9, 100, "step"), None),
         ((1, 4, "step"), 30.0),
         ((4, 4, "step"), 0.0),
         # Of two things that go on at once, the one that ends later.

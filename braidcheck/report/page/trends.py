@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from braidcheck.history import moment
-from braidcheck.report.rows import rows
+from braidcheck.history import hardware, moment
+from braidcheck.report.rows import LARGE, rows
 from braidcheck.results import Run
 from braidcheck.trend.judge import Finding, Trend
 from braidcheck.trend.series import Series, collect
@@ -74,17 +74,20 @@ def _card(series: Series, findings: list[Finding], note: str) -> Card:
 
 
 def _limited(runs: Sequence[Run]) -> Iterator[Card]:
-    """What is judged against a limit, an op or a check a card: the part of the limit that it uses by night."""
+    """What is judged against a limit, an op or a check of a machine a card: the part of the limit that it uses."""
     found: dict[str, list[tuple[Run, float]]] = {}
-    for run in runs if len(runs) > 1 else ():
+    machines = [hardware(run.environment) for run in runs]
+    for run, machine in zip(runs, machines, strict=True):
         for row in rows(run):
             if row.worst and not row.worst.unit.endswith("/s"):
                 name = "/".join(part for part in (row.lane, row.gate, row.subject) if part)
-                found.setdefault(name, []).append((run, min(row.worst.used, 1e6)))
+                name += f" @ {machine}" if len(set(machines)) > 1 else ""
+                found.setdefault(name, []).append((run, min(row.worst.used, LARGE)))
     for name, nights in found.items():
+        if len(nights) == 1:
+            continue  # a point is no trend
         seen, used = [run for run, _ in nights], [used for _, used in nights]
-        over = used[-1] > 1
-        said = f"{'over its limit in the last night; ' if over else ''}{NOT_SOUGHT}"
+        said = f"{'over its limit in the last night; ' if used[-1] > 1 else ''}{NOT_SOUGHT}"
         yield Card(name, "part of the limit that is used", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
 
 
