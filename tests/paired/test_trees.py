@@ -39,9 +39,9 @@ def test_the_base_is_the_merge_base_by_default(repository):
 
 
 def test_without_a_repository_or_a_branch_there_is_no_base(repository, tmp_path):
-    assert trees.default_base(tmp_path) is None or not trees.default_base(tmp_path)
+    assert trees.default_base(tmp_path) == ""
     shutil.rmtree(repository / ".git" / "refs" / "heads", ignore_errors=True)
-    assert not trees.default_base(repository)
+    assert trees.default_base(repository) == ""
 
 
 def test_a_commit_that_is_not_there_is_one_line(repository):
