@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), tests, soak, mutants, gpu_tests, lint, nano."""
+"""The project's sessions: gate (the main job), tests, soak, mutants, calibrate, gpu_tests, lint, nano."""
 
 from __future__ import annotations
 
