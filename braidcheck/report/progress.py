@@ -35,6 +35,7 @@ class Progress:
         self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False)
         self.began = time.monotonic()
         self._said: State | None = None
+        self._clocks: dict[int, tuple[int, float]] = {}  # of each counter: where it stands, and since when
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -59,35 +60,44 @@ class Progress:
         with Bar(*columns, TextColumn("{task.fields[time]}"), console=self.console, transient=True) as bar:
             task = bar.add_task(self.title, total=None, time="")
             while not self._ended.wait(LIVE_SECONDS):
-                done, total, text = self.look()
+                done, total, text = now = self.look()
                 described = escape(f"{self.title}: {text}" if text else self.title)
-                bar.update(task, completed=done, total=total or None, description=described, time=self._time())
+                bar.update(task, completed=done, total=total or None, description=described, time=self._time(now))
 
     def _say(self) -> None:
         done, total, text = now = self.look()
         words = [f"{self.title}:"]
         words += [f"{done}/{total}"] if total else []
         words += ["still"] if now == self._said else []
-        words += [text, f"({self._time()})"]
+        words += [text, f"({self._time(now)})"]
         self.console.print(" ".join(word for word in words if word), markup=False)
         self._said = now
 
-    def _time(self) -> str:
+    def _time(self, state: State) -> str:
         """Time taken and, where there is something to count by, about what is left."""
         taken = time.monotonic() - self.began
-        left = time_left(self.look(), taken)
+        left = time_left(state, taken, self._clocks)
         return f"{_clock(taken)}, about {_clock(left)} left" if left is not None else _clock(taken)
 
 
-def time_left(state: State, taken: float) -> float | None:
-    """Seconds left, by what is done of all steps and, in a step that says "document 3 of 24", of that step: the later
-    of the two ends, since both go on at once. None while too little is done to count by."""
+def time_left(state: State, taken: float, clocks: dict[int, tuple[int, float]]) -> float | None:
+    """Seconds left, by what is done of all steps and of what a step counts itself ("token 3 of 24"): the later of the
+    two ends, since both go on at once. None while too little is done to count by.
+
+    ``taken`` seconds were taken so far; ``clocks`` keeps, from call to call, when each counter last moved.
+    """
     done, total, text = state
     counted = [(done, total)] + [(int(at) - 1, int(of)) for at, of in re.findall(r"\b(\d+) of (\d+)\b", text)]
-    counted = [(done, total) for done, total in counted if total]
-    if not counted or any(done < LEAST_DONE * total for done, total in counted):
-        return None
-    return max(taken * (total - done) / done for done, total in counted)
+    left = []
+    for number, (done, total) in enumerate(counted):
+        if clocks.get(number, (None,))[0] != done:
+            clocks[number] = (done, taken)
+        if total and done < LEAST_DONE * total:
+            return None
+        if total:
+            since = clocks[number][1]
+            left.append(since * (total - done) / done - (taken - since))
+    return max(0.0, *left) if left else None
 
 
 def _clock(seconds: float) -> str:

@@ -65,4 +65,11 @@ def test_quick_work_says_nothing():
     ],
 )
 def test_the_time_that_is_left(state, left):
-    assert progress.time_left(state, 10.0) == (left if left is None else pytest.approx(left))
+    assert progress.time_left(state, 10.0, {}) == (left if left is None else pytest.approx(left))
+
+
+def test_while_a_step_lasts_the_time_that_is_left_goes_down():
+    clocks = {}
+    left = [progress.time_left((2, 4, "long"), taken, clocks) for taken in (10.0, 14.0, 30.0)]
+    assert left == [10.0, 6.0, 0.0]
+    assert progress.time_left((3, 4, "next"), 30.0, clocks) == 10.0
