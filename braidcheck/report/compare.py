@@ -44,6 +44,23 @@ class Comparison:
     notes: tuple[str, ...]
 
 
+PAIRED = ("series", "verdict", "base, us", "change, us", "slower by", "interval")
+
+
+def paired(run: Run) -> list[tuple[str, ...]]:
+    """What the paired gate timed of change and base, taking turns: a row of PAIRED a series, the slowest first."""
+    timed = [v for v in run.verdicts if v.gate == "paired" and v.value is not None]
+    return [_paired(verdict) for verdict in sorted(timed, key=lambda v: -v.value)]
+
+
+def _paired(verdict: Verdict) -> tuple[str, ...]:
+    base, change = (verdict.numbers.get(key) for key in ("base_us", "change_us"))
+    times = (f"{time:.4g}" if isinstance(time, int | float) else "" for time in (base, change))
+    bounds = verdict.numbers.get("interval") or ()
+    between = " to ".join(f"{bound - 1:+.2%}" for bound in bounds if isinstance(bound, int | float))
+    return (verdict.subject, str(verdict.status), *times, f"{verdict.value - 1:+.2%}", between)
+
+
 def compare(run: Run, base: Run) -> Comparison:
     """``run`` beside ``base``, row by row; timings of different machines are never compared."""
     machines = hardware(run.environment), hardware(base.environment)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from braidcheck.gates.mutants import score, survivors
-from braidcheck.report.compare import SAME, SAME_SPEED, compare
+from braidcheck.report.compare import PAIRED, SAME, SAME_SPEED, compare, paired
 from braidcheck.report.failures import culprits, failures
 from braidcheck.report.rows import closing, not_judged, rows
 from braidcheck.results import Run
@@ -29,7 +29,7 @@ def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, An
     """The whole page; ``base`` is a Run to compare with, ``matrices`` kill matrices."""
     sections = {
         "What is wrong": _failures(run),
-        "Against the base": _against(run, base) if base else (),
+        "Against the base": [*_timed(run), *(_against(run, base) if base else ())],
         "Kill score": _kills(matrices),
         "Verdicts": _verdicts(run),
         "Not judged": _left_out(run),
@@ -71,6 +71,11 @@ def _failures(run: Run) -> Iterator[str]:
             yield f"  `{_code(one.first.reproduce)}`"
     for name in run.missing:
         yield f"- **no verdict** `{_code(name)}`"
+
+
+def _timed(run: Run) -> Iterator[str]:
+    if found := paired(run):
+        yield from (_line(PAIRED), _line("---" for _ in PAIRED), *map(_line, found), "")
 
 
 def _against(run: Run, base: Run) -> Iterator[str]:

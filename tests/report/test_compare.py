@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from braidcheck.report.compare import compare
+from braidcheck.report.compare import compare, paired
 from braidcheck.results import Run, Status
 
 
@@ -64,3 +64,15 @@ def test_timings_have_no_limit_and_are_compared_shape_by_shape(verdict):
     (found,) = compare(run(5.0, 11.0), run(5.0, 10.0)).changes
     assert found.cells == ("timing", "rms_norm[512 tokens]", "pass", "10", "11", "us", "", "", "+10.0%")
     assert found.loss > 0
+
+
+def test_what_was_timed_in_turns_is_said_the_slowest_first(verdict):
+    def series(name, value, status=Status.PASS, **numbers):
+        return verdict("paired", name, status, value=value, limit=1.01, unit="x the base's time", numbers=numbers)
+
+    known = {"base_us": 10.0, "change_us": 10.31, "interval": [1.028, 1.034]}
+    run = Run({}, (), (series("a", 0.99), series("b", 1.031, Status.FAIL, **known), verdict("paired", "none")))
+    assert paired(run) == [
+        ("b", "fail", "10", "10.31", "+3.10%", "+2.80% to +3.40%"),
+        ("a", "pass", "", "", "-1.00%", ""),
+    ]

@@ -33,6 +33,13 @@ def test_the_base_and_the_kill_score_are_said(broken, green, matrix):
     assert "interpret: 1 of 1 generated faults are caught\n" in page
 
 
+def test_what_was_timed_in_turns_needs_no_base(verdict):
+    slow = verdict("paired", "rms_norm[1 token]", Status.FAIL, value=1.031, limit=1.01, unit="x the base's time")
+    page = markdown.render(Run({}, (), (slow,)))
+    assert heads(page)[:2] == ["What is wrong", "Against the base"]
+    assert "| rms\\_norm\\[1 token\\] | fail |  |  | +3.10% |  |" in page
+
+
 def test_a_thousand_failures_stay_below_60_kb_and_what_is_cut_is_said(share, verdict):
     failing = tuple(share(f"op{n}", "é" * 300, 2.0, Status.FAIL, reproduce="x" * 200) for n in range(1000))
     left = tuple(verdict("speed", f"s{n}", Status.NOT_JUDGED, f"{n}" * 900) for n in range(1000))

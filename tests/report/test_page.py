@@ -144,6 +144,13 @@ def test_the_roofline_takes_the_nearer_limit(verdict):
     assert (bar.name, bar.said, bar.percent) == ("a[1]", "80% of bandwidth", 80.0)
 
 
+def test_what_was_timed_in_turns_is_shown(verdict):
+    slow = verdict("paired", "rms_norm[1 token]", Status.FAIL, value=1.031, limit=1.01, unit="x the base's time")
+    text = " ".join(Tags(page.render(page.Subject("run", Run({}, (), (slow,))))).text.split())
+    assert "rms_norm is to blame for what paired found" in text
+    assert "+3.10%" in text
+
+
 def test_strata_without_nll_are_left_out(verdict):
     far = {"nll": 0.01, "nll_low": -0.02, "nll_high": 0.04, "nll_floor": 0.001, "ratio": 1.0}
     numbers = {"0-127": {"ratio": 1.0, "upper": 1.1}, "128-511": far}

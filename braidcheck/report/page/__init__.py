@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from braidcheck.history import hardware, moment
-from braidcheck.report.compare import Comparison, compare
+from braidcheck.report.compare import PAIRED, Comparison, compare, paired
 from braidcheck.report.failures import culprits, failures
 from braidcheck.report.markdown import said
 from braidcheck.report.page import sections, trends
@@ -64,6 +64,8 @@ def render(subject: Subject) -> str:
         roofline=sections.roofline(run),
         kills=sections.kills(subject.matrices),
         comparison=_compared(subject),
+        paired=paired(run),
+        paired_heads=PAIRED,
         rows=rows(run),
         left=not_judged(run),
         meta=_meta(run, subject.history),
