@@ -23,7 +23,8 @@ SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
 PROPERTY = "verdict"
 ALONE = ("timing", "speed", "speed_targets", "paired")  # gates that time something, and have a GPU to themselves
-SHARED = ("coherence", "layers", *ALONE)  # gates whose items share one long observation, so one worker takes them all
+# Gates whose items share one long observation, so one worker takes them all.
+SHARED = ("coherence", "layers", "static", *ALONE)
 EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long observation is, said by a worker

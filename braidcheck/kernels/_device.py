@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
+REACHABLE = "cpu" if INTERPRETED else "cuda"  # the kind of device that this process runs kernels on
 
 
 def mend_interpreter() -> None:
@@ -102,11 +103,10 @@ def require_same_device(**tensors: torch.Tensor | None) -> None:
     """Raise ValueError unless all given tensors lie on one device that the kernels of this process can reach."""
     devices = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
     require(len(set(devices.values())) <= 1, f"tensors lie on different devices: {devices}")
-    reachable = "cpu" if INTERPRETED else "cuda"
     for name, device in devices.items():
         require(
-            device.type == reachable,
-            f"{name} lies on {device.type}, but this process runs kernels on {reachable}"
+            device.type == REACHABLE,
+            f"{name} lies on {device.type}, but this process runs kernels on {REACHABLE}"
             + ("" if INTERPRETED else " (set TRITON_INTERPRET=1 before Python starts to run them on a CPU)"),
         )
 

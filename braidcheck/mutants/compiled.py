@@ -14,55 +14,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from triton.runtime.jit import JITFunction
 
 from braidcheck import kernels
-from braidcheck.evidence.op import copies, run
 from braidcheck.evidence.probes import module
 from braidcheck.mutants.forks import enter, in_child
+from braidcheck.static.launches import Launch, of_case
 
 TARGET = GPUTarget("cuda", 90, 32)
 LIMIT = 600.0  # seconds
-TYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "int64": "i64", "int32": "i32"}
 TRUE_OPS = kernels.find()
 
 
 def digests(ops: Sequence[str]) -> dict[str, str]:
     """For each different launch that the ops' cases make: the SHA-256 of its PTX, or how compiling failed."""
     found: dict[str, str] = {}
-    JITFunction.run = lambda kernel, *args, grid, warmup, **options: _compile(found, kernel, args, options)
     for name in ops:
         mutated = module(f"kernels.{name}")
-        mutated.require_same_device = lambda **tensors: None  # nothing runs: tensors on the CPU stand for a GPU's
         for case in TRUE_OPS[name].cases:
             if not case.large:
-                run(TRUE_OPS[name], mutated.OP.call, copies(TRUE_OPS[name].inputs(case, "cpu")))
+                for launch in of_case(TRUE_OPS[name], case, mutated.OP.call):
+                    found[launch.name] = found.get(launch.name) or _ptx(launch)
     return found
 
 
-def _compile(found: dict[str, str], kernel: JITFunction, args: Sequence[Any], options: dict[str, Any]) -> None:
-    given = dict(zip(kernel.arg_names, args, strict=False)) | options
-    fixed = {p.name: given[p.name] for p in kernel.params if p.is_constexpr or given[p.name] is None}
-    signature = {name: "constexpr" if name in fixed else _type(given[name]) for name in kernel.arg_names}
-    launch = json.dumps([kernel.__name__, signature, fixed], default=str)
-    if launch in found:
-        return
+def _ptx(launch: Launch) -> str:
     try:
-        text = triton.compile(ASTSource(kernel, signature, fixed), target=TARGET).asm["ptx"]
-        found[launch] = hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(launch.compile(TARGET).asm["ptx"].encode()).hexdigest()
     except Exception as error:
-        found[launch] = f"{type(error).__name__}"
-
-
-def _type(value: Any) -> str:
-    if hasattr(value, "dtype"):
-        return "*" + TYPES[str(value.dtype).removeprefix("torch.")]
-    if isinstance(value, float):
-        return "fp32"
-    return "i64" if abs(value) >= 1 << 31 else "i32"
+        return f"{type(error).__name__}"
 
 
 def main() -> None:

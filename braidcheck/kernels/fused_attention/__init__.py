@@ -70,6 +70,7 @@ def fused_attention(
         q, k_cache, v_cache, k_norm_weight, cos_sin, lengths, heads, tokens, cos_sin.shape[0], capacity, *of_cache, eps,
         scale * LOG2E, NUM_KV_HEADS=num_kv_heads, GROUP=group, HEAD_DIM=head_dim, HALF=half, TOKENS=per_program,
         BLOCK_M=max(16, triton.next_power_of_2(per_program * group)), BLOCK_S=BLOCK_S, DECODE=decode, RAW=raw,
+        num_warps=8 if raw and not decode else 4,  # norm and RoPE of whole blocks of keys spill with four
     )  # fmt: skip
     project_out[triton.cdiv(width, BLOCK_N), triton.cdiv(tokens, block_t)](
         heads, o_weight, out, tokens, width, num_heads * head_dim, o_weight.stride(0), BLOCK_T=block_t,

@@ -1,0 +1,80 @@
+"""``braidcheck static``: what every kernel takes on chips that need not be here, and the baseline it is held to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from braidcheck import environment
+from braidcheck.cli.look import check_ops
+from braidcheck.errors import CannotJudge
+from braidcheck.gates import static as gate
+from braidcheck.report.progress import Progress
+from braidcheck.report.terminal import console
+from braidcheck.results import Run, Status, Verdict
+
+
+def static(
+    op: Annotated[list[str] | None, typer.Option(help="compile this op only; may be repeated")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="make this the baseline of this Triton version")] = False,
+) -> int:
+    """Compile every kernel ahead of time and show what it takes: registers, spills, shared memory, instructions."""
+    from braidcheck.static import baseline
+    from braidcheck.static.observe import observe_static
+
+    check_ops(op or [])
+    if reason := environment.why_no_triton():
+        raise CannotJudge(reason)
+    with Progress("static") as progress:
+        evidence = observe_static(op or [], progress)
+    if accept:
+        baseline.accept(evidence, op or [])
+    accepted = baseline.read(evidence["triton"])
+    ops = dict.fromkeys(row["op"] for row in evidence["rows"])
+    verdicts = tuple(verdict for name in ops for verdict in gate.judge(evidence, accepted, name))
+    if as_json:
+        print(json.dumps({**evidence, "verdicts": [json.loads(verdict.to_json()) for verdict in verdicts]}, indent=1))
+    else:
+        _show(evidence["rows"], verdicts)
+    return Run({}, (), verdicts).exit_code
+
+
+HEADS = ("target", "registers", "spills", "shared", "warps", "instructions", "matrix", "load", "store")
+
+
+def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
+    """A small table a configuration; what is wrong or was not judged below them."""
+    screen = console()
+    for (op, kernel, configuration), group in groupby(rows, itemgetter("op", "kernel", "configuration")):
+        of_one = list(group)
+        cost = "".join(f", {of_one[0][name]:,} {name}" for name in ("bytes", "flops") if of_one[0][name])
+        screen.print(f"{op}: {kernel} of {configuration}{cost}", soft_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for head in HEADS:
+            table.add_column(head, justify="left" if head == "target" else "right", min_width=10, no_wrap=True)
+        for row in of_one:
+            table.add_row(*_cells(row))
+        screen.print(table)
+    screen.print("warps: resident on a multiprocessor; load, store: bits an instruction, mean over bytes")
+    for verdict in verdicts:
+        if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
+            screen.print(f"{verdict.status} {verdict.subject}: {verdict.sentence}", style="red", soft_wrap=True)
+    for said in dict.fromkeys(verdict.sentence for verdict in verdicts if verdict.status == Status.NOT_JUDGED):
+        screen.print(f"not judged: {said}", style="dim", soft_wrap=True)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return row["target"], row["error"]
+    matrix = ", ".join(f"{count} {kind}" for kind, count in row["matrix"].items())
+    widths = (f"{gate.mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
+    taken = (f"{row[name]:,}" for name in ("registers", "spills", "shared", "occupancy", "instructions"))
+    return row["target"], *taken, matrix, *widths

@@ -1,0 +1,179 @@
+"""The static gate: what kernels take on chips that need not be here, by itself and next to an accepted baseline.
+
+By itself: it compiles, spills nothing, and its shared memory fits the chip. Next to the baseline: no new spills, no
+kind of matrix instruction lost, no narrower loads or stores, no fewer resident warps, no more than 10% more
+instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from braidcheck.results import Status, Verdict
+
+Row = Mapping[str, Any]
+
+
+class Finding(NamedTuple):
+    """What is wrong with one configuration: a part of a sentence, the number that says so, and what it may be."""
+
+    said: str
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    floor: bool = False
+
+
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+INSTRUCTIONS = 1.10  # times the baseline's
+WIDTH = 0.95  # of the baseline's: a byte is moved by instructions of this many bits
+ACCEPT = "braidcheck static --accept"
+
+
+def subjects(op: str) -> tuple[str, ...]:
+    """What is judged of one op: each target by itself, and next to the baseline."""
+    return tuple(f"{op}[{target}{suffix}]" for target in TARGETS for suffix in ("", " baseline"))
+
+
+def judge(evidence: Mapping[str, Any], baseline: Sequence[Row] | None, op: str, lane: str = "") -> tuple[Verdict, ...]:
+    """Two verdicts a target on ``op``, from what ``static.observe`` saw and the ``baseline`` of its Triton version.
+
+    Without a baseline, or where it knows nothing of some configuration and no other is worse, the comparison is not
+    judged; without any configuration both are an error.
+    """
+    known = None if baseline is None else {_key(row): row for row in baseline}
+    verdicts = []
+    for target in TARGETS:
+        rows = [row for row in evidence["rows"] if (row["op"], row["target"]) == (op, target)]
+        verdicts.append(_alone(rows, f"{op}[{target}]", lane))
+        verdicts.append(_compared(rows, known, f"{op}[{target} baseline]", evidence["triton"], lane))
+    return tuple(verdicts)
+
+
+def mean_width(accesses: Mapping[str, int]) -> float:
+    """By instructions of how many bits a byte is moved, on average over bytes; 0 where none are."""
+    moved = sum(int(bits) * count for bits, count in accesses.items())
+    return sum(int(bits) ** 2 * count for bits, count in accesses.items()) / moved if moved else 0.0
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("op", "target", "kernel", "configuration"))
+
+
+def _alone(rows: Sequence[Row], subject: str, lane: str) -> Verdict:
+    if not rows:
+        return Verdict("static", subject, Status.ERROR, "no configuration was compiled", lane=lane)
+    found = [(row, finding) for row in rows for finding in _faults(row)]
+    if found:
+        return _failed(subject, found, lane)
+    worst, limit = max(row["shared"] for row in rows), rows[0]["shared_limit"]
+    said = f"{_count(rows)} compiled, none spills; at most {worst:,} of {limit:,} bytes of shared memory"
+    return Verdict("static", subject, Status.PASS, said, worst, limit, unit="bytes shared", lane=lane)
+
+
+def _faults(row: Row) -> Iterator[Finding]:
+    """What is wrong with one configuration whatever the baseline."""
+    if "error" in row:
+        yield Finding(f"does not compile: {row['error']}")
+        return
+    if row["shared"] > (limit := row["shared_limit"]):
+        said = f"takes {row['shared']:,} bytes of shared memory, the chip has {limit:,}"
+        yield Finding(said, row["shared"], limit, "bytes shared")
+    if row["spills"]:
+        said = f"spills {row['spills']} bytes a thread at {row['registers']} registers, none are allowed"
+        yield Finding(said, row["spills"], 0, "bytes spilled")
+
+
+def _compared(
+    rows: Sequence[Row], known: Mapping[tuple[str, ...], Row] | None, subject: str, triton: str, lane: str
+) -> Verdict:
+    if not rows:
+        return Verdict("static", subject, Status.ERROR, "no configuration was compiled", lane=lane)
+    pairs = [(row, old) for row in rows if (old := (known or {}).get(_key(row))) and "error" not in row]
+    found = [(row, finding) for row, old in pairs for rule in RULES if (finding := rule(row, old))]
+    if found:
+        return _failed(subject, found, lane)
+    new = len(rows) - len(pairs)
+    if new:
+        what = "nothing" if known is None else f"nothing of {_count(rows[:new])}"
+        said = f"the baseline of Triton {triton} says {what}; to make it what is here now: {ACCEPT}"
+        return Verdict("static", subject, Status.NOT_JUDGED, said, lane=lane)
+    ratio = max(row["instructions"] / old["instructions"] for row, old in pairs)
+    said = f"{_count(rows)} no worse than the baseline of Triton {triton}; instructions at most {ratio:.2f} times"
+    return Verdict("static", subject, Status.PASS, said, ratio, INSTRUCTIONS, unit="x instructions", lane=lane)
+
+
+def _spills(now: Row, old: Row) -> Finding | None:
+    if now["spills"] <= old["spills"]:
+        return None
+    said = f"spills {now['spills']} bytes a thread, {old['spills']} in the baseline"
+    return Finding(said, now["spills"], old["spills"], "bytes spilled")
+
+
+def _matrix(now: Row, old: Row) -> Finding | None:
+    lost = [kind for kind in old["matrix"] if kind not in now["matrix"]]
+    if not lost:
+        return None
+    has = ", ".join(f"{count} {kind}" for kind, count in now["matrix"].items()) or "no matrix instruction"
+    had = ", ".join(f"{old['matrix'][kind]} {kind}" for kind in lost)
+    said = f"lost {lost[0]}: {has}, {had} in the baseline"
+    return Finding(said, 0, old["matrix"][lost[0]], f"{lost[0]} instructions", floor=True)
+
+
+def _narrower(kind: str) -> Callable[[Row, Row], Finding | None]:
+    def rule(now: Row, old: Row) -> Finding | None:
+        width, before = mean_width(now[kind]), mean_width(old[kind])
+        if width >= WIDTH * before:
+            return None
+        said = f"narrower {kind}: a byte goes by {width:.0f} bits, by {before:.0f} in the baseline"
+        return Finding(said, width, WIDTH * before, f"bits a {kind.removesuffix('s')}", floor=True)
+
+    return rule
+
+
+def _occupancy(now: Row, old: Row) -> Finding | None:
+    if now["occupancy"] >= old["occupancy"]:
+        return None
+    said = (
+        f"fewer resident warps: {now['occupancy']} on a multiprocessor, {old['occupancy']} in the baseline (registers "
+        f"{now['registers']}, were {old['registers']}; shared {now['shared']:,} bytes, were {old['shared']:,})"
+    )
+    return Finding(said, now["occupancy"], old["occupancy"], "resident warps", floor=True)
+
+
+def _instructions(now: Row, old: Row) -> Finding | None:
+    ratio = now["instructions"] / old["instructions"]
+    if ratio <= INSTRUCTIONS:
+        return None
+    said = f"{now['instructions']:,} instructions, {old['instructions']:,} in the baseline: {ratio - 1:+.0%}"
+    return Finding(f"{said}, {INSTRUCTIONS - 1:.0%} more are allowed", ratio, INSTRUCTIONS, "x instructions")
+
+
+RULES = (_spills, _matrix, _narrower("loads"), _narrower("stores"), _occupancy, _instructions)
+
+
+def _failed(subject: str, found: Sequence[tuple[Row, Finding]], lane: str) -> Verdict:
+    """All that is wrong with the first configuration, and how many others are worse."""
+    first, finding = found[0]
+    wrong: dict[str, list[str]] = {}
+    for row, other in found:
+        wrong.setdefault(f"{row['kernel']} of {row['configuration']}", []).append(other.said)
+    (name, said), *others = wrong.items()
+    more = f" (and {len(others)} more configuration{'s' * (len(others) > 1)})" if others else ""
+    return Verdict(
+        gate="static",
+        subject=subject,
+        status=Status.FAIL,
+        sentence=f"{name} for {first['target']} {'; '.join(said)}{more}",
+        value=finding.value,
+        limit=finding.limit,
+        floor=finding.floor,
+        unit=finding.unit,
+        lane=lane,
+        numbers=wrong,
+    )
+
+
+def _count(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} configuration{'s' * (len(rows) > 1)}"

@@ -1,0 +1,63 @@
+"""What kernels took when somebody last looked and agreed: one file a Triton version (standard library only)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from braidcheck import environment
+from braidcheck.errors import UserError
+from braidcheck.results import write_atomically
+
+FOLDER = Path(__file__).parent / "baselines"
+FORMAT = 1
+NAMES = ("op", "target", "kernel", "configuration")  # what tells one row from another
+SEPARATOR = " | "
+LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # what a row says that the compiler did not
+
+
+def read(triton: str) -> list[dict[str, Any]] | None:
+    """The rows that were accepted for this Triton version; None where there are none.
+
+    Raises UserError for a file that is no baseline of this format.
+    """
+    file = _file(triton)
+    if not file.exists():
+        return None
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+        if body["format"] == FORMAT:
+            return [dict(zip(NAMES, key.split(SEPARATOR), strict=True), **row) for key, row in body["rows"].items()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{file} is no baseline of format {FORMAT}; make it anew with: braidcheck static --accept")
+
+
+def accept(evidence: Mapping[str, Any], ops: Sequence[str] = ()) -> Path:
+    """Make what ``evidence`` saw the baseline of its Triton version; with ``ops``, of these alone. Returns its path.
+
+    Raises UserError where a kernel did not compile, or the file cannot be written.
+    """
+    for row in evidence["rows"]:
+        if "error" in row:
+            raise UserError(f"{row['kernel']} of {row['op']} does not compile for {row['target']}: {row['error']}")
+    file = _file(evidence["triton"])
+    stay = [row for row in read(evidence["triton"]) or () if row["op"] not in ops] if ops and file.exists() else []
+    lines = {
+        SEPARATOR.join(row[name] for name in NAMES): {k: v for k, v in row.items() if k not in LEFT_OUT}
+        for row in (*stay, *evidence["rows"])
+    }
+    # A line a row, so that a change to a baseline can be read in a review.
+    rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(line)}" for key, line in sorted(lines.items()))
+    head = {"format": FORMAT, "triton": evidence["triton"], "commit": environment.commit()}
+    try:
+        write_atomically(file, f'{json.dumps(head)[:-1]}, "rows": {{\n{rows}\n}}}}\n')
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}; accept in a source tree that is yours") from None
+    return file
+
+
+def _file(triton: str) -> Path:
+    return FOLDER / f"triton-{triton}.json"

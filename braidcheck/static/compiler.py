@@ -1,0 +1,135 @@
+"""Compiles all configurations in children of one process and prints what was read, as lines of JSON.
+
+Run as ``python -m braidcheck.static.compiler CHILDREN [OP...]``, where kernels are not interpreted. A child for each
+piece of work: the compiler ends the process that it runs in when it meets a fault of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import triton
+
+from braidcheck.golden.resolve import cache_directory
+from braidcheck.results import write_atomically
+from braidcheck.static import configurations, resources, targets
+from braidcheck.static.configurations import Configuration
+from braidcheck.static.targets import TARGETS, Target
+
+AT_ONCE = 16  # pieces of work a child
+# What is read may change too, and with it what was kept.
+READER = b"".join(Path(module.__file__).read_bytes() for module in (resources, targets))
+
+
+class Work:
+    """One configuration for one target; ``name`` changes with everything that its result depends on."""
+
+    def __init__(self, configuration: Configuration, target: Target) -> None:
+        self.configuration, self.target = configuration, target
+        digest = configuration.launch.digest(resources.triton_target(target))
+        self.name = hashlib.sha256(READER + digest.encode()).hexdigest()
+
+    def do(self, file: Path) -> None:
+        """Compile, and write what was read, or what the compiler said, to ``file``."""
+        try:
+            seen = resources.read(self.configuration.launch, self.target)
+        except Exception as error:  # whatever the compiler raises says something about the kernel
+            last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+            seen = {"error": last}
+        write_atomically(file, json.dumps(seen))
+
+    def row(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """The evidence on this configuration and target."""
+        one = self.configuration
+        cost = asdict(one.cost) if one.cost else {"bytes": None, "flops": None}
+        told = {"op": one.op, "configuration": one.name, "kernel": one.launch.kernel.__name__}
+        return {**told, "target": self.target.name, "shared_limit": self.target.shared, **cost, **seen}
+
+
+def observe(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
+    """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
+    work = [Work(one, target) for one in configurations.find(ops) for target in TARGETS.values()]
+    kept = cache_directory() / "static"
+    seen = {one.name: found for one in work if (found := _kept(kept / one.name)) is not None}
+    missing = list({one.name: one for one in work if one.name not in seen}.values())
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TRITON_CACHE_DIR"] = scratch  # read when a child compiles: what it leaves is not needed again
+        for done, (name, result) in enumerate(_in_children(missing, children, Path(scratch)), 1):
+            seen[name] = result
+            _keep(kept / name, result)
+            say(len(work) - len(missing) + done, len(work))
+    return [one.row(seen[one.name]) for one in work]
+
+
+def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and result of each piece; a child takes many, for the first that a process compiles is the slowest."""
+    waiting = [list(work[start : start + AT_ONCE]) for start in range(0, len(work), AT_ONCE)]
+    running: dict[int, list[Work]] = {}
+    while waiting or running:
+        while waiting and len(running) < count:
+            pieces = waiting.pop(0)
+            child = os.fork()
+            if not child:
+                _work_through(pieces, scratch)
+            running[child] = pieces
+        child, status = os.wait()
+        pieces = running.pop(child)
+        while pieces and (file := scratch / pieces[0].name).exists():
+            yield pieces.pop(0).name, json.loads(file.read_text())
+        if pieces:  # it died at the first of those that are left
+            yield pieces.pop(0).name, {"error": _death(status)}
+            waiting += [pieces] if pieces else []
+
+
+def _work_through(pieces: Sequence[Work], scratch: Path) -> None:
+    """The life of a child; what the compiler prints must not look like an answer."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    try:
+        for one in pieces:
+            one.do(scratch / one.name)
+    finally:
+        os._exit(0)
+
+
+def _death(status: int) -> str:
+    how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+    return f"the compiler's process died of {how}"
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(file: Path, result: dict[str, Any]) -> None:
+    if "error" in result:  # it may be the machine's: a full disk, no memory
+        return
+    try:
+        write_atomically(file, json.dumps(result))
+    except OSError:  # without a cache all is as true, and slower
+        return
+
+
+def main() -> None:
+    """Print lines of JSON: how far the work is, then the evidence."""
+    children, *ops = sys.argv[1:]
+    rows = observe(ops, int(children), lambda *counts: print(json.dumps(counts), flush=True))
+    print(json.dumps({"triton": triton.__version__.split("+")[0], "rows": rows}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What is compiled: the launches of each op's full-size cases, and those of the engine on Qwen3-0.6B."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from braidcheck import kernels
+from braidcheck.qwen3.attention import ATTENTIONS, Step
+from braidcheck.qwen3.config import QWEN3_0_6B
+from braidcheck.qwen3.engine import Engine
+from braidcheck.qwen3.weights import Weights, expected_shapes
+from braidcheck.spec import Case, Cost, Op
+from braidcheck.static.launches import Launch, of_case, recorded
+
+DTYPE = "bfloat16"  # the model's
+ROWS, PROMPTS, CAPACITY = (1, 16), (512, 4096), 8192
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A launch of an op that its users meet; ``cost`` is known where it comes from one of the op's cases."""
+
+    op: str
+    name: str
+    launch: Launch
+    cost: Cost | None = None
+
+
+def find(ops: Sequence[str] = ()) -> list[Configuration]:
+    """The configurations of ``ops`` (all by default), each different one under the first name it was met.
+
+    Of launches that differ in nothing but what the compiler may rely on, the one where it is most: it is the model's.
+    """
+    met: dict[tuple[str, str], Configuration] = {}
+    for one in (*_of_cases(ops), *_of_the_engine(ops)):
+        key = one.op, replace(one.launch, hints={}).name
+        if key not in met or _hints(one) > _hints(met[key]):
+            met[key] = one
+    return sorted(met.values(), key=attrgetter("op"))
+
+
+def _hints(one: Configuration) -> int:
+    return sum(map(len, one.launch.hints.values()))
+
+
+def _of_cases(ops: Sequence[str]) -> Iterator[Configuration]:
+    for op in kernels.find().values():
+        for case in _cases(op) if not ops or op.name in ops else ():
+            for launch in of_case(op, case):
+                yield Configuration(op.name, case.id.removeprefix(op.name).strip("[]"), launch, op.cost(case))
+
+
+def _cases(op: Op) -> tuple[Case, ...]:
+    """The cases of full size in the model's dtype; of an op without such, those in the dtype, or else all."""
+    narrow = tuple(case for case in op.cases if case.dtype == DTYPE)
+    return tuple(case for case in narrow if case.large) or narrow or op.cases
+
+
+def _of_the_engine(ops: Sequence[str]) -> Iterator[Configuration]:
+    """One layer and the head, decoding and on a prompt, in each fusion; an op's kernels lie in the op's module."""
+    for step, launch in _steps():
+        op = launch.kernel.fn.__module__.removeprefix(f"{kernels.__name__}.").split(".")[0]
+        if not ops or op in ops:
+            yield Configuration(op, f"Qwen3-0.6B {step}", launch)
+
+
+def _steps() -> Iterator[tuple[str, Launch]]:
+    config = replace(QWEN3_0_6B, num_hidden_layers=1)
+    with FakeTensorMode():
+        tensors = {name: torch.empty(shape) for name, shape in expected_shapes(config).items()}
+        weights = Weights.from_tensors(tensors, config, getattr(torch, DTYPE))
+        for attention in sorted(ATTENTIONS.keys() - {"reference"}, reverse=True):  # which is plain PyTorch
+            engine = Engine(config, weights, attention)
+            for rows in ROWS:
+                cache, tokens = engine.new_cache(rows, CAPACITY), torch.zeros(rows, dtype=torch.int64)
+                with recorded() as found:
+                    engine.next_tokens(engine.forward(tokens, Step.decode(tokens), cache))
+                yield from ((f"decode of {rows}, {attention}", launch) for launch in found)
+            for count in PROMPTS:
+                cache, tokens = engine.new_cache(1, CAPACITY), torch.zeros(count, dtype=torch.int64)
+                with recorded() as found:
+                    engine.logits(engine.forward(tokens, Step.prompt(count, "cpu"), cache)[-1:])
+                yield from ((f"prompt of {count}, {attention}", launch) for launch in found)

@@ -1,0 +1,126 @@
+"""What wrappers launch, recorded without running anything: kernels with their arguments' types, constants and hints."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel, make_backend
+from triton.runtime.jit import JITFunction
+
+from braidcheck.spec import Case, Op
+
+TYPES = {
+    "float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64", "int64": "i64", "int32": "i32",
+    "int16": "i16", "int8": "i8", "uint8": "u8", "bool": "i1", "float8_e4m3fn": "fp8e4nv", "float8_e5m2": "fp8e5",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel as Triton specialises it for the arguments of a call.
+
+    ``signature`` gives each argument's type, ``constants`` the values that are compiled in, ``hints`` what else the
+    compiler may rely on: "D", divisible by 16, and for a tensor below 2 GiB "S", which AMD's compiler uses.
+    """
+
+    kernel: JITFunction
+    signature: Mapping[str, str]
+    constants: Mapping[str, Any]
+    hints: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, kernel: JITFunction, given: Mapping[str, Any], options: Mapping[str, Any]) -> Launch:
+        """The launch with these arguments by name, specialised by the rules of Triton's own launcher."""
+        constants, hints = {}, {}
+        for param in kernel.params:
+            value = given[param.name]
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if param.is_constexpr or value is None or (whole and value == 1 and not param.do_not_specialize):
+                constants[param.name] = value
+            elif not param.do_not_specialize:
+                hints[param.name] = _hint(value)
+        signature = {name: "constexpr" if name in constants else _type(given[name]) for name in kernel.arg_names}
+        return cls(kernel, signature, constants, hints, options)
+
+    @property
+    def name(self) -> str:
+        """Which specialisation of which kernel this is, whatever the kernel's code."""
+        return json.dumps([self.kernel.__name__, self.signature, self.constants, self.hints, self.options], default=str)
+
+    def digest(self, target: GPUTarget) -> str:
+        """Changes with the kernel's source, that of all it calls, and everything else that the compiler is given."""
+        source = self._source(target)
+        return hashlib.sha256(f"{triton.__version__} {target} {source.hash()} {self.options}".encode()).hexdigest()
+
+    def compile(self, target: GPUTarget) -> CompiledKernel:
+        """Compile for ``target``, whether or not such a GPU is here. Raises whatever the compiler raises."""
+        return triton.compile(self._source(target), target=target, options=dict(self.options))
+
+    def _source(self, target: GPUTarget) -> ASTSource:
+        backend, names = make_backend(target), self.kernel.arg_names
+        attributes = {(names.index(name),): backend.parse_attr(hint) for name, hint in self.hints.items()}
+        return ASTSource(self.kernel, dict(self.signature), dict(self.constants), attributes)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Launch]]:
+    """Within, launches are listed instead of run, and wrappers take tensors that lie on the CPU for a GPU's.
+
+    Launches cannot be recorded where kernels are interpreted: TRITON_INTERPRET must not be set.
+    """
+    found: list[Launch] = []
+
+    def record(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        given = {p.name: p.default for p in kernel.params if p.has_default}
+        given |= dict(zip(kernel.arg_names, args, strict=False)) | options
+        rest = {name: value for name, value in options.items() if name not in kernel.arg_names}
+        found.append(Launch.of(kernel, given, rest))
+
+    # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
+    device = importlib.import_module("braidcheck.kernels._device")
+    before = JITFunction.run, device.REACHABLE
+    JITFunction.run, device.REACHABLE = record, "cpu"
+    try:
+        yield found
+    finally:
+        JITFunction.run, device.REACHABLE = before
+
+
+def of_case(op: Op, case: Case, call: Callable[..., Any] | None = None) -> list[Launch]:
+    """What ``call`` (the op's own wrapper by default) launches on ``case``, in order; tensors take no memory."""
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), recorded() as found:
+            (call or op.call)(**op.inputs(case, "cpu"))
+    except DataDependentOutputException:  # sizes follow from the numbers, so these must be there
+        with recorded() as found:
+            (call or op.call)(**op.inputs(case, "cpu"))
+    return found
+
+
+def _type(value: Any) -> str:
+    if hasattr(value, "dtype"):
+        return "*" + TYPES[str(value.dtype).removeprefix("torch.")]
+    if isinstance(value, bool):
+        return "i1"
+    if isinstance(value, float):
+        return "fp32"
+    return "i64" if not -(1 << 31) <= value < 1 << 31 else "i32"
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        # The allocator's blocks are aligned, so a tensor is where its offset is.
+        aligned = value.storage_offset() * value.itemsize % 16 == 0
+        return "D" * aligned + "S" * (value.untyped_storage().nbytes() < 1 << 31)
+    return "D" if isinstance(value, int) and not isinstance(value, bool) and value % 16 == 0 else ""

@@ -1,0 +1,140 @@
+"""The static gate from plain rows: each rule by itself fails, and says both numbers."""
+
+import pytest
+
+from braidcheck.gates import static
+from braidcheck.results import Status
+from braidcheck.static.targets import TARGETS
+
+ROW = {
+    "op": "demo", "target": "sm_90", "kernel": "_demo", "configuration": "T64", "bytes": 1, "flops": 1,
+    "shared_limit": 232448, "shared": 8192, "warps": 4, "stages": 3, "registers": 80, "spills": 0, "occupancy": 16,
+    "instructions": 1000, "matrix": {"wgmma": 8}, "loads": {"128": 36, "16": 1}, "stores": {"128": 2},
+}  # fmt: skip
+
+
+def judged(now=None, before=None, rows=None, baseline=None):
+    """The verdicts on sm_90: by itself, and next to the baseline."""
+    evidence = {"triton": "3.7.1", "rows": rows or [ROW | (now or {})]}
+    baseline = baseline if baseline is not None else [ROW | (before or {})]
+    verdicts = {verdict.subject: verdict for verdict in static.judge(evidence, baseline, "demo", "interpret")}
+    assert tuple(verdicts) == static.subjects("demo")
+    return verdicts["demo[sm_90]"], verdicts["demo[sm_90 baseline]"]
+
+
+def test_the_targets_are_those_that_are_compiled_for():
+    assert tuple(TARGETS) == static.TARGETS
+
+
+def test_what_did_not_change_passes():
+    alone, compared = judged()
+    assert (alone.status, compared.status) == (Status.PASS, Status.PASS)
+    assert alone.sentence == "1 configuration compiled, none spills; at most 8,192 of 232,448 bytes of shared memory"
+    assert (compared.value, compared.limit) == (1.0, 1.1)
+
+
+@pytest.mark.parametrize(
+    ("now", "said", "value", "limit"),
+    [
+        ({"spills": 8, "registers": 255}, "spills 8 bytes a thread, 0 in the baseline", 8, 0),
+        ({"matrix": {"mma": 32}}, "lost wgmma: 32 mma, 8 wgmma in the baseline", 0, 8),
+        ({"matrix": {}}, "lost wgmma: no matrix instruction, 8 wgmma in the baseline", 0, 8),
+        ({"loads": {"32": 145}}, "narrower loads: a byte goes by 32 bits, by 128 in the baseline", 32, 121),
+        ({"stores": {"64": 4}}, "narrower stores: a byte goes by 64 bits, by 128 in the baseline", 64, 122),
+        (
+            {"occupancy": 12, "registers": 130},
+            "fewer resident warps: 12 on a multiprocessor, 16 in the baseline (registers 130, were 80; "
+            "shared 8,192 bytes, were 8,192)",
+            12,
+            16,
+        ),
+        (
+            {"instructions": 1101},
+            "1,101 instructions, 1,000 in the baseline: +10%, 10% more are allowed",
+            1.1,
+            1.1,
+        ),
+    ],
+)
+def test_each_rule_fails_by_itself_with_both_numbers(now, said, value, limit):
+    _, compared = judged(now)
+    assert compared.status == Status.FAIL
+    assert compared.sentence == f"_demo of T64 for sm_90 {said}"
+    assert compared.value == pytest.approx(value, rel=0.01)
+    assert compared.limit == pytest.approx(limit, rel=0.01)
+    assert compared.used is None or compared.used > 1  # of a limit of 0 no part can be used
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        {"instructions": 1100},
+        {"matrix": {"wgmma": 1, "mma": 3}},
+        {"loads": {"128": 36, "16": 4}},
+        {"occupancy": 32},
+        {"registers": 90},
+    ],
+)
+def test_what_is_allowed_passes(now):
+    assert judged(now)[1].status == Status.PASS
+
+
+def test_what_got_better_passes():
+    _, compared = judged(before={"spills": 40, "occupancy": 4, "instructions": 3000, "matrix": {}, "loads": {"16": 9}})
+    assert compared.status == Status.PASS
+    assert compared.value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"spills": 8}, "spills 8 bytes a thread at 80 registers, none are allowed"),
+        ({"shared": 232449}, "takes 232,449 bytes of shared memory, the chip has 232,448"),
+        ({"error": "CompilationError: at 3:4"}, "does not compile: CompilationError: at 3:4"),
+    ],
+)
+def test_what_no_baseline_can_excuse(now, said):
+    alone, _ = judged(now, before=now)
+    assert alone.status == Status.FAIL
+    assert alone.sentence == f"_demo of T64 for sm_90 {said}"
+
+
+def test_without_a_baseline_only_the_comparison_is_not_judged():
+    evidence = {"triton": "3.9.0", "rows": [ROW]}
+    alone, compared = static.judge(evidence, None, "demo")[2:4]
+    assert (alone.status, compared.status) == (Status.PASS, Status.NOT_JUDGED)
+    assert compared.sentence == (
+        "the baseline of Triton 3.9.0 says nothing; to make it what is here now: braidcheck static --accept"
+    )
+
+
+def test_a_configuration_that_the_baseline_does_not_know_is_not_judged_unless_another_is_worse():
+    new = ROW | {"configuration": "T128"}
+    _, compared = judged(rows=[ROW, new])
+    assert compared.status == Status.NOT_JUDGED
+    assert "says nothing of 1 configuration;" in compared.sentence
+    _, compared = judged(rows=[ROW | {"spills": 4}, new])
+    assert compared.status == Status.FAIL
+
+
+def test_what_does_not_compile_is_no_comparison():
+    assert judged({"error": "died"})[1].status == Status.NOT_JUDGED
+
+
+def test_several_configurations_are_counted_and_all_are_said():
+    worse = [ROW | {"configuration": name, "spills": 4, "occupancy": 8} for name in ("T64", "T65", "T66")]
+    baseline = [ROW | {"configuration": row["configuration"]} for row in worse]
+    _, compared = judged(rows=worse, baseline=baseline)
+    assert compared.sentence.startswith("_demo of T64 for sm_90 spills 4 bytes a thread, 0 in the baseline; fewer")
+    assert compared.sentence.endswith("(and 2 more configurations)")
+    assert len(compared.numbers["_demo of T66"]) == 2
+
+
+def test_no_configuration_is_an_error():
+    verdicts = static.judge({"triton": "3.7.1", "rows": []}, [ROW], "demo")
+    assert {verdict.status for verdict in verdicts} == {Status.ERROR}
+
+
+def test_a_wide_load_beside_many_narrow_ones_is_weighed_by_its_bytes():
+    assert static.mean_width({"128": 1, "32": 4}) == 80
+    assert static.mean_width({}) == 0
