@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,18 +59,11 @@ def observe_layers(
     by one, as a ragged batch. Weights are seeded ones of the config's shape. The first reading whose error is over
     ``limit`` times HF-bf16's says which ops are to ``blame``: those whose kernel, amid references, makes it so.
     """
-    tensors = synthetic_tensors(config, SEED, device)
-    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
-    exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
-    generator = torch.Generator().manual_seed(7)
-    ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
+    engine, exact, narrow, ids = _models(device, config, attention, tokens)
     seen = []
     with torch.inference_mode(), exact_matmul():
-        for index, (h, truth, floor) in enumerate(_hf_layers(exact, narrow, ids)):
-
-            def read(index: int = index, h: Tensor = h, floor: Tensor = floor, truth: Tensor = truth) -> list[Reading]:
-                return _readings(index, _engine_layer(engine, index, h), floor, truth, truth - h.float())
-
+        for index, states in enumerate(_hf_layers(exact, narrow, ids)):
+            read = partial(_read, engine, index, *states)
             readings = read()
             if _over(readings, limit) and not _over(seen, limit):
                 for reading in _over(readings, limit):
@@ -76,6 +71,31 @@ def observe_layers(
             seen += readings
             progress(f"layer {index + 1} of {config.num_hidden_layers}")
     return seen
+
+
+def one_layer(
+    device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = "separated", tokens: int = 512
+) -> tuple[Engine, Callable[[], list[Reading]]]:
+    """The engine, and what reads its layer ``index`` alone as often as it is called: HF's answers are had once."""
+    engine, exact, narrow, ids = _models(device, config, attention, tokens)
+    with torch.inference_mode(), exact_matmul():
+        states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))
+
+    def read() -> list[Reading]:
+        with torch.inference_mode(), exact_matmul():
+            return _read(engine, index, *states)
+
+    return engine, read
+
+
+def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Engine, Any, Any, Tensor]:
+    """The engine, HF's model in float32 and in bfloat16, and the ids of a prompt."""
+    tensors = synthetic_tensors(config, SEED, device)
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
+    exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
+    return engine, exact, narrow, ids
 
 
 def _over(readings: list[Reading], limit: float) -> list[Reading]:
@@ -95,11 +115,12 @@ def _accused(engine: Engine, read: Callable[[], list[Reading]], mode: str, limit
     return accused
 
 
-def _readings(layer: int, outs: tuple[Tensor, Tensor], floor: Tensor, truth: Tensor, added: Tensor) -> list[Reading]:
-    last = slice(-DECODE_ROWS, None)
+def _read(engine: Engine, index: int, h: Tensor, truth: Tensor, floor: Tensor) -> list[Reading]:
+    """The readings of the engine's layer fed h[T,H], next to HF's two."""
+    (whole, one_by_one), added, last = _engine_layer(engine, index, h), truth - h.float(), slice(-DECODE_ROWS, None)
     return [
-        _reading(layer, "prefill", outs[0], floor, truth, added),
-        _reading(layer, "decode", outs[1], floor[last], truth[last], added[last]),
+        _reading(index, "prefill", whole, floor, truth, added),
+        _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
     ]
 
 

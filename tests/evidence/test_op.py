@@ -25,6 +25,44 @@ def test_the_plain_reference_is_accepted(op):
     assert not found[Status.ERROR]
 
 
+def hf_norm(x, weight, eps, dtype):
+    """HF's RMSNorm of activations in ``dtype``: rounded before the weight, and after it."""
+    normed = (x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)).to(dtype)
+    return weight.to(dtype) * normed
+
+
+def hf_lm_head(x, norm_weight, weight, eps, argmax=False):
+    logits = (hf_norm(x, norm_weight, eps, weight.dtype).float()) @ weight.float().T
+    return logits.argmax(-1) if argmax else logits
+
+
+def hf_rms_norm_qkv(x, norm_weight, weight, eps, heads, kv, dim, qkv_bias=None, out_dtype=None):
+    normed = hf_norm(x, norm_weight, eps, weight.dtype)
+    qkv = normed.float() @ weight.float().T + (0 if qkv_bias is None else qkv_bias.float())
+    parts = qkv.to(out_dtype or weight.dtype).unflatten(1, (-1, dim))
+    return parts.split([heads, kv, kv], dim=1)
+
+
+def hf_qkv_rope(
+    x, weight, cos_sin, positions, heads, kv, dim, qkv_bias=None, q_norm_weight=None, k_norm_weight=None, eps=1e-6
+):
+    qkv = x.to(weight.dtype).float() @ weight.float().T + (0 if qkv_bias is None else qkv_bias.float())
+    q, k, v = qkv.to(weight.dtype).unflatten(1, (-1, dim)).split([heads, kv, kv], dim=1)
+    if q_norm_weight is not None:
+        q, k = rope.head_norm(q.float(), q_norm_weight, eps), rope.head_norm(k.float(), k_norm_weight, eps)
+    return (*(rope.rotate(part.float(), cos_sin, positions).to(weight.dtype) for part in (q, k)), v)
+
+
+@pytest.mark.parametrize(
+    ("op", "function"), [("lm_head", hf_lm_head), ("rms_norm_qkv", hf_rms_norm_qkv), ("qkv_rope", hf_qkv_rope)]
+)
+def test_roundings_as_in_hf_are_accepted(op, function):
+    """More of them than the kernels make; the model that results is HF's own, so the gate must not refuse it."""
+    found = judged(op, function)
+    assert not found[Status.FAIL], [v.sentence for v in found[Status.FAIL]]
+    assert len(found[Status.PASS]) > 5
+
+
 def rms_norm_rounding_before_the_weight(x, weight, eps, residual=None, out=None):
     total = x.float() if residual is None else x.float() + residual.float()
     normed = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps)).to(torch.bfloat16)

@@ -13,6 +13,8 @@ from braidcheck.evidence.op import run
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.spec import Op
 
+CROWD = 160  # rows: more than any block of tokens that the kernels choose by their number
+
 
 def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Probe]]:
     """Name and probe of what is asked of ``call``, a candidate for ``op``."""
@@ -32,6 +34,7 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     if op.name == "lm_head":
         yield "the lowest of equal logits is the best", partial(_ties, call, device)
         yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
+        yield "of logits that differ past bfloat16 the better is the best", partial(_close, call, device)
     if op.name == "fused_attention":
         yield "a slot outside the cache is not written", partial(_slots, op, call, device)
 
@@ -42,19 +45,21 @@ def _given(op: Op, device: str, least: int = 3) -> dict[str, Any]:
 
 
 def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The same bits for row 1 alone, among its neighbours, and among many copies of all of them."""
+    """The same bits for a row alone, among its neighbours, and among many copies of all of them."""
     given = _given(op, device)
     count = len(next(value for value in given.values() if isinstance(value, torch.Tensor)))
+    together = torch.arange(count, device=device)
 
     def taken(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         chosen = {k: v[rows] if isinstance(v, torch.Tensor) and len(v) == count else v for k, v in given.items()}
         return run(op, call, chosen)
 
-    alone = taken(torch.tensor([1], device=device))
-    for crowd in (torch.arange(count, device=device), torch.arange(count, device=device).repeat(12 // count + 1)):
-        for name, one, all_rows in zip(op.outputs, alone, taken(crowd), strict=False):
-            if not torch.equal(one[0].nan_to_num(7), all_rows[1].nan_to_num(7)):
-                return f"{name} of one row changes with {len(crowd) - 1} others beside it"
+    for row in range(min(count, 3)):
+        alone = taken(together[row : row + 1])
+        for crowd in (together, together.repeat(CROWD // count + 1)):
+            for name, one, all_rows in zip(op.outputs, alone, taken(crowd), strict=False):
+                if not torch.equal(one[0].nan_to_num(7), all_rows[row].nan_to_num(7)):
+                    return f"{name} of one row changes with {len(crowd) - 1} others beside it"
     return None
 
 
@@ -138,6 +143,16 @@ def _negative(call: Callable[..., Any], device: str) -> str | None:
     expected = (-x.double() @ weight.double().T).topk(2).indices.tolist()
     wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
     return f"token {wrong[0]} of 700 negative logits is called best" if wrong else None
+
+
+def _close(call: Callable[..., Any], device: str) -> str | None:
+    generator = torch.Generator().manual_seed(7)
+    x, weight = (torch.randn(count, 32, generator=generator) for count in (3, 700))
+    for row, (better, worse) in enumerate(((400, 130), (650, 140), (7, 500))):
+        weight[worse] = 9 * x[row]
+        weight[better] = 9 * (1 + 2**-11) * x[row]
+    found = _best(call, x, weight, device)
+    return None if found == [400, 650, 7] else f"tokens {found} are called best, not [400, 650, 7], by half of 2**-10"
 
 
 def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, device: str) -> list[int]:

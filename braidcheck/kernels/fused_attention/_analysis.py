@@ -204,6 +204,7 @@ CASES = (
     _case(65, 1, 80, 256, NANO, "qwen", raw=1),
     _case(40, 1, 400, 256, NANO, "qwen", start=301),
     _case(40, 1, 400, 256, NANO, "qwen", start=301, raw=1),
+    _case(24, 1, 600, 256, NANO, "unit", start=560),
     _case(3, 3, 130, 256, NANO, "qwen"),
     _case(3, 3, 130, 256, NANO, "qwen", raw=1),
     _case(4, 4, 300, 256, NANO, "unit", "float16"),

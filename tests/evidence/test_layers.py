@@ -1,0 +1,43 @@
+"""Layer by layer next to HF: an honest engine is as near as HF bfloat16, and a broken op is named."""
+
+import pytest
+
+from braidcheck.evidence.layers import observe_layers
+from braidcheck.gates import layers
+from braidcheck.qwen3 import engine as module
+from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.results import Status
+
+SMALL = Qwen3Config(
+    hidden_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+    intermediate_size=160, vocab_size=64, max_position_embeddings=128, rms_norm_eps=1e-6, rope_theta=1e6,
+    tie_word_embeddings=True,
+)  # fmt: skip
+
+
+def verdicts(**options):
+    return layers.judge(observe_layers("cpu", config=SMALL, tokens=40, limit=layers.LIMIT, **options))
+
+
+def test_an_honest_engine_passes():
+    assert {verdict.status for verdict in verdicts()} == {Status.PASS}
+
+
+@pytest.mark.parametrize("name", ["gate_up_silu", "linear_residual"])
+def test_a_broken_op_is_named(name, monkeypatch):
+    own = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda x, *rest: own(x, *rest) * 1.1)
+    first, second, *rest = verdicts()
+    for verdict in (first, second):
+        assert verdict.status == Status.FAIL
+        assert verdict.numbers["blame"] == [name]
+        assert verdict.sentence.endswith(f"to blame: {name}")
+    assert not any("blame" in verdict.numbers for verdict in rest)
+
+
+def test_what_is_no_ops_fault_is_said_to_be_none(monkeypatch):
+    own = module.Engine.layer
+    monkeypatch.setattr(module.Engine, "layer", lambda self, w, h, *rest, **more: own(self, w, h, *rest, **more) * 1.1)
+    first, *_ = verdicts()
+    assert first.numbers["blame"] == []
+    assert "no op" in first.sentence
