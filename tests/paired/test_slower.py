@@ -43,6 +43,28 @@ def test_every_op_launches_a_kernel_that_can_be_slowed(op):
     compile(slowed(path.read_text(), kernel, 5), path, "exec")
 
 
+AHEAD = """
+import importlib, sys, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+kernel = importlib.import_module("braidcheck.kernels.rms_norm")._rms_norm
+kinds = {"_ptr": "*fp32", "_stride": "i32", "num_rows": "i32", "width": "i32", "eps": "fp32"}
+kinds = {n: next((k for end, k in kinds.items() if n.endswith(end)), "constexpr") for n in kernel.arg_names}
+constants = {"ROWS": 1, "BLOCK": 1024, "HAS_RESIDUAL": False}
+source = ASTSource(kernel, kinds, constexprs=constants)
+print(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])
+"""
+
+
+def test_the_compiler_keeps_the_work(tmp_path):
+    slower = slow_tree(judged_tree(REPOSITORY, tmp_path / "plain"), tmp_path / "slower", {"rms_norm": 377})
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    env |= {"PYTHONPATH": str(slower), "PYTHONSAFEPATH": "1", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    asked = subprocess.run([sys.executable, "-c", AHEAD], env=env, check=True, capture_output=True, text=True)
+    _, _, loop = asked.stdout.partition(", 377;")
+    assert "fma.rn.f32" in loop.split("bra", 1)[0]
+
+
 def test_an_op_that_is_not_there():
     with pytest.raises(UserError, match="no op nothing"):
         launched(PACKAGE, "nothing")
