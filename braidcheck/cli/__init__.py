@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from braidcheck.cli import check, gate, golden, history, look, mutants, report, soak, soak_models, trend
+from braidcheck.cli import check, gate, golden, history, look, mutants, report, sensitivity, soak, soak_models, trend
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ app.command("check")(check.check)
 app.command("soak")(soak.soak)
 app.command("soak-models")(soak_models.soak_models)
 app.command("mutants")(mutants.mutants)
+app.command("sensitivity")(sensitivity.sensitivity)
 app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")
 app.command("trend")(trend.trend)

@@ -1,0 +1,103 @@
+"""``braidcheck sensitivity``: the smallest fault that each gate sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from braidcheck import environment
+from braidcheck.cli.gate import Lane, choose_lane
+from braidcheck.cli.look import check_ops, find_ops
+from braidcheck.cli.pool import together
+from braidcheck.report import sensitivity as report
+from braidcheck.report.progress import Progress
+from braidcheck.results import Status, write_atomically
+
+FORMAT = 1
+GATES = ("layers", "coherence", "accuracy")  # the longest first, so that no process works alone in the end
+Task = tuple[str, str, str]  # gate, op, lane
+
+
+def sensitivity(
+    op: Annotated[list[str] | None, typer.Option(help="faults in this op only; may be repeated")] = None,
+    lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, on a GPU at most 8")] = None,
+    save: Annotated[Path | None, typer.Option(help="write what was measured to this file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> int:
+    """Put faults of growing size into each op: from which size on does each gate see 95% of them?"""
+    check_ops(op or [])
+    chosen = choose_lane(lane)
+    if chosen == "interpret":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+    names = list(dict.fromkeys(op or find_ops()))
+    began = time.monotonic()
+    rows = _measure(names, chosen, workers or min(environment.cpus(), 8))
+    body = {
+        "format": FORMAT,
+        "lane": chosen,
+        "command": " ".join(["braidcheck sensitivity", f"--lane {chosen}", *(f"--op {name}" for name in op or ())]),
+        "seconds": round(time.monotonic() - began),
+        "environment": environment.fingerprint(),
+    }
+    text = _dump(body, rows)
+    if save is not None:
+        write_atomically(save, text)
+    if as_json:
+        sys.stdout.write(text)
+    else:
+        report.show(rows)
+    return 0
+
+
+def _measure(names: Iterable[str], lane: str, workers: int) -> list[dict[str, Any]]:
+    gates = [gate for gate in GATES if gate != "layers" or lane == "gpu"]  # hours in the interpreter
+    tasks = [(gate, name, lane) for gate in gates for name in names]
+    rows: list[dict[str, Any]] = []
+    with Progress("sensitivity") as progress:
+        for done, found in enumerate(together(measure, tasks, workers), 1):
+            rows += found
+            progress(f"{found[-1]['gate']}: {found[-1]['op']} done" if found else "", done, len(tasks))
+    order = {task[:2]: number for number, task in enumerate(tasks)}
+    return sorted(rows, key=lambda row: -order[row["gate"], row["op"]])
+
+
+def measure(task: Task) -> list[dict[str, Any]]:
+    """The rows of one gate and op, measured in this process."""
+    return list(_rows(*task))
+
+
+def _rows(gate: str, name: str, lane: str) -> Iterator[dict[str, Any]]:
+    from braidcheck.evidence import sensitivity as evidence
+    from braidcheck.golden.resolve import resolve
+
+    op, device = find_ops()[name], "cuda" if lane == "gpu" else "cpu"
+    if gate == "accuracy":
+        return evidence.of_accuracy(op, device, _fails(gate))
+    if gate == "coherence":
+        return evidence.of_coherence(op, *resolve(), device, _fails(gate))
+    return evidence.of_layers(op, device, _fails(gate))
+
+
+def _fails(gate: str) -> Callable[[Any], bool]:
+    """Whether that gate fails on some evidence; an error, as for evidence that was not asked for, is no failure."""
+    from braidcheck.gates import accuracy, coherence, layers
+
+    if gate == "accuracy":
+        return lambda seen: accuracy.judge(seen).status == Status.FAIL
+    judge = {"coherence": coherence, "layers": layers}[gate].judge
+    return lambda seen: any(verdict.status == Status.FAIL for verdict in judge(seen))
+
+
+def _dump(body: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """JSON with a line a row: small, and a change in it can be read."""
+    head = json.dumps(body, indent=1)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    return f'{head[:-2]},\n "faults": [\n{lines}\n]}}\n'

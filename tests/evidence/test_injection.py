@@ -1,0 +1,107 @@
+"""Injected faults change what they say, by as much as they say, and nothing else."""
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.evidence import injection
+from braidcheck.evidence.injection import FAULTS, injected, written
+from braidcheck.evidence.op import copies, run
+from braidcheck.evidence.sensitivity import Look
+
+OPS = kernels.find()
+BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+def case_of(op, **axes):
+    return next(c for c in OPS[op].cases if 0 not in c.axes.values() and axes.items() <= dict(c.axes).items())
+
+
+def both(op, fault, size, given, seed=0):
+    """What the reference gives without and with the fault."""
+    op = OPS[op]
+    faulty = injected(op, op.reference, BY_NAME[fault], size, seed)
+    return run(op, op.reference, copies(given)), run(op, faulty, copies(given))
+
+
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("fault", BY_NAME)
+def test_no_fault_of_size_zero_and_some_of_size_one_changes_a_bit(name, fault):
+    # Positions other than 0, at which nothing turns.
+    case = next(case for case in OPS[name].cases if case.profile == "qwen" and not case.large)
+    given = OPS[name].inputs(case, "cpu")
+    if not BY_NAME[fault].needs(given):
+        return
+    plain, faulty = both(name, fault, 0.0, given)
+    assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(plain, faulty, strict=True))
+    for seed in range(4):
+        plain, faulty = both(name, fault, 1.0, given, seed)
+        assert any(not torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(plain, faulty, strict=True))
+
+
+def test_noise_is_as_large_as_it_says():
+    given = OPS["linear_residual"].inputs(case_of("linear_residual"), "cpu")
+    given |= {name: given[name].float().expand(64, -1) for name in ("x", "residual")} | {
+        "weight": given["weight"].float()
+    }
+    (plain,), (faulty,) = both("linear_residual", "every element", 0.01, given)
+    relative = (faulty - plain) / plain
+    assert relative.std() == pytest.approx(0.01, rel=0.1)
+    assert (faulty != plain).float().mean() > 0.99
+
+
+def test_one_element_of_all_outputs_changes_by_the_size():
+    given = OPS["qkv_rope"].inputs(case_of("qkv_rope"), "cpu")
+    places = set()
+    for seed in range(30):
+        plain, faulty = both("qkv_rope", "one element", 0.5, given, seed)
+        changed = [
+            (i, (a != b).nonzero()) for i, (a, b) in enumerate(zip(plain, faulty, strict=True)) if (a != b).any()
+        ]
+        ((output, at),) = changed
+        assert len(at) == 1
+        place = tuple(at[0].tolist())
+        assert float(faulty[output][place] / plain[output][place]) == pytest.approx(1.5, rel=0.01)
+        places.add(output)
+    assert places == {0, 1, 2}
+
+
+def test_one_column_of_the_weight_changes():
+    given = OPS["gate_up_silu"].inputs(case_of("gate_up_silu"), "cpu")
+    weight = injection.weight_column(given, 1.0, torch.Generator().manual_seed(3))["weight"]
+    columns = (weight != given["weight"]).any(dim=0).nonzero()[:, 0]
+    assert len(columns) == 1
+    assert torch.equal(weight[:, columns], 2 * given["weight"][:, columns])
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_one_token_moves(size):
+    given = {"positions": torch.tensor([5, 98, 99]), "cos_sin": torch.zeros(100, 4)}
+    for seed in range(20):
+        moved = injection.one_position(given, size, torch.Generator().manual_seed(seed))["positions"]
+        steps = moved - given["positions"]
+        assert steps.abs().sum() == size
+        assert moved.max() < 100
+
+
+def test_angles_grow_in_proportion():
+    from braidcheck.kernels._rope import rope_table
+
+    table = rope_table(200, 32)
+    turned = injection.all_angles({"cos_sin": table}, 1.0, torch.Generator())["cos_sin"]
+    assert torch.allclose(turned[:100], table[:200:2], atol=1e-4)  # twice the angle is twice the position
+
+
+def test_only_what_a_call_wrote_into_a_cache_may_change():
+    op, given = OPS["cache_write"], OPS["cache_write"].inputs(case_of("cache_write"), "cpu")
+    after = run(op, op.reference, copies(given))
+    masks = written(op, given, after)
+    assert [int(mask.sum()) for mask in masks] == [given["k"].numel(), given["v"].numel()]
+
+
+def test_the_accuracy_gate_sees_a_fault_as_the_suite_would():
+    from braidcheck.gates import accuracy
+
+    look = Look.at(OPS["rms_norm"], case_of("rms_norm"), "cpu")
+    assert accuracy.judge(look.evidence(BY_NAME["every element"], 0.0, 0)).status == "pass"
+    assert accuracy.judge(look.evidence(BY_NAME["every element"], 0.01, 0)).status == "fail"
