@@ -77,7 +77,7 @@ def _changes(plot: Any, card: Card) -> None:
 def _hover(card: Card, dots: Any) -> HoverTool:
     shown = [("night", "@x{%F %H:%M}" if card.dated else "@x")]
     if card.values is not card.drawn:
-        shown += [("measured", "@value{0.[0000]}"), ("drawn", "@drawn{0.[0000]}")]
+        shown += [("measured", "@value{0.[0000]}"), ("of control", "@drawn{0.[0000]}")]
     else:
         shown += [("value", "@drawn{0.[0000]}")]
     shown += [("commit", "@commit")] if any(card.commits) else []

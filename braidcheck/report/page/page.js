@@ -98,6 +98,10 @@
       item.hidden = !words.every((word) => name.includes(word)) || (bad.checked && item.dataset.bad !== "1");
       shown += !item.hidden;
     }
+    for (const section of all("section")) {
+      const own = all("[data-text]", section);
+      section.hidden = own.length > 0 && own.every((item) => item.hidden);
+    }
     document.getElementById("count").textContent = words.length || bad.checked ? `${shown} of ${items.length} shown` : "";
   }
   text.addEventListener("input", filter);
