@@ -88,8 +88,11 @@ def headroom(verdict: Verdict) -> str:
 
 
 def used(verdict: Verdict) -> float:
-    """The used part of the limit to sort by: NaN, and no number at all, are worse than any number."""
-    part = verdict.used
+    """The used part of the limit to sort by: NaN, and no number at all, are worse than any number.
+
+    Where nothing is allowed, the number itself is as good as any.
+    """
+    part = verdict.value if verdict.limit == 0 else verdict.used
     return math.inf if part is None or math.isnan(part) else part
 
 

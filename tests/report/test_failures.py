@@ -27,10 +27,11 @@ def test_nothing_is_worse_than_what_has_no_number(share, verdict):
             share("b", "1", float("nan"), Status.FAIL),
             share("c", "1", 7.0, Status.FAIL),
             verdict("coherence", "nano: kl", Status.ERROR, value=9.0, limit=1.0),
+            verdict("coherence", "nano: flips", Status.FAIL, value=3, limit=0),
             verdict("paired", "d", Status.INCONCLUSIVE),
         ),
     )
-    assert [one.names for one in failures(run)] == ["b[1]", "c[1]", "a[1]", "nano: kl", "d"]
+    assert [one.names for one in failures(run)] == ["b[1]", "c[1]", "nano: flips", "a[1]", "nano: kl", "d"]
 
 
 def test_fail_and_error_of_one_op_are_two_things(share):
