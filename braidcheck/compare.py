@@ -16,8 +16,8 @@ class Errors:
 
     ``share`` is the largest part of the bound that any element uses (0 for a correctly rounded result, infinite for
     a NaN or infinity where a number belongs, and for a number where nothing belongs); ``relative`` the 2-norm of the
-    error over that of the exact output; ``largest`` the largest absolute error; ``nonfinite`` counts NaN and
-    infinities where a number belongs; ``index``, ``got``, ``exact`` and ``allowed`` show the worst element.
+    error over that of the exact output, 0 for integers; ``largest`` the largest absolute error; ``nonfinite`` counts
+    NaN and infinities where a number belongs; ``index``, ``got``, ``exact`` and ``allowed`` show the worst element.
     """
 
     share: float
@@ -65,6 +65,8 @@ def distance(got: Tensor, exact: Tensor, rest: Tensor) -> Errors:
     value = got.double()
     norm = exact[known].norm()
     relative = float((value - exact)[known].norm() / norm) if norm > 0 else float(value[known].norm())
+    if not got.is_floating_point():
+        relative = 0.0  # how far apart two choices lie says nothing
     allowed = 0.0
     if got.is_floating_point():
         allowed = float(rest.flatten()[worst] + ROUNDOFF[got.dtype] * exact.flatten()[worst].abs())

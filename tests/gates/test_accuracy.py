@@ -14,7 +14,15 @@ OUTPUT = {
 
 
 def judged(outputs=(OUTPUT,), **changes):
-    seen = {"op": "qkv_rope", "case": "qkv_rope[x]", "missing": [], "raised": None, "problems": [], "seconds": 0.5}
+    seen = {
+        "op": "qkv_rope",
+        "case": "qkv_rope[x]",
+        "dtype": "bfloat16",
+        "missing": [],
+        "raised": None,
+        "problems": [],
+        "seconds": 0.5,
+    }
     return accuracy.judge(json.loads(json.dumps(seen | {"outputs": list(outputs)} | changes)), lane="interpret")
 
 
@@ -59,3 +67,19 @@ def test_nan_and_trespass_are_said_in_words():
 def test_two_numbers_that_differ_are_written_so_that_they_do():
     close = OUTPUT | {"share": 1.1, "got": -1.0548712, "exact": -1.0548739}
     assert "is -1.0548712, exactly -1.0548739" in judged([close]).sentence
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 8), ("float16", 8), ("float32", 16)])
+def test_an_output_within_its_bound_may_still_be_off_as_a_whole(dtype, limit):
+    near, far = (OUTPUT | {"name": "k", "relative": factor * limit * 2e-3} for factor in (0.99, 1.01))
+    assert judged([OUTPUT, near], dtype=dtype).status == Status.PASS
+    verdict = judged([OUTPUT, far], dtype=dtype)
+    assert verdict.status == Status.FAIL
+    assert f"k as a whole is off by {limit * 2.02e-3:.2g} of its norm" in verdict.sentence
+
+
+def test_stock_pytorch_may_be_exact_by_luck():
+    lucky = OUTPUT | {"stock_relative": 0.0}
+    assert judged([lucky | {"relative": 8 * 2**-24}]).status == Status.PASS
+    assert judged([lucky | {"relative": 9 * 2**-24}]).status == Status.FAIL
+    assert judged([OUTPUT, lucky | {"relative": float("nan")}]).status == Status.FAIL
