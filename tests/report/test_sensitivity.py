@@ -4,13 +4,22 @@ from braidcheck.report import sensitivity
 
 
 def row(smallest, fault="one element", largest=16.0, **other):
-    base = {"gate": "accuracy", "op": "rms_norm", "on": "bfloat16, 6 cases", "trials": 20, "counts": []}
+    base = {
+        "gate": "accuracy",
+        "op": "rms_norm",
+        "on": "bfloat16, 6 cases",
+        "trials": 20,
+        "counts": [],
+        "least": 2**-32,
+    }
     return base | {"fault": fault, "smallest": smallest, "largest": largest} | other
 
 
 def test_sizes_are_said_as_powers_of_two_and_positions_as_tokens():
     assert sensitivity.said(row(2**-9)) == "2^-9"
     assert sensitivity.said(row(4.0, "one position")) == "4"
+    assert sensitivity.said(row(2**-32)) == "<= 2^-32"
+    assert sensitivity.said(row(1.0, "one position", least=1.0)) == "1"
     assert sensitivity.said(row(None)) == "not seen up to 2^4"
     assert sensitivity.said(row(None, "one position", 64.0)) == "not seen up to 64"
 
