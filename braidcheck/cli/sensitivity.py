@@ -71,7 +71,12 @@ def _measure(names: Iterable[str], lane: str, workers: int) -> list[dict[str, An
 
 def measure(task: Task) -> list[dict[str, Any]]:
     """The rows of one gate and op, measured in this process."""
-    return list(_rows(*task))
+    rows = list(_rows(*task))
+    if task[-1] == "gpu":
+        import torch
+
+        torch.cuda.empty_cache()  # the other processes share this GPU's memory
+    return rows
 
 
 def _rows(gate: str, name: str, lane: str) -> Iterator[dict[str, Any]]:

@@ -38,9 +38,9 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> dict[str, Any]:
     """The size from which on 95% of TRIALS seeded faults are seen, as plain data.
 
     Found by bisection with one seed, then a size at a time with all of them: it takes a gate to see larger faults the
-    better. Keys: ``smallest`` (None: not seen up to ``largest``), ``trials``, ``counts``: [size, seen, tried] of each
-    size that took several seeds, where trying ends as soon as too many are missed. Raises ValueError where the gate
-    fails without any fault.
+    better. Keys: ``smallest`` (None: not seen up to ``largest``; ``least`` was the first size of all), ``trials``,
+    ``counts``: [size, seen, tried] of each size that took several seeds, where trying ends when too many are missed.
+    Raises ValueError where the gate fails without any fault.
     """
     if seen(0.0, 0):
         raise ValueError("the gate fails without any fault: it says nothing of faults")
@@ -60,6 +60,7 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> dict[str, Any]:
     found = sizes[at] if at < len(sizes) else None
     return {
         "smallest": found,
+        "least": sizes[0],
         "largest": sizes[-1],
         "trials": TRIALS,
         "counts": [[s, *counts[s]] for s in sorted(counts)],

@@ -34,17 +34,18 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def said(row: Mapping[str, Any]) -> str:
-    """The size in words: "2^-9", for positions "1", or up to where the fault was not seen."""
-    size = row["smallest"]
+    """The size in words: "2^-9", "<= 2^-32" where none smaller was tried, or up to where the fault was not seen.
+
+    Positions are whole: "1", of which there is nothing less.
+    """
+    whole = row["fault"] == "one position"
+    size, largest = (
+        value if value is None else f"{value:g}" if whole else f"2^{round(math.log2(value))}"
+        for value in (row["smallest"], row["largest"])
+    )
     if size is None:
-        return f"not seen up to {_size(row, row['largest'])}"
-    return _size(row, size)
-
-
-def _size(row: Mapping[str, Any], size: float) -> str:
-    if row["fault"] == "one position":
-        return f"{size:g}"
-    return f"2^{round(math.log2(size))}"
+        return f"not seen up to {largest}"
+    return f"<= {size}" if row["smallest"] == row["least"] and not whole else size
 
 
 def _where(row: Mapping[str, Any]) -> str:

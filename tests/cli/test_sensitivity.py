@@ -14,7 +14,7 @@ def measured(monkeypatch, no_gpu):
     def measure(task):
         asked.append(task)
         gate, op, _lane = task
-        on = {"gate": gate, "op": op, "on": "bfloat16, 2 cases", "fault": "one element", "largest": 16.0}
+        on = {"gate": gate, "op": op, "on": "bfloat16, 2 cases", "fault": "one element", "least": 1.0, "largest": 16.0}
         return [on | {"smallest": None, "trials": 20, "counts": []}]
 
     monkeypatch.setattr(sensitivity, "together", lambda work, tasks, workers: map(measure, reversed(tasks)))

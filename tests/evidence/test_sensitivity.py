@@ -24,7 +24,7 @@ def test_a_gate_of_known_threshold_gives_it_back(threshold):
 
 def test_a_deaf_gate_sees_nothing():
     found = smallest(lambda size, seed: False, SIZES)
-    assert (found["smallest"], found["largest"]) == (None, SIZES[-1])
+    assert (found["smallest"], found["least"], found["largest"]) == (None, SIZES[0], SIZES[-1])
 
 
 def test_a_gate_that_hears_faults_where_there_are_none_is_refused():
