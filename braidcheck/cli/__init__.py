@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 import typer
 
-from braidcheck.cli import check, gate, golden, history, look, mutants, report, sensitivity, soak, soak_models, trend
+from braidcheck.cli import (
+    check,
+    gate,
+    golden,
+    history,
+    look,
+    mutants,
+    report,
+    sensitivity,
+    soak,
+    soak_models,
+    static,
+    trend,
+)
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -27,6 +40,7 @@ app.command("soak")(soak.soak)
 app.command("soak-models")(soak_models.soak_models)
 app.command("mutants")(mutants.mutants)
 app.command("sensitivity")(sensitivity.sensitivity)
+app.command("static")(static.static)
 app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")
 app.command("trend")(trend.trend)

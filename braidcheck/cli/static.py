@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from braidcheck import environment
@@ -37,9 +38,9 @@ def static(
         evidence = observe_static(op or [], progress)
     if accept:
         baseline.accept(evidence, op or [])
-    accepted = baseline.read(evidence["triton"])
+    accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
     ops = dict.fromkeys(row["op"] for row in evidence["rows"])
-    verdicts = tuple(verdict for name in ops for verdict in gate.judge(evidence, accepted, name))
+    verdicts = tuple(verdict for name in ops for verdict in gate.judge(evidence, accepted, name, excused=excused))
     if as_json:
         print(json.dumps({**evidence, "verdicts": [json.loads(verdict.to_json()) for verdict in verdicts]}, indent=1))
     else:
@@ -56,24 +57,26 @@ def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Non
     for (op, kernel, configuration), group in groupby(rows, itemgetter("op", "kernel", "configuration")):
         of_one = list(group)
         cost = "".join(f", {of_one[0][name]:,} {name}" for name in ("bytes", "flops") if of_one[0][name])
-        screen.print(f"{op}: {kernel} of {configuration}{cost}", soft_wrap=True)
+        screen.print(f"{op}: {kernel} of {configuration}{cost}", soft_wrap=True, markup=False)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for head in HEADS:
             table.add_column(head, justify="left" if head == "target" else "right", min_width=10, no_wrap=True)
         for row in of_one:
             table.add_row(*_cells(row))
         screen.print(table)
-    screen.print("warps: resident on a multiprocessor; load, store: bits an instruction, mean over bytes")
+    screen.print("warps: resident on a multiprocessor; load, store: bits of global memory an instruction")
     for verdict in verdicts:
         if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
-            screen.print(f"{verdict.status} {verdict.subject}: {verdict.sentence}", style="red", soft_wrap=True)
+            screen.print(
+                f"{verdict.status} {verdict.subject}: {verdict.sentence}", style="red", soft_wrap=True, markup=False
+            )
     for said in dict.fromkeys(verdict.sentence for verdict in verdicts if verdict.status == Status.NOT_JUDGED):
-        screen.print(f"not judged: {said}", style="dim", soft_wrap=True)
+        screen.print(f"not judged: {said}", style="dim", soft_wrap=True, markup=False)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
-        return row["target"], row["error"]
+        return row["target"], escape(row["error"])
     matrix = ", ".join(f"{count} {kind}" for kind, count in row["matrix"].items())
     widths = (f"{gate.mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
     taken = (f"{row[name]:,}" for name in ("registers", "spills", "shared", "occupancy", "instructions"))

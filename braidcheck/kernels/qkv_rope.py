@@ -73,13 +73,14 @@ def _qkv_rope(
     out_ptr = v_ptr
     out_head = head - NUM_HEADS - NUM_KV_HEADS
     num_heads = NUM_KV_HEADS
+    # One choice after the other: Triton 3.6 cannot join the pointers of nested ones for gfx942.
+    if head < NUM_HEADS + NUM_KV_HEADS:
+        out_ptr = k_ptr
+        out_head = head - NUM_HEADS
     if head < NUM_HEADS:
         out_ptr = q_ptr
         out_head = head
         num_heads = NUM_HEADS
-    elif head < NUM_HEADS + NUM_KV_HEADS:
-        out_ptr = k_ptr
-        out_head = head - NUM_HEADS
     offsets = (rows[:, None] * num_heads + out_head) * HEAD_DIM + dims[None, :]
     tl.store(out_ptr + offsets, acc1.to(out_ptr.dtype.element_ty), mask=out_mask)
     tl.store(out_ptr + offsets + HEAD_DIM // 2, acc2.to(out_ptr.dtype.element_ty), mask=out_mask)

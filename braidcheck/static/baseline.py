@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from braidcheck.errors import UserError
 from braidcheck.results import write_atomically
 
 FOLDER = Path(__file__).parent / "baselines"
+EXCEPTIONS = Path(__file__).parent / "exceptions.toml"
 FORMAT = 1
 NAMES = ("op", "target", "kernel", "configuration")  # what tells one row from another
 SEPARATOR = " | "
@@ -33,6 +35,12 @@ def read(triton: str) -> list[dict[str, Any]] | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise UserError(f"{file} is no baseline of format {FORMAT}; make it anew with: braidcheck static --accept")
+
+
+def excused(triton: str) -> dict[tuple[str, ...], str]:
+    """Why a configuration may spill under this Triton version, by what tells it from another: ``exceptions.toml``."""
+    with EXCEPTIONS.open("rb") as file:
+        return {tuple(key.split(SEPARATOR)): reason for key, reason in tomllib.load(file).get(triton, {}).items()}
 
 
 def accept(evidence: Mapping[str, Any], ops: Sequence[str] = ()) -> Path:

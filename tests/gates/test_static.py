@@ -39,8 +39,8 @@ def test_what_did_not_change_passes():
         ({"spills": 8, "registers": 255}, "spills 8 bytes a thread, 0 in the baseline", 8, 0),
         ({"matrix": {"mma": 32}}, "lost wgmma: 32 mma, 8 wgmma in the baseline", 0, 8),
         ({"matrix": {}}, "lost wgmma: no matrix instruction, 8 wgmma in the baseline", 0, 8),
-        ({"loads": {"32": 145}}, "narrower loads: a byte goes by 32 bits, by 128 in the baseline", 32, 121),
-        ({"stores": {"64": 4}}, "narrower stores: a byte goes by 64 bits, by 128 in the baseline", 64, 122),
+        ({"loads": {"32": 145}}, "narrower loads: 32 bits an instruction, 125 in the baseline", 32, 112),
+        ({"stores": {"64": 4}}, "narrower stores: 64 bits an instruction, 128 in the baseline", 64, 115),
         (
             {"occupancy": 12, "registers": 130},
             "fewer resident warps: 12 on a multiprocessor, 16 in the baseline (registers 130, were 80; "
@@ -99,6 +99,15 @@ def test_what_no_baseline_can_excuse(now, said):
     assert alone.sentence == f"_demo of T64 for sm_90 {said}"
 
 
+def test_a_spill_with_a_reason_passes_and_the_reason_is_said():
+    key = ("demo", "sm_90", "_demo", "T64")
+    evidence = {"triton": "3.7.1", "rows": [ROW | {"spills": 8}]}
+    alone = static.judge(evidence, None, "demo", excused={key: "the older compiler"})[2]
+    assert alone.status == Status.PASS
+    assert "1 may spill (the older compiler);" in alone.sentence
+    assert static.judge(evidence, None, "demo", excused={(*key[:3], "T65"): "another's"})[2].status == Status.FAIL
+
+
 def test_without_a_baseline_only_the_comparison_is_not_judged():
     evidence = {"triton": "3.9.0", "rows": [ROW]}
     alone, compared = static.judge(evidence, None, "demo")[2:4]
@@ -135,6 +144,6 @@ def test_no_configuration_is_an_error():
     assert {verdict.status for verdict in verdicts} == {Status.ERROR}
 
 
-def test_a_wide_load_beside_many_narrow_ones_is_weighed_by_its_bytes():
-    assert static.mean_width({"128": 1, "32": 4}) == 80
+def test_the_mean_width_is_over_instructions():
+    assert static.mean_width({"128": 1, "32": 3}) == 56
     assert static.mean_width({}) == 0

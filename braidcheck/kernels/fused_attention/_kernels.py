@@ -48,8 +48,13 @@ def project_to_cache(
         acc1, acc2 = rotate_halves(
             acc1, acc2, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM
         )
+    # Bases are chosen before anything is added: Triton 3.6 cannot join computed pointers for gfx942.
+    out_ptr = k_cache_ptr
+    if is_v:
+        out_ptr = v_cache_ptr
     if is_q:
-        out = q_ptr + (rows[:, None] * NUM_HEADS + head) * HEAD_DIM + dims[None, :]
+        out_ptr = q_ptr
+        offsets = rows * (NUM_HEADS * HEAD_DIM) + head * HEAD_DIM
     else:
         # One token a row in decode, one row in a prefill; a slot outside the cache is written nowhere.
         if DECODE:
@@ -59,13 +64,12 @@ def project_to_cache(
             row = tl.zeros([BLOCK_T], dtype=tl.int64)
             slots = tl.load(lengths_ptr).to(tl.int64) - num_tokens + rows
         row_mask = row_mask & (slots >= 0) & (slots < capacity)
+        kv_head = (head - NUM_HEADS) % NUM_KV_HEADS
+        offsets = row * k_batch_stride
         if is_v:
-            kv_head = head - NUM_HEADS - NUM_KV_HEADS
-            out = v_cache_ptr + row[:, None] * v_batch_stride
-        else:
-            kv_head = head - NUM_HEADS
-            out = k_cache_ptr + row[:, None] * k_batch_stride
-        out += (slots[:, None] * NUM_KV_HEADS + kv_head) * HEAD_DIM + dims[None, :]
+            offsets = row * v_batch_stride
+        offsets += (slots * NUM_KV_HEADS + kv_head) * HEAD_DIM
+    out = out_ptr + offsets[:, None] + dims[None, :]
     out_mask = row_mask[:, None] & dim_mask[None, :]
     tl.store(out, acc1.to(q_ptr.dtype.element_ty), mask=out_mask)
     tl.store(out + HEAD_DIM // 2, acc2.to(q_ptr.dtype.element_ty), mask=out_mask)

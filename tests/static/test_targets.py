@@ -1,0 +1,24 @@
+"""Occupancy next to what NVIDIA's and AMD's own tables give."""
+
+import pytest
+
+from braidcheck.static.targets import TARGETS
+
+
+@pytest.mark.parametrize(
+    ("target", "registers", "shared", "warps", "resident"),
+    [
+        ("sm_80", 32, 0, 4, 64),  # nothing is scarce
+        ("sm_90", 255, 0, 4, 8),  # 256 * 32 registers a warp: eight warps fill the file
+        ("sm_90", 168, 0, 4, 12),
+        ("sm_90", 168, 114688, 4, 8),  # two programs of 112 KiB and 1 KiB each
+        ("sm_90", 32, 0, 1, 32),  # at most 32 programs
+        ("sm_80", 32, 163 * 1024, 8, 8),  # all that one program may have
+        ("sm_80", 32, 163 * 1024 + 1, 8, 0),
+        ("gfx942", 64, 0, 4, 32),  # eight waves on each of four SIMDs
+        ("gfx942", 256, 0, 4, 8),
+        ("gfx942", 128, 40960, 4, 4),
+    ],
+)
+def test_resident_warps(target, registers, shared, warps, resident):
+    assert TARGETS[target].occupancy({"registers": registers, "shared": shared, "warps": warps}) == resident
