@@ -16,7 +16,7 @@ from braidcheck.compare import distance
 from braidcheck.evidence.injection import FAULTS, Fault, Given, injected, written
 from braidcheck.evidence.layers import one_layer
 from braidcheck.evidence.model import observe_coherence
-from braidcheck.evidence.op import copies, in_float64, run
+from braidcheck.evidence.op import copies, in_float64, observe_op, run
 from braidcheck.evidence.swap import swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
@@ -94,10 +94,11 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Look:
-    """One case of an op with all that does not change from fault to fault: what the kernel gave, what it should."""
+    """One case of an op with all that does not change from fault to fault: what is seen of the kernel ``without`` one,
+    what it gave and what it should."""
 
     op: Op
-    case: Case
+    without: dict[str, Any]
     given: Given
     got: tuple[Tensor, ...]
     exact: tuple[Tensor, ...]
@@ -108,7 +109,8 @@ class Look:
         """Runs the kernel, the reference in float64 and the bound."""
         given = op.inputs(case, device)
         got = run(op, op.call, copies(given))
-        return cls(op, case, given, got, run(op, op.reference, in_float64(given)), op.bound(**given))
+        without = observe_op(op, case, device)
+        return cls(op, without, given, got, run(op, op.reference, in_float64(given)), op.bound(**given))
 
     def open_to(self, fault: Fault) -> bool:
         """Whether this case has what the fault changes, and an output that can show it."""
@@ -122,12 +124,8 @@ class Look:
             got = run(self.op, self.op.call, copies(given))
         else:
             got = fault.outputs(self.got, written(self.op, self.given, self.got), size, generator)
-        outputs = [
-            {"name": name, **asdict(distance(*parts)), "stock_share": 0.0, "stock_relative": 0.0}
-            for name, *parts in zip(self.op.outputs, got, self.exact, self.bounds, strict=False)
-        ]
-        seen = {"op": self.op.name, "case": self.case.id, "missing": [], "raised": None, "problems": []}
-        return seen | {"outputs": outputs, "seconds": 0.0}
+        rows = zip(self.without["outputs"], got, self.exact, self.bounds, strict=True)
+        return self.without | {"outputs": [row | asdict(distance(*parts)) for row, *parts in rows]}
 
 
 def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
