@@ -78,7 +78,8 @@ def _templates() -> Environment:
     made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["when"] = _when
-    made.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh refers back to what it has read
+    # In the order that was given, for Bokeh refers back to what it has read.
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return made
 
 

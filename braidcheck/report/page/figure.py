@@ -41,7 +41,7 @@ def draw(card: Card) -> dict[str, Any]:
     source = ColumnDataSource(_columns(card))
     dots = plot.scatter("x", "drawn", source=source, size=4, name="dots", line_color=None, fill_alpha=0.7)
     if card.levels:
-        plot.step("x", "level", source=source, mode="after", line_width=2, name="level")
+        plot.step("x", "level", source=ColumnDataSource(_steps(card)), mode="after", line_width=2, name="level")
     _changes(plot, card)
     if card.limit is not None and max(card.drawn) > card.limit / 4:
         plot.add_layout(Span(location=card.limit, dimension="width", line_dash="dashed", name="limit"))
@@ -54,13 +54,18 @@ def draw(card: Card) -> dict[str, Any]:
 def _columns(card: Card) -> dict[str, Any]:
     """By night; readings in single precision, which halves the page."""
     columns: dict[str, Any] = {"x": _x(card, card.times), "drawn": np.array(card.drawn, dtype=np.float32)}
-    if card.levels:
-        columns["level"] = np.array(card.levels, dtype=np.float32)
     if card.values is not card.drawn:
         columns["value"] = np.array(card.values, dtype=np.float32)
     if any(card.commits):
         columns["commit"] = list(card.commits)
     return columns
+
+
+def _steps(card: Card) -> dict[str, Any]:
+    """Where a level begins, and the last night."""
+    count = len(card.levels)
+    at = [night for night in range(count) if night in (0, count - 1) or card.levels[night] != card.levels[night - 1]]
+    return {"x": _x(card, card.times)[at], "level": [card.levels[night] for night in at]}
 
 
 def _x(card: Card, times: Any) -> Any:
