@@ -15,6 +15,8 @@ OF_ONE_OP = (
     "accuracy",
     "vacuity",
     "determinism",
+    "edges",
+    "fence",
     "static",
     "timing",
     "paired",

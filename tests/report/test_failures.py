@@ -50,6 +50,8 @@ def test_many_names_are_cut(verdict):
     [
         ("accuracy", "rms_norm[bfloat16-x]", {}, "rms_norm"),
         ("paired", "rms_norm", {}, "rms_norm"),
+        ("fence", "rms_norm", {}, "rms_norm"),
+        ("engine", "tiny", {}, ""),
         (
             "coherence",
             "nano: kl",
