@@ -25,7 +25,13 @@ def mutants(
     generated: Annotated[bool, typer.Option("--generated", help="the generated mutants only")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     save: Annotated[Path | None, typer.Option(help="write the kill matrix to this file")] = None,
-    beside: Annotated[list[Path] | None, typer.Option("--with", help="kill matrix of another lane")] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="kill matrix of another lane; generated mutants caught there are left out"),
+    ] = None,
+    blame: Annotated[
+        bool, typer.Option("--blame", help="whom the coherence gate blames for each, by it alone")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
@@ -39,8 +45,10 @@ def mutants(
     others = [read_matrix(path) for path in beside or ()]
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
     faults = plan.choose(kinds, op or ())
+    left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.caught(others)]
     with Progress(f"mutants on the {chosen} lane") as progress:
-        matrix = Runner(chosen, progress).run(faults, workers or environment.cpus())
+        matrix = Runner(chosen, progress, blame).run(left, workers or environment.cpus())
+    matrix = {**matrix, "left_out": len(faults) - len(left)}
     if save is not None:
         write_atomically(save, dump(matrix))
     verdicts = gate.judge([matrix, *others])

@@ -14,6 +14,7 @@ EQUIVALENT_LIMIT = 0.05  # share of the generated mutants that may be argued to 
 CAUGHT = ("killed", "crash", "timeout")
 BROKEN = ("stale", "error")
 MOST_NAMES = 6
+BLAME_FLOOR = 0.95  # of the mutants that the coherence gate catches
 
 Matrix = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -26,11 +27,17 @@ def judge(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
     crash, timeout, survived, same code, stale, error) and, where it is argued to change nothing, ``equivalent``.
     """
     verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_of_lane(matrix))]
+    matrices = [matrix for matrix in matrices if not matrix.get("blame")]
     if len(matrices) > 1:
         rows = merged(matrices)
         kinds = [kind for kind in FLOORS_OVER_ALL if _of(rows, kind)]
         verdicts += [_score(rows, kind, "all lanes", FLOORS_OVER_ALL[kind]) for kind in kinds]
     return tuple(verdicts)
+
+
+def caught(matrices: Iterable[Matrix]) -> set[str]:
+    """The names of the mutants that some lane catches."""
+    return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in CAUGHT}
 
 
 def merged(matrices: Iterable[Matrix]) -> list[Row]:
@@ -59,8 +66,13 @@ def _of(rows: Iterable[Row], kind: str) -> list[Row]:
 
 def _of_lane(matrix: Matrix) -> list[Verdict]:
     rows, lane = matrix["mutants"], matrix["lane"]
-    found = [_score(_of(rows, kind), kind, lane, floor) for kind, floor in FLOORS.items() if _of(rows, kind)]
-    return [*found, _equivalents(_of(rows, "generated"), lane)] if _of(rows, "generated") else found
+    if matrix.get("blame"):
+        return [_blame(rows, lane)]
+    named, generated = _of(rows, "named"), _of(rows, "generated")
+    found = [_score(named, "named", lane, FLOORS["named"])] if named else []
+    if generated and not matrix.get("left_out"):  # a score among those that another lane missed would say nothing
+        found += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
+    return found
 
 
 def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
@@ -79,6 +91,30 @@ def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
         floor=True,
         unit="of the mutants",
         numbers={"caught": caught, "total": total, "survivors": left},
+    )
+
+
+def blamed_rightly(row: Row) -> bool:
+    """Whether blame fell on ops that the fault lies in alone, or on none where it lies in no op."""
+    accused = set(row["blame"].get("ops", ["nothing found"]))
+    return accused <= set(row["ops"]) and bool(accused) == bool(row["ops"])
+
+
+def _blame(rows: Sequence[Row], lane: str) -> Verdict:
+    reached = [row for row in rows if "blame" in row and row["kind"] in FLOORS]
+    wrong = [row["id"] for row in reached if not blamed_rightly(row)]
+    value = 1 - len(wrong) / len(reached) if reached else 0.0
+    named = f"; wrong for {', '.join(wrong[:MOST_NAMES])}" if wrong else ""
+    return Verdict(
+        gate=GATE,
+        subject=f"blame, {lane}",
+        status=Status.PASS if value >= BLAME_FLOOR else Status.FAIL,
+        sentence=f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows blame rightly{named}",
+        value=value,
+        limit=BLAME_FLOOR,
+        floor=True,
+        unit="of the mutants",
+        numbers={"reached": len(reached), "wrong": wrong},
     )
 
 

@@ -27,8 +27,13 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
     return chosen
 
 
-def gates(mutant: Mutant) -> tuple[str, ...]:
-    """The gates that a mutant meets, the cheapest likely killer first; of a generated one, an op's alone."""
+def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
+    """The gates that a mutant meets, the cheapest likely killer first; of a generated one, an op's alone.
+
+    For ``blame`` the coherence gate alone, of those mutants that it can meet.
+    """
+    if blame:
+        return () if mutant.ops and set(mutant.ops) <= set(APART) else GATES[-1:]
     if mutant.kind == "generated":
         return GATES[:3]
     if not mutant.ops:

@@ -29,10 +29,19 @@ Row = dict[str, Any]
 class Runner:
     """Hands mutants to workers, each a process that forks for every trial."""
 
-    def __init__(self, lane: str, progress: Callable[[str, int, int], None] = lambda text, done, total: None) -> None:
-        """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended."""
+    def __init__(
+        self,
+        lane: str,
+        progress: Callable[[str, int, int], None] = lambda text, done, total: None,
+        blame: bool = False,
+    ) -> None:
+        """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
+
+        With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down.
+        """
         self.lane = lane
         self.progress = progress
+        self.blame = blame
         self.rows: dict[str, Row] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.total = 0
@@ -41,8 +50,9 @@ class Runner:
     def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
         """The kill matrix of ``mutants`` and of the unmutated package. Raises CannotJudge where no worker starts."""
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
+        self.gates = {mutant.id: plan.gates(mutant, self.blame) for mutant in mutants}
+        mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
         everything = (control(ops), *mutants)
-        self.gates = {mutant.id: plan.gates(mutant) for mutant in mutants}
         met = {gate for gates in self.gates.values() for gate in gates}
         self.gates[CONTROL] = tuple(gate for gate in plan.GATES if gate in met)
         self.total = len(everything)
@@ -54,10 +64,12 @@ class Runner:
             _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
             if len(self.rows) < self.total:
                 raise CannotJudge("the workers could not start; see what they said above")
-            self._find_same(source, mutants, workers)
+            if not self.blame:
+                self._find_same(source, mutants, workers)
         return {
             "format": FORMAT,
             "lane": self.lane,
+            "blame": self.blame,
             "environment": environment.fingerprint(),
             "seconds": round(time.monotonic() - self.began, 1),
             "mutants": [self.rows[mutant.id] for mutant in everything],
@@ -121,6 +133,7 @@ class Runner:
             "ops": mutant.ops,
             "gates": self.gates[mutant.id],
             "limit": plan.LIMITS[mutant.kind],
+            "blame": self.blame,
         }
         try:
             worker.stdin.write(json.dumps(task) + "\n")
@@ -161,4 +174,5 @@ def _row(mutant: Mutant, result: dict[str, Any]) -> Row:
     row = {"id": mutant.id, "kind": mutant.kind, "part": mutant.part, "story": mutant.story, "bug": mutant.bug}
     row |= {"outcome": result["outcome"], "gate": result.get("gate", ""), "subject": result.get("subject", "")}
     row |= {"said": result.get("said", "")[:SAID], "seconds": result.get("wall", 0.0)}
-    return row | {"gates": result.get("seconds", {})}
+    row |= {"gates": result.get("seconds", {})}
+    return row | ({"ops": mutant.ops, "blame": result["blame"]} if "blame" in result else {})

@@ -5,13 +5,18 @@ What is judged is mutated; cases, references, bounds and gates are those of the 
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from braidcheck import kernels
+from braidcheck.evidence.blame import find_blame
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.op import observe_op
 from braidcheck.evidence.probes import asked, module
@@ -54,8 +59,12 @@ def first_kill(
             say({"gate": gate, "subject": subject})
             if said := asked(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
+                if "OutOfMemoryError" in said:  # a full GPU catches no fault
+                    found["outcome"] = "error"
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
+        if found and task["blame"]:
+            found["blame"] = _blame(device, truth)
         if found:
             return found | {"seconds": seconds}
     return {"outcome": "survived", "seconds": seconds}
@@ -67,7 +76,9 @@ def _looks(
     """Subject and look of everything that one gate asks; a look returns a complaint or nothing."""
     if gate == "accuracy":
         for op, case in _cases(task["ops"], device, order):
-            yield case.id, partial(_accuracy, op, case, device)
+            look = partial(_accuracy, op, case, device)
+            # Side by side, the largest cases of several workers would not fit on one GPU.
+            yield case.id, partial(_in_turn, Path(task["overlay"]).parent, look) if case.large else look
     elif gate == "fence":
         asked_of = [(TRUE_OPS[name], *rest) for name in task["ops"] for rest in fences(TRUE_OPS[name], device)]
         for op, subject, case, guard in sorted(asked_of, key=lambda row: order.get(row[2].id, 0.0)):
@@ -99,11 +110,37 @@ def _mutated(name: str) -> Callable[..., Any]:
     return getattr(module(f"kernels.{name}"), name)
 
 
+def _in_turn(folder: Path, look: Look) -> str | None:
+    """``look``, while no other trial in ``folder`` looks; the memory that it took is given back."""
+    with (folder / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            return look()
+        finally:
+            torch.cuda.empty_cache()
+
+
 def _coherence(device: str, truth: Truth) -> str | None:
     """The complaint of the first check that fails."""
-    engine = module("qwen3.engine").Engine.load(truth.nano, device)
-    verdicts = coherence.judge(observe_coherence(engine, truth.golden))
+    verdicts = coherence.judge(observe_coherence(_engine(device, truth), truth.golden))
     return next((f"{v.subject}: {v.sentence}" for v in verdicts if v.status in KILLING), None)
+
+
+def _blame(device: str, truth: Truth) -> dict[str, Any]:
+    """What is to blame for the checks that fail; empty where the model cannot even be loaded."""
+    try:
+        engine = _engine(device, truth)
+    except Exception:  # then no op has run
+        return {"ops": [], "layers": []}
+    try:
+        failing = coherence.failing(observe_coherence(engine, truth.golden))
+    except Exception:  # the model cannot be run: whichever check is asked, it fails
+        failing = ["kl"]
+    return find_blame(engine, truth.golden, failing, coherence.failing)
+
+
+def _engine(device: str, truth: Truth) -> Any:
+    return module("qwen3.engine").Engine.load(truth.nano, device)
 
 
 TRUE_OPS = kernels.find()

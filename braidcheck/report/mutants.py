@@ -22,7 +22,7 @@ def show(matrix: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
     """Print ``matrix`` and what the gate says of it."""
     rows, screen = [row for row in matrix["mutants"] if row["kind"] in KINDS], console()
     screen.print(_table(rows))
-    for row in rows:
+    for row in rows if not matrix.get("blame") else []:
         if row["outcome"] == "survived" and not row.get("equivalent"):
             screen.print(Text.assemble(("survived ", "yellow"), f"{row['id']}: {row['story']}"), soft_wrap=True)
     for verdict in verdicts:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from braidcheck.gates.mutants import judge, merged, score, survivors
+from braidcheck.gates.mutants import caught, judge, merged, score, survivors
 from braidcheck.results import Run, Status
 
 
@@ -82,3 +82,36 @@ def test_over_all_lanes_a_mutant_is_caught_if_one_lane_catches_it():
     assert verdict("named, all lanes", cpu, gpu).status == Status.PASS
     assert survivors(merged([cpu, gpu])) == ["unmutated"]
     assert verdict("named, all lanes", cpu, cpu).status == Status.FAIL
+
+
+def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
+    cpu = matrix(*many(19, "generated"), row("hole", "survived", "generated"))
+    gpu = matrix(row("hole", "survived", "generated"), lane="gpu") | {"left_out": 19}
+    assert "hole" not in caught([cpu, gpu])
+    subjects = [v.subject for v in judge([cpu, gpu])]
+    assert "generated, interpret" in subjects
+    assert "generated, gpu" not in subjects
+    assert verdict("generated, all lanes", cpu, gpu).value == 0.95
+
+
+@pytest.mark.parametrize(
+    ("ops", "accused", "right"),
+    [
+        (["a"], ["a"], True),
+        (["a", "b"], ["b"], True),
+        (["a"], ["a", "b"], False),
+        (["a"], [], False),
+        ([], [], True),
+        ([], ["a"], False),
+    ],
+)
+def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, accused, right):
+    rows = [row("one", ops=ops, blame={"ops": accused}), row("two", "survived")]
+    (found,) = [v for v in judge([matrix(*rows) | {"blame": True}]) if v.subject.startswith("blame")]
+    assert found.status == (Status.PASS if right else Status.FAIL)
+    assert found.numbers["reached"] == 1
+
+
+def test_blame_that_found_nothing_is_wrong():
+    lost = matrix(row("one", ops=[], blame={})) | {"blame": True}
+    assert verdict("blame, interpret", lost).status == Status.FAIL
