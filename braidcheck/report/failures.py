@@ -11,16 +11,8 @@ from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_
 from braidcheck.results import SEVERITY, Run, Status, Verdict
 
 BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
-OF_ONE_OP = (
-    "accuracy",
-    "vacuity",
-    "determinism",
-    "edges",
-    "fence",
-    "static",
-    "timing",
-    "paired",
-)  # gates whose subjects begin with an op
+# Gates whose subjects begin with an op.
+OF_ONE_OP = ("accuracy", "vacuity", "determinism", "edges", "fence", "static", "timing", "paired")
 
 
 @dataclass(frozen=True)
