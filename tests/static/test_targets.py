@@ -12,6 +12,7 @@ from braidcheck.static.targets import TARGETS
         ("sm_90", 255, 0, 4, 8),  # 256 * 32 registers a warp: eight warps fill the file
         ("sm_90", 168, 0, 4, 12),
         ("sm_90", 168, 114688, 4, 8),  # two programs of 112 KiB and 1 KiB each
+        ("sm_90", 168, 116736, 4, 4),  # two of 114 KiB leave nothing for the system
         ("sm_90", 32, 0, 1, 32),  # at most 32 programs
         ("sm_80", 32, 163 * 1024, 8, 8),  # all that one program may have
         ("sm_80", 32, 163 * 1024 + 1, 8, 0),
