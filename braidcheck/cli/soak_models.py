@@ -16,7 +16,6 @@ from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.pool import together
 from braidcheck.errors import CannotJudge
 from braidcheck.report import models as report
-from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
 from braidcheck.results import Run, write_atomically
 
@@ -27,7 +26,7 @@ RUNS = 200
 def soak_models(
     runs: Annotated[int, typer.Option(min=1, help="models, each drawn by its seed: 1, 2, ...")] = RUNS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, at most 8")] = None,
     save: Annotated[Path | None, typer.Option(help="write what was seen to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> int:
@@ -40,7 +39,7 @@ def soak_models(
     from braidcheck.gates.soak import judge_models
 
     began = time.monotonic()
-    models = _observe(runs, chosen, workers or environment.cpus())
+    models = _observe(runs, chosen, workers or min(environment.cpus(), 8))
     run = Run({}, (), (judge_models(models, chosen),))
     body = {
         "format": FORMAT,
@@ -56,8 +55,7 @@ def soak_models(
     if as_json:
         sys.stdout.write(text)
     else:
-        report.show(models)
-        terminal.show(run)
+        report.show(models, run.verdicts[0])
     return run.exit_code
 
 

@@ -8,14 +8,17 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from braidcheck.report.terminal import console
+from braidcheck.results import Status, Verdict
 
 SAID = ("pass", "inconclusive", "not judged", "fail", "error")
 
 
-def show(models: Sequence[Mapping[str, Any]]) -> None:
-    """Print a row a check: how often it said what, and the largest part of its limit that any model used."""
+def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
+    """Print a row a check, how often it said what and the largest part of its limit that any model used; then
+    ``verdict`` on them all."""
     table = Table("check", *SAID, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
     for check in dict.fromkeys(name for row in models for name in row["checks"]):
         found = [row["checks"][check] for row in models if check in row["checks"]]
@@ -31,3 +34,5 @@ def show(models: Sequence[Mapping[str, Any]]) -> None:
     console().print(
         f"{len(models)} models, {tokens} tokens, {len(functions)} functions of {len({o for o, _ in functions})} ops"
     )
+    style = "green" if verdict.status == Status.PASS else "bold red"
+    console().print(Text.assemble((f"{verdict.status} ", style), verdict.sentence), soft_wrap=True)

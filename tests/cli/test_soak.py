@@ -80,4 +80,13 @@ def test_whole_models_are_judged_and_saved(run, no_gpu, tmp_path, monkeypatch):
     said = run("soak-models", "--runs", "2", "--lane", "interpret", "--save", tmp_path / "models.json")
     assert said.code == 0, said.out
     assert "0 of 2 whole models" in json.loads((tmp_path / "models.json").read_text())["verdict"]["sentence"]
-    assert "2 models" in said.out
+    assert "pass 0 of 2 whole models" in said.out
+
+
+def test_a_refused_model_fails_the_soak(run, no_gpu, monkeypatch):
+    model = {"seed": 1, "attention": "fused", "storage": "bfloat16", "functions": {"lm_head": "split"}, "tokens": 9}
+    model |= {"checks": {"kl": ["fail", 3.0]}, "refused": ["nano: kl: far off"], "raised": None}
+    monkeypatch.setattr(soak_models, "together", lambda work, tasks, workers: [model])
+    said = run("soak-models", "--runs", "1", "--lane", "interpret")
+    assert said.code == 1
+    assert "fail 1 of 1 whole models of honest variants were refused; first seed 1: nano: kl: far off" in said.out

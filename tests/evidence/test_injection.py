@@ -94,6 +94,7 @@ def test_angles_grow_in_proportion():
 
 def test_only_what_a_call_wrote_into_a_cache_may_change():
     op, given = OPS["cache_write"], OPS["cache_write"].inputs(case_of("cache_write"), "cpu")
+    given |= {name: torch.zeros_like(given[name]) for name in ("k_cache", "v_cache")}  # as if filled before
     after = run(op, op.reference, copies(given))
     masks = written(op, given, after)
     assert [int(mask.sum()) for mask in masks] == [given["k"].numel(), given["v"].numel()]
