@@ -18,7 +18,7 @@ def _rows(_: int) -> int:
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
 SIZES: dict[str, dict[str, Any]] = {
     "rms_norm": {"ROWS": 16 if INTERPRETED else 4},
-    "rms_norm_qkv": {"blocks": lambda _: (128, 64) if INTERPRETED else (64, 32), "token_block": _rows},
+    "rms_norm_qkv": {"blocks": lambda width, few: (128, 64) if INTERPRETED else (64, 32), "token_block": _rows},
     "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "token_block": _rows},
     "qk_norm_rope": {"BLOCK_T": 16},
     "cache_write": {"BLOCK_T": 16},
