@@ -45,7 +45,7 @@ def mutants(
     others = [read_matrix(path) for path in beside or ()]
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
     faults = plan.choose(kinds, op or ())
-    left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.caught(others)]
+    left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.settled(others)]
     with Progress(f"mutants on the {chosen} lane") as progress:
         matrix = Runner(chosen, progress, blame).run(left, workers or environment.cpus())
     matrix = {**matrix, "left_out": len(faults) - len(left)}

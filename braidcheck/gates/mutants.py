@@ -35,9 +35,10 @@ def judge(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
-def caught(matrices: Iterable[Matrix]) -> set[str]:
-    """The names of the mutants that some lane catches."""
-    return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in CAUGHT}
+def settled(matrices: Iterable[Matrix]) -> set[str]:
+    """The names of the mutants that some lane catches, or whose code it finds to be the same."""
+    outcomes = (*CAUGHT, "same code")
+    return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in outcomes}
 
 
 def merged(matrices: Iterable[Matrix]) -> list[Row]:

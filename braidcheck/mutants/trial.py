@@ -6,6 +6,7 @@ What is judged is mutated; cases, references, bounds and gates are those of the 
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,8 +112,8 @@ def _mutated(name: str) -> Callable[..., Any]:
 
 
 def _in_turn(folder: Path, look: Look) -> str | None:
-    """``look``, while no other trial in ``folder`` looks; the memory that it took is given back."""
-    with (folder / "turn").open("w") as turn:
+    """``look``, while at most one other trial in ``folder`` does; the memory that it took is given back."""
+    with (folder / f"turn {os.getpid() % 2}").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             return look()
