@@ -145,9 +145,11 @@ def _short(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that stays text: no markup, no link, no image, nobody notified."""
+    """Text that stays text: no markup, no link, no image, nobody notified, no other issue referred to."""
     text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]|!#])", r"\\\1", text).replace("@", "@\u200b")
+    text = re.sub(r"([\\`*_~\[\]|!#])", r"\\\1", text)
+    # GitHub links these whatever is escaped; a character of no width keeps them apart.
+    return re.sub(r"(?i)@|#|:(?=//)|\bwww(?=\.)|\bgh(?=-\d)", "\\g<0>\u200b", text)
 
 
 def _code(text: str) -> str:

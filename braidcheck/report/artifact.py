@@ -1,0 +1,234 @@
+"""A Run from strangers: an artifact's zip is refused in one line unless it holds what a gate writes (standard library).
+
+    python3 -m braidcheck.report.artifact ARTIFACT.zip > comment.md
+
+No refusal repeats the artifact's own text: places are named by number, so a log shows nothing that a stranger chose.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from braidcheck.errors import UserError
+from braidcheck.report import markdown
+from braidcheck.results import FORMAT, Run, Status
+
+NAME = "run.json"  # the one file of an artifact
+MOST_PACKED, MOST_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB
+MOST_VERDICTS, MOST_VALUES, DEEPEST = 5_000, 200_000, 10  # a real Run: 250, 5,000 and 6
+LARGEST = 1e300  # of a number, so that no reader overflows
+INFINITE = ("inf", "-inf", "nan")  # how a Run writes them
+LANES = ("", "interpret", "gpu", "static")
+# Nothing invisible: no control characters but white space, nothing that turns the direction of writing, no half of a
+# surrogate pair.
+INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+Check = Callable[[Any, str], None]
+
+
+class Refused(UserError):
+    """The artifact is not what a gate writes."""
+
+
+def read(path: Path) -> Run:
+    """The Run in the artifact ``path``. Raises Refused with a reason that repeats nothing of it."""
+    try:
+        body = json.loads(_unpacked(path), parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{NAME} is no JSON that can be read ({type(error).__name__})") from None
+    check(body)
+    run = Run.from_json(json.dumps(body))
+    if (run.status, run.exit_code) != (body["status"], body["exit_code"]):
+        raise Refused("status and exit_code are not what the verdicts say")
+    return run
+
+
+def comment(path: Path) -> str:
+    """The Run in the artifact ``path`` as Markdown. Raises Refused."""
+    run = read(path)
+    try:
+        return markdown.render(run)
+    except Exception as error:
+        # What the schema leaves open, such as the readings of a gate, may still be nothing that a report can show.
+        raise Refused(f"the Run cannot be laid out ({type(error).__name__})") from None
+
+
+def check(body: Any) -> None:
+    """Hold ``body``, parsed JSON, to the schema of a Run. Raises Refused at the first fault."""
+    _measure(body)
+    _shape(body, RUN, "the Run")
+    if body["format"] != FORMAT:
+        raise Refused(f"format is not {FORMAT}")
+    for number, verdict in enumerate(body["verdicts"]):
+        _shape(verdict, VERDICT, f"verdict {number}")
+
+
+def _unpacked(path: Path) -> str:
+    """The text of the one file; sizes are looked at before anything is unpacked, and again while it is."""
+    try:
+        if path.stat().st_size > MOST_PACKED:
+            raise Refused(f"the artifact has more than {MOST_PACKED:,} bytes")
+        with zipfile.ZipFile(path) as archive:
+            files = archive.infolist()
+            if [file.filename for file in files] != [NAME]:
+                raise Refused(f"the artifact holds {len(files)} files; it must hold {NAME} and nothing else")
+            if files[0].file_size > MOST_BYTES:
+                raise Refused(f"{NAME} has more than {MOST_BYTES:,} bytes")
+            with archive.open(files[0]) as packed:
+                data = packed.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise Refused(f"{NAME} has more than {MOST_BYTES:,} bytes")
+        return data.decode("utf-8")
+    except Refused:
+        raise
+    except OSError as error:
+        raise Refused(f"the artifact cannot be read: {error.strerror}") from None
+    except Exception as error:  # each way of packing has errors of its own
+        raise Refused(f"the artifact cannot be unpacked ({type(error).__name__})") from None
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity are no JSON; a Run writes them as strings
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key comes twice")  # two readers could see two Runs
+    return made
+
+
+def _measure(body: Any) -> None:
+    """Depth, number of values, and what every text and number must keep to, wherever it stands."""
+    left, seen = [(body, 1)], 0
+    while left:
+        value, depth = left.pop()
+        seen += 1
+        if depth > DEEPEST:
+            raise Refused(f"it is nested more than {DEEPEST} deep")
+        if seen > MOST_VALUES:
+            raise Refused(f"it holds more than {MOST_VALUES:,} values")
+        if isinstance(value, dict):
+            for key in value:
+                _text(200)(key, "a key")
+            left += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            left += [(item, depth + 1) for item in value]
+        elif isinstance(value, str):
+            _text(20_000)(value, "a text")
+        elif isinstance(value, int | float) and not abs(value) <= LARGEST:
+            raise Refused("a number is out of range")
+
+
+def _shape(value: Any, schema: Mapping[str, Check], where: str) -> None:
+    if not isinstance(value, dict):
+        raise Refused(f"{where} is no object")
+    if value.keys() != schema.keys():
+        missing = sorted(schema.keys() - value.keys())
+        raise Refused(f"{where} lacks {', '.join(missing)}" if missing else f"{where} has a field too many")
+    for name, checked in schema.items():
+        checked(value[name], f"{name} of {where}")
+
+
+def _text(most: int, least: int = 0) -> Check:
+    def checked(value: Any, where: str) -> None:
+        if not isinstance(value, str) or not least <= len(value) <= most:
+            raise Refused(f"{where} is no text of {least} to {most:,} characters")
+        if INVISIBLE.search(value):
+            raise Refused(f"{where} holds characters that cannot be seen")
+
+    return checked
+
+
+def _one_of(*allowed: str) -> Check:
+    def checked(value: Any, where: str) -> None:
+        if not isinstance(value, str) or value not in allowed:
+            raise Refused(f"{where} is none of {', '.join(repr(str(word)) for word in allowed)}")
+
+    return checked
+
+
+def _matches(pattern: str) -> Check:
+    def checked(value: Any, where: str) -> None:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise Refused(f"{where} does not match {pattern}")
+
+    return checked
+
+
+def _of(*types: type) -> Check:
+    def checked(value: Any, where: str) -> None:
+        if type(value) not in types:  # not isinstance: True is an int
+            raise Refused(f"{where} is no {' or '.join(kind.__name__ for kind in types)}")
+
+    return checked
+
+
+def _number(value: Any, where: str) -> None:
+    if value is not None and value not in INFINITE:
+        _of(int, float)(value, where)
+
+
+def _seconds(value: Any, where: str) -> None:
+    if type(value) not in (int, float) or value < 0:
+        raise Refused(f"{where} is no time")
+
+
+def _names(value: Any, where: str) -> None:
+    if not isinstance(value, list) or len(value) > MOST_VERDICTS:
+        raise Refused(f"{where} is no list of at most {MOST_VERDICTS:,}")
+    for name in value:
+        _text(1_000, 1)(name, f"a name in {where}")
+
+
+def _verdicts(value: Any, where: str) -> None:
+    if not isinstance(value, list) or len(value) > MOST_VERDICTS:
+        raise Refused(f"{where} is no list of at most {MOST_VERDICTS:,}")
+
+
+RUN: dict[str, Check] = {
+    "format": _of(int),
+    "status": _one_of(*Status),
+    "exit_code": _of(int),
+    "environment": _of(dict),
+    "expected": _names,
+    "verdicts": _verdicts,
+}
+VERDICT: dict[str, Check] = {
+    "gate": _matches("[a-z][a-z_]{0,39}"),
+    "subject": _text(500, 1),
+    "status": _one_of(*Status),
+    "sentence": _text(10_000, 1),
+    "value": _number,
+    "limit": _number,
+    "floor": _of(bool),
+    "unit": _text(100),
+    "lane": _one_of(*LANES),
+    "seconds": _seconds,
+    "numbers": _of(dict),
+    "reproduce": _text(2_000),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print an artifact's Run as Markdown: 0; 2 with the reason on standard error where it is refused."""
+    given = list(sys.argv[1:] if words is None else words)
+    if len(given) != 1:
+        print("usage: python3 -m braidcheck.report.artifact ARTIFACT.zip", file=sys.stderr)
+        return 2
+    try:
+        print(comment(Path(given[0])))
+    except Refused as refused:
+        print(f"refused: {refused}", file=sys.stderr)
+        return refused.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
