@@ -33,8 +33,10 @@ def mutants(
         bool, typer.Option("--blame", help="whom the coherence gate blames for each, by it alone")
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
+    changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
+    from braidcheck.mutants import changed as changes
     from braidcheck.mutants import plan
     from braidcheck.mutants.runner import Runner
 
@@ -42,6 +44,11 @@ def mutants(
     if reason := environment.why_no_triton():
         raise CannotJudge(reason)
     check_ops(op or [])
+    if changed:
+        op = [*(op or ()), *changes.ops(changed)]
+        if not op:
+            print(f"not judged: no op and nothing that ops share has changed since {changed}")
+            return 0
     others = [read_matrix(path) for path in beside or ()]
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
     faults = plan.choose(kinds, op or ())

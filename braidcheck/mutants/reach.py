@@ -29,6 +29,11 @@ def ops(file: str, function: str | None = None) -> tuple[str, ...]:
     return (part(file),) if part(file) in _imports() else ()
 
 
+def every() -> tuple[str, ...]:
+    """All ops, by the names of their files."""
+    return tuple(_imports())
+
+
 def functions(path: Path) -> dict[str, ast.FunctionDef]:
     """The functions of a file by name, outermost ones only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

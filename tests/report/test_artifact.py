@@ -1,4 +1,4 @@
-"""An artifact from strangers: what a gate writes is read, all else is refused in one line that repeats nothing of it."""
+"""An artifact from strangers: what a gate writes is read; all else is refused in a line that repeats nothing of it."""
 
 import copy
 import json

@@ -1,0 +1,50 @@
+"""Which ops a change touches: read from the names of its files, as git has them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from braidcheck.environment import PACKAGE
+from braidcheck.errors import UserError
+from braidcheck.mutants import reach
+
+# What judges every op, or makes what it is judged on: a change there may let a fault of any of them through.
+SHARED = ("spec.py", "results.py", "compare.py", "evidence", "gates", "suite", "mutants")
+
+
+def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
+    """The ops that were touched since the merge-base with ``ref``, committed or not.
+
+    Raises UserError where ``ref`` names no commit that this one has a part of its past in common with.
+    """
+    base = _git(repository, "merge-base", "HEAD", ref)
+    if base is None:
+        raise UserError(f"--changed {ref}: no commit with which this one has a past in common; is the history here?")
+    names = _git(repository, "diff", "--name-only", "--no-renames", base.strip(), "--", PACKAGE.name)
+    new = _git(repository, "ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
+    return touched([*(names or "").splitlines(), *(new or "").splitlines()])
+
+
+def touched(files: Iterable[str]) -> list[str]:
+    """The ops that ``files``, named from the repository's root, are part of; all ops for what they share."""
+    known, found = reach.every(), set()
+    for file in files:
+        inside = Path(file).parts[1:] if Path(file).parts[:1] == (PACKAGE.name,) else ()
+        if inside[:1] == ("kernels",) and len(inside) > 1:
+            op = Path(inside[1]).stem
+            # A name with an underscore is shared, and one that is no op any more may have been asked for by others.
+            found |= {op} if op in known else set(known)
+        elif inside[:1] and inside[0] in SHARED:
+            found |= set(known)
+    return sorted(found)
+
+
+def _git(repository: Path, *words: str) -> str | None:
+    """What git said; None where it refused, or is not there."""
+    if not shutil.which("git"):
+        return None
+    asked = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    return asked.stdout if asked.returncode == 0 else None

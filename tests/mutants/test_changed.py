@@ -1,0 +1,89 @@
+"""The ops that a change touches, from a real repository: its kernels' own files, and what all of them share."""
+
+import os
+import subprocess
+
+import pytest
+
+from braidcheck.errors import UserError
+from braidcheck.mutants import changed, reach
+
+KERNELS = "braidcheck/kernels"
+
+
+@pytest.mark.parametrize(
+    ("files", "ops"),
+    [
+        (["README.md", "tests/kernels/test_find.py", "braidcheck/report/rows.py", "kernels/rms_norm.py"], []),
+        ([f"{KERNELS}/rms_norm.py"], ["rms_norm"]),
+        ([f"{KERNELS}/rms_norm.py", f"{KERNELS}/lm_head.py"], ["lm_head", "rms_norm"]),
+        ([f"{KERNELS}/fused_attention/_kernels.py"], ["fused_attention"]),
+        ([f"{KERNELS}/_device.py"], None),
+        ([f"{KERNELS}/_rounding.py"], None),
+        ([f"{KERNELS}/__init__.py"], None),
+        ([f"{KERNELS}/deleted.py"], None),
+        (["braidcheck/gates/accuracy.py"], None),
+        (["braidcheck/spec.py"], None),
+        (["braidcheck"], []),
+    ],
+)
+def test_names_of_files_become_ops(files, ops):
+    assert changed.touched(files) == (sorted(reach.every()) if ops is None else ops)
+    assert len(reach.every()) > 10
+
+
+@pytest.fixture
+def repository(tmp_path):
+    def git(*words):
+        who = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *words], check=True, env=os.environ | who, capture_output=True
+        )
+
+    def write(name, text="x"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    git("init", "--initial-branch", "main")
+    write(f"{KERNELS}/rms_norm.py")
+    write(f"{KERNELS}/lm_head.py")
+    git("add", ".")
+    git("commit", "-m", "base")
+    return tmp_path, git, write
+
+
+def test_what_the_base_did_since_is_no_change_of_ours(repository):
+    folder, git, write = repository
+    git("switch", "-c", "topic")
+    write(f"{KERNELS}/rms_norm.py", "mine")
+    git("commit", "-am", "mine")
+    git("switch", "main")
+    write(f"{KERNELS}/lm_head.py", "theirs")
+    git("commit", "-am", "theirs")
+    git("switch", "topic")
+    assert changed.ops("main", folder) == ["rms_norm"]
+
+
+def test_what_is_not_committed_counts_and_a_renamed_file_counts_at_both_ends(repository):
+    folder, git, write = repository
+    assert changed.ops("main", folder) == []
+    write(f"{KERNELS}/cache_write.py")
+    assert changed.ops("main", folder) == ["cache_write"]
+    git("mv", f"{KERNELS}/rms_norm.py", f"{KERNELS}/qkv_rope.py")
+    assert changed.ops("main", folder) == ["cache_write", "qkv_rope", "rms_norm"]
+
+
+def test_a_base_that_is_not_there_is_said(repository):
+    folder, git, _ = repository
+    with pytest.raises(UserError, match="--changed nowhere"):
+        changed.ops("nowhere", folder)
+    git("switch", "--orphan", "apart")
+    git("commit", "--allow-empty", "-m", "no past")
+    with pytest.raises(UserError, match="in common"):
+        changed.ops("main", folder)
