@@ -73,6 +73,12 @@ def runs(folder: Path) -> list[Run]:
     return list({_digest(entry.text): entry.run for entry in read(folder)}.values())
 
 
+def age(folder: Path, now: datetime) -> float | None:
+    """Hours from the newest Run of a history to ``now``; None where there is no Run. Raises UserError as ``read``."""
+    entries = read(folder)
+    return (now.timestamp() - moment(entries[-1].run.environment["started"])) / 3600 if entries else None
+
+
 def merge(sources: Iterable[Path], folder: Path) -> list[Path]:
     """Copy what ``folder`` lacks from other histories; the new files. Names are unique, so a name is a Run.
 

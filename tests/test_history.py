@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -98,6 +99,16 @@ def test_what_is_no_run_is_not_added(file, tmp_path, text, says):
         history.add(file(text), tmp_path / "history")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "history").exists()
+
+
+def test_the_age_is_that_of_the_newest(file, tmp_path):
+    folder = tmp_path / "history"
+    folder.mkdir()
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert history.age(folder, now) is None
+    for started, hours in (("2026-11-20T12:00:00", 48), ("2026-11-22T11:00:00+02:00", 3), ("2026-11-21T00:00:00", 3)):
+        history.add(file(started=started), folder)
+        assert history.age(folder, now) == hours
 
 
 def test_a_broken_file_in_a_history_is_named(file, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,21 @@ def merge(
     """Join histories; a Run that is there already is not copied again."""
     print(f"{len(history.merge(folders, to))} Runs copied to {to}")
     return 0
+
+
+@app.command()
+def age(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="a history")] = history.FOLDER,
+    most: Annotated[float, typer.Option(min=0, help="hours that may lie between two Runs")] = 26.0,
+) -> int:
+    """Say how old the newest Run of a history is: 1 if older than it may be, or if there is none."""
+    hours = history.age(folder, datetime.now(UTC))
+    if hours is None:
+        print(f"there is no Run in {folder}")
+        return 1
+    print(f"the newest Run is {hours:.1f} hours old; {most:g} are allowed")
+    # One from the future says that a clock is wrong, and would hide every night that is missed until then.
+    return 0 if -1 <= hours <= most else 1
 
 
 @app.command("import")

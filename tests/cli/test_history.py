@@ -1,6 +1,7 @@
 """``braidcheck history`` as a person uses it."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -62,3 +63,17 @@ def test_mistakes_are_one_line_and_leave_nothing(refused, files, words, says):
     before = sorted(files.iterdir())
     refused(2, says, "history", *words)
     assert sorted(files.iterdir()) == before
+
+
+def test_a_night_that_was_missed_is_said(run, files):
+    (files / "history").mkdir()
+    none = run("history", "age", "history")
+    assert (none.code, none.out) == (1, "there is no Run in history\n")
+    for hours, code in ((200, 1), (30, 1), (25, 0), (-3, 1)):  # the last is from the future
+        started = datetime.now(UTC) - timedelta(hours=hours)
+        (files / "run.json").write_text(Run({"started": started.isoformat(), "processor": "x"}, (), ()).to_json())
+        run("history", "add", "run.json", "--to", "history")
+        aged = run("history", "age", "history")
+        assert (aged.code, aged.out) == (code, f"the newest Run is {hours:.1f} hours old; 26 are allowed\n")
+    assert run("history", "age", "history", "--most", "1").code == 1
+    assert run("history", "age", "nowhere").code == 2
