@@ -17,6 +17,8 @@ from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
 from braidcheck.results import Run, write_atomically
 
+MOST_ON_A_GPU = 10  # processes: each takes some 3 GiB for most cases
+
 
 def mutants(
     op: Annotated[list[str] | None, typer.Option(help="only mutants that this op can see; may be repeated")] = None,
@@ -29,10 +31,8 @@ def mutants(
         list[Path] | None,
         typer.Option("--with", help="kill matrix of another lane; generated mutants caught there are left out"),
     ] = None,
-    blame: Annotated[
-        bool, typer.Option("--blame", help="whom the coherence gate blames for each, by it alone")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core")] = None,
+    blame: Annotated[bool, typer.Option("--blame", help="meet the coherence gate alone: what does it blame?")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, on a GPU at most 10")] = None,
     changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
@@ -53,11 +53,16 @@ def mutants(
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
     faults = plan.choose(kinds, op or ())
     left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.settled(others)]
+    left_out = {"left_out": len(faults) - len(left)}
+
+    def keep(matrix: dict) -> None:
+        if save is not None:
+            write_atomically(save, dump({**matrix, **left_out}))
+
+    count = workers or min(environment.cpus(), MOST_ON_A_GPU if chosen == "gpu" else environment.cpus())
     with Progress(f"mutants on the {chosen} lane") as progress:
-        matrix = Runner(chosen, progress, blame).run(left, workers or environment.cpus())
-    matrix = {**matrix, "left_out": len(faults) - len(left)}
-    if save is not None:
-        write_atomically(save, dump(matrix))
+        matrix = {**Runner(chosen, progress, blame, keep).run(left, count), **left_out}
+    keep(matrix)
     verdicts = gate.judge([matrix, *others])
     run = Run({}, (), verdicts)
     if as_json:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from braidcheck import kernels
 from braidcheck.evidence.model import observe_coherence
@@ -36,13 +37,17 @@ def find_blame(
     as it is and ``kl_repaired`` with the references there, in nats, where documents were read; ``repaired``, whether
     these checks then pass; ``looks``, how often the model was run, at most twice the ops and four times the layers'
     logarithm. A short part of the golden is looked at first, all of it where that part shows no failure; empty where
-    no failure is seen again.
+    no failure is seen again, or a kernel broke the GPU's context.
     """
     for text in (shortest(golden, TOKENS, ANSWERS, STEPS), golden):
         search = _Search(engine, text, checks, failing, say)
-        evidence = search.see(search.kernels())
-        if search.failed(evidence):
-            return search.result(evidence)
+        try:
+            evidence = search.see(search.kernels())
+            if search.failed(evidence):
+                return search.result(evidence)
+        except RuntimeError as error:  # of CUDA's, after which this process can look no further
+            say(f"the search for the op to blame ended: {error}")
+            return {}
     return {}
 
 
@@ -103,6 +108,8 @@ class _Search:
             try:
                 evidence = observe_coherence(self.engine, self.golden, parts=self.parts)
             except Exception:  # a kernel that raises is at fault like one that is wrong
+                if self.engine.device.type == "cuda":
+                    torch.cuda.synchronize()  # raises where the GPU's context broke, and nothing can be seen any more
                 return {}
         self.called = list(calls)
         return evidence

@@ -52,7 +52,7 @@ def failing(evidence: Mapping[str, Any]) -> list[str]:
 def accusation(blame: Mapping[str, Any]) -> str:
     """What ``evidence.blame.find_blame`` found, in words."""
     if not blame:
-        return "the failure did not show again, so no op can be blamed"
+        return "unknown: the failure did not show again, or broke the GPU's context"
     if not blame["ops"]:
         return "no op: it fails with all of them at their references; look at weights, config, positions, masks, cache"
     first, last = blame["layers"] or (None, None)

@@ -136,7 +136,8 @@ def _equivalents(rows: Sequence[Row], lane: str) -> Verdict:
 def _soundness(matrix: Matrix) -> Verdict:
     """Whether the run can be believed: nothing stale, nothing broken, no false alarm, no false excuse."""
     rows = matrix["mutants"]
-    found = [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
+    found = [f"{matrix['missing']} trials are missing: the run did not end"] if matrix.get("missing") else []
+    found += [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
     for row in rows:
         if row["kind"] == "control" and row["outcome"] in CAUGHT:
             found.append(f"{row['gate']} fails the package as it is, at {row['subject']}: {row['said']}")

@@ -41,6 +41,8 @@ def _lm_head(
         BLOCK_T, BLOCK_N, BLOCK_K,
     )  # fmt: skip
     if ARGMAX:
+        # A NaN counts as the best, as torch has it; no NaN leads to a token outside the vocabulary.
+        acc = tl.where(acc == acc, acc, float("inf"))
         acc = tl.where(column_mask[None, :], acc, float("-inf"))
         place = rows * tl.num_programs(0) + tl.program_id(0)
         tl.store(out_ptr + place, tl.max(acc, axis=1), mask=row_mask)
@@ -66,8 +68,8 @@ def _best_block(top_ptr, best_ptr, out_ptr, num_blocks, BLOCK: tl.constexpr):
 def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
     """Logits ``rms_norm(x) @ weight.T``, or with ``argmax`` the token of the best one, the lowest where they tie.
 
-    x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored. Raises
-    ValueError for shapes, strides or devices it cannot serve.
+    x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored; a NaN
+    counts as the best. Raises ValueError for shapes, strides or devices it cannot serve.
     """
     require(
         x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H"

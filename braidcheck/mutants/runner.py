@@ -22,6 +22,7 @@ from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapsho
 from braidcheck.mutants.same import Compiler
 
 FORMAT = 1
+KEEP_EVERY = 15  # seconds
 SAID = 160  # characters kept of what a gate said
 Row = dict[str, Any]
 
@@ -34,14 +35,18 @@ class Runner:
         lane: str,
         progress: Callable[[str, int, int], None] = lambda text, done, total: None,
         blame: bool = False,
+        keep: Callable[[dict[str, Any]], None] = lambda matrix: None,
     ) -> None:
         """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
 
-        With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down.
+        With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down. ``keep`` is
+        given the unfinished matrix from time to time, lest a run that is killed lose all of it.
         """
         self.lane = lane
         self.progress = progress
         self.blame = blame
+        self.keep = keep
+        self.kept = time.monotonic()
         self.rows: dict[str, Row] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.total = 0
@@ -54,7 +59,7 @@ class Runner:
         mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
         everything = (control(ops), *mutants)
         met = {gate for gates in self.gates.values() for gate in gates}
-        self.gates[CONTROL] = tuple(gate for gate in plan.GATES if gate in met)
+        self.gates = {CONTROL: tuple(gate for gate in plan.GATES if gate in met)} | self.gates
         self.total = len(everything)
         todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         for mutant in everything:
@@ -66,13 +71,16 @@ class Runner:
                 raise CannotJudge("the workers could not start; see what they said above")
             if not self.blame:
                 self._find_same(source, mutants, workers)
+        return self._matrix()
+
+    def _matrix(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "lane": self.lane,
             "blame": self.blame,
             "environment": environment.fingerprint(),
             "seconds": round(time.monotonic() - self.began, 1),
-            "mutants": [self.rows[mutant.id] for mutant in everything],
+            "mutants": [self.rows[name] for name in self.gates if name in self.rows],
         }
 
     def _find_same(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
@@ -153,6 +161,9 @@ class Runner:
         done = len(self.rows)
         left = (time.monotonic() - self.began) / done * (self.total - done)
         self.progress(f"{row['id']} {row['outcome']}; about {left / 60:.0f} min left", done, self.total)
+        if time.monotonic() - self.kept > KEEP_EVERY:
+            self.kept = time.monotonic()
+            self.keep({**self._matrix(), "missing": self.total - done})
 
 
 def _side_by_side(count: int, work: Callable[[], None]) -> None:

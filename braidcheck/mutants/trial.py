@@ -20,7 +20,7 @@ from braidcheck import kernels
 from braidcheck.evidence.blame import find_blame
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.op import observe_op
-from braidcheck.evidence.probes import asked, module
+from braidcheck.evidence.probes import asked, module, wrapper
 from braidcheck.evidence.probes.edges import edge_probes
 from braidcheck.evidence.probes.engine import engine_probes
 from braidcheck.evidence.probes.fence import Guard, fences
@@ -60,7 +60,7 @@ def first_kill(
             say({"gate": gate, "subject": subject})
             if said := asked(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
-                if "OutOfMemoryError" in said:  # a full GPU catches no fault
+                if "out of memory" in said.lower():  # a full GPU catches no fault
                     found["outcome"] = "error"
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
@@ -86,7 +86,7 @@ def _looks(
             yield subject, partial(_accuracy, op, case, device, guard)
     elif gate == "edges":
         for name in task["ops"]:
-            for subject, probe in edge_probes(TRUE_OPS[name], _mutated(name), device):
+            for subject, probe in edge_probes(TRUE_OPS[name], wrapper(name), device):
                 yield f"{name}: {subject}", probe
     elif gate == "engine":
         yield from engine_probes(truth.tiny, truth.untied, device)
@@ -103,12 +103,8 @@ def _cases(ops: Sequence[str], device: str, order: Mapping[str, float]) -> list[
 
 
 def _accuracy(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
-    verdict = accuracy.judge(observe_op(op, case, device, guard(_mutated(op.name))))
+    verdict = accuracy.judge(observe_op(op, case, device, guard(wrapper(op.name))))
     return verdict.sentence if verdict.status in KILLING else None
-
-
-def _mutated(name: str) -> Callable[..., Any]:
-    return getattr(module(f"kernels.{name}"), name)
 
 
 def _in_turn(folder: Path, look: Look) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from braidcheck.gates.mutants import judge
-from braidcheck.mutants import generate
+from braidcheck.mutants import generate, runner
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.runner import Runner
 from braidcheck.results import Status
@@ -20,11 +20,28 @@ def planted(name, old, new):
 
 @pytest.fixture(scope="module")
 def matrix():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "KEEP_EVERY", 0)
+        yield run()
+
+
+def run():
     caught = next(m for m in generate.generated(["cache_write"]) if m.id == "cache_write._cache_write.negation.1")
     survivor = planted("the hole", "BLOCK_T = 256 if INTERPRETED else 1", "BLOCK_T = 128 if INTERPRETED else 2")
     commented = planted("commented", "# A row or slot outside", "# Any row or slot outside")
     stale = replace(survivor, id="old", text="", stale="its old text stands 0 times")
-    return Runner("interpret").run([caught, survivor, commented, stale], workers=1)
+    kept = []
+    matrix = Runner("interpret", keep=kept.append).run([caught, survivor, commented, stale], workers=1)
+    return {**matrix, "kept": kept}
+
+
+def test_a_run_that_is_killed_leaves_what_it_had(matrix):
+    assert len(matrix["kept"]) == 5
+    for unfinished in matrix["kept"][:-1]:
+        assert 0 < len(unfinished["mutants"]) == 5 - unfinished["missing"]
+        trials = next(verdict for verdict in judge([unfinished]) if verdict.subject.startswith("trials"))
+        assert trials.status == Status.ERROR
+        assert trials.sentence.startswith(f"{unfinished['missing']} trials are missing")
 
 
 def test_what_became_of_each(matrix):

@@ -34,6 +34,7 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     if op.name == "lm_head":
         yield "the lowest of equal logits is the best", partial(_ties, call, device)
         yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
+        yield "a row of NaN gives a token of the vocabulary", partial(_nothing, call, device)
         yield "of logits that differ past bfloat16 the better is the best", partial(_close, call, device)
     if op.name == "fused_attention":
         yield "a slot outside the cache is not written", partial(_slots, op, call, device)
@@ -143,6 +144,15 @@ def _negative(call: Callable[..., Any], device: str) -> str | None:
     expected = (-x.double() @ weight.double().T).topk(2).indices.tolist()
     wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
     return f"token {wrong[0]} of 700 negative logits is called best" if wrong else None
+
+
+def _nothing(call: Callable[..., Any], device: str) -> str | None:
+    generator = torch.Generator().manual_seed(8)
+    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 700))
+    whole = _best(call, x, weight, device)
+    x[1] = torch.nan
+    found, expected = _best(call, x, weight, device), [whole[0], 0, whole[2]]
+    return None if found == expected else f"with a row of NaN tokens {found} are best, must be {expected}"
 
 
 def _close(call: Callable[..., Any], device: str) -> str | None:
