@@ -20,7 +20,8 @@ class Settings:
     a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
     fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in
     CUDA_VISIBLE_DEVICES) that workers may take; ``against`` the commit that kernels are timed against, empty for the
-    merge-base with the default branch, for at most so many ``minutes``.
+    merge-base with the default branch, for at most so many ``minutes``; ``kernels`` the folder of the package whose
+    kernels and engine are judged, empty for this one's own.
     """
 
     lane: str
@@ -33,6 +34,7 @@ class Settings:
     gpus: tuple[str, ...] = ()
     against: str = ""
     minutes: float = 20.0
+    kernels: str = ""
 
     @property
     def device(self) -> str:
@@ -54,6 +56,7 @@ class Settings:
             ("--dataset", self.dataset, CORPUS),
             ("--attention", self.attention, SEPARATED),
             ("--against", self.against, ""),
+            ("--kernels", self.kernels, ""),
         ):
             if value is not None and value != default:
                 words += [option, value]

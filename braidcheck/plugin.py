@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from braidcheck.config import Settings
 from braidcheck.errors import UserError
+from braidcheck.evidence.probes import judge_tree
 from braidcheck.results import Run, Status, Verdict, write_atomically
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -25,6 +26,8 @@ PROPERTY = "verdict"
 ALONE = ("timing", "speed", "speed_targets", "paired")  # gates that time something, and have a GPU to themselves
 # Gates whose items share one long observation, so one worker takes them all.
 SHARED = ("coherence", "layers", "static", *ALONE)
+# Gates that judge kernels, not cases or machine code: they can judge those of another tree.
+OF_KERNELS = ("coherence", "accuracy", "determinism", "edges", "engine", "fence", "loader", "targets")
 EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long observation is, said by a worker
@@ -45,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if "gpu" in given:
         os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
+    if folder := config.stash[SETTINGS].kernels:
+        judge_tree(Path(folder))
     config.pluginmanager.register(Worker(config.stash[SETTINGS]), "braidcheck-worker")
 
 

@@ -16,7 +16,7 @@ ORDER = (
     ("qwen3",),
     ("golden", "compare", "measure", "static"),
     ("evidence",),
-    ("mutants", "history", "trend", "paired"),
+    ("mutants", "history", "trend", "paired", "protection"),
     ("report",),
     ("suite", "plugin", "cli", "__main__"),
 )

@@ -14,6 +14,7 @@ from braidcheck.cli import (
     history,
     look,
     mutants,
+    protect,
     report,
     sensitivity,
     soak,
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("gate")(gate.gate)
+app.command("protect")(protect.protect)
 app.command("list")(look.list_ops)
 app.command("check")(check.check)
 app.command("soak")(soak.soak)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,7 @@ from braidcheck.cli.look import check_ops
 from braidcheck.config import CORPUS, NANO, Settings
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.paired.trees import resolve
-from braidcheck.plugin import ALONE, SHARED
+from braidcheck.plugin import ALONE, OF_KERNELS, SHARED
 from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.results import Run, write_atomically
 
@@ -60,6 +61,9 @@ def gate(
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="longest time for timing against a commit")] = 20.0,
+    kernels: Annotated[
+        Path | None, typer.Option(help="judge the kernels and the engine of the package in this folder")
+    ] = None,
 ) -> int:
     """Judge the kernels and the model made of them: accuracy, coherence, speed."""
     began = time.monotonic()
@@ -68,9 +72,11 @@ def gate(
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
     _check_expression(expression)
     base = resolve(against) if against else ""
+    judged = _judged(kernels) if kernels else ""
     _clear(out)
     settings = Settings(
-        chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes
+        chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
+        judged,
     )  # fmt: skip
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
@@ -110,6 +116,13 @@ def _check_expression(expression: str) -> None:
         raise UserError(f"-k {expression!r} is no pytest expression: {said}; try -k 'name and not other'") from None
 
 
+def _judged(folder: Path) -> str:
+    """The folder, resolved. Raises UserError where it holds no kernels."""
+    if not (folder / environment.PACKAGE.name / "kernels").is_dir():
+        raise UserError(f"--kernels {folder}: no {environment.PACKAGE.name}/kernels in it; give a checkout")
+    return str(folder.resolve())
+
+
 def _clear(out: Path) -> None:
     """Nothing of an earlier run may be taken for this one's; what else lies in ``out`` stays."""
     try:
@@ -131,22 +144,28 @@ def _phases(settings: Settings, workers: int | None, expression: str) -> list[Ph
         count = workers or min(environment.cpus(), MOST_WORKERS)
     # The longest first: one observation of the whole model, then many short cases.
     found = sorted(path.stem.removeprefix("test_") for path in launcher.SUITE.glob("test_*.py"))
-    gates = tuple(sorted(found, key=lambda gate: gate not in SHARED))
+    wanted = [gate for gate in found if not settings.kernels or gate in OF_KERNELS]
+    gates = tuple(sorted(wanted, key=lambda gate: gate not in SHARED))
     if settings.lane != "gpu":
         return [Phase(CORRECTNESS, gates, settings, count, expression)]
     rest, timed = (tuple(gate for gate in gates if (gate in ALONE) is alone) for alone in (False, True))
     phases = [Phase(CORRECTNESS, rest, settings, count, expression)]
-    if not settings.ops:
+    if timed and not settings.ops:
         phases.append(Phase(SPEED, timed, replace(settings, gpus=settings.gpus[:1]), 1, expression))
     return phases
 
 
-def _report(run: Run, out: Path, interrupted: bool) -> int:
-    texts = (run.to_json(), markdown.render(run), junit.render(run))
+def write(run: Run, out: Path, summary: Callable[[Run], str] = markdown.render) -> None:
+    """Write the files of ``run`` to ``out``; on GitHub, print its annotations."""
+    texts = (run.to_json(), summary(run), junit.render(run))
     for name, text in zip(FILES, texts, strict=True):
         write_atomically(out / name, text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in annotations.lines(run):
             print(line)
+
+
+def _report(run: Run, out: Path, interrupted: bool) -> int:
+    write(run, out)
     terminal.show(run, out, interrupted)
     return 130 if interrupted else run.exit_code

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -67,7 +68,7 @@ class Phase:
 
     def variables(self) -> dict[str, str]:
         """The child's environment: the lane's switch, no foreign pytest settings, no oversubscribed cores."""
-        given = _variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
+        given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
         if self.settings.lane == "interpret":
             # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
             return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -79,12 +80,8 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
-    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)), _signals_as_interrupt():
-        child = subprocess.Popen(
-            phase.command(), env=phase.variables(), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            **({"process_group": 0} if os.name == "posix" else {}),
-        )  # fmt: skip
-        interrupted = _wait(child)
+    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)):
+        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
     result = phase.out / "run.json"
@@ -92,22 +89,32 @@ def launch(phase: Phase) -> tuple[bool, Run]:
         return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
     if interrupted:
         return True, Run({}, (), ())
-    raise CannotJudge(f"the gate's own test run broke (exit code {child.returncode}): {_complaint(log)}; see {log}")
+    raise CannotJudge(f"the gate's own test run broke (exit code {code}): {_complaint(log)}; see {log}")
+
+
+def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
+    """Run a child, and end it and its processes in order on Ctrl-C; whether it was interrupted, and its exit code."""
+    with _signals_as_interrupt():
+        child = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, **streams,
+            **({"process_group": 0} if os.name == "posix" else {}),
+        )  # fmt: skip
+        return _wait(child), child.returncode
 
 
 def record_golden(settings: Settings) -> None:
     """Have the golden of another model recorded if it is not there yet, in a process that does not interpret."""
     words = ["golden", "record", settings.model, "--dataset", settings.dataset]
     words += ["--revision", settings.revision] if settings.revision else []
-    code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=_variables(), check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=variables(), check=False).returncode
     if code:  # the child has said why
         raise typer.Exit(code)
 
 
-def _variables() -> dict[str, str]:
-    """This process's environment without what would change a run, and with this very braidcheck to import."""
+def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
+    """This process's environment without what would change a run, and with the braidcheck of ``tree`` to import."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    path = [str(environment.PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing of the working directory
 
 

@@ -27,6 +27,16 @@ def restore(before: State) -> None:
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """Within it the interpreter may be mended otherwise; afterwards it is as it was."""
+    before = state()
+    try:
+        yield
+    finally:
+        restore(before)
+
+
+@contextmanager
 def last_program_first() -> Iterator[None]:
     """Within it the programs of a launch run in reverse: what one writes for another is not put right by that one."""
     from triton.runtime.interpreter import InterpreterBuilder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from braidcheck import kernels
+from braidcheck.evidence.probes import home
 
 Function = Callable[..., Any]
 Where = Callable[[str, int | None], bool]
@@ -59,7 +59,7 @@ def swapped(engine: Any, functions: Mapping[str, Function], where: Where = every
 
 def _modules(engine: Any) -> list[ModuleType]:
     """Where the engine and its attention look up the ops that they call."""
-    return [sys.modules[type(part).__module__] for part in (engine, engine.attention)]
+    return [home(part) for part in (engine, engine.attention)]
 
 
 def _ops(place: ModuleType) -> list[tuple[str, Function]]:

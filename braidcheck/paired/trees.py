@@ -22,7 +22,7 @@ def resolve(ref: str, repository: Path = REPOSITORY) -> str:
     """The commit that ``ref`` names. Raises UserError where it names none."""
     commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if not commit:
-        raise UserError(f"--against {ref}: no such commit in {repository}; give a commit, a branch or a tag")
+        raise UserError(f"{ref}: no such commit in {repository}; give a commit, a branch or a tag")
     return commit
 
 

@@ -12,9 +12,9 @@ from braidcheck.spec import Op
 
 def each_op(metafunc: Any, concerned: Callable[[Op], bool] = lambda op: True) -> None:
     """Make an item for each op to judge that is ``concerned``; one for all where Triton is missing."""
-    ops = metafunc.config.stash[SETTINGS].ops
+    chosen, ops = metafunc.config.stash[SETTINGS].ops, [EVERY_OP]
     if not why_no_triton():
         from braidcheck import kernels
 
-        ops = [name for name, op in kernels.find().items() if (not ops or name in ops) and concerned(op)]
-    metafunc.parametrize("op", ops or [EVERY_OP])
+        ops = [name for name, op in kernels.find().items() if (not chosen or name in chosen) and concerned(op)]
+    metafunc.parametrize("op", ops)

@@ -21,11 +21,11 @@ def pytest_generate_tests(metafunc):
 def verdicts(settings, progress):
     from braidcheck.evidence.blame import find_blame
     from braidcheck.evidence.model import observe_coherence
+    from braidcheck.evidence.probes import module
     from braidcheck.golden.resolve import resolve
-    from braidcheck.qwen3.engine import Engine
 
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
-    engine = Engine.load(checkpoint, settings.device, attention=settings.attention)
+    engine = module("qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
     evidence = observe_coherence(engine, golden, progress)
     if failing := coherence.failing(evidence):
         evidence["blame"] = find_blame(engine, golden, failing, coherence.failing, progress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from braidcheck.environment import why_no_triton
 from braidcheck.results import Status, Verdict
 from braidcheck.suite import each_op
@@ -18,7 +20,9 @@ def test_determinism(op, settings):
         return Verdict("determinism", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
     from braidcheck.evidence.determinism import observe_determinism
+    from braidcheck.evidence.probes import wrapper
     from braidcheck.gates import determinism
 
-    evidence = observe_determinism(kernels.find()[op], settings.device, REPEATS[settings.lane])
+    judged = replace(kernels.find()[op], call=wrapper(op))
+    evidence = observe_determinism(judged, settings.device, REPEATS[settings.lane])
     return determinism.judge(evidence, op)

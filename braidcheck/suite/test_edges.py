@@ -20,9 +20,9 @@ def test_edges(op, settings):
     if reason := why_no_triton():
         return Verdict("edges", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.probes import asked
+    from braidcheck.evidence.probes import asked, wrapper
     from braidcheck.evidence.probes.edges import edge_probes
     from braidcheck.gates import promises
 
-    judged = kernels.find()[op]
-    return promises.judge("edges", op, {n: asked(p) for n, p in edge_probes(judged, judged.call, settings.device)})
+    probes = edge_probes(kernels.find()[op], wrapper(op), settings.device)
+    return promises.judge("edges", op, {name: asked(probe) for name, probe in probes})

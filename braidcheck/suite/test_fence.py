@@ -16,14 +16,14 @@ def test_fence(op, settings):
         return Verdict("fence", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
     from braidcheck.evidence.op import observe_op
-    from braidcheck.evidence.probes import asked
+    from braidcheck.evidence.probes import asked, wrapper
     from braidcheck.evidence.probes.fence import fences
     from braidcheck.gates import accuracy, promises
 
-    judged = kernels.find()[op]
+    judged, call = kernels.find()[op], wrapper(op)
 
     def look(case, guard):
-        verdict = accuracy.judge(observe_op(judged, case, settings.device, guard(judged.call)))
+        verdict = accuracy.judge(observe_op(judged, case, settings.device, guard(call)))
         return verdict.sentence if verdict.status in (Status.FAIL, Status.ERROR) else None
 
     looks = {subject: partial(look, case, guard) for subject, case, guard in fences(judged, settings.device)}

@@ -15,6 +15,7 @@ def test_targets(check, settings):
         return Verdict("targets", check, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
     from braidcheck.evidence.op import observe_op
+    from braidcheck.evidence.probes import wrapper
 
     target = targets.TARGETS[check]
     op = kernels.find()[target.op]
@@ -23,4 +24,5 @@ def test_targets(check, settings):
         for case in op.cases
         if (case.profile, case.dtype) == (target.profile, target.dtype) and (settings.lane == "gpu" or not case.large)
     ]
-    return targets.judge([observe_op(op, case, settings.device) for case in wanted], check)
+    call = wrapper(op.name)
+    return targets.judge([observe_op(op, case, settings.device, call) for case in wanted], check)

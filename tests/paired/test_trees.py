@@ -45,7 +45,7 @@ def test_without_a_repository_or_a_branch_there_is_no_base(repository, tmp_path)
 
 
 def test_a_commit_that_is_not_there_is_one_line(repository):
-    with pytest.raises(UserError, match="--against nowhere: no such commit"):
+    with pytest.raises(UserError, match="nowhere: no such commit"):
         trees.resolve("nowhere", repository)
 
 

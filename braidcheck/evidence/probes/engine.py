@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
 
@@ -48,7 +49,7 @@ def _table(tiny: Tiny, device: str) -> str | None:
 
 
 def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
-    with module("evidence.op").poisoned_outputs():
+    with poisoned_outputs():
         logits = _engine(tiny, device, attention).prefill(tiny.ids)
     return differs("logits are not HF float32's", logits, tiny.logits)
 
@@ -57,7 +58,7 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
     """Ragged rows, each with its own past, against HF's logits at their places."""
     engine, lengths = _engine(tiny, device, attention), [5, 1, 27]
     step, ids = module("qwen3.attention").Step, tiny.ids.to(device)
-    with module("evidence.op").poisoned_outputs():
+    with poisoned_outputs():
         cache = engine.new_cache(3, 40)
         for row, length in enumerate(lengths):
             one = engine.new_cache(1, 40)

@@ -1,0 +1,120 @@
+"""``braidcheck protect``: the base's judges on the change's kernels, and the change's own beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braidcheck.cli.gate import Lane, choose_lane, write
+from braidcheck.cli.launch import attend, variables
+from braidcheck.cli.look import check_ops
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.gates import protection as gate
+from braidcheck.paired.trees import REPOSITORY, checked_out, resolve
+from braidcheck.protection import judges, waivers
+from braidcheck.report import protection as report
+from braidcheck.results import Run, Verdict
+
+KNOWS = "import braidcheck.config as c; raise SystemExit('kernels' not in c.Settings.__dataclass_fields__)"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What both runs are asked: the tree whose kernels are judged, lane, ops, workers, and where files go."""
+
+    change: Path
+    lane: str
+    ops: tuple[str, ...]
+    workers: int | None
+    out: Path
+
+    def run(self, tree: Path, name: str) -> Run:
+        """The Run of the judges in ``tree`` on the change's kernels; its files go to a folder of that name.
+
+        Raises CannotJudge where they give none, and KeyboardInterrupt where the wait for it was interrupted.
+        """
+        folder = (self.out / name).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "braidcheck", "gate", "--kernels", str(self.change), "--lane", self.lane]
+        command += ["--out", str(folder), *(word for op in self.ops for word in ("--op", op))]
+        command += ["--workers", str(self.workers)] if self.workers else []
+        print(f"judging by {name}", file=sys.stderr)
+        with (folder / "said.txt").open("wb") as said:
+            interrupted, code = attend(command, variables(tree), stdout=said)
+        if interrupted or code == 130:
+            raise KeyboardInterrupt
+        try:
+            return Run.from_json((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise CannotJudge(f"not judged: {name} gave no run (exit code {code}); see {folder / 'said.txt'}") from None
+
+
+def protect(
+    ref: Annotated[str, typer.Argument(help="the base: its judges judge the change's kernels")],
+    change: Annotated[Path, typer.Option(help="the checkout that holds the change")] = REPOSITORY,
+    lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
+    op: Annotated[list[str] | None, typer.Option(help="judge this op only; may be repeated")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
+    own: Annotated[Path | None, typer.Option(help="run.json of the change's own gate; made if it is needed")] = None,
+    out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path(
+        "braidcheck-out/protection"
+    ),
+) -> int:
+    """Judge the change's kernels by the base's bounds, cases, goldens and gates: what they refuse needs a human."""
+    began = time.monotonic()
+    change = change.resolve()
+    base = resolve(ref, change)
+    asked = Request(change, choose_lane(lane), tuple(op or ()), workers, out)
+    check_ops(asked.ops)
+    held = [waiver for waiver in waivers.read(change) if not asked.ops or _op(waiver["subject"]) in asked.ops]
+    given = _given(own, asked.lane) if own else None
+    verdicts, theirs = _judge(asked, base, given, held)
+    seconds = round(time.monotonic() - began, 1)
+    about = {**theirs.environment, "judges": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
+    run = Run(about, tuple(verdict.id for verdict in verdicts), verdicts)
+    write(run, out, report.markdown)
+    report.show(run, out)
+    return run.exit_code
+
+
+def _judge(
+    asked: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
+) -> tuple[tuple[Verdict, ...], Run]:
+    """The verdicts of this gate and the base's Run."""
+    with tempfile.TemporaryDirectory(prefix="braidcheck-protect-") as folder:
+        with checked_out(base, Path(folder), asked.change) as tree:
+            knows = subprocess.run([sys.executable, "-c", KNOWS], env=variables(tree), capture_output=True, check=False)
+            if knows.returncode:
+                raise CannotJudge(f"not judged: the base {base[:12]} has no gate --kernels; give a newer base")
+            edited = judges.edited(tree, asked.change)
+            theirs = asked.run(tree, "the base's judges")
+        mine = (given or asked.run(asked.change, "the change's judges")) if edited else None
+    today = datetime.now(UTC).date().isoformat()
+    found = gate.judge(theirs, mine, edited, held, today)
+    return tuple(replace(verdict, lane=asked.lane) for verdict in found), theirs
+
+
+def _given(path: Path, lane: str) -> Run:
+    """The Run in ``path``. Raises UserError where there is none, or one of another lane."""
+    try:
+        run = Run.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--own {path}: no run of a gate: {error}") from None
+    if lane not in {verdict.lane for verdict in run.verdicts}:
+        raise UserError(f"--own {path}: not of the {lane} lane; give a run of that lane, or none")
+    return run
+
+
+def _op(subject: str) -> str:
+    """The op that a waiver speaks of."""
+    return subject.split(" ", 1)[-1].split("[")[0]

@@ -1,0 +1,46 @@
+"""Waivers: what a human let pass, why, and until when, in one TOML file of the repository."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from pathlib import Path
+
+from braidcheck.errors import UserError
+
+FILE = "waivers.toml"
+FORM = 'a waiver is [[waiver]] with subject = "...", reason = "..." and expires = 2030-01-31'
+
+
+def read(folder: Path) -> list[dict[str, str]]:
+    """Subject, reason and ISO date of each waiver in ``folder``; none where there is no file.
+
+    Raises UserError for a file that is no TOML, and for a waiver that lacks one of the three or is there twice.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no TOML: {error}") from None
+    entries = body.get("waiver", [])
+    if set(body) - {"waiver"} or not isinstance(entries, list):
+        raise UserError(f"{path}: {FORM}")
+    found = [_waiver(path, entry) for entry in entries]
+    subjects = [waiver["subject"] for waiver in found]
+    if twice := {subject for subject in subjects if subjects.count(subject) > 1}:
+        raise UserError(f"{path}: {sorted(twice)[0]} is waived twice; keep one")
+    return found
+
+
+def _waiver(path: Path, entry: object) -> dict[str, str]:
+    kinds = {"subject": str, "reason": str, "expires": date}
+    if not isinstance(entry, dict) or set(entry) - set(kinds):
+        raise UserError(f"{path}: {FORM}")
+    for name, kind in kinds.items():
+        value = entry.get(name)
+        # A point in time is a date to Python; a waiver ends with a day.
+        if type(value) is not kind or (kind is str and not value.strip()):
+            raise UserError(f"{path}: the waiver of {entry.get('subject', '?')} has no {name}; {FORM}")
+    return {**entry, "expires": entry["expires"].isoformat()}

@@ -1,0 +1,145 @@
+"""Kernels of another tree under this one's judges: whatever that tree does to its own judges, a fault is seen."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.environment import PACKAGE
+from braidcheck.evidence import interpreter, probes
+from braidcheck.evidence.op import observe_op
+from braidcheck.evidence.probes import edges, tiny
+from braidcheck.evidence.probes.engine import engine_probes
+from braidcheck.evidence.probes.fence import fences
+from braidcheck.evidence.probes.tree import Tree
+from braidcheck.evidence.swap import swapped
+from braidcheck.gates import accuracy
+from braidcheck.results import Status
+
+LINEAR, DEVICE = "kernels/linear_residual.py", "kernels/_device.py"
+SUM = "acc += residual.to(tl.float32)"
+# One element is off, too little for the norm of all of them.
+ELEMENT = (LINEAR, SUM, f"{SUM} + tl.where((rows == 1)[:, None] & (columns == 1)[None, :], 0.1, 0.0)")
+FAULT = (LINEAR, SUM, f"{SUM} * 1.02")
+REFERENCE, NUMBERS = "    product = rounding.wide(x) @", '"residual": numbers.'
+# Each lets the fault pass where the change's own judges are asked.
+FOOLING = {
+    "a looser bound": (LINEAR, "return (error + ", "return (1e9 + error + "),
+    "looser pieces of bounds": ("kernels/_rounding.py", "U32 = ", "U32 = 1e9 * "),
+    "a reference that calls the kernel": (
+        LINEAR, REFERENCE, f"    return linear_residual(*(t.float() for t in (x, weight, residual)))\n{REFERENCE}",
+    ),
+    "a looser comparison": ("compare.py", "share=float(share[worst])", "share=0.0"),
+    "a looser gate": ("gates/accuracy.py", "Status.FAIL, _complaint", "Status.PASS, _complaint"),
+    "larger numbers": (LINEAR, NUMBERS, '"residual": 1e4 * numbers.'),
+}  # fmt: skip
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Puts a copy of the package with some edits under judgement."""
+
+    def go(*edits):
+        ignored = shutil.ignore_patterns("__pycache__", "nano", "nano_golden")
+        shutil.copytree(PACKAGE, tmp_path / "braidcheck", ignore=ignored)
+        for file, old, new in edits:
+            path = tmp_path / "braidcheck" / file
+            text = path.read_text()
+            assert old in text
+            path.write_text(text.replace(old, new))
+        tree = Tree(tmp_path)
+        monkeypatch.setattr(probes, "_trees", [tree])
+        return tree
+
+    return go
+
+
+def case_of(op):
+    return next(case for case in op.cases if case.profile == "tail")
+
+
+def verdict(function=None):
+    op = kernels.find()["linear_residual"]
+    return accuracy.judge(observe_op(op, case_of(op), "cpu", function or probes.wrapper("linear_residual")))
+
+
+@pytest.mark.parametrize("name", FOOLING)
+def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
+    tree = judged(ELEMENT, FOOLING[name])
+    own = tree.module("kernels.linear_residual").OP
+    fooled = tree.module("gates.accuracy").judge(tree.module("evidence.op").observe_op(own, case_of(own)))
+    assert fooled.status == "pass"
+    assert verdict().status == Status.FAIL
+    assert verdict(kernels.find()["linear_residual"].call).status == Status.PASS
+
+
+def test_outputs_are_poisoned_by_the_judges(judged):
+    unwritten = (LINEAR, "column_mask = columns < width", "column_mask = columns < width - 1")
+    judged(unwritten, ("evidence/op.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
+    assert "NaN" in verdict().sentence
+
+
+def test_an_unchanged_tree_passes_all_the_same(judged):
+    judged()
+    assert verdict().status == Status.PASS
+    op = replace(kernels.find()["rms_norm"], call=probes.wrapper("rms_norm"))
+    assert [probe() for _, probe in edges.edge_probes(op, op.call, "cpu")] == [None, None]
+
+
+def test_a_removed_case_is_still_asked(judged):
+    judged(FAULT, (LINEAR, '    _case(7, 1000, 331, "tail"),\n', ""))
+    assert verdict().status == Status.FAIL
+
+
+def test_the_fence_asks_the_other_trees_kernel(judged):
+    judged((LINEAR, "rows[:, None] * residual_stride", "rows[:, None] * width"))
+    assert verdict().status == Status.PASS
+    op = kernels.find()["linear_residual"]
+    _, case, guard = next(row for row in fences(op, "cpu") if row[1] == case_of(op))
+    assert accuracy.judge(observe_op(op, case, "cpu", guard(probes.wrapper(op.name)))).status == Status.FAIL
+
+
+def test_another_interpreter_of_the_change_is_put_back(judged):
+    kernels.find()
+    before = interpreter.state()
+    tree = judged((DEVICE, "0x7FFF", "0x7FFE"))
+    assert tree.module("kernels.linear_residual").linear_residual is not kernels.find()["linear_residual"].call
+    assert interpreter.state() == before
+
+
+def test_the_judges_stay_in_place(judged):
+    names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
+    path = list(sys.path)
+    tree = judged(
+        (LINEAR, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
+    )
+    tree.module("qwen3.engine")
+    assert {name: sys.modules[name] for name in names} == names
+    assert sys.path == path
+    assert accuracy.LIMIT == 1.0
+    assert verdict().status == Status.FAIL
+
+
+def test_an_import_that_fails_leaves_everything_in_place(judged):
+    names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
+    judged((LINEAR, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
+    with pytest.raises(RuntimeError, match="no"):
+        probes.wrapper("linear_residual")
+    assert {name: sys.modules[name] for name in names} == names
+
+
+def test_engine_and_blame_are_of_the_other_tree(judged):
+    tree = judged(FAULT)
+    with torch.random.fork_rng(devices=[]):
+        model = tiny.make()
+    named = dict(engine_probes(model, model, "cpu"))
+    assert "off by" in named["prefill separated"]()
+    engine = tree.module("qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
+    truth = kernels.find()["linear_residual"].reference
+    with swapped(engine, {"linear_residual": truth}) as calls:
+        repaired = engine.prefill(model.ids)
+    assert calls["linear_residual"]
+    assert torch.allclose(repaired, model.logits, rtol=2e-4, atol=2e-4)
