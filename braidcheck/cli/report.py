@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from braidcheck.cli.mutants import read_matrix
 from braidcheck.errors import UserError
 from braidcheck.report import junit, markdown
 from braidcheck.report.progress import Progress
+from braidcheck.report.sensitivity import tables
 from braidcheck.results import Run, write_atomically
 
 ENDINGS = (".html", ".md", ".xml")
@@ -22,6 +24,7 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="FILE.html, FILE.md (a summary) or FILE.xml (JUnit)")],
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
     mutants: Annotated[list[Path] | None, typer.Option(help="a kill matrix; may be repeated")] = None,
+    sensitivity: Annotated[Path | None, typer.Option(help="what braidcheck sensitivity saved; in HTML only")] = None,
 ) -> int:
     """Write a report: HTML to look at, Markdown for a pull request, JUnit for a CI."""
     if out.suffix not in ENDINGS:
@@ -30,7 +33,8 @@ def report(
     before = _load(base) if base else None
     matrices = [read_matrix(file) for file in mutants or ()]
     if out.suffix == ".html":
-        text = _page(path, runs, last, before, matrices)
+        sizes = _sizes(sensitivity) if sensitivity else []
+        text = _page(path, runs, last, before, matrices, sizes)
     elif last is None:
         raise UserError(f"{path} holds numbers and no verdicts: only an .html can show them")
     else:
@@ -69,7 +73,23 @@ def _load(path: Path) -> Run:
         raise UserError(f"{path} is no Run: {str(error).splitlines()[0]}") from None
 
 
-def _page(path: Path, runs: list[Run], last: Run | None, base: Run | None, matrices: list[dict[str, Any]]) -> str:
+def _sizes(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["faults"]
+        list(tables(rows))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what braidcheck sensitivity --save wrote: {error}") from None
+    return rows
+
+
+def _page(
+    path: Path,
+    runs: list[Run],
+    last: Run | None,
+    base: Run | None,
+    matrices: list[dict[str, Any]],
+    sizes: list[dict[str, Any]],
+) -> str:
     from braidcheck.report import page
     from braidcheck.trend import judge
 
@@ -78,4 +98,4 @@ def _page(path: Path, runs: list[Run], last: Run | None, base: Run | None, matri
         progress("drawing")
         commit = last.environment.get("commit") if last and not runs else ""
         title = f"commit {commit[:12]}" if commit else path.resolve().name
-        return page.render(page.Subject(title, last, runs, trend, base, matrices))
+        return page.render(page.Subject(title, last, runs, trend, base, matrices, sizes))

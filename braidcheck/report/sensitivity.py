@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
@@ -11,26 +12,50 @@ from rich.table import Table
 
 from braidcheck.report.terminal import console
 
+Rows = Sequence[Mapping[str, Any]]
 
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print what ``evidence.sensitivity`` measured."""
-    screen = console()
+
+@dataclass(frozen=True)
+class Sizes:
+    """What one gate sees: ``rows`` hold an op, what it was tried on, and the size in words for each of ``faults``."""
+
+    gate: str
+    faults: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def tables(rows: Rows) -> Iterator[Sizes]:
+    """A table a gate of what ``evidence.sensitivity`` measured."""
     for gate in dict.fromkeys(row["gate"] for row in rows):
         of_gate = [row for row in rows if row["gate"] == gate]
-        faults = list(dict.fromkeys(row["fault"] for row in of_gate))
-        table = Table("op", "on", title=gate, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for fault in faults:
-            table.add_column(fault, justify="right")
+        faults = tuple(dict.fromkeys(row["fault"] for row in of_gate))
+        made = []
         for op, on in dict.fromkeys((row["op"], _where(row)) for row in of_gate):
             cells = {row["fault"]: said(row) for row in of_gate if (row["op"], _where(row)) == (op, on)}
-            table.add_row(op, on, *(cells.get(fault, "") for fault in faults))
-        screen.print(table)
+            made.append((op, on, tuple(cells.get(fault, "") for fault in faults)))
+        yield Sizes(gate, faults, tuple(made))
+
+
+def explanation(rows: Rows) -> str:
+    """What the sizes mean."""
     trials = max((row["trials"] for row in rows), default=0)
-    screen.print(
+    return (
         f"the smallest fault, of powers of two, seen in at least 95% of {trials} seeded trials: relative to the number "
-        "that it changes; for one position, in tokens",
-        soft_wrap=True,
+        "that it changes; for one position, in tokens"
     )
+
+
+def show(rows: Rows) -> None:
+    """Print what ``evidence.sensitivity`` measured."""
+    screen = console()
+    for sizes in tables(rows):
+        table = Table("op", "on", title=sizes.gate, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for fault in sizes.faults:
+            table.add_column(fault, justify="right")
+        for op, on, cells in sizes.rows:
+            table.add_row(op, on, *cells)
+        screen.print(table)
+    screen.print(explanation(rows), soft_wrap=True)
 
 
 def said(row: Mapping[str, Any]) -> str:

@@ -171,3 +171,14 @@ def test_the_kill_matrix_counts_who_caught_first(matrix):
 @pytest.mark.parametrize(("value", "percent"), [(0.25, 25.0), (7.0, 100.0), (-1.0, 0.0), (float("nan"), 100.0)])
 def test_a_bar_stays_in_its_track(value, percent):
     assert sections.Bar("a", value, "").percent == percent
+
+
+def test_sensitivity_is_a_table_a_gate(green):
+    row = {"gate": "accuracy", "op": "rms_norm", "on": "float32, 6 cases", "fault": "one element", "trials": 20}
+    row |= {"smallest": 2**-9, "least": 2**-32, "largest": 16.0}
+    made = page.render(page.Subject("run", green, sensitivity=[row, row | {"gate": "coherence", "smallest": None}]))
+    text = " ".join(Tags(made).text.split())
+    assert "The smallest fault that the accuracy gate sees" in text
+    assert "rms_normfloat322^-9" in text
+    assert "not seen up to 2^4" in text
+    assert "Not in this report: sensitivity" in Tags(page.render(page.Subject("run", green))).text

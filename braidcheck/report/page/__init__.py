@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from braidcheck.history import hardware, moment
+from braidcheck.report import sensitivity
 from braidcheck.report.compare import PAIRED, Comparison, compare, paired
 from braidcheck.report.failures import culprits, failures
 from braidcheck.report.markdown import said
@@ -27,7 +28,7 @@ FOLDER = Path(__file__).parent
 @dataclass(frozen=True)
 class Subject:
     """What a report is about: a Run, the last of a history if there is one (absent for numbers imported from
-    elsewhere), a Run to compare with, kill matrices."""
+    elsewhere), a Run to compare with, kill matrices, the rows of a measured sensitivity."""
 
     title: str
     run: Run | None
@@ -35,6 +36,7 @@ class Subject:
     trend: Trend = field(default_factory=lambda: Trend((), 0, {}))
     base: Run | None = None
     matrices: Sequence[Mapping[str, Any]] = ()
+    sensitivity: Sequence[Mapping[str, Any]] = ()
 
 
 def render(subject: Subject) -> str:
@@ -63,6 +65,8 @@ def render(subject: Subject) -> str:
         strata=sections.strata(run),
         roofline=sections.roofline(run),
         kills=sections.kills(subject.matrices),
+        sensitivities=list(sensitivity.tables(subject.sensitivity)),
+        sensitivity_hint=sensitivity.explanation(subject.sensitivity),
         comparison=_compared(subject),
         paired=paired(run),
         paired_heads=PAIRED,
@@ -140,5 +144,6 @@ def _absent(subject: Subject) -> list[str]:
         "the model by position": (sections.strata(run), "the Run has no NLL by position"),
         "measured limits": (sections.roofline(run), "the Run timed no kernel: that takes a GPU"),
         "kill matrix": (subject.matrices, "none was given; see braidcheck mutants --save, then report --mutants"),
+        "sensitivity": (subject.sensitivity, "none was given; see braidcheck sensitivity --save, then --sensitivity"),
     }
     return [f"{name}: {why}" for name, (there, why) in wanted.items() if not there]
