@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), tests, soak, mutants, calibrate, gpu_tests, lint, nano."""
+"""The project's sessions: gate (the main job), tests, soak, mutants, calibrate, gpu_tests, lint, rehearse, nano."""
 
 from __future__ import annotations
 
@@ -98,11 +98,20 @@ def report_tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and the commonest mistakes."""
+    """Style and the commonest mistakes; workflows that a stranger could turn against the project."""
     if session.venv_backend != "none":
         session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     session.run("ruff", "check", ".", external=True)
     session.run("ruff", "format", "--check", ".", external=True)
+    session.run("shellcheck", ".github/append.sh", external=True)
+    session.run("actionlint", external=True)  # with shellcheck on the steps
+    session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github/workflows", external=True)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def rehearse(session: nox.Session) -> None:
+    """The shell steps of all workflows on this machine, hostile artifacts included; "--all" for what takes minutes."""
+    run(session, "tests/workflows/rehearse.py", *session.posargs)
 
 
 @nox.session(requires=["install"])

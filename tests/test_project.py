@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -30,10 +31,37 @@ def test_workflows_pin_their_actions_and_get_no_rights_by_default(path):
     assert not re.search(r"run:.*\$\{\{\s*github\.(event|head_ref)", text)
 
 
-def test_foreign_code_never_reaches_the_gpu_machine():
-    text = (ROOT / ".github" / "workflows" / "gpu.yml").read_text()
-    assert "self-hosted" in text
-    assert not re.search(r"^\s*pull_request", text, re.MULTILINE)
+def jobs(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["jobs"]
+
+
+def test_foreign_code_reaches_the_gpu_machine_through_its_reviewers_only():
+    texts = {path.name: path.read_text() for path in WORKFLOWS}
+    assert {name for name, text in texts.items() if "self-hosted" in text} == {"gpu.yml", "nightly.yml"}
+    assert all(job["environment"] == "gpu" for job in jobs("gpu.yml").values())
+    assert not re.search(r"^\s*(pull_request|workflow_run)", texts["nightly.yml"], re.MULTILINE)
+
+
+def test_no_job_that_runs_on_another_machine_may_write():
+    for path in WORKFLOWS:
+        for job in jobs(path.name).values():
+            if "self-hosted" in job["runs-on"]:
+                assert job["permissions"] == {"contents": "read"}
+
+
+def test_what_may_comment_checks_out_the_default_branch_only():
+    (job,) = jobs("comment.yml").values()
+    checkouts = [step["with"] for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert [given["ref"] for given in checkouts] == ["${{ github.event.repository.default_branch }}"]
+    assert "permissions" in job
+    assert "write" not in (job["permissions"]["contents"], job["permissions"]["actions"])
+
+
+def test_no_checkout_leaves_credentials_behind():
+    steps = [step for path in WORKFLOWS for job in jobs(path.name).values() for step in job["steps"]]
+    checkouts = [step["with"] for step in steps if "checkout" in step.get("uses", "")]
+    assert len(checkouts) > 8
+    assert all(given["persist-credentials"] is False for given in checkouts)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no executable bit")
