@@ -20,7 +20,7 @@ from braidcheck.cli.look import check_ops
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.gates import protection as gate
 from braidcheck.paired.trees import REPOSITORY, checked_out, resolve
-from braidcheck.protection import judges, waivers
+from braidcheck.protection import exceptions, judges, waivers
 from braidcheck.report import protection as report
 from braidcheck.results import Run, Verdict
 
@@ -97,11 +97,19 @@ def _judge(
             if knows.returncode:
                 raise CannotJudge(f"not judged: the base {base[:12]} has no gate --kernels; give a newer base")
             edited = judges.edited(tree, asked.change)
+            excused = {} if asked.ops else _excused(tree, asked.change)  # which are of no op alone
             theirs = asked.run(tree, "the base's judges")
         mine = (given or asked.run(asked.change, "the change's judges")) if edited else None
     today = datetime.now(UTC).date().isoformat()
-    found = gate.judge(theirs, mine, edited, held, today)
+    found = gate.judge(theirs, mine, edited, held, today, excused)
     return tuple(replace(verdict, lane=asked.lane) for verdict in found), theirs
+
+
+def _excused(base: Path, change: Path) -> dict[str, str]:
+    try:
+        return exceptions.added(base, change)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"a list of exceptions in {base} or {change} cannot be read: {error}") from None
 
 
 def _given(path: Path, lane: str) -> Run:

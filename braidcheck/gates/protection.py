@@ -51,6 +51,9 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
     """What is to say of one subject of the base's judges; nothing where both let it pass alike."""
     subject = _subject(name, theirs)
     status, said = (theirs.status, theirs.sentence) if theirs else (Status.ERROR, "no verdict came")
+    for case in _listed(theirs) if own and mine else ():
+        if case not in _listed(mine):
+            yield _human(f"{theirs.gate} {case}", f"the change removed it; {said}")
     if own and mine is None:
         yield _human(subject, f"the change removed it; the base's judges say {status}: {said}")
     elif status != Status.PASS and mine is not None and mine.status == Status.PASS:
@@ -61,6 +64,11 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
         yield Verdict(GATE, subject, mine.status, f"the change's own judges do not let it pass: {mine.sentence}")
     elif mine is not None and (times := _looser(theirs, mine)):
         yield _human(subject, f"the same result uses {times:.3g} times less of the change's limit than of the base's")
+
+
+def _listed(verdict: Verdict | None) -> Sequence[str]:
+    """The subjects that a verdict stands for, where it stands for several."""
+    return verdict.numbers.get("subjects", ()) if verdict else ()
 
 
 def _looser(theirs: Verdict, mine: Verdict) -> float:

@@ -124,6 +124,17 @@ def test_the_life_of_a_waiver(base, today, status, of_waiver):
         assert "waived until 2030-01-31: a better bound" in found[CASE].sentence
 
 
+def test_a_large_case_is_missed_where_it_cannot_be_judged():
+    def left_out(*cases):
+        numbers = {"subjects": [f"op[{case}]" for case in cases]}
+        said = Verdict("accuracy", "op[large]", Status.NOT_JUDGED, "large cases need a GPU", numbers=numbers)
+        return Run({}, (said.id,), (said,))
+
+    found, _ = judged(left_out("a", "b"), left_out("b", "c"))
+    assert [subject for subject in found if needs_human(found[subject])] == [CASE]
+    assert found["accuracy op[large]"].status == Status.NOT_JUDGED
+
+
 def test_a_waiver_covers_its_subject_alone():
     found, _ = judged(a_run(a="fail", b="fail"), a_run(a="pass", b="pass"), waivers=[waiver()], today="2030-01-01")
     assert found[CASE].status == Status.PASS

@@ -1,0 +1,60 @@
+"""What a change adds to the lists of exceptions: equivalent mutants, static exceptions, worse accepted baselines."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from braidcheck.gates.static import RULES
+
+EQUIVALENT = "braidcheck/mutants/equivalent.toml"
+STATIC = "braidcheck/static/exceptions.toml"
+BASELINES = "braidcheck/static/baselines"
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def added(base: Path, change: Path) -> dict[str, str]:
+    """What the change excuses and the base does not: by what it is, the reason that the change gives.
+
+    Raises ValueError where a list cannot be read.
+    """
+    found = {}
+    for what, file, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
+        before, after = (read(_toml(tree / file)) for tree in (base, change))
+        found |= {f"{what} {name}": reason for name, reason in after.items() if name not in before}
+    for file in sorted((base / BASELINES).glob("*.json")):
+        found |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
+    return found
+
+
+def _mutants(body: Mapping[str, Any]) -> dict[str, str]:
+    return {mutant: reason for reason, mutants in body.items() for mutant in mutants}
+
+
+def _spills(body: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{triton}: {name}": reason for triton, held in body.items() for name, reason in held.items()}
+
+
+def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]]:
+    """Per op and target of a baseline, what the change accepts and the static gate would not, next to the base's."""
+    found: dict[str, list[str]] = {}
+    for key, old in before.items():
+        op, target, kernel, configuration = key.split(" | ")
+        said = [finding.said for rule in RULES if key in after and (finding := rule(after[key], old))]
+        said += [] if key in after else ["no longer in the baseline"]
+        for one in said:
+            found.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")
+    for name, said in found.items():
+        yield f"baseline {name}", said[0] + (f"; {len(said) - 1} more" if len(said) > 1 else "")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _rows(path: Path) -> Rows:
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
