@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), tests, soak, mutants, calibrate, gpu_tests, lint, rehearse, nano."""
+"""The project's sessions: gate (the main job), protect, tests, soak, mutants, calibrate, gpu_tests, lint, rehearse, nano."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def install(session: nox.Session) -> None:
 def gate(session: nox.Session) -> None:
     """Judge the kernels and the embedded model, on the GPU if there is one: the main job."""
     braidcheck(session, "gate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def protect(session: nox.Session) -> None:
+    """The base's judges on this change's kernels: nox -s protect -- origin/main."""
+    braidcheck(session, "protect", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["install"])
