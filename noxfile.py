@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), protect, tests, soak, mutants, calibrate, gpu_tests, lint, rehearse, nano."""
+"""The project's sessions: gate (the main job), protect, tests, soak, mutants, gpu_tests, lint, rehearse, nano, ..."""
 
 from __future__ import annotations
 
