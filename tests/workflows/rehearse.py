@@ -66,15 +66,14 @@ class Rehearsal:
             failed.extend([step.name] if step.status == "failed" else [])
 
         actions.run(workflow, site, note)
-        self.expect(
-            failed == ([failing] if failing else []), f"{name}.yml: failed: {failed}, expected: {failing or 'none'}"
-        )
+        wanted = [failing] if failing else []
+        self.expect(failed == wanted, f"{name}.yml fails at {wanted}, not at {failed}")
 
     def expect(self, true: object, what: str) -> None:
         """Keep ``what`` as a surprise unless ``true``."""
         if not true:
             self.surprises.append(what)
-            self.say(f"  SURPRISE: {what}")
+            self.say(f"  SURPRISE, for this should hold: {what}")
 
     def comments(self) -> list[str]:
         """What was commented."""
@@ -157,7 +156,7 @@ def comments(rehearsal: Rehearsal, run: bytes) -> None:
                     made.writestr(name, content)
         site = rehearsal.site("comment", "workflow_run", ran(rehearsal, "gpu"), rehearsal.base)
         rehearsal.play("comment", site, failing, story)
-        rehearsal.expect(not list(site.folder.rglob("owned")), "a branch's name was run as a command")
+        rehearsal.expect(not list(site.folder.rglob("owned")), "a branch's name is no command")
 
     body, hold, said = json.loads(run), "Hold it to the schema", rehearsal.comments
     for story in ("an honest artifact", "an honest artifact again"):
@@ -170,11 +169,11 @@ def comments(rehearsal: Rehearsal, run: bytes) -> None:
     play("a second file", {"run.json": run, "../../.bashrc": b"touch owned"}, hold)
     play("100 MB, packed small", {"run.json": b" " * 100_000_000}, hold)
     play("100 MB", {"run.json": b" " * 100_000_000}, "Fetch the artifact", zipfile.ZIP_STORED)
-    rehearsal.expect(said() == before, "a refused artifact changed the comment")
+    rehearsal.expect(said() == before, "a refused artifact leaves the comment as it was")
     play("script tags in every string", {"run.json": json.dumps(tagged(body)).encode()})
-    prose = re.sub(r"`[^`\n]*`", "", said()[0].split("\n", 1)[1])
+    prose = re.sub(r"`[^`\n]*`", "", (said() or [""])[0].partition("\n")[2])
     rehearsal.expect(
-        "script>" in prose and not re.search(r"<|@\w|://|#\d", prose), "hostile text is markup in the comment"
+        "script>" in prose and not re.search(r"<|@\w|://|#\d", prose), "hostile text is text in the comment"
     )
 
 

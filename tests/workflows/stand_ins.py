@@ -19,8 +19,7 @@ from braidcheck.report import markdown
 from braidcheck.results import Run, Status, Verdict, write_atomically
 
 FOLDER = Path(os.environ["REHEARSAL"])  # what this GitHub knows: pulls.json, artifact.zip, comments.json, issues.json
-HELP = {"gate": ["braidcheck", "gate"], "gpu_tests": ["braidcheck", "gate"], "mutants": ["braidcheck", "mutants"]}
-HELP["calibrate"] = ["braidcheck.paired.calibrate"]
+HELP = {"gpu_tests": ["braidcheck", "gate"], "calibrate": ["braidcheck.paired.calibrate"]}  # others: by their name
 OF_A_GPU = ("gpu_tests", "calibrate")
 
 
@@ -44,15 +43,22 @@ def nox(words: list[str]) -> int:
     needs_gpu = session in OF_A_GPU or given[:2] == ["--lane", "gpu"]
     if os.environ.get("REHEARSE_ALL") and not needs_gpu:
         return subprocess.run([sys.executable, "-m", "nox", "-s", session, "--no-venv", "--", *given]).returncode
-    if options := [word for word in given if word.startswith("--")]:
-        plain = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"} | {"COLUMNS": "200"}
-        asked = [sys.executable, "-m", *HELP[session], "--help"]
-        known = subprocess.run(asked, capture_output=True, text=True, check=True, env=plain)
-        if unknown := [option for option in options if option not in known.stdout]:
-            sys.exit(f"{session} has no {', '.join(unknown)}")
+    if unknown := [word for word in given if word.startswith("--") and word not in options(session)]:
+        sys.exit(f"{session} has no {', '.join(unknown)}")
     leave(session, given)
     why = "needs a GPU" if needs_gpu else "takes minutes of this CPU; --all runs it"
     return not_rehearsed(f"{why}: nox -s {' '.join([session, *given])}")
+
+
+def options(session: str) -> str:
+    """What the command of a session says of its options, asked once a rehearsal."""
+    kept = FOLDER / f"{session}.help"
+    if not kept.exists():
+        # In colours, which a terminal gets and GitHub, the names would be in pieces.
+        env = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"} | {"COLUMNS": "200"}
+        command = [sys.executable, "-m", *HELP.get(session, ["braidcheck", session]), "--help"]
+        write_atomically(kept, subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
+    return kept.read_text(encoding="utf-8")
 
 
 def leave(session: str, given: list[str]) -> None:
