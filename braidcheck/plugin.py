@@ -27,7 +27,7 @@ ALONE = ("timing", "speed", "speed_targets", "paired")  # gates that time someth
 # Gates whose items share one long observation, so one worker takes them all.
 SHARED = ("coherence", "layers", "static", *ALONE)
 # Gates that judge kernels, not cases or machine code: they can judge those of another tree.
-OF_KERNELS = ("coherence", "accuracy", "determinism", "edges", "engine", "fence", "loader", "targets")
+OF_KERNELS = ("coherence", "accuracy", "determinism", "edges", "engine", "fence", "layers", "loader", "targets")
 EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long observation is, said by a worker

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from braidcheck import kernels
 from braidcheck.evidence.op import poisoned_outputs
+from braidcheck.evidence.probes import module
 from braidcheck.evidence.swap import swapped
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.synthetic import synthetic_tensors
-from braidcheck.qwen3.weights import Weights
 
 Reading = dict[str, Any]
 
@@ -91,7 +90,8 @@ def one_layer(
 def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Engine, Any, Any, Tensor]:
     """The engine, HF's model in float32 and in bfloat16, and the ids of a prompt."""
     tensors = synthetic_tensors(config, SEED, device)
-    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16), attention)
+    weights = module("qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
+    engine = module("qwen3.engine").Engine(config, weights, attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
@@ -155,7 +155,7 @@ def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor
     tokens, weights = len(h), engine.weights.layers[index]
     with poisoned_outputs():
         cache = engine.new_cache(1, tokens)
-        step = Step.prompt(tokens, h.device)
+        step = module("qwen3.attention").Step.prompt(tokens, h.device)
         out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
         # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
         own = step.positions[-DECODE_ROWS:]
@@ -164,5 +164,5 @@ def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor
             kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
             for kind in (cache.k, cache.v)
         )
-        one_by_one = engine.layer(weights, h[own], Step.decode(own), k, v)
+        one_by_one = engine.layer(weights, h[own], module("qwen3.attention").Step.decode(own), k, v)
     return out, one_by_one

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from braidcheck.environment import PACKAGE
+from braidcheck.plugin import OF_KERNELS
 from braidcheck.results import Run
 
 LINEAR = "braidcheck/kernels/linear_residual.py"
@@ -108,3 +109,19 @@ def test_a_waiver_without_a_reason_is_a_wrong_call(repository, protect):
 def test_kernels_that_are_not_there_are_a_wrong_call(run, no_gpu, tmp_path):
     said = run("gate", "--lane", "interpret", "--kernels", tmp_path)
     assert (said.code, "no braidcheck/kernels in it" in said.err) == (2, True)
+
+
+def test_of_another_tree_only_what_judges_kernels_runs(suite, run, result):
+    said = run("gate", "--lane", "interpret", "--workers", 1, "--kernels", PACKAGE.parent)
+    made, _, _ = result()
+    assert said.code == 0
+    assert {verdict.gate for verdict in made.verdicts} == {"coherence", "layers", "accuracy", "targets"}
+
+
+def test_each_gate_that_can_judge_another_tree_asks_for_its_kernels():
+    for gate in OF_KERNELS:
+        source = (PACKAGE / "suite" / f"test_{gate}.py").read_text()
+        asks = any(word in source for word in ("wrapper(", 'module("qwen3', "_probes(", "observe_layers("))
+        assert asks, f"{gate} judges the kernels that lie beside it"
+        assert ".call," not in source
+        assert "import Engine" not in source
