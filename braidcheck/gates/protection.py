@@ -62,8 +62,9 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
         yield Verdict(GATE, subject, status, said)
     elif mine is not None and mine.status != Status.PASS:
         yield Verdict(GATE, subject, mine.status, f"the change's own judges do not let it pass: {mine.sentence}")
-    elif mine is not None and (times := _looser(theirs, mine)):
-        yield _human(subject, f"the same result uses {times:.3g} times less of the change's limit than of the base's")
+    elif mine is not None and _looser(theirs, mine):
+        used = f"the same result uses {mine.used:.3g} of the change's limit, {theirs.used:.3g} of the base's"
+        yield _human(subject, f"the change's judges are looser: {used}")
 
 
 def _listed(verdict: Verdict | None) -> Sequence[str]:
@@ -71,11 +72,9 @@ def _listed(verdict: Verdict | None) -> Sequence[str]:
     return verdict.numbers.get("subjects", ()) if verdict else ()
 
 
-def _looser(theirs: Verdict, mine: Verdict) -> float:
-    """How many times looser the change's limit is, where the numbers show it; else 0."""
-    if not theirs.used or mine.used is None or mine.used * LOOSER >= theirs.used:
-        return 0.0
-    return theirs.used / mine.used if mine.used else float("inf")
+def _looser(theirs: Verdict, mine: Verdict) -> bool:
+    """Whether the numbers show that the change's limit is the looser one: nothing of a limit used shows nothing."""
+    return bool(theirs.used) and mine.used is not None and mine.used * LOOSER < theirs.used
 
 
 def _new(wanted: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:
