@@ -62,7 +62,7 @@ def nano(monkeypatch):
 
 def distant(evidence):
     """The failing checks of a gate that needs fewer tokens than the real one."""
-    return ["kl"] if sum(sum(row["kl"]) for row in evidence["documents"]) > 0.1 else []
+    return ["kl"] if sum(sum(row["kl"]) for row in evidence["documents"]) > 0.01 else []
 
 
 def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
 
     def faulty(x, weight, *rest):
         # The fault lies in the op, yet only one layer's numbers bring it out.
-        return own(x, weight, *rest) * (0.5 if weight is weights.gate_up else 1)
+        return own(x, weight, *rest) * (-3 if weight is weights.gate_up else 1)
 
     monkeypatch.setattr(module, "gate_up_silu", faulty)
     found = find_blame(engine, golden, ["kl"], distant)
