@@ -20,6 +20,8 @@ import braidcheck
 LIBRARIES = ("torch", "triton", "transformers", "datasets", "numpy", "safetensors", "pytest", "pytest-xdist")
 PACKAGE = Path(braidcheck.__file__).parent
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 # Asked in a process of its own: this one must not import torch, and a broken driver may end the process that asks.
 _PROBE = """
 import json, torch
@@ -45,6 +47,13 @@ def cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def for_worker(tree: Path) -> dict[str, str]:
+    """The environment of a process that imports ``tree``'s package first, with one thread and no lane chosen yet."""
+    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    path = os.pathsep.join([str(tree), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path}
 
 
 def why_no_triton() -> str:

@@ -181,6 +181,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def json_by_line(body: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """``body`` as JSON with ``rows`` under ``name``, a line each: small, and a change in it can be read."""
+    head, lines = json.dumps(body, indent=1), ",\n".join(json.dumps(row) for row in rows)
+    return f'{head[:-2]},\n "{name}": [\n{lines}\n]}}\n'
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from braidcheck.errors import CannotJudge, UserError
 from braidcheck.gates import mutants as gate
 from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run, write_atomically
+from braidcheck.results import Run, json_by_line, write_atomically
 
 MOST_ON_A_GPU = 10  # processes: each takes some 3 GiB for most cases
 
@@ -59,9 +59,9 @@ def mutants(
         if save is not None:
             write_atomically(save, dump({**matrix, **left_out}))
 
-    count = workers or min(environment.cpus(), MOST_ON_A_GPU if chosen == "gpu" else environment.cpus())
+    count = min(environment.cpus(), MOST_ON_A_GPU) if chosen == "gpu" else environment.cpus()
     with Progress(f"mutants on the {chosen} lane") as progress:
-        matrix = {**Runner(chosen, progress, blame, keep).run(left, count), **left_out}
+        matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), **left_out}
     keep(matrix)
     verdicts = gate.judge([matrix, *others])
     run = Run({}, (), verdicts)
@@ -73,10 +73,10 @@ def mutants(
 
 
 def dump(matrix: dict) -> str:
-    """The matrix as JSON with a line a mutant: small, and a change in it can be read."""
-    head = json.dumps({key: value for key, value in matrix.items() if key != "mutants"}, indent=1)
-    rows = ",\n".join(json.dumps({key: value for key, value in row.items() if value}) for row in matrix["mutants"])
-    return f'{head[:-2]},\n "mutants": [\n{rows}\n]}}\n'
+    """The matrix as JSON with a line a mutant, without what is empty."""
+    body = {key: value for key, value in matrix.items() if key != "mutants"}
+    rows = [{key: value for key, value in row.items() if value} for row in matrix["mutants"]]
+    return json_by_line(body, "mutants", rows)
 
 
 def read_matrix(path: Path) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ from braidcheck.cli.look import check_ops, find_ops
 from braidcheck.cli.pool import together
 from braidcheck.report import sensitivity as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Status, write_atomically
+from braidcheck.results import Status, json_by_line, write_atomically
 
 FORMAT = 1
 GATES = ("layers", "coherence", "accuracy")  # the longest first, so that no process works alone in the end
@@ -47,7 +46,7 @@ def sensitivity(
         "seconds": round(time.monotonic() - began),
         "environment": environment.fingerprint(),
     }
-    text = _dump(body, rows)
+    text = json_by_line(body, "faults", rows)
     if save is not None:
         write_atomically(save, text)
     if as_json:
@@ -99,10 +98,3 @@ def _fails(gate: str) -> Callable[[Any], bool]:
         return lambda seen: accuracy.judge(seen).status == Status.FAIL
     judge = {"coherence": coherence, "layers": layers}[gate].judge
     return lambda seen: any(verdict.status == Status.FAIL for verdict in judge(seen))
-
-
-def _dump(body: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """JSON with a line a row: small, and a change in it can be read."""
-    head = json.dumps(body, indent=1)
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    return f'{head[:-2]},\n "faults": [\n{lines}\n]}}\n'

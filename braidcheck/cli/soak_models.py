@@ -17,7 +17,7 @@ from braidcheck.cli.pool import together
 from braidcheck.errors import CannotJudge
 from braidcheck.report import models as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run, write_atomically
+from braidcheck.results import Run, json_by_line, write_atomically
 
 FORMAT = 1
 RUNS = 200
@@ -49,7 +49,7 @@ def soak_models(
         "environment": environment.fingerprint(),
         "verdict": json.loads(run.verdicts[0].to_json()),
     }
-    text = _dump(body, models)
+    text = json_by_line(body, "models", models)
     if save is not None:
         write_atomically(save, text)
     if as_json:
@@ -76,10 +76,3 @@ def _run(task: tuple[int, str]) -> dict[str, Any]:
     seed, lane = task
     checkpoint, golden = resolve()
     return models.observe(models.draw(seed, lane), checkpoint, golden, "cuda" if lane == "gpu" else "cpu")
-
-
-def _dump(body: dict[str, Any], models: list[dict[str, Any]]) -> str:
-    """JSON with a line a model: small, and a change in it can be read."""
-    head = json.dumps(body, indent=1)
-    rows = ",\n".join(json.dumps(model) for model in models)
-    return f'{head[:-2]},\n "models": [\n{rows}\n]}}\n'

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from braidcheck import kernels
 from braidcheck.evidence.model import observe_coherence
-from braidcheck.evidence.swap import swapped
+from braidcheck.evidence.swap import references, swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
 
@@ -91,7 +90,7 @@ class _Search:
     def __init__(self, engine: Any, golden: Any, checks: Collection[str], failing: Failing, say: Callable) -> None:
         self.engine, self.golden, self.checks, self.failing, self.say = engine, golden, set(checks), failing, say
         self.parts = {PART_OF.get(check, "documents") for check in checks}
-        self.references = {name: op.reference for name, op in kernels.find().items()}
+        self.references = references()
         self.called = list(self.references)
         self.looks = 0
 

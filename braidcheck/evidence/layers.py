@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck import kernels
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import module
-from braidcheck.evidence.swap import swapped
+from braidcheck.evidence.swap import references, swapped
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Engine
@@ -65,8 +64,9 @@ def observe_layers(
             read = partial(_read, engine, index, *states)
             readings = read()
             if _over(readings, limit) and not _over(seen, limit):
+                accused = _accused(engine, read, limit)
                 for reading in _over(readings, limit):
-                    reading["blame"] = _accused(engine, read, reading["mode"], limit)
+                    reading["blame"] = accused[reading["mode"]]
             seen += readings
             progress(f"layer {index + 1} of {config.num_hidden_layers}")
     return seen
@@ -102,17 +102,16 @@ def _over(readings: list[Reading], limit: float) -> list[Reading]:
     return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
 
 
-def _accused(engine: Engine, read: Callable[[], list[Reading]], mode: str, limit: float) -> list[str]:
-    """The ops whose kernel alone, with references for all others, is over the limit."""
-    references = {name: op.reference for name, op in kernels.find().items()}
-    with swapped(engine, references) as calls:
-        if mode in {reading["mode"] for reading in _over(read(), limit)}:
-            return []
-    accused = []
+def _accused(engine: Engine, read: Callable[[], list[Reading]], limit: float) -> dict[str, list[str]]:
+    """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
+    with swapped(engine, references()) as calls:
+        readings = read()
+    accused: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
     for name in calls:
-        with swapped(engine, references, lambda op, layer, name=name: op != name):
-            accused += [name for reading in _over(read(), limit) if reading["mode"] == mode]
-    return accused
+        with swapped(engine, references(), lambda op, layer, name=name: op != name):
+            for reading in _over(read(), limit):
+                accused[reading["mode"]].append(name)
+    return accused | {reading["mode"]: [] for reading in _over(readings, limit)}
 
 
 def _read(engine: Engine, index: int, h: Tensor, truth: Tensor, floor: Tensor) -> list[Reading]:

@@ -65,15 +65,15 @@ def observe_coherence(
 
 def _documents(engine: Engine, golden: Golden, say: Callable[[str], None]) -> dict[str, Any]:
     """What one prefill of each document shows."""
-    recorded = golden.probes()
+    recorded, typical = golden.probes(), golden.typical_noise
+    texts = [golden.document(number) for number in range(len(golden))]
     documents, looks, probes = [], [], []
-    done, tokens = 0, sum(len(golden.document(number).ids) for number in range(len(golden)))
-    for number in range(len(golden)):
-        document = golden.document(number)
+    done, tokens = 0, sum(len(document.ids) for document in texts)
+    for number, document in enumerate(texts):
         say(f"coherence: token {done + 1} of {tokens}, document {number + 1}")  # time left is told by tokens
         done += len(document.ids)
         seen = _read(engine, document)
-        documents.append(_document(document, seen, golden.typical_noise))
+        documents.append(_document(document, seen, typical))
         looks.append((document, seen))
         probes += [_probe(probe, document, seen) for probe in recorded if probe.document == number]
     return {"documents": documents, "hidden": _hidden(looks), "entropy": _entropy(looks), "probes": probes}

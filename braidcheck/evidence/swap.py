@@ -20,6 +20,11 @@ def everywhere(op: str, layer: int | None) -> bool:
     return True
 
 
+def references() -> dict[str, Function]:
+    """Each op's reference, by the op's name."""
+    return {name: op.reference for name, op in kernels.find().items()}
+
+
 @contextmanager
 def swapped(engine: Any, functions: Mapping[str, Function], where: Where = everywhere) -> Iterator[Mapping[str, int]]:
     """Within, ``engine`` calls ``functions[op]`` instead of the op of that name, where ``where(op, layer)`` is true.

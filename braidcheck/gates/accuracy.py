@@ -36,6 +36,12 @@ def judge(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
     )
 
 
+def complaint(evidence: Mapping[str, Any]) -> str | None:
+    """What ``judge`` says of a failure or an error; nothing of all else."""
+    verdict = judge(evidence)
+    return verdict.sentence if verdict.status in (Status.FAIL, Status.ERROR) else None
+
+
 def _answer(evidence: Mapping[str, Any]) -> tuple[Status, str, float | None, dict[str, Any]]:
     op = evidence["op"]
     if evidence["missing"]:

@@ -82,17 +82,8 @@ def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
     value = caught / total if total else 0.0
     named = f"; not by name: {', '.join(left[:MOST_NAMES])}" if left else ""
     more = f" and {len(left) - MOST_NAMES} more" if len(left) > MOST_NAMES else ""
-    return Verdict(
-        gate=GATE,
-        subject=f"{kind}, {lane}",
-        status=Status.PASS if value >= floor else Status.FAIL,
-        sentence=f"{caught} of {total} {kind} mutants are caught{named}{more}",
-        value=value,
-        limit=floor,
-        floor=True,
-        unit="of the mutants",
-        numbers={"caught": caught, "total": total, "survivors": left},
-    )
+    said = f"{caught} of {total} {kind} mutants are caught{named}{more}"
+    return _share(f"{kind}, {lane}", value, floor, said, {"caught": caught, "total": total, "survivors": left})
 
 
 def blamed_rightly(row: Row) -> bool:
@@ -106,16 +97,22 @@ def _blame(rows: Sequence[Row], lane: str) -> Verdict:
     wrong = [row["id"] for row in reached if not blamed_rightly(row)]
     value = 1 - len(wrong) / len(reached) if reached else 0.0
     named = f"; wrong for {', '.join(wrong[:MOST_NAMES])}" if wrong else ""
+    said = f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows blame rightly{named}"
+    return _share(f"blame, {lane}", value, BLAME_FLOOR, said, {"reached": len(reached), "wrong": wrong})
+
+
+def _share(subject: str, value: float, floor: float, sentence: str, numbers: Mapping[str, Any]) -> Verdict:
+    """A verdict on a share of the mutants, which may be no less than ``floor``."""
     return Verdict(
         gate=GATE,
-        subject=f"blame, {lane}",
-        status=Status.PASS if value >= BLAME_FLOOR else Status.FAIL,
-        sentence=f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows blame rightly{named}",
+        subject=subject,
+        status=Status.PASS if value >= floor else Status.FAIL,
+        sentence=sentence,
         value=value,
-        limit=BLAME_FLOOR,
+        limit=floor,
         floor=True,
         unit="of the mutants",
-        numbers={"reached": len(reached), "wrong": wrong},
+        numbers=numbers,
     )
 
 

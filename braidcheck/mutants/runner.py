@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import shutil
 import subprocess
@@ -121,15 +120,12 @@ class Runner:
                 worker = self._start(source)
 
     def _start(self, source: Path) -> subprocess.Popen[str] | None:
-        kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         # On a GPU a worker must not open it by asking for it, or none of its children could.
         lane = {"TRITON_INTERPRET": "1"} if self.lane == "interpret" else {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        # numpy's own threads fight over the cores that the workers share.
-        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         device = "cpu" if self.lane == "interpret" else "cuda"
         worker = subprocess.Popen(
             [sys.executable, "-m", "braidcheck.mutants.worker", device], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, cwd=source, env=kept | lane | alone | {"PYTHONPATH": str(source)},
+            text=True, cwd=source, env=environment.for_worker(source) | lane,
         )  # fmt: skip
         return worker if worker.stdout.readline() else None
 

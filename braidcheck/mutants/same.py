@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from braidcheck import environment
 from braidcheck.mutants.mutant import Mutant, overlay
 
 
@@ -20,12 +20,10 @@ class Compiler:
     def __init__(self, source: Path) -> None:
         """``source`` holds the unmutated package."""
         self.source = source
-        kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        caches = {"TRITON_CACHE_DIR": str(source.parent / "compiled"), "PYTHONPATH": str(source)}
+        cache = {"TRITON_CACHE_DIR": str(source.parent / "compiled")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "braidcheck.mutants.compiled"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, cwd=source, env=kept | alone | caches,
+            text=True, cwd=source, env=environment.for_worker(source) | cache,
         )  # fmt: skip
         self._plain = functools.cache(lambda op: self._digests(source, op))
 

@@ -103,8 +103,7 @@ def _cases(ops: Sequence[str], device: str, order: Mapping[str, float]) -> list[
 
 
 def _accuracy(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
-    verdict = accuracy.judge(observe_op(op, case, device, guard(wrapper(op.name))))
-    return verdict.sentence if verdict.status in KILLING else None
+    return accuracy.complaint(observe_op(op, case, device, guard(wrapper(op.name))))
 
 
 def _in_turn(folder: Path, look: Look) -> str | None:

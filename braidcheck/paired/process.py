@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from braidcheck import environment
+
 LIMITS = {"start": 180.0, "prepare": 180.0, "fork": 60.0, "place": 180.0, "turn": 60.0, "end": 60.0}  # seconds
 Command = Callable[[Path], Sequence[str]]
 
@@ -83,14 +85,11 @@ class Process:
         self.child, self.forked = None, False
 
     def _start(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        path = os.pathsep.join([str(self.tree), *filter(None, [os.environ.get("PYTHONPATH")])])
         # Torch may not open the GPU by asking for it, or no child could; a second thread would not survive the fork.
-        kept |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        kept |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        alone = {"PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self.child = subprocess.Popen(
-            self.command(self.tree), env=kept, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True,
+            self.command(self.tree), env=environment.for_worker(self.tree) | alone, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.answers = queue.SimpleQueue()
         threading.Thread(target=_read, args=(self.child.stdout, self.answers), daemon=True).start()

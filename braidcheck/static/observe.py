@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,13 +19,11 @@ def observe_static(ops: Sequence[str] = (), progress: Callable[[str], None] = la
     flops that the op's cost says, and what ``resources.read`` gives, or the compiler's ``error``. What was compiled
     once is kept in the user's cache. Raises CannotJudge where the process that compiles breaks.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    path = os.pathsep.join([str(environment.PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TRITON_DISABLE_LINE_INFO": "1"}
+    alone = environment.for_worker(environment.PACKAGE.parent) | {"TRITON_DISABLE_LINE_INFO": "1"}
     command = [sys.executable, "-m", "braidcheck.static.compiler", str(environment.cpus()), *ops]
     last: Any = None
     with subprocess.Popen(
-        command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=alone, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         for line in child.stdout:
             last = json.loads(line)
