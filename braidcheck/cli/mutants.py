@@ -32,7 +32,7 @@ def mutants(
         typer.Option("--with", help="kill matrix of another lane; generated mutants caught there are left out"),
     ] = None,
     blame: Annotated[bool, typer.Option("--blame", help="meet the coherence gate alone: what does it blame?")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, on a GPU at most 10")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, at most 10 a GPU")] = None,
     changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
@@ -59,7 +59,9 @@ def mutants(
         if save is not None:
             write_atomically(save, dump({**matrix, **left_out}))
 
-    count = min(environment.cpus(), MOST_ON_A_GPU) if chosen == "gpu" else environment.cpus()
+    count = environment.cpus()
+    if chosen == "gpu":
+        count = min(count, MOST_ON_A_GPU * len(environment.gpus()))
     with Progress(f"mutants on the {chosen} lane") as progress:
         matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), **left_out}
     keep(matrix)

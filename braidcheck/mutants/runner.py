@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import queue
 import shutil
@@ -50,6 +51,7 @@ class Runner:
         self.gates: dict[str, tuple[str, ...]] = {}
         self.total = 0
         self.began = time.monotonic()
+        self.devices = itertools.cycle([gpu["id"] for gpu in environment.gpus()] if lane == "gpu" else [""])
 
     def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
         """The kill matrix of ``mutants`` and of the unmutated package. Raises CannotJudge where no worker starts."""
@@ -120,9 +122,10 @@ class Runner:
                 worker = self._start(source)
 
     def _start(self, source: Path) -> subprocess.Popen[str] | None:
-        # On a GPU a worker must not open it by asking for it, or none of its children could.
-        lane = {"TRITON_INTERPRET": "1"} if self.lane == "interpret" else {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        device = "cpu" if self.lane == "interpret" else "cuda"
+        lane, device = {"TRITON_INTERPRET": "1"}, "cpu"
+        if self.lane == "gpu":  # a worker must not open it by asking for it, or none of its children could
+            lane = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "CUDA_VISIBLE_DEVICES": next(self.devices)}
+            device = "cuda"
         worker = subprocess.Popen(
             [sys.executable, "-m", "braidcheck.mutants.worker", device], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, cwd=source, env=environment.for_worker(source) | lane,

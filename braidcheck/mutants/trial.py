@@ -107,8 +107,9 @@ def _accuracy(op: Op, case: Case, device: str, guard: Guard = lambda call: call)
 
 
 def _in_turn(folder: Path, look: Look) -> str | None:
-    """``look``, while at most one other trial in ``folder`` does; the memory that it took is given back."""
-    with (folder / f"turn {os.getpid() % 2}").open("w") as turn:
+    """``look``, while at most one other trial on this GPU does; the memory that it took is given back."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    with (folder / f"turn {gpu} {os.getpid() % 2}").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             return look()
