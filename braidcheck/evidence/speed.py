@@ -13,7 +13,8 @@ from braidcheck.measure.events import gpu_seconds
 from braidcheck.measure.limits import copy_bandwidth
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
-from braidcheck.qwen3.engine import Decoder, Engine
+from braidcheck.qwen3.decoder import Decoder
+from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.qwen3.weights import Weights
 

@@ -1,4 +1,4 @@
-"""The model: prefill of one sequence and greedy decode, each step made of the kernels."""
+"""The model: a forward pass made of the kernels, prefill of one sequence, generation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from braidcheck.kernels.lm_head import lm_head
 from braidcheck.qwen3.attention import ATTENTIONS, Step
 from braidcheck.qwen3.cache import KVCache
 from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.decoder import Decoder
 from braidcheck.qwen3.weights import LayerWeights, Weights
 
 Trace = Callable[[int, str, Tensor], None]
@@ -103,41 +104,3 @@ class Engine:
         token = self.next_tokens(h[-1:])
         decoder = Decoder(self, cache, token, torch.tensor([len(ids)], device=self.device))
         return [int(token), *decoder.run(max_new_tokens - 1)[0].tolist()] if max_new_tokens else []
-
-
-class Decoder:
-    """Greedy decode of one token a row at a time; on a GPU the whole step is one CUDA graph."""
-
-    def __init__(self, engine: Engine, cache: KVCache, tokens: Tensor, lengths: Tensor) -> None:
-        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the slots filled."""
-        self.engine, self.cache = engine, cache
-        self.tokens, self.filled = tokens.clone(), lengths.clone()
-        self.graph: torch.cuda.CUDAGraph | None = None
-
-    def step(self) -> None:
-        """Feed the newest token of each row and replace it by the next one."""
-        h = self.engine.forward(self.tokens, Step.decode(self.filled), self.cache)
-        self.tokens.copy_(self.engine.next_tokens(h))
-        self.filled += 1
-
-    def run(self, count: int) -> Tensor:
-        """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError where the cache has no room."""
-        if count and int(self.filled.max()) + count > self.cache.capacity:
-            raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
-        out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
-        advance = self._graphed() if count > 1 and self.engine.graphed else self.step
-        for index in range(count):
-            advance()
-            out[:, index] = self.tokens
-        return out
-
-    def _graphed(self) -> Callable[[], None]:
-        if self.graph is None:
-            tokens, filled = self.tokens.clone(), self.filled.clone()
-            self.step()  # compiles the kernels; what it writes is written again by the first replay
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.step()
-            self.tokens.copy_(tokens)
-            self.filled.copy_(filled)
-        return self.graph.replay

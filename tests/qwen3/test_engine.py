@@ -9,7 +9,8 @@ from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.gates import layers
 from braidcheck.qwen3.attention import ATTENTIONS, Step
 from braidcheck.qwen3.config import Qwen3Config
-from braidcheck.qwen3.engine import Decoder, Engine
+from braidcheck.qwen3.decoder import Decoder
+from braidcheck.qwen3.engine import Engine
 from braidcheck.results import Status
 
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))

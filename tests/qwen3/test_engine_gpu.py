@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from braidcheck.qwen3.attention import ATTENTIONS, Step
-from braidcheck.qwen3.engine import Decoder, Engine
+from braidcheck.qwen3.decoder import Decoder
+from braidcheck.qwen3.engine import Engine
 
 pytestmark = pytest.mark.gpu
 

@@ -108,7 +108,7 @@ def _cache(tiny: Tiny, device: str) -> str | None:
 
 def _limits(tiny: Tiny, device: str) -> str | None:
     engine, errors = _engine(tiny, device), module("errors")
-    decoder = module("qwen3.engine").Decoder
+    decoder = module("qwen3.decoder").Decoder
     newest, filled = tiny.ids[:1].to(device), torch.tensor([5], device=device)
     for what, call in (
         ("more tokens than positions", lambda: engine.generate(tiny.ids, SIZES["max_position_embeddings"])),
