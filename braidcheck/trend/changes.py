@@ -81,6 +81,11 @@ def find(logs: Array) -> list[Change]:
         cuts.remove(weakest)
 
 
+def told(logs: Array, index: int, noise: Noise) -> bool:
+    """Whether a change from night ``index`` on would be said if that night and the noise were known beforehand."""
+    return _weakness(_test(logs, 0, index, len(logs), noise), len(logs)) <= (False, 1.0)
+
+
 def _weakness(change: Change, nights: int) -> tuple[bool, float]:
     """Below the floor or not, then significance as a multiple of what is permitted: above (False, 1) it goes."""
     age = nights - change.index

@@ -45,6 +45,11 @@ def test_an_alarm_counts_when_it_is_new():
     assert benchmark._new([[5], [5]]) == 1
 
 
+def test_what_could_be_known():
+    quiet, loud = (synthetic.Scenario("", sigma, phi=0.5, spikes=0.05) for sigma in (0.003, 0.02))
+    assert (benchmark.told(quiet, 30), benchmark.told(loud, 30)) == (1.0, pytest.approx(0.0, abs=0.1))
+
+
 def test_delay_counts_the_slow_nights_that_were_seen():
     assert benchmark._delay([[], [5], [5, 99]], 100, 100) == 3
     assert benchmark._delay([[5], [5]], 100, 100) == math.inf
@@ -66,4 +71,5 @@ def test_the_table_is_printed(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert [line.split("%")[1].split("  ")[0].strip() for line in said.splitlines() if line.startswith("iid")]
     assert "Otava: not run" in said
+    assert [line.split()[-1] for line in said.splitlines() if "told noise and night" in line] == ["1.000"]
     assert "kernel 1 of 1, control 1 of 1, environment 1 of 1" in said
