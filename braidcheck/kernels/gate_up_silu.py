@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import INTERPRETED, inverse_rms, require, require_rows, require_same_device, token_block
 from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
@@ -51,6 +53,32 @@ def _gate_up_silu(
     tl.store(out_ptr + rows[:, None] * width + columns[None, :], out.to(out_ptr.dtype.element_ty), mask=mask)
 
 
+@triton.jit
+def _gate_up_silu_of_one(
+    x_ptr, weight_ptr, norm_ptr, out_ptr, width, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_NORM: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    one_token.begin(OVERLAP)
+    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    column_mask = columns < width
+    w_gate = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    w_up = one_token.hold(weight_ptr, columns + width, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    if HAS_NORM:
+        norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    one_token.wait(OVERLAP)
+    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
+    if HAS_NORM:
+        inverse = one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
+        normed = one_token.scaled(x, norm, COUNT)
+        gate = one_token.dot_rows(w_gate, normed, COUNT) * inverse
+        up = one_token.dot_rows(w_up, normed, COUNT) * inverse
+    else:
+        gate = one_token.dot_rows(w_gate, x, COUNT)
+        up = one_token.dot_rows(w_up, x, COUNT)
+    out = gate / (1.0 + tl.exp(-gate)) * up
+    tl.store(out_ptr + columns, out.to(out_ptr.dtype.element_ty), mask=column_mask)
+
+
 def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
     """``silu(gate) * up`` where gate and up are the halves (gate first) of ``rms_norm(x) @ weight.T``.
 
@@ -67,7 +95,13 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
     width = weight.shape[0] // 2
     out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
-    if out.numel():
+    if one_token.serves(*x.shape):
+        cut = pinned.cut("gate_up_silu")
+        _gate_up_silu_of_one[(triton.cdiv(width, cut["ROWS"]),)](
+            x, weight, norm_weight, out, width, weight.stride(0), eps, HAS_NORM=norm_weight is not None,
+            **one_token.chunks(x.shape[1]), **cut, **one_token.overlap(),
+        )  # fmt: skip
+    elif out.numel():
         block_t = token_block(x.shape[0])
         _gate_up_silu[triton.cdiv(width, BLOCK_N), triton.cdiv(x.shape[0], block_t)](
             x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,

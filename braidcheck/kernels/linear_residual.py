@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
     INTERPRETED,
@@ -46,6 +48,21 @@ def _linear_residual(
     tl.store(out_ptr + rows[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
+@triton.jit
+def _linear_residual_of_one(
+    x_ptr, weight_ptr, residual_ptr, out_ptr, width, weight_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    CHUNK: tl.constexpr, COUNT: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    one_token.begin(OVERLAP)
+    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    column_mask = columns < width
+    weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    one_token.wait(OVERLAP)
+    acc = one_token.dot_rows(weight, one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT), COUNT)
+    acc += tl.load(residual_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)
+    tl.store(out_ptr + columns, acc.to(out_ptr.dtype.element_ty), mask=column_mask)
+
+
 def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """``residual + x @ weight.T``, accumulated and added in float32.
 
@@ -60,7 +77,13 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     require_rows(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
-    if out.numel():
+    if one_token.serves(*x.shape):
+        cut = pinned.cut("linear_residual")
+        _linear_residual_of_one[(triton.cdiv(weight.shape[0], cut["ROWS"]),)](
+            x, weight, residual, out, weight.shape[0], weight.stride(0), **one_token.chunks(x.shape[1]), **cut,
+            **one_token.overlap(),
+        )  # fmt: skip
+    elif out.numel():
         block_t = token_block(x.shape[0])
         _linear_residual[triton.cdiv(weight.shape[0], BLOCK_N), triton.cdiv(x.shape[0], block_t)](
             x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),

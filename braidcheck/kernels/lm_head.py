@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
     INTERPRETED,
@@ -54,6 +56,41 @@ def _lm_head(
 
 
 @triton.jit
+def _lm_head_of_one(
+    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, vocab, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    CHUNK: tl.constexpr, COUNT: tl.constexpr, ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    one_token.begin(OVERLAP)
+    step = tl.num_programs(0) * ROWS
+    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    weight = one_token.hold(weight_ptr, columns, columns < vocab, weight_stride, WIDTH, CHUNK, COUNT)
+    norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    one_token.wait(OVERLAP)
+    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
+    inverse = one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
+    normed = one_token.scaled(x, norm, COUNT)
+    top = tl.full([ROWS], float("-inf"), dtype=tl.float32)
+    best = tl.full([ROWS], 2147483647, dtype=tl.int32)
+    for start in range(tl.program_id(0) * ROWS, vocab, step):
+        columns = (start + tl.arange(0, ROWS)).to(tl.int64)
+        # The rows after these are asked for before these are worked on.
+        coming = one_token.hold(weight_ptr, columns + step, columns + step < vocab, weight_stride, WIDTH, CHUNK, COUNT)
+        acc = one_token.dot_rows(weight, normed, COUNT) * inverse
+        weight = coming
+        if ARGMAX:
+            acc = tl.where(acc == acc, acc, float("inf"))
+            higher = (columns < vocab) & ((acc > top) | (best == 2147483647))
+            top = tl.where(higher, acc, top)
+            best = tl.where(higher, columns.to(tl.int32), best)
+        else:
+            tl.store(out_ptr + columns, acc, mask=columns < vocab)
+    if ARGMAX:
+        tl.store(out_ptr + tl.program_id(0), tl.max(top, axis=0))
+        lowest = tl.min(tl.where(top == tl.max(top, axis=0), best, 2147483647), axis=0)
+        tl.store(best_ptr + tl.program_id(0), lowest)
+
+
+@triton.jit
 def _best_block(top_ptr, best_ptr, out_ptr, num_blocks, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     blocks = tl.arange(0, BLOCK)
@@ -78,10 +115,17 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require_rows(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     tokens, vocab = x.shape[0], weight.shape[0]
-    num_blocks = triton.cdiv(vocab, BLOCK_N)
+    one, cut = one_token.serves(*x.shape), pinned.cut("lm_head")
+    programs = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # for one token, sharing the vocabulary
+    num_blocks = programs if one else triton.cdiv(vocab, BLOCK_N)
     out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)
     best = torch.empty(tokens, num_blocks, dtype=torch.int32, device=x.device) if argmax else None
-    if out.numel():
+    if one and vocab:
+        _lm_head_of_one[(num_blocks,)](
+            x, norm_weight, weight, out, best, vocab, weight.stride(0), eps, ARGMAX=argmax,
+            **one_token.chunks(x.shape[1]), **cut, **one_token.overlap(),
+        )  # fmt: skip
+    elif out.numel():
         block_t = token_block(tokens)
         _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
             x, norm_weight, weight, out, best, tokens, *weight.shape, x.stride(0), weight.stride(0), eps,

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
     INTERPRETED,
@@ -53,11 +55,39 @@ def _rms_norm_qkv(
     )  # fmt: skip
     if HAS_BIAS:
         acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)[None, :]
+    _store(acc, q_ptr, k_ptr, v_ptr, rows, row_mask, columns, Q_WIDTH, KV_WIDTH)
+
+
+@triton.jit
+def _rms_norm_qkv_of_one(
+    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, weight_stride, eps, Q_WIDTH: tl.constexpr,
+    KV_WIDTH: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
+    HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    one_token.begin(OVERLAP)
+    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
+    weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    one_token.wait(OVERLAP)
+    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
+    acc = one_token.dot_rows(weight, one_token.scaled(x, norm, COUNT), COUNT)
+    acc *= one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
+    if HAS_BIAS:
+        acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)
+    first = tl.zeros([1], dtype=tl.int64)
+    _store(acc[None, :], q_ptr, k_ptr, v_ptr, first, first == 0, columns, Q_WIDTH, KV_WIDTH)
+
+
+@triton.jit
+def _store(
+    acc, q_ptr, k_ptr, v_ptr, rows, row_mask, columns, Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr
+):  # fmt: skip
     acc = acc.to(q_ptr.dtype.element_ty)
     # A block of outputs may straddle Q, K and V when a head's width divides no block.
     is_q = row_mask[:, None] & (columns < Q_WIDTH)[None, :]
     is_k = row_mask[:, None] & ((columns >= Q_WIDTH) & (columns < Q_WIDTH + KV_WIDTH))[None, :]
-    is_v = row_mask[:, None] & ((columns >= Q_WIDTH + KV_WIDTH) & column_mask)[None, :]
+    is_v = row_mask[:, None] & ((columns >= Q_WIDTH + KV_WIDTH) & (columns < Q_WIDTH + 2 * KV_WIDTH))[None, :]
     tl.store(q_ptr + rows[:, None] * Q_WIDTH + columns[None, :], acc, mask=is_q)
     tl.store(k_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH)[None, :], acc, mask=is_k)
     tl.store(v_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH - KV_WIDTH)[None, :], acc, mask=is_v)
@@ -82,7 +112,14 @@ def rms_norm_qkv(
         torch.empty(x.shape[0], heads, head_dim, dtype=out_dtype or qkv_weight.dtype, device=x.device)
         for heads in (num_heads, num_kv_heads, num_kv_heads)
     )
-    if x.shape[0]:
+    if one_token.serves(*x.shape):
+        cut = pinned.cut("rms_norm_qkv")
+        _rms_norm_qkv_of_one[(triton.cdiv(rows, cut["ROWS"]),)](
+            x, norm_weight, qkv_weight, qkv_bias, q, k, v, qkv_weight.stride(0), eps, Q_WIDTH=num_heads * head_dim,
+            KV_WIDTH=num_kv_heads * head_dim, HAS_BIAS=qkv_bias is not None, **one_token.chunks(x.shape[1]),
+            **cut, **one_token.overlap(),
+        )  # fmt: skip
+    elif x.shape[0]:
         block_t = token_block(x.shape[0])
         block_n, block_k = blocks(x.shape[1], block_t == 16 and qkv_weight.element_size() == 2)
         _rms_norm_qkv[triton.cdiv(rows, block_n), triton.cdiv(x.shape[0], block_t)](

@@ -17,6 +17,7 @@ from braidcheck.kernels import qkv_rope as qkv_rope_op
 from braidcheck.kernels import rms_norm as rms_norm_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
+from braidcheck.kernels.attention_step import attention_step
 from braidcheck.kernels.cache_write import cache_write
 from braidcheck.kernels.fused_attention import fused_attention
 from braidcheck.kernels.linear_residual import linear_residual
@@ -34,13 +35,14 @@ class Step:
 
     ``positions``, ``rows`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and
     start at ``start``; in a decode step there is one token a row. ``lengths`` [B] counts the slots filled, the new
-    tokens included.
+    tokens included. ``arrivals`` int32 [B,Hkv], zero, is where a decode step's splits count themselves.
     """
 
     positions: Tensor
     rows: Tensor
     lengths: Tensor
     start: int | None = None
+    arrivals: Tensor | None = None
 
     @classmethod
     def prompt(cls, count: int, device: torch.device | str, start: int = 0) -> Step:
@@ -49,9 +51,9 @@ class Step:
         return cls(positions, torch.zeros_like(positions), torch.tensor([start + count], device=device), start)
 
     @classmethod
-    def decode(cls, filled: Tensor) -> Step:
+    def decode(cls, filled: Tensor, arrivals: Tensor | None = None) -> Step:
         """One token for each row of which ``filled`` [B] slots are filled."""
-        return cls(filled, torch.arange(len(filled), device=filled.device), filled + 1)
+        return cls(filled, torch.arange(len(filled), device=filled.device), filled + 1, arrivals=arrivals)
 
 
 class Trace(Protocol):
@@ -90,6 +92,25 @@ class Qwen3AttentionSeparated:
         if step.start is None:
             return attention_decode(q, k_cache, v_cache, step.lengths, self.config.scale)
         return attention_prefill(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
+
+
+@dataclass(frozen=True)
+class Qwen3AttentionProduction(Qwen3AttentionSeparated):
+    """The fewest launches of each kind: prefill as in the separated flow, a decode step in three."""
+
+    def __call__(
+        self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
+    ) -> Tensor:
+        """As in the separated flow; a decode step's Q and K stay inside its ops and are not traced."""
+        if step.start is not None:
+            return super().__call__(w, h, step, k_cache, v_cache, trace)
+        eps = self.config.rms_norm_eps
+        q, k, v = rms_norm_qkv(h, w.input_norm, w.qkv, eps, *self.config.heads, out_dtype=torch.float32)
+        out = attention_step(
+            q, k, v, w.q_norm, w.k_norm, self.cos_sin, step.positions, k_cache, v_cache, eps, self.config.scale,
+            arrivals=step.arrivals,
+        )  # fmt: skip
+        return linear_residual(out.flatten(1), w.o, h)
 
 
 @dataclass(frozen=True)
@@ -142,6 +163,7 @@ class Qwen3AttentionFullyFused:
 
 
 ATTENTIONS = {
+    "production": Qwen3AttentionProduction,
     "separated": Qwen3AttentionSeparated,
     "fused": Qwen3AttentionFused,
     "fully_fused": Qwen3AttentionFullyFused,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
+from braidcheck.kernels._one_token import overlapped
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.cache import KVCache
 
@@ -23,11 +24,13 @@ class Decoder:
         """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the slots filled."""
         self.engine, self.cache = engine, cache
         self.tokens, self.filled = tokens.clone(), lengths.clone()
+        heads = engine.config.num_key_value_heads
+        self.arrivals = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
-        h = self.engine.forward(self.tokens, Step.decode(self.filled), self.cache)
+        h = self.engine.forward(self.tokens, Step.decode(self.filled, self.arrivals), self.cache)
         self.tokens.copy_(self.engine.next_tokens(h))
         self.filled += 1
 
@@ -45,10 +48,11 @@ class Decoder:
     def _graphed(self) -> Callable[[], None]:
         if self.graph is None:
             tokens, filled = self.tokens.clone(), self.filled.clone()
-            self.step()  # compiles the kernels; what it writes is written again by the first replay
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.step()
+            with overlapped():
+                self.step()  # compiles the kernels; what it writes is written again by the first replay
+                with torch.cuda.graph(self.graph):
+                    self.step()
             self.tokens.copy_(tokens)
             self.filled.copy_(filled)
         return self.graph.replay

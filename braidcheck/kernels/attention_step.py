@@ -1,0 +1,356 @@
+"""One decode step of attention: head norm, RoPE, the new token's K and V into the cache, attention over the row.
+
+A row's past is cut into splits by the row's own length, so its result depends on nothing but itself; the split that
+holds the end takes the new token too and writes it. The last split to end puts them together, in their order.
+
+Bound: Q and K as in ``qk_norm_rope``, each rounded once to the cache's dtype (declared), V rounded once; then
+attention with those errors in its operands (``_attention``).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from braidcheck.kernels import _attention as attention
+from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _pinned as pinned
+from braidcheck.kernels import _rope as rope
+from braidcheck.kernels import _rounding as rounding
+from braidcheck.kernels._device import require, require_rows, require_same_device
+from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, without, without_last, without_rotation
+from braidcheck.spec import Case, Contract, Cost, Op
+
+LOG2E = 1.4426950408889634
+
+
+@triton.jit
+def _attention_step(
+    q_ptr, k_ptr, v_ptr, q_norm_ptr, k_norm_ptr, cos_sin_ptr, positions_ptr, k_cache_ptr, v_cache_ptr, out_ptr,
+    part_ptr, top_ptr, total_ptr, arrivals_ptr, capacity, max_positions, eps, scale_log2, q_stride, k_stride, v_stride,
+    k_batch_stride, v_batch_stride, NUM_KV_HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK_G: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr, LEAST: tl.constexpr, SPLITS: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):  # fmt: skip
+    one_token.begin(OVERLAP)
+    kv_head = tl.program_id(0)
+    split = tl.program_id(1)
+    row = tl.program_id(2).to(tl.int64)
+    position = tl.load(positions_ptr + row).to(tl.int64)
+    known = (position >= 0) & (position < tl.minimum(capacity, max_positions))
+    past = tl.where(known, position, 0).to(tl.int32)
+    share = tl.cdiv(tl.cdiv(past, tl.num_programs(1)), BLOCK_S) * BLOCK_S
+    per_split = tl.maximum(share, LEAST)
+    live = tl.maximum(tl.cdiv(past, per_split), 1)
+    first = split * per_split
+    end = tl.minimum(past, first + per_split)
+    group = tl.arange(0, BLOCK_G)
+    dims = tl.arange(0, BLOCK_D)
+    dim_mask = dims < HEAD_DIM
+    k_cache_ptr += row * k_batch_stride + kv_head * HEAD_DIM
+    v_cache_ptr += row * v_batch_stride + kv_head * HEAD_DIM
+    # What the cache holds was written in earlier steps, so that it may be read before the kernel ahead has ended.
+    keys = (first + tl.arange(0, BLOCK_S)).to(tl.int64)
+    k, v = _load_block(k_cache_ptr, v_cache_ptr, keys, keys < end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
+    one_token.wait(OVERLAP)
+    if split >= live:
+        return
+    q_mask = (group < GROUP)[:, None] & dim_mask[None, :]
+    q_ptr += row * q_stride + (kv_head * GROUP + group)[:, None] * HEAD_DIM
+    k_ptr += row * k_stride + kv_head * HEAD_DIM + tl.zeros([1, 1], dtype=tl.int32)
+    q = _turned(q_ptr, q_norm_ptr, cos_sin_ptr, position, known, dims, q_mask, eps, HEAD_DIM)
+    new_k = _turned(k_ptr, k_norm_ptr, cos_sin_ptr, position, known, dims, dim_mask[None, :], eps, HEAD_DIM)
+    new_v = tl.load(v_ptr + row * v_stride + kv_head * HEAD_DIM + dims, mask=dim_mask, other=0.0)
+    q, new_k = q.to(k_cache_ptr.dtype.element_ty), new_k.to(k_cache_ptr.dtype.element_ty)
+    new_v = new_v.to(v_cache_ptr.dtype.element_ty)
+    top = tl.full([BLOCK_G], float("-inf"), dtype=tl.float32)
+    total = tl.zeros([BLOCK_G], dtype=tl.float32)
+    acc = tl.zeros([BLOCK_G, BLOCK_D], dtype=tl.float32)
+    if split == live - 1:
+        slot = position * NUM_KV_HEADS * HEAD_DIM + dims
+        new_k_row = tl.sum(new_k.to(tl.float32), axis=0)  # of one row
+        tl.store(k_cache_ptr + slot, new_k_row.to(new_k.dtype), mask=dim_mask & known)
+        tl.store(v_cache_ptr + slot, new_v, mask=dim_mask & known)
+        top = tl.sum(q.to(tl.float32) * new_k.to(tl.float32), axis=1) * scale_log2
+        total += 1.0
+        acc += new_v.to(tl.float32)[None, :]
+    top, total, acc = _attend(q, k, v, keys < end, top, total, acc, scale_log2)
+    for start in range(first + BLOCK_S, end, BLOCK_S):
+        keys = (start + tl.arange(0, BLOCK_S)).to(tl.int64)
+        k, v = _load_block(k_cache_ptr, v_cache_ptr, keys, keys < end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
+        top, total, acc = _attend(q, k, v, keys < end, top, total, acc, scale_log2)
+    head = row * NUM_KV_HEADS * GROUP + kv_head * GROUP
+    if live == 1:
+        out = tl.where(known, acc / total[:, None], float("nan"))
+        out_at = out_ptr + (head + group)[:, None] * HEAD_DIM + dims[None, :]
+        tl.store(out_at, out.to(out_ptr.dtype.element_ty), mask=q_mask)
+        return
+    part = (head + group) * tl.num_programs(1) + split
+    tl.store(part_ptr + part[:, None] * HEAD_DIM + dims[None, :], acc, mask=q_mask)
+    tl.store(top_ptr + part, top, mask=group < GROUP)
+    tl.store(total_ptr + part, total, mask=group < GROUP)
+    tl.debug_barrier()  # all threads' parts are written before one of them says so
+    arrivals_ptr += row * NUM_KV_HEADS + kv_head
+    if tl.atomic_add(arrivals_ptr, 1, sem="acq_rel") == live - 1:
+        tl.store(arrivals_ptr, 0)
+        for index in tl.static_range(GROUP):
+            parts = (head + index) * tl.num_programs(1)
+            _put_together(
+                part_ptr, top_ptr, total_ptr, out_ptr, parts, head + index, live, dims, dim_mask, HEAD_DIM, SPLITS
+            )
+
+
+@triton.jit
+def _load_block(k_ptr, v_ptr, keys, key_mask, dims, dim_mask, STRIDE: tl.constexpr):
+    """K[dims, keys] and V[keys, dims] of some slots; slots that are masked may hold anything, NaN included."""
+    k_mask, v_mask = dim_mask[:, None] & key_mask[None, :], key_mask[:, None] & dim_mask[None, :]
+    k = tl.load(k_ptr + keys[None, :] * STRIDE + dims[:, None], mask=k_mask, other=0.0)
+    v = tl.load(v_ptr + keys[:, None] * STRIDE + dims[None, :], mask=v_mask, other=0.0)
+    return k, v
+
+
+@triton.jit
+def _turned(x_ptr, norm_ptr, cos_sin_ptr, position, known, dims, mask, eps, HEAD_DIM: tl.constexpr):
+    """Heads [rows, dims] normalised and rotated by the table's row at ``position``, float32; NaN if it has none."""
+    half: tl.constexpr = HEAD_DIM // 2
+    other = tl.where(dims < half, dims + half, dims - half)  # the dimension that each is rotated with
+    x = tl.load(x_ptr + dims[None, :], mask=mask, other=0.0).to(tl.float32)
+    y = tl.load(x_ptr + other[None, :], mask=mask, other=0.0).to(tl.float32)
+    inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)
+    x_weight = tl.load(norm_ptr + dims, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
+    y_weight = tl.load(norm_ptr + other, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
+    angle = cos_sin_ptr + position * HEAD_DIM + dims % half
+    cos = tl.load(angle, mask=known & (dims < HEAD_DIM), other=float("nan"))
+    sin = tl.load(angle + half, mask=known & (dims < HEAD_DIM), other=float("nan"))
+    sin = tl.where(dims < half, -sin, sin)
+    turned = x * inverse[:, None] * (x_weight * cos)[None, :] + y * inverse[:, None] * (y_weight * sin)[None, :]
+    return tl.where(mask, turned, 0.0)
+
+
+@triton.jit
+def _attend(q, k, v, key_mask, top, total, acc, scale_log2):
+    """Take a block of keys into a running softmax: its greatest score, the sum of its powers, its weighted values."""
+    s = tl.where(key_mask[None, :], tl.dot(q, k, input_precision="ieee") * scale_log2, float("-inf"))
+    new_top = tl.maximum(top, tl.max(s, axis=1))
+    safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)
+    p = tl.exp2(s - safe_top[:, None])
+    shrink = tl.exp2(top - safe_top)
+    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+    return new_top, total * shrink + tl.sum(p, axis=1), acc
+
+
+@triton.jit
+def _put_together(
+    part_ptr, top_ptr, total_ptr, out_ptr, part, head, live, dims, dim_mask, HEAD_DIM: tl.constexpr,
+    SPLITS: tl.constexpr,
+):  # fmt: skip
+    """Weigh the parts of one head by their share of the softmax; other programs wrote them, past the L1 cache."""
+    splits = tl.arange(0, SPLITS)
+    there = splits < live
+    tops = tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg")
+    totals = tl.load(total_ptr + part + splits, mask=there, other=0.0, cache_modifier=".cg")
+    weights = tl.exp2(tops - tl.max(tops, axis=0))
+    at = part_ptr + (part + splits)[:, None] * HEAD_DIM + dims[None, :]
+    parts = tl.load(at, mask=there[:, None] & dim_mask[None, :], other=0.0, cache_modifier=".cg")
+    out = tl.sum(parts * weights[:, None], axis=0) / tl.sum(totals * weights, axis=0)
+    tl.store(out_ptr + head * HEAD_DIM + dims, out.to(out_ptr.dtype.element_ty), mask=dim_mask)
+
+
+def attention_step(
+    q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
+    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Attention of one new token a row over its cache, itself included, whose K and V are written to its slot.
+
+    q[B,Hq,D], k[B,Hkv,D], v[B,Hkv,D] as projected, of one dtype; norm weights [D]; cos_sin[P,D] float32, cosines first;
+    positions[B] int32 or int64, the slot of each row's new token: all slots before it are filled. Caches [B,S,Hkv,D].
+    ``arrivals`` int32 [B,Hkv], all zero, is left so; without it one is made. Returns out[B,Hq,D] in the caches' dtype.
+    A position outside cache or table gives NaN and writes nothing. Raises ValueError for what it cannot serve.
+    """
+    require(q.dim() == k.dim() == 3 and k.shape == v.shape, "q[B,Hq,D], k[B,Hkv,D] and v[B,Hkv,D] must agree")
+    require(k_cache.dim() == 4 and k_cache.shape == v_cache.shape, "caches must be [B,S,Hkv,D]")
+    batch, capacity, kv_heads, dim = k_cache.shape
+    require(k.shape == (batch, kv_heads, dim) and q.shape[::2] == (batch, dim), "q, k and the caches do not agree")
+    require(q.shape[1] % kv_heads == 0 and dim % 2 == 0, "Hq % Hkv and D % 2 must be 0")
+    require(q.dtype == k.dtype == v.dtype and k_cache.dtype == v_cache.dtype, "q, k, v need one dtype, the caches one")
+    require(q_norm_weight.shape == k_norm_weight.shape == (dim,), f"norm weights must be [{dim}]")
+    require(cos_sin.dim() == 2 and cos_sin.shape[1] == dim, f"cos_sin must be [max_positions,{dim}]")
+    require(cos_sin.dtype == torch.float32 and cos_sin.is_contiguous(), "cos_sin must be contiguous float32")
+    require(positions.shape == (batch,) and positions.is_contiguous(), f"positions must be [{batch}]")
+    require(all(x.stride()[1:] == (dim, 1) for x in (q, k, v)), "the heads of q, k and v must be contiguous")
+    require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
+    require_rows(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
+    require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, cos_sin=cos_sin, positions=positions)
+    if arrivals is None:
+        arrivals = torch.zeros(batch, kv_heads, dtype=torch.int32, device=q.device)
+    require(
+        arrivals.shape == (batch, kv_heads) and arrivals.dtype == torch.int32, f"arrivals int32 [{batch},{kv_heads}]"
+    )
+    out = torch.empty(q.shape, dtype=k_cache.dtype, device=q.device)
+    if not out.numel() or not capacity:
+        return out.fill_(torch.nan)
+    cut = pinned.cut("attention_step")  # LEAST keys are a split of their own
+    splits = min(cut.pop("MOST_SPLITS"), triton.cdiv(capacity, cut["LEAST"]))
+    parts = torch.empty(batch, q.shape[1], splits, dim, dtype=torch.float32, device=q.device)
+    tops, totals = torch.empty(2, batch, q.shape[1], splits, dtype=torch.float32, device=q.device)
+    group = q.shape[1] // kv_heads
+    _attention_step[kv_heads, splits, batch](
+        q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, out, parts, tops, totals, arrivals,
+        capacity, cos_sin.shape[0], eps, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0), k_cache.stride(0),
+        v_cache.stride(0), NUM_KV_HEADS=kv_heads, GROUP=group, BLOCK_G=max(16, triton.next_power_of_2(group)),
+        HEAD_DIM=dim, BLOCK_D=max(16, triton.next_power_of_2(dim)), SPLITS=triton.next_power_of_2(splits),
+        **cut, **one_token.overlap(),
+    )  # fmt: skip
+    return out
+
+
+def _seen(q, positions, kv_heads):
+    """Of each row and KV head: the row, the head, its queries [1,G,D], and a mask [1,S] of the slots it sees."""
+    grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
+    for row, position in enumerate(positions.tolist()):
+        mask = torch.ones(1, position + 1, dtype=torch.bool, device=q.device)
+        for head in range(kv_heads):
+            yield row, head, grouped[row, head][None], mask
+
+
+def reference(
+    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, arrivals=None
+):  # fmt: skip
+    """Norm, rotate, write, attend."""
+    dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
+    turned = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
+    new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
+    k_cache[rows, positions], v_cache[rows, positions] = new_k.to(dtype), v.to(dtype)
+    out = torch.empty(q.shape, dtype=dtype, device=q.device).unflatten(1, (k.shape[1], -1))
+    for row, head, query, mask in _seen(turned, positions, k.shape[1]):
+        count = mask.shape[1]
+        out[row, head] = attention.attend(query, k_cache[row, :count, head], v_cache[row, :count, head], scale, mask)[0]
+    return out.flatten(1, 2)
+
+
+def bound(
+    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, arrivals=None
+):  # fmt: skip
+    """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
+    dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
+    unit = rounding.ROUNDOFF[dtype]
+
+    def turned(x, weight):
+        normed = rope.normed_error(x.double(), torch.zeros_like(x, dtype=torch.float64), weight, eps)
+        return rope.rotate(normed[0], cos_sin.double(), positions), rope.rotated_error(*normed, cos_sin, positions)
+
+    (query, query_error), (key, key_error) = turned(q, q_norm_weight), turned(k, k_norm_weight)
+    errors = []
+    for cache, new, error in ((k_cache, key, key_error), (v_cache, v.double(), torch.zeros_like(key_error))):
+        full, full_error = cache.double(), torch.zeros_like(cache, dtype=torch.float64)
+        full[rows, positions], full_error[rows, positions] = new, error
+        rounded = torch.zeros_like(full_error)
+        rounded[rows, positions] = unit * new.abs()
+        errors.append((full, full_error, full_error + rounded))
+    (keys, written_k, keys_error), (values, written_v, values_error) = errors
+    out = torch.empty_like(query).unflatten(1, (k.shape[1], -1))
+    query_error = (query_error + unit * query.abs()).unflatten(1, (k.shape[1], -1))
+    for row, head, one, mask in _seen(query, positions, k.shape[1]):
+        at = row, slice(mask.shape[1]), head
+        out[row, head] = attention.attend_bound(
+            one, keys[at], values[at], scale, mask, dtype, query_error[row, head][None], keys_error[at],
+            values_error[at],
+        )[0]  # fmt: skip
+    return out.flatten(1, 2), written_k, written_v
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Q, K and V as projected, ragged pasts, one row at the capacity; slots that are not filled hold NaN."""
+    numbers = Numbers(case, device)
+    batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
+    projected = torch.float32 if case.get("wide") else None
+    positions = torch.randint(0, capacity, (batch,), generator=numbers.generator)
+    if batch:
+        positions[-1] = capacity - 1
+    k_norm = numbers.norm_weight(dim, peak=K_NORM_MAX)
+    q, new_k = (numbers.activations(batch, count, dim, dtype=projected) for count in (heads, kv_heads))
+    new_v = numbers.normal(batch, kv_heads, dim)
+    k = numbers.normal(batch, capacity, kv_heads, dim) * k_norm.float().cpu()  # as norm and RoPE would leave it
+    v = numbers.normal(batch, capacity, kv_heads, dim)
+    if case.profile == "cancel":
+        signs = (1 - 2 * (torch.arange(capacity) % 2))[:, None, None]
+        k, v = 0.05 * k, v.abs() * signs * 100
+    if case.profile == "extreme":
+        v, new_v = 100 * v, 100 * new_v
+    unwritten = torch.arange(capacity)[None, :] >= positions[:, None]
+    k[unwritten], v[unwritten] = float("nan"), float("nan")
+    return {
+        "q": q,
+        "k": new_k,
+        "v": numbers.place(new_v, projected),
+        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
+        "k_norm_weight": k_norm,
+        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
+        "positions": positions.to(device),
+        "k_cache": numbers.place(k),
+        "v_cache": numbers.place(v),
+        "eps": EPS,
+        "scale": dim**-0.5,
+    }
+
+
+def cost(case: Case) -> Cost:
+    """The filled part of the caches read once (half of the capacity on average, all of it for one row)."""
+    keys = case["S"] * (1 if case["B"] == 1 else (case["B"] + 1) / 2)
+    size, width = getattr(torch, case.dtype).itemsize, case["D"]
+    moved = size * width * (2 * keys * case["Hkv"] + 2 * case["B"] * (case["Hq"] + case["Hkv"]))
+    return Cost(int(moved), int(4 * keys * case["Hq"] * width))
+
+
+def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", wide=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
+    return Case("attention_step", axes, dtype, profile, large=large)
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, 1, NANO),
+    _case(1, 700, NANO, "qwen", wide=1),
+    _case(3, 300, NANO, "qwen", "float16"),
+    _case(3, 300, NANO, "qwen", "float32"),
+    _case(4, 1300, NANO, "qwen"),
+    _case(2, 130, QWEN, "qwen", wide=1),
+    _case(3, 67, (3, 1, 80), "tail"),
+    _case(3, 67, (5, 5, 32), "tail", "float16", wide=1),
+    _case(2, 67, (8, 1, 16), "tail", "float32"),
+    _case(2, 300, NANO, "tiny"),
+    _case(2, 300, NANO, "tiny", "float32"),
+    _case(2, 300, NANO, "extreme"),
+    _case(2, 1200, NANO, "cancel"),
+    _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 32768, QWEN, "qwen", wide=1, large=True),
+    _case(1, 40960, QWEN, "cancel", large=True),
+    _case(16, 4096, QWEN, "qwen", wide=1, large=True),
+)
+
+OP = Op(
+    call=attention_step,
+    reference=reference,
+    inputs=inputs,
+    cases=CASES,
+    contract=Contract(
+        outputs={"out": "k_cache", "k_cache": "k_cache", "v_cache": "v_cache"},
+        casts=("q after RoPE to the cache's dtype", "P to v's dtype"),
+        batch_invariant=True,
+        mutates=("k_cache", "v_cache"),
+    ),
+    bound=bound,
+    cost=cost,
+    spoilers={
+        "without rotation": without_rotation,
+        "without norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+        "without eps": without("eps", 0.0),
+        "without scale": without("scale", 1.0),
+        "without the last dimension": without_last("k"),
+        "without the last value dimension": without_last("v"),
+        "heads dealt in turn": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    },
+)
