@@ -58,9 +58,16 @@ def observe_speed(
     return {
         "device": torch.cuda.get_device_name(),
         "copy_bandwidth": copy_bandwidth(device),
+        "read_bytes": read_bytes(engine.weights),
         "prompt": PROMPT,
         "decode": ours.rate(NEW_TOKENS),
         "hf_decode": {"median": NEW_TOKENS / (longer.median - shorter.median)},
         "prefill": prefill.rate(PROMPT),
         "hf_prefill": hf_prefill.rate(PROMPT),
     }
+
+
+def read_bytes(weights: Weights) -> int:
+    """Bytes of weights that one decoded token reads: every layer's, the last norm's and the head's."""
+    layers = sum(tensor.nbytes for layer in weights.layers for tensor in vars(layer).values())
+    return layers + weights.norm.nbytes + weights.head.nbytes

@@ -6,12 +6,12 @@ which the comparator takes that long.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.measured import positive
 from braidcheck.results import Status, Verdict
 
 OURS = "braidcheck"
@@ -145,14 +145,17 @@ def _times(given: Any) -> list[float]:
 
 
 def _whole(times: Any) -> bool:
-    return bool(times) and all(isinstance(t, float) and math.isfinite(t) and t > 0 for t in times)
+    return bool(times) and all(map(positive, times))
 
 
 def _out_of_reach(target: Target, race: Mapping[str, Any], limits: Mapping[str, float]) -> str:
     """Why this machine cannot show the target, whatever the kernel does; empty where it can."""
     if target.kind == "GB/s":
-        peak = max(limits.get("copy") or 0.0, limits.get("read") or 0.0) / 1e9
-        return "" if peak >= target.limit else f"this machine's measured bandwidth is {peak:.0f} GB/s"
+        peak = max(positive(limits.get("copy")), positive(limits.get("read"))) / 1e9
+        if peak >= target.limit:
+            return ""
+        measured = f"is {peak:,.1f} GB/s: no kernel could" if peak else "was not measured"
+        return f"{target.limit:g} GB/s are asked for, the bandwidth here {measured}"
     if target.kind == "ms a token saved":
         spent = 1e3 * LAYERS * statistics.median(race["seconds"][target.peer])
         if spent < target.limit:

@@ -6,10 +6,10 @@ more bandwidth or arithmetic than the machine has, is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from braidcheck.gates.measured import positive
 from braidcheck.results import Status, Verdict
 
 EVERY = "every kernel"  # the subject where nothing can be timed
@@ -32,8 +32,8 @@ def _verdict(name: str, seen: Mapping[str, Any], evidence: Mapping[str, Any], la
     if seen.get("error"):
         return Verdict("timing", name, Status.ERROR, seen["error"], lane=lane)
     limits = evidence.get("limits") or {}
-    peak, matrix = max(_positive(limits.get("copy")), _positive(limits.get("read"))), _positive(limits.get("matrix"))
-    seconds, moved, flops = (_positive(seen.get(key)) for key in ("seconds", "bytes", "flops"))
+    peak, matrix = max(positive(limits.get("copy")), positive(limits.get("read"))), positive(limits.get("matrix"))
+    seconds, moved, flops = (positive(seen.get(key)) for key in ("seconds", "bytes", "flops"))
     counted = all(_whole(seen.get(key)) for key in ("flops", "kept"))
     if not (seconds and moved and peak and matrix and counted and seen["kept"]):
         said = "the time, the bytes it moves or the machine's limits are missing: nothing was measured"
@@ -59,17 +59,11 @@ def _verdict(name: str, seen: Mapping[str, Any], evidence: Mapping[str, Any], la
 
 def _numbers(seen: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Spread and control in microseconds, as the value is; the sample's circumstances as they were seen."""
-    numbers = {"spread": {key: 1e6 * _positive(seen.get(key)) for key in ("low", "high")}}
+    numbers = {"spread": {key: 1e6 * positive(seen.get(key)) for key in ("low", "high")}}
     numbers |= {key: seen[key] for key in ("kept", "discarded", "clock", "power", "copies", "cold") if key in seen}
-    if _positive(seen.get("control")):
+    if positive(seen.get("control")):
         numbers |= {"control": 1e6 * seen["control"], "control_name": evidence.get("control", "")}
     return numbers
-
-
-def _positive(value: object) -> float:
-    """A number above 0, or 0 for anything else: what is not there measures nothing."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return float(value) if good else 0.0
 
 
 def _whole(value: object) -> bool:
