@@ -91,7 +91,7 @@ def test_what_was_not_measured_is_never_green():
             rests = any(needed[: len(path)] == path for needed in NEEDED[name])
             assert verdict.status == (ERROR if rests else PASS), (path, value, name)
             lost += rests
-    assert lost == 9 * (4 + 1 + 3 + 1 + 1 + 1 + 1 + 1 + 3 + 3)
+    assert lost == len(BAD) * (2 * 3 + 4 + 3 + 1 + 3 * 2)
     assert {verdict.status for verdict in of({}).values()} == {ERROR}
 
 
