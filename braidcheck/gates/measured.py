@@ -1,4 +1,4 @@
-"""What counts as a measurement: what is not there, or is no number above 0, measures nothing."""
+"""What is a measurement, and what is a count: whatever is not there, or is no number, is neither."""
 
 from __future__ import annotations
 
@@ -9,3 +9,8 @@ def positive(value: object) -> float:
     """A finite number above 0, or 0 for anything else."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     return float(value) if good else 0.0
+
+
+def counted(value: object) -> bool:
+    """Whether this is a count, 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,4 +1,4 @@
-"""The documents' own accuracy targets, each with the sentence it comes from."""
+"""The documents' own targets that need no clock, accuracy and memory traffic, each with the sentence it comes from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.measured import counted, positive
 from braidcheck.results import Status, Verdict
 
 
@@ -31,7 +32,9 @@ TARGETS = {
         "fused_attention", "unit", "float16", "relative", 1e-3, "Maintain numerical accuracy within 1e-3 of reference"
     ),
 }
-CHECKS = tuple(TARGETS)
+TRAFFIC, LEAST_SAVED = "fused attention: memory traffic", 0.5
+TRAFFIC_SENTENCE = "Reduce memory traffic by 50%+ through fusion"
+CHECKS = (*TARGETS, TRAFFIC)
 UNITS = {"largest": "largest absolute error", "relative": "norm-wise relative error"}
 
 
@@ -51,3 +54,33 @@ def judge(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> 
         status = Status.PASS
     numbers = {"source": target.sentence, "cases": len(evidence)}
     return Verdict("targets", check, status, said, value, target.limit, unit=unit, lane=lane, numbers=numbers)
+
+
+def judge_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
+    """Verdict on TRAFFIC from what ``evidence.traffic.observe_traffic`` counted, on the prompt that saves the least."""
+    saved = {prompt: _saved(seen) for prompt, seen in evidence.items()}
+    value = min(saved.values(), key=lambda share: (share == share, share), default=math.nan)
+    status = Status.PASS if value >= LEAST_SAVED else Status.FAIL
+    said = f"{value:.0%} of the separate operations' bytes are saved in prefill; the documents say:"
+    if math.isnan(value):
+        said = "no bytes were counted to hold against:"
+    return Verdict(
+        gate="targets",
+        subject=TRAFFIC,
+        status=status,
+        sentence=f"{said} {TRAFFIC_SENTENCE!r}",
+        value=value,
+        limit=LEAST_SAVED,
+        floor=True,
+        unit="of the bytes saved",
+        lane=lane,
+        numbers={"source": TRAFFIC_SENTENCE, "saved": saved, "bytes": dict(evidence)},
+    )
+
+
+def _saved(seen: Mapping[str, Any]) -> float:
+    """The share that fusion saves; NaN where a phase, the op or its launches were not counted."""
+    phases, fused = [positive(moved) for moved in (seen.get("separate") or {}).values()], positive(seen.get("fused"))
+    if not (phases and all(phases) and fused and counted(seen.get("between")) and positive(seen.get("launches"))):
+        return math.nan
+    return 1 - (fused + seen["between"]) / sum(phases)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.gates.measured import positive
+from braidcheck.gates.measured import counted, positive
 from braidcheck.results import Status, Verdict
 
 EVERY = "every kernel"  # the subject where nothing can be timed
@@ -34,8 +34,8 @@ def _verdict(name: str, seen: Mapping[str, Any], evidence: Mapping[str, Any], la
     limits = evidence.get("limits") or {}
     peak, matrix = max(positive(limits.get("copy")), positive(limits.get("read"))), positive(limits.get("matrix"))
     seconds, moved, flops = (positive(seen.get(key)) for key in ("seconds", "bytes", "flops"))
-    counted = all(_whole(seen.get(key)) for key in ("flops", "kept"))
-    if not (seconds and moved and peak and matrix and counted and seen["kept"]):
+    whole = all(counted(seen.get(key)) for key in ("flops", "kept"))
+    if not (seconds and moved and peak and matrix and whole and seen["kept"]):
         said = "the time, the bytes it moves or the machine's limits are missing: nothing was measured"
         return Verdict("timing", name, Status.ERROR, said, lane=lane)
     bandwidth, rate = moved / seconds / peak, flops / seconds / matrix
@@ -64,7 +64,3 @@ def _numbers(seen: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, 
     if positive(seen.get("control")):
         numbers |= {"control": 1e6 * seen["control"], "control_name": evidence.get("control", "")}
     return numbers
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,4 +1,4 @@
-"""The documents' accuracy targets, on the op and the numbers that they speak of."""
+"""The documents' targets that need no clock, on the op and the numbers that they speak of."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def test_targets(check, settings):
     from braidcheck.evidence.op import observe_op
     from braidcheck.evidence.probes import wrapper
 
+    if check == targets.TRAFFIC:
+        from braidcheck.evidence.traffic import FUSED, observe_traffic
+
+        return targets.judge_traffic(observe_traffic(settings.device, wrapper(FUSED)))
     target = targets.TARGETS[check]
     op = kernels.find()[target.op]
     wanted = [

@@ -1,4 +1,4 @@
-"""The documents' accuracy targets from plain data."""
+"""The documents' targets that need no clock, from plain data."""
 
 import math
 
@@ -35,3 +35,35 @@ def test_no_numbers_are_no_pass():
 def test_there_are_cases_to_judge_it_on(target):
     found = [(case.profile, case.dtype) for case in kernels.find()[target.op].cases if not case.large]
     assert found.count((target.profile, target.dtype)) >= 2
+
+
+def traffic(fused=30, between=19, launches=3):
+    return {
+        prompt: {"separate": {"norm": 40, "attention": 60}, "fused": fused, "between": between, "launches": launches}
+        for prompt in ("512 tokens", "4096 tokens")
+    }
+
+
+@pytest.mark.parametrize(("between", "status"), [(19, Status.PASS), (20, Status.PASS), (21, Status.FAIL)])
+def test_half_of_the_traffic_is_saved(between, status):
+    given = traffic()
+    given["4096 tokens"]["between"] = between
+    verdict = targets.judge_traffic(given)
+    assert (verdict.status, verdict.value) == (status, pytest.approx(0.7 - between / 100))
+    assert verdict.sentence.endswith(f"{targets.TRAFFIC_SENTENCE!r}")
+
+
+def test_traffic_that_was_not_counted_is_never_green():
+    """Each count disabled in turn; nothing between the launches is a count, too."""
+    broken = [{}, {"512 tokens": {}}]
+    for key in ("separate", "norm", "fused", "between", "launches"):
+        for value in (None, {}) if key == "separate" else (None, -1, math.nan, True, "1", *([0] * (key != "between"))):
+            given = traffic()
+            seen = given["4096 tokens"]
+            (seen["separate"] if key == "norm" else seen)[key] = value
+            broken.append(given)
+        if key != "norm":
+            broken.append(traffic())
+            del broken[-1]["4096 tokens"][key]
+    assert len(broken) == 2 + 2 + 6 + 6 + 5 + 6 + 4
+    assert [given for given in broken if targets.judge_traffic(given).status != Status.FAIL] == []
