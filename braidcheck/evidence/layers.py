@@ -35,6 +35,8 @@ def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype
     hf_config = HFConfig(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
     with torch.device(device):
         model = Qwen3ForCausalLM(hf_config).to(dtype).eval()
+        # ``to`` rounds the rotation's frequencies too, which HF does not when it loads a model: too high a floor.
+        model.model.rotary_emb = type(model.model.rotary_emb)(hf_config)
     missing, unknown = model.load_state_dict(tensors, strict=False)
     if unknown or set(missing) - {"lm_head.weight"}:
         raise ValueError(f"HF's model takes other tensors: missing {missing}, unknown {unknown}")

@@ -1,11 +1,13 @@
 """Layer by layer next to HF: an honest engine is as near as HF bfloat16, and a broken op is named."""
 
 import pytest
+import torch
 
-from braidcheck.evidence.layers import observe_layers
+from braidcheck.evidence.layers import hf_model, observe_layers
 from braidcheck.gates import layers
 from braidcheck.qwen3 import engine as module
 from braidcheck.qwen3.config import Qwen3Config
+from braidcheck.qwen3.synthetic import synthetic_tensors
 from braidcheck.results import Status
 
 SMALL = Qwen3Config(
@@ -21,6 +23,12 @@ def verdicts(**options):
 
 def test_an_honest_engine_passes():
     assert {verdict.status for verdict in verdicts()} == {Status.PASS}
+
+
+def test_the_floor_rotates_by_unrounded_frequencies_as_hf_does():
+    model = hf_model(SMALL, synthetic_tensors(SMALL, 0, "cpu"), torch.bfloat16, "cpu")
+    assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", ["gate_up_silu", "linear_residual"])
