@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from braidcheck.gates.measured import counted, positive
 from braidcheck.results import Status, Verdict
 
 Row = Mapping[str, Any]
@@ -30,6 +31,7 @@ TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 INSTRUCTIONS = 1.10  # times the baseline's
 WIDTH = 0.90  # of the baseline's: bits that an instruction moves on average
 ACCEPT = "braidcheck static --accept"
+COUNTS, KINDS = ("shared", "spills", "registers", "occupancy"), ("matrix", "loads", "stores")  # what a row must say
 
 
 def subjects(op: str) -> tuple[str, ...]:
@@ -46,16 +48,42 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """Two verdicts a target on ``op``, from what ``static.observe`` saw and the ``baseline`` of its Triton version.
 
-    Without a baseline, or where it knows nothing of some configuration and no other is worse, the comparison is not
-    judged; without any configuration both are an error. ``excused`` gives the reason why a configuration may spill.
+    Without a baseline, or where only one of the two knows some configuration and no other is worse, the comparison is
+    not judged; without any configuration, or with one that was not read, both are an error. ``excused`` gives the
+    reason why a configuration may spill.
     """
-    known = None if baseline is None else {_key(row): row for row in baseline}
     verdicts = []
     for target in TARGETS:
-        rows = [row for row in evidence["rows"] if (row["op"], row["target"]) == (op, target)]
-        verdicts.append(_alone(rows, f"{op}[{target}]", lane, excused))
-        verdicts.append(_compared(rows, known, f"{op}[{target} baseline]", evidence["triton"], lane))
+        rows, known = (
+            None if all_rows is None else [row for row in all_rows if (row["op"], row["target"]) == (op, target)]
+            for all_rows in (evidence["rows"], baseline)
+        )
+        alone, compared = f"{op}[{target}]", f"{op}[{target} baseline]"
+        if lost := _lost(rows):
+            verdicts += [Verdict("static", subject, Status.ERROR, lost, lane=lane) for subject in (alone, compared)]
+            continue
+        verdicts.append(_alone(rows, alone, lane, excused))
+        held = None if known is None else {_key(row): row for row in known if not _unread(row)}
+        verdicts.append(_compared(rows, held, compared, evidence["triton"], lane))
     return tuple(verdicts)
+
+
+def _lost(rows: Sequence[Row]) -> str:
+    """Why there is nothing to judge; empty where every configuration was read, or could not be compiled."""
+    for row in (row for row in rows if not row.get("error")):
+        if unread := _unread(row) + ([] if positive(row.get("shared_limit")) else ["the chip's limit"]):
+            return f"{row['kernel']} of {row['configuration']} for {row['target']} was not read: {', '.join(unread)}"
+    return "" if rows else "no configuration was compiled"
+
+
+def _unread(row: Row) -> list[str]:
+    """What a row does not say of the machine code."""
+    kinds = {name: row.get(name) for name in KINDS}
+    return [
+        *(name for name in COUNTS if not counted(row.get(name))),
+        *(name for name, by in kinds.items() if not (isinstance(by, Mapping) and all(map(counted, by.values())))),
+        *(() if positive(row.get("instructions")) else ("instructions",)),
+    ]
 
 
 def mean_width(accesses: Mapping[str, int]) -> float:
@@ -69,8 +97,6 @@ def _key(row: Row) -> tuple[str, ...]:
 
 
 def _alone(rows: Sequence[Row], subject: str, lane: str, excused: Mapping[tuple[str, ...], str]) -> Verdict:
-    if not rows:
-        return Verdict("static", subject, Status.ERROR, "no configuration was compiled", lane=lane)
     found = [(row, finding) for row in rows for finding in _faults(row, _key(row) in excused)]
     if found:
         return _failed(subject, found, lane)
@@ -84,7 +110,7 @@ def _alone(rows: Sequence[Row], subject: str, lane: str, excused: Mapping[tuple[
 
 def _faults(row: Row, may_spill: bool) -> Iterator[Finding]:
     """What is wrong with one configuration whatever the baseline."""
-    if "error" in row:
+    if row.get("error"):
         yield Finding(f"does not compile: {row['error']}")
         return
     if row["shared"] > (limit := row["shared_limit"]):
@@ -98,9 +124,7 @@ def _faults(row: Row, may_spill: bool) -> Iterator[Finding]:
 def _compared(
     rows: Sequence[Row], known: Mapping[tuple[str, ...], Row] | None, subject: str, triton: str, lane: str
 ) -> Verdict:
-    if not rows:
-        return Verdict("static", subject, Status.ERROR, "no configuration was compiled", lane=lane)
-    pairs = [(row, old) for row in rows if (old := (known or {}).get(_key(row))) and "error" not in row]
+    pairs = [(row, old) for row in rows if (old := (known or {}).get(_key(row))) and not row.get("error")]
     found = [(row, finding) for row, old in pairs for rule in RULES if (finding := rule(row, old))]
     if found:
         return _failed(subject, found, lane)
@@ -108,6 +132,10 @@ def _compared(
     if new:
         what = "nothing" if known is None else f"nothing of {_count(rows[:new])}"
         said = f"the baseline of Triton {triton} says {what}; to make it what is here now: {ACCEPT}"
+        return Verdict("static", subject, Status.NOT_JUDGED, said, lane=lane)
+    if gone := sorted(known.keys() - {_key(row) for row in rows}):
+        name = f"{gone[0][2]} of {gone[0][3]}" + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
+        said = f"{name}, in the baseline of Triton {triton}, was not compiled; if that is meant: {ACCEPT}"
         return Verdict("static", subject, Status.NOT_JUDGED, said, lane=lane)
     ratio = max(row["instructions"] / old["instructions"] for row, old in pairs)
     said = f"{_count(rows)} no worse than the baseline of Triton {triton}; instructions at most {ratio:.2f} times"

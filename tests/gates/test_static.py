@@ -1,5 +1,7 @@
 """The static gate from plain rows: each rule by itself fails, and says both numbers."""
 
+import math
+
 import pytest
 
 from braidcheck.gates import static
@@ -137,6 +139,35 @@ def test_several_configurations_are_counted_and_all_are_said():
     assert compared.sentence.startswith("_demo of T64 for sm_90 spills 4 bytes a thread, 0 in the baseline; fewer")
     assert compared.sentence.endswith("(and 2 more configurations)")
     assert len(compared.numbers["_demo of T66"]) == 2
+
+
+def test_a_configuration_that_was_not_compiled_is_not_judged_unless_another_is_worse():
+    before = [ROW, ROW | {"configuration": "T128"}, ROW | {"kernel": "_other"}]
+    alone, compared = judged(baseline=before)
+    assert (alone.status, compared.status) == (Status.PASS, Status.NOT_JUDGED)
+    assert compared.sentence == (
+        "_demo of T128 and 1 more, in the baseline of Triton 3.7.1, was not compiled; "
+        "if that is meant: braidcheck static --accept"
+    )
+    assert judged({"spills": 4}, baseline=before)[1].status == Status.FAIL
+    others = [ROW | {"op": "another"}, ROW | {"target": "sm_80", "configuration": "T128"}]
+    assert judged(baseline=[ROW, *others])[1].status == Status.PASS, "another op's or target's"
+
+
+READ = ("shared", "shared_limit", "spills", "registers", "occupancy", "instructions", "matrix", "loads", "stores")
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_was_not_read_is_never_green(name):
+    """Each number of a configuration, and of the baseline, disabled in turn, in every way: no silent pass."""
+    inner = {"128": None}, {"128": math.nan}, {"128": -1}
+    for value in (KeyError, None, math.nan, -1, "8", True, [], *inner, *([0] if name == "instructions" else [])):
+        row = {key: of for key, of in ROW.items() if key != name} | ({} if value is KeyError else {name: value})
+        assert {verdict.status for verdict in judged(rows=[row])} == {Status.ERROR}, value
+        assert judged(rows=[row])[0].sentence.startswith("_demo of T64 for sm_90 was not read: ")
+        alone, compared = judged(baseline=[row])
+        assert alone.status == Status.PASS
+        assert compared.status == (Status.PASS if name == "shared_limit" else Status.NOT_JUDGED), value
 
 
 def test_no_configuration_is_an_error():
