@@ -1,0 +1,41 @@
+"""On a GPU: two real trees take turns, in processes of their own."""
+
+import math
+
+import pytest
+
+from braidcheck.gates import paired
+from braidcheck.paired.process import Process
+from braidcheck.paired.session import ROUNDS, SIDES, Session
+from braidcheck.paired.trees import REPOSITORY, judged_tree
+from braidcheck.results import Status
+
+pytestmark = pytest.mark.gpu
+
+SERIES = {"name": "rms_norm[1 token]", "op": "rms_norm", "axes": {"T": 1, "H": 1024}}
+
+
+def test_a_restart_gives_a_time_a_turn_of_either_side(tmp_path):
+    sides = [Process(side, judged_tree(REPOSITORY, tmp_path / side)) for side in SIDES]
+    found = Session(*sides).observe([SERIES], 300.0, lambda one: not one["restarts"])
+    one = found[SERIES["name"]]
+    assert one["trouble"] is None
+    (restart,) = one["restarts"]
+    for side in SIDES:
+        assert len(restart[side]) == ROUNDS
+        assert all(0 < seconds < math.inf for seconds in restart[side])
+    (verdict,) = paired.judge({"series": found}, names=(SERIES["name"],))
+    assert verdict.status == Status.INCONCLUSIVE
+    assert "1 of 10 restarts" in verdict.sentence
+
+
+def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
+    base, change = (judged_tree(REPOSITORY, tmp_path / side) for side in SIDES)
+    file = change / "braidcheck" / "kernels" / "rms_norm.py"
+    text = file.read_text(encoding="utf-8")
+    assert "tl.program_id" in text
+    file.write_text(text.replace("tl.program_id", "tl.no_such_thing"), encoding="utf-8")
+    found = Session(Process("base", base), Process("change", change)).observe([SERIES], 300.0)
+    (verdict,) = paired.judge({"series": found}, names=(SERIES["name"],))
+    assert verdict.status == Status.ERROR
+    assert "(change, " in verdict.sentence
