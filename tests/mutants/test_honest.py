@@ -42,7 +42,7 @@ def test_no_variant_is_refused(op):
     assert not over
 
 
-@pytest.mark.parametrize("op", [name for name in OPS if name != "cache_write"])
+@pytest.mark.parametrize("op", [name for name in OPS if name not in ("cache_write", "sample")])
 def test_variants_round_otherwise(op):
     """Variants that gave the same bits as the reference would show nothing."""
     case = next(case for case in OPS[op].cases if case.dtype == "float32" and not case.large)

@@ -20,7 +20,7 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     """Name and probe of what is asked of ``call``, a candidate for ``op``."""
     if op.contract.batch_invariant and not op.contract.mutates:
         yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
-    if "positions" in inspect.signature(op.call).parameters:
+    if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
     if op.name == "rms_norm":
         yield "out is written", partial(_out, op, call, device)
@@ -36,6 +36,8 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
         yield "a row of NaN gives a token of the vocabulary", partial(_nothing, call, device)
         yield "of logits that differ past bfloat16 the better is the best", partial(_close, call, device)
+    if op.name == "sample":
+        yield "a token that is NaN or infinite is drawn, of nothing any of the vocabulary", partial(_odd, call, device)
     if op.name == "fused_attention":
         yield "a slot outside the cache is not written", partial(_slots, op, call, device)
 
@@ -153,6 +155,20 @@ def _nothing(call: Callable[..., Any], device: str) -> str | None:
     x[1] = torch.nan
     found, expected = _best(call, x, weight, device), [whole[0], 0, whole[2]]
     return None if found == expected else f"with a row of NaN tokens {found} are best, must be {expected}"
+
+
+def _odd(call: Callable[..., Any], device: str) -> str | None:
+    logits = torch.randn(5, 2500, generator=torch.Generator().manual_seed(9))
+    logits[0, 2130] = torch.nan
+    logits[1, 1400] = torch.inf
+    logits[2:4] = -torch.inf
+    logits[4] = torch.nan
+    seeds, positions = (torch.arange(5) + start for start in (7, 90))
+    for top_k, top_p in ((0, 1.0), (3, 1.0), (0, 0.9), (3, 0.9)):
+        found = call(logits.to(device), seeds.to(device), positions.to(device), 0.7, top_k, top_p).tolist()
+        if found[:2] != [2130, 1400] or not all(0 <= token < 2500 for token in found):
+            return f"tokens {found} are drawn, must be 2130, 1400 and three of 2500"
+    return None
 
 
 def _close(call: Callable[..., Any], device: str) -> str | None:

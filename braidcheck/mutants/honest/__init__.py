@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from braidcheck.mutants.honest import fused, heads, projections
+from braidcheck.mutants.honest import fused, heads, projections, sampling
 from braidcheck.mutants.honest.blocks import SIZES, other_blocks
 from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
 
@@ -41,6 +41,11 @@ _MORE: dict[str, dict[str, Variant]] = {
     "gate_up_silu": {
         "gate, up, silu rounded": partial(projections.gate_up_silu_rounded, _SPLIT),
         "library": partial(projections.gate_up_silu_by_library, _SPLIT),
+    },
+    "sample": {
+        "sorted": sampling.sample_sorted,
+        "halving": sampling.sample_halving,
+        "from the end": sampling.sample_from_the_end,
     },
 }
 

@@ -29,6 +29,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "linear_residual": {"BLOCK_N": 64, "BLOCK_K": 64, "token_block": _rows},
     "gate_up_silu": {"BLOCK_N": 64, "BLOCK_K": 64, "token_block": _rows},
     "lm_head": {"BLOCK_N": 128, "BLOCK_K": 64, "token_block": _rows},
+    "sample": {"BLOCK": 256 if INTERPRETED else 512, "ROWS": 8 if INTERPRETED else 2},
 }
 
 

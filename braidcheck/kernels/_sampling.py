@@ -1,0 +1,44 @@
+"""The pieces of the reference and the bound of the drawing of tokens: noise in whole numbers, filters by sorting."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
+    """The uniform numbers float64 [B], by Philox 4x32 of ten rounds (Salmon et al. 2011) in whole numbers."""
+    return torch.tensor([_philox(*pair) >> 8 for pair in zip(seeds.tolist(), positions.tolist(), strict=True)],
+                        dtype=torch.float64, device=seeds.device) / 2**24  # fmt: skip
+
+
+def _philox(key: int, counter: int) -> int:
+    low = 2**32 - 1
+    words, keys = [counter & low, 0, 0, 0], [key & low, key >> 32 & low]
+    for _ in range(10):
+        first, second = 0xD2511F53 * words[0], 0xCD9E8D57 * words[2]
+        words = [second >> 32 ^ words[1] ^ keys[0], second & low, first >> 32 ^ words[3] ^ keys[1], first & low]
+        keys = [(keys[0] + 0x9E3779B9) & low, (keys[1] + 0xBB67AE85) & low]
+    return words[0]
+
+
+def kept(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """The probabilities [B,V] after temperature, top-k and top-p, not yet scaled to sum to one."""
+    scores = logits / temperature
+    if top_k:
+        least = scores.topk(min(top_k, scores.shape[1])).values[:, -1:]
+        scores = scores.masked_fill(scores < least, -torch.inf)
+    weights = scores.softmax(-1)
+    if top_p < 1:
+        ordered = weights.sort(descending=True).values
+        before = ordered.cumsum(-1) - ordered
+        least = ordered.masked_fill(before >= top_p, torch.inf).amin(-1, keepdim=True)
+        weights = weights.masked_fill(weights < least, 0.0)
+    return weights
+
+
+def better(x: Tensor, weights: Tensor) -> Tensor:
+    """The weight of all tokens with a larger logit than each, [B,V]."""
+    ordered, order = x.sort(descending=True)
+    before = torch.cat([torch.zeros_like(weights[:, :1]), weights.gather(1, order).cumsum(-1)], dim=1)
+    return before.gather(1, torch.searchsorted(-ordered, -x))

@@ -1,0 +1,71 @@
+"""Honest variants of the drawing of tokens: other sums, and other ways to find what is kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.kernels._sampling import uniform
+
+
+def sample_sorted(
+    logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
+) -> Tensor:
+    """See the op: all filters on one sorted row, kept by rank; equal logits at an edge by the logit there."""
+    scores, order = (logits.float() / temperature).sort(descending=True, stable=True)
+    if top_k:
+        scores = scores.masked_fill(scores < scores[:, min(top_k, scores.shape[1]) - 1, None], -torch.inf)
+    weights = torch.exp(scores - scores[:, :1])
+    before = weights.cumsum(-1) - weights
+    if top_p < 1:
+        edge = (before < top_p * weights.sum(-1, keepdim=True)).sum(-1, keepdim=True) - 1
+        weights = weights.masked_fill(scores < scores.gather(1, edge), 0.0)
+    return _first(torch.zeros_like(weights).scatter(1, order, weights).cumsum(-1), seeds, positions)
+
+
+def sample_halving(
+    logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
+) -> Tensor:
+    """See the op: each row's thresholds by halving among its own logits."""
+    tokens = []
+    for row, seed, position in zip(logits.float(), seeds, positions, strict=True):
+        weights = torch.exp2((row - row.max()) * (1.4426950408889634 / temperature))
+        if top_k:
+            weights = _least(row, weights, lambda kept, k=top_k: int(kept.sum()) >= k)
+        if top_p < 1:
+            weights = _least(row, weights, lambda kept, w=weights: float(w[kept].sum()) >= top_p * float(w.sum()))
+        tokens.append(_first(weights.cumsum(-1)[None], seed[None], position[None]))
+    return torch.cat(tokens) if tokens else seeds.clone()
+
+
+def sample_from_the_end(
+    logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
+) -> Tensor:
+    """See the op: top-p by what is worse, sums of float32 from the vocabulary's last token on."""
+    scores = logits.float() * (1 / temperature)
+    if top_k:
+        scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:], -torch.inf)
+    weights = scores.softmax(-1)
+    if top_p < 1:
+        worst, _ = weights.sort()
+        least = worst.masked_fill(worst.cumsum(-1) <= 1 - top_p, torch.inf).amin(-1, keepdim=True)
+        weights = weights.masked_fill(weights < least, 0.0)
+    behind = weights.flip(-1).cumsum(-1).flip(-1)
+    target = behind[:, :1] * (1 - uniform(seeds, positions).float()[:, None])
+    return (behind >= target).sum(-1).clamp_min(1) - 1
+
+
+def _least(row: Tensor, weights: Tensor, enough) -> Tensor:
+    """``weights`` of what reaches the largest logit of ``row`` from which on there is ``enough``."""
+    choices = row.unique()
+    low, high = 0, len(choices) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if enough(row >= choices[middle]) else (low, middle - 1)
+    return weights.where(row >= choices[low], 0.0)
+
+
+def _first(ends: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
+    """The first token at which the sums ``ends`` [B,V] pass the uniform number of each row."""
+    target = uniform(seeds, positions).to(ends.dtype)[:, None] * ends[:, -1:]
+    return (ends <= target).sum(-1).clamp_max(ends.shape[1] - 1)
