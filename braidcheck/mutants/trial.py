@@ -53,10 +53,11 @@ def first_kill(
     ``say`` is told the gate and subject before each look, lest the mutant ends this process.
     """
     seconds: dict[str, float] = {}
+    failing: list[str] = []
     for gate in task["gates"]:
         began = time.perf_counter()
         found = None
-        for subject, look in _looks(gate, task, device, order, truth):
+        for subject, look in _looks(gate, task, device, order, truth, failing):
             say({"gate": gate, "subject": subject})
             if said := asked(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
@@ -65,16 +66,19 @@ def first_kill(
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
         if found and task["blame"]:
-            found["blame"] = _blame(device, truth)
+            found["blame"] = _blame(device, truth, failing)
         if found:
             return found | {"seconds": seconds}
     return {"outcome": "survived", "seconds": seconds}
 
 
 def _looks(
-    gate: str, task: Mapping[str, Any], device: str, order: Mapping[str, float], truth: Truth
+    gate: str, task: Mapping[str, Any], device: str, order: Mapping[str, float], truth: Truth, failing: list[str]
 ) -> Iterator[tuple[str, Look]]:
-    """Subject and look of everything that one gate asks; a look returns a complaint or nothing."""
+    """Subject and look of everything that one gate asks; a look returns a complaint or nothing.
+
+    The coherence gate's puts the checks that fail into ``failing``.
+    """
     if gate == "accuracy":
         for op, case in _cases(task["ops"], device, order):
             look = partial(_accuracy, op, case, device)
@@ -91,9 +95,9 @@ def _looks(
     elif gate == "engine":
         yield from engine_probes(truth.tiny, truth.untied, device)
     elif gate == "loader":
-        yield from loader_probes(truth.tiny)
+        yield from loader_probes(truth.tiny, device)
     else:
-        yield "nano", partial(_coherence, device, truth)
+        yield "nano", partial(_coherence, device, truth, failing)
 
 
 def _cases(ops: Sequence[str], device: str, order: Mapping[str, float]) -> list[tuple[Op, Case]]:
@@ -117,23 +121,21 @@ def _in_turn(folder: Path, look: Look) -> str | None:
             torch.cuda.empty_cache()
 
 
-def _coherence(device: str, truth: Truth) -> str | None:
+def _coherence(device: str, truth: Truth, failing: list[str]) -> str | None:
     """The complaint of the first check that fails."""
-    verdicts = coherence.judge(observe_coherence(_engine(device, truth), truth.golden))
-    return next((f"{v.subject}: {v.sentence}" for v in verdicts if v.status in KILLING), None)
+    evidence = observe_coherence(_engine(device, truth), truth.golden)
+    failing += coherence.failing(evidence)
+    return next((f"{v.subject}: {v.sentence}" for v in coherence.judge(evidence) if v.status in KILLING), None)
 
 
-def _blame(device: str, truth: Truth) -> dict[str, Any]:
+def _blame(device: str, truth: Truth, failing: Sequence[str]) -> dict[str, Any]:
     """What is to blame for the checks that fail; empty where the model cannot even be loaded."""
     try:
         engine = _engine(device, truth)
     except Exception:  # then no op has run
         return {"ops": [], "layers": []}
-    try:
-        failing = coherence.failing(observe_coherence(engine, truth.golden))
-    except Exception:  # the model cannot be run: whichever check is asked, it fails
-        failing = ["kl"]
-    return find_blame(engine, truth.golden, failing, coherence.failing)
+    # A model that cannot be run fails whichever check is asked.
+    return find_blame(engine, truth.golden, failing or ["kl"], coherence.failing)
 
 
 def _engine(device: str, truth: Truth) -> Any:

@@ -1,0 +1,54 @@
+"""Blame after a trial: for the checks that failed in it, without running the model again to learn which."""
+
+import pytest
+
+from braidcheck.mutants import trial
+
+TASK = {"gates": ["coherence"], "blame": True, "ops": [], "overlay": "."}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How often the model was observed, and for which checks blame was asked."""
+    found = {"looks": 0, "asked": []}
+
+    def observe(engine, golden):
+        found["looks"] += 1
+        if engine == "broken":
+            raise RuntimeError("a kernel that raises")
+        return {"failing": ["nll", "decode"]}
+
+    def blame(engine, golden, checks, failing):
+        found["asked"].append(list(checks))
+        return {"ops": ["qkv_rope"], "layers": [0]}
+
+    monkeypatch.setattr(trial, "observe_coherence", observe)
+    monkeypatch.setattr(trial, "find_blame", blame)
+    monkeypatch.setattr(trial.coherence, "failing", lambda evidence: evidence["failing"])
+    return found
+
+
+def run(monkeypatch, engine):
+    monkeypatch.setattr(trial, "_engine", lambda device, truth: engine)
+    return trial.first_kill(TASK, "cpu", {}, trial.Truth(), lambda row: None)
+
+
+def test_what_failed_is_searched_for(monkeypatch, seen):
+    row = run(monkeypatch, "engine")
+    assert (row["outcome"], row["blame"]) == ("killed", {"ops": ["qkv_rope"], "layers": [0]})
+    assert seen == {"looks": 1, "asked": [["nll", "decode"]]}
+
+
+def test_a_model_that_cannot_be_run_fails_any_check(monkeypatch, seen):
+    assert run(monkeypatch, "broken")["blame"]["ops"] == ["qkv_rope"]
+    assert seen == {"looks": 1, "asked": [["kl"]]}
+
+
+def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
+    def refuse(device, truth):
+        raise ValueError("no weights")
+
+    monkeypatch.setattr(trial, "_engine", refuse)
+    row = trial.first_kill(TASK, "cpu", {}, trial.Truth(), lambda row: None)
+    assert (row["outcome"], row["blame"]) == ("killed", {"ops": [], "layers": []})
+    assert seen == {"looks": 0, "asked": []}
