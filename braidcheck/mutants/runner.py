@@ -58,7 +58,8 @@ class Runner:
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
         self.gates = {mutant.id: plan.gates(mutant, self.blame) for mutant in mutants}
         mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
-        everything = (control(ops), *mutants)
+        # Those that many ops are asked for take the longest: they come first, lest the others wait for them at the end.
+        everything = (control(ops), *sorted(mutants, key=lambda mutant: -len(mutant.ops)))
         met = {gate for gates in self.gates.values() for gate in gates}
         self.gates = {CONTROL: tuple(gate for gate in plan.GATES if gate in met)} | self.gates
         self.total = len(everything)
@@ -68,11 +69,22 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="braidcheck-mutants-") as folder:
             source = snapshot(Path(folder) / "source")
             _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
+            self._again(source, everything)
             if len(self.rows) < self.total:
                 raise CannotJudge("the workers could not start; see what they said above")
             if not self.blame:
                 self._find_same(source, mutants, workers)
         return self._matrix()
+
+    def _again(self, source: Path, mutants: Sequence[Mutant]) -> None:
+        """Those that found no memory beside others, one at a time."""
+        todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
+        for mutant in mutants:
+            row = self.rows.get(mutant.id, {})
+            if row.get("outcome") == "error" and "out of memory" in row["said"].lower():
+                todo.put(mutant)
+        if not todo.empty():
+            self._work(source, todo)
 
     def _matrix(self) -> dict[str, Any]:
         return {
@@ -139,7 +151,7 @@ class Runner:
             "overlay": str(overlay(source, mutant, folder)),
             "ops": mutant.ops,
             "gates": self.gates[mutant.id],
-            "limit": plan.LIMITS[mutant.kind],
+            "limit": plan.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
         }
         try:

@@ -16,4 +16,5 @@ def test_loader(model, settings):
     from braidcheck.evidence.probes.loader import loader_probes
     from braidcheck.gates import promises
 
-    return promises.judge("loader", model, {name: asked(probe) for name, probe in loader_probes(tiny.make())})
+    probes = loader_probes(tiny.make(), settings.device)
+    return promises.judge("loader", model, {name: asked(probe) for name, probe in probes})

@@ -39,17 +39,17 @@ REFUSED_TENSORS: dict[str, Callable[[dict], Any]] = {
 }
 
 
-def loader_probes(tiny: Tiny) -> Iterator[tuple[str, Probe]]:
-    """Name and probe of each thing asked of the loader."""
+def loader_probes(tiny: Tiny, device: str) -> Iterator[tuple[str, Probe]]:
+    """Name and probe of each thing asked of the loader; what it loaded runs on ``device``."""
     for name, changes in REFUSED_CONFIGS.items():
         yield f"refuses {name}", partial(_refuses, tiny, changes, None)
     for name, change in REFUSED_TENSORS.items():
         yield f"refuses {name}", partial(_refuses, tiny, {}, change)
     yield "theta at the top", partial(_theta, tiny)
-    yield "several files", partial(_shards, tiny)
+    yield "several files", partial(_shards, tiny, device)
     yield "a damaged file", partial(_damaged, tiny)
-    yield "unknown biases", partial(_biases, tiny)
-    yield "a stored head that is tied", partial(_tied, tiny)
+    yield "unknown biases", partial(_biases, tiny, device)
+    yield "a stored head that is tied", partial(_tied, tiny, device)
 
 
 @contextmanager
@@ -68,8 +68,8 @@ def _copy(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | N
         yield directory
 
 
-def _load(directory: Path) -> Any:
-    return module("qwen3.engine").Engine.load(directory, "cpu", torch.float32)
+def _load(directory: Path, device: str = "cpu") -> Any:
+    return module("qwen3.engine").Engine.load(directory, device, torch.float32)
 
 
 def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | None) -> str | None:
@@ -87,7 +87,7 @@ def _theta(tiny: Tiny) -> str | None:
     return None if theta == 7.0 else f"rope_theta 7 of an older config is read as {theta}"
 
 
-def _shards(tiny: Tiny) -> str | None:
+def _shards(tiny: Tiny, device: str) -> str | None:
     from safetensors.torch import load_file, save_file
 
     with _copy(tiny, {}) as directory:
@@ -99,7 +99,7 @@ def _shards(tiny: Tiny) -> str | None:
             save_file(part, directory / name)
         places = {tensor: name for name, part in files.items() for tensor in part}
         (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-        logits = _load(directory).prefill(tiny.ids)
+        logits = _load(directory, device).prefill(tiny.ids)
     return differs("a checkpoint in two files gives other logits", logits, tiny.logits)
 
 
@@ -114,19 +114,19 @@ def _damaged(tiny: Tiny) -> str | None:
     return "not refused"
 
 
-def _biases(tiny: Tiny) -> str | None:
+def _biases(tiny: Tiny, device: str) -> str | None:
     bias = {"model.layers.0.self_attn.q_proj.bias": torch.full((96,), 1e30)}
-    return _ignored(tiny, lambda tensors: tensors.update(bias), "biases that the config does not know")
+    return _ignored(tiny, device, lambda tensors: tensors.update(bias), "biases that the config does not know")
 
 
-def _tied(tiny: Tiny) -> str | None:
+def _tied(tiny: Tiny, device: str) -> str | None:
     head = {"lm_head.weight": torch.zeros(SIZES["vocab_size"], SIZES["hidden_size"])}
-    return _ignored(tiny, lambda tensors: tensors.update(head), "a stored head that the config ties")
+    return _ignored(tiny, device, lambda tensors: tensors.update(head), "a stored head that the config ties")
 
 
-def _ignored(tiny: Tiny, change: Callable[[dict], Any], what: str) -> str | None:
+def _ignored(tiny: Tiny, device: str, change: Callable[[dict], Any], what: str) -> str | None:
     with _copy(tiny, {}, change) as directory, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        logits = _load(directory).prefill(tiny.ids)
+        logits = _load(directory, device).prefill(tiny.ids)
     complaint = differs(f"{what} change the logits", logits, tiny.logits)
     return complaint or (None if caught else f"{what} are dropped without a word")
