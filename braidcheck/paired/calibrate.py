@@ -24,6 +24,7 @@ from braidcheck.environment import fingerprint
 from braidcheck.gates.paired import LOOKS, decide, log_ratios
 from braidcheck.kernels import find
 from braidcheck.measure.production import series
+from braidcheck.paired.amounts import Points, near, search
 from braidcheck.paired.process import Process
 from braidcheck.paired.session import Found, Session
 from braidcheck.paired.slower import slow_tree
@@ -31,7 +32,7 @@ from braidcheck.paired.trees import REPOSITORY, judged_tree
 from braidcheck.results import Status, write_atomically
 
 PERCENTS = (1.0, 2.0, 5.0)
-PROBE = 400  # multiply-adds of the first try, from which the amounts are calculated
+PROBES = 3  # restarts of one try of an amount of work
 LARGE = 20e-6  # seconds of a kernel in which the gate must see 2%
 
 
@@ -74,20 +75,40 @@ def verdicts(found: Mapping[str, Any], count: int) -> list[Status]:
 
 
 def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS) -> dict[str, Any]:
-    """A/A for half of the time, then each of ``percents`` on one series an op, all as plain data."""
+    """A/A for half of the time, then each of ``percents`` on one series an op, all as plain data.
+
+    ``left out`` has, by percentage, the series in which the work put in came to something else, with what it came to
+    in per cent; None where no amount of work came near it.
+    """
     plain = work.pairs(work.series, {}, work.left() / 2, 10**9)
-    anchors = _anchors(work.series, plain)
-    probe = work.pairs(anchors, {one["op"]: PROBE for one in anchors}, work.left() / 3, 2)
-    usable = [one for one in anchors if _mean(probe[one["name"]]) > 0]
-    rows = {"0": _rows(plain, len(work.series))}
+    anchors = {one["op"]: one for one in _anchors(work.series, plain)}
+    rows, left_out = {"0": _rows(plain, len(work.series))}, {}
+    points: Points = {op: {} for op in anchors}
     for number, percent in enumerate(percents):
-        wanted = math.log1p(percent / 100)
-        turns = {one["op"]: max(1, round(PROBE * wanted / _mean(probe[one["name"]]))) for one in usable}
-        slower = work.pairs(usable, turns, work.left() / (len(percents) - number), 10**9)
-        rows[f"{percent:g}"] = _rows(slower, len(work.series))
+        wanted, share = math.log1p(percent / 100), work.left() / (len(percents) - number)
+        turns = _amounts(work, anchors, points, wanted, share / 2)
+        share = work.left() / (len(percents) - number)
+        made = _rows(work.pairs([anchors[op] for op in turns], turns, share, 10**9), len(work.series))
+        right = {name for name, row in made.items() if near(math.log1p(row["slower_percent"] / 100), wanted)}
+        rows[f"{percent:g}"] = {name: row for name, row in made.items() if name in right}
+        others = [one["name"] for one in anchors.values() if one["name"] not in right]
+        left_out[f"{percent:g}"] = {name: made[name]["slower_percent"] if name in made else None for name in others}
     troubles = {one["name"]: plain[one["name"]]["trouble"] for one in work.series if plain[one["name"]]["trouble"]}
-    deaf = [one["name"] for one in anchors if one not in usable]
-    return {"environment": fingerprint(), "rows": rows, "troubles": troubles, "no slow-down could be made": deaf}
+    return {"environment": fingerprint(), "rows": rows, "troubles": troubles, "left out": left_out}
+
+
+def _amounts(
+    work: Calibration, anchors: Mapping[str, Mapping[str, Any]], points: Points, wanted: float, seconds: float
+) -> dict[str, int]:
+    """By op the work that makes it slower by ``wanted``, looked for in at most so many seconds."""
+    end = work.left() - seconds
+
+    def probe(tries: Mapping[str, int]) -> dict[str, float]:
+        found = work.pairs([anchors[op] for op in tries], tries, work.left() - end, PROBES)
+        seen = {op: log_ratios(found[anchors[op]["name"]]["restarts"]) for op in tries}
+        return {op: statistics.fmean(ratios) for op, ratios in seen.items() if ratios}
+
+    return search(wanted, points, probe, lambda: work.left() > end)
 
 
 def _anchors(series: Sequence[Mapping[str, Any]], plain: Found) -> list[Mapping[str, Any]]:
@@ -99,11 +120,6 @@ def _anchors(series: Sequence[Mapping[str, Any]], plain: Found) -> list[Mapping[
         if one["op"] not in anchors or rank < anchors[one["op"]][0]:
             anchors[one["op"]] = rank, one
     return [one for _, one in anchors.values()]
-
-
-def _mean(found: Mapping[str, Any]) -> float:
-    ratios = log_ratios(found["restarts"])
-    return statistics.fmean(ratios) if ratios else 0.0
 
 
 def _seconds(found: Mapping[str, Any]) -> float:
@@ -158,8 +174,10 @@ def render(result: Mapping[str, Any]) -> str:
         ]
     for name, trouble in result["troubles"].items():
         lines.append(f"Not timed: {name}: {trouble['said']}")
-    for name in result["no slow-down could be made"]:
-        lines.append(f"Extra work did not show in {name}, so its power is not known.")
+    for percent, names in result["left out"].items():
+        for name, seen in names.items():
+            came = "no amount of work came near it" if seen is None else f"the work put in came to {seen:+.2f}%"
+            lines.append(f"Left out of {percent}%: {name}, where {came}.")
     return "\n".join(lines).rstrip() + "\n"
 
 

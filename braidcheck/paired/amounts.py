@@ -1,0 +1,65 @@
+"""How much extra work makes a kernel slower by so much: found by trying, since work may hide behind memory.
+
+What is seen grows with the amount, but in no known way: nothing while loads are waited for, then in proportion, or
+steeply at first. So the wanted slow-down is put between two amounts that were tried, and the gap between them narrowed,
+in turns by a straight line and by halves: the line is quick where it is right, halves where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+NEAR = 0.7, 1.5  # times what is wanted: so far off may be what came of it
+CLOSE = 0.8, 1.3  # and what is no further off in a probe, which is short, needs no other
+FIRST = 400  # multiply-adds of the first try
+MOST_TIMES = 4  # by which a try may exceed all that were too little
+ENOUGH = 100_000  # multiply-adds, 0.2 ms: what does not show by then does not run
+ROUNDS = 10
+
+Tries = Mapping[str, int]
+Points = dict[str, dict[int, float]]  # by op, what each amount came to, in logarithms
+
+
+def near(seen: float, wanted: float, within: tuple[float, float] = NEAR) -> bool:
+    """Whether a slow-down is one that was wanted (both as logarithms)."""
+    return within[0] * wanted <= seen <= within[1] * wanted
+
+
+def next_try(points: Mapping[int, float], wanted: float, halve: bool) -> int | None:
+    """An amount between the largest that was too little and the least above it that was too much; None for no room."""
+    known = {0: 0.0, **points}
+    low = max(amount for amount, seen in known.items() if amount == 0 or seen < wanted)
+    high = min((amount for amount, seen in known.items() if amount > low), default=None)
+    if high is None and low >= ENOUGH:
+        return None
+    if high is None:
+        steep = known[low] > wanted / MOST_TIMES
+        return round(low * wanted / known[low]) + 1 if steep else MOST_TIMES * low or FIRST
+    if high - low < 2:
+        return None
+    halve = halve or bool(low and known[low] < wanted / 10)  # work still hides there: no line leads away from it
+    part = 0.5 if halve else (wanted - known[low]) / (known[high] - known[low])
+    return min(max(low + round(part * (high - low)), low + 1), high - 1)
+
+
+def search(
+    wanted: float, points: Points, probe: Callable[[Tries], Mapping[str, float]], more: Callable[[], bool]
+) -> dict[str, int]:
+    """By op the amount that came nearest to ``wanted``, of those that came near it; other ops are left out.
+
+    ``probe(tries)`` says what an amount for each op came to, as far as it could be seen, and ``points``, which tells
+    what is known of each op, is filled with it; ``more()`` whether there is time for another probe.
+    """
+    for number in range(ROUNDS):
+        lost = [op for op, known in points.items() if not any(near(seen, wanted, CLOSE) for seen in known.values())]
+        tries = {op: amount for op in lost if (amount := next_try(points[op], wanted, number > 1 and number % 2 == 0))}
+        if not tries or not more():
+            break
+        for op, seen in probe(tries).items():
+            points[op][tries[op]] = seen
+    found = {}
+    for op, known in points.items():
+        _, amount = min(((abs(seen - wanted), amount) for amount, seen in known.items()), default=(0.0, 0))
+        if amount and near(known[amount], wanted):
+            found[op] = amount
+    return found
