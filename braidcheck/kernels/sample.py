@@ -274,6 +274,8 @@ def inputs(case: Case, device: str) -> dict:
     logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
     if case.profile == "tail":
         logits[:, -1] = logits.amax(-1) + 1
+    if case.profile == "cancel":
+        logits = 1 + 2**-21 * numbers.place(numbers.normal(batch, vocab))  # they differ in their last bits
     return {
         "logits": logits,
         "seeds": torch.randint(0, 2**62, (batch,), generator=numbers.generator).to(device),
@@ -307,6 +309,7 @@ CASES = (
     _case(9, 1100, "tiny", p=50),
     _case(5, 300, "extreme", k=7, p=90),
     _case(33, 40, k=100, p=60),
+    _case(17, 300, "cancel", k=20),
     _case(64, 151936, "qwen", t=60, k=20, p=95, large=True),
     _case(3, 151936, "tail", t=100, p=90, large=True),
     _case(1, 151936, "qwen", "bfloat16", t=60, k=20, p=95, large=True),
