@@ -176,7 +176,7 @@ def render(result: Mapping[str, Any]) -> str:
         lines.append(f"Not timed: {name}: {trouble['said']}")
     for percent, names in result["left out"].items():
         for name, seen in names.items():
-            came = "no amount of work came near it" if seen is None else f"the work put in came to {seen:+.2f}%"
+            came = "no work was found to come near it" if seen is None else f"the work put in came to {seen:+.2f}%"
             lines.append(f"Left out of {percent}%: {name}, where {came}.")
     return "\n".join(lines).rstrip() + "\n"
 

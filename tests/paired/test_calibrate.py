@@ -74,7 +74,7 @@ def test_what_came_to_something_else_is_left_out_and_said(result):
         assert names["cache_write[a]"] is None
         assert 1.5 < names["qkv_rope[a]"] / float(percent) < 3
     page = render(result)
-    assert "Left out of 2%: cache_write[a], where no amount of work came near it." in page
+    assert "Left out of 2%: cache_write[a], where no work was found to come near it." in page
     came = result["left out"]["2"]["qkv_rope[a]"]
     assert f"Left out of 2%: qkv_rope[a], where the work put in came to {came:+.2f}%." in page
 
