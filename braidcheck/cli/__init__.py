@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from braidcheck.cli import (
+    bench,
     check,
     gate,
     golden,
@@ -43,6 +44,7 @@ app.command("soak-models")(soak_models.soak_models)
 app.command("mutants")(mutants.mutants)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("static")(static.static)
+app.add_typer(bench.app, name="bench")
 app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")
 app.command("trend")(trend.trend)

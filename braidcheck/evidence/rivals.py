@@ -54,12 +54,13 @@ def observe_rivals(progress: Callable[[str], None] = lambda text: None, seed: in
     order = random.Random(seed)
     for name, make in races().items():
         progress(f"timing {name}")
-        evidence["races"][name] = _run(make(), order)
+        evidence["races"][name] = run(make(), order)
         torch.cuda.empty_cache()
     return evidence
 
 
-def _run(race: Race, order: random.Random) -> dict[str, Any]:
+def run(race: Race, order: random.Random) -> dict[str, Any]:
+    """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
     replays: dict[str, Replay] = {}
     errors: dict[str, str] = {}
     for name, call in race.calls.items():

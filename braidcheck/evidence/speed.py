@@ -21,6 +21,25 @@ from braidcheck.qwen3.weights import Weights
 PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
 
 
+def models(config: Qwen3Config, device: str) -> tuple[Engine, Any]:
+    """The engine and HF's model with SDPA, both of the same seeded weights in bfloat16."""
+    tensors = synthetic_tensors(config, SEED, device)
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    hf = hf_model(config, tensors, torch.bfloat16, device)
+    hf.set_attn_implementation("sdpa")
+    return engine, hf
+
+
+def prompt_of(count: int, config: Qwen3Config, device: str) -> Tensor:
+    """Seeded random ids int64 [count]."""
+    return torch.randint(0, config.vocab_size, (count,), generator=torch.Generator().manual_seed(11)).to(device)
+
+
+def hf_prefilled(hf: Any, ids: Tensor) -> Tensor:
+    """HF's logits [1,V] after the prompt ids [T], its cache filled on the way."""
+    return hf(ids[None], use_cache=True, logits_to_keep=1).logits[0]
+
+
 def observe_speed(
     device: str, progress: Callable[[str], None] = lambda text: None, config: Qwen3Config = QWEN3_0_6B
 ) -> dict[str, Any]:
@@ -30,11 +49,8 @@ def observe_speed(
 
     HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
     """
-    tensors = synthetic_tensors(config, SEED, device)
-    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
-    hf = hf_model(config, tensors, torch.bfloat16, device)
-    hf.set_attn_implementation("sdpa")
-    ids = torch.randint(0, config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(11)).to(device)
+    engine, hf = models(config, device)
+    ids = prompt_of(PROMPT, config, device)
     with torch.inference_mode():
         cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
         prompt = Step.prompt(PROMPT, device)
@@ -52,7 +68,7 @@ def observe_speed(
         progress("decode timed, now prefill")
         prefill, hf_prefill = gpu_seconds(
             lambda: engine.logits(engine.forward(ids, prompt, cache)[-1:]),
-            lambda: hf(ids[None], use_cache=True, logits_to_keep=1),
+            lambda: hf_prefilled(hf, ids),
             count=SAMPLES,
         )
     return {

@@ -1,0 +1,180 @@
+"""Timings beside peers on the terminal: decode, its phases, prefill, single ops; what has no figure says why below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from braidcheck.evidence.bench import OURS
+from braidcheck.gates import timing
+from braidcheck.report.terminal import console
+from braidcheck.results import Status
+
+Row = Mapping[str, Any]
+LIBRARIES = ("torch", "triton", "transformers")
+
+
+def show_decode(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Print a row a setting and subject, the wall above them."""
+    table = _table("batch", "context", "decode", "tok/s", "lowest to highest", "of the wall")
+    for place in dict.fromkeys((row["batch"], row["context"]) for row in seen["rows"]):
+        of_place = [row for row in seen["rows"] if (row["batch"], row["context"]) == place]
+        first = of_place[0]
+        wall = f"the wall: {first['bytes'] / 1e6:,.0f} MB a step"
+        table.add_row(f"{place[0]}", f"{place[1]:,}", wall, f"{first['wall']:,.0f}", "", "100%", style="dim")
+        for row in of_place:
+            table.add_row("", "", row["subject"], *_rate(row, "of_wall"))
+    bandwidth = f"wall: those bytes at {seen['copy_bandwidth'] / 1e9:,.0f} GB/s, this process's copy bandwidth"
+    counted = (
+        f"medians of {seen['samples']} samples of {seen['tokens']} tokens a row, taking turns; seeded weights, caches"
+    )
+    _print(table, _missing(seen["rows"]), [bandwidth, counted, circumstances(seen, environment)])
+
+
+def show_phases(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Print a row a kernel, its op's sum on the first of them."""
+    table = _table("op", "us a step", "of the step", "kernel", "launches", "us", numbers=("us a step", "of the step"))
+    step, sums = seen["step"]["median"], {}
+    for row in seen["rows"]:
+        sums[row["op"]] = sums.get(row["op"], 0.0) + row["microseconds"]
+    shown = set()
+    for row in seen["rows"]:
+        op = row["op"]
+        head = ("", "", "") if op in shown else (op, f"{sums[op]:.1f}", f"{sums[op] / step:.0%}")
+        shown.add(op)
+        table.add_row(*head, escape(row["kernel"][:60]), f"{row['launches']:.4g}", f"{row['microseconds']:.1f}")
+    total = sum(sums.values())
+    lines = [
+        f"batch {seen['batch']}, context {seen['context']:,}: a step takes {step:.1f} us ({seen['step']['low']:.1f} to "
+        f"{seen['step']['high']:.1f}), its kernels {total:.1f} us together, the wall is {seen['wall']:.1f} us",
+        "more than the step: kernels overlap, and count their waiting; less: the rest is gaps between them",
+    ]
+    if seen["serial"]:
+        lines.append("recorded of one step launched kernel by kernel: the profiler does not see into the graph here")
+    _print(table, [], [*lines, circumstances(seen, environment)])
+
+
+def show_prefill(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Print a row a number of tokens and subject."""
+    table = _table("tokens", "prefill", "tok/s", "lowest to highest", "of the matrix rate")
+    last = None
+    for row in seen["rows"]:
+        tokens = f"{row['tokens']:,}" if row["tokens"] != last else ""
+        last = row["tokens"]
+        table.add_row(tokens, row["subject"], *_rate(row, "of_matrix_rate"))
+    rate = f"matrix rate: {seen['matrix_rate'] / 1e12:,.0f} TFLOP/s, measured in this process"
+    counted = f"medians of {seen['samples']} samples, taking turns; seeded weights"
+    _print(table, _missing(seen["rows"]), [rate, counted, circumstances(seen, environment)])
+
+
+def show_ops(seen: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
+    """Print a row a series, a column a subject; ``rows`` as ``op_rows`` makes them."""
+    peers = [name for name in dict.fromkeys(row["subject"] for row in rows) if name != OURS]
+    table = _table(
+        "op[shape]", "braidcheck us", "of the limit", *peers, numbers=("braidcheck us", "of the limit", *peers)
+    )
+    for name in dict.fromkeys(row["series"] for row in rows):
+        cells = {row["subject"]: row for row in rows if row["series"] == name}
+        ours = cells[OURS]
+        spread = f" ({_us(ours['low'])}-{_us(ours['high'])})" if "us" in ours else ""
+        table.add_row(escape(name), _cell(ours) + spread, _limit(ours), *(_cell(cells.get(peer, {})) for peer in peers))
+    limits = seen["limits"]
+    lines = [
+        f"limit: bandwidth (BW, {max(limits['copy'], limits['read']) / 1e9:,.0f} GB/s) or matrix rate (MM, "
+        f"{limits['matrix'] / 1e12:,.0f} TFLOP/s), measured in this process, the nearer one; medians, taking turns",
+        circumstances(seen, environment),
+    ]
+    _print(table, _missing(rows), lines)
+
+
+def op_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What ``evidence.bench.ops`` saw, a row a series and subject: ``us``, low, high and shares of the limits.
+
+    A time that this machine could not reach reads ``refused``, as the timing gate has it.
+    """
+    made = []
+    for series, of_series in seen["series"].items():
+        for subject, found in of_series["subjects"].items():
+            row = {"series": series, "subject": subject}
+            made.append(row | (_shares(seen, of_series, found) if "seconds" in found else found))
+    return made
+
+
+def _shares(seen: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    counted = {key: of_series[key] for key in ("bytes", "flops")}
+    (verdict,) = timing.judge({"limits": seen["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
+    if verdict.status != Status.PASS:
+        return {"refused": verdict.sentence.removeprefix("refused: ")}
+    shares = {key: verdict.numbers[key] for key in ("of_bandwidth", "of_matrix_rate")}
+    return {"us": verdict.value, **verdict.numbers["spread"], **shares}
+
+
+def circumstances(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """The machine, the day and the versions in one line."""
+    commit = f" ({environment['commit'][:12]})" if environment["commit"] else ""
+    driver = [f"driver {environment['driver']}"] if environment["driver"] else []
+    versions = [f"{name} {environment['libraries'][name]}" for name in LIBRARIES]
+    said = [seen["device"], *driver, environment["started"][:10], f"braidcheck {environment['braidcheck']}{commit}"]
+    return ", ".join([*said, *versions])
+
+
+def _table(
+    *columns: str, numbers: Sequence[str] = ("tok/s", "lowest to highest", "of the wall", "of the matrix rate")
+) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(escape(column), justify="right" if column in (*numbers, "launches", "us") else "left")
+    return table
+
+
+def _rate(row: Row, share: str) -> tuple[str, str, str]:
+    if "rate" not in row:
+        return next(iter(_reasons(row)), ("not judged",))[0], "", ""
+    rate = row["rate"]
+    return f"{rate['median']:,.0f}", f"{rate['low']:,.0f} to {rate['high']:,.0f}", f"{row[share]:.0%}"
+
+
+def _reasons(row: Row) -> Iterator[tuple[str, str]]:
+    for key in ("refused", "not_judged"):
+        if key in row:
+            yield key.replace("_", " "), row[key]
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """A line a row that has no figure: which, and why."""
+    lines = []
+    for row in rows:
+        place = ", ".join(f"{key} {row[key]}" for key in ("batch", "context", "tokens") if key in row) or row.get(
+            "series"
+        )
+        lines += [f"{row['subject']} at {place}: {said}: {why}" for said, why in _reasons(row)]
+    return lines
+
+
+def _cell(row: Row) -> str:
+    return _us(row["us"]) if "us" in row else next((said for said, _ in _reasons(row)), "")
+
+
+def _us(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _limit(row: Row) -> str:
+    if "us" not in row:
+        return ""
+    share, name = max((row["of_bandwidth"], "BW"), (row["of_matrix_rate"], "MM"))
+    return f"{share:.0%} {name}"
+
+
+def _print(table: Table, missing: Sequence[str], lines: Sequence[str]) -> None:
+    screen = console()
+    screen.print(table)
+    for line in missing:
+        screen.print(Text(line, style="yellow"), soft_wrap=True)
+    for line in lines:
+        screen.print(Text(line, style="dim"), soft_wrap=True)
