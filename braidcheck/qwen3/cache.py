@@ -33,3 +33,7 @@ class KVCache:
     def capacity(self) -> int:
         """Slots a row."""
         return self.k[0].shape[1]
+
+    def row(self, index: int) -> KVCache:
+        """One row as a cache of its own, in the same memory."""
+        return KVCache(*(tuple(layer[index : index + 1] for layer in part) for part in (self.k, self.v)))

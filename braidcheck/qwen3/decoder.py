@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,27 +12,51 @@ from braidcheck.errors import UserError
 from braidcheck.kernels._one_token import overlapped
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.cache import KVCache
+from braidcheck.qwen3.sampling import GREEDY, Sampling
 
 if TYPE_CHECKING:
     from braidcheck.qwen3.engine import Engine
 
+LOOK = 32  # steps between two looks of the host at whether all rows have stopped
+
 
 class Decoder:
-    """Greedy decode of one token a row at a time; on a GPU the whole step is one CUDA graph."""
+    """Decode of one token a row at a time; on a GPU the whole step is one CUDA graph, which the host need not await.
 
-    def __init__(self, engine: Engine, cache: KVCache, tokens: Tensor, lengths: Tensor) -> None:
+    A row whose newest token is one of ``stop`` repeats it from then on and takes no more room.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        cache: KVCache,
+        tokens: Tensor,
+        lengths: Tensor,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[int] = (),
+    ) -> None:
         """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the slots filled."""
-        self.engine, self.cache = engine, cache
+        self.engine, self.cache, self.sampling = engine, cache, sampling
         self.tokens, self.filled = tokens.clone(), lengths.clone()
+        self.seeds = sampling.seeds(len(tokens), tokens.device)
+        self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
+        self.done = self._stopped()
         heads = engine.config.num_key_value_heads
         self.arrivals = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
-        h = self.engine.forward(self.tokens, Step.decode(self.filled, self.arrivals), self.cache)
-        self.tokens.copy_(self.engine.next_tokens(h))
-        self.filled += 1
+        step = Step.decode(self.filled, self.arrivals)
+        h = self.engine.forward(self.tokens, step, self.cache)
+        tokens = self.engine.next_tokens(h, self.sampling, self.seeds, step.lengths)
+        if len(self.stop):
+            self.tokens.copy_(torch.where(self.done, self.tokens, tokens))
+            self.filled += ~self.done
+            self.done.copy_(self._stopped())
+        else:
+            self.tokens.copy_(tokens)
+            self.filled += 1
 
     def run(self, count: int) -> Tensor:
         """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError where the cache has no room."""
@@ -41,18 +65,25 @@ class Decoder:
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
         advance = self._graphed() if count > 1 and self.engine.graphed else self.step
         for index in range(count):
+            if len(self.stop) and index % LOOK == 0 and bool(self.done.all()):
+                out[:, index:] = self.tokens[:, None]
+                break
             advance()
             out[:, index] = self.tokens
         return out
 
+    def _stopped(self) -> Tensor:
+        return (self.tokens[:, None] == self.stop).any(dim=1)
+
     def _graphed(self) -> Callable[[], None]:
         if self.graph is None:
-            tokens, filled = self.tokens.clone(), self.filled.clone()
+            state = self.tokens, self.filled, self.done
+            before = [tensor.clone() for tensor in state]
             self.graph = torch.cuda.CUDAGraph()
             with overlapped():
                 self.step()  # compiles the kernels; what it writes is written again by the first replay
                 with torch.cuda.graph(self.graph):
                     self.step()
-            self.tokens.copy_(tokens)
-            self.filled.copy_(filled)
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
         return self.graph.replay

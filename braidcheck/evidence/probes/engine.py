@@ -10,10 +10,11 @@ import torch
 
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import Probe, module
+from braidcheck.evidence.probes.generation import generation_probes
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
-ATTENTIONS = ("separated", "fused", "fully_fused", "fully_fused_raw")
+ATTENTIONS = ("separated", "fused", "fully_fused", "fully_fused_raw", "production")
 
 
 def engine_probes(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Probe]]:
@@ -28,6 +29,7 @@ def engine_probes(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, 
     yield "untied head", partial(_prefill, untied, "separated", device)
     yield "empty cache", partial(_cache, tiny, device)
     yield "limits", partial(_limits, tiny, device)
+    yield from generation_probes(tiny, partial(_engine, tiny, device), device)
 
 
 def _engine(tiny: Tiny, device: str, attention: str = "separated", dtype: torch.dtype = torch.float32) -> Any:

@@ -1,0 +1,54 @@
+"""How the next token is chosen: the most likely one, or drawn with a seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from braidcheck.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Temperature, then top-k, then top-p, as transformers has them; temperature 0 takes the most likely token.
+
+    ``top_k`` 0 and ``top_p`` 1 keep all tokens. A row of a batch has noise of its own, by ``seed``, its number and the
+    position: the same call gives the same tokens. Raises UserError for numbers that mean nothing.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for fine, said in (
+            (
+                0 <= self.temperature < math.inf,
+                f"temperature {self.temperature}: give 0, for the most likely token, or more",
+            ),
+            (self.top_k >= 0 and int(self.top_k) == self.top_k, f"top_k {self.top_k}: give a whole number, 0 for all"),
+            (0 < self.top_p <= 1, f"top_p {self.top_p}: give a part above 0 and at most 1"),
+            (0 <= self.seed < 2**31 and int(self.seed) == self.seed, f"seed {self.seed}: give one from 0 to 2**31 - 1"),
+            (
+                self.temperature or (self.top_k, self.top_p) == (0, 1),
+                "top_k and top_p do nothing at temperature 0: give a temperature",
+            ),
+        ):
+            if not fine:
+                raise UserError(said)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether no noise takes part."""
+        return self.temperature == 0
+
+    def seeds(self, rows: int, device: torch.device | str) -> Tensor:
+        """The seed int64 [rows] of each row's noise."""
+        return (self.seed << 32) + torch.arange(rows, device=device)
+
+
+GREEDY = Sampling()
