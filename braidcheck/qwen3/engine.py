@@ -88,7 +88,7 @@ class Engine:
 
     def forward(self, ids: Tensor, step: Step, cache: KVCache, trace: Trace | None = None) -> Tensor:
         """The residual stream [T,H] after the last layer, for ids int64 [T]."""
-        h = self.weights.embedding[ids]
+        h = torch.nn.functional.embedding(ids, self.weights.embedding)
         for index, w in enumerate(self.weights.layers):
             h = self.layer(w, h, step, cache.k[index], cache.v[index], partial(trace, index) if trace else _ignore)
         return h
@@ -170,6 +170,8 @@ class Engine:
         return Decoder(self, cache, tokens, lengths, sampling, stop)
 
     def _ids(self, prompt: Prompt) -> Tensor:
+        if not _is_one(prompt):
+            raise UserError("a prompt is a list of ids: give several to generate, as a list of such lists")
         ids = torch.as_tensor(prompt, dtype=torch.int64)
         if not len(ids):
             raise UserError("an empty prompt has no next token: give at least one id")

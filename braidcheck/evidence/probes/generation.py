@@ -123,7 +123,10 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     stop = plain[0][1]
     if stop == plain[0][0] or stop in plain[1]:
         return f"token {stop} cannot tell one row's end: {plain}"
-    decoder = module("qwen3.decoder").Decoder(engine, cache, engine.next_tokens(h), filled, stop=(stop,))
+    decoder = partial(module("qwen3.decoder").Decoder, engine, cache, engine.next_tokens(h), filled)
+    if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
+        return "a row whose first token stops it goes on"
+    decoder = decoder(stop=(SIZES["vocab_size"] - 1, stop))
     found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
