@@ -79,6 +79,12 @@ def calibrate(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def tune(session: nox.Session) -> None:
+    """Search how the decode kernels are best cut on this machine's GPU; what it prints is pinned by hand."""
+    run(session, "-m", "braidcheck.evidence.tune", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def sanitize(session: nox.Session) -> None:
     """One case an op under compute-sanitizer, on a GPU; racecheck sees races in shared memory only."""
     # PyTorch's allocator hands out parts of large blocks, past whose end nothing is out of bounds.

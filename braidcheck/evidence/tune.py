@@ -1,6 +1,6 @@
 """Search how the decode kernels are best cut into programs on this GPU; the time of a whole decode step decides.
 
-Run by ``nox -s tune``. Each op's cuts are tried in turn with the best of the ops before it; what it prints goes into
+Run by ``nox -s tune``. Each kernel's cuts are tried in turn with the best of those before it; what it prints goes into
 ``kernels/_pinned.py`` by hand, after the gates have passed with it.
 """
 
@@ -15,6 +15,7 @@ import torch
 
 from braidcheck.evidence.layers import SEED
 from braidcheck.kernels import _pinned as pinned
+from braidcheck.kernels.attention_step import LONG
 from braidcheck.measure.events import Timing, gpu_seconds
 from braidcheck.qwen3.config import QWEN3_0_6B
 from braidcheck.qwen3.decoder import Decoder
@@ -30,14 +31,19 @@ def _all(**choices: Iterable[int]) -> list[dict[str, int]]:
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
+_FEW = _all(BLOCK_N=(16, 32, 64, 128), BLOCK_K=(128, 256, 512), num_warps=(4, 8), num_stages=(3, 4))
+_STEP = _all(BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32), num_warps=(2, 4, 8), num_stages=(2, 3))
 CHOICES: Mapping[str, Sequence[Cut]] = {
-    "rms_norm_qkv": _all(ROWS=(2, 4, 8, 16, 32), num_warps=(1, 2, 4, 8)),
-    "linear_residual": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
-    "gate_up_silu": _all(ROWS=(1, 2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
-    "lm_head": _all(ROWS=(2, 4, 8, 16), PROGRAMS=(264, 528, 1056, 2112), num_warps=(1, 2, 4, 8)),
-    "attention_step": _all(
-        BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32), num_warps=(4, 8), num_stages=(2, 3)
-    ),
+    "attention_step": _STEP,
+    "attention_step of long": _STEP,
+    "rms_norm_qkv of one": _all(ROWS=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
+    "linear_residual of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
+    "gate_up_silu of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
+    "lm_head of one": _all(ROWS=(4, 8, 16), PROGRAMS=(528, 1056, 2112), num_warps=(2, 4, 8)),
+    "rms_norm_qkv of few": _FEW,
+    "linear_residual of few": _FEW,
+    "gate_up_silu of few": _FEW,
+    "lm_head of few": _FEW,
 }
 
 
@@ -61,40 +67,47 @@ class Bench:
         return Timing(timing.median / STEPS, timing.fastest / STEPS, timing.slowest / STEPS, timing.count)
 
 
-def search(bench: Bench, op: str, say: Callable[[str], None]) -> Cut:
-    """The fastest of ``op``'s cuts, which is left in force; one that cannot run is passed over."""
-    best, cut = bench.step().median, pinned.cut(op)
-    say(f"{op} {cut}: {1e6 * best:.1f} us a step, as it is")
+def search(bench: Bench, kernel: str, say: Callable[[str], None]) -> Cut:
+    """The fastest of ``kernel``'s cuts, which is left in force; one that cannot run is passed over."""
+    best, cut = bench.step().median, pinned.cut(kernel)
+    say(f"{kernel} {cut}: {1e6 * best:.1f} us a step, as it is")
     found = cut
-    for choice in CHOICES[op]:
-        pinned.FORCED[op] = choice
+    for choice in CHOICES[kernel]:
+        pinned.FORCED[kernel] = choice
         try:
             timing = bench.step()
         except Exception as error:  # more shared memory or registers than the chip has
-            say(f"{op} {choice}: {(str(error).splitlines() or [''])[0]}")
+            say(f"{kernel} {choice}: {(str(error).splitlines() or [''])[0]}")
             continue
         spread = f"{1e6 * timing.fastest:.1f} to {1e6 * timing.slowest:.1f}"
-        say(f"{op} {choice}: {1e6 * timing.median:.1f} us ({spread})")
+        say(f"{kernel} {choice}: {1e6 * timing.median:.1f} us ({spread})")
         if timing.median < best:
             best, found = timing.median, choice
-    pinned.FORCED[op] = found
-    say(f"best: {op} {dict(found)}: {1e6 * best:.1f} us a step, {bench.batch / best:,.0f} tok/s")
+    pinned.FORCED[kernel] = found
+    say(f"best: {kernel} {dict(found)}: {1e6 * best:.1f} us a step, {bench.batch / best:,.0f} tok/s")
     return found
+
+
+def _taken(context: int, batch: int) -> list[str]:
+    """The kernels of a step."""
+    step = "attention_step of long" if context > LONG else "attention_step"
+    return [step, *(name for name in CHOICES if name.endswith(" of one" if batch == 1 else " of few"))]
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Search the ops that are asked for on this machine's GPU."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("ops", nargs="*", default=list(CHOICES), help="ops to search, in this order; all")
+    parser.add_argument("kernels", nargs="*", help="kernels to search, in this order; all that such a step takes")
     parser.add_argument("--context", type=int, default=128, help="tokens before the step (128)")
+    parser.add_argument("--batch", type=int, default=1, help="rows of the step (1)")
     given = parser.parse_args(words)
     if not torch.cuda.is_available():
         print("braidcheck: tune needs a GPU", file=sys.stderr)
         return 3
     with torch.inference_mode():
-        bench = Bench(given.context)
-        for op in given.ops:
-            search(bench, op, lambda text: print(text, flush=True))
+        bench = Bench(given.context, given.batch)
+        for kernel in given.kernels or _taken(given.context, given.batch):
+            search(bench, kernel, lambda text: print(text, flush=True))
     return 0
 
 

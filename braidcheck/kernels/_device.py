@@ -120,6 +120,12 @@ def require_rows(**tensors: torch.Tensor | None) -> None:
             )
 
 
+@triton.constexpr_function
+def norm_block(block_t: int, block_k: int) -> int:
+    """Columns that a row norm takes at a time: of few rows many, since each time is a wait for memory."""
+    return max(block_k, 16384 // block_t)
+
+
 @triton.jit
 def inverse_rms(x_ptr, rows, row_mask, row_stride, width, eps, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr):
     """1 / sqrt(mean of squares + eps) of BLOCK_T rows, float32."""
@@ -155,7 +161,8 @@ def norm_and_project_rows(
     BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """rms_norm(x[rows]) @ weight[columns].T: the normalised rows are rounded to the weight's dtype."""
-    inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, BLOCK_K)
+    block: tl.constexpr = norm_block(BLOCK_T, BLOCK_K)
+    inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, block)
     acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
     for start in range(0, length, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)

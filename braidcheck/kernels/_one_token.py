@@ -1,43 +1,16 @@
 """Projections of one token: a program holds whole rows of the weight in registers, and no tensor core is used.
 
-Where the caller lets launches overlap (``overlapped``) the rows are read before the kernel ahead has ended, so that
-memory is busy while that one computes its last numbers.
+Where launches overlap (``_overlap``) the rows are read before the kernel ahead has ended, so that memory is busy while
+that one computes its last numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import triton
 import triton.language as tl
 
-from braidcheck.kernels import _pinned as pinned
-
 WIDEST = 4096  # numbers in a row that registers hold
 CHUNK = 1024
-
-_overlapping = False
-
-
-@contextmanager
-def overlapped() -> Iterator[None]:
-    """Launches within may begin before the kernel ahead has ended; that one must not write any weight.
-
-    Each waits for all the kernels ahead before it reads an activation or writes anything. Below compute capability 9
-    nothing overlaps.
-    """
-    global _overlapping
-    before, _overlapping = _overlapping, pinned.capability() >= (9, 0)
-    try:
-        yield
-    finally:
-        _overlapping = before
-
-
-def overlap() -> dict[str, bool]:
-    """The arguments of a launch: whether it overlaps the one ahead."""
-    return {"OVERLAP": True, "launch_pdl": True} if _overlapping else {"OVERLAP": False}
 
 
 def serves(tokens: int, width: int) -> bool:
@@ -49,20 +22,6 @@ def chunks(width: int) -> dict[str, int]:
     """The constants by which a row of ``width`` numbers is read: whole, or in chunks."""
     chunk = min(CHUNK, triton.next_power_of_2(width))
     return {"WIDTH": width, "CHUNK": chunk, "COUNT": triton.cdiv(width, chunk)}
-
-
-@triton.jit
-def begin(OVERLAP: tl.constexpr):
-    """Let the next kernel start: its weights can come while this one waits."""
-    if OVERLAP:
-        tl.extra.cuda.gdc_launch_dependents()
-
-
-@triton.jit
-def wait(OVERLAP: tl.constexpr):
-    """Wait for all kernels ahead; every program must, or one that is two behind would read too early."""
-    if OVERLAP:
-        tl.extra.cuda.gdc_wait()
 
 
 @triton.jit

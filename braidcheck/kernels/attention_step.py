@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _attention as attention
-from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rope as rope
 from braidcheck.kernels import _rounding as rounding
@@ -23,6 +23,7 @@ from braidcheck.kernels._device import require, require_rows, require_same_devic
 from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, without, without_last, without_rotation
 from braidcheck.spec import Case, Contract, Cost, Op
 
+LONG = 4096  # slots of a cache from which bandwidth counts more than what a split costs
 LOG2E = 1.4426950408889634
 
 
@@ -31,10 +32,10 @@ def _attention_step(
     q_ptr, k_ptr, v_ptr, q_norm_ptr, k_norm_ptr, cos_sin_ptr, positions_ptr, k_cache_ptr, v_cache_ptr, out_ptr,
     part_ptr, top_ptr, total_ptr, arrivals_ptr, capacity, max_positions, eps, scale_log2, q_stride, k_stride, v_stride,
     k_batch_stride, v_batch_stride, NUM_KV_HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK_G: tl.constexpr,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr, LEAST: tl.constexpr, SPLITS: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    BLOCK_H: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr, LEAST: tl.constexpr,
+    SPLITS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    one_token.begin(OVERLAP)
+    overlap.begin(OVERLAP)
     kv_head = tl.program_id(0)
     split = tl.program_id(1)
     row = tl.program_id(2).to(tl.int64)
@@ -46,95 +47,88 @@ def _attention_step(
     live = tl.maximum(tl.cdiv(past, per_split), 1)
     first = split * per_split
     end = tl.minimum(past, first + per_split)
-    group = tl.arange(0, BLOCK_G)
+    lanes = tl.arange(0, BLOCK_S)
     dims = tl.arange(0, BLOCK_D)
     dim_mask = dims < HEAD_DIM
     k_cache_ptr += row * k_batch_stride + kv_head * HEAD_DIM
     v_cache_ptr += row * v_batch_stride + kv_head * HEAD_DIM
     # What the cache holds was written in earlier steps, so that it may be read before the kernel ahead has ended.
-    keys = (first + tl.arange(0, BLOCK_S)).to(tl.int64)
-    k, v = _load_block(k_cache_ptr, v_cache_ptr, keys, keys < end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
-    one_token.wait(OVERLAP)
+    k, v = _load(k_cache_ptr, v_cache_ptr, first + lanes, end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
+    heads = tl.arange(0, BLOCK_G)  # a group's queries and, as one row more, the new key
+    is_key = heads == GROUP
+    mask = (heads <= GROUP)[:, None] & dim_mask[None, :]
+    half: tl.constexpr = HEAD_DIM // 2
+    other = tl.where(dims < half, dims + half, dims - half)  # the dimension that each is rotated with
+    angle = cos_sin_ptr + position * HEAD_DIM + dims % half
+    cos = tl.load(angle, mask=known & dim_mask, other=float("nan"))
+    sin = tl.load(angle + half, mask=known & dim_mask, other=float("nan"))
+    norm = tl.where(is_key[:, None], k_norm_ptr, q_norm_ptr)
+    weight = tl.load(norm + dims[None, :], mask=mask, other=0.0).to(tl.float32) * cos[None, :]
+    other_weight = tl.load(norm + other[None, :], mask=mask, other=0.0).to(tl.float32)
+    other_weight *= tl.where(dims < half, -sin, sin)[None, :]
+    overlap.wait(OVERLAP)
     if split >= live:
         return
-    q_mask = (group < GROUP)[:, None] & dim_mask[None, :]
-    q_ptr += row * q_stride + (kv_head * GROUP + group)[:, None] * HEAD_DIM
-    k_ptr += row * k_stride + kv_head * HEAD_DIM + tl.zeros([1, 1], dtype=tl.int32)
-    q = _turned(q_ptr, q_norm_ptr, cos_sin_ptr, position, known, dims, q_mask, eps, HEAD_DIM)
-    new_k = _turned(k_ptr, k_norm_ptr, cos_sin_ptr, position, known, dims, dim_mask[None, :], eps, HEAD_DIM)
-    new_v = tl.load(v_ptr + row * v_stride + kv_head * HEAD_DIM + dims, mask=dim_mask, other=0.0)
-    q, new_k = q.to(k_cache_ptr.dtype.element_ty), new_k.to(k_cache_ptr.dtype.element_ty)
-    new_v = new_v.to(v_cache_ptr.dtype.element_ty)
-    top = tl.full([BLOCK_G], float("-inf"), dtype=tl.float32)
-    total = tl.zeros([BLOCK_G], dtype=tl.float32)
-    acc = tl.zeros([BLOCK_G, BLOCK_D], dtype=tl.float32)
+    from_q = q_ptr + row * q_stride + (kv_head * GROUP + heads) * HEAD_DIM
+    x_ptr = tl.where(is_key, k_ptr + row * k_stride + kv_head * HEAD_DIM, from_q)[:, None]
+    x = tl.load(x_ptr + dims[None, :], mask=mask, other=0.0).to(tl.float32)
+    y = tl.load(x_ptr + other[None, :], mask=mask, other=0.0).to(tl.float32)
+    new_v = tl.load(v_ptr + row * v_stride + kv_head * HEAD_DIM + dims, mask=dim_mask, other=0.0).to(v.dtype)
+    inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)
+    turned = tl.where(mask, (x * weight + y * other_weight) * inverse[:, None], 0.0)
+    new_k = tl.sum(tl.where(is_key[:, None], turned, 0.0), axis=0).to(k.dtype)
+    q = tl.where(is_key[:, None], 0.0, turned).to(k.dtype)
     if split == live - 1:
         slot = position * NUM_KV_HEADS * HEAD_DIM + dims
-        new_k_row = tl.sum(new_k.to(tl.float32), axis=0)  # of one row
-        tl.store(k_cache_ptr + slot, new_k_row.to(new_k.dtype), mask=dim_mask & known)
+        tl.store(k_cache_ptr + slot, new_k, mask=dim_mask & known)
         tl.store(v_cache_ptr + slot, new_v, mask=dim_mask & known)
-        top = tl.sum(q.to(tl.float32) * new_k.to(tl.float32), axis=1) * scale_log2
-        total += 1.0
-        acc += new_v.to(tl.float32)[None, :]
-    top, total, acc = _attend(q, k, v, keys < end, top, total, acc, scale_log2)
+    # The new token is what the softmax of its split starts from.
+    owner = split == live - 1
+    score = tl.sum(q.to(tl.float32) * new_k.to(tl.float32)[None, :], axis=1) * scale_log2
+    top = tl.where(owner, score, float("-inf"))
+    total = tl.where(owner, tl.full([BLOCK_G], 1.0, dtype=tl.float32), 0.0)
+    acc = tl.where(owner, tl.zeros([BLOCK_G, 1], dtype=tl.float32) + new_v.to(tl.float32)[None, :], 0.0)
+    top, total, acc = _attend(q, k, v, first + lanes < end, top, total, acc, scale_log2)
     for start in range(first + BLOCK_S, end, BLOCK_S):
-        keys = (start + tl.arange(0, BLOCK_S)).to(tl.int64)
-        k, v = _load_block(k_cache_ptr, v_cache_ptr, keys, keys < end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
-        top, total, acc = _attend(q, k, v, keys < end, top, total, acc, scale_log2)
+        k, v = _load(k_cache_ptr, v_cache_ptr, start + lanes, end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
+        top, total, acc = _attend(q, k, v, start + lanes < end, top, total, acc, scale_log2)
     head = row * NUM_KV_HEADS * GROUP + kv_head * GROUP
+    is_query = heads < GROUP
+    q_mask = is_query[:, None] & dim_mask[None, :]
     if live == 1:
-        out = tl.where(known, acc / total[:, None], float("nan"))
-        out_at = out_ptr + (head + group)[:, None] * HEAD_DIM + dims[None, :]
-        tl.store(out_at, out.to(out_ptr.dtype.element_ty), mask=q_mask)
+        out = tl.where(known, acc / total[:, None], float("nan")).to(out_ptr.dtype.element_ty)
+        tl.store(out_ptr + (head + heads)[:, None] * HEAD_DIM + dims[None, :], out, mask=q_mask)
         return
-    part = (head + group) * tl.num_programs(1) + split
+    part = (head + heads) * tl.num_programs(1) + split
     tl.store(part_ptr + part[:, None] * HEAD_DIM + dims[None, :], acc, mask=q_mask)
-    tl.store(top_ptr + part, top, mask=group < GROUP)
-    tl.store(total_ptr + part, total, mask=group < GROUP)
+    tl.store(top_ptr + part, top, mask=is_query)
+    tl.store(total_ptr + part, total, mask=is_query)
     tl.debug_barrier()  # all threads' parts are written before one of them says so
     arrivals_ptr += row * NUM_KV_HEADS + kv_head
     if tl.atomic_add(arrivals_ptr, 1, sem="acq_rel") == live - 1:
         tl.store(arrivals_ptr, 0)
-        for index in tl.static_range(GROUP):
-            parts = (head + index) * tl.num_programs(1)
-            _put_together(
-                part_ptr, top_ptr, total_ptr, out_ptr, parts, head + index, live, dims, dim_mask, HEAD_DIM, SPLITS
-            )
+        _put_together(
+            part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, SPLITS
+        )
 
 
 @triton.jit
-def _load_block(k_ptr, v_ptr, keys, key_mask, dims, dim_mask, STRIDE: tl.constexpr):
-    """K[dims, keys] and V[keys, dims] of some slots; slots that are masked may hold anything, NaN included."""
-    k_mask, v_mask = dim_mask[:, None] & key_mask[None, :], key_mask[:, None] & dim_mask[None, :]
-    k = tl.load(k_ptr + keys[None, :] * STRIDE + dims[:, None], mask=k_mask, other=0.0)
-    v = tl.load(v_ptr + keys[:, None] * STRIDE + dims[None, :], mask=v_mask, other=0.0)
+def _load(k_ptr, v_ptr, slots, end, dims, dim_mask, STRIDE: tl.constexpr):
+    """K[dims, slots] and V[slots, dims]; slots from ``end`` on may hold anything, NaN included."""
+    there = slots < end
+    slots = slots.to(tl.int64)
+    k_mask, v_mask = dim_mask[:, None] & there[None, :], there[:, None] & dim_mask[None, :]
+    k = tl.load(k_ptr + slots[None, :] * STRIDE + dims[:, None], mask=k_mask, other=0.0)
+    v = tl.load(v_ptr + slots[:, None] * STRIDE + dims[None, :], mask=v_mask, other=0.0)
     return k, v
 
 
 @triton.jit
-def _turned(x_ptr, norm_ptr, cos_sin_ptr, position, known, dims, mask, eps, HEAD_DIM: tl.constexpr):
-    """Heads [rows, dims] normalised and rotated by the table's row at ``position``, float32; NaN if it has none."""
-    half: tl.constexpr = HEAD_DIM // 2
-    other = tl.where(dims < half, dims + half, dims - half)  # the dimension that each is rotated with
-    x = tl.load(x_ptr + dims[None, :], mask=mask, other=0.0).to(tl.float32)
-    y = tl.load(x_ptr + other[None, :], mask=mask, other=0.0).to(tl.float32)
-    inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)
-    x_weight = tl.load(norm_ptr + dims, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
-    y_weight = tl.load(norm_ptr + other, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
-    angle = cos_sin_ptr + position * HEAD_DIM + dims % half
-    cos = tl.load(angle, mask=known & (dims < HEAD_DIM), other=float("nan"))
-    sin = tl.load(angle + half, mask=known & (dims < HEAD_DIM), other=float("nan"))
-    sin = tl.where(dims < half, -sin, sin)
-    turned = x * inverse[:, None] * (x_weight * cos)[None, :] + y * inverse[:, None] * (y_weight * sin)[None, :]
-    return tl.where(mask, turned, 0.0)
-
-
-@triton.jit
-def _attend(q, k, v, key_mask, top, total, acc, scale_log2):
-    """Take a block of keys into a running softmax: its greatest score, the sum of its powers, its weighted values."""
-    s = tl.where(key_mask[None, :], tl.dot(q, k, input_precision="ieee") * scale_log2, float("-inf"))
+def _attend(q, k, v, there, top, total, acc, scale_log2):
+    """Take a block of slots into a running softmax: its top score, its sum, its weighted values."""
+    s = tl.where(there[None, :], tl.dot(q, k, input_precision="ieee") * scale_log2, float("-inf"))
     new_top = tl.maximum(top, tl.max(s, axis=1))
-    safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)
+    safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)  # of a row that has no past
     p = tl.exp2(s - safe_top[:, None])
     shrink = tl.exp2(top - safe_top)
     acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
@@ -143,19 +137,23 @@ def _attend(q, k, v, key_mask, top, total, acc, scale_log2):
 
 @triton.jit
 def _put_together(
-    part_ptr, top_ptr, total_ptr, out_ptr, part, head, live, dims, dim_mask, HEAD_DIM: tl.constexpr,
-    SPLITS: tl.constexpr,
+    part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP: tl.constexpr, BLOCK_H: tl.constexpr,
+    HEAD_DIM: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """Weigh the parts of one head by their share of the softmax; other programs wrote them, past the L1 cache."""
-    splits = tl.arange(0, SPLITS)
-    there = splits < live
-    tops = tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg")
-    totals = tl.load(total_ptr + part + splits, mask=there, other=0.0, cache_modifier=".cg")
-    weights = tl.exp2(tops - tl.max(tops, axis=0))
-    at = part_ptr + (part + splits)[:, None] * HEAD_DIM + dims[None, :]
-    parts = tl.load(at, mask=there[:, None] & dim_mask[None, :], other=0.0, cache_modifier=".cg")
-    out = tl.sum(parts * weights[:, None], axis=0) / tl.sum(totals * weights, axis=0)
-    tl.store(out_ptr + head * HEAD_DIM + dims, out.to(out_ptr.dtype.element_ty), mask=dim_mask)
+    """Weigh the parts of some heads by their shares of the softmax; other programs wrote them, past the L1 cache."""
+    group, splits = tl.arange(0, BLOCK_H), tl.arange(0, SPLITS)
+    part = (head + group)[:, None] * tl.num_programs(1) + splits[None, :]
+    there = (group < GROUP)[:, None] & (splits < live)[None, :]
+    at = part_ptr + part[:, :, None] * HEAD_DIM + dims[None, None, :]
+    parts = tl.load(at, mask=there[:, :, None] & dim_mask[None, None, :], other=0.0, cache_modifier=".cg")
+    tops = tl.load(top_ptr + part, mask=there, other=float("-inf"), cache_modifier=".cg")
+    totals = tl.load(total_ptr + part, mask=there, other=0.0, cache_modifier=".cg")
+    top = tl.max(tops, axis=1)
+    weights = tl.exp2(tops - tl.where(top == float("-inf"), 0.0, top)[:, None])
+    total = tl.sum(totals * weights, axis=1)
+    out = tl.sum(parts * weights[:, :, None], axis=1) / tl.where(total == 0.0, 1.0, total)[:, None]
+    mask = (group < GROUP)[:, None] & dim_mask[None, :]
+    tl.store(out_ptr + (head + group)[:, None] * HEAD_DIM + dims[None, :], out.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 def attention_step(
@@ -191,7 +189,7 @@ def attention_step(
     out = torch.empty(q.shape, dtype=k_cache.dtype, device=q.device)
     if not out.numel() or not capacity:
         return out.fill_(torch.nan)
-    cut = pinned.cut("attention_step")  # LEAST keys are a split of their own
+    cut = pinned.cut("attention_step of long" if capacity > LONG else "attention_step")
     splits = min(cut.pop("MOST_SPLITS"), triton.cdiv(capacity, cut["LEAST"]))
     parts = torch.empty(batch, q.shape[1], splits, dim, dtype=torch.float32, device=q.device)
     tops, totals = torch.empty(2, batch, q.shape[1], splits, dtype=torch.float32, device=q.device)
@@ -199,9 +197,9 @@ def attention_step(
     _attention_step[kv_heads, splits, batch](
         q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, out, parts, tops, totals, arrivals,
         capacity, cos_sin.shape[0], eps, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0), k_cache.stride(0),
-        v_cache.stride(0), NUM_KV_HEADS=kv_heads, GROUP=group, BLOCK_G=max(16, triton.next_power_of_2(group)),
-        HEAD_DIM=dim, BLOCK_D=max(16, triton.next_power_of_2(dim)), SPLITS=triton.next_power_of_2(splits),
-        **cut, **one_token.overlap(),
+        v_cache.stride(0), NUM_KV_HEADS=kv_heads, GROUP=group, BLOCK_G=max(16, triton.next_power_of_2(group + 1)),
+        BLOCK_H=triton.next_power_of_2(group), HEAD_DIM=dim, BLOCK_D=max(16, triton.next_power_of_2(dim)),
+        SPLITS=triton.next_power_of_2(splits), **cut, **overlap.options(),
     )  # fmt: skip
     return out
 

@@ -14,26 +14,33 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
-from braidcheck.kernels._device import INTERPRETED, inverse_rms, require, require_rows, require_same_device, token_block
+from braidcheck.kernels._device import inverse_rms, norm_block, require, require_rows, require_same_device, token_block
 from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
-BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
+
+@triton.jit
+def _silu_times(gate, up):
+    return gate / (1.0 + tl.exp(-gate)) * up
 
 
 @triton.jit
 def _gate_up_silu(
     x_ptr, weight_ptr, norm_ptr, out_ptr, num_tokens, width, length, x_stride, weight_stride, eps,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, HAS_NORM: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, HAS_NORM: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    overlap.begin(OVERLAP)
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < width
+    overlap.wait(OVERLAP)
     if HAS_NORM:
-        inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, BLOCK_K)
+        block: tl.constexpr = norm_block(BLOCK_T, BLOCK_K)
+        inverse = inverse_rms(x_ptr, rows, row_mask, x_stride, length, eps, BLOCK_T, block)
     gate = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
     up = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
     for start in range(0, length, BLOCK_K):
@@ -48,7 +55,7 @@ def _gate_up_silu(
         w_up = tl.load(weight_ptr + (columns[None, :] + width) * weight_stride + k[:, None], mask=w_mask, other=0.0)
         gate = tl.dot(x, w_gate, gate, input_precision="ieee")
         up = tl.dot(x, w_up, up, input_precision="ieee")
-    out = gate / (1.0 + tl.exp(-gate)) * up
+    out = _silu_times(gate, up)
     mask = row_mask[:, None] & column_mask[None, :]
     tl.store(out_ptr + rows[:, None] * width + columns[None, :], out.to(out_ptr.dtype.element_ty), mask=mask)
 
@@ -58,25 +65,23 @@ def _gate_up_silu_of_one(
     x_ptr, weight_ptr, norm_ptr, out_ptr, width, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_NORM: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    one_token.begin(OVERLAP)
-    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    column_mask = columns < width
-    w_gate = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
-    w_up = one_token.hold(weight_ptr, columns + width, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    overlap.begin(OVERLAP)
+    both = tl.arange(0, 2 * ROWS)  # gate and up by turns
+    of_both = (tl.program_id(0) * ROWS + both // 2).to(tl.int64)
+    weight = one_token.hold(weight_ptr, of_both + both % 2 * width, of_both < width, weight_stride, WIDTH, CHUNK, COUNT)
     if HAS_NORM:
         norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
-    one_token.wait(OVERLAP)
+    overlap.wait(OVERLAP)
     x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
     if HAS_NORM:
-        inverse = one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
-        normed = one_token.scaled(x, norm, COUNT)
-        gate = one_token.dot_rows(w_gate, normed, COUNT) * inverse
-        up = one_token.dot_rows(w_up, normed, COUNT) * inverse
+        acc = one_token.dot_rows(weight, one_token.scaled(x, norm, COUNT), COUNT)
+        acc *= one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
     else:
-        gate = one_token.dot_rows(w_gate, x, COUNT)
-        up = one_token.dot_rows(w_up, x, COUNT)
-    out = gate / (1.0 + tl.exp(-gate)) * up
-    tl.store(out_ptr + columns, out.to(out_ptr.dtype.element_ty), mask=column_mask)
+        acc = one_token.dot_rows(weight, x, COUNT)
+    gate, up = tl.split(tl.reshape(acc, [ROWS, 2]))
+    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    out = _silu_times(gate, up)
+    tl.store(out_ptr + columns, out.to(out_ptr.dtype.element_ty), mask=columns < width)
 
 
 def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
@@ -96,16 +101,17 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     width = weight.shape[0] // 2
     out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
     if one_token.serves(*x.shape):
-        cut = pinned.cut("gate_up_silu")
+        cut = pinned.cut("gate_up_silu of one")
         _gate_up_silu_of_one[(triton.cdiv(width, cut["ROWS"]),)](
             x, weight, norm_weight, out, width, weight.stride(0), eps, HAS_NORM=norm_weight is not None,
-            **one_token.chunks(x.shape[1]), **cut, **one_token.overlap(),
+            **one_token.chunks(x.shape[1]), **cut, **overlap.options(),
         )  # fmt: skip
     elif out.numel():
         block_t = token_block(x.shape[0])
-        _gate_up_silu[triton.cdiv(width, BLOCK_N), triton.cdiv(x.shape[0], block_t)](
+        cut = pinned.cut_of_tokens("gate_up_silu", block_t)
+        _gate_up_silu[triton.cdiv(width, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K, HAS_NORM=norm_weight is not None,
+            BLOCK_T=block_t, HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
     return out
 
@@ -163,6 +169,14 @@ def _case(tokens, width, inner, profile="unit", dtype="bfloat16", norm=1, large=
 
 CASES = (
     _case(1, 256, 576),
+    _case(1, 256, 576, "qwen"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 129, 70, "tail", "float16", norm=0),
+    _case(1, 1024, 128, "cancel"),
+    _case(1, 1024, 128, "cancel", "float32", norm=0),
+    _case(1, 256, 128, "tiny"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 128, "extreme"),
     _case(0, 256, 576),
     _case(65, 256, 576, "qwen"),
     _case(33, 256, 576, "qwen", "float16"),

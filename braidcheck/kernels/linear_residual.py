@@ -13,10 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
-    INTERPRETED,
     project_rows,
     require,
     require_rows,
@@ -26,18 +26,18 @@ from braidcheck.kernels._device import (
 from braidcheck.kernels._inputs import Numbers, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
-BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (32, 128)
-
 
 @triton.jit
 def _linear_residual(
     x_ptr, weight_ptr, residual_ptr, out_ptr, num_tokens, width, length, x_stride, weight_stride, residual_stride,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    overlap.begin(OVERLAP)
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < width
+    overlap.wait(OVERLAP)
     acc = project_rows(
         x_ptr, rows, row_mask, x_stride, weight_ptr, columns, column_mask, weight_stride, length,
         BLOCK_T, BLOCK_N, BLOCK_K,
@@ -53,11 +53,11 @@ def _linear_residual_of_one(
     x_ptr, weight_ptr, residual_ptr, out_ptr, width, weight_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     CHUNK: tl.constexpr, COUNT: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    one_token.begin(OVERLAP)
+    overlap.begin(OVERLAP)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     column_mask = columns < width
     weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
-    one_token.wait(OVERLAP)
+    overlap.wait(OVERLAP)
     acc = one_token.dot_rows(weight, one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT), COUNT)
     acc += tl.load(residual_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)
     tl.store(out_ptr + columns, acc.to(out_ptr.dtype.element_ty), mask=column_mask)
@@ -78,17 +78,17 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if one_token.serves(*x.shape):
-        cut = pinned.cut("linear_residual")
+        cut = pinned.cut("linear_residual of one")
         _linear_residual_of_one[(triton.cdiv(weight.shape[0], cut["ROWS"]),)](
             x, weight, residual, out, weight.shape[0], weight.stride(0), **one_token.chunks(x.shape[1]), **cut,
-            **one_token.overlap(),
+            **overlap.options(),
         )  # fmt: skip
     elif out.numel():
         block_t = token_block(x.shape[0])
-        _linear_residual[triton.cdiv(weight.shape[0], BLOCK_N), triton.cdiv(x.shape[0], block_t)](
+        cut = pinned.cut_of_tokens("linear_residual", block_t)
+        _linear_residual[triton.cdiv(weight.shape[0], cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),
-            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K,
-            num_warps=4 if block_t == 16 else 8,  # with four the larger block spills on sm_80
+            BLOCK_T=block_t, **cut, **overlap.options(),
         )  # fmt: skip
     return out
 
@@ -129,6 +129,13 @@ def _case(tokens, length, width, profile="unit", dtype="bfloat16", large=False):
 
 CASES = (
     _case(1, 384, 256),
+    _case(1, 576, 256, "qwen"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 129, 70, "tail", "float16"),
+    _case(1, 2048, 128, "cancel"),
+    _case(1, 2048, 128, "cancel", "float32"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 256, "extreme"),
     _case(0, 384, 256),
     _case(65, 576, 256, "qwen"),
     _case(33, 384, 256, "qwen", "float16"),

@@ -13,10 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
-    INTERPRETED,
     norm_and_project_rows,
     require,
     require_rows,
@@ -26,26 +26,30 @@ from braidcheck.kernels._device import (
 from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
-BLOCK_N, BLOCK_K = (256, 256) if INTERPRETED else (64, 128)
+
+@triton.jit
+def _ranked(logits):
+    """A NaN counts as the best, as torch has it; no NaN leads to a token outside the vocabulary."""
+    return tl.where(logits == logits, logits, float("inf"))
 
 
 @triton.jit
 def _lm_head(
     x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, num_tokens, vocab, length, x_stride, weight_stride, eps,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, ARGMAX: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    overlap.begin(OVERLAP)
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < vocab
+    overlap.wait(OVERLAP)
     acc = norm_and_project_rows(
         x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, length, eps,
         BLOCK_T, BLOCK_N, BLOCK_K,
     )  # fmt: skip
     if ARGMAX:
-        # A NaN counts as the best, as torch has it; no NaN leads to a token outside the vocabulary.
-        acc = tl.where(acc == acc, acc, float("inf"))
-        acc = tl.where(column_mask[None, :], acc, float("-inf"))
+        acc = tl.where(column_mask[None, :], _ranked(acc), float("-inf"))
         place = rows * tl.num_programs(0) + tl.program_id(0)
         tl.store(out_ptr + place, tl.max(acc, axis=1), mask=row_mask)
         best = tl.program_id(0) * BLOCK_N + tl.argmax(acc, axis=1)
@@ -60,12 +64,12 @@ def _lm_head_of_one(
     x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, vocab, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     CHUNK: tl.constexpr, COUNT: tl.constexpr, ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    one_token.begin(OVERLAP)
+    overlap.begin(OVERLAP)
     step = tl.num_programs(0) * ROWS
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     weight = one_token.hold(weight_ptr, columns, columns < vocab, weight_stride, WIDTH, CHUNK, COUNT)
     norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
-    one_token.wait(OVERLAP)
+    overlap.wait(OVERLAP)
     x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
     inverse = one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
     normed = one_token.scaled(x, norm, COUNT)
@@ -78,7 +82,7 @@ def _lm_head_of_one(
         acc = one_token.dot_rows(weight, normed, COUNT) * inverse
         weight = coming
         if ARGMAX:
-            acc = tl.where(acc == acc, acc, float("inf"))
+            acc = _ranked(acc)
             higher = (columns < vocab) & ((acc > top) | (best == 2147483647))
             top = tl.where(higher, acc, top)
             best = tl.where(higher, columns.to(tl.int32), best)
@@ -115,21 +119,22 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require_rows(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     tokens, vocab = x.shape[0], weight.shape[0]
-    one, cut = one_token.serves(*x.shape), pinned.cut("lm_head")
+    one, cut = one_token.serves(*x.shape), pinned.cut("lm_head of one")
     programs = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # for one token, sharing the vocabulary
-    num_blocks = programs if one else triton.cdiv(vocab, BLOCK_N)
+    block_t = token_block(tokens)
+    of_tokens = pinned.cut_of_tokens("lm_head", block_t)
+    num_blocks = programs if one else triton.cdiv(vocab, of_tokens["BLOCK_N"])
     out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)
     best = torch.empty(tokens, num_blocks, dtype=torch.int32, device=x.device) if argmax else None
     if one and vocab:
         _lm_head_of_one[(num_blocks,)](
             x, norm_weight, weight, out, best, vocab, weight.stride(0), eps, ARGMAX=argmax,
-            **one_token.chunks(x.shape[1]), **cut, **one_token.overlap(),
+            **one_token.chunks(x.shape[1]), **cut, **overlap.options(),
         )  # fmt: skip
     elif out.numel():
-        block_t = token_block(tokens)
         _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
             x, norm_weight, weight, out, best, tokens, *weight.shape, x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K, ARGMAX=argmax,
+            BLOCK_T=block_t, ARGMAX=argmax, **of_tokens, **overlap.options(),
         )  # fmt: skip
     if not argmax:
         return out
@@ -183,6 +188,14 @@ def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", argmax=0, larg
 
 CASES = (
     _case(1, 256, 1024),
+    _case(1, 256, 1024, "qwen", "float16"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 256, 512, "tiny", "float32"),
+    _case(1, 1024, 128, "cancel"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 128, "extreme"),
+    _case(1, 256, 1500, "qwen", argmax=1),
+    _case(1, 1000, 331, "tail", "float16", argmax=1),
     _case(0, 256, 1024),
     _case(65, 256, 1024, "qwen"),
     _case(33, 256, 1024, "qwen", "float16"),

@@ -13,10 +13,10 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
-    INTERPRETED,
     norm_and_project_rows,
     require,
     require_rows,
@@ -27,28 +27,18 @@ from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without
 from braidcheck.spec import Case, Contract, Cost, Op
 
 
-def blocks(width: int, few: bool) -> tuple[int, int]:
-    """Block sizes (outputs, width): narrow rows leave room for more outputs a program, few of 16 bits for more width.
-
-    With (32, 256) one token of 896 or 1024 took 6.1 and 6.8 us on an H200, with (32, 128) 8.8 and 9.8.
-    """
-    if INTERPRETED:
-        return 256, min(256, triton.next_power_of_2(width))
-    if width <= 512:
-        return 64, 64
-    return (32, 256) if few else (32, 128)
-
-
 @triton.jit
 def _rms_norm_qkv(
     x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, num_tokens, width, x_stride, weight_stride, eps,
     Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
+    HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    overlap.begin(OVERLAP)
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
+    overlap.wait(OVERLAP)
     acc = norm_and_project_rows(
         x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, width, eps,
         BLOCK_T, BLOCK_N, BLOCK_K,
@@ -64,12 +54,12 @@ def _rms_norm_qkv_of_one(
     KV_WIDTH: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
     HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    one_token.begin(OVERLAP)
+    overlap.begin(OVERLAP)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
     weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
     norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
-    one_token.wait(OVERLAP)
+    overlap.wait(OVERLAP)
     x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
     acc = one_token.dot_rows(weight, one_token.scaled(x, norm, COUNT), COUNT)
     acc *= one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
@@ -113,19 +103,19 @@ def rms_norm_qkv(
         for heads in (num_heads, num_kv_heads, num_kv_heads)
     )
     if one_token.serves(*x.shape):
-        cut = pinned.cut("rms_norm_qkv")
+        cut = pinned.cut("rms_norm_qkv of one")
         _rms_norm_qkv_of_one[(triton.cdiv(rows, cut["ROWS"]),)](
             x, norm_weight, qkv_weight, qkv_bias, q, k, v, qkv_weight.stride(0), eps, Q_WIDTH=num_heads * head_dim,
             KV_WIDTH=num_kv_heads * head_dim, HAS_BIAS=qkv_bias is not None, **one_token.chunks(x.shape[1]),
-            **cut, **one_token.overlap(),
+            **cut, **overlap.options(),
         )  # fmt: skip
     elif x.shape[0]:
         block_t = token_block(x.shape[0])
-        block_n, block_k = blocks(x.shape[1], block_t == 16 and qkv_weight.element_size() == 2)
-        _rms_norm_qkv[triton.cdiv(rows, block_n), triton.cdiv(x.shape[0], block_t)](
+        cut = pinned.cut_of_tokens("rms_norm_qkv", block_t)
+        _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, norm_weight, qkv_weight, qkv_bias, q, k, v, *x.shape, x.stride(0), qkv_weight.stride(0), eps,
-            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, BLOCK_T=block_t, BLOCK_N=block_n,
-            BLOCK_K=block_k, HAS_BIAS=qkv_bias is not None,
+            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, BLOCK_T=block_t,
+            HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
         )  # fmt: skip
     return q, k, v
 
@@ -189,6 +179,14 @@ def _case(tokens, width, shape, profile="unit", dtype="bfloat16", bias=0, out32=
 NANO, QWEN, D4_896 = (6, 2, 64), (16, 8, 128), (14, 2, 64)
 CASES = (
     _case(1, 256, NANO),
+    _case(1, 256, NANO, "qwen", out32=1),
+    _case(1, 1000, (3, 1, 80), "tail"),
+    _case(1, 129, (2, 2, 32), "tail", "float16", bias=1),
+    _case(1, 256, NANO, "tiny"),
+    _case(1, 256, NANO, "tiny", "float32"),
+    _case(1, 512, NANO, "sparse"),
+    _case(1, 1024, (2, 1, 64), "cancel"),
+    _case(1, 256, NANO, "extreme"),
     _case(0, 256, NANO),
     _case(65, 256, NANO, "qwen"),
     _case(33, 256, NANO, "qwen", "float16"),

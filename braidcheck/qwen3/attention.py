@@ -33,27 +33,36 @@ from braidcheck.qwen3.weights import LayerWeights
 class Step:
     """Where the tokens of one forward pass sit: cache rows and slots of each, and what each row may see.
 
-    ``positions``, ``rows`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and
-    start at ``start``; in a decode step there is one token a row. ``lengths`` [B] counts the slots filled, the new
-    tokens included. ``arrivals`` int32 [B,Hkv], zero, is where a decode step's splits count themselves.
+    ``positions`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and start at
+    ``start``; in a decode step there is one token a row. ``arrivals`` int32 [B,Hkv], zero, is where a decode step's
+    splits count themselves. Rows and lengths are made when they are asked for: not every flow does.
     """
 
     positions: Tensor
-    rows: Tensor
-    lengths: Tensor
     start: int | None = None
     arrivals: Tensor | None = None
 
     @classmethod
     def prompt(cls, count: int, device: torch.device | str, start: int = 0) -> Step:
         """A prefill of ``count`` tokens from position ``start`` of row 0."""
-        positions = torch.arange(start, start + count, device=device)
-        return cls(positions, torch.zeros_like(positions), torch.tensor([start + count], device=device), start)
+        return cls(torch.arange(start, start + count, device=device), start)
 
     @classmethod
     def decode(cls, filled: Tensor, arrivals: Tensor | None = None) -> Step:
         """One token for each row of which ``filled`` [B] slots are filled."""
-        return cls(filled, torch.arange(len(filled), device=filled.device), filled + 1, arrivals=arrivals)
+        return cls(filled, arrivals=arrivals)
+
+    @property
+    def rows(self) -> Tensor:
+        """The cache row of each token, int64 [T]."""
+        if self.start is not None:
+            return torch.zeros_like(self.positions)
+        return torch.arange(len(self.positions), device=self.positions.device)
+
+    @property
+    def lengths(self) -> Tensor:
+        """The slots filled in each row, the new tokens included, int64 [B]."""
+        return self.positions + 1 if self.start is None else self.positions[-1:] + 1
 
 
 class Trace(Protocol):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.kernels._one_token import overlapped
+from braidcheck.kernels._overlap import overlapped
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.cache import KVCache
 from braidcheck.qwen3.sampling import GREEDY, Sampling
@@ -49,7 +49,8 @@ class Decoder:
         """Feed the newest token of each row and replace it by the next one."""
         step = Step.decode(self.filled, self.arrivals)
         h = self.engine.forward(self.tokens, step, self.cache)
-        tokens = self.engine.next_tokens(h, self.sampling, self.seeds, step.lengths)
+        places = None if self.sampling.greedy else step.lengths
+        tokens = self.engine.next_tokens(h, self.sampling, self.seeds, places)
         if len(self.stop):
             self.tokens.copy_(torch.where(self.done, self.tokens, tokens))
             self.filled += ~self.done
