@@ -9,7 +9,7 @@ from pathlib import Path
 
 NANO = "nano"
 CORPUS = "corpus"
-SEPARATED = "separated"
+PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Settings:
     model: str = NANO
     revision: str | None = None
     dataset: str = CORPUS
-    attention: str = SEPARATED
+    attention: str = PRODUCTION
     ops: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     against: str = ""
@@ -54,7 +54,7 @@ class Settings:
             ("--model", self.model, NANO),
             ("--revision", self.revision, None),
             ("--dataset", self.dataset, CORPUS),
-            ("--attention", self.attention, SEPARATED),
+            ("--attention", self.attention, PRODUCTION),
             ("--against", self.against, ""),
             ("--kernels", self.kernels, ""),
         ):

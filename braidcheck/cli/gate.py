@@ -40,6 +40,7 @@ class Lane(StrEnum):
 class Attention(StrEnum):
     """The names of ``qwen3.attention.ATTENTIONS``, said here so that a call with a wrong one needs no torch."""
 
+    production = "production"
     separated = "separated"
     fused = "fused"
     fully_fused = "fully_fused"
@@ -56,7 +57,7 @@ def gate(
     op: Annotated[list[str] | None, typer.Option(help="judge this op's accuracy only; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="judge only what matches, as in pytest")] = "",
     attention: Annotated[Attention, typer.Option(help="the fusion that the model's attention is made of")] = (
-        Attention.separated
+        Attention.production
     ),
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",

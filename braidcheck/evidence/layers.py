@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck.config import PRODUCTION
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import module
 from braidcheck.evidence.swap import references, swapped
@@ -48,7 +49,7 @@ def observe_layers(
     device: str,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
-    attention: str = "separated",
+    attention: str = PRODUCTION,
     tokens: int = 512,
     limit: float = math.inf,
 ) -> list[Reading]:
@@ -75,7 +76,7 @@ def observe_layers(
 
 
 def one_layer(
-    device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = "separated", tokens: int = 512
+    device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
 ) -> tuple[Engine, Callable[[], list[Reading]]]:
     """The engine, and what reads its layer ``index`` alone as often as it is called: HF's answers are had once."""
     engine, exact, narrow, ids = _models(device, config, attention, tokens)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from braidcheck import kernels
 from braidcheck.compare import distance
+from braidcheck.config import PRODUCTION
 from braidcheck.evidence.injection import FAULTS, Fault, Given, injected, written
 from braidcheck.evidence.layers import one_layer
 from braidcheck.evidence.model import observe_coherence
@@ -27,7 +28,10 @@ TRIALS, MOST_MISSED = 20, 1  # 19 of 20 trials seen: 95%
 RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel anew for every trial
 TOKENS, STEPS = 1000, 18  # of the golden: the least that the coherence gate judges
 LAYER = 1  # K norms reach 44.5 there
-FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}  # others: "separated"
+# The flow whose prompts take the op, or whose answers do; all others are in the default one.
+FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}
+FLOWS |= {"attention_decode": "separated"}
+IN_ANSWERS = ("attention_decode", "attention_step")  # alone: one token a row
 NOT_IN_A_LAYER = ("lm_head", "sample")
 NOT_IN_AN_ANSWER = ("sample",)  # which is greedy
 
@@ -132,13 +136,13 @@ class Look:
 def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
     """Per kind of fault: the fault in ``op`` in all layers of the model, on a part of ``golden``.
 
-    The other ops are kernels on a GPU and references on a CPU, where that is faster. Decode attention is judged by
-    greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no less.
+    The other ops are kernels on a GPU and references on a CPU, where that is faster. Attention of one token is
+    judged by greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no less.
     """
     if op.name in NOT_IN_AN_ANSWER:
         return
-    engine = Engine.load(checkpoint, device, attention=FLOWS.get(op.name, "separated"))
-    decoding = op.name == "attention_decode"
+    engine = Engine.load(checkpoint, device, attention=FLOWS.get(op.name, PRODUCTION))
+    decoding = op.name in IN_ANSWERS
     text = shortest(golden, 0 if decoding else TOKENS, int(decoding), STEPS)
     parts = ("continuations",) if decoding else ("documents",)
     sound = _sound(device)
@@ -156,7 +160,7 @@ def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dic
     """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``."""
     if op.name in NOT_IN_A_LAYER:
         return
-    engine, observe = one_layer(device, LAYER, attention=FLOWS.get(op.name, "separated"), **options)
+    engine, observe = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
     sound = _sound(device)
     for fault in _faults(op):
 

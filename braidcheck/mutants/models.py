@@ -27,7 +27,7 @@ from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.weights import Weights
 from braidcheck.results import Verdict
 
-ATTENTIONS = ("separated", "fused", "fully_fused", "fully_fused_raw")
+ATTENTIONS = ("production", "separated", "fused", "fully_fused", "fully_fused_raw")
 # HF bfloat16 is the floor for both: float16 keeps three more bits, so that it must pass the more easily. Its range does
 # not hold nano's residual stream, which reaches 69,542 behind the last layer: there the stream is float32.
 STORAGE = ("bfloat16", "float16")

@@ -13,7 +13,7 @@ from braidcheck.mutants.mutant import Mutant
 KINDS = ("named", "generated")
 GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
 # Ops that the engine which coherence judges does not take: it answers greedily, by one of the fusions.
-APART = ("fused_attention", "qk_norm_rope", "rms_norm_qkv", "sample")
+APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from braidcheck.config import PRODUCTION
 from braidcheck.errors import UserError
 from braidcheck.kernels._rope import rope_table
 from braidcheck.kernels.gate_up_silu import gate_up_silu
@@ -36,7 +37,7 @@ def _ignore(name: str, tensor: Tensor) -> None:
 class Engine:
     """A Qwen3 of Triton kernels on one device."""
 
-    def __init__(self, config: Qwen3Config, weights: Weights, attention: str = "separated") -> None:
+    def __init__(self, config: Qwen3Config, weights: Weights, attention: str = PRODUCTION) -> None:
         """``attention`` names one of ``ATTENTIONS``. Raises UserError for another name."""
         if attention not in ATTENTIONS:
             raise UserError(f"no attention {attention!r}: give one of {', '.join(ATTENTIONS)}")
@@ -56,7 +57,7 @@ class Engine:
         directory: str | Path,
         device: str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        attention: str = "separated",
+        attention: str = PRODUCTION,
     ) -> Engine:
         """The engine for a checkpoint directory. Raises CheckpointError in one line for what it cannot load.
 

@@ -7,6 +7,7 @@ from braidcheck.evidence.blame import accuse, find_blame
 from braidcheck.gates.coherence import accusation
 from braidcheck.golden.resolve import resolve
 from braidcheck.golden.subset import shortest
+from braidcheck.qwen3 import attention
 from braidcheck.qwen3 import engine as module
 from braidcheck.qwen3.engine import Engine
 
@@ -78,6 +79,24 @@ def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
     assert (found["ops"], found["layers"], found["repaired"]) == (["gate_up_silu"], [3, 3], True)
     assert found["kl_repaired"] < found["kl"] / 100
     assert "gate_up_silu in layer 3; with the reference there KL is" in accusation(found)
+
+
+def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
+    engine, golden = nano
+    text = shortest(golden, 0, 1, 3)
+    monkeypatch.setattr(blame, "shortest", lambda *_: text)
+    own, faulty_at = attention.attention_step, engine.weights.layers[2].q_norm
+
+    def faulty(q, k, v, q_norm, *rest, **options):
+        out = own(q, k, v, q_norm, *rest, **options)
+        return out.flip(1) * 8 if q_norm is faulty_at else out
+
+    def strays(evidence):
+        return ["decode"] if any(row["engine"] != row["prefill"] for row in evidence["continuations"]) else []
+
+    monkeypatch.setattr(attention, "attention_step", faulty)
+    found = find_blame(engine, text, ["decode"], strays)
+    assert (found["ops"], found["layers"], found["repaired"]) == (["attention_step"], [2, 2], True)
 
 
 def test_a_fault_in_the_weights_is_no_ops_fault(nano):

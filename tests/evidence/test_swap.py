@@ -22,8 +22,10 @@ def test_references_stand_in_for_every_op(engine):
     with swapped(engine, references()) as calls:
         assert torch.allclose(engine.prefill(IDS), expected, atol=1e-4)
         assert engine.generate(IDS, 3) == engine.generate(IDS, 3)
-    assert {"rms_norm", "qkv_rope", "attention_decode", "lm_head"} <= set(calls)
-    assert calls["rms_norm"] == 2 * (1 + 2 * 3)
+    assert {"rms_norm", "qkv_rope", "attention_step", "lm_head"} <= set(calls)
+    prompts, steps, layers = 3, 2 * 2, 2
+    assert calls["rms_norm"] == calls["attention_prefill"] == layers * prompts
+    assert calls["rms_norm_qkv"] == calls["attention_step"] == layers * steps
 
 
 def test_a_swap_in_one_layer_is_seen_there_only(engine):

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from braidcheck.config import PRODUCTION
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.evidence.probes.generation import generation_probes
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
-ATTENTIONS = ("separated", "fused", "fully_fused", "fully_fused_raw", "production")
+ATTENTIONS = ("production", "separated", "fused", "fully_fused", "fully_fused_raw")
 
 
 def engine_probes(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Probe]]:
@@ -26,13 +27,13 @@ def engine_probes(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, 
     yield "chunks", partial(_chunks, tiny, device)
     yield "answer", partial(_answer, tiny, device)
     yield "bfloat16", partial(_narrow, tiny, device)
-    yield "untied head", partial(_prefill, untied, "separated", device)
+    yield "untied head", partial(_prefill, untied, PRODUCTION, device)
     yield "empty cache", partial(_cache, tiny, device)
     yield "limits", partial(_limits, tiny, device)
     yield from generation_probes(tiny, partial(_engine, tiny, device), device)
 
 
-def _engine(tiny: Tiny, device: str, attention: str = "separated", dtype: torch.dtype = torch.float32) -> Any:
+def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:
     return module("qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
 
 
