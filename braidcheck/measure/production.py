@@ -48,6 +48,10 @@ AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
         "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
         "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},
     },
+    "sample": {
+        "1 token": {"T": 1, "V": VOCAB, "t": 60, "k": 20, "p": 95},
+        "16 tokens": {"T": 16, "V": VOCAB, "t": 60, "k": 20, "p": 95},
+    },
     "cache_write": {
         "1 token": {"T": 1, "B": 1, "S": 64, **CACHE},
         "16 tokens": {"T": 16, "B": 16, "S": 64, **CACHE},
