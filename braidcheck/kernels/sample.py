@@ -48,7 +48,7 @@ def _read(logits_ptr, rows, tokens, vocab, stride):
 def _keys(x):
     """Integers in the order of the float32 x."""
     bits = x.to(tl.int32, bitcast=True)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 @triton.jit
@@ -84,7 +84,7 @@ def _above(
     tokens = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
     x, there = _read(logits_ptr, rows, tokens, vocab, stride)
     if COUNT:
-        weights = tl.where(there, 1.0, 0.0)
+        weights = tl.full(x.shape, 1.0, dtype=tl.float32)  # what is past the vocabulary is below all keys that matter
     else:
         top = _row_tops(tops_ptr, rows, tl.num_programs(0), BLOCKS)
         weights = _weights(x, there, top, tl.load(least_ptr + rows), temperature)
@@ -130,16 +130,14 @@ def _uniform(seeds, positions):
 
 
 @triton.jit
-def _passed(weights, target, LARGE: tl.constexpr):
-    """Where [ROWS] the sum of weights[ROWS, LARGE] first passes ``target``, and the sums before each weight.
+def _begun(weights, target, SIZE: tl.constexpr):
+    """The last number [ROWS] before whose part of the sum of weights[ROWS, SIZE] lies no more than ``target``.
 
-    Where roundings let none pass, the last one that has any weight; 0 if none has.
+    Also what lies before each part.
     """
-    ends = tl.cumsum(weights, axis=1)
-    numbers = tl.arange(0, LARGE)[None, :]
-    first = tl.min(tl.where((weights > 0) & (ends > target[:, None]), numbers, LARGE), axis=1)
-    last = tl.max(tl.where(weights > 0, numbers, 0), axis=1)
-    return tl.where(first < LARGE, first, last), ends - weights
+    before = tl.cumsum(weights, axis=1) - weights
+    begun = (weights > 0) & (before <= target[:, None])
+    return tl.max(tl.where(begun, tl.arange(0, SIZE)[None, :], 0), axis=1), before
 
 
 @triton.jit
@@ -151,13 +149,13 @@ def _draw(
     blocks = tl.arange(0, BLOCKS)[None, :]
     masses = tl.load(masses_ptr + rows[:, None] * num_blocks + blocks, mask=blocks < num_blocks, other=0.0)
     target = _uniform(tl.load(seeds_ptr + rows), tl.load(positions_ptr + rows)) * tl.sum(masses, axis=1)
-    block, before = _passed(masses, target, BLOCKS)
+    block, before = _begun(masses, target, BLOCKS)
     target -= tl.sum(tl.where(blocks == block[:, None], before, 0.0), axis=1)
 
     tokens = block[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
     x, there = _read(logits_ptr, rows, tokens, vocab, stride)
     top = _row_tops(tops_ptr, rows, num_blocks, BLOCKS)
-    number, _ = _passed(_weights(x, there, top, tl.load(floor_ptr + rows), temperature), target, BLOCK)
+    number, _ = _begun(_weights(x, there, top, tl.load(floor_ptr + rows), temperature), target, BLOCK)
     tl.store(out_ptr + rows, (block * BLOCK + number).to(tl.int64))
 
 
@@ -274,6 +272,8 @@ def inputs(case: Case, device: str) -> dict:
     logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
     if case.profile == "tail":
         logits[:, -1] = logits.amax(-1) + 1
+    if case.profile == "extreme":
+        logits = logits.flip(0)  # the last row is the one of large numbers
     if case.profile == "cancel":
         logits = 1 + 2**-21 * numbers.place(numbers.normal(batch, vocab))  # they differ in their last bits
     return {
@@ -307,7 +307,7 @@ CASES = (
     _case(33, 400, "sparse", k=30, t=1000),
     _case(33, 500, "qwen", "bfloat16", t=80, k=3, p=70),
     _case(9, 1100, "tiny", p=50),
-    _case(5, 300, "extreme", k=7, p=90),
+    _case(5, 2500, "extreme", k=7, p=90),
     _case(33, 40, k=100, p=60),
     _case(17, 300, "cancel", k=20),
     _case(64, 151936, "qwen", t=60, k=20, p=95, large=True),
