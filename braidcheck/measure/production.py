@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,10 @@ def _of_tokens(**axes: int) -> dict[str, dict[str, int]]:
 
 def _rows(batch: int, context: int) -> dict[str, int]:
     return {"B": batch, "S": context, **HEADS}
+
+
+def _step(batch: int, context: int) -> dict[str, int]:
+    return _rows(batch, context) | {"wide": 1}  # Q, K and V come as float32
 
 
 def _fused(tokens: int, batch: int, context: int) -> dict[str, int]:
@@ -63,6 +68,12 @@ AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
         "16 rows of 2048": _rows(16, 2048),
         "1 row of 32768": _rows(1, 32768),
     },
+    "attention_step": {
+        "1 row of 128": _step(1, 128),
+        "1 row of 2048": _step(1, 2048),
+        "1 row of 32768": _step(1, 32768),
+        "16 rows of 2048": _step(16, 2048),
+    },
     "attention_prefill": {"512 tokens": {"T": 512, **HEADS}, "4096 tokens": {"T": 4096, **HEADS}},
     "fused_attention": {
         "1 row of 2048": _fused(1, 1, 2048),
@@ -88,12 +99,17 @@ def arguments(op: Op, case: Case) -> dict[str, Any]:
     """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
     given = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")
-    if "lengths" not in given or batch < 2:
+    if "arrivals" in inspect.signature(op.call).parameters:  # a decoder has them ready
+        given["arrivals"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
+    if batch < 2 or not given.keys() & {"lengths", "arrivals"}:
         return given
     # Lengths are drawn at random there; here a call must move the bytes that its cost says.
-    given["lengths"] = torch.full((batch,), capacity)
-    if "positions" in given:
+    lengths = torch.arange(1, batch + 1) * capacity // batch
+    if "lengths" not in given:
+        given["positions"] = lengths - 1
+    elif "positions" in given:
+        given["lengths"] = torch.full((batch,), capacity)
         given["positions"] = given["lengths"] - 1
     else:
-        given["lengths"] = torch.arange(1, batch + 1) * capacity // batch
+        given["lengths"] = lengths
     return given | {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}

@@ -80,8 +80,10 @@ def attention_decode(q, k_cache, v_cache, lengths, scale):
     return attended(q, k_cache.transpose(1, 2), v_cache.transpose(1, 2), seen, scale)
 
 
-def attention_step(q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale):
-    """As the op."""
+def attention_step(
+    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, arrivals=None
+):  # fmt: skip
+    """As the op; nothing here has arrivals to count."""
     q, k = qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     rows = torch.arange(len(q), device=q.device)
     cache_write(k.to(k_cache.dtype), v.to(v_cache.dtype), k_cache, v_cache, rows, positions)
