@@ -1,13 +1,18 @@
 """On a GPU: the captured decode step gives the bits of the serial one, every time; what does not fit is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from braidcheck.errors import UserError
 from braidcheck.qwen3.attention import ATTENTIONS
+from braidcheck.qwen3.config import QWEN3_0_6B
 from braidcheck.qwen3.decoder import Decoder
 from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.sampling import GREEDY, Sampling
+from braidcheck.qwen3.synthetic import synthetic_tensors
+from braidcheck.qwen3.weights import Weights
 
 pytestmark = pytest.mark.gpu
 
@@ -80,3 +85,20 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(tiny):
     with pytest.raises(UserError, match=r"10000000000 rows of 64 tokens need .* GiB are free on cuda"):
         engine.new_cache(10**10, 64)
     assert torch.cuda.memory_allocated() == before
+
+
+def test_a_context_of_all_positions():
+    """Two layers of the real shape: a prompt in chunks ends as the whole does, and its answer fills the last slot."""
+    config = replace(QWEN3_0_6B, num_hidden_layers=2)
+    engine = Engine(config, Weights.from_tensors(synthetic_tensors(config, 5, "cuda"), config, torch.bfloat16))
+    generator = torch.Generator().manual_seed(6)
+    ids = torch.randint(0, config.vocab_size, (config.max_position_embeddings - 40,), generator=generator)
+    ends = []
+    for engine.chunk in (len(ids), 4096):
+        ends.append(engine.feed(ids.cuda(), engine.new_cache(1, len(ids))).float())
+    assert (ends[0] - ends[1]).norm() < 0.02 * ends[0].norm()
+    for sampling in (GREEDY, WARM):
+        answer = engine.generate(ids, 40, sampling)
+        assert len(answer) == 40
+    with pytest.raises(UserError, match="40961 tokens are more than the model's 40960 positions"):
+        engine.generate(ids, 41)

@@ -13,6 +13,7 @@ from braidcheck.evidence.op import run
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.spec import Op
 
+VOCABULARY = 20000  # tokens: each program of an LM head has several blocks of them
 CROWD = 160  # rows: more than any block of tokens that the kernels choose by their number
 
 
@@ -165,21 +166,23 @@ def _arrivals(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 def _ties(call: Callable[..., Any], device: str) -> str | None:
     generator = torch.Generator().manual_seed(5)
-    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 700))
-    weight[[650, 130, 140, 400]] = 9 * x[0]  # the same best logit twice in a block and in two others, for row 0
-    found = _best(call, x, weight, device)
-    if found[0] != 130:
-        return f"token {found[0]} of the equal 130, 140, 400 and 650 is called best"
+    x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, VOCABULARY))
+    weight[130::64] = 9 * x[0]  # for row 0 the same best logit in every block and again and again in each
+    for how, found in _best(call, x, weight, device).items():
+        if found[0] != 130:
+            return f"{how}: token {found[0]} of the equal 130, 194, 258, ... is called best"
     return None
 
 
 def _negative(call: Callable[..., Any], device: str) -> str | None:
     generator = torch.Generator().manual_seed(6)
     x, weight = (torch.rand(count, 32, generator=generator).to(torch.bfloat16) + 0.1 for count in (3, 700))
-    found = _best(call, -x, weight, device)
     expected = (-x.double() @ weight.double().T).topk(2).indices.tolist()
-    wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
-    return f"token {wrong[0]} of 700 negative logits is called best" if wrong else None
+    for how, found in _best(call, -x, weight, device).items():
+        wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
+        if wrong:
+            return f"{how}: token {wrong[0]} of 700 negative logits is called best"
+    return None
 
 
 def _nothing(call: Callable[..., Any], device: str) -> str | None:
@@ -187,21 +190,24 @@ def _nothing(call: Callable[..., Any], device: str) -> str | None:
     x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 700))
     whole = _best(call, x, weight, device)
     x[1] = torch.nan
-    found, expected = _best(call, x, weight, device), [whole[0], 0, whole[2]]
-    return None if found == expected else f"with a row of NaN tokens {found} are best, must be {expected}"
+    for how, found in _best(call, x, weight, device).items():
+        expected = [whole[how][0], 0, whole[how][2]]
+        if found != expected:
+            return f"{how}: with a row of NaN tokens {found} are best, must be {expected}"
+    return None
 
 
 def _odd(call: Callable[..., Any], device: str) -> str | None:
     logits = torch.randn(5, 2500, generator=torch.Generator().manual_seed(9))
     logits[0, 2130] = torch.nan
-    logits[1, 0] = torch.inf
+    logits[1, 2048] = torch.inf  # the first token of a block
     logits[2:4] = -torch.inf
     logits[4] = torch.nan
     seeds, positions = (torch.arange(5) + start for start in (7, 90))
     for top_k, top_p in ((0, 1.0), (3, 1.0), (0, 0.9), (3, 0.9)):
         found = call(logits.to(device), seeds.to(device), positions.to(device), 0.7, top_k, top_p).tolist()
-        if found[:2] != [2130, 0] or not all(0 <= token < 2500 for token in found):
-            return f"tokens {found} are drawn, must be 2130, 0 and three of 2500"
+        if found[:2] != [2130, 2048] or not all(0 <= token < 2500 for token in found):
+            return f"tokens {found} are drawn, must be 2130, 2048 and three of 2500"
     return None
 
 
@@ -211,13 +217,21 @@ def _close(call: Callable[..., Any], device: str) -> str | None:
     for row, (better, worse) in enumerate(((400, 130), (650, 140), (7, 500))):
         weight[worse] = 9 * x[row]
         weight[better] = 9 * (1 + 2**-11) * x[row]
-    found = _best(call, x, weight, device)
-    return None if found == [400, 650, 7] else f"tokens {found} are called best, not [400, 650, 7], by half of 2**-10"
+    for how, found in _best(call, x, weight, device).items():
+        if found != [400, 650, 7]:
+            return f"{how}: tokens {found} are called best, not [400, 650, 7], by half of 2**-10"
+    return None
 
 
-def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, device: str) -> list[int]:
-    ones = torch.ones(x.shape[1], dtype=x.dtype)
-    return call(*(part.to(device) for part in (x, ones, weight)), 1e-6, argmax=True).tolist()
+def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, device: str) -> dict[str, list[int]]:
+    """The best token of each row of x, had together, one by one and in a crowd: by whichever kernel the op takes."""
+    rest = torch.ones(x.shape[1], dtype=x.dtype, device=device), weight.to(device), 1e-6
+
+    def tokens(rows: torch.Tensor) -> list[int]:
+        return call(rows.to(device), *rest, argmax=True).tolist()
+
+    alone = [tokens(row[None])[0] for row in x]
+    return {"together": tokens(x), "one by one": alone, "in a crowd": tokens(x.repeat(9, 1))[: len(x)]}
 
 
 def _slots(op: Op, call: Callable[..., Any], device: str) -> str | None:
