@@ -31,19 +31,21 @@ def _all(**choices: Iterable[int]) -> list[dict[str, int]]:
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
-_FEW = _all(BLOCK_N=(16, 32, 64, 128), BLOCK_K=(128, 256, 512), num_warps=(4, 8), num_stages=(3, 4))
-_STEP = _all(BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32), num_warps=(2, 4, 8), num_stages=(2, 3))
+_FEW = _all(ROWS=(16, 32), num_warps=(4, 8))
+_BLOCKS = _all(BLOCK_N=(16, 32, 64, 128), BLOCK_K=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
+_STEP = _all(
+    BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), num_warps=(2, 4, 8), num_stages=(2, 3)
+)
 CHOICES: Mapping[str, Sequence[Cut]] = {
-    "attention_step": _STEP,
-    "attention_step of long": _STEP,
+    **{f"attention_step of {rows}": _STEP for rows in ("one", "several", "long")},
     "rms_norm_qkv of one": _all(ROWS=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
     "linear_residual of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
     "gate_up_silu of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
     "lm_head of one": _all(ROWS=(4, 8, 16), PROGRAMS=(528, 1056, 2112), num_warps=(2, 4, 8)),
     "rms_norm_qkv of few": _FEW,
-    "linear_residual of few": _FEW,
     "gate_up_silu of few": _FEW,
-    "lm_head of few": _FEW,
+    "linear_residual in blocks of 16": _BLOCKS,
+    "lm_head in blocks of 16": _BLOCKS,
 }
 
 
@@ -90,8 +92,9 @@ def search(bench: Bench, kernel: str, say: Callable[[str], None]) -> Cut:
 
 def _taken(context: int, batch: int) -> list[str]:
     """The kernels of a step."""
-    step = "attention_step of long" if context > LONG else "attention_step"
-    return [step, *(name for name in CHOICES if name.endswith(" of one" if batch == 1 else " of few"))]
+    step = f"attention_step of {'long' if context > LONG else 'one' if batch == 1 else 'several'}"
+    of_one = batch == 1
+    return [step, *(name for name in CHOICES if "attention" not in name and name.endswith("of one") == of_one)]
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -38,7 +38,7 @@ def options() -> dict[str, bool]:
 
 @triton.jit
 def begin(OVERLAP: tl.constexpr):
-    """Let the next kernel start: its weights can come while this one waits."""
+    """Let the next kernel start, after this one has asked for what it reads early: that must come first."""
     if OVERLAP:
         tl.extra.cuda.gdc_launch_dependents()
 

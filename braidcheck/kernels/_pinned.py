@@ -19,11 +19,19 @@ SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "linear_residual of one": {"ROWS": 4, "num_warps": 4},
     "gate_up_silu of one": {"ROWS": 2, "num_warps": 4},
     "lm_head of one": {"ROWS": 8, "PROGRAMS": 512, "num_warps": 4},
-    "rms_norm_qkv of few": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "linear_residual of few": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "gate_up_silu of few": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "lm_head of few": {"BLOCK_N": 64, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "attention_step": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
+    "rms_norm_qkv of few": {"ROWS": 16, "num_warps": 8},
+    "linear_residual of few": {"ROWS": 16, "num_warps": 8},
+    "gate_up_silu of few": {"ROWS": 8, "num_warps": 8},
+    "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2},
+    "gate_up_silu in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "lm_head in blocks of 16": {"BLOCK_N": 64, "BLOCK_K": 128},
+    "rms_norm_qkv in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "linear_residual in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 8},  # with four sm_80 spills
+    "gate_up_silu in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "lm_head in blocks of 64": {"BLOCK_N": 64, "BLOCK_K": 128},
+    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
+    "attention_step of several": {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
     "attention_step of long": {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
 }
 BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
@@ -33,27 +41,23 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "linear_residual of one": {"ROWS": 2, "num_warps": 8},
         "gate_up_silu of one": {"ROWS": 2, "num_warps": 1},
         "lm_head of one": {"ROWS": 8, "PROGRAMS": 1056, "num_warps": 8},
-        "rms_norm_qkv of few": {"BLOCK_N": 32, "BLOCK_K": 512, "num_warps": 8, "num_stages": 3},
-        "linear_residual of few": {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2, "num_stages": 4},
-        "gate_up_silu of few": {"BLOCK_N": 32, "BLOCK_K": 256, "num_warps": 4, "num_stages": 4},
-        "lm_head of few": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
-        "attention_step": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
-        "attention_step of long": {"BLOCK_S": 128, "LEAST": 256, "MOST_SPLITS": 16, "num_warps": 8, "num_stages": 3},
+        "rms_norm_qkv of few": {"ROWS": 32, "num_warps": 8},
+        "gate_up_silu of few": {"ROWS": 32, "num_warps": 8},
+        "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
+        "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
+        "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
+        "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 64, "num_warps": 2, "num_stages": 2},
+        "attention_step of long": {"BLOCK_S": 128, "LEAST": 256, "MOST_SPLITS": 16, "num_warps": 4, "num_stages": 3},
     },
 }
 IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
-    "rms_norm_qkv of one": {"ROWS": 256},
-    "linear_residual of one": {"ROWS": 256},
-    "gate_up_silu of one": {"ROWS": 256},
+    "one": {"ROWS": 256},
+    "few": {"ROWS": 256},
+    "blocks": {"BLOCK_N": 256, "BLOCK_K": 256},
     "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
-    "attention_step": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4},
+    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4},
+    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4},
     "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4},
-}
-MANY = {  # tokens: at most 16 are few
-    "rms_norm_qkv": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "linear_residual": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 8, "num_stages": 3},  # with four sm_80 spills
-    "gate_up_silu": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
-    "lm_head": {"BLOCK_N": 64, "BLOCK_K": 128, "num_warps": 4, "num_stages": 3},
 }
 FORCED: dict[str, Cut] = {}  # what a search tries just now
 
@@ -66,16 +70,10 @@ def capability() -> tuple[int, int]:
 
 
 def cut(kernel: str) -> dict[str, int]:
-    """The constants and launch options of a decode kernel on this machine."""
-    if INTERPRETED:
-        return dict(IN_THE_INTERPRETER[kernel])
+    """The constants and launch options of a kernel, named by its op and the tokens or rows it is for."""
     if kernel in FORCED:
         return dict(FORCED[kernel])
-    return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])
-
-
-def cut_of_tokens(op: str, block_t: int) -> dict[str, int]:
-    """The constants and launch options of an op's kernel for several tokens, ``block_t`` of them a program."""
     if INTERPRETED:
-        return {"BLOCK_N": 256, "BLOCK_K": 256}
-    return cut(f"{op} of few") if block_t == 16 else dict(MANY[op])
+        kind = next(kind for kind in (kernel, "one", "few", "blocks") if kind in kernel and kind in IN_THE_INTERPRETER)
+        return dict(IN_THE_INTERPRETER[kind])
+    return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])

@@ -1,7 +1,8 @@
 """One decode step of attention: head norm, RoPE, the new token's K and V into the cache, attention over the row.
 
-A row's past is cut into splits by the row's own length, so its result depends on nothing but itself; the split that
-holds the end takes the new token too and writes it. The last split to end puts them together, in their order.
+A row's past is cut into splits by the row's own length, and finer where it is the only one: several rows fill the GPU
+anyhow, and their results do not depend on each other. The split that holds the end takes the new token too and writes
+it. The last split to end puts them together, in their order.
 
 Bound: Q and K as in ``qk_norm_rope``, each rounded once to the cache's dtype (declared), V rounded once; then
 attention with those errors in its operands (``_attention``).
@@ -24,6 +25,7 @@ from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, with
 from braidcheck.spec import Case, Contract, Cost, Op
 
 LONG = 4096  # slots of a cache from which bandwidth counts more than what a split costs
+TOGETHER = tl.constexpr(8)  # parts that are put together at a time
 LOG2E = 1.4426950408889634
 
 
@@ -32,10 +34,10 @@ def _attention_step(
     q_ptr, k_ptr, v_ptr, q_norm_ptr, k_norm_ptr, cos_sin_ptr, positions_ptr, k_cache_ptr, v_cache_ptr, out_ptr,
     part_ptr, top_ptr, total_ptr, arrivals_ptr, capacity, max_positions, eps, scale_log2, q_stride, k_stride, v_stride,
     k_batch_stride, v_batch_stride, NUM_KV_HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK_G: tl.constexpr,
-    BLOCK_H: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr, LEAST: tl.constexpr,
-    SPLITS: tl.constexpr, OVERLAP: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr,
+    LEAST: tl.constexpr, SPLITS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    overlap.begin(OVERLAP)
+    overlap.begin(OVERLAP)  # not after the loads, which wait for the position
     kv_head = tl.program_id(0)
     split = tl.program_id(1)
     row = tl.program_id(2).to(tl.int64)
@@ -54,12 +56,12 @@ def _attention_step(
     v_cache_ptr += row * v_batch_stride + kv_head * HEAD_DIM
     # What the cache holds was written in earlier steps, so that it may be read before the kernel ahead has ended.
     k, v = _load(k_cache_ptr, v_cache_ptr, first + lanes, end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
-    heads = tl.arange(0, BLOCK_G)  # a group's queries and, as one row more, the new key
+    heads = tl.arange(0, BLOCK_R)  # a group's queries and, as one row more, the new key
     is_key = heads == GROUP
     mask = (heads <= GROUP)[:, None] & dim_mask[None, :]
     half: tl.constexpr = HEAD_DIM // 2
     other = tl.where(dims < half, dims + half, dims - half)  # the dimension that each is rotated with
-    angle = cos_sin_ptr + position * HEAD_DIM + dims % half
+    angle = cos_sin_ptr + tl.where(known, position, 0) * HEAD_DIM + dims % half
     cos = tl.load(angle, mask=known & dim_mask, other=float("nan"))
     sin = tl.load(angle + half, mask=known & dim_mask, other=float("nan"))
     norm = tl.where(is_key[:, None], k_norm_ptr, q_norm_ptr)
@@ -78,13 +80,17 @@ def _attention_step(
     turned = tl.where(mask, (x * weight + y * other_weight) * inverse[:, None], 0.0)
     new_k = tl.sum(tl.where(is_key[:, None], turned, 0.0), axis=0).to(k.dtype)
     q = tl.where(is_key[:, None], 0.0, turned).to(k.dtype)
-    if split == live - 1:
-        slot = position * NUM_KV_HEADS * HEAD_DIM + dims
+    owner = split == live - 1
+    if owner:
+        slot = past * NUM_KV_HEADS * HEAD_DIM + dims
         tl.store(k_cache_ptr + slot, new_k, mask=dim_mask & known)
         tl.store(v_cache_ptr + slot, new_v, mask=dim_mask & known)
     # The new token is what the softmax of its split starts from.
-    owner = split == live - 1
     score = tl.sum(q.to(tl.float32) * new_k.to(tl.float32)[None, :], axis=1) * scale_log2
+    # A tensor core wants 16 rows: each query is there as often as it takes.
+    repeat: tl.constexpr = BLOCK_G // BLOCK_R
+    q = tl.reshape(tl.broadcast_to(q[:, None, :], [BLOCK_R, repeat, BLOCK_D]), [BLOCK_G, BLOCK_D])
+    score = tl.reshape(tl.broadcast_to(score[:, None], [BLOCK_R, repeat]), [BLOCK_G])
     top = tl.where(owner, score, float("-inf"))
     total = tl.where(owner, tl.full([BLOCK_G], 1.0, dtype=tl.float32), 0.0)
     acc = tl.where(owner, tl.zeros([BLOCK_G, 1], dtype=tl.float32) + new_v.to(tl.float32)[None, :], 0.0)
@@ -93,7 +99,9 @@ def _attention_step(
         k, v = _load(k_cache_ptr, v_cache_ptr, start + lanes, end, dims, dim_mask, NUM_KV_HEADS * HEAD_DIM)
         top, total, acc = _attend(q, k, v, start + lanes < end, top, total, acc, scale_log2)
     head = row * NUM_KV_HEADS * GROUP + kv_head * GROUP
-    is_query = heads < GROUP
+    rows = tl.arange(0, BLOCK_G)
+    heads = rows // repeat
+    is_query = (heads < GROUP) & (rows % repeat == 0)
     q_mask = is_query[:, None] & dim_mask[None, :]
     if live == 1:
         out = tl.where(known, acc / total[:, None], float("nan")).to(out_ptr.dtype.element_ty)
@@ -116,7 +124,6 @@ def _attention_step(
 def _load(k_ptr, v_ptr, slots, end, dims, dim_mask, STRIDE: tl.constexpr):
     """K[dims, slots] and V[slots, dims]; slots from ``end`` on may hold anything, NaN included."""
     there = slots < end
-    slots = slots.to(tl.int64)
     k_mask, v_mask = dim_mask[:, None] & there[None, :], there[:, None] & dim_mask[None, :]
     k = tl.load(k_ptr + slots[None, :] * STRIDE + dims[:, None], mask=k_mask, other=0.0)
     v = tl.load(v_ptr + slots[:, None] * STRIDE + dims[None, :], mask=v_mask, other=0.0)
@@ -141,19 +148,28 @@ def _put_together(
     HEAD_DIM: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Weigh the parts of some heads by their shares of the softmax; other programs wrote them, past the L1 cache."""
-    group, splits = tl.arange(0, BLOCK_H), tl.arange(0, SPLITS)
-    part = (head + group)[:, None] * tl.num_programs(1) + splits[None, :]
-    there = (group < GROUP)[:, None] & (splits < live)[None, :]
-    at = part_ptr + part[:, :, None] * HEAD_DIM + dims[None, None, :]
-    parts = tl.load(at, mask=there[:, :, None] & dim_mask[None, None, :], other=0.0, cache_modifier=".cg")
-    tops = tl.load(top_ptr + part, mask=there, other=float("-inf"), cache_modifier=".cg")
-    totals = tl.load(total_ptr + part, mask=there, other=0.0, cache_modifier=".cg")
-    top = tl.max(tops, axis=1)
-    weights = tl.exp2(tops - tl.where(top == float("-inf"), 0.0, top)[:, None])
-    total = tl.sum(totals * weights, axis=1)
-    out = tl.sum(parts * weights[:, :, None], axis=1) / tl.where(total == 0.0, 1.0, total)[:, None]
-    mask = (group < GROUP)[:, None] & dim_mask[None, :]
-    tl.store(out_ptr + (head + group)[:, None] * HEAD_DIM + dims[None, :], out.to(out_ptr.dtype.element_ty), mask=mask)
+    group = tl.arange(0, BLOCK_H)
+    part = (head + group)[:, None] * tl.num_programs(1)
+    is_head = (group < GROUP)[:, None]
+    splits = tl.arange(0, SPLITS)[None, :]
+    there = is_head & (splits < live)
+    top = tl.max(tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg"), axis=1)
+    top = tl.where(top == float("-inf"), 0.0, top)[:, None]
+    total = tl.zeros([BLOCK_H], dtype=tl.float32)
+    acc = tl.zeros([BLOCK_H, dims.shape[0]], dtype=tl.float32)
+    for start in range(0, live, TOGETHER):
+        splits = start + tl.arange(0, TOGETHER)[None, :]
+        there = is_head & (splits < live)
+        at = part_ptr + (part + splits)[:, :, None] * HEAD_DIM + dims[None, None, :]
+        parts = tl.load(at, mask=there[:, :, None] & dim_mask[None, None, :], other=0.0, cache_modifier=".cg")
+        tops = tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg")
+        totals = tl.load(total_ptr + part + splits, mask=there, other=0.0, cache_modifier=".cg")
+        weights = tl.exp2(tops - top)
+        total += tl.sum(totals * weights, axis=1)
+        acc += tl.sum(parts * weights[:, :, None], axis=1)
+    out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
+    out_at = out_ptr + (head + group)[:, None] * HEAD_DIM + dims[None, :]
+    tl.store(out_at, out.to(out_ptr.dtype.element_ty), mask=is_head & dim_mask[None, :])
 
 
 def attention_step(
@@ -179,6 +195,7 @@ def attention_step(
     require(positions.shape == (batch,) and positions.is_contiguous(), f"positions must be [{batch}]")
     require(all(x.stride()[1:] == (dim, 1) for x in (q, k, v)), "the heads of q, k and v must be contiguous")
     require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
+    require(k_cache[:1].numel() < 2**31, "a row of a cache must have fewer than 2**31 numbers")
     require_rows(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
     require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, cos_sin=cos_sin, positions=positions)
     if arrivals is None:
@@ -189,7 +206,7 @@ def attention_step(
     out = torch.empty(q.shape, dtype=k_cache.dtype, device=q.device)
     if not out.numel() or not capacity:
         return out.fill_(torch.nan)
-    cut = pinned.cut("attention_step of long" if capacity > LONG else "attention_step")
+    cut = pinned.cut(f"attention_step of {'long' if capacity > LONG else 'one' if batch == 1 else 'several'}")
     splits = min(cut.pop("MOST_SPLITS"), triton.cdiv(capacity, cut["LEAST"]))
     parts = torch.empty(batch, q.shape[1], splits, dim, dtype=torch.float32, device=q.device)
     tops, totals = torch.empty(2, batch, q.shape[1], splits, dtype=torch.float32, device=q.device)
@@ -198,8 +215,8 @@ def attention_step(
         q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, out, parts, tops, totals, arrivals,
         capacity, cos_sin.shape[0], eps, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0), k_cache.stride(0),
         v_cache.stride(0), NUM_KV_HEADS=kv_heads, GROUP=group, BLOCK_G=max(16, triton.next_power_of_2(group + 1)),
-        BLOCK_H=triton.next_power_of_2(group), HEAD_DIM=dim, BLOCK_D=max(16, triton.next_power_of_2(dim)),
-        SPLITS=triton.next_power_of_2(splits), **cut, **overlap.options(),
+        BLOCK_R=triton.next_power_of_2(group + 1), BLOCK_H=triton.next_power_of_2(group), HEAD_DIM=dim,
+        BLOCK_D=max(16, triton.next_power_of_2(dim)), SPLITS=triton.next_power_of_2(splits), **cut, **overlap.options(),
     )  # fmt: skip
     return out
 
@@ -337,7 +354,6 @@ OP = Op(
     contract=Contract(
         outputs={"out": "k_cache", "k_cache": "k_cache", "v_cache": "v_cache"},
         casts=("q after RoPE to the cache's dtype", "P to v's dtype"),
-        batch_invariant=True,
         mutates=("k_cache", "v_cache"),
     ),
     bound=bound,

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _few_tokens as few
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -61,27 +61,29 @@ def _gate_up_silu(
 
 
 @triton.jit
-def _gate_up_silu_of_one(
-    x_ptr, weight_ptr, norm_ptr, out_ptr, width, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-    CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_NORM: tl.constexpr, OVERLAP: tl.constexpr,
+def _gate_up_silu_of_few(
+    x_ptr, weight_ptr, norm_ptr, out_ptr, num_tokens, width, x_stride, weight_stride, eps, BLOCK_T: tl.constexpr,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_NORM: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    overlap.begin(OVERLAP)
+    tokens = tl.arange(0, BLOCK_T).to(tl.int64)
     both = tl.arange(0, 2 * ROWS)  # gate and up by turns
     of_both = (tl.program_id(0) * ROWS + both // 2).to(tl.int64)
-    weight = one_token.hold(weight_ptr, of_both + both % 2 * width, of_both < width, weight_stride, WIDTH, CHUNK, COUNT)
+    weight = few.hold(weight_ptr, of_both + both % 2 * width, of_both < width, weight_stride, WIDTH, CHUNK, COUNT)
     if HAS_NORM:
-        norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+        norm = few.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    overlap.begin(OVERLAP)
     overlap.wait(OVERLAP)
-    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
+    x = few.hold(x_ptr, tokens, tokens < num_tokens, x_stride, WIDTH, CHUNK, COUNT)
     if HAS_NORM:
-        acc = one_token.dot_rows(weight, one_token.scaled(x, norm, COUNT), COUNT)
-        acc *= one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
+        acc = few.project_normed(x, norm, weight, eps, BLOCK_T, WIDTH, COUNT)
     else:
-        acc = one_token.dot_rows(weight, x, COUNT)
-    gate, up = tl.split(tl.reshape(acc, [ROWS, 2]))
+        acc = few.project(x, weight, BLOCK_T, COUNT)
+    gate, up = tl.split(tl.reshape(acc, [BLOCK_T, ROWS, 2]))
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    out = _silu_times(gate, up)
-    tl.store(out_ptr + columns, out.to(out_ptr.dtype.element_ty), mask=columns < width)
+    mask = (tokens < num_tokens)[:, None] & (columns < width)[None, :]
+    out = _silu_times(gate, up).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + tokens[:, None] * width + columns[None, :], out, mask=mask)
 
 
 def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
@@ -100,15 +102,15 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
     width = weight.shape[0] // 2
     out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
-    if one_token.serves(*x.shape):
-        cut = pinned.cut("gate_up_silu of one")
-        _gate_up_silu_of_one[(triton.cdiv(width, cut["ROWS"]),)](
-            x, weight, norm_weight, out, width, weight.stride(0), eps, HAS_NORM=norm_weight is not None,
-            **one_token.chunks(x.shape[1]), **cut, **overlap.options(),
+    if few.serves(x, weight):
+        cut = few.cut("gate_up_silu", x)
+        _gate_up_silu_of_few[(triton.cdiv(width, cut["ROWS"]),)](
+            x, weight, norm_weight, out, x.shape[0], width, x.stride(0), weight.stride(0), eps,
+            HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
     elif out.numel():
         block_t = token_block(x.shape[0])
-        cut = pinned.cut_of_tokens("gate_up_silu", block_t)
+        cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
         _gate_up_silu[triton.cdiv(width, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,
             BLOCK_T=block_t, HAS_NORM=norm_weight is not None, **cut, **overlap.options(),

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _few_tokens as few
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -49,18 +49,22 @@ def _linear_residual(
 
 
 @triton.jit
-def _linear_residual_of_one(
-    x_ptr, weight_ptr, residual_ptr, out_ptr, width, weight_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-    CHUNK: tl.constexpr, COUNT: tl.constexpr, OVERLAP: tl.constexpr,
+def _linear_residual_of_few(
+    x_ptr, weight_ptr, residual_ptr, out_ptr, num_tokens, width, x_stride, weight_stride, residual_stride,
+    BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    overlap.begin(OVERLAP)
+    tokens = tl.arange(0, BLOCK_T).to(tl.int64)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    column_mask = columns < width
-    weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    weight = few.hold(weight_ptr, columns, columns < width, weight_stride, WIDTH, CHUNK, COUNT)
+    overlap.begin(OVERLAP)
     overlap.wait(OVERLAP)
-    acc = one_token.dot_rows(weight, one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT), COUNT)
-    acc += tl.load(residual_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)
-    tl.store(out_ptr + columns, acc.to(out_ptr.dtype.element_ty), mask=column_mask)
+    x = few.hold(x_ptr, tokens, tokens < num_tokens, x_stride, WIDTH, CHUNK, COUNT)
+    acc = few.project(x, weight, BLOCK_T, COUNT)
+    mask = (tokens < num_tokens)[:, None] & (columns < width)[None, :]
+    residual = tl.load(residual_ptr + tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)
+    acc += residual.to(tl.float32)
+    tl.store(out_ptr + tokens[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
@@ -77,15 +81,15 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     require_rows(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
-    if one_token.serves(*x.shape):
-        cut = pinned.cut("linear_residual of one")
-        _linear_residual_of_one[(triton.cdiv(weight.shape[0], cut["ROWS"]),)](
-            x, weight, residual, out, weight.shape[0], weight.stride(0), **one_token.chunks(x.shape[1]), **cut,
-            **overlap.options(),
+    if few.serves(x, weight):
+        cut = few.cut("linear_residual", x)
+        _linear_residual_of_few[(triton.cdiv(weight.shape[0], cut["ROWS"]),)](
+            x, weight, residual, out, x.shape[0], weight.shape[0], x.stride(0), weight.stride(0), residual.stride(0),
+            **cut, **overlap.options(),
         )  # fmt: skip
     elif out.numel():
         block_t = token_block(x.shape[0])
-        cut = pinned.cut_of_tokens("linear_residual", block_t)
+        cut = pinned.cut(f"linear_residual in blocks of {block_t}")
         _linear_residual[triton.cdiv(weight.shape[0], cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),
             BLOCK_T=block_t, **cut, **overlap.options(),

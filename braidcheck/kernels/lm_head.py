@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _few_tokens as few
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -25,6 +25,8 @@ from braidcheck.kernels._device import (
 )
 from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
+
+NONE = tl.constexpr(2147483647)  # no token
 
 
 @triton.jit
@@ -60,38 +62,42 @@ def _lm_head(
 
 
 @triton.jit
-def _lm_head_of_one(
-    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, vocab, weight_stride, eps, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-    CHUNK: tl.constexpr, COUNT: tl.constexpr, ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
+def _lm_head_of_few(
+    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, num_tokens, vocab, x_stride, weight_stride, eps,
+    BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
+    ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    overlap.begin(OVERLAP)
     step = tl.num_programs(0) * ROWS
+    tokens = tl.arange(0, BLOCK_T).to(tl.int64)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    weight = one_token.hold(weight_ptr, columns, columns < vocab, weight_stride, WIDTH, CHUNK, COUNT)
-    norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    weight = few.hold(weight_ptr, columns, columns < vocab, weight_stride, WIDTH, CHUNK, COUNT)
+    norm = few.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    overlap.begin(OVERLAP)
     overlap.wait(OVERLAP)
-    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
-    inverse = one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
-    normed = one_token.scaled(x, norm, COUNT)
-    top = tl.full([ROWS], float("-inf"), dtype=tl.float32)
-    best = tl.full([ROWS], 2147483647, dtype=tl.int32)
+    x = few.hold(x_ptr, tokens, tokens < num_tokens, x_stride, WIDTH, CHUNK, COUNT)
+    pieces, scale = few.normed(x, norm, weight[0].dtype, eps, BLOCK_T, WIDTH, COUNT)
+    top = tl.full([BLOCK_T, ROWS], float("-inf"), dtype=tl.float32)
+    best = tl.full([BLOCK_T, ROWS], NONE, dtype=tl.int32)
     for start in range(tl.program_id(0) * ROWS, vocab, step):
         columns = (start + tl.arange(0, ROWS)).to(tl.int64)
         # The rows after these are asked for before these are worked on.
-        coming = one_token.hold(weight_ptr, columns + step, columns + step < vocab, weight_stride, WIDTH, CHUNK, COUNT)
-        acc = one_token.dot_rows(weight, normed, COUNT) * inverse
+        coming = few.hold(weight_ptr, columns + step, columns + step < vocab, weight_stride, WIDTH, CHUNK, COUNT)
+        acc = few.project(pieces, weight, BLOCK_T, COUNT) * scale
         weight = coming
         if ARGMAX:
             acc = _ranked(acc)
-            higher = (columns < vocab) & ((acc > top) | (best == 2147483647))
+            higher = (columns < vocab)[None, :] & ((acc > top) | (best == NONE))
             top = tl.where(higher, acc, top)
-            best = tl.where(higher, columns.to(tl.int32), best)
+            best = tl.where(higher, columns.to(tl.int32)[None, :], best)
         else:
-            tl.store(out_ptr + columns, acc, mask=columns < vocab)
+            mask = (tokens < num_tokens)[:, None] & (columns < vocab)[None, :]
+            tl.store(out_ptr + tokens[:, None] * vocab + columns[None, :], acc, mask=mask)
     if ARGMAX:
-        tl.store(out_ptr + tl.program_id(0), tl.max(top, axis=0))
-        lowest = tl.min(tl.where(top == tl.max(top, axis=0), best, 2147483647), axis=0)
-        tl.store(best_ptr + tl.program_id(0), lowest)
+        highest = tl.max(top, axis=1)
+        lowest = tl.min(tl.where(top == highest[:, None], best, NONE), axis=1)
+        place = tokens * tl.num_programs(0) + tl.program_id(0)
+        tl.store(out_ptr + place, highest, mask=tokens < num_tokens)
+        tl.store(best_ptr + place, lowest, mask=tokens < num_tokens)
 
 
 @triton.jit
@@ -100,9 +106,9 @@ def _best_block(top_ptr, best_ptr, out_ptr, num_blocks, BLOCK: tl.constexpr):
     blocks = tl.arange(0, BLOCK)
     there = blocks < num_blocks
     tops = tl.load(top_ptr + row * num_blocks + blocks, mask=there, other=float("-inf"))
-    best = tl.load(best_ptr + row * num_blocks + blocks, mask=there, other=2147483647)
+    best = tl.load(best_ptr + row * num_blocks + blocks, mask=there, other=NONE)
     # Equal logits in several blocks: the lowest token wins, as torch and HF have it.
-    token = tl.min(tl.where(tops == tl.max(tops, axis=0), best, 2147483647), axis=0)
+    token = tl.min(tl.where(tops == tl.max(tops, axis=0), best, NONE), axis=0)
     tl.store(out_ptr + row, token.to(tl.int64))
 
 
@@ -119,22 +125,26 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require_rows(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     tokens, vocab = x.shape[0], weight.shape[0]
-    one, cut = one_token.serves(*x.shape), pinned.cut("lm_head of one")
-    programs = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # for one token, sharing the vocabulary
-    block_t = token_block(tokens)
-    of_tokens = pinned.cut_of_tokens("lm_head", block_t)
-    num_blocks = programs if one else triton.cdiv(vocab, of_tokens["BLOCK_N"])
+    if held := tokens == 1 and few.serves(x, weight):  # several read the vocabulary faster in larger blocks
+        cut = few.cut("lm_head", x)
+        num_blocks = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # that share the vocabulary
+    else:
+        block_t = token_block(tokens)
+        cut = pinned.cut(f"lm_head in blocks of {block_t}")
+        num_blocks = triton.cdiv(vocab, cut["BLOCK_N"])
     out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)
     best = torch.empty(tokens, num_blocks, dtype=torch.int32, device=x.device) if argmax else None
-    if one and vocab:
-        _lm_head_of_one[(num_blocks,)](
-            x, norm_weight, weight, out, best, vocab, weight.stride(0), eps, ARGMAX=argmax,
-            **one_token.chunks(x.shape[1]), **cut, **overlap.options(),
+    if not out.numel():
+        pass
+    elif held:
+        _lm_head_of_few[(num_blocks,)](
+            x, norm_weight, weight, out, best, tokens, vocab, x.stride(0), weight.stride(0), eps, ARGMAX=argmax,
+            **cut, **overlap.options(),
         )  # fmt: skip
-    elif out.numel():
+    else:
         _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
             x, norm_weight, weight, out, best, tokens, *weight.shape, x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, ARGMAX=argmax, **of_tokens, **overlap.options(),
+            BLOCK_T=block_t, ARGMAX=argmax, **cut, **overlap.options(),
         )  # fmt: skip
     if not argmax:
         return out

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels import _one_token as one_token
+from braidcheck.kernels import _few_tokens as few
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -49,24 +49,23 @@ def _rms_norm_qkv(
 
 
 @triton.jit
-def _rms_norm_qkv_of_one(
-    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, weight_stride, eps, Q_WIDTH: tl.constexpr,
-    KV_WIDTH: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
-    HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
+def _rms_norm_qkv_of_few(
+    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, num_tokens, x_stride, weight_stride, eps,
+    Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
-    overlap.begin(OVERLAP)
+    tokens = tl.arange(0, BLOCK_T).to(tl.int64)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
-    weight = one_token.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
-    norm = one_token.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    weight = few.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
+    norm = few.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    overlap.begin(OVERLAP)
     overlap.wait(OVERLAP)
-    x = one_token.hold_row(x_ptr, WIDTH, CHUNK, COUNT)
-    acc = one_token.dot_rows(weight, one_token.scaled(x, norm, COUNT), COUNT)
-    acc *= one_token.inverse_rms_of(x, eps, WIDTH, COUNT)
+    x = few.hold(x_ptr, tokens, tokens < num_tokens, x_stride, WIDTH, CHUNK, COUNT)
+    acc = few.project_normed(x, norm, weight, eps, BLOCK_T, WIDTH, COUNT)
     if HAS_BIAS:
-        acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)
-    first = tl.zeros([1], dtype=tl.int64)
-    _store(acc[None, :], q_ptr, k_ptr, v_ptr, first, first == 0, columns, Q_WIDTH, KV_WIDTH)
+        acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)[None, :]
+    _store(acc, q_ptr, k_ptr, v_ptr, tokens, tokens < num_tokens, columns, Q_WIDTH, KV_WIDTH)
 
 
 @triton.jit
@@ -102,16 +101,16 @@ def rms_norm_qkv(
         torch.empty(x.shape[0], heads, head_dim, dtype=out_dtype or qkv_weight.dtype, device=x.device)
         for heads in (num_heads, num_kv_heads, num_kv_heads)
     )
-    if one_token.serves(*x.shape):
-        cut = pinned.cut("rms_norm_qkv of one")
-        _rms_norm_qkv_of_one[(triton.cdiv(rows, cut["ROWS"]),)](
-            x, norm_weight, qkv_weight, qkv_bias, q, k, v, qkv_weight.stride(0), eps, Q_WIDTH=num_heads * head_dim,
-            KV_WIDTH=num_kv_heads * head_dim, HAS_BIAS=qkv_bias is not None, **one_token.chunks(x.shape[1]),
+    if few.serves(x, qkv_weight):
+        cut = few.cut("rms_norm_qkv", x)
+        _rms_norm_qkv_of_few[(triton.cdiv(rows, cut["ROWS"]),)](
+            x, norm_weight, qkv_weight, qkv_bias, q, k, v, x.shape[0], x.stride(0), qkv_weight.stride(0), eps,
+            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, HAS_BIAS=qkv_bias is not None,
             **cut, **overlap.options(),
         )  # fmt: skip
     elif x.shape[0]:
         block_t = token_block(x.shape[0])
-        cut = pinned.cut_of_tokens("rms_norm_qkv", block_t)
+        cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
         _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, norm_weight, qkv_weight, qkv_bias, q, k, v, *x.shape, x.stride(0), qkv_weight.stride(0), eps,
             Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, BLOCK_T=block_t,

@@ -62,7 +62,9 @@ class Step:
     @property
     def lengths(self) -> Tensor:
         """The slots filled in each row, the new tokens included, int64 [B]."""
-        return self.positions + 1 if self.start is None else self.positions[-1:] + 1
+        if self.start is None:
+            return self.positions + 1
+        return torch.tensor([self.start + len(self.positions)], device=self.positions.device)
 
 
 class Trace(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from braidcheck.qwen3.engine import Engine
 
 LOOK = 32  # steps between two looks of the host at whether all rows have stopped
+BURST = 8  # steps that one CUDA graph takes: a graph's own start costs as much as four kernels
 
 
 class Decoder:
@@ -43,7 +44,7 @@ class Decoder:
         self.done = self._stopped()
         heads = engine.config.num_key_value_heads
         self.arrivals = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
@@ -64,27 +65,45 @@ class Decoder:
         if count and int(self.filled.max()) + count > self.cache.capacity:
             raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
-        advance = self._graphed() if count > 1 and self.engine.graphed else self.step
-        for index in range(count):
+        index = 0
+        while index < count:
             if len(self.stop) and index % LOOK == 0 and bool(self.done.all()):
                 out[:, index:] = self.tokens[:, None]
                 break
-            advance()
-            out[:, index] = self.tokens
+            steps = BURST if count - index >= BURST else 1
+            out[:, index : index + steps] = self._advance(steps, graphed=count > 1 and self.engine.graphed)
+            index += steps
         return out
+
+    def _advance(self, steps: int, graphed: bool) -> Tensor:
+        """The tokens of the next ``steps`` steps, int64 [B, steps]."""
+        if not graphed:
+            return self._serial(steps)
+        if steps not in self.graphs:
+            self.graphs[steps] = self._recorded(steps)
+        graph, tokens = self.graphs[steps]
+        graph.replay()
+        return tokens
+
+    def _serial(self, steps: int) -> Tensor:
+        tokens = []
+        for _ in range(steps):
+            self.step()
+            tokens.append(self.tokens.clone())
+        return torch.stack(tokens, dim=1)
 
     def _stopped(self) -> Tensor:
         return (self.tokens[:, None] == self.stop).any(dim=1)
 
-    def _graphed(self) -> Callable[[], None]:
-        if self.graph is None:
-            state = self.tokens, self.filled, self.done
-            before = [tensor.clone() for tensor in state]
-            self.graph = torch.cuda.CUDAGraph()
-            with overlapped():
-                self.step()  # compiles the kernels; what it writes is written again by the first replay
-                with torch.cuda.graph(self.graph):
-                    self.step()
-            for tensor, value in zip(state, before, strict=True):
-                tensor.copy_(value)
-        return self.graph.replay
+    def _recorded(self, steps: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """A graph of so many steps, and where it leaves their tokens."""
+        state = self.tokens, self.filled, self.done
+        before = [tensor.clone() for tensor in state]
+        graph = torch.cuda.CUDAGraph()
+        with overlapped():
+            self.step()  # compiles the kernels; what it writes is written again by the first replay
+            with torch.cuda.graph(graph):
+                tokens = self._serial(steps)
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+        return graph, tokens
