@@ -116,7 +116,7 @@ def _attention_step(
     if tl.atomic_add(arrivals_ptr, 1, sem="acq_rel") == live - 1:
         tl.store(arrivals_ptr, 0)
         _put_together(
-            part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, SPLITS
+            part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, BLOCK_D, SPLITS
         )
 
 
@@ -145,26 +145,26 @@ def _attend(q, k, v, there, top, total, acc, scale_log2):
 @triton.jit
 def _put_together(
     part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP: tl.constexpr, BLOCK_H: tl.constexpr,
-    HEAD_DIM: tl.constexpr, SPLITS: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Weigh the parts of some heads by their shares of the softmax; other programs wrote them, past the L1 cache."""
     group = tl.arange(0, BLOCK_H)
     part = (head + group)[:, None] * tl.num_programs(1)
     is_head = (group < GROUP)[:, None]
-    splits = tl.arange(0, SPLITS)[None, :]
-    there = is_head & (splits < live)
-    top = tl.max(tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg"), axis=1)
+    every = tl.arange(0, SPLITS)[None, :]
+    tops = tl.load(top_ptr + part + every, mask=is_head & (every < live), other=float("-inf"), cache_modifier=".cg")
+    top = tl.max(tops, axis=1)
     top = tl.where(top == float("-inf"), 0.0, top)[:, None]
     total = tl.zeros([BLOCK_H], dtype=tl.float32)
-    acc = tl.zeros([BLOCK_H, dims.shape[0]], dtype=tl.float32)
+    acc = tl.zeros([BLOCK_H, BLOCK_D], dtype=tl.float32)
     for start in range(0, live, TOGETHER):
-        splits = start + tl.arange(0, TOGETHER)[None, :]
-        there = is_head & (splits < live)
-        at = part_ptr + (part + splits)[:, :, None] * HEAD_DIM + dims[None, None, :]
+        some = start + tl.arange(0, TOGETHER)[None, :]
+        there = is_head & (some < live)
+        at = part_ptr + (part + some)[:, :, None] * HEAD_DIM + dims[None, None, :]
         parts = tl.load(at, mask=there[:, :, None] & dim_mask[None, None, :], other=0.0, cache_modifier=".cg")
-        tops = tl.load(top_ptr + part + splits, mask=there, other=float("-inf"), cache_modifier=".cg")
-        totals = tl.load(total_ptr + part + splits, mask=there, other=0.0, cache_modifier=".cg")
-        weights = tl.exp2(tops - top)
+        weights = tl.load(top_ptr + part + some, mask=there, other=float("-inf"), cache_modifier=".cg")
+        weights = tl.exp2(weights - top)
+        totals = tl.load(total_ptr + part + some, mask=there, other=0.0, cache_modifier=".cg")
         total += tl.sum(totals * weights, axis=1)
         acc += tl.sum(parts * weights[:, :, None], axis=1)
     out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
