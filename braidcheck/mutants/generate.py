@@ -37,7 +37,7 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
             yield Mutant(
                 id=f"{reach.part(file)}.{function.name}.{operator}.{counts[operator]}",
                 kind="generated",
-                part="shared" if file == reach.SHARED else reach.part(file),
+                part="shared" if reach.is_shared(file) else reach.part(file),
                 story=f"{function.name}: {said}",
                 file=file,
                 ops=reached,

@@ -34,7 +34,8 @@ STORAGE = ("bfloat16", "float16")
 TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and 1,000 of those say whether any flips
 # The same holds for the product that is added to it, which these round to the weights' type.
 NOT_IN_FLOAT16 = {"linear_residual": ("product rounded", "library")}
-TRITON = (KERNEL, "other blocks")  # what the interpreter takes ten times as long for as torch for all the others
+# What the interpreter takes ten times as long for as torch for all the others.
+TRITON = (KERNEL, "other blocks", "kernel of many tokens", "three kernels")
 TRITON_EVERY = 4  # models of which one has it, in the interpreter
 
 

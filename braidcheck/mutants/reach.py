@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-SHARED = "kernels/_device.py"
+SHARED = ("_device", "_few_tokens", "_overlap", "_pinned")  # what ops run; the other shared files judge them
+Name = tuple[str, str]  # a shared file and what it calls something
 
 
 def part(file: str) -> str:
@@ -18,22 +20,28 @@ def part(file: str) -> str:
     return steps[1] if steps[0] == "kernels" and len(steps) > 1 else steps[-1]
 
 
+def is_shared(file: str) -> bool:
+    """Whether ``file`` holds what several ops run."""
+    return Path(file).parts[0] == "kernels" and part(file) in SHARED
+
+
 def ops(file: str, function: str | None = None) -> tuple[str, ...]:
     """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it.
 
-    What of the shared file no op asks for by name, as the mending of the interpreter, is there for all of them.
+    What of a shared file no op asks for by name, as the mending of the interpreter, is there for all of them.
     """
-    if file == SHARED:
-        wanted = _callers(function) if function else set()
-        return tuple(op for op, names in _imports().items() if names & wanted) or tuple(_imports())
-    return (part(file),) if part(file) in _imports() else ()
+    if is_shared(file):
+        wanted = _users({(part(file), function)}) if function else set()
+        return tuple(op for op, names in _asked().items() if names & wanted) or every()
+    return (part(file),) if part(file) in _asked() else ()
 
 
 def every() -> tuple[str, ...]:
     """All ops, by the names of their files."""
-    return tuple(_imports())
+    return tuple(_asked())
 
 
+@cache
 def functions(path: Path) -> dict[str, ast.FunctionDef]:
     """The functions of a file by name, outermost ones only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -49,31 +57,52 @@ def function_at(path: Path, line: int) -> str | None:
 
 
 @cache
-def _imports() -> dict[str, set[str]]:
-    """Per op the names that its files take from the shared device functions."""
-    found: dict[str, set[str]] = {}
+def _asked() -> dict[str, set[Name]]:
+    """Per op what its files take from the shared ones."""
+    found: dict[str, set[Name]] = {}
     for path in sorted(KERNELS.rglob("*.py")):
         op = part(path.relative_to(PACKAGE).as_posix())
-        if op.startswith("_"):
-            continue
-        found.setdefault(op, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == "braidcheck.kernels._device":
-                found[op] |= {alias.name for alias in node.names}
+        if not op.startswith("_"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found.setdefault(op, set()).update(_taken(tree, _aliases(tree)))
     return found
 
 
-def _callers(function: str) -> set[str]:
-    """``function`` and all that call it, directly or not, among the shared ones."""
-    calls, wanted = _calls(KERNELS / "_device.py"), {function}
-    while more := {name for name, used in calls.items() if used & wanted} - wanted:
-        wanted |= more
+def _aliases(tree: ast.Module) -> dict[str, Name]:
+    """What a file calls the shared files, and what it takes from them: its own word to file and name, "" for a file."""
+    found: dict[str, Name] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("braidcheck.kernels"):
+            source = node.module.removeprefix("braidcheck.kernels").removeprefix(".")
+            for alias in node.names:
+                found[alias.asname or alias.name] = (source, alias.name) if source else (alias.name, "")
+    return {word: name for word, name in found.items() if name[0] in SHARED}
+
+
+def _taken(node: ast.AST, aliases: dict[str, Name]) -> Iterator[Name]:
+    """The shared names that stand in ``node``, by itself or after their file's."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id in aliases:
+            yield aliases[inner.value.id][0], inner.attr
+        elif isinstance(inner, ast.Name) and aliases.get(inner.id, ("", ""))[1]:
+            yield aliases[inner.id]
+
+
+def _users(wanted: set[Name]) -> set[Name]:
+    """``wanted`` and all shared functions that use it, directly or not."""
+    while more := {name for name, used in _uses().items() if used & wanted} - wanted:
+        wanted = wanted | more
     return wanted
 
 
 @cache
-def _calls(path: Path) -> dict[str, set[str]]:
-    return {
-        name: {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-        for name, node in functions(path).items()
-    }
+def _uses() -> dict[Name, set[Name]]:
+    """Per function of the shared files what it uses of them, its own file's functions among it."""
+    found: dict[Name, set[Name]] = {}
+    for file in SHARED:
+        path = KERNELS / f"{file}.py"
+        own = functions(path)
+        aliases = _aliases(ast.parse(path.read_text(encoding="utf-8"))) | {name: (file, name) for name in own}
+        for name, node in own.items():
+            found[file, name] = set(_taken(node, aliases))
+    return found

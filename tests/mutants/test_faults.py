@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.mutants import faults, plan
+from braidcheck.mutants import faults, plan, reach
 from braidcheck.mutants.mutant import PACKAGE
 
 NAMED = faults.named()
@@ -42,6 +42,14 @@ def test_each_applies_and_is_still_python(mutant):
 def test_patches_of_shared_functions_know_whom_they_reach():
     mutants = {mutant.id: mutant for mutant in NAMED}
     assert mutants["shared: table overrun"].ops == ("fused_attention", "qk_norm_rope", "qkv_rope")
+    assert mutants["shared: few, first chunk again"].ops == (
+        "gate_up_silu",
+        "linear_residual",
+        "lm_head",
+        "rms_norm_qkv",
+    )
+    assert mutants["shared: one, norm forgotten"].ops == ("gate_up_silu", "lm_head", "rms_norm_qkv")
+    assert set(mutants["shared: interpreter truncates"].ops) == set(reach.every())
     assert mutants["rms_norm: eps 1e-5"].ops == ("rms_norm",)
     assert mutants["engine: last layer skipped"].ops == ()
 

@@ -10,6 +10,7 @@ from braidcheck import kernels
 from braidcheck.evidence.soak import observe_soak, pairs
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.mutants import honest
 from braidcheck.mutants.honest import blocks
 from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
@@ -58,18 +59,46 @@ def test_variants_round_otherwise(op):
     assert not same
 
 
+def sizes(module, op):
+    """The sizes that ``op`` would take: its module's and those pinned for its kernels."""
+    pins = [kernel for kernel in pinned.SAFE if kernel.split()[0] == op]
+    return {name: getattr(module, name) for name in blocks.SIZES[op]} | {
+        (kernel, name): size for kernel in pins for name, size in pinned.cut(kernel).items()
+    }
+
+
 @pytest.mark.parametrize("op", blocks.SIZES)
 def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
     module = importlib.import_module(f"braidcheck.kernels.{op}")
-    before = {name: getattr(module, name) for name in blocks.SIZES[op]}
-    assert all(value != blocks.SIZES[op][name] for name, value in before.items())
-    during = []
-    monkeypatch.setattr(module, "require", lambda *_: during.append(getattr(module, next(iter(before)))) or 1 / 0)
+    before, during = sizes(module, op), []
+    assert before
+    monkeypatch.setattr(module, "require", lambda *_: during.append(sizes(module, op)) or 1 / 0)
     case = next(case for case in OPS[op].cases if not case.large)
     with pytest.raises(ZeroDivisionError):
         honest.find(op)["other blocks"](**OPS[op].inputs(case, "cpu"))
-    assert during == [next(iter(blocks.SIZES[op].values()))]
-    assert {name: getattr(module, name) for name in before} == before
+    (other,) = during
+    assert all(other[name] != before[name] for name in before)
+    assert sizes(module, op) == before
+
+
+@pytest.mark.parametrize("op", blocks.OF_FEW)
+def test_a_few_tokens_are_given_to_the_kernel_for_many(op, monkeypatch):
+    module = importlib.import_module(f"braidcheck.kernels.{op}")
+    launched = []
+
+    class Listed:
+        def __init__(self, name):
+            self.name = name
+
+        def __getitem__(self, grid):
+            return lambda *_, **__: launched.append(self.name)
+
+    for name in (f"_{op}", f"_{op}_of_few"):
+        monkeypatch.setattr(module, name, Listed(name))
+    given = OPS[op].inputs(next(case for case in OPS[op].cases if case["T"] == 1), "cpu")
+    OPS[op].call(**given)
+    honest.find(op)["kernel of many tokens"](**given)
+    assert launched == [f"_{op}_of_few", f"_{op}"]
 
 
 @pytest.mark.parametrize("style", [*STYLES.values(), *UNROUNDED.values()], ids=[*STYLES, *UNROUNDED])

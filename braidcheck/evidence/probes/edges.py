@@ -19,7 +19,7 @@ CROWD = 160  # rows: more than any block of tokens that the kernels choose by th
 
 def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Probe]]:
     """Name and probe of what is asked of ``call``, a candidate for ``op``."""
-    if op.contract.batch_invariant and (not op.contract.mutates or op.name == "attention_step"):
+    if op.contract.batch_invariant and not op.contract.mutates:
         yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
     if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)

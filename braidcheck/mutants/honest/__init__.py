@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from braidcheck.mutants.honest import fused, heads, projections, sampling
-from braidcheck.mutants.honest.blocks import SIZES, other_blocks
+from braidcheck.mutants.honest.blocks import OF_FEW, SIZES, kernel_of_many, other_blocks
 from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
 
 Variant = Callable[..., Any]
@@ -20,6 +20,7 @@ _WRITTEN: dict[str, Variant] = {
     "qk_norm_rope": heads.qk_norm_rope,
     "attention_prefill": heads.attention_prefill,
     "attention_decode": heads.attention_decode,
+    "attention_step": heads.attention_step,
     "fused_attention": fused.fused_attention,
     "linear_residual": projections.linear_residual,
     "gate_up_silu": projections.gate_up_silu,
@@ -33,6 +34,7 @@ _MORE: dict[str, dict[str, Variant]] = {
         "flat": heads.cache_write_flat,
         "last first": heads.cache_write_last_first,
     },
+    "attention_step": {"three kernels": fused.step_separated},
     "fused_attention": {"five kernels": fused.separated},
     "linear_residual": {
         "product rounded": partial(projections.linear_residual_rounded, _SPLIT),
@@ -53,6 +55,8 @@ _MORE: dict[str, dict[str, Variant]] = {
 def find(op: str) -> dict[str, Variant]:
     """The honest variants of the op called ``op``, by name, each called exactly like its wrapper; none if unknown."""
     found: dict[str, Variant] = {"other blocks": other_blocks(op)} if op in SIZES else {}
+    if op in OF_FEW:
+        found["kernel of many tokens"] = kernel_of_many(op)
     if op in _WRITTEN:
         styles = STYLES if op in _WITHOUT_OPERAND_CASTS else STYLES | UNROUNDED
         found |= {name: partial(_WRITTEN[op], style) for name, style in styles.items()}

@@ -1,4 +1,4 @@
-"""Honest variants that are the ops' own kernels with other block sizes and split counts."""
+"""Honest variants that are the ops' own kernels: with other block sizes and split counts, or another of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from braidcheck.kernels import _few_tokens as few
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels._device import INTERPRETED
+
+Cut = dict[str, int]
 
 
 def _rows(_: int) -> int:
@@ -18,41 +22,68 @@ def _rows(_: int) -> int:
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
 SIZES: dict[str, dict[str, Any]] = {
     "rms_norm": {"ROWS": 16 if INTERPRETED else 4},
-    "rms_norm_qkv": {"blocks": lambda width, few: (128, 64) if INTERPRETED else (64, 32), "token_block": _rows},
+    "rms_norm_qkv": {"token_block": _rows},
     "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "token_block": _rows},
     "qk_norm_rope": {"BLOCK_T": 16},
     "cache_write": {"BLOCK_T": 16},
     "attention_prefill": {"BLOCK_S": 64 if INTERPRETED else 32, "token_block": _rows},
     "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
+    "attention_step": {},
     "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
     | {"token_block": _rows},
-    "linear_residual": {"BLOCK_N": 64, "BLOCK_K": 64, "token_block": _rows},
-    "gate_up_silu": {"BLOCK_N": 64, "BLOCK_K": 64, "token_block": _rows},
-    "lm_head": {"BLOCK_N": 128, "BLOCK_K": 64, "token_block": _rows},
+    "linear_residual": {"token_block": _rows},
+    "gate_up_silu": {"token_block": _rows},
+    "lm_head": {"token_block": _rows},
     "sample": {"BLOCK": 256 if INTERPRETED else 512, "ROWS": 8 if INTERPRETED else 2},
 }
+OF_FEW = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")  # ops with a kernel for a few tokens
+SPLITS = {"MOST_SPLITS": 7, "PROGRAMS": 3 if INTERPRETED else 300}
 
 
 def other_blocks(op: str) -> Callable[..., Any]:
-    """The wrapper of ``op``, run with the block sizes of ``SIZES``. Raises AttributeError where its module has none."""
-    module = importlib.import_module(f"braidcheck.kernels.{op}")
-    call = module.OP.call
+    """The wrapper of ``op``, run with the block sizes of ``SIZES`` and every pinned cut of its made otherwise.
+
+    Raises AttributeError where its module has no such size.
+    """
+    sizes = importlib.import_module(f"braidcheck.kernels.{op}"), SIZES[op]
+    return _with(op, sizes, (pinned, {"cut": _otherwise(pinned.cut)}))
+
+
+def kernel_of_many(op: str) -> Callable[..., Any]:
+    """The wrapper of ``op``, which takes its kernel for many tokens for a few as well."""
+    return _with(op, (few, {"serves": lambda *_, **__: False}))
+
+
+def _with(op: str, *changes: tuple[Any, dict[str, Any]]) -> Callable[..., Any]:
+    call = importlib.import_module(f"braidcheck.kernels.{op}").OP.call
 
     @functools.wraps(call)
     def variant(*arguments: Any, **options: Any) -> Any:
-        with _changed(module, SIZES[op]):
+        with _changed(changes):
             return call(*arguments, **options)
 
     return variant
 
 
+def _otherwise(own: Callable[..., Cut]) -> Callable[..., Cut]:
+    """``own``, a choice of a cut, with every size in it another: what a tensor core takes stays large enough for it."""
+
+    def other(name: str, value: int) -> int:
+        if name.startswith(("num_", "MOST", "PROGRAMS")):
+            return SPLITS.get(name, value)
+        return 2 * value if 8 <= value <= 16 else max(1, value // 2)
+
+    return lambda *which: {name: other(name, value) for name, value in own(*which).items()}
+
+
 @contextmanager
-def _changed(module: Any, values: dict[str, Any]) -> Iterator[None]:
-    before = {name: getattr(module, name) for name in values}
-    for name, value in values.items():
-        setattr(module, name, value)
+def _changed(changes: tuple[tuple[Any, dict[str, Any]], ...]) -> Iterator[None]:
+    before = [(module, name, getattr(module, name)) for module, values in changes for name in values]
+    for module, values in changes:
+        for name, value in values.items():
+            setattr(module, name, value)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for module, name, value in before:
             setattr(module, name, value)

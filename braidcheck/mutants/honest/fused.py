@@ -11,6 +11,7 @@ from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.cache_write import cache_write
 from braidcheck.kernels.fused_attention._analysis import places
 from braidcheck.kernels.linear_residual import linear_residual
+from braidcheck.kernels.qk_norm_rope import qk_norm_rope
 from braidcheck.kernels.qkv_rope import qkv_rope
 from braidcheck.kernels.rms_norm import rms_norm
 from braidcheck.mutants.honest.pieces import Style
@@ -66,3 +67,14 @@ def separated(
         heads = attention_prefill(q, k_cache[0, :length], v_cache[0, :length], scale, length - len(q))
     nothing = torch.zeros(len(hidden), len(o_weight), dtype=o_weight.dtype, device=hidden.device)
     return linear_residual(heads.flatten(1), o_weight, nothing)
+
+
+def step_separated(
+    q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
+    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """See ``attention_step``: three kernels instead of one, none of which counts arrivals."""
+    turned = qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
+    query, key, value = (part.to(k_cache.dtype) for part in (*turned, v))
+    cache_write(key, value, k_cache, v_cache, torch.arange(len(q), device=q.device), positions)
+    return attention_decode(query, k_cache, v_cache, positions + 1, scale)

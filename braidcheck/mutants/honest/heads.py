@@ -72,6 +72,18 @@ def attention_decode(
     return out
 
 
+def attention_step(
+    style: Style, q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor,
+    positions: Tensor, k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """See the op: the new token first, then row by row over the cache; without splits no arrivals are counted."""
+    dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
+    query = style.operand(style.rotate(style.norm(wide(q), wide(q_norm_weight), eps), cos_sin, positions), dtype)
+    key = style.rotate(style.norm(wide(k), wide(k_norm_weight), eps), cos_sin, positions)
+    k_cache[rows, positions], v_cache[rows, positions] = key.to(dtype), v.to(dtype)
+    return attention_decode(style, query, k_cache, v_cache, positions + 1, scale).to(dtype)
+
+
 def _causal(style: Style, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """The T queries are the last of the S keys' positions: q[T,Hq,D], k, v [S,Hkv,D] -> [T,Hq,D] in q's dtype."""
     mask = torch.ones(len(q), len(k), dtype=torch.bool, device=q.device).tril(len(k) - len(q))
