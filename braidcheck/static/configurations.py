@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -10,12 +10,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from braidcheck import kernels
+from braidcheck.kernels._overlap import overlapped
 from braidcheck.qwen3.attention import ATTENTIONS, Step
 from braidcheck.qwen3.config import QWEN3_0_6B
 from braidcheck.qwen3.engine import Engine
 from braidcheck.qwen3.weights import Weights, expected_shapes
 from braidcheck.spec import Case, Cost, Op
-from braidcheck.static.launches import Launch, of_case, recorded
+from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
 DTYPE = "bfloat16"  # the model's
 ROWS, PROMPTS, CAPACITY = (1, 16), (512, 4096), 8192
@@ -31,17 +32,31 @@ class Configuration:
     cost: Cost | None = None
 
 
-def find(ops: Sequence[str] = ()) -> list[Configuration]:
+def find(ops: Sequence[str] = (), capability: tuple[int, int] = (0, 0)) -> list[Configuration]:
     """The configurations of ``ops`` (all by default), each different one under the first name it was met.
 
+    They are those of a GPU of this compute capability, for by it kernels are cut into programs and launches overlap.
     Of launches that differ in nothing but what the compiler may rely on, the one where it is most: it is the model's.
     """
     met: dict[tuple[str, str], Configuration] = {}
-    for one in (*_of_cases(ops), *_of_the_engine(ops)):
-        key = one.op, replace(one.launch, hints={}).name
-        if key not in met or _hints(one) > _hints(met[key]):
-            met[key] = one
-    return sorted(met.values(), key=attrgetter("op"))
+    with as_if_on(capability):
+        for one in (*_of_cases(ops), *_of_the_engine(ops)):
+            key = one.op, replace(one.launch, hints={}).name
+            if key not in met or _hints(one) > _hints(met[key]):
+                met[key] = one
+    return sorted(_told_apart(met.values()), key=attrgetter("op"))
+
+
+def _told_apart(found: Iterable[Configuration]) -> Iterator[Configuration]:
+    """The same, where one kernel is launched twice under one name with the constants in which the two differ."""
+    alike: dict[tuple[str, str, str], list[Configuration]] = {}
+    for one in found:
+        alike.setdefault((one.op, one.launch.kernel.__name__, one.name), []).append(one)
+    for group in alike.values():
+        constants = [one.launch.constants for one in group]
+        differ = [name for name in constants[0] if any(some.get(name) != constants[0][name] for some in constants)]
+        for one in group:
+            yield replace(one, name=", ".join([one.name, *(f"{name} {one.launch.constants[name]}" for name in differ)]))
 
 
 def _hints(one: Configuration) -> int:
@@ -74,11 +89,11 @@ def _steps() -> Iterator[tuple[str, Launch]]:
     with FakeTensorMode():
         tensors = {name: torch.empty(shape) for name, shape in expected_shapes(config).items()}
         weights = Weights.from_tensors(tensors, config, getattr(torch, DTYPE))
-        for attention in sorted(ATTENTIONS.keys() - {"reference"}, reverse=True):  # which is plain PyTorch
+        for attention in (name for name in ATTENTIONS if name != "reference"):  # which is plain PyTorch
             engine = Engine(config, weights, attention)
             for rows in ROWS:
                 cache, tokens = engine.new_cache(rows, CAPACITY), torch.zeros(rows, dtype=torch.int64)
-                with recorded() as found:
+                with recorded() as found, overlapped():  # as a decoder's graph has them
                     engine.next_tokens(engine.forward(tokens, Step.decode(tokens), cache))
                 yield from ((f"decode of {rows}, {attention}", launch) for launch in found)
             for count in PROMPTS:

@@ -97,6 +97,17 @@ def recorded() -> Iterator[list[Launch]]:
         JITFunction.run, device.REACHABLE = before
 
 
+@contextmanager
+def as_if_on(capability: tuple[int, int]) -> Iterator[None]:
+    """Within, wrappers choose what they launch as on an NVIDIA GPU of this compute capability; (0, 0) for any other."""
+    pinned = importlib.import_module("braidcheck.kernels._pinned")
+    own, pinned.capability = pinned.capability, lambda: capability
+    try:
+        yield
+    finally:
+        pinned.capability = own
+
+
 def of_case(op: Op, case: Case, call: Callable[..., Any] | None = None) -> list[Launch]:
     """What ``call`` (the op's own wrapper by default) launches on ``case``, in order; tensors take no memory."""
     try:

@@ -30,6 +30,11 @@ class Target:
     warps: int
     programs: int
 
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability by which kernels are cut for this GPU; (0, 0) for one that is not NVIDIA's."""
+        return (self.arch // 10, self.arch % 10) if isinstance(self.arch, int) else (0, 0)
+
     def occupancy(self, seen: Mapping[str, Any]) -> int:
         """Warps resident on one multiprocessor when a kernel takes what ``seen`` says; 0 where not even one fits."""
         each = seen["warps"]

@@ -39,7 +39,7 @@ def observe(monkeypatch, tmp_path):
 
     def go(*names, children=2):
         found = [Configuration("demo", name, Launch(name), Cost(10, 20)) for name in names]
-        monkeypatch.setattr(configurations, "find", lambda ops: found)
+        monkeypatch.setattr(configurations, "find", lambda ops, capability: found)
         monkeypatch.setattr(os, "environ", os.environ.copy())
         said = []
         rows = compiler.observe((), children, lambda *counts: said.append(counts))

@@ -17,22 +17,37 @@ from braidcheck.static import configurations
 print(json.dumps([
     [c.op, c.name, c.launch.kernel.__name__, c.launch.signature, c.launch.constants, c.launch.hints, c.launch.options,
      c.cost and [c.cost.bytes, c.cost.flops]]
-    for c in configurations.find()
+    for c in configurations.find((), CAPABILITY)
 ], default=str))
 """
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def package(tmp_path_factory):
     copy = tmp_path_factory.mktemp("package") / "braidcheck"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "nano*"))
     text = (copy / "kernels" / "linear_residual.py").read_text(encoding="utf-8")
     text = text.replace("def linear_residual(", "def another(").replace('"linear_residual"', '"another"')
+    text = text.replace('cut("another"', 'cut("linear_residual"')  # cuts are pinned by their ops' names
     (copy / "kernels" / "another.py").write_text(text.replace("call=linear_residual", "call=another"))
+    return copy
+
+
+def find(package, capability):
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    variables = kept | {"PYTHONPATH": str(copy.parent), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", PRINT]
+    variables = kept | {"PYTHONPATH": str(package.parent), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", PRINT.replace("CAPABILITY", str(capability))]
     return json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture(scope="module")
+def found(package):
+    return find(package, (8, 0))
+
+
+@pytest.fixture(scope="module")
+def found_on_hopper(package):
+    return find(package, (9, 0))
 
 
 def launch_of(found, op, *parts):
@@ -51,11 +66,12 @@ def test_every_op_is_there_and_a_new_file_is_found(found):
 def test_a_launch_is_specialised_as_on_a_gpu(found):
     one = launch_of(found, "linear_residual", "T1-")
     assert one["signature"]["x_ptr"] == "*bf16"
+    assert one["kernel"] == "_linear_residual_of_few"
     assert one["signature"]["num_tokens"] == "constexpr"
-    assert one["constants"]["num_tokens"] == 1
-    assert one["constants"]["BLOCK_T"] == 16
+    assert one["constants"]["num_tokens"] == one["constants"]["BLOCK_T"] == 1
+    assert one["constants"]["WIDTH"] == 3072
     assert one["hints"]["weight_ptr"] == "DS"
-    assert one["hints"]["length"] == "D"
+    assert one["hints"]["width"] == "D"
     assert one["options"] == {"num_warps": 4}
     assert one["cost"][1] == 2 * 3072 * 1024
 
@@ -69,10 +85,31 @@ def test_an_argument_that_is_left_out_is_compiled_in(found):
 
 def test_the_model_decodes_in_batches(found):
     names = {row[1] for row in found}
-    assert "Qwen3-0.6B decode of 16, separated" in names
+    assert "Qwen3-0.6B decode of 16, production" in names
     assert any(name.startswith("Qwen3-0.6B prompt of 512, fully_fused_raw") for name in names)
 
 
-def test_no_configuration_is_there_twice(found):
-    keys = [(row[0], row[2], row[1]) for row in found]
-    assert len(keys) == len(set(keys)), "the baseline tells configurations apart by op, kernel and name"
+def test_no_configuration_is_there_twice(found, found_on_hopper):
+    for rows in (found, found_on_hopper):
+        keys = [(row[0], row[2], row[1]) for row in rows]
+        assert len(keys) == len(set(keys)), "the baseline tells configurations apart by op, kernel and name"
+
+
+def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
+    for width in (2048, 3072):
+        one = launch_of(found_on_hopper, "linear_residual", f"decode of 1, production, WIDTH {width}")
+        assert one["constants"]["WIDTH"] == width
+
+
+def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
+    from braidcheck.kernels import _pinned as pinned
+
+    for rows, capability, overlaps in ((found, (8, 0), False), (found_on_hopper, (9, 0), True)):
+        cut = pinned.BY_CAPABILITY.get(capability, pinned.SAFE)["rms_norm_qkv of one"]
+        case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
+        assert case["constants"]["ROWS"] == cut["ROWS"]
+        assert case["options"] == {"num_warps": cut["num_warps"]}
+        assert not case["constants"]["OVERLAP"]
+        step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]
+        assert {row[4]["OVERLAP"] for row in step} == {overlaps}
+        assert {row[6].get("launch_pdl", False) for row in step} == {overlaps}
