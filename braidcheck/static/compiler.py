@@ -59,6 +59,7 @@ class Work:
 def observe(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
     work = [Work(one, target) for target in TARGETS.values() for one in configurations.find(ops, target.capability)]
+    work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
     kept = cache_directory() / "static"
     seen = {one.name: found for one in work if (found := _kept(kept / one.name)) is not None}
     missing = list({one.name: one for one in work if one.name not in seen}.values())
