@@ -15,8 +15,7 @@ from braidcheck.static.targets import TARGETS
 
 SOURCE = (PACKAGE / "kernels" / "linear_residual.py").read_text(encoding="utf-8")
 DEVICE = (PACKAGE / "kernels" / "_device.py").read_text(encoding="utf-8")
-WARPS = "num_warps=4 if block_t == 16 else 8,"
-BLOCKS = "if INTERPRETED else (32, 128)"
+CUT = 'pinned.cut(f"linear_residual in blocks of {block_t}")'
 NAMED = dict.fromkeys(("op", "target", "kernel", "configuration"), "x") | {"op": "demo", "shared_limit": 232448}
 
 
@@ -33,11 +32,11 @@ def upcast(text):
 
 PLANTS = {
     "as it is": lambda text: text,
-    "two warps": lambda text: text.replace(BLOCKS, "if INTERPRETED else (256, 64)").replace(WARPS, "num_warps=2,"),
+    "two warps": lambda text: text.replace(CUT, f"{CUT} | dict(BLOCK_N=256, BLOCK_K=64, num_warps=2)"),
     "upcast": upcast,
     "no hint": lambda text: text.replace("@triton.jit\n", '@triton.jit(do_not_specialize=["weight_stride"])\n'),
-    "six stages": lambda text: text.replace(WARPS, f"{WARPS} num_stages=6,"),
-    "thirty stages": lambda text: text.replace(WARPS, f"{WARPS} num_stages=30,"),
+    "six stages": lambda text: text.replace(CUT, f"{CUT} | dict(num_stages=6)"),
+    "thirty stages": lambda text: text.replace(CUT, f"{CUT} | dict(num_stages=30)"),
     "longer": lambda text: text.replace(
         "    acc += residual.to(tl.float32)\n",
         "    for _ in tl.static_range(4):\n        acc = tl.exp(acc)\n    acc += residual.to(tl.float32)\n",

@@ -15,8 +15,11 @@ from braidcheck.kernels._device import INTERPRETED
 Cut = dict[str, int]
 
 
-def _rows(_: int) -> int:
-    return 32
+def _rows(tokens: int) -> int:
+    """Tokens of a program: on a GPU those that cuts are pinned for, of few tokens the many's and of many the few's."""
+    if INTERPRETED:
+        return 32
+    return 64 if tokens <= 16 else 16
 
 
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
