@@ -123,7 +123,7 @@ def require_rows(**tensors: torch.Tensor | None) -> None:
 @triton.constexpr_function
 def norm_block(block_t: int, block_k: int) -> int:
     """Columns that a row norm takes at a time: of few rows many, since each time is a wait for memory."""
-    return max(block_k, 16384 // block_t)
+    return max(block_k, 1024) if block_t <= 16 else block_k
 
 
 @triton.jit

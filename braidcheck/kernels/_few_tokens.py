@@ -64,9 +64,8 @@ def project(x, weight, BLOCK_T: tl.constexpr, COUNT: tl.constexpr):
             product += weight[index].to(tl.float32) * x[index].to(tl.float32)
         acc = tl.sum(product, axis=1)[None, :]
     else:
+        tl.static_assert(COUNT == 1, "registers hold one piece of the weight beside several tokens")
         acc = tl.dot(x[0], tl.trans(weight[0]), input_precision="ieee")
-        for index in tl.static_range(1, COUNT):
-            acc = tl.dot(x[index], tl.trans(weight[index]), acc, input_precision="ieee")
     return acc
 
 

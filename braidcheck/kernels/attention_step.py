@@ -64,17 +64,16 @@ def _attention_step(
     angle = cos_sin_ptr + tl.where(known, position, 0) * HEAD_DIM + dims % half
     cos = tl.load(angle, mask=known & dim_mask, other=float("nan"))
     sin = tl.load(angle + half, mask=known & dim_mask, other=float("nan"))
-    norm = tl.where(is_key[:, None], k_norm_ptr, q_norm_ptr)
-    weight = tl.load(norm + dims[None, :], mask=mask, other=0.0).to(tl.float32) * cos[None, :]
-    other_weight = tl.load(norm + other[None, :], mask=mask, other=0.0).to(tl.float32)
+    weight = _either(is_key, k_norm_ptr, q_norm_ptr, dims, dim_mask, dim_mask[None, :]) * cos[None, :]
+    other_weight = _either(is_key, k_norm_ptr, q_norm_ptr, other, dim_mask, dim_mask[None, :])
     other_weight *= tl.where(dims < half, -sin, sin)[None, :]
     overlap.wait(OVERLAP)
     if split >= live:
         return
-    from_q = q_ptr + row * q_stride + (kv_head * GROUP + heads) * HEAD_DIM
-    x_ptr = tl.where(is_key, k_ptr + row * k_stride + kv_head * HEAD_DIM, from_q)[:, None]
-    x = tl.load(x_ptr + dims[None, :], mask=mask, other=0.0).to(tl.float32)
-    y = tl.load(x_ptr + other[None, :], mask=mask, other=0.0).to(tl.float32)
+    k_ptr += row * k_stride + kv_head * HEAD_DIM
+    q_ptr += row * q_stride + (kv_head * GROUP + heads)[:, None] * HEAD_DIM
+    x = _either(is_key, k_ptr, q_ptr, dims, dim_mask, mask & ~is_key[:, None])
+    y = _either(is_key, k_ptr, q_ptr, other, dim_mask, mask & ~is_key[:, None])
     new_v = tl.load(v_ptr + row * v_stride + kv_head * HEAD_DIM + dims, mask=dim_mask, other=0.0).to(v.dtype)
     inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)
     turned = tl.where(mask, (x * weight + y * other_weight) * inverse[:, None], 0.0)
@@ -118,6 +117,14 @@ def _attention_step(
         _put_together(
             part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, BLOCK_D, SPLITS
         )
+
+
+@triton.jit
+def _either(is_key, k_ptr, q_ptr, dims, dim_mask, q_mask):
+    """The key's row where ``is_key`` and the queries' elsewhere, float32 [heads, dims]; what is masked is 0."""
+    k = tl.load(k_ptr + dims, mask=dim_mask, other=0.0).to(tl.float32)
+    q = tl.load(q_ptr + dims[None, :], mask=q_mask, other=0.0).to(tl.float32)
+    return tl.where(is_key[:, None], k[None, :], q)
 
 
 @triton.jit

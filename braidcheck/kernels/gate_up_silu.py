@@ -172,6 +172,7 @@ def _case(tokens, width, inner, profile="unit", dtype="bfloat16", norm=1, large=
 CASES = (
     _case(1, 256, 576),
     _case(1, 256, 576, "qwen"),
+    _case(1, 2100, 70, "qwen"),
     _case(1, 1000, 331, "tail"),
     _case(1, 129, 70, "tail", "float16", norm=0),
     _case(1, 1024, 128, "cancel"),

@@ -199,6 +199,7 @@ def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", argmax=0, larg
 CASES = (
     _case(1, 256, 1024),
     _case(1, 256, 1024, "qwen", "float16"),
+    _case(1, 2100, 70, "qwen"),
     _case(1, 1000, 331, "tail"),
     _case(1, 256, 512, "tiny", "float32"),
     _case(1, 1024, 128, "cancel"),

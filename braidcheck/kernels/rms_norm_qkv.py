@@ -179,6 +179,7 @@ NANO, QWEN, D4_896 = (6, 2, 64), (16, 8, 128), (14, 2, 64)
 CASES = (
     _case(1, 256, NANO),
     _case(1, 256, NANO, "qwen", out32=1),
+    _case(1, 2100, (2, 1, 32), "qwen"),
     _case(1, 1000, (3, 1, 80), "tail"),
     _case(1, 129, (2, 2, 32), "tail", "float16", bias=1),
     _case(1, 256, NANO, "tiny"),
