@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -20,6 +21,7 @@ from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
 DTYPE = "bfloat16"  # the model's
 ROWS, PROMPTS, CAPACITY = (1, 16), (512, 4096), 8192
+SHORT = 2048  # a cache for which a decode step may be cut otherwise
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ def _steps() -> Iterator[tuple[str, Launch]]:
         weights = Weights.from_tensors(tensors, config, getattr(torch, DTYPE))
         for attention in (name for name in ATTENTIONS if name != "reference"):  # which is plain PyTorch
             engine = Engine(config, weights, attention)
-            for rows in ROWS:
-                cache, tokens = engine.new_cache(rows, CAPACITY), torch.zeros(rows, dtype=torch.int64)
+            for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
+                cache, tokens = engine.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
                 with recorded() as found, overlapped():  # as a decoder's graph has them
                     engine.next_tokens(engine.forward(tokens, Step.decode(tokens), cache))
-                yield from ((f"decode of {rows}, {attention}", launch) for launch in found)
+                yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
             for count in PROMPTS:
                 cache, tokens = engine.new_cache(1, CAPACITY), torch.zeros(count, dtype=torch.int64)
                 with recorded() as found:
