@@ -67,8 +67,10 @@ def weight_column(given: Given, size: float, generator: torch.Generator) -> Give
 
 
 def one_position(given: Given, size: float, generator: torch.Generator) -> Given:
-    """One token ``size`` positions further on, or further back where the table ends."""
+    """One token ``size`` positions further on, or further back where the table ends, or the cache that it goes into."""
     positions, limit = given["positions"].clone(), len(given["cos_sin"])
+    if "k_cache" in given and "lengths" not in given:  # there a position is a slot too
+        limit = min(limit, given["k_cache"].shape[1])
     token = int(torch.randint(len(positions), (), generator=generator))
     moved = int(positions[token]) + int(size)
     positions[token] = moved if moved < limit else max(0, moved - 2 * int(size))
@@ -90,8 +92,8 @@ FAULTS = (
     Fault("every element", outputs=noise),
     Fault("one element", outputs=one_element),
     Fault("weight column", inputs=weight_column, needs=lambda given: bool(_matrices(given))),
-    Fault("one position", OFFSETS, inputs=one_position, needs=lambda given: "positions" in given),
-    Fault("all angles", inputs=all_angles, needs=lambda given: "positions" in given),
+    Fault("one position", OFFSETS, inputs=one_position, needs=lambda given: "cos_sin" in given),
+    Fault("all angles", inputs=all_angles, needs=lambda given: "cos_sin" in given),
 )
 
 
