@@ -147,6 +147,8 @@ CASES = (
     _case(3, 3072, 1024, "qwen"),
     _case(7, 1000, 331, "tail"),
     _case(19, 129, 70, "tail", "float16"),
+    _case(5, 129, 70, "tail", "float16"),
+    _case(19, 1000, 331, "tail"),
     _case(9, 2048, 128, "cancel"),
     _case(9, 2048, 128, "cancel", "float32"),
     _case(9, 512, 256, "sparse"),

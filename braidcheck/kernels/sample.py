@@ -196,7 +196,8 @@ class _Search:
         self.logits, self.temperature = logits, temperature
         batch, vocab = logits.shape
         self.num_blocks, self.row_blocks = triton.cdiv(vocab, BLOCK), triton.cdiv(batch, ROWS)
-        self.sizes = {"BLOCK": BLOCK, "BLOCKS": triton.next_power_of_2(self.num_blocks), "ROWS": ROWS}
+        blocks = max(4, triton.next_power_of_2(self.num_blocks))  # fewer sums Triton 3.6 cannot always compile
+        self.sizes = {"BLOCK": BLOCK, "BLOCKS": blocks, "ROWS": ROWS}
         self.tops, self.masses = (logits.new_empty(batch, self.num_blocks, dtype=torch.float32) for _ in range(2))
         self.sums = logits.new_empty(batch, self.num_blocks, 2**BITS, dtype=torch.float32)
         grid = self.num_blocks, self.row_blocks
