@@ -20,7 +20,8 @@ def named() -> list[Mutant]:
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
     """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
 
-    Each has id, story, file, old and new: ``old`` must stand exactly once in ``file``; ``bug`` is optional.
+    Each has id, story, file, old and new: ``old`` must stand exactly once in ``file``; ``bug`` and ``lane`` are
+    optional.
     """
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
         source = package / row["file"]
@@ -37,4 +38,5 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             text=text.replace(row["old"], row["new"]) if count == 1 else "",
             bug=row.get("bug", ""),
             stale="" if count == 1 else f"its old text stands {count} times in {row['file']}, must stand once",
+            lane=row.get("lane", ""),
         )

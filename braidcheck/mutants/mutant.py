@@ -19,7 +19,7 @@ class Mutant:
     ``part`` is the op or the part of the model it belongs to, the row of the report; ``story`` one line on what was
     done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text`` that
     file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
-    applies, and then there is no text.
+    applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Mutant:
     text: str = ""
     bug: str = ""
     stale: str = ""
+    lane: str = ""
 
 
 CONTROL = "unmutated"

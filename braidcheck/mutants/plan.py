@@ -15,6 +15,7 @@ GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
 # Ops that the engine which coherence judges does not take: it answers greedily, by one of the fusions.
 APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
+LOADERS = ("qwen3/config.py", "qwen3/weights.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 
@@ -37,6 +38,8 @@ def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
         return () if mutant.ops and set(mutant.ops) <= set(APART) else GATES[-1:]
     if mutant.kind == "generated":
         return GATES[:3]
+    if mutant.file in LOADERS:
+        return ("loader", "engine", "coherence")
     if not mutant.ops:
         return GATES[3:]
     met = (*GATES[:3], "engine")

@@ -103,7 +103,7 @@ class Runner:
         for mutant in mutants:
             if mutant.id in reasons:
                 self.rows[mutant.id]["equivalent"] = reasons[mutant.id]
-            elif self.rows[mutant.id]["outcome"] == "survived" and mutant.ops:
+            elif self.rows[mutant.id]["outcome"] == "survived" and mutant.ops and not mutant.lane:
                 left.put(mutant)
         total = left.qsize()
 
@@ -126,10 +126,13 @@ class Runner:
                 worker.stdin.close()
                 worker.wait()
                 return
-            row = _row(mutant, {"outcome": "stale", "said": mutant.stale})
-            if not mutant.stale:
-                row = _row(mutant, self._trial(worker, source, mutant))
-            self._take(row)
+            if mutant.stale:
+                result = {"outcome": "stale", "said": mutant.stale}
+            elif mutant.lane not in ("", self.lane):
+                result = {"outcome": "survived", "said": f"not run: the {mutant.lane} lane alone can show it"}
+            else:
+                result = self._trial(worker, source, mutant)
+            self._take(_row(mutant, result))
             if worker.poll() is not None:
                 worker = self._start(source)
 

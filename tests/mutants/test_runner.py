@@ -30,15 +30,16 @@ def run():
     survivor = planted("the hole", "BLOCK_T = 256 if INTERPRETED else 1", "BLOCK_T = 128 if INTERPRETED else 2")
     commented = planted("commented", "# A row or slot outside", "# Any row or slot outside")
     stale = replace(survivor, id="old", text="", stale="its old text stands 0 times")
+    elsewhere = replace(caught, id="elsewhere", lane="gpu")
     kept = []
-    matrix = Runner("interpret", keep=kept.append).run([caught, survivor, commented, stale], workers=1)
+    matrix = Runner("interpret", keep=kept.append).run([caught, survivor, commented, stale, elsewhere], workers=1)
     return {**matrix, "kept": kept}
 
 
 def test_a_run_that_is_killed_leaves_what_it_had(matrix):
-    assert len(matrix["kept"]) == 5
+    assert len(matrix["kept"]) == 6
     for unfinished in matrix["kept"][:-1]:
-        assert 0 < len(unfinished["mutants"]) == 5 - unfinished["missing"]
+        assert 0 < len(unfinished["mutants"]) == 6 - unfinished["missing"]
         trials = next(verdict for verdict in judge([unfinished]) if verdict.subject.startswith("trials"))
         assert trials.status == Status.ERROR
         assert trials.sentence.startswith(f"{unfinished['missing']} trials are missing")
@@ -47,11 +48,12 @@ def test_a_run_that_is_killed_leaves_what_it_had(matrix):
 def test_what_became_of_each(matrix):
     found = {row["id"]: row["outcome"] for row in matrix["mutants"]}
     assert found.pop("unmutated") == "survived"
-    assert list(found.values()) == ["killed", "survived", "same code", "stale"]
+    assert list(found.values()) == ["killed", "survived", "same code", "stale", "survived"]
+    assert matrix["mutants"][-1]["said"] == "not run: the gpu lane alone can show it"
 
 
 def test_the_survivor_lowers_the_score_and_the_stale_one_is_an_error(matrix):
     verdicts = {verdict.subject: verdict for verdict in judge([matrix])}
-    assert verdicts["generated, interpret"].value == 0.5
+    assert verdicts["generated, interpret"].value == pytest.approx(1 / 3)
     assert verdicts["generated, interpret"].status == Status.FAIL
     assert verdicts["trials, interpret"].status == Status.ERROR
