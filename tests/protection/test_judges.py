@@ -39,7 +39,7 @@ def edit(tmp_path):
         (LINEAR, 'outputs={"out": "residual"}', 'outputs={"out": "x"}', "OP"),
         (LINEAR, "CASES = (", "CASES = (", ""),
         (LINEAR, "acc += residual.to(tl.float32)", "acc += 2 * residual.to(tl.float32)", ""),
-        (LINEAR, "acc = few.project(x, weight, BLOCK_T, COUNT)", "acc = 2 * few.project(x, weight, BLOCK_T, COUNT)", ""),
+        (LINEAR, "acc = few.project(x, weight", "acc = 2 * few.project(x, weight", ""),
         (LINEAR, "def inputs(", "def inputs((", "a file that cannot be read"),
         (DEVICE, "squares += x * x", "squares += x * x * 2", ""),
         (DEVICE, "0x7FFF", "0x7FFE", "the interpreter"),
