@@ -25,9 +25,14 @@ def models(config: Qwen3Config, device: str) -> tuple[Engine, Any]:
     """The engine and HF's model with SDPA, both of the same seeded weights in bfloat16."""
     tensors = synthetic_tensors(config, SEED, device)
     engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
-    hf = hf_model(config, tensors, torch.bfloat16, device)
+    return engine, hf_with_sdpa(config, tensors, torch.bfloat16, device)
+
+
+def hf_with_sdpa(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
+    """HF's model of these weights, as ``hf_model`` makes it, with SDPA for its attention."""
+    hf = hf_model(config, tensors, dtype, device)
     hf.set_attn_implementation("sdpa")
-    return engine, hf
+    return hf
 
 
 def prompt_of(count: int, config: Qwen3Config, device: str) -> Tensor:

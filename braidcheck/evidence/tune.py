@@ -15,7 +15,7 @@ import torch
 
 from braidcheck.evidence.layers import SEED
 from braidcheck.kernels import _pinned as pinned
-from braidcheck.kernels.attention_step import LONG
+from braidcheck.kernels.attention_step import cut_name
 from braidcheck.measure.events import Timing, gpu_seconds
 from braidcheck.qwen3.config import QWEN3_0_6B
 from braidcheck.qwen3.decoder import Decoder
@@ -90,10 +90,9 @@ def search(bench: Bench, kernel: str, say: Callable[[str], None]) -> Cut:
     return found
 
 
-def _taken(context: int, batch: int) -> list[str]:
+def _taken(bench: Bench) -> list[str]:
     """The kernels of a step."""
-    step = f"attention_step of {'long' if context > LONG else 'one' if batch == 1 else 'several'}"
-    of_one = batch == 1
+    step, of_one = cut_name(bench.batch, bench.cache.capacity), bench.batch == 1
     return [step, *(name for name in CHOICES if "attention" not in name and name.endswith("of one") == of_one)]
 
 
@@ -109,7 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 3
     with torch.inference_mode():
         bench = Bench(given.context, given.batch)
-        for kernel in given.kernels or _taken(given.context, given.batch):
+        for kernel in given.kernels or _taken(bench):
             search(bench, kernel, lambda text: print(text, flush=True))
     return 0
 

@@ -50,10 +50,11 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "attention_step of long": {"BLOCK_S": 128, "LEAST": 256, "MOST_SPLITS": 16, "num_warps": 4, "num_stages": 3},
     },
 }
+_PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
+_BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
 IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
-    "one": {"ROWS": 256},
-    "few": {"ROWS": 256},
-    "blocks": {"BLOCK_N": 256, "BLOCK_K": 256},
+    **{f"{op} of {tokens}": {"ROWS": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
+    **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
     "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
     "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4},
     "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4},
@@ -74,6 +75,5 @@ def cut(kernel: str) -> dict[str, int]:
     if kernel in FORCED:
         return dict(FORCED[kernel])
     if INTERPRETED:
-        kind = next(kind for kind in (kernel, "one", "few", "blocks") if kind in kernel and kind in IN_THE_INTERPRETER)
-        return dict(IN_THE_INTERPRETER[kind])
+        return dict(IN_THE_INTERPRETER[kernel])
     return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])

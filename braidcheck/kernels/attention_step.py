@@ -179,6 +179,11 @@ def _put_together(
     tl.store(out_at, out.to(out_ptr.dtype.element_ty), mask=is_head & dim_mask[None, :])
 
 
+def cut_name(batch: int, capacity: int) -> str:
+    """The cut that is taken for so many rows of a cache of so many slots."""
+    return f"attention_step of {'long' if capacity > LONG else 'one' if batch == 1 else 'several'}"
+
+
 def attention_step(
     q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
     k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
@@ -213,7 +218,7 @@ def attention_step(
     out = torch.empty(q.shape, dtype=k_cache.dtype, device=q.device)
     if not out.numel() or not capacity:
         return out.fill_(torch.nan)
-    cut = pinned.cut(f"attention_step of {'long' if capacity > LONG else 'one' if batch == 1 else 'several'}")
+    cut = pinned.cut(cut_name(batch, capacity))
     splits = min(cut.pop("MOST_SPLITS"), triton.cdiv(capacity, cut["LEAST"]))
     parts = torch.empty(batch, q.shape[1], splits, dim, dtype=torch.float32, device=q.device)
     tops, totals = torch.empty(2, batch, q.shape[1], splits, dtype=torch.float32, device=q.device)

@@ -15,8 +15,8 @@ from braidcheck.evidence.bench import OURS
 from braidcheck.evidence.bench.answers import STEPS, Answer, answer, complaint
 from braidcheck.evidence.bench.attempt import first_line, within
 from braidcheck.evidence.bench.subjects import HF_STATIC, HFGenerate, Ours, Start, Subject, peers, seeded_start
-from braidcheck.evidence.layers import SEED, hf_model
-from braidcheck.evidence.speed import models
+from braidcheck.evidence.layers import SEED
+from braidcheck.evidence.speed import hf_with_sdpa, models
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.measure.events import gpu_seconds
 from braidcheck.measure.limits import copy_bandwidth
@@ -83,8 +83,7 @@ def observe_decode(
     bandwidth = copy_bandwidth(device)
     progress("making the models")
     engine, hf = models(config, device)
-    exact = hf_model(config, synthetic_tensors(config, SEED, device), torch.float32, device)
-    exact.set_attn_implementation("sdpa")
+    exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(settings):
         skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}

@@ -12,8 +12,8 @@ from braidcheck.evidence.bench import OURS
 from braidcheck.evidence.bench.answers import Answer, complaint
 from braidcheck.evidence.bench.attempt import first_line
 from braidcheck.evidence.bench.decode import SAMPLES, name_of
-from braidcheck.evidence.layers import SEED, hf_model
-from braidcheck.evidence.speed import hf_prefilled, models, prompt_of
+from braidcheck.evidence.layers import SEED
+from braidcheck.evidence.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.measure.events import gpu_seconds
 from braidcheck.measure.limits import matrix_rate
@@ -48,8 +48,7 @@ def observe_prefill(
     limit = matrix_rate(device)
     progress("making the models")
     engine, hf = models(config, device)
-    exact = hf_model(config, synthetic_tensors(config, SEED, device), torch.float32, device)
-    exact.set_attn_implementation("sdpa")
+    exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[dict[str, Any]] = []
     for count in counts:
         progress(f"{count} tokens")
