@@ -119,7 +119,7 @@ def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Race:
 
 def _path_inputs(shape: str) -> tuple[dict[str, Any], int]:
     """The arguments of a path from the residual stream ``x`` to rotated heads; ``normed`` is a float32 x as well."""
-    given, touched = _given(QKV_ROPE, AXES["qkv_rope"][shape])
+    given, touched = _given(QKV_ROPE, {**AXES["qkv_rope"][shape], "narrow": 0})
     x = given.pop("x")
     return given | {"x": x.bfloat16(), "normed": x, "norm_weight": torch.ones(HIDDEN).bfloat16()}, touched
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck import kernels
 from braidcheck.measure.production import AXES, HEADS, HIDDEN, TOKENS, arguments
@@ -41,7 +42,7 @@ def observe_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str
     """
     found = {}
     for shape in PROMPTS:
-        separate = {phase: _activations(op, AXES[op][shape]) for phase, op in PHASES.items()}
+        separate = {phase: _activations(op, {**AXES[op][shape], "narrow": 0}) for phase, op in PHASES.items()}
         axes = {"T": TOKENS[shape], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN}
         # The op adds a residual, which the documents' phases leave to their caller: it is not read here.
         separate["6 output projection"] = _activations("linear_residual", axes) - TOKENS[shape] * HIDDEN * SIZE
@@ -73,7 +74,8 @@ def _listed() -> Iterator[list[list[Tensor]]]:
     launches: list[list[Tensor]] = []
 
     def listed(kernel: Any, *args: Any, **options: Any) -> None:
-        launches.append([value for value in (*args, *options.values()) if isinstance(value, Tensor)])
+        given = (value.base if isinstance(value, TensorDescriptor) else value for value in (*args, *options.values()))
+        launches.append([value for value in given if isinstance(value, Tensor)])
 
     before = {kind: kind.run for kind in (JITFunction, InterpretedFunction)}
     for kind in before:

@@ -139,6 +139,14 @@ def inverse_rms(x_ptr, rows, row_mask, row_stride, width, eps, BLOCK_T: tl.const
 
 
 @triton.jit
+def norm_rows(x, norm_ptr, columns, width, eps):
+    """RMSNorm of whole rows x[rows, columns], float32, with a weight [width]; columns past it hold zeros."""
+    inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / width + eps)
+    weight = tl.load(norm_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
+    return x * inverse[:, None] * weight[None, :]
+
+
+@triton.jit
 def project_rows(
     x_ptr, rows, row_mask, x_stride, weight_ptr, columns, column_mask, weight_stride, length, BLOCK_T: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,

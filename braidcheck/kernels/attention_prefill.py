@@ -11,65 +11,87 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _attention as attention
-from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels import _many_tokens as many
+from braidcheck.kernels import _pinned as pinned
+from braidcheck.kernels._device import require, require_rows, require_same_device
 from braidcheck.kernels._inputs import K_NORM_MAX, Numbers, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
-BLOCK_S = 256 if INTERPRETED else 64
 LOG2E = 1.4426950408889634
+LONG = 4096  # keys from which a program takes more queries
 
 
 @triton.jit
 def _attention_prefill(
     q_ptr, k_ptr, v_ptr, starts_ptr, out_ptr, num_tokens, q_start, scale_log2, q_stride, k_stride, v_stride,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_S: tl.constexpr,
-    PACKED: tl.constexpr,
+    PACKED: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
-    rows = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
-    head = tl.program_id(1)
-    dims = tl.arange(0, BLOCK_D)
-    dim_mask = dims < HEAD_DIM
+    head = tl.program_id(0)
+    row = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK_T  # the longest rows first: none is left to the end
+    kv_head = head // GROUP
+    rows = row + tl.arange(0, BLOCK_T)
     row_mask = rows < num_tokens
-    q_mask = row_mask[:, None] & dim_mask[None, :]
-    q = tl.load(q_ptr + rows[:, None] * q_stride + head * HEAD_DIM + dims[None, :], mask=q_mask, other=0.0)
+    q = _heads(q_ptr, row, head, num_tokens, q_stride, HEAD_DIM, BLOCK_D, BLOCK_T, TILES)
     # Row i sees keys first_i <= j <= q_start + i; packed sequences differ in where they start.
+    num_keys = q_start + num_tokens  # keys past them may hold anything
     last = q_start + rows
-    first = tl.zeros([BLOCK_T], dtype=tl.int64)
+    first = tl.zeros([BLOCK_T], dtype=tl.int32)
     begin = 0
+    whole = (q_start + row) // BLOCK_S * BLOCK_S  # the keys before it are seen by all rows
     if PACKED:
-        first = tl.load(starts_ptr + rows, mask=row_mask, other=num_tokens)
-        begin = tl.min(first, axis=0).to(tl.int32) // BLOCK_S * BLOCK_S
-    end = q_start + tl.minimum(num_tokens, tl.program_id(0) * BLOCK_T + BLOCK_T)  # keys past it may hold anything
-    kv_head = (head // GROUP) * HEAD_DIM
+        first = tl.load(starts_ptr + rows, mask=row_mask, other=num_tokens).to(tl.int32)
+        begin = tl.min(first, axis=0) // BLOCK_S * BLOCK_S
+        whole = begin
     top = tl.full([BLOCK_T], float("-inf"), dtype=tl.float32)
     total = tl.zeros([BLOCK_T], dtype=tl.float32)
     acc = tl.zeros([BLOCK_T, BLOCK_D], dtype=tl.float32)
-    for start in range(begin, end, BLOCK_S):
-        keys = (start + tl.arange(0, BLOCK_S)).to(tl.int64)
-        key_mask = keys < end
-        k = tl.load(
-            k_ptr + keys[None, :] * k_stride + kv_head + dims[:, None],
-            mask=key_mask[None, :] & dim_mask[:, None],
-            other=0.0,
-        )
-        s = tl.dot(q, k, input_precision="ieee") * scale_log2
-        seen = (keys[None, :] <= last[:, None]) & (keys[None, :] >= first[:, None]) & key_mask[None, :]
-        s = tl.where(seen, s, float("-inf"))
-        new_top = tl.maximum(top, tl.max(s, axis=1))
-        safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)  # a row that has seen no key yet
-        p = tl.exp2(s - safe_top[:, None])
-        shrink = tl.exp2(top - safe_top)
-        total = total * shrink + tl.sum(p, axis=1)
-        v = tl.load(
-            v_ptr + keys[:, None] * v_stride + kv_head + dims[None, :],
-            mask=key_mask[:, None] & dim_mask[None, :],
-            other=0.0,
-        )
-        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
-        top = new_top
+    for start in range(begin, whole, BLOCK_S):
+        k = _heads(k_ptr, start, kv_head, num_keys, k_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
+        v = _heads(v_ptr, start, kv_head, num_keys, v_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
+        s = tl.dot(q, k.T, input_precision="ieee")
+        acc, top, total = _attend(s, v, acc, top, total, scale_log2, PACKED)
+    for start in range(whole, tl.minimum(num_keys, q_start + row + BLOCK_T), BLOCK_S):
+        k = _heads(k_ptr, start, kv_head, num_keys, k_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
+        v = _heads(v_ptr, start, kv_head, num_keys, v_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
+        s = tl.dot(q, k.T, input_precision="ieee")
+        keys = start + tl.arange(0, BLOCK_S)
+        seen = (keys[None, :] <= last[:, None]) & (keys[None, :] >= first[:, None])
+        acc, top, total = _attend(tl.where(seen, s, float("-inf")), v, acc, top, total, scale_log2, PACKED)
     out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
-    out_offsets = rows[:, None] * (tl.num_programs(1) * HEAD_DIM) + head * HEAD_DIM + dims[None, :]
-    tl.store(out_ptr + out_offsets, out.to(out_ptr.dtype.element_ty), mask=q_mask)
+    dims = tl.arange(0, BLOCK_D)
+    offsets = rows.to(tl.int64)[:, None] * (tl.num_programs(0) * HEAD_DIM) + head * HEAD_DIM + dims[None, :]
+    mask = row_mask[:, None] & (dims < HEAD_DIM)[None, :]
+    tl.store(out_ptr + offsets, out.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _heads(
+    source, row, head, num_rows, stride, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+    TILES: tl.constexpr,
+):  # fmt: skip
+    """One head of ROWS rows from ``row`` on, [ROWS, BLOCK_D]; zeros from ``num_rows`` on."""
+    if TILES:
+        block = tl.reshape(source.load([row, head, 0]), (ROWS, BLOCK_D))
+    else:
+        rows = (row + tl.arange(0, ROWS)).to(tl.int64)
+        dims = tl.arange(0, BLOCK_D)
+        mask = (rows < num_rows)[:, None] & (dims < HEAD_DIM)[None, :]
+        block = tl.load(source + rows[:, None] * stride + head * HEAD_DIM + dims[None, :], mask=mask, other=0.0)
+    return block
+
+
+@triton.jit
+def _attend(s, v, acc, top, total, scale_log2, PACKED: tl.constexpr):
+    """The running softmax over one more block of scores; what a row does not see is -inf."""
+    new_top = tl.maximum(top, tl.max(s, axis=1) * scale_log2)
+    safe_top = new_top
+    if PACKED:
+        safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)  # a row that has seen no key yet
+    p = tl.exp2(s * scale_log2 - safe_top[:, None])
+    shrink = tl.exp2(top - safe_top)
+    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+    return acc, new_top, total * shrink + tl.sum(p, axis=1)
 
 
 def attention_prefill(
@@ -77,9 +99,8 @@ def attention_prefill(
 ) -> Tensor:
     """Causal attention; query i sits at position ``q_start + i`` and sees keys up to its own position.
 
-    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; ``cu_seqlens`` [B+1] int32 or int64 packs B
-    sequences into the T = S rows (then q_start is 0). Keys past a query's position are never read, so they may hold
-    anything. Returns out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
+    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale >= 0; ``cu_seqlens`` [B+1] int32 or
+    int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
     require(q.dim() == 3 and k.dim() == 3 and k.shape == v.shape, "q must be [T,Hq,D], k and v [S,Hkv,D] alike")
     require(q.shape[2] == k.shape[2] and q.shape[1] % k.shape[1] == 0, "Hq must be a multiple of Hkv, D the same")
@@ -87,6 +108,7 @@ def attention_prefill(
     require(
         k.shape[0] >= q_start + q.shape[0], f"{q.shape[0]} queries from {q_start} need as many keys, got {k.shape[0]}"
     )
+    require(scale >= 0, f"scale must be 0 or more, is {scale}")
     require(cu_seqlens is None or (q_start == 0 and q.shape[0] == k.shape[0]), "cu_seqlens needs q_start 0 and T = S")
     for name, tensor in {"q": q, "k": k, "v": v}.items():
         require(tensor.stride()[1:] == (tensor.shape[2], 1), f"the heads of {name} must be contiguous")
@@ -95,14 +117,27 @@ def attention_prefill(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
     if out.numel():
-        block_t = token_block(q.shape[0])
-        grid = triton.cdiv(q.shape[0], block_t), q.shape[1]
-        _attention_prefill[grid](
-            q, k, v, starts, out, q.shape[0], q_start, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0),
-            GROUP=q.shape[1] // k.shape[1], HEAD_DIM=q.shape[2], BLOCK_D=max(16, triton.next_power_of_2(q.shape[2])),
-            BLOCK_T=block_t, BLOCK_S=BLOCK_S, PACKED=starts is not None,
+        block_d = max(16, triton.next_power_of_2(q.shape[2]))
+        by_tiles = block_d == q.shape[2] and all(map(many.fits, (q, k, v)))
+        k, v = k[: q_start + len(q)], v[: q_start + len(q)]
+        cut = pinned.cut(_cut_name(len(q), len(k), by_tiles))
+        sources = q, k, v
+        if by_tiles:
+            rows = cut["BLOCK_T"], cut["BLOCK_S"], cut["BLOCK_S"]
+            sources = [many.tiles(x, count, 1, block_d) for x, count in zip(sources, rows, strict=True)]
+        _attention_prefill[q.shape[1], triton.cdiv(len(q), cut["BLOCK_T"])](
+            *sources, starts, out, len(q), q_start, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0),
+            GROUP=q.shape[1] // k.shape[1], HEAD_DIM=q.shape[2], BLOCK_D=block_d, PACKED=starts is not None,
+            TILES=by_tiles, **cut,
         )  # fmt: skip
     return out
+
+
+def _cut_name(tokens: int, keys: int, by_tiles: bool) -> str:
+    """What the cut for so many queries and keys is called."""
+    if tokens <= 16:
+        return "attention_prefill of few"
+    return "attention_prefill of long" if by_tiles and keys > LONG else "attention_prefill of many"
 
 
 def _sequence_starts(cu_seqlens: Tensor, rows: int) -> Tensor:

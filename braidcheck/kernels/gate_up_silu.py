@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _few_tokens as few
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -86,6 +87,21 @@ def _gate_up_silu_of_few(
     tl.store(out_ptr + tokens[:, None] * width + columns[None, :], out, mask=mask)
 
 
+@triton.jit
+def _gate_up_silu_of_many(
+    x, weight, out, num_tokens, width, length, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
+    for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
+        row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        acc = tl.zeros([BLOCK_T, 2 * BLOCK_N], dtype=tl.float32)
+        for start in range(0, length, BLOCK_K):
+            both = tl.reshape(weight.load([0, column, start]), (2 * BLOCK_N, BLOCK_K))  # of gate, then of up
+            acc = tl.dot(x.load([row, start]), both.T, acc)
+        gate, up = many.halves(acc, BLOCK_T, 2 * BLOCK_N)
+        out.store([row, column], _silu_times(gate, up).to(out.dtype))
+
+
 def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
     """``silu(gate) * up`` where gate and up are the halves (gate first) of ``rms_norm(x) @ weight.T``.
 
@@ -108,6 +124,8 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
             x, weight, norm_weight, out, x.shape[0], width, x.stride(0), weight.stride(0), eps,
             HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
+    elif many.serves("gate_up_silu", x, weight, out):
+        _of_many(many.operand(x, norm_weight, eps, weight.dtype), weight, out)
     elif out.numel():
         block_t = token_block(x.shape[0])
         cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
@@ -116,6 +134,16 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
             BLOCK_T=block_t, HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
     return out
+
+
+def _of_many(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    (rows, length), width = weight.shape, out.shape[1]
+    cut = many.cut("gate_up_silu", len(x), rows)
+    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
+    _gate_up_silu_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
+        many.tiles(x, block_t, block_k), many.tiles(weight.unflatten(0, (2, width)), 2, block_n, block_k),
+        many.tiles(out, block_t, block_n), *out.shape, length, **cut,
+    )  # fmt: skip
 
 
 def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
@@ -193,6 +221,9 @@ CASES = (
     _case(9, 256, 128, "tiny", "float32"),
     _case(9, 512, 256, "sparse"),
     _case(9, 256, 128, "extreme"),
+    _case(70, 264, 72, "tail", "float16", norm=0),
+    _case(66, 1024, 128, "cancel", norm=0),
+    _case(66, 129, 70, "tail"),
     _case(1, 1024, 3072, "qwen", large=True),
     _case(4096, 1024, 3072, "qwen", large=True),
     _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),

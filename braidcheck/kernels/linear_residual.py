@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _few_tokens as few
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -67,6 +68,22 @@ def _linear_residual_of_few(
     tl.store(out_ptr + tokens[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
+@triton.jit
+def _linear_residual_of_many(
+    x, weight, residual, out, num_tokens, width, length, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
+    for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
+        row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
+        left, right = many.halves(acc, BLOCK_T, BLOCK_N)
+        left += residual.load([row, column]).to(tl.float32)
+        out.store([row, column], left.to(out.dtype))
+        right += residual.load([row, column + BLOCK_N // 2]).to(tl.float32)
+        out.store([row, column + BLOCK_N // 2], right.to(out.dtype))
+
+
 def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """``residual + x @ weight.T``, accumulated and added in float32.
 
@@ -87,6 +104,8 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
             x, weight, residual, out, x.shape[0], weight.shape[0], x.stride(0), weight.stride(0), residual.stride(0),
             **cut, **overlap.options(),
         )  # fmt: skip
+    elif many.serves("linear_residual", x, weight, residual, out):
+        _of_many(x, weight, residual, out)
     elif out.numel():
         block_t = token_block(x.shape[0])
         cut = pinned.cut(f"linear_residual in blocks of {block_t}")
@@ -95,6 +114,16 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
             BLOCK_T=block_t, **cut, **overlap.options(),
         )  # fmt: skip
     return out
+
+
+def _of_many(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    cut = many.cut("linear_residual", *out.shape)
+    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
+    x, half = many.operand(x, None, 0.0, weight.dtype), (block_t, block_n // 2)
+    _linear_residual_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
+        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), many.tiles(residual, *half),
+        many.tiles(out, *half), *out.shape, x.shape[1], **cut,
+    )  # fmt: skip
 
 
 def reference(x, weight, residual):
@@ -154,9 +183,13 @@ CASES = (
     _case(9, 512, 256, "sparse"),
     _case(9, 256, 256, "extreme"),
     _case(9, 256, 256, "tiny"),
+    _case(130, 264, 264, "tail"),
+    _case(66, 1024, 128, "cancel"),
+    _case(67, 129, 70, "tail", "float16"),
     _case(1, 3072, 1024, "qwen", large=True),
     _case(4096, 2048, 1024, "qwen", large=True),
     _case(515, 3072, 1024, "cancel", large=True),
+    _case(1100, 2048, 1024, "tail", "float16", large=True),
 )
 
 OP = Op(

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _rope as rope
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
@@ -32,7 +33,7 @@ BLOCK_K = 256 if INTERPRETED else 64
 
 @triton.jit
 def _qkv_rope(
-    x_ptr, weight_ptr, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, q_ptr, k_ptr, v_ptr,
+    x_ptr, weight_ptr, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, out_ptr,
     num_tokens, width, max_positions, x_stride, weight_stride, eps, NUM_HEADS: tl.constexpr, NUM_KV_HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr, HALF: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr,
     HAS_NORM: tl.constexpr,
@@ -70,20 +71,60 @@ def _qkv_rope(
             acc1, acc2, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM
         )
     out_mask = row_mask[:, None] & dim_mask[None, :]
-    out_ptr = v_ptr
-    out_head = head - NUM_HEADS - NUM_KV_HEADS
-    num_heads = NUM_KV_HEADS
-    # One choice after the other: Triton 3.6 cannot join the pointers of nested ones for gfx942.
-    if head < NUM_HEADS + NUM_KV_HEADS:
-        out_ptr = k_ptr
-        out_head = head - NUM_HEADS
-    if head < NUM_HEADS:
-        out_ptr = q_ptr
-        out_head = head
-        num_heads = NUM_HEADS
-    offsets = (rows[:, None] * num_heads + out_head) * HEAD_DIM + dims[None, :]
+    offsets = (rows[:, None] * tl.num_programs(1) + head) * HEAD_DIM + dims[None, :]
     tl.store(out_ptr + offsets, acc1.to(out_ptr.dtype.element_ty), mask=out_mask)
     tl.store(out_ptr + offsets + HEAD_DIM // 2, acc2.to(out_ptr.dtype.element_ty), mask=out_mask)
+
+
+@triton.jit
+def _qkv_rope_of_many(
+    x, weight, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, out, num_tokens, width, length,
+    max_positions, eps, Q_WIDTH: tl.constexpr, QK_WIDTH: tl.constexpr, HEAD_DIM: tl.constexpr, HEADS: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_NORM: tl.constexpr,
+):  # fmt: skip
+    BLOCK_N: tl.constexpr = HEADS * HEAD_DIM
+    HALF: tl.constexpr = HEAD_DIM // 2
+    dims = tl.arange(0, HALF)
+    count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
+    for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
+        row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
+        if HAS_BIAS:
+            acc += tl.load(bias_ptr + column + tl.arange(0, BLOCK_N)).to(tl.float32)[None, :]
+        # A block's heads are all Q's, all K's or all V's; V's are computed on like the others and left as they are,
+        # since a branch would stand between the loop and its flattening.
+        rotated = column < QK_WIDTH
+        first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_T, HEADS, 2, HALF)), (0, 1, 3, 2)))
+        if HAS_NORM:
+            of_q, of_k = column < Q_WIDTH, rotated & (column >= Q_WIDTH)
+            inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, axis=2) / HEAD_DIM + eps)
+            inverse = tl.where(rotated, inverse, 1.0)[:, :, None]
+            first *= inverse * _head_norm(q_norm_ptr, k_norm_ptr, dims, of_q, of_k)
+            second *= inverse * _head_norm(q_norm_ptr, k_norm_ptr, dims + HALF, of_q, of_k)
+        rows = row + tl.arange(0, BLOCK_T)
+        positions = tl.load(positions_ptr + rows, mask=rotated & (rows < num_tokens), other=-1).to(tl.int32)
+        known = ((positions >= 0) & (positions < max_positions))[:, None]
+        angles = cos_sin_ptr + positions[:, None] * HEAD_DIM + dims[None, :]
+        cos = tl.load(angles, mask=known, other=float("nan"))[:, None, :]
+        sin = tl.load(angles + HALF, mask=known, other=float("nan"))[:, None, :]
+        left = tl.where(rotated, first * cos - second * sin, first).to(out.dtype)
+        right = tl.where(rotated, second * cos + first * sin, second).to(out.dtype)
+        heads = tl.reshape(tl.permute(tl.join(left, right), (0, 1, 3, 2)), (BLOCK_T, BLOCK_N))
+        if HEADS == 1:
+            out.store([row, column], heads)
+        else:
+            one, other = many.halves(heads, BLOCK_T, BLOCK_N)
+            out.store([row, column], one)
+            out.store([row, column + HEAD_DIM], other)
+
+
+@triton.jit
+def _head_norm(q_norm_ptr, k_norm_ptr, dims, of_q, of_k):
+    """The weights of Q's norm, of K's, or ones."""
+    everywhere = dims >= 0
+    weight = tl.load(q_norm_ptr + dims, mask=everywhere & of_q, other=0.0).to(tl.float32)
+    weight += tl.load(k_norm_ptr + dims, mask=everywhere & of_k, other=0.0).to(tl.float32)
+    return tl.where(of_q | of_k, weight, 1.0)[None, None, :]
 
 
 def qkv_rope(
@@ -93,12 +134,13 @@ def qkv_rope(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Project x, normalise each head of Q and K if norm weights are given, rotate Q and K.
 
-    x[T,H] float32, already normalised; qkv_weight[(Hq+2Hkv)*D, H] and qkv_bias[(Hq+2Hkv)*D]; cos_sin[P,D] float32,
+    x[T,H] already normalised, float32 or rounded to the weight's dtype; qkv_weight[(Hq+2Hkv)*D, H] and qkv_bias[(Hq+2Hkv)*D]; cos_sin[P,D] float32,
     cosines first; positions[T] int32 or int64, below P (others give NaN); norm weights [D], both or neither.
-    Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D] in the weight's dtype. Raises ValueError for what it cannot serve.
+    Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D], parts of one tensor, in the weight's dtype. Raises ValueError for what it cannot serve.
     """
     rows = (num_heads + 2 * num_kv_heads) * head_dim
-    require(x.dim() == 2 and x.dtype == torch.float32, f"x must be float32 [T,H], is {x.dtype} {tuple(x.shape)}")
+    dtypes = torch.float32, qkv_weight.dtype
+    require(x.dim() == 2 and x.dtype in dtypes, f"x must be [T,H] of {dtypes}, is {x.dtype} {tuple(x.shape)}")
     require(qkv_weight.shape == (rows, x.shape[1]), f"qkv_weight must be [{rows},{x.shape[1]}]")
     require(head_dim % 2 == 0, f"head_dim must be even, is {head_dim}")
     require(cos_sin.dim() == 2 and cos_sin.shape[1] == head_dim, f"cos_sin must be [max_positions,{head_dim}]")
@@ -109,20 +151,39 @@ def qkv_rope(
         x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight
     )
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
-    q, k, v = (
-        torch.empty(x.shape[0], heads, head_dim, dtype=qkv_weight.dtype, device=x.device)
-        for heads in (num_heads, num_kv_heads, num_kv_heads)
-    )
-    if x.shape[0]:
+    out = torch.empty(x.shape[0], rows, dtype=qkv_weight.dtype, device=x.device)
+    norms = q_norm_weight, k_norm_weight
+    whole = head_dim >= 32 and head_dim == triton.next_power_of_2(head_dim)
+    if whole and many.serves("qkv_rope", x, qkv_weight, out):
+        x = many.operand(x, None, eps, qkv_weight.dtype)
+        _of_many(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
+    elif x.shape[0]:
         block_t = token_block(x.shape[0])
         grid = triton.cdiv(x.shape[0], block_t), num_heads + 2 * num_kv_heads
         _qkv_rope[grid](
-            x, qkv_weight, qkv_bias, cos_sin, positions, q_norm_weight, k_norm_weight, q, k, v, *x.shape,
-            cos_sin.shape[0], x.stride(0), qkv_weight.stride(0), eps, NUM_HEADS=num_heads, NUM_KV_HEADS=num_kv_heads,
-            HEAD_DIM=head_dim, HALF=max(16, triton.next_power_of_2(head_dim // 2)), BLOCK_T=block_t, BLOCK_K=BLOCK_K,
+            x, qkv_weight, qkv_bias, cos_sin, positions, *norms, out, *x.shape, cos_sin.shape[0], x.stride(0),
+            qkv_weight.stride(0), eps, NUM_HEADS=num_heads, NUM_KV_HEADS=num_kv_heads, HEAD_DIM=head_dim,
+            HALF=max(16, triton.next_power_of_2(head_dim // 2)), BLOCK_T=block_t, BLOCK_K=BLOCK_K,
             HAS_BIAS=qkv_bias is not None, HAS_NORM=q_norm_weight is not None,
         )  # fmt: skip
-    return q, k, v
+    return _split(out, num_heads, num_kv_heads, head_dim)
+
+
+def _of_many(
+    x: Tensor, weight: Tensor, bias: Tensor | None, cos_sin: Tensor, positions: Tensor,
+    norms: tuple[Tensor | None, Tensor | None], out: Tensor, num_heads: int, num_kv_heads: int, eps: float,
+) -> None:  # fmt: skip
+    head_dim = cos_sin.shape[1]
+    cut = many.cut("qkv_rope", *out.shape)
+    if num_heads % cut["HEADS"] or num_kv_heads % cut["HEADS"]:
+        cut["HEADS"] = 1
+    block_t, block_n, block_k = cut["BLOCK_T"], cut["HEADS"] * head_dim, cut["BLOCK_K"]
+    _qkv_rope_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
+        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), bias, cos_sin, positions, *norms,
+        many.tiles(out, block_t, head_dim), *out.shape, x.shape[1], cos_sin.shape[0], eps,
+        Q_WIDTH=num_heads * head_dim, QK_WIDTH=(num_heads + num_kv_heads) * head_dim, HEAD_DIM=head_dim,
+        HAS_BIAS=bias is not None, HAS_NORM=norms[0] is not None, **cut,
+    )  # fmt: skip
 
 
 def _split(x: Tensor, num_heads: int, num_kv_heads: int, head_dim: int) -> tuple[Tensor, ...]:
@@ -168,11 +229,11 @@ def bound(
 
 
 def inputs(case: Case, device: str) -> dict:
-    """A normalised float32 x, weights of about unit gain, and the table up to the case's last position."""
+    """A normalised x, float32 or in ``narrow`` the weight's dtype, weights of about unit gain, and the table up to the case's last position."""
     numbers = Numbers(case, device)
     heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
     given = {
-        "x": numbers.activations(case["T"], case["H"], dtype=torch.float32),
+        "x": numbers.activations(case["T"], case["H"], dtype=None if case.get("narrow") else torch.float32),
         "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, case["H"]),
         "cos_sin": rope.rope_table(case["P"], dim, device=device),
         "positions": numbers.positions(case["T"], case["P"]),
@@ -194,12 +255,14 @@ def inputs(case: Case, device: str) -> dict:
 def cost(case: Case) -> Cost:
     """x and the weight read once, q, k and v written."""
     size, rows = getattr(torch, case.dtype).itemsize, (case["Hq"] + 2 * case["Hkv"]) * case["D"]
-    return Cost(case["T"] * (4 * case["H"] + size * rows) + size * rows * case["H"], 2 * case["T"] * rows * case["H"])
+    read = size if case.get("narrow") else 4
+    return Cost(case["T"] * (read * case["H"] + size * rows) + size * rows * case["H"], 2 * case["T"] * rows * case["H"])
 
 
-def _case(tokens, width, shape, positions, profile="unit", dtype="bfloat16", norm=1, bias=0, large=False):
+def _case(tokens, width, shape, positions, profile="unit", dtype="bfloat16", norm=1, bias=0, narrow=0, large=False):
     heads, kv_heads, dim = shape
     axes = {"T": tokens, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim, "P": positions}
+    axes |= {"narrow": 1} if narrow else {}
     needs = ()
     if norm:
         axes["norm"] = 1
@@ -227,9 +290,17 @@ CASES = (
     _case(9, 1024, (2, 1, 64), 300, "cancel"),
     _case(9, 1024, (2, 1, 64), 300, "cancel", "float32", norm=0),
     _case(9, 256, NANO, 300, "extreme", norm=0),
+    _case(70, 264, (3, 1, 32), 300, "tail", "float16", norm=0, bias=1),
+    _case(66, 264, (3, 2, 64), 517, "tail", narrow=1),
+    _case(70, 264, (4, 2, 32), 300, "tail", "float16", bias=1),
+    _case(66, 1024, (2, 1, 64), 300, "cancel"),
+    _case(66, 129, (2, 1, 80), 517, "tail"),
+    _case(67, 256, NANO, 300, "tiny"),
+    _case(9, 256, NANO, 300, "qwen", narrow=1),
     _case(1, 1024, QWEN, 40960, "qwen", large=True),
     _case(513, 1024, QWEN, 40960, "qwen", large=True),
     _case(4096, 1024, QWEN, 40960, "qwen", large=True),
+    _case(4096, 1024, QWEN, 40960, "qwen", narrow=1, large=True),
     _case(300, 1024, QWEN, 40960, "tail", "float16", norm=0, bias=1, large=True),
 )
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _rounding as rounding
-from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device
+from braidcheck.kernels._device import INTERPRETED, norm_rows, require, require_rows, require_same_device
 from braidcheck.kernels._inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
@@ -33,19 +33,18 @@ def _rms_norm(
         residual = residual_ptr + rows[:, None] * residual_stride + columns[None, :]
         x += tl.load(residual, mask=mask, other=0.0).to(tl.float32)
         tl.store(sum_ptr + rows[:, None] * width + columns[None, :], x.to(sum_ptr.dtype.element_ty), mask=mask)
-    inverse = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / width + eps)
-    weight = tl.load(weight_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)
-    y = x * inverse[:, None] * weight[None, :]
-    tl.store(y_ptr + rows[:, None] * y_stride + columns[None, :], y, mask=mask)
+    y = norm_rows(x, weight_ptr, columns, width, eps)
+    tl.store(y_ptr + rows[:, None] * y_stride + columns[None, :], y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 def rms_norm(
-    x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None, out: Tensor | None = None
-) -> Tensor | tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None, out: Tensor | None = None,
+    out_dtype: torch.dtype = torch.float32,
+) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
     """Normalise each row of ``x (+ residual)`` by its root mean square and multiply by ``weight``.
 
-    x[T,H] and residual[T,H] float32, bfloat16 or float16; weight[H]; y[T,H] float32, written to ``out`` if given
-    (``out`` may be ``x`` itself where x is float32). Returns y, or (y, sum) with sum[T,H] = (x + residual) rounded
+    x[T,H] and residual[T,H] float32, bfloat16 or float16; weight[H]; y[T,H] in ``out_dtype``, written to ``out`` if
+    given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual) rounded
     to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
     """
     require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
@@ -53,8 +52,8 @@ def rms_norm(
     require(residual is None or residual.shape == x.shape, "residual must have x's shape")
     require_rows(x=x, residual=residual, out=out)
     require_same_device(x=x, weight=weight, residual=residual, out=out)
-    y = torch.empty(x.shape, dtype=torch.float32, device=x.device) if out is None else out
-    require(y.shape == x.shape and y.dtype == torch.float32, "out must be float32 of x's shape")
+    y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out
+    require(y.shape == x.shape and y.dtype == out_dtype, f"out must be {out_dtype} of x's shape")
     total = torch.empty_like(x, memory_format=torch.contiguous_format) if residual is not None else None
     if x.numel():
         _rms_norm[(triton.cdiv(x.shape[0], ROWS),)](
@@ -64,14 +63,14 @@ def rms_norm(
     return y if total is None else (y, total)
 
 
-def reference(x, weight, eps, residual=None, out=None):
+def reference(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
     """RMSNorm of x + residual, in float32 or wider."""
     total = rounding.wide(x) if residual is None else rounding.wide(x) + rounding.wide(residual)
-    y = rounding.rms_normed(total, weight, eps)
+    y = rounding.rms_normed(total, weight, eps).to(torch.float64 if x.dtype == torch.float64 else out_dtype)
     return y if residual is None else (y, total.to(x.dtype))
 
 
-def bound(x, weight, eps, residual=None, out=None):
+def bound(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
     """See the module's derivation."""
     exact = {"x": x.double(), "weight": weight.double(), "eps": eps}
     if residual is None:
@@ -89,18 +88,22 @@ def inputs(case: Case, device: str) -> dict:
         given["residual"] = numbers.place(0.3 * numbers.normal(*shape))
         if case.profile == "tiny":
             given["residual"] = given["residual"] * 1e-3
+    if case.get("narrow"):
+        given["out_dtype"] = numbers.dtype
     return given
 
 
 def cost(case: Case) -> Cost:
-    """x read, y written in float32, and the residual's read and write."""
+    """x read, y written, and the residual's read and write."""
     count, size = case["T"] * case["H"], getattr(torch, case.dtype).itemsize
-    return Cost(count * (size + 4 + (2 * size if case.get("residual") else 0)), 5 * count)
+    written = size if case.get("narrow") else 4
+    return Cost(count * (size + written + (2 * size if case.get("residual") else 0)), 5 * count)
 
 
-def _case(tokens, width, profile="unit", dtype="bfloat16", residual=0, large=False):
-    axes = {"T": tokens, "H": width} | ({"residual": 1} if residual else {})
-    return Case("rms_norm", axes, dtype, profile, large=large, needs=("residual",) if residual else ())
+def _case(tokens, width, profile="unit", dtype="bfloat16", residual=0, narrow=0, large=False):
+    axes = {"T": tokens, "H": width} | ({"residual": 1} if residual else {}) | ({"narrow": 1} if narrow else {})
+    needs = (("residual",) if residual else ()) + (("out_dtype",) if narrow else ())
+    return Case("rms_norm", axes, dtype, profile, large=large, needs=needs)
 
 
 CASES = (
@@ -118,6 +121,8 @@ CASES = (
     _case(33, 1024, "qwen", residual=1),
     _case(7, 1000, "tail", "float16", residual=1),
     _case(17, 256, "tiny", "float32", residual=1),
+    _case(9, 256, "qwen", narrow=1),
+    _case(5, 1000, "tail", "float16", residual=1, narrow=1),
     _case(4096, 1024, "qwen", large=True),
     _case(4096, 1024, "qwen", residual=1, large=True),
     _case(65536, 1024, "unit", large=True),
@@ -129,7 +134,7 @@ OP = Op(
     reference=reference,
     inputs=inputs,
     cases=CASES,
-    contract=Contract(outputs={"y": "float32", "sum": "x"}, batch_invariant=True),
+    contract=Contract(outputs={"y": "out_dtype or float32", "sum": "x"}, batch_invariant=True),
     bound=bound,
     cost=cost,
     spoilers={

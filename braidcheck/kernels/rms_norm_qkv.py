@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _few_tokens as few
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _overlap as overlap
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rounding as rounding
@@ -29,34 +30,34 @@ from braidcheck.spec import Case, Contract, Cost, Op
 
 @triton.jit
 def _rms_norm_qkv(
-    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, num_tokens, width, x_stride, weight_stride, eps,
-    Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
+    x_ptr, norm_ptr, weight_ptr, bias_ptr, out_ptr, num_tokens, width, length, x_stride, weight_stride, eps,
+    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     overlap.begin(OVERLAP)
     rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
-    column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
+    column_mask = columns < width
     overlap.wait(OVERLAP)
     acc = norm_and_project_rows(
-        x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, width, eps,
+        x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, length, eps,
         BLOCK_T, BLOCK_N, BLOCK_K,
     )  # fmt: skip
     if HAS_BIAS:
         acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)[None, :]
-    _store(acc, q_ptr, k_ptr, v_ptr, rows, row_mask, columns, Q_WIDTH, KV_WIDTH)
+    mask = row_mask[:, None] & column_mask[None, :]
+    tl.store(out_ptr + rows[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def _rms_norm_qkv_of_few(
-    x_ptr, norm_ptr, weight_ptr, bias_ptr, q_ptr, k_ptr, v_ptr, num_tokens, x_stride, weight_stride, eps,
-    Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-    CHUNK: tl.constexpr, COUNT: tl.constexpr, HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
+    x_ptr, norm_ptr, weight_ptr, bias_ptr, out_ptr, num_tokens, width, x_stride, weight_stride, eps,
+    BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
+    HAS_BIAS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     tokens = tl.arange(0, BLOCK_T).to(tl.int64)
     columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    column_mask = columns < Q_WIDTH + 2 * KV_WIDTH
+    column_mask = columns < width
     weight = few.hold(weight_ptr, columns, column_mask, weight_stride, WIDTH, CHUNK, COUNT)
     norm = few.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
     overlap.begin(OVERLAP)
@@ -65,21 +66,25 @@ def _rms_norm_qkv_of_few(
     acc = few.project_normed(x, norm, weight, eps, BLOCK_T, WIDTH, COUNT)
     if HAS_BIAS:
         acc += tl.load(bias_ptr + columns, mask=column_mask, other=0.0).to(tl.float32)[None, :]
-    _store(acc, q_ptr, k_ptr, v_ptr, tokens, tokens < num_tokens, columns, Q_WIDTH, KV_WIDTH)
+    mask = (tokens < num_tokens)[:, None] & column_mask[None, :]
+    tl.store(out_ptr + tokens[:, None] * width + columns[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _store(
-    acc, q_ptr, k_ptr, v_ptr, rows, row_mask, columns, Q_WIDTH: tl.constexpr, KV_WIDTH: tl.constexpr
+def _qkv_of_many(
+    x, weight, bias_ptr, out, num_tokens, width, length, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    acc = acc.to(q_ptr.dtype.element_ty)
-    # A block of outputs may straddle Q, K and V when a head's width divides no block.
-    is_q = row_mask[:, None] & (columns < Q_WIDTH)[None, :]
-    is_k = row_mask[:, None] & ((columns >= Q_WIDTH) & (columns < Q_WIDTH + KV_WIDTH))[None, :]
-    is_v = row_mask[:, None] & ((columns >= Q_WIDTH + KV_WIDTH) & (columns < Q_WIDTH + 2 * KV_WIDTH))[None, :]
-    tl.store(q_ptr + rows[:, None] * Q_WIDTH + columns[None, :], acc, mask=is_q)
-    tl.store(k_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH)[None, :], acc, mask=is_k)
-    tl.store(v_ptr + rows[:, None] * KV_WIDTH + (columns - Q_WIDTH - KV_WIDTH)[None, :], acc, mask=is_v)
+    count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
+    for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
+        row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
+        if HAS_BIAS:
+            columns = column + tl.arange(0, BLOCK_N)
+            acc += tl.load(bias_ptr + columns, mask=columns < width, other=0.0).to(tl.float32)[None, :]
+        left, right = many.halves(acc, BLOCK_T, BLOCK_N)
+        out.store([row, column], left.to(out.dtype))
+        out.store([row, column + BLOCK_N // 2], right.to(out.dtype))
 
 
 def rms_norm_qkv(
@@ -89,7 +94,7 @@ def rms_norm_qkv(
     """``rms_norm(x) @ qkv_weight.T + qkv_bias``, split into heads.
 
     x[T,H]; norm_weight[H]; qkv_weight[(Hq+2Hkv)*D, H]; qkv_bias[(Hq+2Hkv)*D]. Returns q[T,Hq,D], k[T,Hkv,D],
-    v[T,Hkv,D] in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot serve.
+    v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot serve.
     """
     rows = (num_heads + 2 * num_kv_heads) * head_dim
     require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
@@ -97,26 +102,32 @@ def rms_norm_qkv(
     require(qkv_bias is None or qkv_bias.shape == (rows,), f"qkv_bias must be [{rows}]")
     require_rows(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
-    q, k, v = (
-        torch.empty(x.shape[0], heads, head_dim, dtype=out_dtype or qkv_weight.dtype, device=x.device)
-        for heads in (num_heads, num_kv_heads, num_kv_heads)
-    )
+    out = torch.empty(x.shape[0], rows, dtype=out_dtype or qkv_weight.dtype, device=x.device)
     if few.serves(x, qkv_weight):
         cut = few.cut("rms_norm_qkv", x)
         _rms_norm_qkv_of_few[(triton.cdiv(rows, cut["ROWS"]),)](
-            x, norm_weight, qkv_weight, qkv_bias, q, k, v, x.shape[0], x.stride(0), qkv_weight.stride(0), eps,
-            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, HAS_BIAS=qkv_bias is not None,
-            **cut, **overlap.options(),
+            x, norm_weight, qkv_weight, qkv_bias, out, *out.shape, x.stride(0), qkv_weight.stride(0), eps,
+            HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
         )  # fmt: skip
+    elif many.serves("rms_norm_qkv", x, qkv_weight, out):
+        _of_many(many.operand(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
     elif x.shape[0]:
         block_t = token_block(x.shape[0])
         cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
         _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x, norm_weight, qkv_weight, qkv_bias, q, k, v, *x.shape, x.stride(0), qkv_weight.stride(0), eps,
-            Q_WIDTH=num_heads * head_dim, KV_WIDTH=num_kv_heads * head_dim, BLOCK_T=block_t,
-            HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
+            x, norm_weight, qkv_weight, qkv_bias, out, *out.shape, x.shape[1], x.stride(0), qkv_weight.stride(0), eps,
+            BLOCK_T=block_t, HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
         )  # fmt: skip
-    return q, k, v
+    return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+
+
+def _of_many(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    cut = many.cut("rms_norm_qkv", *out.shape)
+    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
+    _qkv_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
+        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), bias,
+        many.tiles(out, block_t, block_n // 2), *out.shape, x.shape[1], HAS_BIAS=bias is not None, **cut,
+    )  # fmt: skip
 
 
 def reference(
@@ -204,6 +215,9 @@ CASES = (
     _case(9, 1024, (2, 1, 64), "cancel"),
     _case(9, 1024, (2, 1, 64), "cancel", "float32"),
     _case(9, 256, NANO, "extreme"),
+    _case(70, 264, (3, 1, 80), "tail", "float16", bias=1),
+    _case(66, 1024, (2, 1, 64), "cancel"),
+    _case(66, 129, (2, 2, 32), "tail"),
     _case(1, 1024, QWEN, "qwen", large=True),
     _case(4096, 1024, QWEN, "qwen", large=True),
     _case(300, 896, D4_896, "tail", "float16", bias=1, large=True),

@@ -45,7 +45,7 @@ CACHE = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
     "rms_norm": _of_tokens(H=HIDDEN),
     "rms_norm_qkv": _of_tokens(H=HIDDEN, **HEADS),
-    "qkv_rope": _of_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1),
+    "qkv_rope": _of_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
     "qk_norm_rope": _of_tokens(**HEADS, P=POSITIONS),
     "gate_up_silu": _of_tokens(H=HIDDEN, I=INNER, norm=1),
     "linear_residual": _of_tokens(K=INNER, H=HIDDEN),

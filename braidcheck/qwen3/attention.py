@@ -107,7 +107,8 @@ class Qwen3AttentionSeparated:
 
 @dataclass(frozen=True)
 class Qwen3AttentionProduction(Qwen3AttentionSeparated):
-    """The fewest launches of each kind: prefill as in the separated flow, a decode step in three."""
+    """The fewest bytes and launches: prefill as in the separated flow, of normalised rows that are rounded at once; a
+    decode step in three."""
 
     def __call__(
         self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
@@ -122,6 +123,14 @@ class Qwen3AttentionProduction(Qwen3AttentionSeparated):
             arrivals=step.arrivals,
         )  # fmt: skip
         return linear_residual(out.flatten(1), w.o, h)
+
+    def project(self, w: LayerWeights, h: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """As in the separated flow, to the same bits."""
+        eps = self.config.rms_norm_eps
+        return qkv_rope(
+            rms_norm(h, w.input_norm, eps, out_dtype=w.qkv.dtype), w.qkv, self.cos_sin, step.positions,
+            *self.config.heads, q_norm_weight=w.q_norm, k_norm_weight=w.k_norm, eps=eps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

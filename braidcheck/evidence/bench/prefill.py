@@ -20,9 +20,11 @@ from braidcheck.measure.limits import matrix_rate
 from braidcheck.qwen3.attention import Step
 from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
 from braidcheck.qwen3.engine import Engine
+from braidcheck.qwen3.feeder import Feeder
 from braidcheck.qwen3.synthetic import synthetic_tensors
 
 TOKENS = (512, 4096)
+SERIAL = f"{OURS}, launch by launch"
 
 
 def flops(config: Qwen3Config, tokens: int) -> int:
@@ -53,7 +55,7 @@ def observe_prefill(
     for count in counts:
         progress(f"{count} tokens")
         ids = prompt_of(count, config, device)
-        calls: dict[str, Callable[[], Tensor]] = {OURS: _ours(engine, ids)}
+        calls: dict[str, Callable[[], Tensor]] = {OURS: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
         if with_peers:
             calls["HF transformers"] = lambda ids=ids: hf_prefilled(hf, ids)
         with torch.no_grad():
@@ -67,7 +69,13 @@ def observe_prefill(
     return {"device": name_of(device), "matrix_rate": limit, "samples": SAMPLES, "rows": rows}
 
 
-def _ours(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
+def _recorded(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
+    """As a server runs it that keeps a graph for prompts of this length."""
+    feeder = Feeder(engine, engine.new_cache(1, len(ids)), len(ids))
+    return lambda: engine.logits(feeder.feed(ids))
+
+
+def _serial(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
     cache, step = engine.new_cache(1, len(ids)), Step.prompt(len(ids), engine.device)
     return lambda: engine.logits(engine.forward(ids, step, cache)[-1:])
 

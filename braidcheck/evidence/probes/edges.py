@@ -14,6 +14,7 @@ from braidcheck.evidence.probes import Probe, module
 from braidcheck.spec import Op
 
 VOCABULARY = 20000  # tokens: each program of an LM head has several blocks of them
+MANY = 65  # rows from which kernels for many tokens are taken
 CROWD = 160  # rows: more than any block of tokens that the kernels choose by their number
 
 
@@ -95,7 +96,13 @@ def _refused(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 
 def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    given = _given(op, device)
+    """For a few tokens and, where a case has them, for many."""
+    sizes = [case.get("T", case.get("B")) for case in op.cases if not case.large]
+    asked = (_position(op, call, _given(op, device, least)) for least in (3, MANY) if max(sizes) >= least)
+    return next(filter(None, asked), None)
+
+
+def _position(op: Op, call: Callable[..., Any], given: dict[str, Any]) -> str | None:
     limit = len(given["cos_sin"])
     for outside in (limit, limit + 1000, -1):
         positions = given["positions"].clone()
