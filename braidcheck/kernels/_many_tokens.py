@@ -19,8 +19,8 @@ from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels._device import INTERPRETED, norm_rows
 
 FEWEST = 65  # tokens: fewer are one row of small blocks
-# Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor.
-LARGE = 2**15 if INTERPRETED else 2**22
+# Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor, and of 128 x 64.
+LARGE, SMALL = (2**15, 2**14) if INTERPRETED else (2**22, 2**20)
 ALIGNED = 16  # bytes at whose multiples a descriptor's matrix and all its rows must begin
 ROWS = 64 if INTERPRETED else 4  # of one program of the norm
 GROUP = tl.constexpr(8)  # blocks of tokens that take turns with one weight, which the L2 cache then holds
@@ -30,7 +30,7 @@ def serves(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> bool:
     """Whether ``x @ weight.T``, x[T,K], takes this way; ``others`` are what else is read or written by tiles."""
     return (
         len(x) >= FEWEST
-        and pinned.has(f"{op} of thousands")
+        and pinned.has(f"{op} of dozens")
         and x.shape[1] * weight.element_size() % ALIGNED == 0  # those of the operand that is made of x
         and all(map(fits, (weight, *others)))
     )
@@ -43,9 +43,10 @@ def fits(matrix: Tensor) -> bool:
     return aligned and matrix.element_size() == 2 and (INTERPRETED or pinned.capability() >= (9, 0))
 
 
-def cut(op: str, tokens: int, outputs: int) -> dict[str, int]:
-    """The constants and launch options of an op's kernel for so many tokens and outputs each."""
-    return pinned.cut(f"{op} of thousands" if tokens * outputs >= LARGE else f"{op} of hundreds")
+def cut_name(op: str, tokens: int, outputs: int) -> str:
+    """The cut of an op's kernel that is taken for so many tokens and outputs each."""
+    count = tokens * outputs
+    return f"{op} of {'thousands' if count >= LARGE else 'hundreds' if count >= SMALL else 'dozens'}"
 
 
 def tiles(matrix: Tensor, *block: int) -> TensorDescriptor:
@@ -66,14 +67,17 @@ def multiprocessors() -> int:
     return torch.cuda.get_device_properties().multi_processor_count if torch.cuda.is_available() else 132
 
 
-def operand(x: Tensor, norm_weight: Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
-    """x[T,K], normalised if there is a weight [K], as a matrix of ``dtype`` of which tiles can be read."""
-    if norm_weight is None:
-        x = x.to(dtype)
-        return x if fits(x) else x.contiguous().clone()
+def operand(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """x[T,K] as a matrix of ``dtype`` of which tiles can be read."""
+    x = x.to(dtype)
+    return x if fits(x) else x.contiguous().clone()
+
+
+def normed(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """RMSNorm of x[T,K] with a weight [K], as a matrix of ``dtype`` of which tiles can be read."""
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     _normed[(triton.cdiv(len(x), ROWS),)](
-        x, norm_weight, out, *x.shape, x.stride(0), eps, ROWS=ROWS, BLOCK=triton.next_power_of_2(x.shape[1])
+        x, weight, out, *x.shape, x.stride(0), eps, ROWS=ROWS, BLOCK=triton.next_power_of_2(x.shape[1])
     )
     return out
 

@@ -1,6 +1,7 @@
-"""How the decode kernels are cut into programs, by class of GPU: pinned, since a search in a gate would judge noise.
+"""How kernels are cut into programs, by class of GPU: pinned, since a search in a gate would judge noise.
 
-Found by ``nox -s tune`` (``evidence/tune.py``); what was tried and what it gave stands in docs/decode-log.md.
+Found by ``nox -s tune`` (``evidence/tune.py``); what was tried and what it gave stands in docs/decode-log.md and
+docs/prefill-log.md.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
 _LARGE = {"BLOCK_T": 128, "BLOCK_K": 64, "RESIDENT": 1, "num_warps": 8, "num_stages": 3}
 _SMALL = {"BLOCK_T": 64, "BLOCK_K": 64, "RESIDENT": 2, "num_warps": 4, "num_stages": 4}
 BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
-    (9, 0): SAFE  # an H200, 2026-11-21
+    (9, 0): SAFE  # an H200, 2026-11-21; of many tokens an H100, 2026-11-27
     | {
         "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 1},
         "linear_residual of one": {"ROWS": 2, "num_warps": 8},
@@ -56,25 +57,29 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "attention_step of long": {"BLOCK_S": 128, "LEAST": 256, "MOST_SPLITS": 16, "num_warps": 4, "num_stages": 3},
         "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4, "num_stages": 3},
         "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128, "num_warps": 8, "num_stages": 3},
+        "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
         "rms_norm_qkv of hundreds": _SMALL | {"BLOCK_N": 128},
         "rms_norm_qkv of thousands": _LARGE | {"BLOCK_N": 256},
-        "qkv_rope of hundreds": _SMALL | {"HEADS": 1},
+        "qkv_rope of dozens": _SMALL | {"HEADS": 1, "BLOCK_K": 128, "num_stages": 3},
+        "qkv_rope of hundreds": _LARGE | {"HEADS": 2, "BLOCK_T": 64, "num_stages": 4},
         "qkv_rope of thousands": _LARGE | {"HEADS": 2},
-        "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
+        "linear_residual of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
+        "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
         "linear_residual of thousands": _LARGE | {"BLOCK_N": 256},
+        "gate_up_silu of dozens": _SMALL | {"BLOCK_N": 64},
         "gate_up_silu of hundreds": _LARGE | {"BLOCK_N": 128},
         "gate_up_silu of thousands": _LARGE | {"BLOCK_N": 128},
     },
 }
 _PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
 _BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
-_MANY = ("hundreds", "thousands")  # tokens
+_MANY = ("dozens", "hundreds", "thousands")  # tokens
 _INTERPRETED = {"BLOCK_T": 64, "BLOCK_K": 128, "RESIDENT": 1}
 IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
     **{f"{op} of {tokens}": {"ROWS": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
     **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
     **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY},
-    **{f"qkv_rope of {many}": _INTERPRETED | {"HEADS": heads} for many, heads in zip(_MANY, (1, 2), strict=True)},
+    **{f"qkv_rope of {many}": _INTERPRETED | {"HEADS": heads} for many, heads in zip(_MANY, (1, 2, 2), strict=True)},
     "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
     "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
     "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},

@@ -100,7 +100,8 @@ def attention_prefill(
     """Causal attention; query i sits at position ``q_start + i`` and sees keys up to its own position.
 
     q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale >= 0; ``cu_seqlens`` [B+1] int32 or
-    int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
+    int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns
+    out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
     require(q.dim() == 3 and k.dim() == 3 and k.shape == v.shape, "q must be [T,Hq,D], k and v [S,Hkv,D] alike")
     require(q.shape[2] == k.shape[2] and q.shape[1] % k.shape[1] == 0, "Hq must be a multiple of Hkv, D the same")
@@ -120,7 +121,7 @@ def attention_prefill(
         block_d = max(16, triton.next_power_of_2(q.shape[2]))
         by_tiles = block_d == q.shape[2] and all(map(many.fits, (q, k, v)))
         k, v = k[: q_start + len(q)], v[: q_start + len(q)]
-        cut = pinned.cut(_cut_name(len(q), len(k), by_tiles))
+        cut = pinned.cut(cut_name(len(q), len(k), by_tiles))
         sources = q, k, v
         if by_tiles:
             rows = cut["BLOCK_T"], cut["BLOCK_S"], cut["BLOCK_S"]
@@ -133,7 +134,7 @@ def attention_prefill(
     return out
 
 
-def _cut_name(tokens: int, keys: int, by_tiles: bool) -> str:
+def cut_name(tokens: int, keys: int, by_tiles: bool) -> str:
     """What the cut for so many queries and keys is called."""
     if tokens <= 16:
         return "attention_prefill of few"

@@ -125,7 +125,11 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
             HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
     elif many.serves("gate_up_silu", x, weight, out):
-        _of_many(many.operand(x, norm_weight, eps, weight.dtype), weight, out)
+        if norm_weight is None:
+            x = many.operand(x, weight.dtype)
+        else:
+            x = many.normed(x, norm_weight, eps, weight.dtype)
+        _of_many(x, weight, out)
     elif out.numel():
         block_t = token_block(x.shape[0])
         cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
@@ -138,7 +142,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
 
 def _of_many(x: Tensor, weight: Tensor, out: Tensor) -> None:
     (rows, length), width = weight.shape, out.shape[1]
-    cut = many.cut("gate_up_silu", len(x), rows)
+    cut = pinned.cut(many.cut_name("gate_up_silu", len(x), rows))
     block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
     _gate_up_silu_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
         many.tiles(x, block_t, block_k), many.tiles(weight.unflatten(0, (2, width)), 2, block_n, block_k),

@@ -117,9 +117,9 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
 
 
 def _of_many(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
-    cut = many.cut("linear_residual", *out.shape)
+    cut = pinned.cut(many.cut_name("linear_residual", *out.shape))
     block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
-    x, half = many.operand(x, None, 0.0, weight.dtype), (block_t, block_n // 2)
+    x, half = many.operand(x, weight.dtype), (block_t, block_n // 2)
     _linear_residual_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
         many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), many.tiles(residual, *half),
         many.tiles(out, *half), *out.shape, x.shape[1], **cut,

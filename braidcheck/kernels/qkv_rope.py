@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels import _many_tokens as many
+from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import _rope as rope
 from braidcheck.kernels import _rounding as rounding
 from braidcheck.kernels._device import (
@@ -91,40 +92,35 @@ def _qkv_rope_of_many(
         acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
         if HAS_BIAS:
             acc += tl.load(bias_ptr + column + tl.arange(0, BLOCK_N)).to(tl.float32)[None, :]
-        # A block's heads are all Q's, all K's or all V's; V's are computed on like the others and left as they are,
-        # since a branch would stand between the loop and its flattening.
+        # A block's heads are all Q's, all K's or all V's. V's are turned by no angle, since a branch would stand
+        # between the loop and its flattening.
         rotated = column < QK_WIDTH
-        first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_T, HEADS, 2, HALF)), (0, 1, 3, 2)))
-        if HAS_NORM:
-            of_q, of_k = column < Q_WIDTH, rotated & (column >= Q_WIDTH)
-            inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, axis=2) / HEAD_DIM + eps)
-            inverse = tl.where(rotated, inverse, 1.0)[:, :, None]
-            first *= inverse * _head_norm(q_norm_ptr, k_norm_ptr, dims, of_q, of_k)
-            second *= inverse * _head_norm(q_norm_ptr, k_norm_ptr, dims + HALF, of_q, of_k)
         rows = row + tl.arange(0, BLOCK_T)
         positions = tl.load(positions_ptr + rows, mask=rotated & (rows < num_tokens), other=-1).to(tl.int32)
         known = ((positions >= 0) & (positions < max_positions))[:, None]
         angles = cos_sin_ptr + positions[:, None] * HEAD_DIM + dims[None, :]
-        cos = tl.load(angles, mask=known, other=float("nan"))[:, None, :]
-        sin = tl.load(angles + HALF, mask=known, other=float("nan"))[:, None, :]
-        left = tl.where(rotated, first * cos - second * sin, first).to(out.dtype)
-        right = tl.where(rotated, second * cos + first * sin, second).to(out.dtype)
-        heads = tl.reshape(tl.permute(tl.join(left, right), (0, 1, 3, 2)), (BLOCK_T, BLOCK_N))
+        cos = tl.load(angles, mask=known, other=tl.where(rotated, float("nan"), 1.0))[:, None, :]
+        sin = tl.load(angles + HALF, mask=known, other=tl.where(rotated, float("nan"), 0.0))[:, None, :]
+        first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_T, HEADS, 2, HALF)), (0, 1, 3, 2)))
+        if HAS_NORM:
+            inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, axis=2) / HEAD_DIM + eps)
+            inverse = tl.where(rotated, inverse, 1.0)[:, :, None]
+            norm_ptr = tl.where(column < Q_WIDTH, q_norm_ptr, k_norm_ptr)
+            of_norm = (dims >= 0) & rotated
+            first *= tl.load(norm_ptr + dims, mask=of_norm, other=1.0).to(tl.float32)[None, None, :]
+            second *= tl.load(norm_ptr + HALF + dims, mask=of_norm, other=1.0).to(tl.float32)[None, None, :]
+        left, right = first * cos - second * sin, second * cos + first * sin
+        if HAS_NORM:  # after the rotation: fewer numbers are held until there
+            left *= inverse
+            right *= inverse
+        heads = tl.join(left.to(out.dtype), right.to(out.dtype))
+        heads = tl.reshape(tl.permute(heads, (0, 1, 3, 2)), (BLOCK_T, BLOCK_N))
         if HEADS == 1:
             out.store([row, column], heads)
         else:
             one, other = many.halves(heads, BLOCK_T, BLOCK_N)
             out.store([row, column], one)
             out.store([row, column + HEAD_DIM], other)
-
-
-@triton.jit
-def _head_norm(q_norm_ptr, k_norm_ptr, dims, of_q, of_k):
-    """The weights of Q's norm, of K's, or ones."""
-    everywhere = dims >= 0
-    weight = tl.load(q_norm_ptr + dims, mask=everywhere & of_q, other=0.0).to(tl.float32)
-    weight += tl.load(k_norm_ptr + dims, mask=everywhere & of_k, other=0.0).to(tl.float32)
-    return tl.where(of_q | of_k, weight, 1.0)[None, None, :]
 
 
 def qkv_rope(
@@ -134,28 +130,30 @@ def qkv_rope(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Project x, normalise each head of Q and K if norm weights are given, rotate Q and K.
 
-    x[T,H] already normalised, float32 or rounded to the weight's dtype; qkv_weight[(Hq+2Hkv)*D, H] and qkv_bias[(Hq+2Hkv)*D]; cos_sin[P,D] float32,
-    cosines first; positions[T] int32 or int64, below P (others give NaN); norm weights [D], both or neither.
-    Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D], parts of one tensor, in the weight's dtype. Raises ValueError for what it cannot serve.
+    x[T,H] already normalised, float32 or rounded to the weight's dtype; qkv_weight[(Hq+2Hkv)*D, H] and
+    qkv_bias[(Hq+2Hkv)*D]; cos_sin[P,D] float32, cosines first; positions[T] int32 or int64, below P (others give NaN);
+    norm weights [D], both or neither, of one dtype. Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D], parts of one tensor, in
+    the weight's dtype. Raises ValueError for what it cannot serve.
     """
     rows = (num_heads + 2 * num_kv_heads) * head_dim
-    dtypes = torch.float32, qkv_weight.dtype
-    require(x.dim() == 2 and x.dtype in dtypes, f"x must be [T,H] of {dtypes}, is {x.dtype} {tuple(x.shape)}")
+    require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
+    require(x.dtype in (torch.float32, qkv_weight.dtype), f"x must be float32 or as the weight, is {x.dtype}")
     require(qkv_weight.shape == (rows, x.shape[1]), f"qkv_weight must be [{rows},{x.shape[1]}]")
     require(head_dim % 2 == 0, f"head_dim must be even, is {head_dim}")
     require(cos_sin.dim() == 2 and cos_sin.shape[1] == head_dim, f"cos_sin must be [max_positions,{head_dim}]")
     require(cos_sin.dtype == torch.float32 and cos_sin.is_contiguous(), "cos_sin must be contiguous float32")
     require(positions.shape == x.shape[:1] and positions.is_contiguous(), f"positions must be [{x.shape[0]}]")
-    require((q_norm_weight is None) == (k_norm_weight is None), "give both q_norm_weight and k_norm_weight or neither")
+    norms = q_norm_weight, k_norm_weight
+    require((norms[0] is None) == (norms[1] is None), "give both q_norm_weight and k_norm_weight or neither")
+    require(norms[0] is None or norms[0].dtype == norms[1].dtype, "q_norm_weight and k_norm_weight must have one dtype")
     require_rows(
         x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight
     )
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], rows, dtype=qkv_weight.dtype, device=x.device)
-    norms = q_norm_weight, k_norm_weight
     whole = head_dim >= 32 and head_dim == triton.next_power_of_2(head_dim)
     if whole and many.serves("qkv_rope", x, qkv_weight, out):
-        x = many.operand(x, None, eps, qkv_weight.dtype)
+        x = many.operand(x, qkv_weight.dtype)
         _of_many(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
     elif x.shape[0]:
         block_t = token_block(x.shape[0])
@@ -174,7 +172,7 @@ def _of_many(
     norms: tuple[Tensor | None, Tensor | None], out: Tensor, num_heads: int, num_kv_heads: int, eps: float,
 ) -> None:  # fmt: skip
     head_dim = cos_sin.shape[1]
-    cut = many.cut("qkv_rope", *out.shape)
+    cut = pinned.cut(many.cut_name("qkv_rope", *out.shape))
     if num_heads % cut["HEADS"] or num_kv_heads % cut["HEADS"]:
         cut["HEADS"] = 1
     block_t, block_n, block_k = cut["BLOCK_T"], cut["HEADS"] * head_dim, cut["BLOCK_K"]
@@ -229,7 +227,7 @@ def bound(
 
 
 def inputs(case: Case, device: str) -> dict:
-    """A normalised x, float32 or in ``narrow`` the weight's dtype, weights of about unit gain, and the table up to the case's last position."""
+    """A normalised x (of the weight's dtype if ``narrow``), weights of about unit gain, the table up to position P."""
     numbers = Numbers(case, device)
     heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
     given = {
@@ -255,8 +253,8 @@ def inputs(case: Case, device: str) -> dict:
 def cost(case: Case) -> Cost:
     """x and the weight read once, q, k and v written."""
     size, rows = getattr(torch, case.dtype).itemsize, (case["Hq"] + 2 * case["Hkv"]) * case["D"]
-    read = size if case.get("narrow") else 4
-    return Cost(case["T"] * (read * case["H"] + size * rows) + size * rows * case["H"], 2 * case["T"] * rows * case["H"])
+    x = case["T"] * case["H"] * (size if case.get("narrow") else 4)
+    return Cost(x + size * rows * (case["T"] + case["H"]), 2 * case["T"] * rows * case["H"])
 
 
 def _case(tokens, width, shape, positions, profile="unit", dtype="bfloat16", norm=1, bias=0, narrow=0, large=False):

@@ -44,8 +44,8 @@ def rms_norm(
     """Normalise each row of ``x (+ residual)`` by its root mean square and multiply by ``weight``.
 
     x[T,H] and residual[T,H] float32, bfloat16 or float16; weight[H]; y[T,H] in ``out_dtype``, written to ``out`` if
-    given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual) rounded
-    to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
+    given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual)
+    rounded to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
     """
     require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
     require(weight.shape == x.shape[1:] and weight.is_contiguous(), f"weight must be contiguous [{x.shape[1]}]")

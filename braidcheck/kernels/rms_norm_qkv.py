@@ -94,7 +94,8 @@ def rms_norm_qkv(
     """``rms_norm(x) @ qkv_weight.T + qkv_bias``, split into heads.
 
     x[T,H]; norm_weight[H]; qkv_weight[(Hq+2Hkv)*D, H]; qkv_bias[(Hq+2Hkv)*D]. Returns q[T,Hq,D], k[T,Hkv,D],
-    v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot serve.
+    v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot
+    serve.
     """
     rows = (num_heads + 2 * num_kv_heads) * head_dim
     require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
@@ -110,7 +111,7 @@ def rms_norm_qkv(
             HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
         )  # fmt: skip
     elif many.serves("rms_norm_qkv", x, qkv_weight, out):
-        _of_many(many.operand(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
+        _of_many(many.normed(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
     elif x.shape[0]:
         block_t = token_block(x.shape[0])
         cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
@@ -122,7 +123,7 @@ def rms_norm_qkv(
 
 
 def _of_many(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    cut = many.cut("rms_norm_qkv", *out.shape)
+    cut = pinned.cut(many.cut_name("rms_norm_qkv", *out.shape))
     block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
     _qkv_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
         many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), bias,

@@ -25,8 +25,9 @@ class Series:
     case: Case
 
 
-def _of_tokens(**axes: int) -> dict[str, dict[str, int]]:
-    return {shape: {"T": tokens} | axes for shape, tokens in TOKENS.items()}
+def _of_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:
+    counts = TOKENS | {f"{tokens} tokens": tokens for tokens in more}
+    return {shape: {"T": tokens} | axes for shape, tokens in sorted(counts.items(), key=lambda item: item[1])}
 
 
 def _rows(batch: int, context: int) -> dict[str, int]:
@@ -43,8 +44,8 @@ def _fused(tokens: int, batch: int, context: int) -> dict[str, int]:
 
 CACHE = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
-    "rms_norm": _of_tokens(H=HIDDEN),
-    "rms_norm_qkv": _of_tokens(H=HIDDEN, **HEADS),
+    "rms_norm": _of_tokens(65536, H=HIDDEN),
+    "rms_norm_qkv": _of_tokens(128, H=HIDDEN, **HEADS),
     "qkv_rope": _of_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
     "qk_norm_rope": _of_tokens(**HEADS, P=POSITIONS),
     "gate_up_silu": _of_tokens(H=HIDDEN, I=INNER, norm=1),
@@ -74,7 +75,7 @@ AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
         "1 row of 32768": _step(1, 32768),
         "16 rows of 2048": _step(16, 2048),
     },
-    "attention_prefill": {"512 tokens": {"T": 512, **HEADS}, "4096 tokens": {"T": 4096, **HEADS}},
+    "attention_prefill": {f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)},
     "fused_attention": {
         "1 row of 2048": _fused(1, 1, 2048),
         "16 rows of 2048": _fused(16, 16, 2048),

@@ -35,7 +35,7 @@ TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and
 # The same holds for the product that is added to it, which these round to the weights' type.
 NOT_IN_FLOAT16 = {"linear_residual": ("product rounded", "library")}
 # What the interpreter takes ten times as long for as torch for all the others.
-TRITON = (KERNEL, "other blocks", "kernel of many tokens", "three kernels")
+TRITON = (KERNEL, "other blocks", "in blocks", "three kernels")
 TRITON_EVERY = 4  # models of which one has it, in the interpreter
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-SHARED = ("_device", "_few_tokens", "_many_tokens", "_overlap", "_pinned")  # what ops run; the other shared files judge them
+# What ops run; the other shared files judge them.
+SHARED = ("_device", "_few_tokens", "_many_tokens", "_overlap", "_pinned")
 Name = tuple[str, str]  # a shared file and what it calls something
 
 

@@ -8,10 +8,10 @@ CANDIDATES = """
 import sys
 import torch
 
-def full(x, weight, eps, residual=None, out=None):
+def full(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
     print("noise")
     total = x.float() if residual is None else x.float() + residual.float()
-    y = total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight.float()
+    y = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight.float()).to(out_dtype)
     return y if residual is None else (y, total.to(x.dtype))
 
 def plain(x, weight, eps):
@@ -55,7 +55,7 @@ def test_a_right_function_passes_every_case_that_runs_here(run, file):
 def test_what_it_does_not_take_is_not_judged_and_listed(run, file):
     code, body = checked(run, file, "plain")
     assert code == 0
-    named = {v["subject"] for v in body["verdicts"] if v["sentence"] == "takes no residual"}
+    named = {v["subject"] for v in body["verdicts"] if v["sentence"].startswith("takes no residual")}
     assert named
     assert all("residual" in subject for subject in named)
     assert checked(run, file, "plain", "--case", "residual1")[0] == 3

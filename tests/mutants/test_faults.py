@@ -50,7 +50,8 @@ def test_patches_of_shared_functions_know_whom_they_reach():
     )
     assert mutants["shared: one, norm forgotten"].ops == ("gate_up_silu", "lm_head", "rms_norm_qkv")
     assert set(mutants["shared: interpreter truncates"].ops) == set(reach.every())
-    assert mutants["rms_norm: eps 1e-5"].ops == ("rms_norm",)
+    assert mutants["shared: norm, eps 1e-5"].ops == ("gate_up_silu", "rms_norm", "rms_norm_qkv")
+    assert mutants["rms_norm: out ignored"].ops == ("rms_norm",)
     assert mutants["engine: last layer skipped"].ops == ()
 
 

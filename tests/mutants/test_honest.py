@@ -5,11 +5,13 @@ import inspect
 
 import pytest
 import torch
+from triton.runtime.interpreter import InterpretedFunction
 
 from braidcheck import kernels
 from braidcheck.evidence.soak import observe_soak, pairs
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.mutants import honest
 from braidcheck.mutants.honest import blocks
@@ -81,8 +83,8 @@ def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
     assert sizes(module, op) == before
 
 
-@pytest.mark.parametrize("op", blocks.OF_FEW)
-def test_a_few_tokens_are_given_to_the_kernel_for_many(op, monkeypatch):
+@pytest.mark.parametrize("op", blocks.IN_BLOCKS)
+def test_few_and_many_tokens_are_given_to_the_kernel_in_blocks(op, monkeypatch):
     module = importlib.import_module(f"braidcheck.kernels.{op}")
     launched = []
 
@@ -91,14 +93,20 @@ def test_a_few_tokens_are_given_to_the_kernel_for_many(op, monkeypatch):
             self.name = name
 
         def __getitem__(self, grid):
-            return lambda *_, **__: launched.append(self.name)
+            return lambda *_, **options: launched.append(self.name + " of tiles" * options.get("TILES", False))
 
-    for name in (f"_{op}", f"_{op}_of_few"):
-        monkeypatch.setattr(module, name, Listed(name))
-    given = OPS[op].inputs(next(case for case in OPS[op].cases if case["T"] == 1), "cpu")
-    OPS[op].call(**given)
-    honest.find(op)["kernel of many tokens"](**given)
-    assert launched == [f"_{op}_of_few", f"_{op}"]
+    for name, found in vars(module).copy().items():
+        if isinstance(found, InterpretedFunction):
+            monkeypatch.setattr(module, name, Listed(name))
+    cases = [case for case in OPS[op].cases if not case.large and (case["T"] == 1 or case["T"] >= many.FEWEST)]
+    for case in cases:
+        honest.find(op)["in blocks"](**OPS[op].inputs(case, "cpu"))
+    others = "_of_few", "_of_many", " of tiles"
+    assert f"_{op}" in launched
+    assert not any(name.endswith(others) for name in launched)
+    for case in cases:
+        OPS[op].call(**OPS[op].inputs(case, "cpu"))
+    assert any(name.endswith(others) for name in launched)
 
 
 @pytest.mark.parametrize("style", [*STYLES.values(), *UNROUNDED.values()], ids=[*STYLES, *UNROUNDED])

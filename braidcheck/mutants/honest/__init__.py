@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from braidcheck.mutants.honest import fused, heads, projections, sampling
-from braidcheck.mutants.honest.blocks import OF_FEW, SIZES, kernel_of_many, other_blocks
+from braidcheck.mutants.honest.blocks import IN_BLOCKS, SIZES, in_blocks, other_blocks
 from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
 
 Variant = Callable[..., Any]
@@ -55,8 +55,8 @@ _MORE: dict[str, dict[str, Variant]] = {
 def find(op: str) -> dict[str, Variant]:
     """The honest variants of the op called ``op``, by name, each called exactly like its wrapper; none if unknown."""
     found: dict[str, Variant] = {"other blocks": other_blocks(op)} if op in SIZES else {}
-    if op in OF_FEW:
-        found["kernel of many tokens"] = kernel_of_many(op)
+    if op in IN_BLOCKS:
+        found["in blocks"] = in_blocks(op)
     if op in _WRITTEN:
         styles = STYLES if op in _WITHOUT_OPERAND_CASTS else STYLES | UNROUNDED
         found |= {name: partial(_WRITTEN[op], style) for name, style in styles.items()}

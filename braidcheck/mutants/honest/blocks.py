@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from braidcheck.kernels import _few_tokens as few
+from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels._device import INTERPRETED
 
@@ -29,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "token_block": _rows},
     "qk_norm_rope": {"BLOCK_T": 16},
     "cache_write": {"BLOCK_T": 16},
-    "attention_prefill": {"BLOCK_S": 64 if INTERPRETED else 32, "token_block": _rows},
+    "attention_prefill": {},
     "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
     "attention_step": {},
     "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
@@ -39,7 +40,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "lm_head": {"token_block": _rows},
     "sample": {"BLOCK": 256 if INTERPRETED else 512, "ROWS": 8 if INTERPRETED else 2},
 }
-OF_FEW = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")  # ops with a kernel for a few tokens
+# Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.
+IN_BLOCKS = ("rms_norm_qkv", "qkv_rope", "attention_prefill", "linear_residual", "gate_up_silu", "lm_head")
 SPLITS = {"MOST_SPLITS": 7, "PROGRAMS": 3 if INTERPRETED else 300}
 
 
@@ -52,9 +54,9 @@ def other_blocks(op: str) -> Callable[..., Any]:
     return _with(op, sizes, (pinned, {"cut": _otherwise(pinned.cut)}))
 
 
-def kernel_of_many(op: str) -> Callable[..., Any]:
-    """The wrapper of ``op``, which takes its kernel for many tokens for a few as well."""
-    return _with(op, (few, {"serves": lambda *_, **__: False}))
+def in_blocks(op: str) -> Callable[..., Any]:
+    """The wrapper of ``op``, which takes its kernel for any number of tokens for few and for many as well."""
+    return _with(op, (few, {"serves": lambda *_, **__: False}), (many, {"fits": lambda matrix: False}))
 
 
 def _with(op: str, *changes: tuple[Any, dict[str, Any]]) -> Callable[..., Any]:

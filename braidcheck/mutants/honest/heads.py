@@ -12,11 +12,12 @@ from braidcheck.mutants.honest.pieces import Style
 
 
 def rms_norm(
-    style: Style, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None, out: Tensor | None = None
-) -> Tensor | tuple[Tensor, Tensor]:
+    style: Style, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None, out: Tensor | None = None,
+    out_dtype: torch.dtype = torch.float32,
+) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
     """See the op."""
     total = wide(x) if residual is None else wide(residual) + wide(x)
-    y = style.norm(total, wide(weight), eps)
+    y = style.norm(total, wide(weight), eps).to(out_dtype)
     y = y if out is None else out.copy_(y)
     return y if residual is None else (y, total.to(x.dtype))
 

@@ -9,12 +9,8 @@ from braidcheck.qwen3.config import QWEN3_0_6B
 
 def test_ours_and_hf_are_timed(untimed, config):
     seen = observe_prefill([7, 20], "cpu", with_peers=True, config=config)
-    assert [(row["tokens"], row["subject"]) for row in seen["rows"]] == [
-        (7, "braidcheck"),
-        (7, "HF transformers"),
-        (20, "braidcheck"),
-        (20, "HF transformers"),
-    ]
+    subjects = "braidcheck", "braidcheck, launch by launch", "HF transformers"
+    assert [(row["tokens"], row["subject"]) for row in seen["rows"]] == [(n, who) for n in (7, 20) for who in subjects]
     for row in seen["rows"]:
         assert row["rate"]["median"] == row["tokens"] / 2e-3
         assert row["of_matrix_rate"] == pytest.approx(flops(config, row["tokens"]) / 2e-3 / 1e12)
@@ -22,9 +18,9 @@ def test_ours_and_hf_are_timed(untimed, config):
 
 def test_another_model_is_refused(untimed, config, monkeypatch):
     monkeypatch.setattr("braidcheck.qwen3.engine.rope_table", lambda *size, **rest: torch.ones(size[:2]))
-    (row,) = observe_prefill([20], "cpu", config=config)["rows"]
-    assert row["refused"].startswith("its logits are ")
-    assert "rate" not in row
+    rows = observe_prefill([20], "cpu", config=config)["rows"]
+    assert len(rows) == 2
+    assert all(row["refused"].startswith("its logits are ") and "rate" not in row for row in rows)
 
 
 def test_operations_are_two_a_weight_and_token_and_attentions():
