@@ -15,6 +15,7 @@ PROFILES = MappingProxyType(
         "extreme": "magnitudes near the edge of the storage type",
         "tiny": "rows whose variance is near eps",
         "sparse": "mostly zeros, a few large entries",
+        "steep": "numbers whose exponentials overflow",
         "tail": "sizes that divide no block",
         "cancel": "large partial sums, small total: shows narrow accumulation",
     }

@@ -52,6 +52,9 @@ class Numbers:
         exponent = torch.rand((*shape[:-1], 1), generator=self.generator) * 3 - 1.5
         return self.normal(*shape) * (EPS * 10**exponent).sqrt()
 
+    def _steep(self, *shape: int) -> Tensor:
+        return 100 * self.normal(*shape)  # e to the power of such a number overflows float32
+
     def _sparse(self, *shape: int) -> Tensor:
         keep = torch.rand(shape, generator=self.generator) < 0.02
         keep[..., -1] = True  # the last column counts: a dropped tail must show

@@ -125,10 +125,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
             HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
         )  # fmt: skip
     elif many.serves("gate_up_silu", x, weight, out):
-        if norm_weight is None:
-            x = many.operand(x, weight.dtype)
-        else:
-            x = many.normed(x, norm_weight, eps, weight.dtype)
+        x = many.operand(x, weight.dtype) if norm_weight is None else many.normed(x, norm_weight, eps, weight.dtype)
         _of_many(x, weight, out)
     elif out.numel():
         block_t = token_block(x.shape[0])
@@ -225,6 +222,8 @@ CASES = (
     _case(9, 256, 128, "tiny", "float32"),
     _case(9, 512, 256, "sparse"),
     _case(9, 256, 128, "extreme"),
+    _case(9, 256, 128, "steep", norm=0),
+    _case(20, 1000, 72, "tail"),
     _case(70, 264, 72, "tail", "float16", norm=0),
     _case(66, 1024, 128, "cancel", norm=0),
     _case(66, 129, 70, "tail"),

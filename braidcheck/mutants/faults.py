@@ -20,8 +20,8 @@ def named() -> list[Mutant]:
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
     """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
 
-    Each has id, story, file, old and new: ``old`` must stand exactly once in ``file``; ``bug`` and ``lane`` are
-    optional.
+    Each has id, story, file, old and new: ``old`` must stand exactly once in ``file``; ``bug``, ``lane`` and ``killer``
+    ("gate: subject") are optional.
     """
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
         source = package / row["file"]
@@ -39,4 +39,5 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             bug=row.get("bug", ""),
             stale="" if count == 1 else f"its old text stands {count} times in {row['file']}, must stand once",
             lane=row.get("lane", ""),
+            killer=tuple(row.get("killer", ": ").split(": ", 1)),
         )

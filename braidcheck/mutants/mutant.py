@@ -19,7 +19,8 @@ class Mutant:
     ``part`` is the op or the part of the model it belongs to, the row of the report; ``story`` one line on what was
     done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text`` that
     file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
-    applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one.
+    applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one;
+    ``killer`` the gate and subject known to catch it, which are asked first.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Mutant:
     bug: str = ""
     stale: str = ""
     lane: str = ""
+    killer: tuple[str, str] = "", ""
 
 
 CONTROL = "unmutated"

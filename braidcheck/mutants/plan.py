@@ -30,10 +30,14 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
 
 
 def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
-    """The gates that a mutant meets, the cheapest likely killer first; of a generated one, an op's alone.
+    """The gates that a mutant meets, its known or else the cheapest likely killer first; of a generated one, an op's.
 
     For ``blame`` the coherence gate alone, of those mutants that it can meet.
     """
+    return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.killer[0]))
+
+
+def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
     if blame:
         return () if mutant.ops and set(mutant.ops) <= set(APART) else GATES[-1:]
     if mutant.kind == "generated":

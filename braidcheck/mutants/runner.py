@@ -154,6 +154,7 @@ class Runner:
             "overlay": str(overlay(source, mutant, folder)),
             "ops": mutant.ops,
             "gates": self.gates[mutant.id],
+            "first": mutant.killer[1],
             "limit": plan.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
         }

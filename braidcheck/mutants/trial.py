@@ -57,7 +57,8 @@ def first_kill(
     for gate in task["gates"]:
         began = time.perf_counter()
         found = None
-        for subject, look in _looks(gate, task, device, order, truth, failing):
+        looks = _looks(gate, task, device, order, truth, failing)
+        for subject, look in sorted(looks, key=lambda named: named[0] != task["first"]):
             say({"gate": gate, "subject": subject})
             if said := asked(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}

@@ -4,11 +4,15 @@ from collections import Counter
 
 import pytest
 
+from braidcheck import kernels
 from braidcheck.errors import UserError
+from braidcheck.evidence.probes.edges import edge_probes
+from braidcheck.evidence.probes.engine import engine_probes
+from braidcheck.evidence.probes.loader import loader_probes
 from braidcheck.mutants import faults, plan, reach
 from braidcheck.mutants.mutant import PACKAGE
 
-NAMED = faults.named()
+NAMED, OPS = faults.named(), kernels.find()
 PARTS = Counter(mutant.part for mutant in NAMED)
 
 PATCH = """
@@ -53,6 +57,16 @@ def test_patches_of_shared_functions_know_whom_they_reach():
     assert mutants["shared: norm, eps 1e-5"].ops == ("gate_up_silu", "rms_norm", "rms_norm_qkv")
     assert mutants["rms_norm: out ignored"].ops == ("rms_norm",)
     assert mutants["engine: last layer skipped"].ops == ()
+
+
+def test_known_killers_are_there_and_come_first():
+    engine, loader = engine_probes(None, None, "cpu"), loader_probes(None, "cpu")
+    edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_probes(op, op.call, "cpu")}
+    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
+    known = [mutant for mutant in NAMED if mutant.killer[0]]
+    assert len(known) > 50
+    assert [mutant.id for mutant in known if mutant.killer[1] not in subjects[mutant.killer[0]]] == []
+    assert [mutant.id for mutant in known if plan.gates(mutant)[0] != mutant.killer[0]] == []
 
 
 @pytest.mark.parametrize(("old", "count"), [("no such text", 0), ("tl.load(", 4)])

@@ -1,10 +1,10 @@
-"""Blame after a trial: for the checks that failed in it, without running the model again to learn which."""
+"""A trial: its known killer first; blame for the checks that failed in it, without running the model again."""
 
 import pytest
 
 from braidcheck.mutants import trial
 
-TASK = {"gates": ["coherence"], "blame": True, "ops": [], "overlay": "."}
+TASK = {"gates": ["coherence"], "first": "", "blame": True, "ops": [], "overlay": "."}
 
 
 @pytest.fixture
@@ -52,3 +52,12 @@ def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
     row = trial.first_kill(TASK, "cpu", {}, trial.Truth(), lambda row: None)
     assert (row["outcome"], row["blame"]) == ("killed", {"ops": [], "layers": []})
     assert seen == {"looks": 0, "asked": []}
+
+
+@pytest.mark.parametrize(("first", "asked"), [("", "ab"), ("b", "b"), ("gone", "ab")])
+def test_the_known_killer_is_asked_first(monkeypatch, first, asked):
+    seen = []
+    looks = [(name, lambda name=name: seen.append(name) or (name == "b" and "caught")) for name in "abc"]
+    monkeypatch.setattr(trial, "_looks", lambda *_: iter(looks))
+    row = trial.first_kill(TASK | {"first": first, "blame": False}, "cpu", {}, trial.Truth(), lambda row: None)
+    assert (row["outcome"], row["subject"], "".join(seen)) == ("killed", "b", asked)

@@ -113,8 +113,9 @@ def _limits(tiny: Tiny, device: str) -> str | None:
     engine, errors = _engine(tiny, device), module("errors")
     decoder = module("qwen3.decoder").Decoder
     newest, filled = tiny.ids[:1].to(device), torch.tensor([5], device=device)
+    longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
     for what, call in (
-        ("more tokens than positions", lambda: engine.generate(tiny.ids, SIZES["max_position_embeddings"])),
+        ("more tokens than positions", lambda: engine.generate(longest, 1)),
         ("more tokens than the cache holds", lambda: decoder(engine, engine.new_cache(1, 8), newest, filled).run(4)),
         ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
         ("an unknown attention", lambda: module("qwen3.engine").Engine.load(tiny.directory, device, attention="no")),
