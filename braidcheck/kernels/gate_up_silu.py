@@ -227,6 +227,7 @@ CASES = (
     _case(70, 264, 72, "tail", "float16", norm=0),
     _case(66, 1024, 128, "cancel", norm=0),
     _case(66, 129, 70, "tail"),
+    _case(67, 256, 128, "tiny"),
     _case(1, 1024, 3072, "qwen", large=True),
     _case(4096, 1024, 3072, "qwen", large=True),
     _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),

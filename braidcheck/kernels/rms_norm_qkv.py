@@ -220,6 +220,7 @@ CASES = (
     _case(70, 264, (3, 1, 80), "tail", "float16", bias=1),
     _case(66, 1024, (2, 1, 64), "cancel"),
     _case(66, 129, (2, 2, 32), "tail"),
+    _case(67, 256, NANO, "tiny"),
     _case(1, 1024, QWEN, "qwen", large=True),
     _case(4096, 1024, QWEN, "qwen", large=True),
     _case(300, 896, D4_896, "tail", "float16", bias=1, large=True),
