@@ -185,6 +185,7 @@ CASES = (
     _case(9, 256, 256, "tiny"),
     _case(130, 264, 264, "tail"),
     _case(66, 1024, 128, "cancel"),
+    _case(577, 64, 256),  # more rows of blocks than take turns with one weight
     _case(67, 129, 70, "tail", "float16"),
     _case(1, 3072, 1024, "qwen", large=True),
     _case(4096, 2048, 1024, "qwen", large=True),
