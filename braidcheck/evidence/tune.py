@@ -48,8 +48,9 @@ _TILES = (
     + _all(BLOCK_T=(128,), BLOCK_K=(64,), RESIDENT=(1,), num_warps=(8,), num_stages=(3, 4))
 )
 _STEP = _all(
-    BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), num_warps=(2, 4, 8), num_stages=(2, 3)
-)
+    BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), TOGETHER=(8, 32), num_warps=(2, 4, 8),
+    num_stages=(2, 3),
+)  # fmt: skip
 CHOICES: Mapping[str, Sequence[Cut]] = {
     **{f"attention_step of {rows}": _STEP for rows in ("one", "several", "long")},
     "rms_norm_qkv of one": _all(ROWS=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),

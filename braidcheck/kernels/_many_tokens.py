@@ -112,6 +112,7 @@ def product(
     x, weight, row, column, length, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
 ):  # fmt: skip
     """x[row:] @ weight[column:].T of tiles, accumulated in float32."""
+    tl.assume(length > 0)
     acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
     for start in range(0, length, BLOCK_K):
         acc = tl.dot(x.load([row, start]), weight.load([column, start]).T, acc)

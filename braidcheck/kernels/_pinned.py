@@ -15,6 +15,8 @@ from braidcheck.kernels._device import INTERPRETED
 
 Cut = Mapping[str, int]
 
+# A decode step of attention: TOGETHER parts of the splits are put together at a time.
+_STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}
 SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 4},
     "linear_residual of one": {"ROWS": 4, "num_warps": 4},
@@ -34,9 +36,9 @@ SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 64, "num_warps": 4},
     "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
     "attention_prefill of long": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
-    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
-    "attention_step of several": {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
-    "attention_step of long": {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "num_warps": 4, "num_stages": 2},
+    "attention_step of one": _STEP | {"LEAST": 64},
+    "attention_step of several": _STEP,
+    "attention_step of long": _STEP,
 }
 # Of many tokens: blocks for one program of a multiprocessor, and for two.
 _LARGE = {"BLOCK_T": 128, "BLOCK_K": 64, "RESIDENT": 1, "num_warps": 8, "num_stages": 3}
@@ -53,16 +55,16 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
         "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
         "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
-        "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 64, "num_warps": 2, "num_stages": 2},
-        "attention_step of long": {"BLOCK_S": 128, "LEAST": 256, "MOST_SPLITS": 16, "num_warps": 4, "num_stages": 3},
+        "attention_step of one": _STEP | {"LEAST": 64, "MOST_SPLITS": 64, "TOGETHER": 32, "num_warps": 2},
+        "attention_step of long": _STEP | {"BLOCK_S": 128, "MOST_SPLITS": 16, "TOGETHER": 16, "num_stages": 3},
         "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4, "num_stages": 3},
         "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128, "num_warps": 8, "num_stages": 3},
         "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
         "rms_norm_qkv of hundreds": _SMALL | {"BLOCK_N": 128},
         "rms_norm_qkv of thousands": _LARGE | {"BLOCK_N": 256},
         "qkv_rope of dozens": _SMALL | {"HEADS": 1, "BLOCK_K": 128, "num_stages": 3},
-        "qkv_rope of hundreds": _LARGE | {"HEADS": 2, "BLOCK_T": 64, "num_stages": 4},
-        "qkv_rope of thousands": _LARGE | {"HEADS": 2},
+        "qkv_rope of hundreds": _LARGE | {"HEADS": 1, "num_stages": 5},
+        "qkv_rope of thousands": _LARGE | {"HEADS": 2, "num_stages": 4},
         "linear_residual of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
         "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
         "linear_residual of thousands": _LARGE | {"BLOCK_N": 256},
@@ -84,9 +86,9 @@ IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention e
     "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
     "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},
     "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128},
-    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4},
-    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4},
-    "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4},
+    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4, "TOGETHER": 2},
+    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
+    "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
 }
 FORCED: dict[str, Cut] = {}  # what a search tries just now
 

@@ -25,7 +25,6 @@ from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, with
 from braidcheck.spec import Case, Contract, Cost, Op
 
 LONG = 4096  # slots of a cache from which bandwidth counts more than what a split costs
-TOGETHER = tl.constexpr(8)  # parts that are put together at a time
 LOG2E = 1.4426950408889634
 
 
@@ -35,7 +34,7 @@ def _attention_step(
     part_ptr, top_ptr, total_ptr, arrivals_ptr, capacity, max_positions, eps, scale_log2, q_stride, k_stride, v_stride,
     k_batch_stride, v_batch_stride, NUM_KV_HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK_G: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr,
-    LEAST: tl.constexpr, SPLITS: tl.constexpr, OVERLAP: tl.constexpr,
+    LEAST: tl.constexpr, SPLITS: tl.constexpr, TOGETHER: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     overlap.begin(OVERLAP)  # not after the loads, which wait for the position
     kv_head = tl.program_id(0)
@@ -115,8 +114,9 @@ def _attention_step(
     if tl.atomic_add(arrivals_ptr, 1, sem="acq_rel") == live - 1:
         tl.store(arrivals_ptr, 0)
         _put_together(
-            part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, BLOCK_D, SPLITS
-        )
+            part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP, BLOCK_H, HEAD_DIM, BLOCK_D,
+            SPLITS, TOGETHER,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -152,7 +152,7 @@ def _attend(q, k, v, there, top, total, acc, scale_log2):
 @triton.jit
 def _put_together(
     part_ptr, top_ptr, total_ptr, out_ptr, head, live, dims, dim_mask, GROUP: tl.constexpr, BLOCK_H: tl.constexpr,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, SPLITS: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, SPLITS: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """Weigh the parts of some heads by their shares of the softmax; other programs wrote them, past the L1 cache."""
     group = tl.arange(0, BLOCK_H)

@@ -94,6 +94,7 @@ def _gate_up_silu_of_many(
     count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
     for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
         row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        tl.assume(length > 0)
         acc = tl.zeros([BLOCK_T, 2 * BLOCK_N], dtype=tl.float32)
         for start in range(0, length, BLOCK_K):
             both = tl.reshape(weight.load([0, column, start]), (2 * BLOCK_N, BLOCK_K))  # of gate, then of up

@@ -30,6 +30,8 @@ from braidcheck.kernels._inputs import EPS, K_NORM_MAX, Numbers, with_ones, with
 from braidcheck.spec import Case, Contract, Cost, Op
 
 BLOCK_K = 256 if INTERPRETED else 64
+IN_INTERPRETER = tl.constexpr(INTERPRETED)
+PAIR = 8  # bytes of two angles that many tokens' kernel loads at once
 
 
 @triton.jit
@@ -78,6 +80,45 @@ def _qkv_rope(
 
 
 @triton.jit
+def _angles(row_ptr, known, HALF: tl.constexpr):
+    """Cosines or sines [rows, HALF] from where each row's begin; NaN in rows that are not ``known``.
+
+    A tl.load would read them as they lie in memory and exchange them through shared memory, which a fourth stage of the
+    product wants; assembly leaves each pair with the thread that multiplies by it.
+    """
+    at = row_ptr[:, None] + 2 * tl.arange(0, HALF // 2)[None, :]
+    if IN_INTERPRETER:
+        even = tl.load(at, mask=known[:, None], other=float("nan"))
+        odd = tl.load(at + 1, mask=known[:, None], other=float("nan"))
+    else:
+        even, odd = tl.inline_asm_elementwise(
+            """{
+            .reg .pred known;
+            setp.ne.b32 known, $3, 0;
+            mov.b32 $0, 0x7fc00000;
+            mov.b32 $1, 0x7fc00000;
+            @known ld.global.nc.v2.f32 {$0, $1}, [$2];
+            }""",
+            "=f,=f,l,r",
+            [at.to(tl.int64), known.to(tl.int32)[:, None]],
+            dtype=(tl.float32, tl.float32),
+            is_pure=True,
+            pack=1,
+        )
+    return tl.reshape(tl.join(even, odd), (row_ptr.shape[0], HALF))
+
+
+@triton.jit
+def _place(block, num_tokens, width, QK_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr):
+    """First row and column of a block: V's, which end soonest, come last, so that all programs have as many."""
+    early = many.blocks(num_tokens, QK_WIDTH, BLOCK_T, BLOCK_N)
+    is_v = block >= early
+    block -= tl.where(is_v, early, 0)
+    row, column = many.place(block, num_tokens, tl.where(is_v, width - QK_WIDTH, QK_WIDTH), BLOCK_T, BLOCK_N)
+    return row, column + tl.where(is_v, QK_WIDTH, 0)
+
+
+@triton.jit
 def _qkv_rope_of_many(
     x, weight, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, out, num_tokens, width, length,
     max_positions, eps, Q_WIDTH: tl.constexpr, QK_WIDTH: tl.constexpr, HEAD_DIM: tl.constexpr, HEADS: tl.constexpr,
@@ -88,32 +129,29 @@ def _qkv_rope_of_many(
     dims = tl.arange(0, HALF)
     count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
     for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
-        row, column = many.place(block, num_tokens, width, BLOCK_T, BLOCK_N)
+        row, column = _place(block, num_tokens, width, QK_WIDTH, BLOCK_T, BLOCK_N)
         acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
         if HAS_BIAS:
             acc += tl.load(bias_ptr + column + tl.arange(0, BLOCK_N)).to(tl.float32)[None, :]
-        # A block's heads are all Q's, all K's or all V's. V's are turned by no angle, since a branch would stand
-        # between the loop and its flattening.
-        rotated = column < QK_WIDTH
-        rows = row + tl.arange(0, BLOCK_T)
-        positions = tl.load(positions_ptr + rows, mask=rotated & (rows < num_tokens), other=-1).to(tl.int32)
-        known = ((positions >= 0) & (positions < max_positions))[:, None]
-        angles = cos_sin_ptr + positions[:, None] * HEAD_DIM + dims[None, :]
-        cos = tl.load(angles, mask=known, other=tl.where(rotated, float("nan"), 1.0))[:, None, :]
-        sin = tl.load(angles + HALF, mask=known, other=tl.where(rotated, float("nan"), 0.0))[:, None, :]
         first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_T, HEADS, 2, HALF)), (0, 1, 3, 2)))
-        if HAS_NORM:
-            inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, axis=2) / HEAD_DIM + eps)
-            inverse = tl.where(rotated, inverse, 1.0)[:, :, None]
-            norm_ptr = tl.where(column < Q_WIDTH, q_norm_ptr, k_norm_ptr)
-            of_norm = (dims >= 0) & rotated
-            first *= tl.load(norm_ptr + dims, mask=of_norm, other=1.0).to(tl.float32)[None, None, :]
-            second *= tl.load(norm_ptr + HALF + dims, mask=of_norm, other=1.0).to(tl.float32)[None, None, :]
-        left, right = first * cos - second * sin, second * cos + first * sin
-        if HAS_NORM:  # after the rotation: fewer numbers are held until there
-            left *= inverse
-            right *= inverse
-        heads = tl.join(left.to(out.dtype), right.to(out.dtype))
+        left, right = first.to(out.dtype), second.to(out.dtype)
+        if column < QK_WIDTH:  # a block's heads are all Q's, all K's or all V's
+            rows = row + tl.arange(0, BLOCK_T)
+            positions = tl.load(positions_ptr + rows, mask=rows < num_tokens, other=-1)
+            known = (positions >= 0) & (positions < max_positions)
+            angles = cos_sin_ptr + positions.to(tl.int32) * HEAD_DIM
+            cos, sin = _angles(angles, known, HALF)[:, None, :], _angles(angles + HALF, known, HALF)[:, None, :]
+            if HAS_NORM:
+                inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, axis=2) / HEAD_DIM + eps)
+                norm_ptr = tl.where(column < Q_WIDTH, q_norm_ptr, k_norm_ptr)
+                first *= tl.load(norm_ptr + dims).to(tl.float32)[None, None, :]
+                second *= tl.load(norm_ptr + HALF + dims).to(tl.float32)[None, None, :]
+            turned_first, turned_second = first * cos - second * sin, second * cos + first * sin
+            if HAS_NORM:  # after the rotation: fewer numbers are held until there
+                turned_first *= inverse[:, :, None]
+                turned_second *= inverse[:, :, None]
+            left, right = turned_first.to(out.dtype), turned_second.to(out.dtype)
+        heads = tl.join(left, right)
         heads = tl.reshape(tl.permute(heads, (0, 1, 3, 2)), (BLOCK_T, BLOCK_N))
         if HEADS == 1:
             out.store([row, column], heads)
@@ -152,7 +190,7 @@ def qkv_rope(
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], rows, dtype=qkv_weight.dtype, device=x.device)
     whole = head_dim >= 32 and head_dim == triton.next_power_of_2(head_dim)
-    if whole and many.serves("qkv_rope", x, qkv_weight, out):
+    if whole and cos_sin.data_ptr() % PAIR == 0 and many.serves("qkv_rope", x, qkv_weight, out):
         x = many.operand(x, qkv_weight.dtype)
         _of_many(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
     elif x.shape[0]:

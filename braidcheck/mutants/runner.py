@@ -72,6 +72,7 @@ class Runner:
             self._again(source, everything)
             if len(self.rows) < self.total:
                 raise CannotJudge("the workers could not start; see what they said above")
+            self.keep({**self._matrix(), "missing": 0})
             if not self.blame:
                 self._find_same(source, mutants, workers)
         return self._matrix()

@@ -83,8 +83,6 @@ def test_sizes_are_as_the_page_has_them():
     """Where one of these fails, code that the page calls unexecuted is executed now, or the other way round."""
     steps = [case for case in OPS["attention_step"].cases if not case.large]
     assert max(case["S"] for case in steps) <= attention_step.LONG
-    splits = [cut["MOST_SPLITS"] for cut in pinned.IN_THE_INTERPRETER.values() if "MOST_SPLITS" in cut]
-    assert max(splits) <= attention_step.TOGETHER.value
     assert few.WIDEST_OF_SEVERAL <= few.CHUNK
     assert list(pinned.BY_CAPABILITY) == [(9, 0)]
 
