@@ -17,7 +17,7 @@ ENOUGH = 100_000  # multiply-adds, 0.2 ms: what does not show by then does not r
 ROUNDS = 10
 
 Tries = Mapping[str, int]
-Points = dict[str, dict[int, float]]  # by op, what each amount came to, in logarithms
+Points = dict[str, dict[int, float]]  # by series, what each amount came to, in logarithms
 
 
 def near(seen: float, wanted: float, within: tuple[float, float] = NEAR) -> bool:
@@ -45,21 +45,22 @@ def next_try(points: Mapping[int, float], wanted: float, halve: bool) -> int | N
 def search(
     wanted: float, points: Points, probe: Callable[[Tries], Mapping[str, float]], more: Callable[[], bool]
 ) -> dict[str, int]:
-    """By op the amount that came nearest to ``wanted``, of those that came near it; other ops are left out.
+    """By series the amount that came nearest to ``wanted``, of those that came near it; other series are left out.
 
-    ``probe(tries)`` says what an amount for each op came to, as far as it could be seen, and ``points``, which tells
-    what is known of each op, is filled with it; ``more()`` whether there is time for another probe.
+    ``probe(tries)`` says what an amount for each came to, as far as it could be seen, and ``points``, which tells what
+    is known of each, is filled with it; ``more()`` whether there is time for another probe.
     """
     for number in range(ROUNDS):
-        lost = [op for op, known in points.items() if not any(near(seen, wanted, CLOSE) for seen in known.values())]
-        tries = {op: amount for op in lost if (amount := next_try(points[op], wanted, number > 1 and number % 2 == 0))}
+        lost = [name for name, known in points.items() if not any(near(s, wanted, CLOSE) for s in known.values())]
+        halve = number > 1 and number % 2 == 0
+        tries = {name: amount for name in lost if (amount := next_try(points[name], wanted, halve))}
         if not tries or not more():
             break
-        for op, seen in probe(tries).items():
-            points[op][tries[op]] = seen
+        for name, seen in probe(tries).items():
+            points[name][tries[name]] = seen
     found = {}
-    for op, known in points.items():
+    for name, known in points.items():
         _, amount = min(((abs(seen - wanted), amount) for amount, seen in known.items()), default=(0.0, 0))
         if amount and near(known[amount], wanted):
-            found[op] = amount
+            found[name] = amount
     return found

@@ -49,4 +49,5 @@ def compare(
         for side, tree in (("base", base), ("change", change))
     ]
     series: list[Mapping[str, Any]] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in wanted]
-    return {"series": Session(*sides, progress=progress).observe(series, seconds)}
+    with Session(*sides, progress=progress) as session:
+        return {"series": session.observe(series, seconds)}

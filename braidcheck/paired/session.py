@@ -17,7 +17,7 @@ Goal = Callable[[Mapping[str, Any]], bool]
 
 
 class Session:
-    """Base and change on one GPU, of which one is active at a time."""
+    """Base and change on one GPU, of which one is active at a time; a context, at whose end both workers end."""
 
     def __init__(
         self, base: Process, change: Process, seed: int = 0, progress: Callable[[str], None] = lambda text: None
@@ -27,6 +27,13 @@ class Session:
         self.random = random.Random(seed)
         self.progress = progress
         self.prepared: dict[str, set[str]] = {side: set() for side in SIDES}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.sides.values():
+            process.close()
 
     def observe(
         self,
@@ -43,17 +50,13 @@ class Session:
         wants = goal or (lambda one: undecided(one, len(series)))
         found: Found = {one["name"]: {"restarts": [], "trouble": None} for one in series}
         restart = 0
-        try:
-            while time.monotonic() < until:
-                left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
-                if not left:
-                    break
-                restart += 1
-                self.random.shuffle(left)
-                self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
-        finally:
-            for process in self.sides.values():
-                process.close()
+        while time.monotonic() < until:
+            left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
+            if not left:
+                break
+            restart += 1
+            self.random.shuffle(left)
+            self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
         return found
 
     def _restart(self, left: Sequence[Mapping[str, Any]], found: Found, until: float, title: str) -> None:

@@ -38,7 +38,7 @@ def observe(side):
     def go(base, change, seconds=60.0, goal=None):
         names = sorted(base.keys() | change.keys())
         series = [{"name": f"{op}[shape]", "op": op, "axes": {}} for op in names]
-        session = Session(side("base", **base), side("change", **change))
-        return session.observe(series, seconds, goal)
+        with Session(side("base", **base), side("change", **change)) as session:
+            return session.observe(series, seconds, goal)
 
     return go

@@ -78,7 +78,8 @@ def test_with_workers(side):
         slower = {op: {"seconds": 1e-5 * math.exp(SHAPES[op](amount))} for op, amount in tries.items()}
         sides = [side(f"{which} {len(made)}", **plan) for which, plan in (("base", plain), ("change", slower))]
         series = [{"name": op, "op": op, "axes": {}} for op in tries]
-        found = Session(*sides).observe(series, 60.0, lambda one: len(one["restarts"]) < 3)
+        with Session(*sides) as session:
+            found = session.observe(series, 60.0, lambda one: len(one["restarts"]) < 3)
         return {op: sum(log_ratios(found[op]["restarts"])) / 3 for op in tries}
 
     found = search(0.02, {"hidden behind memory": {}, "steep at first": {}, "weak": {}}, probe, lambda: True)

@@ -3,6 +3,7 @@
 import pytest
 
 from braidcheck.gates import paired
+from braidcheck.paired.session import Session
 from braidcheck.results import Status
 
 
@@ -62,3 +63,15 @@ def test_noise_asks_for_more_restarts(observe):
     found = observe(noisy, noisy)
     assert len(found["calm[shape]"]["restarts"]) == paired.LOOKS[0] < len(found["op[shape]"]["restarts"])
     assert verdicts(found)["op"].status == Status.INCONCLUSIVE
+
+
+def test_a_session_goes_on_with_the_workers_it_has_and_ends_them(side):
+    series = [{"name": "op[shape]", "op": "op", "axes": {}}]
+    with Session(side("base", op={}), side("change", op={})) as session:
+        seen = []
+        for _ in range(2):
+            found = session.observe(series, 60.0, lambda one: len(one["restarts"]) < 2)
+            assert len(found["op[shape]"]["restarts"]) == 2
+            seen.append([session.sides[name].child.pid for name in ("base", "change")])
+    assert seen[0] == seen[1]
+    assert [process.child for process in session.sides.values()] == [None, None]
