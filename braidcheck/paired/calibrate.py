@@ -24,7 +24,6 @@ from braidcheck.kernels import find
 from braidcheck.measure.production import series
 from braidcheck.paired import error_rates
 from braidcheck.paired.amounts import Points, near, search
-from braidcheck.paired.error_rates import LARGE, begun, load, pool, render, rows
 from braidcheck.paired.process import Process
 from braidcheck.paired.session import Found, Session
 from braidcheck.paired.slower import slow_tree
@@ -81,14 +80,14 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
     """
     plain = work.pairs(work.series, None, work.left() / 2 if percents else work.left(), math.inf)
     anchors = {one["name"]: one for one in _anchors(work.series, plain)} if percents else {}
-    made, left_out = {"0": rows(plain, len(work.series))}, {}
+    made, left_out = {"0": error_rates.rows(plain, len(work.series))}, {}
     points = {name: (points or {}).get(name, {}) for name in anchors}
     for number, percent in enumerate(percents):
         wanted, share = math.log1p(percent / 100), work.left() / (len(percents) - number)
         turns = _amounts(work, anchors, points, wanted, share / 2)
         share = work.left() / (len(percents) - number)
         slower = work.pairs([anchors[name] for name in turns], turns, share, math.inf)
-        seen = rows(slower, len(work.series))
+        seen = error_rates.rows(slower, len(work.series))
         came = {name: math.log1p(row["slower_percent"] / 100) for name, row in seen.items()}
         for name, slow_down in came.items():
             points[name][turns[name]] = slow_down  # better known now than by a probe
@@ -98,7 +97,7 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
         left_out[f"{percent:g}"] = {name: seen[name]["slower_percent"] if name in seen else None for name in others}
     troubles = {name: found["trouble"] for name, found in plain.items() if found["trouble"]}
     said = {"rows": made, "left out": left_out, "points": points, "troubles": troubles}
-    return begun(fingerprint()) | said
+    return error_rates.begun(fingerprint()) | said
 
 
 def _amounts(
@@ -120,7 +119,7 @@ def _anchors(series: Sequence[Mapping[str, Any]], plain: Found) -> list[Mapping[
     timed = [(error_rates.seconds(plain[one["name"]]), one) for one in series if plain[one["name"]]["restarts"]]
     anchors: dict[str, tuple[tuple[bool, float], Mapping[str, Any]]] = {}
     for seconds, one in timed:
-        rank = seconds <= LARGE, abs(seconds - LARGE)
+        rank = seconds <= error_rates.LARGE, abs(seconds - error_rates.LARGE)
         if one["op"] not in anchors or rank < anchors[one["op"]][0]:
             anchors[one["op"]] = rank, one
     return [one for _, one in anchors.values()]
@@ -141,21 +140,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--earlier", nargs="*", type=Path, default=(), help="results on such a GPU to go on from")
     given = parser.parse_args(words)
     try:
-        results = [load(path) for path in given.earlier]
+        results = [error_rates.load(path) for path in given.earlier]
         if given.minutes:
-            points = pool([*results, begun(fingerprint())])["points"]  # refuses another GPU's before the time is spent
+            here = error_rates.begun(fingerprint())
+            points = error_rates.pool([*results, here])["points"]  # refuses another GPU's before the time is spent
             with (
                 tempfile.TemporaryDirectory(prefix="braidcheck-calibrate-") as folder,
                 Calibration(Path(folder), given.series, 60 * given.minutes) as work,
             ):
                 results.append(calibrate(work, given.percents, points))
-        result = pool(results)
+        result = error_rates.pool(results)
     except UserError as error:
         parser.error(str(error))
     name = f"calibration-{datetime.now(UTC):%Y-%m-%d}"
     write_atomically(given.out / f"{name}.json", json.dumps(result, indent=1))
-    write_atomically(given.out / f"{name}.md", render(result))
-    print(render(result))
+    page = error_rates.render(result)
+    write_atomically(given.out / f"{name}.md", page)
+    print(page)
     return 0
 
 

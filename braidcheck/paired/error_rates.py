@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from braidcheck.errors import UserError
 from braidcheck.gates.paired import LOOKS, decide, log_ratios
@@ -118,9 +118,10 @@ def _together(same: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def interval(hits: int, count: int) -> tuple[float, float]:
     """The 95% interval of a share seen ``hits`` times in ``count`` (Clopper and Pearson 1934)."""
-    low = beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
-    return float(low), float(high)
+    if not count:
+        return 0.0, 1.0
+    found = binomtest(hits, count).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
 
 
 def render(result: Result) -> str:
