@@ -10,6 +10,12 @@ from pathlib import Path
 NANO = "nano"
 CORPUS = "corpus"
 PRODUCTION = "production"
+# What the engine is asked, in parts that can be asked at the same time: each attention flow, the model around it,
+# sampled tokens, whole answers.
+ENGINE_PARTS = (
+    *("production", "separated", "fused", "fully_fused", "fully_fused_raw"),
+    *("model", "sampling", "generation"),
+)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ import json, torch
 count = torch.cuda.device_count() if torch.cuda.is_available() else 0
 found = [torch.cuda.get_device_properties(i) for i in range(count)]
 print(json.dumps([
-    {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gib": round(p.total_memory / 2**30, 1)}
+    {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gib": round(p.total_memory / 2**30, 1),
+     "uuid": str(getattr(p, "uuid", ""))}
     for p in found
 ]))
 """
@@ -81,7 +82,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 @functools.cache
 def gpus() -> tuple[dict[str, Any], ...]:
-    """The GPUs that torch can use: name, compute capability, memory in GiB, and the id for CUDA_VISIBLE_DEVICES."""
+    """The GPUs that torch can use: name, compute capability, memory in GiB, the id for CUDA_VISIBLE_DEVICES, and
+    the hardware's own id."""
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
         return ()
     asked = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
@@ -130,6 +132,6 @@ def fingerprint() -> dict[str, Any]:
         "cpus": cpus(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "gpus": [{key: value for key, value in gpu.items() if key != "id"} for gpu in gpus()],
+        "gpus": [{key: value for key, value in gpu.items() if key not in ("id", "uuid")} for gpu in gpus()],
         "driver": driver(),
     }

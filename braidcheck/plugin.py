@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -13,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from braidcheck.config import Settings
 from braidcheck.errors import UserError
 from braidcheck.evidence.probes import judge_tree
+from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.scheduler import Scheduler, lines
 
 SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
@@ -31,6 +34,8 @@ OF_KERNELS = ("coherence", "accuracy", "determinism", "edges", "engine", "fence"
 EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long observation is, said by a worker
+GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
+ALL = 1.0  # of a GPU's memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,19 +43,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    start(config, SuiteWorker, Controller)
+
+
+def start(config: pytest.Config, worker: type[Worker], controller: type[Controller]) -> None:
+    """Make this process the run's controller, or one of its workers with the GPU that the controller gave it."""
     text = config.getoption("--braidcheck")
     if text is None:
         raise pytest.UsageError("this suite is run by: braidcheck gate")
-    config.stash[SETTINGS] = Settings.from_json(text)
+    settings = config.stash[SETTINGS] = Settings.from_json(text)
     given = getattr(config, "workerinput", None)
     if given is None:
-        config.pluginmanager.register(Controller(config.stash[SETTINGS]))
+        config.pluginmanager.register(controller(settings, config.getoption("numprocesses", 1)))
         return
+    memory = None
     if "gpu" in given:
         os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
-    if folder := config.stash[SETTINGS].kernels:
-        judge_tree(Path(folder))
-    config.pluginmanager.register(Worker(config.stash[SETTINGS]), "braidcheck-worker")
+        memory = GpuMemory(Path(settings.out) / f"gpu-{given['gpu']}", given["workers_on_gpu"])
+    if settings.kernels:
+        judge_tree(Path(settings.kernels))
+    config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +84,14 @@ def name(nodeid: str) -> tuple[str, str]:
 
 
 class Worker:
-    """Runs the items: each returns its Verdict, which leaves on the report; an exception becomes an error."""
+    """Runs the items: each has a Verdict, which leaves on the report. Shares its GPU's memory with other workers."""
 
-    def __init__(self, settings: Settings) -> None:
+    name = staticmethod(name)
+
+    def __init__(self, settings: Settings, memory: GpuMemory | None = None) -> None:
         self.settings = settings
+        self.memory = memory
+        self.given_back = Path(settings.out) / GIVEN_BACK
         self.broken = False
         self.observing: Path | None = None
 
@@ -83,6 +99,116 @@ class Worker:
         """Show how far this worker's observation is, until its item ends."""
         self.observing = Path(self.settings.out) / OBSERVING
         write_atomically(self.observing, text)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put the verdict on the report of the call, or of a setup that failed."""
+        report = yield
+        if call.excinfo is not None and self.memory and is_out_of_memory(call.excinfo.value):
+            self._give_back(item)
+        self.broken = self.broken or self._context_is_broken()
+        if call.when == "setup":
+            item.stash[_SETUP] = call.duration
+        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
+            verdict = self.verdict(item, call, report)
+            seconds = round(item.stash[_SETUP] + (call.duration if call.when == "call" else 0), 3)
+            numbers = {**verdict.numbers, **(_peak_memory() if self.memory else {})}
+            verdict = replace(
+                verdict, lane=self.settings.lane, seconds=seconds, numbers=numbers, reproduce=self.reproduce(item)
+            )
+            report.user_properties.append((PROPERTY, verdict.to_json()))
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Run the item once the GPU has memory for it. End this process once its GPU context is broken: the reports
+        are sent, a fresh worker takes the rest."""
+        if self.memory:
+            with self.memory.reserve(self._memory_fraction(item)):
+                answer = yield
+                _free_cached_memory()
+        else:
+            answer = yield
+        if self.observing:
+            self.observing.unlink(missing_ok=True)
+            self.observing = None
+        if self.broken:
+            os._exit(1)
+        return answer
+
+    def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
+        """What the item's call, or its setup where that failed, says."""
+        raise NotImplementedError
+
+    def reproduce(self, item: pytest.Item) -> str:
+        """The command that runs just this item."""
+        raise NotImplementedError
+
+    def _memory_fraction(self, item: pytest.Item) -> float:
+        """Of the GPU's memory: what the item's mark ``gpu_memory(bytes)`` says; all where its mark is
+        ``exclusive_gpu``, or where it was given back."""
+        if item.get_closest_marker("exclusive_gpu") or item.nodeid in lines(self.given_back):
+            return ALL
+        mark = item.get_closest_marker("gpu_memory")
+        if mark is None:
+            return 0.0
+        import torch
+
+        return mark.args[0] / torch.cuda.get_device_properties(0).total_memory
+
+    def _give_back(self, item: pytest.Item) -> None:
+        """End this process, and with it what it holds on the GPU; the item runs again, alone, in a fresh worker.
+
+        Returns where it was alone already: then there is no more memory to be had.
+        """
+        if item.nodeid in lines(self.given_back):
+            return
+        with self.given_back.open("a") as file:
+            file.write(f"{item.nodeid}\n")
+        os._exit(1)
+
+    def keep_traceback(self, item: pytest.Item, error: BaseException) -> str:
+        """Write the traceback to a file of the run and return its path."""
+        words = re.sub(r"[^-.A-Za-z0-9]+", "_", "-".join(self.name(item.nodeid)))
+        file = Path(self.settings.out) / "errors" / f"{words[:150]}.txt"
+        write_atomically(file, "".join(traceback.format_exception(error)))
+        return str(file)
+
+    def _context_is_broken(self) -> bool:
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return False
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:  # sticky: every later call in this process would fail the same way
+            return True
+        return False
+
+
+_SETUP = pytest.StashKey[float]()
+
+
+def _cuda() -> Any:
+    """``torch.cuda`` where this process uses a GPU, else None."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _free_cached_memory() -> None:
+    """Give the memory of an item that has ended to the other workers on this GPU."""
+    if cuda := _cuda():
+        cuda.empty_cache()
+        cuda.reset_peak_memory_stats()
+
+
+def _peak_memory() -> dict[str, int]:
+    return {"gpu_memory_mib": cuda.max_memory_allocated() >> 20} if (cuda := _cuda()) else {}
+
+
+class SuiteWorker(Worker):
+    """Runs the items of the suite: what each returns is its Verdict; an exception becomes an error."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """With ``--op``, keep what is about these ops alone."""
@@ -104,106 +230,44 @@ class Worker:
             pytest.fail(verdict.sentence, pytrace=False)
         return True
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the verdict on the report of the call, or of a setup that failed."""
-        report = yield
-        self.broken = self.broken or self._context_is_broken()
-        if call.when == "setup":
-            item.stash[_SETUP] = call.duration
-        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
-            verdict = item.stash.get(VERDICT, None) or self._error(item, call)
-            seconds = round(item.stash[_SETUP] + (call.duration if call.when == "call" else 0), 3)
-            verdict = replace(verdict, lane=self.settings.lane, seconds=seconds, reproduce=self._reproduce(item))
-            report.user_properties.append((PROPERTY, verdict.to_json()))
-        return report
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
-        """End this process once its GPU context is broken: the reports are sent, a fresh worker takes the rest."""
-        answer = yield
-        if self.observing:
-            self.observing.unlink(missing_ok=True)
-            self.observing = None
-        if self.broken:
-            os._exit(1)
-        return answer
-
-    def _error(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
-        gate, subject = name(item.nodeid)
+    def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
+        """What the item returned; an error where it raised."""
+        if verdict := item.stash.get(VERDICT, None):
+            return verdict
         assert call.excinfo is not None
         error = call.excinfo.value
-        file = Path(self.settings.out) / "errors" / f"{re.sub(r'[^-.A-Za-z0-9]+', '_', f'{gate}-{subject}')[:150]}.txt"
-        write_atomically(file, "".join(traceback.format_exception(error)))
         first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         said = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
         broken = " The GPU context broke, so the worker was replaced." if self.broken else ""
-        return Verdict(gate, subject, Status.ERROR, f"{said}.{broken}", numbers={"traceback": str(file)})
+        numbers = {"traceback": self.keep_traceback(item, error)}
+        return Verdict(*name(item.nodeid), Status.ERROR, f"{said}.{broken}", numbers=numbers)
 
-    def _reproduce(self, item: pytest.Item) -> str:
+    def reproduce(self, item: pytest.Item) -> str:
+        """The gate's command for this subject."""
         gate, subject = name(item.nodeid)
         if gate == "accuracy":
             return self.settings.command("--op", subject.split("[")[0], "-k", subject.removesuffix("[large]"))
         words = re.findall(r"[\w.]+", subject.split(": ")[-1])
         return self.settings.command("-k", " and ".join((gate, *words)))
 
-    def _context_is_broken(self) -> bool:
-        torch = sys.modules.get("torch")
-        if torch is None or not torch.cuda.is_initialized():
-            return False
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:  # sticky: every later call in this process would fail the same way
-            return True
-        return False
-
-
-_SETUP = pytest.StashKey[float]()
-
-
-class Scheduler(LoadScopeScheduling):
-    """One unit of work an item or, where items share an observation, a gate; what killed a worker is not run again.
-
-    xdist's own groups (``--dist loadgroup``) do nothing under pytest 9.2, without a word.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        gate, _ = name(nodeid)
-        return gate if gate in SHARED else nodeid
-
-    def remove_node(self, node: Any) -> str | None:
-        """Forget ``node`` and hand its untouched work to others; the item that it died on, or None."""
-        left = {scope: unit for scope, unit in self.assigned_work[node].items() if not all(unit.values())}
-        dying = next(iter(left), None)
-        killer = next(nodeid for nodeid, done in left.pop(dying).items() if not done) if dying else None
-        # A unit that is finished must not go back either: xdist would hand it out and wait for it for ever.
-        self.assigned_work[node] = left
-        super().remove_node(node)
-        return killer
-
-    def _reschedule(self, node: Any) -> None:
-        super()._reschedule(node)
-        # A worker begins an item when it knows the next one or that there is none; xdist gives a replaced one too few.
-        if self._pending_of(self.assigned_work[node]) < 2:
-            super()._reschedule(node)
-
 
 class Controller:
     """Hands out GPUs and work, collects the verdicts, and writes ``run.json``."""
 
-    def __init__(self, settings: Settings) -> None:
+    name = staticmethod(name)
+
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
         self.settings = settings
-        self.free = list(settings.gpus)
+        self.workers_on_gpu = math.ceil(workers / len(settings.gpus)) if settings.gpus else 0
+        self.free = list(itertools.islice(itertools.cycle(settings.gpus), workers))
         self.expected: dict[str, None] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.running: dict[str, None] = {}
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a starting worker a GPU of its own; xdist gives a replaced worker a new id, so ids cannot."""
+        """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
         if self.settings.gpus:
-            node.workerinput["gpu"] = self.free.pop(0)
+            node.workerinput |= {"gpu": self.free.pop(0), "workers_on_gpu": self.workers_on_gpu}
 
     def pytest_testnodedown(self, node: Any) -> None:
         """Take the GPU back from a worker that ended or died."""
@@ -212,34 +276,39 @@ class Controller:
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Scheduler:
         """Work goes out in the order of collection, one unit a case or a group."""
-        return Scheduler(config, log)
+        return Scheduler(config, log, self.scope, Path(self.settings.out) / GIVEN_BACK)
+
+    def scope(self, nodeid: str) -> str:
+        """The unit of work that an item belongs to: its gate, where the gate's items share one observation."""
+        gate, _ = self.name(nodeid)
+        return gate if gate in SHARED else nodeid
 
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """What the workers collected is what the run must hold in the end."""
-        self.expected |= dict.fromkeys(self._id(*name(nodeid)) for nodeid in ids)
+        self.expected |= dict.fromkeys(self._id(*self.name(nodeid)) for nodeid in ids)
         self._tell()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Show what is running."""
-        self.running[" ".join(name(nodeid))] = None
+        self.running[" ".join(self.name(nodeid))] = None
         self._tell()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the verdict off the report; a report of a dead worker has none and becomes an error."""
-        gate, subject = name(report.nodeid)
+        gate, subject = self.name(report.nodeid)
         for key, value in report.user_properties:
             if key == PROPERTY:
-                self._take(Verdict.from_json(str(value)))
+                self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
             sentence = "The worker process died while judging this; see pytest.log."
-            self._take(Verdict(gate, subject, Status.ERROR, sentence, lane=self.settings.lane))
+            self.take(Verdict(gate, subject, Status.ERROR, sentence, lane=self.settings.lane))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file of the suite that cannot be collected is an error of its own."""
         if report.failed:
             last = str(report.longrepr).strip().splitlines()[-1].removeprefix("E").strip()
             sentence = f"The suite could not be collected: {last}"
-            self._take(Verdict("suite", report.nodeid or "suite", Status.ERROR, sentence, lane=self.settings.lane))
+            self.take(Verdict("suite", report.nodeid or "suite", Status.ERROR, sentence, lane=self.settings.lane))
 
     def pytest_sessionfinish(self) -> None:
         """Write what was judged, complete or not."""
@@ -249,7 +318,8 @@ class Controller:
     def _id(self, gate: str, subject: str) -> str:
         return f"{self.settings.lane}/{gate}/{subject}"
 
-    def _take(self, verdict: Verdict) -> None:
+    def take(self, verdict: Verdict) -> None:
+        """Keep a verdict, in place of an earlier one of its id."""
         self.verdicts[verdict.id] = verdict
         self.running.pop(f"{verdict.gate} {verdict.subject}", None)
         self._tell()

@@ -11,14 +11,14 @@ import braidcheck
 
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
-    ("spec", "results", "errors", "config", "environment"),
+    ("spec", "results", "errors", "config", "environment", "gpu_memory", "gpu_claim"),
     ("kernels",),
     ("qwen3",),
     ("golden", "compare", "measure", "static"),
     ("evidence",),
     ("mutants", "history", "trend", "paired", "protection"),
     ("report",),
-    ("suite", "plugin", "cli", "__main__"),
+    ("suite", "plugin", "project_tests", "scheduler", "cli", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

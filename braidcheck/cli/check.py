@@ -19,6 +19,7 @@ import typer
 from braidcheck import environment
 from braidcheck.cli.look import check_ops, find_ops
 from braidcheck.errors import CannotJudge, UserError
+from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
 from braidcheck.results import Run, Status, Verdict
@@ -114,6 +115,11 @@ def _judge(op: Op, cases: list[Case], device: str, function: Callable[..., Any],
                 verdict = accuracy.judge(observe_op(op, case, device, function), lane)
             except SystemExit:
                 raise UserError(f"the function ended the process in case {case.id}: it must return") from None
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = "the GPU has too little free memory for this case; end other programs on it"
+                verdict = Verdict("accuracy", case.id, Status.ERROR, said, lane=lane)
             again = f"{command} --device {device} --case '{case.id}'"
             yield replace(verdict, reproduce="" if verdict.status == Status.NOT_JUDGED else again)
 

@@ -13,20 +13,21 @@ from typing import Annotated
 
 import typer
 
-from braidcheck import environment
+from braidcheck import environment, gpu_claim
 from braidcheck.cli import launch as launcher
-from braidcheck.cli.launch import Phase, launch, record_golden
+from braidcheck.cli.launch import Phase, ProjectTests, launch, record_golden
 from braidcheck.cli.look import check_ops
 from braidcheck.config import CORPUS, NANO, Settings
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.paired.trees import resolve
 from braidcheck.plugin import ALONE, OF_KERNELS, SHARED
 from braidcheck.report import annotations, junit, markdown, terminal
-from braidcheck.results import Run, write_atomically
+from braidcheck.results import Run, Status, Verdict, write_atomically
 
 FILES = ("run.json", "summary.md", "junit.xml")
-CORRECTNESS, SPEED = "correctness", "speed"
-MOST_WORKERS = 8  # each holds torch and a model in memory
+CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
+MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
+MIN_GPU_MEMORY_GIB = 4.0  # a worker: its context takes 0.5, most cases below 2
 
 
 class Lane(StrEnum):
@@ -59,12 +60,13 @@ def gate(
     attention: Annotated[Attention, typer.Option(help="the fusion that the model's attention is made of")] = (
         Attention.production
     ),
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="longest time for timing against a commit")] = 20.0,
     kernels: Annotated[
         Path | None, typer.Option(help="judge the kernels and the engine of the package in this folder")
     ] = None,
+    tests: Annotated[Path | None, typer.Option(help="run this folder's GPU tests too (pytest -m gpu)")] = None,
 ) -> int:
     """Judge the kernels and the model made of them: accuracy, coherence, speed."""
     began = time.monotonic()
@@ -74,6 +76,8 @@ def gate(
     _check_expression(expression)
     base = resolve(against) if against else ""
     judged = _judged(kernels) if kernels else ""
+    if tests and not tests.is_dir():
+        raise UserError(f"--tests {tests}: no such folder; give the folder of the project's tests")
     _clear(out)
     settings = Settings(
         chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
@@ -82,11 +86,18 @@ def gate(
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
     interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command()}, (), ())]
-    for phase in _phases(settings, workers, expression):
-        interrupted, run = launch(phase)
-        runs.append(run)
-        if interrupted:
-            break
+    phases = _phases(settings, workers, expression, tests)
+    with gpu_claim.claim(environment.gpus() if chosen == "gpu" else ()):
+        for phase in phases:
+            try:
+                interrupted, run = launch(phase)
+            except CannotJudge as error:
+                if len(phases) == 1:
+                    raise
+                run = Run({}, (), (Verdict("suite", phase.name, Status.ERROR, str(error), lane=chosen),))
+            runs.append(run)
+            if interrupted:
+                break
     run = Run.merge(runs)
     if not run.expected and not run.verdicts and not interrupted:
         raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
@@ -130,19 +141,16 @@ def _clear(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             (out / name).unlink(missing_ok=True)
-        for name in (CORRECTNESS, SPEED):
+        for name in (CORRECTNESS, TESTS, SPEED):
             if (out / name).exists():
                 shutil.rmtree(out / name)
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; give another --out") from None
 
 
-def _phases(settings: Settings, workers: int | None, expression: str) -> list[Phase]:
-    """Correctness on all workers; on a GPU, speed after it and alone."""
-    if settings.lane == "gpu":
-        count = min(workers or len(settings.gpus), len(settings.gpus))
-    else:
-        count = workers or min(environment.cpus(), MOST_WORKERS)
+def _phases(settings: Settings, workers: int | None, expression: str, tests: Path | None = None) -> list[Phase]:
+    """Correctness on all workers; on a GPU, the project's tests after it, and last speed, alone."""
+    count = workers or (_gpu_workers() if settings.lane == "gpu" else min(environment.cpus(), MAX_CPU_WORKERS))
     # The longest first: one observation of the whole model, then many short cases.
     found = sorted(path.stem.removeprefix("test_") for path in launcher.SUITE.glob("test_*.py"))
     wanted = [gate for gate in found if not settings.kernels or gate in OF_KERNELS]
@@ -151,9 +159,18 @@ def _phases(settings: Settings, workers: int | None, expression: str) -> list[Ph
         return [Phase(CORRECTNESS, gates, settings, count, expression)]
     rest, timed = (tuple(gate for gate in gates if (gate in ALONE) is alone) for alone in (False, True))
     phases = [Phase(CORRECTNESS, rest, settings, count, expression)]
+    if tests and not settings.ops:
+        phases.append(ProjectTests(TESTS, (str(tests.resolve()),), settings, count, expression))
     if timed and not settings.ops:
         phases.append(Phase(SPEED, timed, replace(settings, gpus=settings.gpus[:1]), 1, expression))
     return phases
+
+
+def _gpu_workers() -> int:
+    """Workers for all GPUs: one a core, since they compile most of the time, as far as each GPU has memory for."""
+    gpus = environment.gpus()
+    by_memory = min(int(gpu["memory_gib"] / MIN_GPU_MEMORY_GIB) for gpu in gpus)
+    return len(gpus) * max(1, min(environment.cpus() // len(gpus), by_memory))
 
 
 def write(run: Run, out: Path, summary: Callable[[Run], str] = markdown.render) -> None:

@@ -54,7 +54,7 @@ class Phase:
             "--braidcheck": settings.to_json(),
             "--numprocesses": self.workers,
             "--dist": "loadscope",
-            "--max-worker-restart": 16,
+            "--max-worker-restart": 16 + self.workers,
             "--timeout": TIMEOUT,
             "--timeout-method": method,
             "--junitxml": self.out / "junit.xml",
@@ -66,13 +66,40 @@ class Phase:
         files = [str(SUITE / f"test_{gate}.py") for gate in self.gates]
         return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *files]
 
+    @property
+    def folder(self) -> Path | None:
+        """The working directory; None for that of this process."""
+        return None
+
     def variables(self) -> dict[str, str]:
         """The child's environment: the lane's switch, no foreign pytest settings, no oversubscribed cores."""
         given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
         if self.settings.lane == "interpret":
             # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
             return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-        return given | {"OMP_NUM_THREADS": str(max(1, environment.cpus() // self.workers))}
+        # Triton's cache is keyed by the line info too; without, the static lane and the GPU share what was compiled.
+        threads = str(max(1, environment.cpus() // self.workers))
+        return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
+
+
+@dataclass(frozen=True)
+class ProjectTests(Phase):
+    """A project's own GPU tests, by its own pytest configuration, so in its folder; a verdict each."""
+
+    def command(self) -> list[str]:
+        """The pytest command; ``gates`` holds the path of the tests."""
+        settings = replace(self.settings, out=str(self.out))
+        plugins = ["-p", "xdist", "-p", "pytest_timeout", "-p", "braidcheck.project_tests", "-p", "no:cacheprovider"]
+        words = ["-m", "gpu", f"--braidcheck={settings.to_json()}", f"--numprocesses={self.workers}"]
+        words += ["--dist=loadscope", "--no-loadscope-reorder", f"--max-worker-restart={16 + self.workers}"]
+        words += ["--timeout-method=thread", f"--junitxml={self.out / 'junit.xml'}"]
+        words += ["-k", self.expression] if self.expression else []
+        return [sys.executable, "-m", "pytest", *plugins, *words, *self.gates]
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the tests' folder, where its configuration is looked for."""
+        return Path(self.gates[0]).parent
 
 
 def launch(phase: Phase) -> tuple[bool, Run]:
@@ -81,7 +108,7 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
     with log.open("wb") as file, Progress(title, lambda: _look(phase.out)):
-        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file)
+        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
     result = phase.out / "run.json"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.compare import distance
+from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.spec import Case, Op
 
 
@@ -38,6 +39,8 @@ def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
             if device != "cpu":
                 torch.cuda.synchronize()
     except Exception as error:  # whatever a kernel raises is evidence against it, not an error of ours
+        if is_out_of_memory(error):  # which says nothing about it
+            raise
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         return seen
     seen["seconds"] = time.perf_counter() - started

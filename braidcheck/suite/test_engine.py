@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import pytest
 
+from braidcheck.config import ENGINE_PARTS
 from braidcheck.environment import why_no_triton
+from braidcheck.gates import promises
 from braidcheck.results import Status, Verdict
 
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("model", ["tiny"])
-def test_engine(model, settings):
-    if reason := why_no_triton():
-        return Verdict("engine", model, Status.NOT_JUDGED, reason)
-    from braidcheck.evidence.probes import asked, tiny
-    from braidcheck.evidence.probes.engine import engine_probes
-    from braidcheck.gates import promises
+@pytest.fixture(scope="module")
+def tiny_models():
+    from braidcheck.evidence.probes import tiny
 
-    probes = engine_probes(tiny.make(), tiny.make(tied=False), settings.device)
-    return promises.judge("engine", model, {name: asked(probe) for name, probe in probes})
+    return tiny.make(), tiny.make(tied=False)
+
+
+@pytest.mark.parametrize("subject", [f"tiny: {part}" for part in ENGINE_PARTS])
+def test_engine(subject, settings, request):
+    if reason := why_no_triton():
+        return Verdict("engine", subject, Status.NOT_JUDGED, reason)
+    from braidcheck.evidence.probes import asked
+    from braidcheck.evidence.probes.engine import engine_part
+
+    models = request.getfixturevalue("tiny_models")
+    probes = engine_part(subject.removeprefix("tiny: "), *models, settings.device)
+    return promises.judge("engine", subject, {name: asked(probe) for name, probe in probes})

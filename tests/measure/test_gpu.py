@@ -12,7 +12,7 @@ from braidcheck.measure.events import gpu_seconds
 from braidcheck.measure.replay import SAMPLES, TIMES_L2, Replay
 from braidcheck.results import Status
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.exclusive_gpu]
 
 REHEARSALS = 3  # calls before the graph is captured
 

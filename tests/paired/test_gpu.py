@@ -12,7 +12,7 @@ from braidcheck.paired.slower import slow_tree
 from braidcheck.paired.trees import REPOSITORY, judged_tree
 from braidcheck.results import Status
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.exclusive_gpu]
 
 SERIES = {"name": "rms_norm[1 token]", "op": "rms_norm", "axes": {"T": 1, "H": 1024}}
 MANY = {"name": "gate_up_silu[512 tokens]", "op": "gate_up_silu", "axes": {"T": 512, "H": 1024, "I": 3072, "norm": 1}}

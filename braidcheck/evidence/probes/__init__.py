@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from braidcheck.evidence.probes.tree import NAME, Tree
+from braidcheck.gpu_memory import is_out_of_memory
 
 Probe = Callable[[], str | None]
 
@@ -46,4 +47,6 @@ def asked(probe: Probe) -> str | None:
     try:
         return probe()
     except Exception as error:  # what cannot even be asked does not keep its promise
+        if is_out_of_memory(error):  # which says nothing about it
+            raise
         return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

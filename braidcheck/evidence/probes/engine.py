@@ -8,29 +8,38 @@ from typing import Any
 
 import torch
 
-from braidcheck.config import PRODUCTION
+from braidcheck.config import ENGINE_PARTS, PRODUCTION
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import Probe, module
-from braidcheck.evidence.probes.generation import generation_probes
+from braidcheck.evidence.probes.generation import generation_probes, sampling_probes
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
-ATTENTIONS = ("production", "separated", "fused", "fully_fused", "fully_fused_raw")
 
 
 def engine_probes(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Probe]]:
     """Name and probe of each thing asked of the engine."""
-    yield "table", partial(_table, tiny, device)
-    for attention in ATTENTIONS:
-        yield f"prefill {attention}", partial(_prefill, tiny, attention, device)
-        yield f"decode {attention}", partial(_decode, tiny, attention, device)
-    yield "chunks", partial(_chunks, tiny, device)
-    yield "answer", partial(_answer, tiny, device)
-    yield "bfloat16", partial(_narrow, tiny, device)
-    yield "untied head", partial(_prefill, untied, PRODUCTION, device)
-    yield "empty cache", partial(_cache, tiny, device)
-    yield "limits", partial(_limits, tiny, device)
-    yield from generation_probes(tiny, partial(_engine, tiny, device), device)
+    for part in ENGINE_PARTS:
+        yield from engine_part(part, tiny, untied, device)
+
+
+def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Probe]]:
+    """The probes of one of ``config.ENGINE_PARTS``: an attention flow, the model around it, or what it answers."""
+    if part == "model":
+        yield "table", partial(_table, tiny, device)
+        yield "chunks", partial(_chunks, tiny, device)
+        yield "answer", partial(_answer, tiny, device)
+        yield "bfloat16", partial(_narrow, tiny, device)
+        yield "untied head", partial(_prefill, untied, PRODUCTION, device)
+        yield "empty cache", partial(_cache, tiny, device)
+        yield "limits", partial(_limits, tiny, device)
+    elif part == "sampling":
+        yield from sampling_probes(tiny, partial(_engine, tiny, device))
+    elif part == "generation":
+        yield from generation_probes(tiny, partial(_engine, tiny, device), device)
+    else:
+        yield f"prefill {part}", partial(_prefill, tiny, part, device)
+        yield f"decode {part}", partial(_decode, tiny, part, device)
 
 
 def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:

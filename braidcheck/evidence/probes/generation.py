@@ -18,12 +18,16 @@ LONG = 10  # tokens: more than a stream decodes at once
 SURE = 2e-3  # how far a uniform number lies from where the token changes, in probability: past float32's rounding
 
 
-def generation_probes(tiny: Tiny, engine: Callable[[], Any], device: str) -> Iterator[tuple[str, Probe]]:
-    """Name and probe of each thing; ``engine`` makes one of the tiny model in float32."""
-    yield "rows", partial(_rows, tiny, engine)
+def sampling_probes(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str, Probe]]:
+    """Name and probe of each thing asked of sampled tokens; ``engine`` makes one of the tiny model in float32."""
     yield "drawn", partial(_drawn, tiny, engine)
     yield "noise", partial(_noise, tiny, engine)
     yield "drawn on", partial(_drawn_on, tiny, engine)
+
+
+def generation_probes(tiny: Tiny, engine: Callable[[], Any], device: str) -> Iterator[tuple[str, Probe]]:
+    """Name and probe of each thing asked of whole answers; ``engine`` makes one of the tiny model in float32."""
+    yield "rows", partial(_rows, tiny, engine)
     yield "stop", partial(_stop, tiny, engine)
     yield "stopped rows", partial(_stopped, tiny, engine, device)
     yield "stream", partial(_stream, tiny, engine)

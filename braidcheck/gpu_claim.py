@@ -1,0 +1,34 @@
+"""Keeps two gate runs off one GPU: each would spoil the other's timings and take its memory (standard library only)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from braidcheck.errors import CannotJudge
+
+
+@contextmanager
+def claim(gpus: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Hold these GPUs (rows of ``environment.gpus()``) for this run. Raises CannotJudge where another run holds one."""
+    with ExitStack() as held:
+        for gpu in gpus:
+            # In the system's folder, not this run's: the other run has another --out, or another user.
+            path = Path(tempfile.gettempdir(), f"braidcheck-gpu-{gpu.get('uuid') or gpu['id']}.lock")
+            file = held.enter_context(open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CannotJudge(
+                    f"GPU {gpu['id']} is in use by another gate run (process {file.read().strip() or 'unknown'}): wait "
+                    "for it, or choose another GPU with CUDA_VISIBLE_DEVICES"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield

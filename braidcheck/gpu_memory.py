@@ -1,0 +1,63 @@
+"""Divides a GPU's memory among the processes that share it, by file locks (standard library only)."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+POLL_S = 0.02
+
+
+class GpuMemory:
+    """The memory of one GPU in ``slots`` equal parts, one a worker; a process reserves as many as its work needs.
+
+    The operating system drops the locks of a process that dies, so nothing stays reserved. Whoever waits for several
+    slots keeps others from starting, so a large piece of work is not passed over for ever.
+    """
+
+    def __init__(self, folder: Path, slots: int) -> None:
+        """``folder`` is one a GPU and run, and is shared by all processes that take part."""
+        self.folder, self.slots = folder, slots
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def reserve(self, fraction: float = 0.0) -> Iterator[None]:
+        """Wait for, then hold, this fraction of the memory (0 to 1), one slot at the least."""
+        count = min(self.slots, max(1, math.ceil(fraction * self.slots)))
+        with ExitStack() as held:
+            with (self.folder / "queue").open("w") as queue:
+                fcntl.flock(queue, fcntl.LOCK_EX)
+                numbers = itertools.cycle(range(self.slots))
+                while count:
+                    if file := self._try(number := next(numbers)):
+                        held.enter_context(file)
+                        count -= 1
+                    elif number == self.slots - 1:
+                        time.sleep(POLL_S)
+            yield
+
+    def _try(self, number: int) -> IO[str] | None:
+        """The open file of a slot, locked; None where another process or reservation holds it."""
+        file = (self.folder / f"slot-{number}").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it came from, says that the GPU had no memory left."""
+    while error is not None:
+        text = str(error).lower()
+        if type(error).__name__ == "OutOfMemoryError" or ("cuda" in text and "out of memory" in text):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,59 @@
+"""Hands out a run's items to its workers, and again what a dead worker left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+
+class Scheduler(LoadScopeScheduling):
+    """One unit of work an item or, where items share an observation, a gate; what killed a worker is not run again.
+
+    xdist's own groups (``--dist loadgroup``) do nothing under pytest 9.2, without a word.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any, scope: Callable[[str], str], given_back: Path) -> None:
+        """``scope`` names an item's unit of work; workers note in ``given_back`` what they had no GPU memory for."""
+        super().__init__(config, log)
+        self.scope, self.given_back, self.taken_back = scope, given_back, set[str]()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self.scope(nodeid)
+
+    def remove_node(self, node: Any) -> str | None:
+        """Forget ``node`` and hand its untouched work to others; the item that it died on, or None."""
+        left = {scope: unit for scope, unit in self.assigned_work[node].items() if not all(unit.values())}
+        dying = next(iter(left), None)
+        killer = next(nodeid for nodeid, done in left[dying].items() if not done) if dying else None
+        if self._is_given_back(killer):
+            killer = None
+        elif dying:
+            left.pop(dying)
+        # A unit that is finished must not go back either: xdist would hand it out and wait for it for ever.
+        self.assigned_work[node] = left
+        super().remove_node(node)
+        return killer
+
+    def _is_given_back(self, nodeid: str | None) -> bool:
+        """Whether the item's worker ended because the GPU had no memory left; each item may do so once."""
+        if nodeid is None or nodeid in self.taken_back or nodeid not in lines(self.given_back):
+            return False
+        self.taken_back.add(nodeid)
+        return True
+
+    def _reschedule(self, node: Any) -> None:
+        if node not in self.registered_collections:  # it replaces one that died, and does not know its items yet
+            return
+        super()._reschedule(node)
+        # A worker begins an item when it knows the next one or that there is none; xdist gives a replaced one too few.
+        if self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
+
+
+def lines(file: Path) -> list[str]:
+    """The lines of a file that may not be there yet."""
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
