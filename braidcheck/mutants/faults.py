@@ -8,6 +8,7 @@ from pathlib import Path
 
 from braidcheck.mutants import reach
 from braidcheck.mutants.mutant import PACKAGE, Mutant
+from braidcheck.mutants.patch import Patch, StalePatch
 
 NAMED = Path(__file__).parent / "named"
 
@@ -20,24 +21,26 @@ def named() -> list[Mutant]:
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
     """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
 
-    Each has id, story, file, old and new: ``old`` must stand exactly once in ``file``; ``bug``, ``lane`` and ``killer``
+    Each has id, story and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane`` and ``killer``
     ("gate: subject") are optional.
     """
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
-        source = package / row["file"]
-        text = source.read_text(encoding="utf-8") if source.exists() else ""
-        count = text.count(row["old"])
-        function = reach.function_at(source, text[: text.find(row["old"])].count("\n") + 1) if count == 1 else None
+        patch = Patch(row["file"], row["function"], row["old"], row["new"])
+        text = stale = ""
+        try:
+            text = patch.applied(package)
+        except StalePatch as error:
+            stale = str(error)
         yield Mutant(
             id=row["id"],
             kind="named",
             part=path.stem,
             story=row["story"],
-            file=row["file"],
-            ops=reach.ops(row["file"], function),
-            text=text.replace(row["old"], row["new"]) if count == 1 else "",
+            file=patch.file,
+            ops=reach.ops(patch.file, patch.function.split(".")[0] or None),
+            text=text,
             bug=row.get("bug", ""),
-            stale="" if count == 1 else f"its old text stands {count} times in {row['file']}, must stand once",
+            stale=stale,
             lane=row.get("lane", ""),
             killer=tuple(row.get("killer", ": ").split(": ", 1)),
         )

@@ -9,11 +9,11 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from braidcheck.mutants import reach
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.operators import proposals
+from braidcheck.mutants.syntax import children, put, replaced
 
 
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
@@ -41,7 +41,7 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
                 story=f"{function.name}: {said}",
                 file=file,
                 ops=reached,
-                text=_replaced(source, function, text),
+                text=replaced(source, [function], text),
             )
 
 
@@ -52,31 +52,15 @@ def _is_kernel(function: ast.FunctionDef) -> bool:
 def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
     """Operator, what was done, and the function's new source."""
     arguments = [argument.arg for argument in function.args.args]
-    places = {child: (parent, field) for parent in ast.walk(function) for field, child in _children(parent)}
+    places = {child: (parent, field) for parent in ast.walk(function) for field, child in children(parent)}
     for node in list(_nodes(function)):
         parent, field = places[node]
         for operator, replacement in proposals(node, arguments):
             said = _said(node, replacement)
-            _put(parent, field, replacement)
+            put(parent, field, replacement)
             text = ast.unparse(ast.fix_missing_locations(function))
-            _put(parent, field, node)
+            put(parent, field, node)
             yield operator, said, text
-
-
-def _children(parent: ast.AST) -> Iterator[tuple[Any, ast.AST]]:
-    """Each child with its place in the parent: a field, or a field and an index."""
-    for field, value in ast.iter_fields(parent):
-        if isinstance(value, ast.AST):
-            yield field, value
-        elif isinstance(value, list):
-            yield from (((field, index), child) for index, child in enumerate(value) if isinstance(child, ast.AST))
-
-
-def _put(parent: ast.AST, field: Any, node: ast.AST) -> None:
-    if isinstance(field, tuple):
-        getattr(parent, field[0])[field[1]] = node
-    else:
-        setattr(parent, field, node)
 
 
 def _nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
@@ -97,9 +81,3 @@ def _said(node: ast.AST, replacement: ast.AST) -> str:
         return text if len(text) <= 90 else f"{text[:87]}..."
 
     return f"{brief(node)} becomes {brief(replacement)}"
-
-
-def _replaced(source: str, function: ast.FunctionDef, text: str) -> str:
-    lines = source.splitlines(keepends=True)
-    first = min(node.lineno for node in (function, *function.decorator_list)) - 1
-    return "".join([*lines[:first], text, "\n", *lines[function.end_lineno :]])

@@ -49,14 +49,6 @@ def functions(path: Path) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def function_at(path: Path, line: int) -> str | None:
-    """The function of ``path`` in which ``line`` (from 1) lies."""
-    for name, node in functions(path).items():
-        if node.lineno <= line <= (node.end_lineno or node.lineno):
-            return name
-    return None
-
-
 @cache
 def _asked() -> dict[str, set[Name]]:
     """Per op what its files take from the shared ones."""

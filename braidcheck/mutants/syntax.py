@@ -1,0 +1,41 @@
+"""Places in a syntax tree, and putting something else there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+def children(parent: ast.AST) -> Iterator[tuple[Any, ast.AST]]:
+    """Each child with its place in the parent: a field, or a field and an index."""
+    for field, value in ast.iter_fields(parent):
+        if isinstance(value, ast.AST):
+            yield field, value
+        elif isinstance(value, list):
+            yield from (((field, index), child) for index, child in enumerate(value) if isinstance(child, ast.AST))
+
+
+def put(parent: ast.AST, place: Any, code: Any) -> None:
+    """Put a node at a place that ``children`` names, or a list of nodes at a field and a slice."""
+    if isinstance(place, tuple):
+        getattr(parent, place[0])[place[1]] = code
+    else:
+        setattr(parent, place, code)
+
+
+def lines(statement: ast.stmt) -> range:
+    """The lines, from 1, of a statement with its decorators."""
+    first = min(node.lineno for node in (statement, *getattr(statement, "decorator_list", ())))
+    return range(first, (statement.end_lineno or first) + 1)
+
+
+def replaced(source: str, statements: Sequence[ast.stmt], text: str) -> str:
+    """``source`` with ``text`` for a run of its outermost statements.
+
+    What follows keeps its line where the text is shorter: Triton's cache takes a kernel on another line for a new one.
+    """
+    old, new = source.splitlines(keepends=True), text.splitlines()
+    first, last = lines(statements[0]).start - 1, lines(statements[-1]).stop - 1
+    new += [""] * (last - first - len(new))
+    return "".join([*old[:first], *(f"{line}\n" for line in new), *old[last:]])
