@@ -13,7 +13,7 @@ from pathlib import Path
 from braidcheck.mutants import reach
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.operators import proposals
-from braidcheck.mutants.syntax import children, put, replaced
+from braidcheck.mutants.syntax import children, lines, put, replaced
 
 
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
@@ -41,7 +41,7 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
                 story=f"{function.name}: {said}",
                 file=file,
                 ops=reached,
-                text=replaced(source, [function], text),
+                text=replaced(source, lines(function), text),
             )
 
 

@@ -114,5 +114,6 @@ def _exchanged(source: str, tree: ast.Module, parent: ast.AST, place: Any, new: 
     """``source``, whose tree this is, with ``new`` at a place of it, which begins on ``line``."""
     whole = parent is tree
     outermost = tree.body[place[1]] if whole else [node for node in tree.body if line in lines(node)]
+    span = range(lines(outermost[0]).start, lines(outermost[-1]).stop)
     put(parent, place, new)
-    return replaced(source, outermost, "\n".join(map(ast.unparse, new if whole else outermost)))
+    return replaced(source, span, "\n".join(map(ast.unparse, new if whole else outermost)))

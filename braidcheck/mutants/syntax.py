@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -30,12 +30,11 @@ def lines(statement: ast.stmt) -> range:
     return range(first, (statement.end_lineno or first) + 1)
 
 
-def replaced(source: str, statements: Sequence[ast.stmt], text: str) -> str:
-    """``source`` with ``text`` for a run of its outermost statements.
+def replaced(source: str, span: range, text: str) -> str:
+    """``source`` with ``text`` for these lines.
 
     What follows keeps its line where the text is shorter: Triton's cache takes a kernel on another line for a new one.
     """
     old, new = source.splitlines(keepends=True), text.splitlines()
-    first, last = lines(statements[0]).start - 1, lines(statements[-1]).stop - 1
-    new += [""] * (last - first - len(new))
-    return "".join([*old[:first], *(f"{line}\n" for line in new), *old[last:]])
+    new += [""] * (len(span) - len(new))
+    return "".join([*old[: span.start - 1], *(f"{line}\n" for line in new), *old[span.stop - 1 :]])

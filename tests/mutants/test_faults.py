@@ -1,5 +1,6 @@
-"""Named mutants: all apply, and one whose text has moved on says so."""
+"""Named mutants: all apply, whatever the layout of their files, and one that no longer does says so."""
 
+import ast
 from collections import Counter
 
 import pytest
@@ -15,11 +16,12 @@ from braidcheck.mutants.mutant import PACKAGE
 NAMED, OPS = faults.named(), kernels.find()
 PARTS = Counter(mutant.part for mutant in NAMED)
 
-PATCH = """
+ENTRY = """
 [[mutant]]
 id = "late"
 story = "one late"
 file = "kernels/cache_write.py"
+function = "{function}"
 old = '''{old}'''
 new = '''{new}'''
 """
@@ -69,12 +71,35 @@ def test_known_killers_are_there_and_come_first():
     assert [mutant.id for mutant in known if plan.gates(mutant)[0] != mutant.killer[0]] == []
 
 
-@pytest.mark.parametrize(("old", "count"), [("no such text", 0), ("tl.load(", 4)])
-def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, old, count):
+def test_another_layout_changes_no_mutant(tmp_path):
+    for file in {mutant.file for mutant in NAMED}:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(ast.unparse(ast.parse(text)), encoding="utf-8")
+    found = [mutant for path in sorted(faults.NAMED.glob("*.toml")) for mutant in faults.load(path, tmp_path)]
+    assert [mutant.stale for mutant in found if mutant.stale] == []
+    for mutant, other in zip(NAMED, found, strict=True):
+        assert ast.dump(ast.parse(mutant.text)) == ast.dump(ast.parse(other.text)), mutant.id
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "said"),
+    [
+        ("_cache_write", "no_such_name + 1", "stands 0 times in _cache_write of kernels/cache_write.py, must be once"),
+        ("_cache_write", "tl.float32", "stands 0 times"),
+        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write.py, must be once"),
+        ("_gone", "x", "kernels/cache_write.py defines _gone 0 times"),
+        ("", "x = (", "must be expressions, arguments or statements"),
+        ("", "", "must be expressions, arguments or statements"),
+    ],
+)
+def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, function, old, said):
+    count = (PACKAGE / "kernels/cache_write.py").read_text(encoding="utf-8").count("tl.constexpr")
+    assert count > 1
     file = tmp_path / "cache_write.toml"
-    file.write_text(PATCH.format(old=old, new="x"))
+    file.write_text(ENTRY.format(function=function, old=old, new="x"))
     (mutant,) = faults.load(file)
-    assert f"stands {count} times" in mutant.stale
+    assert said.replace("{tl.constexpr}", str(count)) in mutant.stale
     assert not mutant.text
 
 
