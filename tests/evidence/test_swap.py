@@ -14,7 +14,8 @@ IDS = torch.arange(5)
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine.load(tiny.make().directory, dtype=torch.float32)
+    model = tiny.make()  # its directory is gone without it
+    return Engine.load(model.directory, dtype=torch.float32)
 
 
 def test_references_stand_in_for_every_op(engine):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ PROMPT, ANSWER = 9, 5
 
 @dataclass(frozen=True)
 class Tiny:
-    """A checkpoint directory; ``ids`` [T] and HF's float32 ``logits`` [T,V] for them; ``table`` [P,D] HF's cosines and
-    sines; ``answer`` HF's greedy tokens after the first PROMPT ids; ``floor`` HF bfloat16's logits."""
+    """A checkpoint ``directory``, which is removed with this object; ``ids`` [T] and HF's float32 ``logits`` [T,V] for
+    them; ``table`` [P,D] HF's cosines and sines; ``answer`` HF's greedy tokens after the first PROMPT ids; ``floor`` HF
+    bfloat16's logits."""
 
     directory: Path
     ids: Tensor
@@ -33,7 +36,10 @@ class Tiny:
 
 
 def make(tied: bool = True) -> Tiny:
-    """The tiny model, written to a temporary directory, and HF's answers. Deterministic."""
+    """The tiny model, written to a temporary directory, and HF's answers. Deterministic.
+
+    The directory is removed when the result is no longer held, at the latest when the process ends.
+    """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
@@ -51,7 +57,9 @@ def make(tied: bool = True) -> Tiny:
         answer = model.generate(ids[None, :PROMPT], max_new_tokens=ANSWER, do_sample=False, eos_token_id=None)
         table = _table(model)
         floor = model.to(torch.bfloat16)(ids[None]).logits[0].float()
-    return Tiny(directory, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist())
+    made = Tiny(directory, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist())
+    weakref.finalize(made, shutil.rmtree, directory, ignore_errors=True)
+    return made
 
 
 def _table(model: Any) -> Tensor:
