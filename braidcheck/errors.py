@@ -1,4 +1,9 @@
-"""The errors that a user can cause: each is one line that says what to do."""
+"""The errors that a user can cause, each one line that says what to do; any error in one line."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's type and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 class UserError(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from braidcheck.errors import in_one_line
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.swap import references, swapped
 from braidcheck.golden.store import Golden
@@ -34,9 +35,10 @@ def find_blame(
     ``failing(evidence)`` names the checks that fail. Keys: ``ops`` at fault (none: the model also fails with every op
     at its reference); ``layers``, the first and the last at fault, none for an op outside of them; ``kl`` to HF float32
     as it is and ``kl_repaired`` with the references there, in nats, where documents were read; ``repaired``, whether
-    these checks then pass; ``looks``, how often the model was run, at most twice the ops and four times the layers'
-    logarithm. A short part of the golden is looked at first, all of it where that part shows no failure; empty where
-    no failure is seen again, or a kernel broke the GPU's context.
+    these checks then pass; ``error``, the first that a run of the model raised, in one line, where one did; ``looks``,
+    how often the model was run, at most twice the ops and four times the layers' logarithm. A short part of the golden
+    is looked at first, all of it where that part shows no failure; empty where no failure is seen again, or a kernel
+    broke the GPU's context.
     """
     for text in (shortest(golden, TOKENS, ANSWERS, STEPS), golden):
         search = _Search(engine, text, checks, failing, say)
@@ -93,6 +95,7 @@ class _Search:
         self.references = references()
         self.called = list(self.references)
         self.looks = 0
+        self.error = ""  # the first that a run of the model ended with
 
     def kernels(self, but: Collection[str] = (), layers: Layers = ()) -> Kept:
         """All kernels, except those of the ops ``but`` in ``layers``."""
@@ -106,7 +109,9 @@ class _Search:
         with swapped(self.engine, self.references, lambda op, layer: layer not in kept.get(op, ())) as calls:
             try:
                 evidence = observe_coherence(self.engine, self.golden, parts=self.parts)
-            except Exception:  # a kernel that raises is at fault like one that is wrong
+            except Exception as error:  # a kernel that raises is at fault like one that is wrong
+                self.error = self.error or in_one_line(error)
+                self.say(f"the model cannot be run: {in_one_line(error)}")
                 if self.engine.device.type == "cuda":
                     torch.cuda.synchronize()  # raises where the GPU's context broke, and nothing can be seen any more
                 return {}
@@ -123,6 +128,7 @@ class _Search:
         if ops:
             after = self.see(self.kernels(ops, guilty or [None]))
             found |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
+        found |= {"error": self.error} if self.error else {}
         return found | {"looks": self.looks}
 
 

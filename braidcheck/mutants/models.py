@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from braidcheck import kernels
+from braidcheck.errors import in_one_line
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.soak import KERNEL
 from braidcheck.evidence.swap import Function, swapped
@@ -103,7 +104,7 @@ def observe(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
             verdicts = coherence.judge(observe_coherence(engine, text))
     except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
-        return seen | {"raised": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"}
+        return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}
     seen["checks"] = {v.subject.rpartition(": ")[2]: [v.status, _used(v)] for v in verdicts}
     seen["refused"] = [f"{v.subject}: {v.sentence}" for v in verdicts if v.status in ("fail", "error")]

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from braidcheck import kernels
+from braidcheck.errors import in_one_line
 from braidcheck.evidence.blame import find_blame
 from braidcheck.evidence.model import observe_coherence
 from braidcheck.evidence.op import observe_op
@@ -130,11 +131,11 @@ def _coherence(device: str, truth: Truth, failing: list[str]) -> str | None:
 
 
 def _blame(device: str, truth: Truth, failing: Sequence[str]) -> dict[str, Any]:
-    """What is to blame for the checks that fail; empty where the model cannot even be loaded."""
+    """What is to blame for the checks that fail; no op, and the error, where the model cannot be loaded."""
     try:
         engine = _engine(device, truth)
-    except Exception:  # then no op has run
-        return {"ops": [], "layers": []}
+    except Exception as error:  # then no op has run
+        return {"ops": [], "layers": [], "error": in_one_line(error)}
     # A model that cannot be run fails whichever check is asked.
     return find_blame(engine, truth.golden, failing or ["kl"], coherence.failing)
 

@@ -77,6 +77,7 @@ def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
     monkeypatch.setattr(module, "gate_up_silu", faulty)
     found = find_blame(engine, golden, ["kl"], distant)
     assert (found["ops"], found["layers"], found["repaired"]) == (["gate_up_silu"], [3, 3], True)
+    assert "error" not in found
     assert found["kl_repaired"] < found["kl"] / 100
     assert "gate_up_silu in layer 3; with the reference there KL is" in accusation(found)
 
@@ -112,6 +113,7 @@ def test_an_op_that_raises_is_at_fault(nano, monkeypatch):
     monkeypatch.setattr(module, "lm_head", lambda *_, **__: 1 / 0)
     found = find_blame(engine, golden, ["kl"], distant)
     assert (found["ops"], found["layers"], found["kl"]) == (["lm_head"], [], None)
+    assert found["error"] == "ZeroDivisionError: division by zero"
 
 
 def test_nothing_is_blamed_where_nothing_fails(nano, monkeypatch):

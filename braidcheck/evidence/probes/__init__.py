@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from braidcheck.errors import in_one_line
 from braidcheck.evidence.probes.tree import NAME, Tree
 from braidcheck.gpu_memory import is_out_of_memory
 
@@ -49,4 +50,4 @@ def asked(probe: Probe) -> str | None:
     except Exception as error:  # what cannot even be asked does not keep its promise
         if is_out_of_memory(error):  # which says nothing about it
             raise
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        return in_one_line(error)
