@@ -147,7 +147,7 @@ class Worker:
         raise NotImplementedError
 
     def _memory_fraction(self, item: pytest.Item) -> float:
-        """Of the GPU's memory: what the item's mark ``gpu_memory(bytes)`` says; all where its mark is
+        """Of the GPU's memory: what the item's mark ``gpu_memory(function)`` gives in bytes; all where its mark is
         ``exclusive_gpu``, or where it was given back."""
         if item.get_closest_marker("exclusive_gpu") or item.nodeid in lines(self.given_back):
             return ALL
@@ -156,7 +156,7 @@ class Worker:
             return 0.0
         import torch
 
-        return mark.args[0] / torch.cuda.get_device_properties(0).total_memory
+        return mark.args[0]() / torch.cuda.get_device_properties(0).total_memory
 
     def _give_back(self, item: pytest.Item) -> None:
         """End this process, and with it what it holds on the GPU; the item runs again, alone, in a fresh worker.

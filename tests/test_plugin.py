@@ -138,6 +138,53 @@ def test_what_shares_an_observation_with_a_killer_is_missing(judge):
     assert run.exit_code == 3
 
 
+OUT_OF_MEMORY = """
+class OutOfMemoryError(RuntimeError):
+    pass
+
+@pytest.mark.parametrize("what", ["a", "large", "b", "c"])
+def test_item(what):
+    with open(Path(__file__).parent / "ran", "a") as file:
+        file.write(f"{what} ")
+    if what == "large" and (ALWAYS or (Path(__file__).parent / "ran").read_text().count("large") == 1):
+        raise OutOfMemoryError("Tried to allocate 2.00 GiB")
+    return verdict(what)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_without_gpu_memory_is_given_back_and_runs_again_alone(judge, workers):
+    run = judge("ALWAYS = False" + OUT_OF_MEMORY, lane="gpu", gpus=("0",), workers=workers)
+    assert statuses(run) == dict.fromkeys(("a", "large", "b", "c"), "pass")
+    assert sorted((launcher.SUITE / "ran").read_text().split()) == ["a", "b", "c", "large", "large"]
+
+
+def test_an_item_that_has_too_little_gpu_memory_alone_is_an_error(judge):
+    run = judge("ALWAYS = True" + OUT_OF_MEMORY, lane="gpu", gpus=("0",))
+    assert statuses(run) == {"a": "pass", "large": "error", "b": "pass", "c": "pass"}
+    assert "Tried to allocate" in {v.subject: v.sentence for v in run.verdicts}["large"]
+
+
+def test_two_workers_that_die_at_once_lose_nothing_else(judge):
+    run = judge(
+        """
+        import time
+
+        @pytest.mark.parametrize("what", ["killer", "killer too", *"abcdefgh"])
+        def test_item(what):
+            if "killer" in what:
+                (Path(__file__).parent / what).touch()
+                while len(list(Path(__file__).parent.glob("killer*"))) < 2:
+                    time.sleep(0.01)
+                os._exit(11)
+            return verdict(what)
+        """,
+        workers=2,
+    )
+    assert statuses(run) == {"killer": "error", "killer too": "error"} | dict.fromkeys("abcdefgh", "pass")
+    assert run.missing == ()
+
+
 GPU_ITEM = """
 @pytest.mark.parametrize("what", ["a", "killer", "b", "c"])
 def test_item(what):
@@ -151,6 +198,11 @@ def test_item(what):
 def test_each_worker_has_a_gpu_of_its_own(judge):
     judge("one_worker = False" + GPU_ITEM, workers=2, gpus=("3", "7"))
     assert sorted(file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")) == ["3", "7"]
+
+
+def test_workers_share_gpus_evenly(judge):
+    judge("one_worker = False" + GPU_ITEM, workers=4, gpus=("3", "7"))
+    assert sorted(file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")) == ["3", "3", "7", "7"]
 
 
 def test_a_worker_that_died_hands_its_gpu_on(judge):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from braidcheck.compare import distance
 from braidcheck.gpu_memory import is_out_of_memory
@@ -76,6 +77,12 @@ def _missing(function: Callable[..., Any], case: Case) -> list[str]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return []
     return [name for name in case.needs if name not in {p.name for p in parameters}]
+
+
+def input_bytes(op: Op, case: Case) -> int:
+    """Bytes of the input tensors of ``case``, which take no memory here."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return sum(value.nbytes for value in op.inputs(case, "cpu").values() if isinstance(value, Tensor))
 
 
 def copies(given: Mapping[str, Any]) -> dict[str, Any]:
