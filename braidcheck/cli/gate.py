@@ -85,10 +85,12 @@ def gate(
     )  # fmt: skip
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
+    phase_seconds: dict[str, float] = {}
     interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command()}, (), ())]
     phases = _phases(settings, workers, expression, tests)
     with gpu_claim.claim(environment.gpus() if chosen == "gpu" else ()):
         for phase in phases:
+            phase_began = time.monotonic()
             try:
                 interrupted, run = launch(phase)
             except CannotJudge as error:
@@ -96,12 +98,14 @@ def gate(
                     raise
                 run = Run({}, (), (Verdict("suite", phase.name, Status.ERROR, str(error), lane=chosen),))
             runs.append(run)
+            phase_seconds[phase.name] = round(time.monotonic() - phase_began, 1)
             if interrupted:
                 break
     run = Run.merge(runs)
     if not run.expected and not run.verdicts and not interrupted:
         raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
-    run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
+    seconds = {"seconds": round(time.monotonic() - began, 1), "phases": phase_seconds}
+    run = replace(run, environment={**run.environment, **seconds})
     return _report(run, out, interrupted)
 
 

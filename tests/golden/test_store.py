@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
 
 from braidcheck.errors import CannotJudge, CheckpointError, GoldenError, UserError
 from braidcheck.golden import record, resolve, store, texts
@@ -110,7 +109,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_golden_is_recorded_once_and_kept(tmp_path, cache, nano, text, monkeypatch):
-    Dataset.from_dict({"text": list(text.rows["text"])[:2]}).save_to_disk(tmp_path / "table")
+    table(tmp_path / "table", {"text": list(text.rows["text"])[:2]})
     checkpoint, golden = resolve.resolve(str(nano), str(tmp_path / "table"), device="cpu")
     assert checkpoint == nano
     assert golden.model == "nano"
@@ -186,6 +185,8 @@ def test_a_document_longer_than_the_model_is_refused(text, nano):
 
 
 def table(path, columns):
+    from datasets import Dataset  # here, so that GPU tests are collected where it is missing
+
     Dataset.from_dict(columns).save_to_disk(path)
 
 

@@ -12,7 +12,7 @@ from braidcheck.paired.slower import slow_tree
 from braidcheck.paired.trees import REPOSITORY, judged_tree
 from braidcheck.results import Status
 
-pytestmark = [pytest.mark.gpu, pytest.mark.exclusive_gpu]
+pytestmark = pytest.mark.gpu
 
 SERIES = {"name": "rms_norm[1 token]", "op": "rms_norm", "axes": {"T": 1, "H": 1024}}
 MANY = {"name": "gate_up_silu[512 tokens]", "op": "gate_up_silu", "axes": {"T": 512, "H": 1024, "I": 3072, "norm": 1}}
@@ -46,6 +46,7 @@ def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
     assert "(change, " in verdict.sentence
 
 
+@pytest.mark.exclusive_gpu
 @pytest.mark.parametrize("series", [SERIES, MANY])
 def test_work_is_put_into_the_kernel_that_the_shape_launches(tmp_path, series):
     """Also where a shape launches another kernel than the file's first: 20,000 multiply-adds take 40 us or more."""

@@ -25,6 +25,7 @@ from braidcheck.qwen3.synthetic import synthetic_tensors
 
 TOKENS = (512, 4096)
 SERIAL = f"{OURS}, launch by launch"
+HF = "HF transformers"
 
 
 def flops(config: Qwen3Config, tokens: int) -> int:
@@ -57,7 +58,7 @@ def observe_prefill(
         ids = prompt_of(count, config, device)
         calls: dict[str, Callable[[], Tensor]] = {OURS: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
         if with_peers:
-            calls["HF transformers"] = lambda ids=ids: hf_prefilled(hf, ids)
+            calls[HF] = lambda ids=ids: hf_prefilled(hf, ids)
         with torch.no_grad():
             with exact_matmul():
                 truth = _answer(lambda ids=ids: hf_prefilled(exact, ids))
