@@ -58,5 +58,6 @@ class Controller(plugin.Controller):
         """A test that passed and could not clean up after itself is an error too."""
         super().pytest_runtest_logreport(report)
         if report.failed and report.when == "teardown":
-            said = f"teardown failed: {str(report.longrepr).strip().splitlines()[-1]}"
+            errors = [line[1:].strip() for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+            said = f"teardown failed: {errors[0] if errors else 'see pytest.log'}"
             self.take(Verdict(GATE, report.nodeid, Status.ERROR, said, lane=self.settings.lane))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import textwrap
 from types import SimpleNamespace
 
@@ -40,6 +41,7 @@ def suite(tmp_path, monkeypatch, no_gpu):
     folder.mkdir()
     shutil.copy(launch.SUITE / "pytest.ini", folder)
     monkeypatch.setattr(launch, "SUITE", folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where runs claim GPUs, and fake ones share their names
     monkeypatch.chdir(tmp_path)
 
     def make(**sources):

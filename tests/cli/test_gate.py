@@ -90,6 +90,75 @@ def test_on_gpus_speed_runs_after_the_rest_and_alone(suite, run, result, monkeyp
     assert (tmp_path / "order").read_text().splitlines()[2:] == ["speed 4", "speed 4"]
 
 
+GPU_TESTS = """
+import os
+import pytest
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("what", ["right", "wrong"])
+def test_planted(what):
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
+    assert what == "right", "a GPU test went stale"
+
+@pytest.mark.gpu
+@pytest.mark.exclusive_gpu
+def test_skipped():
+    pytest.skip("no second GPU")
+
+@pytest.fixture
+def untidy():
+    yield
+    raise RuntimeError("left a process")
+
+@pytest.mark.gpu
+def test_untidy(untidy):
+    pass
+
+def test_on_a_cpu():
+    raise AssertionError("not a GPU test")
+"""
+
+
+def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "gpus", lambda: ({"id": "4", "name": "G", "memory_gib": 80.0},))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a GPU\n")
+    (tmp_path / "tests" / "test_planted.py").write_text(GPU_TESTS)
+    suite(accuracy=FAILS)
+    assert run("gate", "--tests", "tests").code == 1
+    made, _, _ = result()
+    tests = {v.subject.removeprefix("tests/test_planted.py::"): v for v in made.verdicts if v.gate == "tests"}
+    assert {name: str(verdict.status) for name, verdict in tests.items()} == {
+        "test_planted[right]": "pass",
+        "test_planted[wrong]": "fail",
+        "test_skipped": "not judged",
+        "test_untidy": "error",
+    }
+    assert "a GPU test went stale" in tests["test_planted[wrong]"].sentence
+    assert "left a process" in tests["test_untidy"].sentence
+    assert tests["test_skipped"].sentence == "no second GPU"
+    summary = (tmp_path / "braidcheck-out" / "summary.md").read_text()
+    assert "a GPU test went stale" in summary
+    assert "too far" in summary
+    assert {verdict.gate for verdict in made.verdicts} >= {"accuracy", "tests", "speed"}
+    assert list(made.environment["phases"]) == ["correctness", "tests", "speed"]
+
+
+def test_a_phase_that_breaks_hides_no_other(suite, run, result, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "gpus", lambda: ({"id": "4", "name": "G", "memory_gib": 80.0},))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    suite(accuracy=FAILS)
+    assert run("gate", "--tests", "tests").code == 1
+    made, _, _ = result()
+    assert "no-such-option" in {verdict.gate: verdict.sentence for verdict in made.verdicts}["suite"]
+    assert {verdict.gate for verdict in made.verdicts} >= {"accuracy", "speed"}
+
+
+def test_tests_that_are_not_there_are_a_mistake_in_the_call(refused):
+    refused(2, "--tests nowhere: no such folder", "gate", "--tests", "nowhere")
+
+
 def test_nothing_that_matches_is_a_mistake_in_the_call(suite, run, refused):
     refused(2, "nothing matches -k 'no_such_thing'; see: braidcheck list", "gate", "-k", "no_such_thing")
     refused(2, "-k 'not (a' is no pytest expression", "gate", "-k", "not (a")
