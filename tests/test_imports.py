@@ -18,6 +18,7 @@ ORDER = (
     ("evidence",),
     ("mutants", "history", "trend", "paired", "protection"),
     ("report",),
+    ("schedule",),
     ("suite", "plugin", "project_tests", "scheduler", "cli", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -1,0 +1,1 @@
+"""Which items a gate run takes, in which order, and how long that lasts."""
