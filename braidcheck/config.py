@@ -27,7 +27,9 @@ class Settings:
     fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in
     CUDA_VISIBLE_DEVICES) that workers may take; ``against`` the commit that kernels are timed against, empty for the
     merge-base with the default branch, for at most so many ``minutes``; ``kernels`` the folder of the package whose
-    kernels and engine are judged, empty for this one's own.
+    kernels and engine are judged, empty for this one's own; ``shard`` the part "K/N" of the suite to run, empty for all
+    of it; ``durations`` the run.json that says how long items take, empty for the shipped table; ``budget`` the minutes
+    that the run may take, until ``deadline`` (seconds since 1970), 0 for any, with what was ``changed`` first.
     """
 
     lane: str
@@ -41,6 +43,11 @@ class Settings:
     against: str = ""
     minutes: float = 20.0
     kernels: str = ""
+    shard: str = ""
+    durations: str = ""
+    budget: float = 0.0
+    deadline: float = 0.0
+    changed: tuple[str, ...] = ()
 
     @property
     def device(self) -> str:
@@ -76,4 +83,4 @@ class Settings:
     def from_json(cls, text: str) -> Settings:
         """The settings that ``to_json`` wrote."""
         body = json.loads(text)
-        return cls(**{**body, "ops": tuple(body["ops"]), "gpus": tuple(body["gpus"])})
+        return cls(**{**body, **{name: tuple(body[name]) for name in ("ops", "gpus", "changed")}})

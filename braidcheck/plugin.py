@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from braidcheck.errors import UserError
 from braidcheck.evidence.probes import judge_tree
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
 from braidcheck.scheduler import Scheduler, lines
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -63,6 +65,7 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     if settings.kernels:
         judge_tree(Path(settings.kernels))
     config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
+    config.pluginmanager.register(Selection(settings, worker.name, unit_of, ALONE, worker.later))
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +86,16 @@ def name(nodeid: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("suite", nodeid)
 
 
+def unit_of(gate: str, subject: str) -> str:
+    """The unit of work of an item: its gate, where the gate's items share one observation, else the item."""
+    return gate if gate in SHARED else f"{gate}/{subject}"
+
+
 class Worker:
     """Runs the items: each has a Verdict, which leaves on the report. Shares its GPU's memory with other workers."""
 
     name = staticmethod(name)
+    later: tuple[str, ...] = ()  # gates that a later phase runs, which the balance of shards counts here
 
     def __init__(self, settings: Settings, memory: GpuMemory | None = None) -> None:
         self.settings = settings
@@ -112,7 +121,7 @@ class Worker:
         if call.when == "setup":
             item.stash[_SETUP] = call.duration
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
-            verdict = self.verdict(item, call, report)
+            verdict = item.stash.get(SKIPPED, None) or self.verdict(item, call, report)
             seconds = round(item.stash[_SETUP] + (call.duration if call.when == "call" else 0), 3)
             numbers = {**verdict.numbers, **(_peak_memory() if self.memory else {})}
             verdict = replace(
@@ -210,6 +219,8 @@ def _peak_memory() -> dict[str, int]:
 class SuiteWorker(Worker):
     """Runs the items of the suite: what each returns is its Verdict; an exception becomes an error."""
 
+    later = ALONE
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """With ``--op``, keep what is about these ops alone."""
         if self.settings.ops:
@@ -262,7 +273,7 @@ class Controller:
         self.free = list(itertools.islice(itertools.cycle(settings.gpus), workers))
         self.expected: dict[str, None] = {}
         self.verdicts: dict[str, Verdict] = {}
-        self.running: dict[str, None] = {}
+        self.running: dict[str, float] = {}  # since when, in seconds since 1970
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
@@ -279,9 +290,8 @@ class Controller:
         return Scheduler(config, log, self.scope, Path(self.settings.out) / GIVEN_BACK)
 
     def scope(self, nodeid: str) -> str:
-        """The unit of work that an item belongs to: its gate, where the gate's items share one observation."""
-        gate, _ = self.name(nodeid)
-        return gate if gate in SHARED else nodeid
+        """The unit of work that an item belongs to."""
+        return unit_of(*self.name(nodeid))
 
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """What the workers collected is what the run must hold in the end."""
@@ -290,7 +300,7 @@ class Controller:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Show what is running."""
-        self.running[" ".join(self.name(nodeid))] = None
+        self.running[self._id(*self.name(nodeid))] = time.time()
         self._tell()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -312,7 +322,9 @@ class Controller:
 
     def pytest_sessionfinish(self) -> None:
         """Write what was judged, complete or not."""
-        run = Run({}, tuple(self.expected), tuple(self.verdicts.values()))
+        file = Path(self.settings.out) / SUITE
+        suite = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
+        run = Run(suite, tuple(self.expected), tuple(self.verdicts.values()))
         write_atomically(Path(self.settings.out) / "run.json", run.to_json())
 
     def _id(self, gate: str, subject: str) -> str:
@@ -321,9 +333,10 @@ class Controller:
     def take(self, verdict: Verdict) -> None:
         """Keep a verdict, in place of an earlier one of its id."""
         self.verdicts[verdict.id] = verdict
-        self.running.pop(f"{verdict.gate} {verdict.subject}", None)
+        self.running.pop(verdict.id, None)
         self._tell()
 
     def _tell(self) -> None:
-        body = {"done": len(self.verdicts), "total": len(self.expected), "running": list(self.running)}
+        done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}
+        body = {"expected": list(self.expected), "done": done, "running": self.running}
         write_atomically(Path(self.settings.out) / PROGRESS, json.dumps(body))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import textwrap
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from braidcheck.cli import launch as launcher
 from braidcheck.cli.launch import Phase, launch
 from braidcheck.config import Settings
+from braidcheck.plugin import Controller
+from braidcheck.schedule.durations import Durations
 
 HEAD = """
 import os, sys, types
@@ -293,6 +296,22 @@ def test_long_observations_say_how_far_they_are(judge):
             return verdict(what)
     """)
     assert statuses(run) == {"a": "pass", "b": "pass"}
+
+
+def test_the_time_left_is_told_by_how_long_items_usually_take(tmp_path, monkeypatch):
+    out = tmp_path / "correctness"
+    out.mkdir()
+    controller = Controller(Settings("interpret", str(out)))
+    items = [f"test_demo.py::test_item[{letter}]" for letter in "abc"]
+    controller.pytest_xdist_node_collection_finished(items)
+    usual = Durations(dict.fromkeys(("interpret/demo/a", "interpret/demo/b", "interpret/demo/c"), 50.0), {})
+    phase = Phase("correctness", ("demo",), Settings("interpret", str(tmp_path)), 1, "", usual)
+    assert launcher._look(phase) == (0, 3, "", "")
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    controller.pytest_runtest_logstart(items[0])
+    assert launcher._look(phase) == (0, 3, "demo a", "about 2 min left")  # 150 s
+    monkeypatch.setattr(time, "time", lambda: 1040.0)
+    assert launcher._look(phase) == (0, 3, "demo a", "about 110 s left")
 
 
 @pytest.mark.parametrize(("lane", "threads"), [("interpret", "1"), ("gpu", "3")])

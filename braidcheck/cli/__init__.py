@@ -14,6 +14,7 @@ from braidcheck.cli import (
     golden,
     history,
     look,
+    merge,
     mutants,
     protect,
     report,
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("gate")(gate.gate)
+app.command("merge")(merge.merge)
 app.command("protect")(protect.protect)
 app.command("list")(look.list_ops)
 app.command("check")(check.check)

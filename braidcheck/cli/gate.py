@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +19,13 @@ from braidcheck.cli.launch import Phase, ProjectTests, launch, record_golden
 from braidcheck.cli.look import check_ops
 from braidcheck.config import CORPUS, NANO, Settings
 from braidcheck.errors import CannotJudge, UserError
-from braidcheck.paired.trees import resolve
+from braidcheck.paired.trees import default_base, resolve
 from braidcheck.plugin import ALONE, OF_KERNELS, SHARED
 from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.schedule.budget import touched_since
+from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.shards import Shard, suite_of
 
 FILES = ("run.json", "summary.md", "junit.xml")
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
@@ -67,9 +70,17 @@ def gate(
         Path | None, typer.Option(help="judge the kernels and the engine of the package in this folder")
     ] = None,
     tests: Annotated[Path | None, typer.Option(help="run this folder's GPU tests too (pytest -m gpu)")] = None,
+    shard: Annotated[str, typer.Option(metavar="K/N", help="run part K of N; see: braidcheck merge")] = "",
+    durations: Annotated[
+        Path | None, typer.Option(help="the run.json that says how long items take, in place of the shipped table")
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="most informative first; skip what this time cannot hold")
+    ] = 0.0,
 ) -> int:
     """Judge the kernels and the model made of them: accuracy, coherence, speed."""
     began = time.monotonic()
+    part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
     check_ops(op or [])
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
@@ -78,21 +89,27 @@ def gate(
     judged = _judged(kernels) if kernels else ""
     if tests and not tests.is_dir():
         raise UserError(f"--tests {tests}: no such folder; give the folder of the project's tests")
+    known = durations.resolve() if durations else ""
+    usual = _usual(out, Durations.read(known), known)
     _clear(out)
     settings = Settings(
         chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
-        judged,
+        judged, part, str(known),
     )  # fmt: skip
+    if budget:
+        changed = touched_since(base or default_base())
+        settings = replace(settings, budget=budget, deadline=time.time() + 60 * budget, changed=changed)
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
     phase_seconds: dict[str, float] = {}
-    interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command()}, (), ())]
+    words = _words({"--op": settings.ops, "-k": (expression,), "--tests": (tests or "",), "--shard": (part,)})
+    interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command(*words)}, (), ())]
     phases = _phases(settings, workers, expression, tests)
     with gpu_claim.claim(environment.gpus() if chosen == "gpu" else ()):
         for phase in phases:
             phase_began = time.monotonic()
             try:
-                interrupted, run = launch(phase)
+                interrupted, run = launch(replace(phase, durations=usual))
             except CannotJudge as error:
                 if len(phases) == 1:
                     raise
@@ -102,11 +119,13 @@ def gate(
             if interrupted:
                 break
     run = Run.merge(runs)
+    if part:
+        run = _of_shard(run, [name for one in runs for name in one.environment.get("suite", ())], part, interrupted)
     if not run.expected and not run.verdicts and not interrupted:
         raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
     seconds = {"seconds": round(time.monotonic() - began, 1), "phases": phase_seconds}
     run = replace(run, environment={**run.environment, **seconds})
-    return _report(run, out, interrupted)
+    return report(run, out, interrupted)
 
 
 def choose_lane(lane: Lane) -> str:
@@ -137,6 +156,28 @@ def _judged(folder: Path) -> str:
     if not (folder / environment.PACKAGE.name / "kernels").is_dir():
         raise UserError(f"--kernels {folder}: no {environment.PACKAGE.name}/kernels in it; give a checkout")
     return str(folder.resolve())
+
+
+def _words(given: Mapping[str, Iterable[object]]) -> list[str]:
+    """Options and their values as words of a command, without those that have none."""
+    return [str(word) for option, values in given.items() for value in values if value for word in (option, value)]
+
+
+def _usual(out: Path, known: Durations, given: Path | str) -> Durations:
+    """What the time left is told by: what is ``known`` and, unless a Run was ``given``, the last Run in ``out``."""
+    try:
+        last = "" if given else (out / FILES[0]).read_text(encoding="utf-8")
+        return known.updated(Durations.of_run(Run.from_json(last))) if last else known
+    except (OSError, ValueError, TypeError):  # none, or none that can be read: it is there to be replaced
+        return known
+
+
+def _of_shard(run: Run, suite: list[str], part: str, interrupted: bool) -> Run:
+    """The Run with what it is a part of. Raises UserError where there are fewer units of work than shards."""
+    if suite and not (run.expected or run.verdicts or interrupted):
+        raise UserError(f"--shard {part}: no unit of work is left for it; make fewer shards of the {len(suite)} items")
+    seen = {"shard": part} | ({"suite": suite_of(suite)} if suite else {})
+    return replace(run, environment={**run.environment, **seen})
 
 
 def _clear(out: Path) -> None:
@@ -187,7 +228,8 @@ def write(run: Run, out: Path, summary: Callable[[Run], str] = markdown.render) 
             print(line)
 
 
-def _report(run: Run, out: Path, interrupted: bool) -> int:
+def report(run: Run, out: Path, interrupted: bool = False) -> int:
+    """Write the files of ``run`` to ``out`` and print it; its exit code."""
     write(run, out)
     terminal.show(run, out, interrupted)
     return 130 if interrupted else run.exit_code

@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import typer
 from braidcheck import environment
 from braidcheck.config import Settings
 from braidcheck.errors import CannotJudge
-from braidcheck.plugin import OBSERVING, PROGRESS
-from braidcheck.report.progress import Progress
+from braidcheck.plugin import OBSERVING, PROGRESS, unit_of
+from braidcheck.report.progress import Progress, State
 from braidcheck.results import Run
+from braidcheck.schedule import estimate
+from braidcheck.schedule.durations import Durations
 
 SUITE = environment.PACKAGE / "suite"
 PATIENCE = 60  # seconds in which an interrupted run may still write what it has
@@ -37,6 +40,7 @@ class Phase:
     settings: Settings
     workers: int
     expression: str
+    durations: Durations = field(default_factory=Durations.shipped)  # what the time left is told by
 
     @property
     def out(self) -> Path:
@@ -107,7 +111,7 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
-    with log.open("wb") as file, Progress(title, lambda: _look(phase.out)):
+    with log.open("wb") as file, Progress(title, lambda: _look(phase)):
         interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
@@ -192,14 +196,21 @@ def _signals_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _look(out: Path) -> tuple[int, int, str]:
-    """What the run's processes last said about how far they are."""
+def _look(phase: Phase) -> State:
+    """What the run's processes last said about how far they are, and how long the rest should take."""
     try:
-        said = json.loads((out / PROGRESS).read_text(encoding="utf-8"))
+        said = estimate.State(**json.loads((phase.out / PROGRESS).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return 0, 0, "starting"
+        return State(0, 0, "starting")
     try:
-        text = (out / OBSERVING).read_text(encoding="utf-8")
+        text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ", ".join(said["running"][:2])
-    return said["done"], said["total"], text
+        text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
+    left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
+    return State(len(said.done), len(said.expected), text, left)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Gate and subject of a verdict's id, which begins with the lane."""
+    _, gate, subject = name.split("/", 2)
+    return gate, subject

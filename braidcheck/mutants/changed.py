@@ -23,9 +23,14 @@ def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
     base = _git(repository, "merge-base", "HEAD", ref)
     if base is None:
         raise UserError(f"--changed {ref}: no commit with which this one has a past in common; is the history here?")
-    names = _git(repository, "diff", "--name-only", "--no-renames", base.strip(), "--", PACKAGE.name)
+    return touched(files(base.strip(), repository))
+
+
+def files(base: str, repository: Path = PACKAGE.parent) -> list[str]:
+    """The package's files that differ from the commit ``base``, committed or not, from the repository's root."""
+    names = _git(repository, "diff", "--name-only", "--no-renames", base, "--", PACKAGE.name)
     new = _git(repository, "ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
-    return touched([*(names or "").splitlines(), *(new or "").splitlines()])
+    return [*(names or "").splitlines(), *(new or "").splitlines()]
 
 
 def touched(files: Iterable[str]) -> list[str]:

@@ -7,14 +7,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
-State = tuple[int, int, str]  # done, total, what is being done
+
+class State(NamedTuple):
+    """How far some work is: steps done, of how many, what is being done, and what is known of the time left."""
+
+    done: int
+    total: int
+    text: str
+    left: str | None = None  # None where only the steps tell; then they are counted
+
 
 PLAIN_SECONDS = 15.0  # between two lines that nobody watches
 LIVE_SECONDS = 0.5
@@ -30,18 +38,18 @@ class Progress:
 
     def __init__(self, title: str, look: Callable[[], State] | None = None, stream: Any = None) -> None:
         self.title = title
-        self.state: State = (0, 0, "")
+        self.state = State(0, 0, "")
         self.look = look or (lambda: self.state)
         self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False)
         self.began = time.monotonic()
-        self._said: State | None = None
+        self._said: tuple[int, int, str] | None = None
         self._clocks: dict[int, tuple[int, float]] = {}  # of each counter: where it stands, and since when
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
         """``text`` names what is being done now; ``done`` of ``total`` steps are over."""
-        self.state = (done, total, text)
+        self.state = State(done, total, text)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,29 +68,31 @@ class Progress:
         with Bar(*columns, TextColumn("{task.fields[time]}"), console=self.console, transient=True) as bar:
             task = bar.add_task(self.title, total=None, time="")
             while not self._ended.wait(LIVE_SECONDS):
-                done, total, text = now = self.look()
+                done, total, text, _ = now = self.look()
                 described = escape(f"{self.title}: {text}" if text else self.title)
                 bar.update(task, completed=done, total=total or None, description=described, time=self._time(now))
 
     def _say(self) -> None:
-        done, total, text = now = self.look()
+        done, total, text, _ = now = self.look()
         words = [f"{self.title}:"]
         words += [f"{done}/{total}"] if total else []
-        words += ["still"] if now == self._said else []
+        words += ["still"] if now[:3] == self._said else []
         words += [text, f"({self._time(now)})"]
         self.console.print(" ".join(word for word in words if word), markup=False)
-        self._said = now
+        self._said = now[:3]
 
     def _time(self, state: State) -> str:
         """Time taken and, where there is something to count by, about what is left."""
         taken = time.monotonic() - self.began
-        left = time_left(state, taken, self._clocks)
-        return f"{_clock(taken)}, about {_clock(left)} left" if left is not None else _clock(taken)
+        said = state.left
+        if said is None and (left := time_left(state[:3], taken, self._clocks)) is not None:
+            said = f"about {clock(max(left, 1.0))} left"
+        return f"{clock(taken)}, {said}" if said else clock(taken)
 
 
-def time_left(state: State, taken: float, clocks: dict[int, tuple[int, float]]) -> float | None:
+def time_left(state: tuple[int, int, str], taken: float, clocks: dict[int, tuple[int, float]]) -> float | None:
     """Seconds left, by what is done of all steps and of what a step counts itself ("token 3 of 24"): the later of the
-    two ends, since both go on at once. None while too little is done to count by.
+    two ends, since both go on at once. None while too little is done to count by, and where that end has passed.
 
     ``taken`` seconds were taken so far; ``clocks`` keeps, from call to call, when each counter last moved.
     """
@@ -97,8 +107,8 @@ def time_left(state: State, taken: float, clocks: dict[int, tuple[int, float]]) 
         if total:
             since = clocks[number][1]
             left.append(since * (total - done) / done - (taken - since))
-    return max(0.0, *left) if left else None
+    return max(left) if left and max(left) > 0 else None
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -127,6 +127,8 @@ def closing(run: Run, interrupted: bool = False) -> str:
     """The last line: what the whole run says."""
     counts = {status: sum(v.status == status for v in run.verdicts) for status in SEVERITY}
     said = [f"{count} {status}" for status, count in counts.items() if count]
+    skipped = sum("budget" in verdict.numbers for verdict in run.verdicts)
+    said += [f"{skipped} of these skipped for the budget"] if skipped else []
     said += [f"{len(run.missing)} without a verdict"] if run.missing else []
     word = "INTERRUPTED" if interrupted else str(run.status).upper()
     seconds = run.environment.get("seconds")

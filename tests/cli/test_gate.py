@@ -241,7 +241,7 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
     child = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     progress = tmp_path / "braidcheck-out" / "correctness" / "progress.json"
     for _ in range(300):
-        if progress.exists() and json.loads(progress.read_text())["done"] == 1:
+        if progress.exists() and len(json.loads(progress.read_text())["done"]) == 1:
             break
         time.sleep(0.05)
     child.send_signal(sent)

@@ -36,10 +36,10 @@ def test_progress_in_a_pipe_is_plain_lines_that_go_on_while_a_step_takes_long(hu
 def test_progress_on_a_terminal_is_a_bar_that_goes_away(hurry, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda **given: Console(**given, force_terminal=True, width=100))
-    with progress.Progress("work", look=lambda: (2, 4, "step [two]"), stream=stream):
+    with progress.Progress("work", look=lambda: progress.State(2, 4, "step [two]", "about 9 s left"), stream=stream):
         said = wait_for(stream, "step [two]")
     assert "2/4" in said
-    assert " left" in said
+    assert "about 9 s left" in said
     assert stream.getvalue().endswith("\x1b[2K")
 
 
@@ -57,7 +57,7 @@ def test_quick_work_says_nothing():
         ((0, 4, "step"), None),
         ((9, 100, "step"), None),
         ((1, 4, "step"), 30.0),
-        ((4, 4, "step"), 0.0),
+        ((4, 4, "step"), None),
         # Of two things that go on at once, the one that ends later.
         ((3, 4, "coherence: token 2001 of 8000, document 2"), 10.0 * 6000 / 2000),
         ((1, 4, "coherence: token 7001 of 8000, document 9"), 30.0),
@@ -71,5 +71,5 @@ def test_the_time_that_is_left(state, left):
 def test_while_a_step_lasts_the_time_that_is_left_goes_down():
     clocks = {}
     left = [progress.time_left((2, 4, "long"), taken, clocks) for taken in (10.0, 14.0, 30.0)]
-    assert left == [10.0, 6.0, 0.0]
+    assert left == [10.0, 6.0, None]  # over its time: nothing is said rather than 0 s
     assert progress.time_left((3, 4, "next"), 30.0, clocks) == 10.0

@@ -1,0 +1,61 @@
+"""The order of a run that may not end, and what still fits into its time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from braidcheck.mutants import changed
+from braidcheck.schedule.estimate import slowdown
+
+# Gates by the mutants that they are the first to kill in a second of a CPU (docs/results); the others come after them.
+DETECTORS = ("accuracy", "loader", "edges", "engine", "fence", "coherence")
+MODEL = "model"  # what a change touches beside ops: the model around the kernels
+OF_MODEL = ("engine", "loader", "coherence", "layers")
+
+
+def touched_since(base: str) -> tuple[str, ...]:
+    """What differs from the commit ``base``: names of ops, and MODEL; nothing where there is no base."""
+    files = changed.files(base) if base else []
+    model = any(Path(file).parts[1:2] == ("qwen3",) for file in files)
+    return (*changed.touched(files), *((MODEL,) if model else ()))
+
+
+def order(
+    units: Mapping[str, Collection[tuple[str, str]]], seconds: Mapping[str, float], touched: Collection[str]
+) -> list[str]:
+    """The names of ``units`` (each a collection of gate and subject), most informative first.
+
+    First what the change ``touched`` (names of ops, and MODEL), then by gates that catch most, then the quickest.
+    """
+
+    def rank(unit: str) -> tuple[bool, int, float, str]:
+        gate = next(iter(units[unit]))[0]
+        detector = DETECTORS.index(gate) if gate in DETECTORS else len(DETECTORS)
+        return not _is_touched(units[unit], touched), detector, seconds[unit], unit
+
+    return sorted(units, key=rank)
+
+
+def _is_touched(items: Iterable[tuple[str, str]], touched: Collection[str]) -> bool:
+    return any(subject.split("[")[0] in touched or (MODEL in touched and gate in OF_MODEL) for gate, subject in items)
+
+
+class Budget:
+    """Says which units of work still fit before ``deadline`` (seconds since 1970), at the speed of this worker."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.seconds: dict[str, float] = {}  # by unit: how long it usually takes
+        self._fits: dict[str, bool] = {}
+        self._measured: list[tuple[float, float]] = []
+
+    def fits(self, unit: str, now: float) -> bool:
+        """Whether ``unit`` would be over by the deadline. Said once: a unit that was begun is ended."""
+        if unit not in self._fits:
+            self._fits[unit] = now + slowdown(self._measured) * self.seconds[unit] <= self.deadline
+        return self._fits[unit]
+
+    def took(self, usual: float, measured: float) -> None:
+        """An item that usually takes ``usual`` seconds took ``measured``."""
+        self._measured.append((usual, measured))

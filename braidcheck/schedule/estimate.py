@@ -1,0 +1,88 @@
+"""How long a gate run will still take: what is left of its units, laid out over its workers."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from braidcheck.report.progress import clock
+from braidcheck.schedule.durations import Durations
+
+PRIOR_SECONDS = 5.0  # of work at the usual speed, so that the first short items do not decide how fast a machine is
+MIN_SECONDS = 1.0  # that a running item counts for: nothing is ever about to end in 0 s
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is: the ids that it expects, the seconds of those that are over, and when the running ones began
+    (seconds since 1970)."""
+
+    expected: Sequence[str]
+    done: Mapping[str, float]
+    running: Mapping[str, float]
+
+
+def slowdown(pairs: Iterable[tuple[float, float]]) -> float:
+    """How much longer items take than usual; ``pairs`` holds usual and measured seconds of those that are known."""
+    usual, measured = PRIOR_SECONDS, PRIOR_SECONDS
+    for one, other in pairs:
+        usual, measured = usual + one, measured + other
+    return measured / usual
+
+
+def seconds_left(
+    state: State, durations: Durations, unit: Callable[[str], str], workers: int, now: float
+) -> float | None:
+    """Seconds until the run ends; None where that rests on running items that are over their usual time.
+
+    ``unit`` names the unit of work of an id: its items run one after another, on one worker.
+    """
+    factor = _factor(state, durations, now)
+    rest: dict[str, float] = {}
+    for name in state.expected:
+        if name not in state.done and name not in state.running:
+            rest[unit(name)] = rest.get(unit(name), 0.0) + factor * durations.of(name)
+    busy, overdue = [], 0.0
+    for name, began in state.running.items():
+        left = factor * durations.of(name) - (now - began)
+        after = rest.pop(unit(name), 0.0)
+        busy.append(max(abs(left), MIN_SECONDS) + after)  # a late item may need as long again as it is late
+        if left < 0:
+            overdue = max(overdue, busy[-1])
+    left = _makespan(busy, rest.values(), workers)
+    # Where all waits for an item that is over its usual time, no number is honest.
+    return None if left <= overdue else left
+
+
+def words(state: State, durations: Durations, unit: Callable[[str], str], workers: int, now: float) -> str:
+    """What is said of the time left; empty where nothing is known yet."""
+    if not state.running:
+        return ""
+    left = seconds_left(state, durations, unit, workers, now)
+    if left is not None:
+        return f"about {clock(left)} left"
+    factor = slowdown((durations.of(name), seconds) for name, seconds in state.done.items())
+    usual = max(factor * durations.of(name) for name in state.running)
+    return f"over its usual {clock(max(usual, MIN_SECONDS))}"
+
+
+def _factor(state: State, durations: Durations, now: float) -> float:
+    """How much longer items take than usual: of those that are over, and of running ones that are late already."""
+    late = [(durations.of(name), now - began) for name, began in state.running.items()]
+    return slowdown(
+        [
+            *((durations.of(name), seconds) for name, seconds in state.done.items()),
+            *((usual, taken) for usual, taken in late if taken > usual),
+        ]
+    )
+
+
+def _makespan(busy: Iterable[float], waiting: Iterable[float], workers: int) -> float:
+    """When the last of ``workers`` ends: ``busy`` seconds of those that work, then ``waiting`` units in their order."""
+    ends = list(busy)
+    ends += [0.0] * (workers - len(ends))
+    heapq.heapify(ends)
+    for seconds in waiting:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)

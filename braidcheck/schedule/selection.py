@@ -1,0 +1,86 @@
+"""The pytest plugin of a worker that chooses its items: this shard's part, and in their order what a budget holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from braidcheck.config import Settings
+from braidcheck.results import Status, Verdict, write_atomically
+from braidcheck.schedule.budget import Budget, order
+from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.shards import Shard, partition
+
+SKIPPED = pytest.StashKey[Verdict]()  # of an item that the budget had no time for
+SUITE = "suite.json"  # the ids of all shards' items
+
+
+class Selection:
+    """Every worker finds the same items in the same order, as xdist wants it, and so does every machine.
+
+    ``name`` gives gate and subject of a node id, ``unit`` the unit of work of those two. The units in ``alone`` are of
+    shard 1, and so are the gates in ``later``, which another phase runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: Callable[[str], tuple[str, str]],
+        unit: Callable[[str, str], str],
+        alone: Collection[str],
+        later: tuple[str, ...],
+    ) -> None:
+        self.settings, self.name, self.unit, self.alone, self.later = settings, name, unit, alone, later
+        self.durations = Durations.read(settings.durations)
+        self.budget = Budget(settings.deadline) if settings.deadline else None
+        self.setup_seconds = 0.0
+
+    @pytest.hookimpl(trylast=True)  # after -k and --op: what is shared out is what was asked for
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep this shard's part; with a budget, put the most informative first."""
+        units: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            units.setdefault(self.unit(*self.name(item.nodeid)), []).append(item)
+        seconds = {unit: sum(self._usual(item.nodeid) for item in units[unit]) for unit in units}
+        if self.settings.shard:
+            ids = sorted(self._id(item.nodeid) for item in items)
+            write_atomically(Path(self.settings.out) / SUITE, json.dumps(ids))
+            shard = Shard.parse(self.settings.shard)
+            later = 0.0 if self.settings.ops or config.getoption("keyword") else self._seconds_later()
+            given = partition(seconds, shard.count, self.alone, later)
+            units = {unit: units[unit] for unit in units if given[unit] == shard.index}
+        if self.budget:
+            self.budget.seconds = seconds
+            named = {unit: [self.name(item.nodeid) for item in units[unit]] for unit in units}
+            units = {unit: units[unit] for unit in order(named, seconds, self.settings.changed)}
+        items[:] = [item for members in units.values() for item in members]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skip what the budget has no time for, before a fixture observes anything."""
+        gate, subject = self.name(item.nodeid)
+        if self.budget and not self.budget.fits(self.unit(gate, subject), time.time()):
+            sentence = f"skipped: the budget of {self.settings.budget:g} minutes has no time left for it"
+            numbers = {"budget": self.settings.budget}
+            item.stash[SKIPPED] = Verdict(gate, subject, Status.NOT_JUDGED, sentence, numbers=numbers)
+            pytest.skip(sentence)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Learn how fast this worker is."""
+        if report.when == "setup":
+            self.setup_seconds = report.duration
+        elif report.when == "call" and self.budget:
+            self.budget.took(self._usual(report.nodeid), self.setup_seconds + report.duration)
+
+    def _id(self, nodeid: str) -> str:
+        return "/".join((self.settings.lane, *self.name(nodeid)))
+
+    def _usual(self, nodeid: str) -> float:
+        return self.durations.of(self._id(nodeid))
+
+    def _seconds_later(self) -> float:
+        return self.durations.of_gates(self.settings.lane, self.later) if self.settings.lane == "gpu" else 0.0

@@ -1,0 +1,79 @@
+"""Shards: which part an item goes to, and that it is the same everywhere."""
+
+import collections
+import json
+import math
+import random
+
+import pytest
+
+from braidcheck.errors import UserError
+from braidcheck.plugin import ALONE, SHARED, unit_of
+from braidcheck.schedule.durations import TABLE, Durations
+from braidcheck.schedule.shards import Shard, partition, suite_of
+
+
+def test_a_shard_is_k_of_n():
+    assert Shard.parse("3/8") == Shard(3, 8)
+    assert str(Shard.parse("3/8")) == "3/8"
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "1.5/2", " 1/2", "1/9999999"])
+def test_another_shard_is_refused(text):
+    with pytest.raises(UserError, match=r"give K/N with 1 <= K <= N"):
+        Shard.parse(text)
+
+
+UNITS = {f"gate/{number}": seconds for number, seconds in enumerate([9.0, 5.0, 4.0, 4.0, 3.0, 2.0, 2.0, 1.0])}
+
+
+def loads(given, units):
+    found = collections.Counter()
+    for unit, shard in given.items():
+        found[shard] += units[unit]
+    return found
+
+
+def test_shards_are_balanced_and_hold_each_unit_once():
+    given = partition(UNITS, 3)
+    assert given.keys() == UNITS.keys()
+    assert sorted(loads(given, UNITS).values()) == [10.0, 10.0, 10.0]
+
+
+def test_the_order_of_collection_does_not_matter():
+    names = list(UNITS)
+    random.Random(3).shuffle(names)
+    assert partition({name: UNITS[name] for name in names}, 3) == partition(UNITS, 3)
+
+
+def test_units_that_take_no_time_are_spread_as_well():
+    assert sorted(collections.Counter(partition(dict.fromkeys("abcdef", 0.0), 3).values()).values()) == [2, 2, 2]
+
+
+def test_what_times_something_goes_to_the_first_shard_and_what_it_does_later_counts():
+    units = UNITS | {"timing": 1.0, "speed": 1.0}
+    given = partition(units, 2, ALONE)
+    assert given["timing"] == given["speed"] == 1
+    assert set(partition(UNITS, 2, preload=1000.0).values()) == {2}
+
+
+def test_a_suite_is_known_by_its_ids_in_any_order():
+    assert suite_of(["b", "a", "a"]) == suite_of(["a", "b"])
+    assert suite_of(["a", "b"])["items"] == 2
+    assert suite_of(["a", "b"])["sha256"] != suite_of(["a", "c"])["sha256"]
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("lane", json.loads(TABLE.read_text()))
+def test_the_shipped_table_is_balanced_as_well_as_its_longest_unit_allows(lane, count):
+    units = collections.Counter()
+    for name, seconds in Durations.shipped().items.items():
+        where, gate, subject = name.split("/", 2)
+        if where == lane and gate not in ALONE:
+            units[unit_of(gate, subject)] += seconds
+    given = partition(units, count)
+    best = max(max(units.values()), math.fsum(units.values()) / count)
+    assert max(loads(given, units).values()) <= best * (4 / 3 - 1 / (3 * count))  # Graham's bound for this rule
+    # A gate whose items share one observation is one unit: more shards than this gain nothing on a CPU.
+    assert max(loads(given, units).values()) <= 1.02 * best
+    assert any(unit in SHARED for unit in units)
