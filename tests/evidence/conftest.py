@@ -63,6 +63,21 @@ class StandIn:
 
 
 @pytest.fixture(scope="session")
+def assert_tiny(hf_logits, assert_rounded):
+    """``assert_tiny(logits, model, ids)``: float32 logits are HF's of the probes' tiny model for ids [T]."""
+    from transformers import Qwen3ForCausalLM
+
+    from braidcheck.evidence.probes.tiny import SIZES
+
+    def check(logits, model, ids):
+        hf = Qwen3ForCausalLM.from_pretrained(model.directory, dtype=torch.float32, attn_implementation="eager").eval()
+        # The output projection's sums are the longest.
+        assert_rounded(logits, *hf_logits(hf, ids), SIZES["num_attention_heads"] * SIZES["head_dim"])
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def golden(tmp_path_factory):
     """HF on 12 brief documents of the corpus."""
     from braidcheck.golden import corpus, texts

@@ -4,7 +4,9 @@ import torch
 import triton
 import triton.language as tl
 
+from braidcheck.compare import distance
 from braidcheck.kernels import _device
+from braidcheck.kernels._rounding import dot_error
 
 
 @triton.jit
@@ -39,7 +41,8 @@ def test_dot_of_bfloat16_multiplies_values():
     a, b = (torch.randn(32, 32, generator=torch.Generator().manual_seed(s)).to(torch.bfloat16) for s in (1, 2))
     c = torch.empty(32, 32)
     _dot[(1,)](a, b, c, N=32)
-    torch.testing.assert_close(c.double(), a.double() @ b.double(), rtol=0, atol=1e-4)
+    exact, magnitude = a.double() @ b.double(), a.double().abs() @ b.double().abs()
+    assert distance(c, exact, dot_error(magnitude, 32)).share < 1
 
 
 def test_arithmetic_of_bfloat16_works_on_values():

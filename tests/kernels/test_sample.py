@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from braidcheck.compare import distance
+from braidcheck.kernels._rounding import ROUNDOFF
 from braidcheck.kernels._sampling import _philox, kept, uniform
 from braidcheck.kernels.sample import sample
 
@@ -52,7 +54,11 @@ def test_tokens_come_as_often_as_hfs_probabilities_say(filters):
 def test_the_reference_keeps_what_hf_keeps(filters):
     logits = torch.randn(40, 300, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     weights = kept(logits, *filters)
-    torch.testing.assert_close(weights / weights.sum(-1, keepdim=True), hf(*filters, logits=logits))
+    expected = hf(*filters, logits=logits)
+    # Both round: a sum of up to 300 terms in any order, and an exponential, which errs as its argument, below 300, does.
+    assert (logits / filters[0]).abs().max() < 100
+    rest = 2 * 2 * 300 * ROUNDOFF[torch.float64] * expected
+    assert distance(weights / weights.sum(-1, keepdim=True), expected, rest).share < 1
 
 
 def test_the_noise_is_philoxs():

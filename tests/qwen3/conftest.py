@@ -24,6 +24,18 @@ def hf_tiny():
 
 
 @pytest.fixture(scope="session")
+def assert_hf(hf_tiny, hf_logits, assert_rounded):
+    """``assert_hf(logits, ids, places)``: float32 logits are HF's at these places of ids [T], up to rounding."""
+    longest = TINY["num_attention_heads"] * TINY["head_dim"]  # the output projection's sums
+
+    def check(logits, ids, places=slice(None)):
+        exact, float32 = hf_logits(hf_tiny, ids)
+        assert_rounded(logits, exact[places], float32[places], longest)
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def tiny(hf_tiny, tmp_path_factory):
     directory = tmp_path_factory.mktemp("tiny")
     hf_tiny.save_pretrained(directory)

@@ -16,21 +16,15 @@ from braidcheck.results import Status
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))
 
 
-@pytest.fixture(scope="module")
-def exact(hf_tiny):
-    with torch.no_grad():
-        return hf_tiny(IDS[None]).logits[0]
-
-
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_float32_is_hf(tiny, exact, attention):
+def test_float32_is_hf(tiny, assert_hf, attention):
     with poisoned_outputs():
         logits = Engine.load(tiny, dtype=torch.float32, attention=attention).prefill(IDS)
-    torch.testing.assert_close(logits, exact, rtol=2e-4, atol=2e-4)
+    assert_hf(logits, IDS)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_decoding_ragged_rows_is_prefilling_each(tiny, attention):
+def test_decoding_ragged_rows_is_prefilling_each(tiny, assert_hf, attention):
     engine = Engine.load(tiny, dtype=torch.float32, attention=attention)
     lengths = [5, 1, 12]
     cache = engine.new_cache(3, 20)
@@ -42,8 +36,7 @@ def test_decoding_ragged_rows_is_prefilling_each(tiny, attention):
                 whole[row] = part[0]
     newest = torch.stack([IDS[length - 1] for length in lengths])
     h = engine.forward(newest, Step.decode(torch.tensor(lengths) - 1), cache)
-    expected = torch.stack([engine.prefill(IDS[:length])[-1] for length in lengths])
-    torch.testing.assert_close(engine.logits(h), expected, rtol=1e-4, atol=1e-4)
+    assert_hf(engine.logits(h), IDS, torch.tensor(lengths) - 1)
 
 
 def test_generation_is_hfs(tiny, hf_tiny):
@@ -54,12 +47,12 @@ def test_generation_is_hfs(tiny, hf_tiny):
     assert engine.generate(IDS[:7], 0) == []
 
 
-def test_a_prefill_in_chunks_is_the_prefill(tiny):
+def test_a_prefill_in_chunks_is_the_prefill(tiny, assert_hf):
     engine = Engine.load(tiny, dtype=torch.float32)
     cache = engine.new_cache(1, 19)
     first = engine.forward(IDS[:8], Step.prompt(8, "cpu"), cache)
     second = engine.forward(IDS[8:], Step.prompt(11, "cpu", start=8), cache)
-    torch.testing.assert_close(engine.logits(torch.cat([first, second])), engine.prefill(IDS), rtol=1e-4, atol=1e-4)
+    assert_hf(engine.logits(torch.cat([first, second])), IDS)
 
 
 def test_the_trace_shows_every_layer(tiny):

@@ -1,4 +1,4 @@
-"""A feeder: prompts up to a length give the engine's own answer; what does not fit is refused."""
+"""A feeder: prompts up to a length give HF's logits; what does not fit is refused."""
 
 import pytest
 import torch
@@ -12,16 +12,14 @@ IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))
 
 @pytest.mark.parametrize("length", [19, 7, 1])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_prompts_of_any_length_up_to_its_own_one_after_the_other(tiny, device, length):
+def test_prompts_of_any_length_up_to_its_own_one_after_the_other(tiny, assert_hf, device, length):
     engine = Engine.load(tiny, device, torch.float32)
-    expected = engine.feed(IDS[:length].to(device), engine.new_cache(1, 19))
     cache = engine.new_cache(1, 24)
     feeder = Feeder(engine, cache, 19)
     for before in (IDS.flip(0)[:12], IDS):  # what an earlier prompt has left must not show
         feeder.feed(before.to(device))
     found = feeder.feed(IDS[:length].to(device))
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert_hf(engine.logits(found), IDS[:length], slice(-1, None))
     assert cache.k[0][0, 19:].isnan().all()
 
 
