@@ -1,4 +1,4 @@
-"""The project's sessions: gate (the main job), protect, tests, soak, mutants, gpu_tests, lint, rehearse, nano, ..."""
+"""The project's sessions: gate (the main job), protect, tests, tests_portable, soak, mutants, gpu_tests, lint, ..."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def protect(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The project's own tests, without a GPU."""
     run(session, "-m", "pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def tests_portable(session: nox.Session) -> None:
+    """The tests of computed numbers on the code that torch and numpy have for other CPUs, in 26 settings."""
+    run(session, "tests/portable.py", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["install"])

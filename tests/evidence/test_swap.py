@@ -22,6 +22,7 @@ def engine(model):
     return Engine.load(model.directory, dtype=torch.float32)
 
 
+@pytest.mark.numeric
 def test_references_stand_in_for_every_op(model, engine, assert_tiny):
     with swapped(engine, references()) as calls:
         assert_tiny(engine.prefill(IDS), model, IDS)

@@ -1,5 +1,6 @@
 """The interpreter shim: bfloat16 behaves as on a GPU."""
 
+import pytest
 import torch
 import triton
 import triton.language as tl
@@ -37,6 +38,7 @@ def test_float32_to_bfloat16_rounds_to_nearest_even():
     assert torch.equal(y.nan_to_num(7), x.to(torch.bfloat16).nan_to_num(7))
 
 
+@pytest.mark.numeric
 def test_dot_of_bfloat16_multiplies_values():
     a, b = (torch.randn(32, 32, generator=torch.Generator().manual_seed(s)).to(torch.bfloat16) for s in (1, 2))
     c = torch.empty(32, 32)

@@ -5,6 +5,8 @@ import torch
 
 from braidcheck.kernels import _rounding as rounding
 
+pytestmark = pytest.mark.numeric
+
 
 def terms(sign, length=4096, rows=64):
     generator = torch.Generator().manual_seed(length)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from braidcheck.environment import PACKAGE
-from braidcheck.paired import process
 from braidcheck.paired.process import Process
 from braidcheck.paired.session import Session
 
@@ -18,7 +17,6 @@ WORKER = Path(__file__).parent / "fake_worker.py"
 @pytest.fixture
 def side(tmp_path, monkeypatch):
     """Makes one side of a pair: ops by name, each with seconds and mishaps."""
-    monkeypatch.setattr(process, "LIMITS", dict.fromkeys(process.LIMITS, 3.0) | {"start": 30.0})
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))
 
     def make(name, **ops):
@@ -35,7 +33,7 @@ def side(tmp_path, monkeypatch):
 def observe(side):
     """Runs a whole session of two sides, each given as ops by name."""
 
-    def go(base, change, seconds=60.0, goal=None):
+    def go(base, change, seconds=3600.0, goal=None):
         names = sorted(base.keys() | change.keys())
         series = [{"name": f"{op}[shape]", "op": op, "axes": {}} for op in names]
         with Session(side("base", **base), side("change", **change)) as session:

@@ -3,6 +3,7 @@
 import pytest
 
 from braidcheck.gates import paired
+from braidcheck.paired import process
 from braidcheck.paired.session import Session
 from braidcheck.results import Status
 
@@ -27,7 +28,9 @@ MISHAPS = [(when, what) for when in ("prepare", "place", "turn") for what in ("r
 
 @pytest.mark.parametrize(("when", "what"), MISHAPS)
 @pytest.mark.parametrize("who", ["base", "change"])
-def test_a_mishap_is_its_series_own_and_never_green(observe, when, what, who):
+def test_a_mishap_is_its_series_own_and_never_green(observe, monkeypatch, when, what, who):
+    if what == "hang":
+        monkeypatch.setitem(process.LIMITS, when, 3.0)
     broken, plain = {"bad": {when: what}, "good": {}}, {"bad": {}, "good": {}}
     one = observe(*((broken, plain) if who == "base" else (plain, broken)))
     said = verdicts(one)

@@ -16,6 +16,7 @@ from braidcheck.results import Status
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_float32_is_hf(tiny, assert_hf, attention):
     with poisoned_outputs():
@@ -23,6 +24,7 @@ def test_float32_is_hf(tiny, assert_hf, attention):
     assert_hf(logits, IDS)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_decoding_ragged_rows_is_prefilling_each(tiny, assert_hf, attention):
     engine = Engine.load(tiny, dtype=torch.float32, attention=attention)
@@ -39,6 +41,7 @@ def test_decoding_ragged_rows_is_prefilling_each(tiny, assert_hf, attention):
     assert_hf(engine.logits(h), IDS, torch.tensor(lengths) - 1)
 
 
+@pytest.mark.numeric
 def test_generation_is_hfs(tiny, hf_tiny):
     engine = Engine.load(tiny, dtype=torch.float32)
     with torch.no_grad():
@@ -47,6 +50,7 @@ def test_generation_is_hfs(tiny, hf_tiny):
     assert engine.generate(IDS[:7], 0) == []
 
 
+@pytest.mark.numeric
 def test_a_prefill_in_chunks_is_the_prefill(tiny, assert_hf):
     engine = Engine.load(tiny, dtype=torch.float32)
     cache = engine.new_cache(1, 19)
@@ -77,6 +81,7 @@ def test_an_unknown_attention_and_an_empty_prompt_are_refused(tiny):
         Engine.load(tiny).generate(IDS[:0], 3)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("attention", ["separated", "fully_fused_raw"])
 def test_the_layer_gate_passes_and_sees_a_fault(attention, monkeypatch):
     config = Qwen3Config(256, 2, 6, 2, 64, 576, 1024, 4096, 1e6, 1e-6, True)

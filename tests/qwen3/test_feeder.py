@@ -10,6 +10,7 @@ from braidcheck.qwen3.feeder import Feeder
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("length", [19, 7, 1])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_prompts_of_any_length_up_to_its_own_one_after_the_other(tiny, assert_hf, device, length):

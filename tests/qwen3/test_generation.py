@@ -92,7 +92,7 @@ def test_a_stream_gives_its_first_tokens_before_the_last_are_decoded(engine, mon
 
 
 @pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "reference"])
-@pytest.mark.parametrize("chunk", [1, 7])
+@pytest.mark.parametrize("chunk", [1, pytest.param(7, marks=pytest.mark.numeric)])
 def test_a_prompt_in_chunks_is_the_prompt(tiny, assert_hf, attention, chunk):
     engine = Engine.load(tiny, dtype=torch.float32, attention=attention)
     engine.chunk = chunk

@@ -49,11 +49,13 @@ def assert_hf(hf, hf_logits, assert_rounded):
     return check
 
 
+@pytest.mark.numeric
 @torch.no_grad()
 def test_logits_are_hfs(config, hf, prompts, assert_hf):
     assert_hf(module(config, hf, prompts).logits(), prompts)
 
 
+@pytest.mark.numeric
 @torch.no_grad()
 def test_each_step_writes_its_slot_and_goes_on_as_hf_does(config, hf, prompts, assert_hf):
     own = module(config, hf, prompts)

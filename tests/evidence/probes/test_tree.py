@@ -133,6 +133,7 @@ def test_an_import_that_fails_leaves_everything_in_place(judged):
     assert {name: sys.modules[name] for name in names} == names
 
 
+@pytest.mark.numeric
 def test_engine_and_blame_are_of_the_other_tree(judged, assert_tiny):
     tree = judged(FAULT)
     with torch.random.fork_rng(devices=[]):
