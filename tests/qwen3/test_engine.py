@@ -81,7 +81,6 @@ def test_an_unknown_attention_and_an_empty_prompt_are_refused(tiny):
         Engine.load(tiny).generate(IDS[:0], 3)
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize("attention", ["separated", "fully_fused_raw"])
 def test_the_layer_gate_passes_and_sees_a_fault(attention, monkeypatch):
     config = Qwen3Config(256, 2, 6, 2, 64, 576, 1024, 4096, 1e6, 1e-6, True)
