@@ -28,10 +28,6 @@ class Worker(plugin.Worker):
 
     name = staticmethod(name)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Tests that need a GPU to themselves come last, so that nobody waits for them."""
-        items.sort(key=lambda item: item.get_closest_marker("exclusive_gpu") is not None)
-
     def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
         """Pass, skipped with its reason, or fail with the error's first line."""
         if report.passed:

@@ -18,13 +18,15 @@ SUFFIXES = (".py", ".json", ".toml", ".ini", ".safetensors", ".txt")
 # Parts of the package that no GPU test and no gate of the gpu lane runs.
 NOT_COVERED = ("cli", "history.py", "mutants", "protection", "report", "trend")
 
+DURATIONS = "durations.json"  # only the order of items follows from it
+
 
 def covered(root: Path) -> list[Path]:
     """The files that decide what GPU tests and the gpu lane do: the package without its reports, and the GPU tests."""
     package = [path for path in (root / "braidcheck").rglob("*") if path.suffix in SUFFIXES]
     kept = [path for path in package if path.relative_to(root).parts[1] not in NOT_COVERED]
     tests = [path for path in (root / "tests").rglob("*.py") if path.name == "conftest.py" or is_gpu_test(path)]
-    return sorted(path for path in (*kept, *tests) if "__pycache__" not in path.parts)
+    return sorted(path for path in (*kept, *tests) if "__pycache__" not in path.parts and path.name != DURATIONS)
 
 
 def is_gpu_test(path: Path) -> bool:

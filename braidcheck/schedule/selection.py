@@ -1,10 +1,10 @@
-"""The pytest plugin of a worker that chooses its items: this shard's part, and in their order what a budget holds."""
+"""The pytest plugin of a worker that chooses its items and their order: a shard's part, what a budget has time for."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,19 @@ from braidcheck.schedule.shards import Shard, partition
 
 SKIPPED = pytest.StashKey[Verdict]()  # of an item that the budget had no time for
 SUITE = "suite.json"  # the ids of all shards' items
+
+
+def longest_first(seconds: Mapping[str, float]) -> list[str]:
+    """The names of units in the order in which they start: no long one starts last, and those of one op start apart;
+    units that are alike start in the order given.
+
+    Workers that start cases of one op together would each compile the same kernels.
+    """
+    groups: dict[str, list[str]] = {}
+    for unit in sorted(seconds, key=lambda unit: -seconds[unit]):
+        groups.setdefault(unit.split("[")[0], []).append(unit)
+    place = {unit: index / len(group) for group in groups.values() for index, unit in enumerate(group)}
+    return sorted(seconds, key=lambda unit: (place[unit], -seconds[unit]))
 
 
 class Selection:
@@ -41,7 +54,7 @@ class Selection:
 
     @pytest.hookimpl(trylast=True)  # after -k and --op: what is shared out is what was asked for
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep this shard's part; with a budget, put the most informative first."""
+        """Keep this shard's part, the longest first; with a budget, the most informative first."""
         units: dict[str, list[pytest.Item]] = {}
         for item in items:
             units.setdefault(self.unit(*self.name(item.nodeid)), []).append(item)
@@ -57,7 +70,11 @@ class Selection:
             self.budget.seconds = seconds
             named = {unit: [self.name(item.nodeid) for item in units[unit]] for unit in units}
             units = {unit: units[unit] for unit in order(named, seconds, self.settings.changed)}
+        else:
+            units = {unit: units[unit] for unit in longest_first({unit: seconds[unit] for unit in units})}
         items[:] = [item for members in units.values() for item in members]
+        # What has its GPU to itself comes last, so that nobody waits for it.
+        items.sort(key=lambda item: item.get_closest_marker("exclusive_gpu") is not None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
