@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-State = list[tuple[type, dict[str, Any]]]
+State = list[tuple[Any, dict[str, Any]]]
 
 
 def state() -> State:
-    """The attributes of the interpreter's classes that braidcheck replaces; to be taken before it is imported."""
-    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder
+    """The attributes of what braidcheck replaces in the interpreter; to be taken before it is imported."""
+    import triton.language as tl
+    from triton.language.semantic import TritonSemantic
+    from triton.runtime import interpreter
 
-    return [(owner, dict(vars(owner))) for owner in (InterpreterBuilder, InterpretedFunction)]
+    classes = interpreter.InterpreterBuilder, interpreter.InterpretedFunction, tl.block_type, tl.tensor, TritonSemantic
+    return [(owner, dict(vars(owner))) for owner in (interpreter, interpreter.interpreter_builder, *classes)]
 
 
 def restore(before: State) -> None:

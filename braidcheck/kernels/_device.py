@@ -63,27 +63,11 @@ def mend_interpreter() -> None:
             setattr(InterpreterBuilder, name, on_values(getattr(InterpreterBuilder, name), "fcmp" in name))
 
 
-def quicken_interpreter() -> None:
-    """Patch Triton's language once for each module of device functions, not anew at each of their calls.
-
-    The interpreter does so for every ``tl.sum`` or ``tl.zeros`` inside a kernel, a fifth of its time.
-    """
-    from triton.runtime import interpreter
-
-    patched: set[int] = set()
-
-    def call(self, *args, **kwargs):
-        if id(self.fn.__globals__) not in patched:
-            interpreter._patch_lang(self.fn)
-            patched.add(id(self.fn.__globals__))
-        return self.rewrite()(*args, **kwargs)
-
-    interpreter.InterpretedFunction.__call__ = call
-
-
 if INTERPRETED:
+    from braidcheck.kernels import _interpreter
+
     mend_interpreter()
-    quicken_interpreter()
+    _interpreter.quicken()
 
 
 def token_block(num_tokens: int) -> int:

@@ -31,6 +31,7 @@ JUDGES = {
     "cli/launch.py": "how the suite is run",
     "cli/protect.py": "protection",
     "protection/": "protection",
+    "kernels/_interpreter.py": "the interpreter, which stands for a GPU",
     "static/": "static baselines and exceptions",
     "mutants/": "faults, equivalent mutants, honest variants",
     "measure/": "how time is measured",
@@ -40,7 +41,7 @@ JUDGES = {
 }
 BESIDE = {"constraints.txt": "the versions that judge", "pyproject.toml": "the versions that judge"}
 SHIM = "kernels/_device.py"
-SHIM_ROOTS = ("mend_interpreter", "quicken_interpreter")  # they stand for the GPU
+SHIM_ROOTS = ("mend_interpreter",)  # it stands for the GPU
 
 
 def edited(base: Path, change: Path) -> dict[str, str]:
