@@ -14,7 +14,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from braidcheck.environment import PACKAGE
 from braidcheck.kernels import _device  # noqa: F401  (it mends and quickens the interpreter)
 
-ROWS, COLUMNS, BLOCK = 5, 24, 8
+ROWS, COLUMNS, BLOCK = 5, 24, (16, 8)
 
 
 @triton.jit
@@ -43,27 +43,29 @@ def matrices():
 def test_a_tile_is_copied_where_it_lies_in_the_matrix(matrices, row, column):
     source, whole, target = matrices
     expected = whole.clone()
-    part = slice(max(row, 0), max(row + BLOCK, 0)), slice(max(column, 0), max(column + BLOCK, 0))
+    part = slice(max(row, 0), max(row + BLOCK[0], 0)), slice(max(column, 0), max(column + BLOCK[1], 0))
     expected[1:-1, 8:-8][part] = source[part]
-    _copy_tile[(1,)](tiles(source, BLOCK, BLOCK), tiles(target, BLOCK, BLOCK), row, column)
+    _copy_tile[(1,)](tiles(source, *BLOCK), tiles(target, *BLOCK), row, column)
     assert torch.equal(whole, expected)
 
 
 @triton.jit
-def _sum_of_tile(source, out_ptr, row, column):
-    tl.store(out_ptr, tl.sum(tl.sum(source.load([row, column]), axis=1), axis=0))
+def _take_tile(source, out_ptr, row, column, M: tl.constexpr, N: tl.constexpr):
+    tl.store(out_ptr + tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :], source.load([row, column]))
 
 
-def test_a_tile_holds_zeros_outside_the_matrix(matrices):
-    source, total = matrices[0], torch.full((1,), 7.0)
-    _sum_of_tile[(1,)](tiles(source, BLOCK, BLOCK), total, 3, 20)
-    assert total.item() == source[3:, 20:].sum()
+@pytest.mark.parametrize(("row", "column"), [(-3, -4), (-20, 0), (2, 20), (0, 24)])
+def test_a_tile_holds_zeros_outside_the_matrix(matrices, row, column):
+    source, tile = matrices[0], torch.full(BLOCK, 7.0)
+    _take_tile[(1,)](tiles(source, *BLOCK), tile, row, column, *BLOCK)
+    padded = torch.nn.functional.pad(source, (32, 32, 32, 32))
+    assert torch.equal(tile, padded[32 + row :, 32 + column :][: BLOCK[0], : BLOCK[1]])
 
 
 def test_a_tile_must_begin_at_16_bytes(matrices):
     source, _, target = matrices
     with pytest.raises(InterpreterError, match="16-byte aligned"):
-        _copy_tile[(1,)](tiles(source, BLOCK, BLOCK), tiles(target, BLOCK, BLOCK), 0, 2)
+        _copy_tile[(1,)](tiles(source, *BLOCK), tiles(target, *BLOCK), 0, 2)
 
 
 @pytest.mark.parametrize("size", [3, 8])
