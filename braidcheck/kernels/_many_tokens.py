@@ -20,7 +20,8 @@ from braidcheck.kernels._device import INTERPRETED, norm_rows
 
 FEWEST = 65  # tokens: fewer are one row of small blocks
 # Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor, and of 128 x 64.
-LARGE, SMALL = (2**15, 2**14) if INTERPRETED else (2**22, 2**20)
+# In the interpreter no op's own cases make the largest ones, but the documents of the coherence gate do.
+LARGE, SMALL = (2**18, 2**14) if INTERPRETED else (2**22, 2**20)
 ALIGNED = 16  # bytes at whose multiples a descriptor's matrix and all its rows must begin
 ROWS = 64 if INTERPRETED else 4  # of one program of the norm
 GROUP = tl.constexpr(8)  # blocks of tokens that take turns with one weight, which the L2 cache then holds

@@ -77,15 +77,19 @@ _PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
 _BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
 _MANY = ("dozens", "hundreds", "thousands")  # tokens
 _INTERPRETED = {"BLOCK_T": 64, "BLOCK_K": 128, "RESIDENT": 1}
+_THOUSANDS = _INTERPRETED | {"BLOCK_T": 256}
 IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
     **{f"{op} of {tokens}": {"ROWS": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
     **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
-    **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY},
-    **{f"qkv_rope of {many}": _INTERPRETED | {"HEADS": heads} for many, heads in zip(_MANY, (1, 2, 2), strict=True)},
+    **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY[:2]},
+    **{f"{op} of thousands": _THOUSANDS | {"BLOCK_N": 128} for op in _PROJECTIONS[:3]},
+    "qkv_rope of dozens": _INTERPRETED | {"HEADS": 1},
+    "qkv_rope of hundreds": _INTERPRETED | {"HEADS": 2},
+    "qkv_rope of thousands": _THOUSANDS | {"HEADS": 2},
     "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
     "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
     "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},
-    "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128},
+    "attention_prefill of long": {"BLOCK_T": 256, "BLOCK_S": 128},
     "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4, "TOGETHER": 2},
     "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
     "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},

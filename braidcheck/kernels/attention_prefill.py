@@ -13,12 +13,12 @@ from torch import Tensor
 from braidcheck.kernels import _attention as attention
 from braidcheck.kernels import _many_tokens as many
 from braidcheck.kernels import _pinned as pinned
-from braidcheck.kernels._device import require, require_rows, require_same_device
+from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device
 from braidcheck.kernels._inputs import K_NORM_MAX, Numbers, without, without_last
 from braidcheck.spec import Case, Contract, Cost, Op
 
 LOG2E = 1.4426950408889634
-LONG = 4096  # keys from which a program takes more queries
+LONG = 1024 if INTERPRETED else 4096  # keys from which a program takes more queries
 
 
 @triton.jit
