@@ -240,9 +240,10 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
     words = [sys.executable, "-c", textwrap.dedent(driver)]
     child = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     progress = tmp_path / "braidcheck-out" / "correctness" / "progress.json"
-    done = lambda: progress.exists() and "interpret/coherence/quick" in json.loads(progress.read_text())["done"]  # noqa: E731
-    while child.poll() is None and not done():
+    done = []
+    while child.poll() is None and "interpret/coherence/quick" not in done:
         time.sleep(0.05)
+        done = json.loads(progress.read_text())["done"] if progress.exists() else []
     child.send_signal(sent)
     out, err = child.communicate()
     made, _, _ = result()
