@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.evidence.op import observe_op
+from braidcheck.evidence.op import input_bytes, observe_op
 from braidcheck.gates import accuracy
 from braidcheck.kernels import _rope as rope
 from braidcheck.results import Status
@@ -190,3 +190,12 @@ def test_what_is_no_answer_fails_in_words(function, said):
     verdict = accuracy.judge(observe_op(OPS["rms_norm"], OPS["rms_norm"].cases[0], "cpu", function))
     assert verdict.status == Status.FAIL
     assert said in verdict.sentence
+
+
+LARGE = [(op, case) for op in kernels.find().values() for case in op.cases if case.large]
+
+
+@pytest.mark.parametrize(("op", "case"), LARGE, ids=lambda value: getattr(value, "id", ""))
+def test_the_bytes_of_every_large_case_are_known(op, case):
+    """A worker reserves GPU memory by them before the item runs; an error there would end the worker."""
+    assert 0 < input_bytes(op, case) < 8 << 30
