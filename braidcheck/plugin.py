@@ -137,7 +137,8 @@ class Worker:
         if self.memory:
             with self.memory.reserve(self._memory_fraction(item)):
                 answer = yield
-                _free_cached_memory()
+                if not self.broken:  # a broken context refuses this too, and the worker ends below
+                    _free_cached_memory()
         else:
             answer = yield
         if self.observing:

@@ -214,14 +214,18 @@ def test_a_worker_that_died_hands_its_gpu_on(judge):
     assert [file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")] == ["3", "3"]
 
 
-def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge):
-    run = judge("""
+@pytest.mark.parametrize("settings", [{}, {"lane": "gpu", "gpus": ("0",)}], ids=["own", "shared"])
+def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge, settings):
+    run = judge(
+        """
         class Cuda:
             broken = False
             is_initialized = staticmethod(lambda: True)
             def synchronize():
                 if Cuda.broken:
                     raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            reset_peak_memory_stats = empty_cache = synchronize
+            max_memory_allocated = staticmethod(lambda: 0)
 
         sys.modules["torch"] = types.SimpleNamespace(cuda=Cuda)
 
@@ -237,7 +241,9 @@ def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge):
             if what == "breaks":
                 return verdict(what, Status.FAIL)
             return verdict(what, Status.FAIL if Cuda.broken else Status.PASS)
-    """)
+    """,
+        **settings,
+    )
     expected = {"breaks": "fail", "breaks in setup": "error"}
     assert statuses(run) == dict.fromkeys(("before", "between", "after"), "pass") | expected
     assert "the worker was replaced" in {v.subject: v.sentence for v in run.verdicts}["breaks in setup"]
