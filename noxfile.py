@@ -86,13 +86,13 @@ def gpu_tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """How often the paired gate is wrong on this machine's GPU: A/A pairs and slow-downs put into the kernels."""
-    run(session, "-m", "braidcheck.paired.calibrate", *session.posargs)
+    run(session, "-m", "tools.calibration.calibrate", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def tune(session: nox.Session) -> None:
     """Search how the decode kernels are best cut on this machine's GPU; what it prints is pinned by hand."""
-    run(session, "-m", "braidcheck.evidence.tune", *session.posargs)
+    run(session, "-m", "tools.tune", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -150,13 +150,13 @@ def trend_benchmark(session: nox.Session) -> None:
             words += ["--otava", os.path.join(session.bin, "python")]
         except nox.command.CommandFailed:
             session.log("Apache Otava could not be installed: it will not run")
-    run(session, "-m", "braidcheck.trend.benchmark", *words)
+    run(session, "-m", "tools.trend.benchmark", *words)
 
 
 @nox.session(venv_backend="none", requires=["install"])
 def nano(session: nox.Session) -> None:
     """Train the embedded model again from its seed; quick on a GPU only."""
-    run(session, "-m", "braidcheck.golden.train_nano", *session.posargs)
+    run(session, "-m", "tools.train_nano", *session.posargs)
 
 
 def chromium() -> str | None:

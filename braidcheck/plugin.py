@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from braidcheck.config import Settings
 from braidcheck.errors import UserError
 from braidcheck.evidence.probes import judge_tree
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
-from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
-from braidcheck.scheduler import Scheduler, lines
+from braidcheck.schedule.workers import Scheduler, lines
+from braidcheck.settings import Settings
 
 SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
@@ -41,7 +41,7 @@ ALL = 1.0  # of a GPU's memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--braidcheck", metavar="JSON", help="the settings of the gate run (braidcheck.config.Settings)")
+    parser.addoption("--braidcheck", metavar="JSON", help="the settings of the gate run (braidcheck.settings.Settings)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from braidcheck.ci.trend.evaluate import judge
 from braidcheck.cli.mutants import read_matrix
 from braidcheck.report import page
-from braidcheck.results import Run, Status, Verdict
-from braidcheck.trend import synthetic
-from braidcheck.trend.judge import judge
+from braidcheck.result import Run, Status, Verdict
+from tools.trend import synthetic
 
 FOLDER = Path(__file__).parent
 NIGHTS, AGO, SLOWER = 140, 18, 1.03

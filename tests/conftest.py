@@ -63,7 +63,7 @@ def assert_rounded():
     """
     import torch
 
-    from braidcheck.kernels._rounding import ROUNDOFF
+    from braidcheck.numerics.rounding import ROUNDOFF
 
     def check(got, exact, float32, length):
         assert got.shape == exact.shape

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.cli import launch as launcher
-from braidcheck.cli.launch import Phase, launch
-from braidcheck.config import Settings
+from braidcheck.cli import pytest_runner as launcher
+from braidcheck.cli.pytest_runner import Phase, launch
 from braidcheck.plugin import Controller
 from braidcheck.schedule.durations import Durations
+from braidcheck.settings import Settings
 
 HEAD = """
 import os, sys, types
 from pathlib import Path
 import pytest
 from braidcheck.errors import UserError
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 def verdict(subject, status=Status.PASS, gate="demo"):
     return Verdict(gate, subject, status, f"{subject} is {status}")

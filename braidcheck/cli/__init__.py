@@ -13,9 +13,9 @@ from braidcheck.cli import (
     gate,
     golden,
     history,
-    look,
     merge,
     mutants,
+    overview,
     protect,
     report,
     sensitivity,
@@ -39,7 +39,7 @@ app = typer.Typer(
 app.command("gate")(gate.gate)
 app.command("merge")(merge.merge)
 app.command("protect")(protect.protect)
-app.command("list")(look.list_ops)
+app.command("list")(overview.list_ops)
 app.command("check")(check.check)
 app.command("soak")(soak.soak)
 app.command("soak-models")(soak_models.soak_models)
@@ -51,7 +51,7 @@ app.add_typer(golden.app, name="golden")
 app.add_typer(history.app, name="history")
 app.command("trend")(trend.trend)
 app.command("report")(report.report)
-app.command("doctor")(look.doctor)
+app.command("doctor")(overview.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

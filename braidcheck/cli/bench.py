@@ -13,10 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from braidcheck import environment
-from braidcheck.cli.look import check_ops, find_ops
+from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.report.progress import Progress
-from braidcheck.results import json_by_line, write_atomically
+from braidcheck.result import json_by_line, write_atomically
 
 FORMAT = 1
 DEFAULT = "ops"
@@ -50,7 +50,7 @@ def ops(
     """Time each op on its production shapes: microseconds, and the share of what this machine can do."""
     check_ops(op or [])
     _need_gpu()
-    from braidcheck.evidence.bench.ops import observe_ops
+    from braidcheck.benchmarks.ops import observe_ops
     from braidcheck.report import bench as report
 
     found = find_ops()
@@ -74,7 +74,7 @@ def decode(
 ) -> int:
     """Decode with Qwen3-0.6B's shape: tokens a second, and the share of what the bandwidth allows."""
     _need_gpu()
-    from braidcheck.evidence.bench.decode import SETTINGS, Setting, observe_decode
+    from braidcheck.benchmarks.decode import SETTINGS, Setting, observe_decode
     from braidcheck.report import bench as report
 
     asked = tuple(itertools.starmap(Setting, itertools.product(batch or [1], context or [512])))
@@ -82,7 +82,7 @@ def decode(
     if phases:
         if peers or len(asked) > 1:
             raise UserError("--phases shows ours at one context: leave --peers out and give one --context and --batch")
-        from braidcheck.evidence.bench.phases import observe_phases
+        from braidcheck.benchmarks.profile import observe_phases
 
         seen, body = _observed("phases", lambda progress: observe_phases(asked[0], "cuda", progress))
         show = report.show_phases
@@ -103,7 +103,7 @@ def prefill(
 ) -> int:
     """Prefill with Qwen3-0.6B's shape: tokens a second, and the share of the matrix rate."""
     _need_gpu()
-    from braidcheck.evidence.bench.prefill import TOKENS, observe_prefill
+    from braidcheck.benchmarks.prefill import TOKENS, observe_prefill
     from braidcheck.report import bench as report
 
     seen, body = _observed("prefill", lambda progress: observe_prefill(tokens or TOKENS, "cuda", peers, progress))
@@ -132,7 +132,7 @@ def _say(
     show: Callable[[], None],
 ) -> int:  # fmt: skip
     """Write and print; 1 where ours has no figure."""
-    from braidcheck.evidence.bench import OURS
+    from braidcheck.benchmarks import OURS
 
     text = json_by_line(body, "rows", rows)
     if save is not None:

@@ -14,7 +14,7 @@ from braidcheck import environment
 from braidcheck.errors import UserError
 from braidcheck.gates.soak import LIMIT
 from braidcheck.report.terminal import console
-from braidcheck.results import write_atomically
+from braidcheck.result import write_atomically
 
 FILE = environment.PACKAGE / "mutants" / "bounds.json"
 FORMAT = 1

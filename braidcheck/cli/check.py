@@ -17,13 +17,13 @@ from typing import Annotated, Any
 import typer
 
 from braidcheck import environment
-from braidcheck.cli.look import check_ops, find_ops
+from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.op import Case, Op
 from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run, Status, Verdict
-from braidcheck.spec import Case, Op
+from braidcheck.result import Run, Status, Verdict
 
 
 class Device(StrEnum):

@@ -14,18 +14,18 @@ from typing import Annotated
 import typer
 
 from braidcheck import environment, gpu_claim
-from braidcheck.cli import launch as launcher
-from braidcheck.cli.launch import Phase, ProjectTests, launch, record_golden
-from braidcheck.cli.look import check_ops
-from braidcheck.config import CORPUS, NANO, Settings
+from braidcheck.ci.paired.worktrees import default_base, resolve
+from braidcheck.cli import pytest_runner as launcher
+from braidcheck.cli.overview import check_ops
+from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
 from braidcheck.errors import CannotJudge, UserError
-from braidcheck.paired.trees import default_base, resolve
 from braidcheck.plugin import ALONE, OF_KERNELS, SHARED
 from braidcheck.report import annotations, junit, markdown, terminal
-from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.budget import touched_since
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, suite_of
+from braidcheck.settings import CORPUS, NANO, Settings
 
 FILES = ("run.json", "summary.md", "junit.xml")
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from braidcheck.config import CORPUS, NANO
 from braidcheck.report.progress import Progress
+from braidcheck.settings import CORPUS, NANO
 
 app = typer.Typer(help="Record goldens with HF transformers, and verify them.", no_args_is_help=False)
 
@@ -24,7 +24,7 @@ def record(
     from braidcheck.golden import record as recorder
     from braidcheck.golden.resolve import find_checkpoint, resolve
     from braidcheck.golden.texts import load_text
-    from braidcheck.qwen3.config import Qwen3Config
+    from braidcheck.models.qwen3.architecture import Qwen3Config
 
     with Progress(f"golden of {model}") as progress:
         checkpoint, commit = find_checkpoint(model, revision)

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck import history
+from braidcheck.ci import history
 from braidcheck.errors import UserError
 from braidcheck.report.terminal import console
 
@@ -75,7 +75,7 @@ def import_csv(
     hardware: Annotated[str, typer.Option(help="the machine; the file's name without its ending by default")] = "",
 ) -> int:
     """Put the nights of a CSV into a history, one Run a night."""
-    from braidcheck.trend import table
+    from braidcheck.ci.trend import table
 
     runs = table.read(file, hardware)
     if not runs:

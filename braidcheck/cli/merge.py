@@ -9,7 +9,7 @@ import typer
 
 from braidcheck.cli.gate import report
 from braidcheck.errors import UserError
-from braidcheck.results import Run
+from braidcheck.result import Run
 from braidcheck.schedule import shards
 
 

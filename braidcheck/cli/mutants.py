@@ -10,12 +10,12 @@ import typer
 
 from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
-from braidcheck.cli.look import check_ops
+from braidcheck.cli.overview import check_ops
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.gates import mutants as gate
 from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run, json_by_line, write_atomically
+from braidcheck.result import Run, json_by_line, write_atomically
 
 MOST_ON_A_GPU = 10  # processes: each takes some 3 GiB for most cases
 
@@ -37,7 +37,7 @@ def mutants(
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
     from braidcheck.mutants import changed as changes
-    from braidcheck.mutants import plan
+    from braidcheck.mutants import selection
     from braidcheck.mutants.runner import Runner
 
     chosen = choose_lane(lane)
@@ -50,8 +50,8 @@ def mutants(
             print(f"not judged: no op and nothing that ops share has changed since {changed}")
             return 0
     others = [read_matrix(path) for path in beside or ()]
-    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or plan.KINDS
-    faults = plan.choose(kinds, op or ())
+    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or selection.KINDS
+    faults = selection.choose(kinds, op or ())
     left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.settled(others)]
     left_out = {"left_out": len(faults) - len(left)}
 

@@ -14,17 +14,17 @@ from typing import Annotated
 
 import typer
 
+from braidcheck.ci.paired.worktrees import REPOSITORY, checked_out, resolve
+from braidcheck.ci.protection import exceptions, oracles, waivers
 from braidcheck.cli.gate import Lane, choose_lane, write
-from braidcheck.cli.launch import attend, variables
-from braidcheck.cli.look import check_ops
+from braidcheck.cli.overview import check_ops
+from braidcheck.cli.pytest_runner import attend, variables
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.gates import protection as gate
-from braidcheck.paired.trees import REPOSITORY, checked_out, resolve
-from braidcheck.protection import exceptions, judges, waivers
 from braidcheck.report import protection as report
-from braidcheck.results import Run, Verdict
+from braidcheck.result import Run, Verdict
 
-KNOWS = "import braidcheck.config as c; raise SystemExit('kernels' not in c.Settings.__dataclass_fields__)"
+KNOWS = "import braidcheck.settings as c; raise SystemExit('kernels' not in c.Settings.__dataclass_fields__)"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _judge(
             knows = subprocess.run([sys.executable, "-c", KNOWS], env=variables(tree), capture_output=True, check=False)
             if knows.returncode:
                 raise CannotJudge(f"not judged: the base {base[:12]} has no gate --kernels; give a newer base")
-            edited = judges.edited(tree, asked.change)
+            edited = oracles.edited(tree, asked.change)
             excused = {} if asked.ops else _excused(tree, asked.change)  # which are of no op alone
             theirs = asked.run(tree, "the base's judges")
         mine = (given or asked.run(asked.change, "the change's judges")) if edited else None

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from braidcheck import history
+from braidcheck.ci import history
 from braidcheck.cli.mutants import read_matrix
 from braidcheck.errors import UserError
 from braidcheck.report import junit, markdown
 from braidcheck.report.progress import Progress
 from braidcheck.report.sensitivity import tables
-from braidcheck.results import Run, write_atomically
+from braidcheck.result import Run, write_atomically
 
 ENDINGS = (".html", ".md", ".xml")
 
@@ -55,7 +55,7 @@ def _read(path: Path) -> tuple[list[Run], Run | None]:
             raise UserError(f"no Runs in {path}")
         return runs, None if "imported" in runs[-1].environment else runs[-1]
     if path.suffix.lower() == ".csv":
-        from braidcheck.trend import table
+        from braidcheck.ci.trend import table
 
         runs = table.read(path)
         if not runs:
@@ -90,11 +90,11 @@ def _page(
     matrices: list[dict[str, Any]],
     sizes: list[dict[str, Any]],
 ) -> str:
+    from braidcheck.ci.trend import evaluate
     from braidcheck.report import page
-    from braidcheck.trend import judge
 
     with Progress("report") as progress:
-        trend = judge.judge(runs, progress)
+        trend = evaluate.judge(runs, progress)
         progress("drawing")
         commit = last.environment.get("commit") if last and not runs else ""
         title = f"commit {commit[:12]}" if commit else path.resolve().name

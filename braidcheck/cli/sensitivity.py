@@ -13,11 +13,11 @@ import typer
 
 from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
-from braidcheck.cli.look import check_ops, find_ops
-from braidcheck.cli.pool import together
+from braidcheck.cli.overview import check_ops, find_ops
+from braidcheck.cli.parallel import together
 from braidcheck.report import sensitivity as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Status, json_by_line, write_atomically
+from braidcheck.result import Status, json_by_line, write_atomically
 
 FORMAT = 1
 GATES = ("layers", "coherence", "accuracy")  # the longest first, so that no process works alone in the end
@@ -79,8 +79,8 @@ def measure(task: Task) -> list[dict[str, Any]]:
 
 
 def _rows(gate: str, name: str, lane: str) -> Iterator[dict[str, Any]]:
-    from braidcheck.evidence import sensitivity as evidence
     from braidcheck.golden.resolve import resolve
+    from braidcheck.mutants import sensitivity as evidence
 
     op, device = find_ops()[name], "cuda" if lane == "gpu" else "cpu"
     if gate == "accuracy":

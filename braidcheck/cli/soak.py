@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from braidcheck.cli import bounds, gate
-from braidcheck.cli.look import check_ops, find_ops
-from braidcheck.cli.pool import together
+from braidcheck.cli.overview import check_ops, find_ops
+from braidcheck.cli.parallel import together
+from braidcheck.op import Case
 from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run
-from braidcheck.spec import Case
+from braidcheck.result import Run
 
 PAIRS = 1000
 Task = tuple[str, list[Case], str]  # op, its pairs, device

@@ -13,11 +13,11 @@ import typer
 
 from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
-from braidcheck.cli.pool import together
+from braidcheck.cli.parallel import together
 from braidcheck.errors import CannotJudge
 from braidcheck.report import models as report
 from braidcheck.report.progress import Progress
-from braidcheck.results import Run, json_by_line, write_atomically
+from braidcheck.result import Run, json_by_line, write_atomically
 
 FORMAT = 1
 RUNS = 200

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from braidcheck import environment
-from braidcheck.cli.look import check_ops
+from braidcheck.cli.overview import check_ops
 from braidcheck.errors import CannotJudge
 from braidcheck.gates import static as gate
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 
 def static(

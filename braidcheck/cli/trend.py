@@ -13,13 +13,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck import history
+from braidcheck.ci import history
 from braidcheck.errors import CannotJudge, UserError
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
 
 if TYPE_CHECKING:
-    from braidcheck.trend.judge import Trend
+    from braidcheck.ci.trend.evaluate import Trend
 
 MOST_NAMES = 4
 
@@ -30,13 +30,13 @@ def trend(
     since: Annotated[str, typer.Option(help="say only what changed at this time or later")] = "",
 ) -> int:
     """Find changes of level in timings and rates: 0 none for the worse, 1 some, 3 nothing to judge."""
-    from braidcheck.trend import judge, table
+    from braidcheck.ci.trend import evaluate, table
 
     start = _moment(since)
     with Progress("trend") as progress:
         progress("reading")
         runs = history.runs(path) if path.is_dir() else table.read(path)
-        found = judge.judge(runs, progress)
+        found = evaluate.judge(runs, progress)
     if not found.judged and not found.not_judged:
         raise CannotJudge(f"{path} holds no timing and no rate")
     if start is not None:

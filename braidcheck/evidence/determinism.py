@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.evidence.op import copies, poisoned_outputs, run
-from braidcheck.spec import Case, Op
+from braidcheck.op import Case, Op
 
 CASES = 3  # of each op, spread over its list
 ROWS = 6  # rows judged alone, spread over the case's

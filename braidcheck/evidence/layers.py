@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.config import PRODUCTION
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import module
 from braidcheck.evidence.swap import references, swapped
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.qwen3.config import QWEN3_0_6B, Qwen3Config
-from braidcheck.qwen3.engine import Engine
-from braidcheck.qwen3.synthetic import synthetic_tensors
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.settings import PRODUCTION
 
 Reading = dict[str, Any]
 
@@ -93,8 +93,8 @@ def one_layer(
 def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Engine, Any, Any, Tensor]:
     """The engine, HF's model in float32 and in bfloat16, and the ids of a prompt."""
     tensors = synthetic_tensors(config, SEED, device)
-    weights = module("qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
-    engine = module("qwen3.engine").Engine(config, weights, attention)
+    weights = module("models.qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
+    engine = module("models.qwen3.engine").Engine(config, weights, attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
@@ -157,7 +157,7 @@ def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor
     tokens, weights = len(h), engine.weights.layers[index]
     with poisoned_outputs():
         cache = engine.new_cache(1, tokens)
-        step = module("qwen3.attention").Step.prompt(tokens, h.device)
+        step = module("models.qwen3.attention").Step.prompt(tokens, h.device)
         out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
         # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
         own = step.positions[-DECODE_ROWS:]
@@ -166,5 +166,5 @@ def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor
             kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
             for kind in (cache.k, cache.v)
         )
-        one_by_one = engine.layer(weights, h[own], module("qwen3.attention").Step.decode(own), k, v)
+        one_by_one = engine.layer(weights, h[own], module("models.qwen3.attention").Step.decode(own), k, v)
     return out, one_by_one

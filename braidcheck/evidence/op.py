@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from braidcheck.compare import distance
 from braidcheck.gpu_memory import is_out_of_memory
-from braidcheck.spec import Case, Op
+from braidcheck.numerics.error import distance
+from braidcheck.op import Case, Op
 
 
 def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.compare import shares
 from braidcheck.evidence.op import copies, in_float64, poisoned_outputs, run
-from braidcheck.spec import Case, Op
+from braidcheck.numerics.error import shares
+from braidcheck.op import Case, Op
 
 KERNEL, STOCK = "kernel", "stock PyTorch"
 LARGE_SEEDS = 2  # rounds in which large cases take part: one of them costs as much as a hundred others

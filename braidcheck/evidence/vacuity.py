@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.compare import shares
 from braidcheck.evidence.op import copies, in_float64, run
-from braidcheck.spec import Op
+from braidcheck.numerics.error import shares
+from braidcheck.op import Op
 
 Outputs = tuple[Tensor, ...]
 

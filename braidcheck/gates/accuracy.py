@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 LIMIT = 1.0  # share of the bound; honest variants stay below 0.5, a mutant must pass 1 on some case
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from braidcheck.gates.spread import CERTAIN, Finding, Unjudgeable, finite
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 RECALL_LOSS, RECALL_FEWEST = 0.01, 2
 """Probes lost: one in a hundred, or two, since rounding alone can turn one near tie each way; or as HF bfloat16."""

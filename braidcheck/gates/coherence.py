@@ -8,7 +8,7 @@ from typing import Any
 
 from braidcheck.gates import behaviour, distance
 from braidcheck.gates.spread import Finding, Unjudgeable
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 GATE = "coherence"
 FORMAT = 1

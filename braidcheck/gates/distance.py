@@ -21,7 +21,7 @@ from braidcheck.gates.spread import (
     mean,
     whole_documents,
 )
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 NLL_MARGIN = 0.005
 """Nats a token on both sides, for a leak of later tokens lowers perplexity: half a percent of perplexity, a sixth of

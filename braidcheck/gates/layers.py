@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
 MODEL = "synthetic 0.6B"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 GATE = "mutants"
 FLOORS = {"named": 0.95, "generated": 0.90}  # of one lane, the CPU's above all

@@ -26,7 +26,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 LOOKS = (10, 15, 20, 30, 40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 
 def judge(gate: str, subject: str, complaints: Mapping[str, str | None], lane: str = "") -> Verdict:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 LIMIT = 0.5  # share of the bound: what is honest needs no more, so that the accuracy gate at 1 has room on both sides
 VARIANTS = 3  # honest variants that every op must have

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braidcheck.gates.measured import positive
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 MODEL = "synthetic 0.6B"
 

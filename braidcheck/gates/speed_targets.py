@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braidcheck.gates.measured import positive
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 OURS = "braidcheck"
 EVERY = "every target"  # the subject where nothing can be timed

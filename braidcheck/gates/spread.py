@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 RATIO = 1.5
 """The design: "upper bound of mean KL at most 1.5x the floor's", the floor being HF's own bfloat16."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from braidcheck.gates.measured import counted, positive
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 Row = Mapping[str, Any]
 

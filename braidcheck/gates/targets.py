@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braidcheck.gates.measured import counted, positive
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from braidcheck.gates.measured import counted, positive
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 EVERY = "every kernel"  # the subject where nothing can be timed
 TOLERANCE = 1.03  # by which a kernel may beat the measured limit: those measurements scatter too

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 
 def judge(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:

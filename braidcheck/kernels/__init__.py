@@ -1,4 +1,4 @@
-"""The ops, one file each; adding a file here adds the op to every gate."""
+"""The ops, one folder each; adding a folder here adds the op to every gate."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import importlib
 import pkgutil
 from functools import cache
 
-from braidcheck.spec import Op
+from braidcheck.op import Op
 
 
 @cache
 def find() -> dict[str, Op]:
     """All ops by name, found by listing this folder.
 
-    Raises ImportError where Triton is missing and TypeError for a public module that defines no ``OP`` of its name.
+    Raises ImportError where Triton is missing and TypeError for a folder that defines no ``OP`` of its name.
     """
     ops = {}
     for module in pkgutil.iter_modules(__path__):
-        if module.name.startswith("_"):
+        if module.name == "common":
             continue
         op = getattr(importlib.import_module(f"{__name__}.{module.name}"), "OP", None)
         if not isinstance(op, Op) or op.name != module.name:

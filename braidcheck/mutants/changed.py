@@ -9,10 +9,10 @@ from pathlib import Path
 
 from braidcheck.environment import PACKAGE
 from braidcheck.errors import UserError
-from braidcheck.mutants import reach
+from braidcheck.mutants import affected_ops
 
 # What judges every op, or makes what it is judged on: a change there may let a fault of any of them through.
-SHARED = ("spec.py", "results.py", "compare.py", "evidence", "gates", "suite", "mutants")
+SHARED = ("op.py", "result.py", "numerics", "evidence", "gates", "suite", "mutants")
 
 
 def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
@@ -35,13 +35,12 @@ def files(base: str, repository: Path = PACKAGE.parent) -> list[str]:
 
 def touched(files: Iterable[str]) -> list[str]:
     """The ops that ``files``, named from the repository's root, are part of; all ops for what they share."""
-    known, found = reach.every(), set()
+    known, found = affected_ops.every(), set()
     for file in files:
         inside = Path(file).parts[1:] if Path(file).parts[:1] == (PACKAGE.name,) else ()
         if inside[:1] == ("kernels",) and len(inside) > 1:
-            op = Path(inside[1]).stem
-            # A name with an underscore is shared, and one that is no op any more may have been asked for by others.
-            found |= {op} if op in known else set(known)
+            # What lies in common is shared, and one that is no op any more may have been asked for by others.
+            found |= {inside[1]} if inside[1] in known else set(known)
         elif inside[:1] and inside[0] in SHARED:
             found |= set(known)
     return sorted(found)

@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 
 from braidcheck import kernels
 from braidcheck.evidence.probes import module
-from braidcheck.mutants.forks import enter, in_child
+from braidcheck.mutants.sandbox import enter, in_child
 from braidcheck.static.launches import Launch, of_case
 
 TARGET = GPUTarget("cuda", 90, 32)

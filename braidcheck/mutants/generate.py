@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from braidcheck.mutants import reach
+from braidcheck.mutants import affected_ops
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.operators import proposals
 from braidcheck.mutants.syntax import children, lines, put, replaced
@@ -28,16 +28,16 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
     for function in ast.parse(source).body:
         if not isinstance(function, ast.FunctionDef) or not _is_kernel(function):
             continue
-        reached = reach.ops(file, function.name)
+        reached = affected_ops.ops(file, function.name)
         if ops and not set(ops) & set(reached):
             continue
         counts: Counter[str] = Counter()
         for operator, said, text in _variants(function):
             counts[operator] += 1
             yield Mutant(
-                id=f"{reach.part(file)}.{function.name}.{operator}.{counts[operator]}",
+                id=f"{affected_ops.part(file)}.{function.name}.{operator}.{counts[operator]}",
                 kind="generated",
-                part="shared" if reach.is_shared(file) else reach.part(file),
+                part="shared" if affected_ops.is_shared(file) else affected_ops.part(file),
                 story=f"{function.name}: {said}",
                 file=file,
                 ops=reached,

@@ -22,11 +22,11 @@ from braidcheck.evidence.swap import Function, swapped
 from braidcheck.gates import coherence
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
+from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.weights import Weights
 from braidcheck.mutants import honest
-from braidcheck.qwen3.config import Qwen3Config
-from braidcheck.qwen3.engine import Engine
-from braidcheck.qwen3.weights import Weights
-from braidcheck.results import Verdict
+from braidcheck.result import Verdict
 
 ATTENTIONS = ("production", "separated", "fused", "fully_fused", "fully_fused_raw")
 # HF bfloat16 is the floor for both: float16 keeps three more bits, so that it must pass the more easily. Its range does

@@ -17,9 +17,9 @@ from typing import Any
 
 from braidcheck import environment
 from braidcheck.errors import CannotJudge
-from braidcheck.mutants import plan
+from braidcheck.mutants import selection
+from braidcheck.mutants.equivalence import Compiler
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
-from braidcheck.mutants.same import Compiler
 
 FORMAT = 1
 KEEP_EVERY = 15  # seconds
@@ -56,12 +56,12 @@ class Runner:
     def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
         """The kill matrix of ``mutants`` and of the unmutated package. Raises CannotJudge where no worker starts."""
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
-        self.gates = {mutant.id: plan.gates(mutant, self.blame) for mutant in mutants}
+        self.gates = {mutant.id: selection.gates(mutant, self.blame) for mutant in mutants}
         mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
         # Those that many ops are asked for take the longest: they come first, lest the others wait for them at the end.
         everything = (control(ops), *sorted(mutants, key=lambda mutant: -len(mutant.ops)))
         met = {gate for gates in self.gates.values() for gate in gates}
-        self.gates = {CONTROL: tuple(gate for gate in plan.GATES if gate in met)} | self.gates
+        self.gates = {CONTROL: tuple(gate for gate in selection.GATES if gate in met)} | self.gates
         self.total = len(everything)
         todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         for mutant in everything:
@@ -100,7 +100,7 @@ class Runner:
     def _find_same(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
         """Mark the survivors that compile to the same code, and those that are argued to change nothing."""
         left: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
-        reasons = plan.equivalents()
+        reasons = selection.equivalents()
         for mutant in mutants:
             if mutant.id in reasons:
                 self.rows[mutant.id]["equivalent"] = reasons[mutant.id]
@@ -156,7 +156,7 @@ class Runner:
             "ops": mutant.ops,
             "gates": self.gates[mutant.id],
             "first": mutant.killer[1],
-            "limit": plan.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
+            "limit": selection.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
         }
         try:

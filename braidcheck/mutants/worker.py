@@ -20,8 +20,8 @@ from braidcheck.evidence import interpreter
 PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
 
 from braidcheck.evidence.op import observe_op  # noqa: E402
-from braidcheck.mutants import trial  # noqa: E402
-from braidcheck.mutants.forks import Row, Say, enter, in_child  # noqa: E402
+from braidcheck.mutants import evaluate  # noqa: E402
+from braidcheck.mutants.sandbox import Row, Say, enter, in_child  # noqa: E402
 
 TOKENS, ANSWERS, STEPS = 1000, 1, 18
 
@@ -34,7 +34,7 @@ class Worker:
         self.device = device
         self.order: dict[str, float] = {}
         self.timed: set[str] = set()
-        self.truth = trial.Truth()
+        self.truth = evaluate.Truth()
 
     def judge(self, task: Mapping[str, Any]) -> Row:
         """The result of one task: outcome, gate, subject, said, seconds."""
@@ -51,18 +51,18 @@ class Worker:
     def _trial(self, task: Mapping[str, Any], say: Say) -> Row:
         enter(Path(task["overlay"]))
         interpreter.restore(PRISTINE)
-        return trial.first_kill(task, self.device, self.order, self.truth, say)
+        return evaluate.first_kill(task, self.device, self.order, self.truth, say)
 
 
 def _times(name: str) -> dict[str, float]:
     """Seconds that each case of an op takes here without a fault: the quickest are asked first."""
-    op = trial.TRUE_OPS[name]
+    op = evaluate.TRUE_OPS[name]
     cases = [case for case in op.cases if not case.large]
     observe_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
     return {case.id: observe_op(op, case)["seconds"] for case in cases}
 
 
-def _truth() -> trial.Truth:
+def _truth() -> evaluate.Truth:
     from braidcheck.evidence.probes import tiny
     from braidcheck.golden import subset
     from braidcheck.golden.resolve import resolve
@@ -70,7 +70,7 @@ def _truth() -> trial.Truth:
     nano, golden = resolve("nano", "corpus", None, "cpu")
     with torch.random.fork_rng(devices=[]):
         models = tiny.make(), tiny.make(tied=False)
-    return trial.Truth(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
+    return evaluate.Truth(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from braidcheck.report.failures import failures
 from braidcheck.report.source import place
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 MOST = 10  # errors that GitHub shows of one step
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from braidcheck.errors import UserError
 from braidcheck.report import markdown
-from braidcheck.results import FORMAT, Run, Status
+from braidcheck.result import FORMAT, Run, Status
 
 NAME = "run.json"  # the one file of an artifact
 MOST_PACKED, MOST_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB

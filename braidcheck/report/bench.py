@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck.evidence.bench import OURS
+from braidcheck.benchmarks import OURS
 from braidcheck.gates import timing
 from braidcheck.report.terminal import console
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 Row = Mapping[str, Any]
 LIBRARIES = ("torch", "triton", "transformers")

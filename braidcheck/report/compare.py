@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from braidcheck.history import hardware
+from braidcheck.ci.history import hardware
 from braidcheck.report.rows import LARGE, Row, headroom, rows, used
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
 SAME_SPEED = 0.01  # of the time or rate

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_of, used
-from braidcheck.results import SEVERITY, Run, Status, Verdict
+from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
 # Gates whose subjects begin with an op.

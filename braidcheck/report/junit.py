@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from braidcheck.report.rows import headroom, reading
 from braidcheck.report.source import place
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 # What XML 1.0 cannot hold, not even escaped.
 _UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -10,7 +10,7 @@ from braidcheck.gates.mutants import score, survivors
 from braidcheck.report.compare import PAIRED, SAME, SAME_SPEED, compare, paired
 from braidcheck.report.failures import culprits, failures
 from braidcheck.report.rows import closing, not_judged, rows
-from braidcheck.results import Run
+from braidcheck.result import Run
 
 # Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
 LIMITS = {

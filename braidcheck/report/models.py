@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from braidcheck.report.terminal import console
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 SAID = ("pass", "inconclusive", "not judged", "fail", "error")
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from braidcheck.gates.mutants import CAUGHT, score
 from braidcheck.report.terminal import console
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 KINDS = ("named", "generated")
 STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "red"}

@@ -10,7 +10,7 @@ from rich.text import Text
 from braidcheck.gates.protection import needs_human
 from braidcheck.report.rows import closing
 from braidcheck.report.terminal import STYLES, console
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 
 def show(run: Run, out: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from braidcheck.results import SEVERITY, Run, Status, Verdict
+from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 MOST_NAMES = 4
 LARGE = 10  # times a limit, from which on percent of headroom say nothing to a person

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from braidcheck.environment import PACKAGE
 from braidcheck.report.failures import blame
-from braidcheck.results import Verdict
+from braidcheck.result import Verdict
 
 
 def place(verdict: Verdict) -> tuple[str, int] | None:
@@ -20,8 +20,8 @@ def place(verdict: Verdict) -> tuple[str, int] | None:
 def _kernel(op: str) -> tuple[str, int] | None:
     if not op.isidentifier():
         return None
-    folder = PACKAGE / "kernels"
-    for path in (folder / f"{op}.py", folder / op / "_kernels.py", folder / op / "__init__.py"):
+    folder = PACKAGE / "kernels" / op
+    for path in (folder / "kernel.py", folder / "__init__.py"):
         if path.is_file():
             return path.relative_to(PACKAGE.parent).as_posix(), _line(path)
     return None

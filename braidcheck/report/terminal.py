@@ -13,7 +13,7 @@ from rich.text import Text
 
 from braidcheck.report.failures import Failure, culprits, failures
 from braidcheck.report.rows import MOST_NAMES, Row, closing, not_judged, rows, used
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 STYLES = {Status.FAIL: "bold red", Status.ERROR: "red", Status.INCONCLUSIVE: "yellow", Status.NOT_JUDGED: "dim"}
 MOST = 20  # failures said here; summary.md has all

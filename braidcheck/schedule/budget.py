@@ -17,7 +17,7 @@ OF_MODEL = ("engine", "loader", "coherence", "layers")
 def touched_since(base: str) -> tuple[str, ...]:
     """What differs from the commit ``base``: names of ops, and MODEL; nothing where there is no base."""
     files = changed.files(base) if base else []
-    model = any(Path(file).parts[1:2] == ("qwen3",) for file in files)
+    model = any(Path(file).parts[1:2] == ("models",) for file in files)
     return (*changed.touched(files), *((MODEL,) if model else ()))
 
 

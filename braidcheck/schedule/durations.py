@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck.errors import UserError
-from braidcheck.results import Run, Verdict, write_atomically
+from braidcheck.result import Run, Verdict, write_atomically
 
 TABLE = Path(__file__).with_name("durations.json")
 MIN_SECONDS = 0.2  # an item of the table; the mean of a gate's shorter items stands for each of them

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.config import Settings
-from braidcheck.results import Status, Verdict, write_atomically
+from braidcheck.result import Status, Verdict, write_atomically
 from braidcheck.schedule.budget import Budget, order
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, partition
+from braidcheck.settings import Settings
 
 SKIPPED = pytest.StashKey[Verdict]()  # of an item that the budget had no time for
 SUITE = "suite.json"  # the ids of all shards' items

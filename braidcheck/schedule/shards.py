@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from braidcheck.ci.history import hardware
 from braidcheck.errors import UserError
-from braidcheck.history import hardware
-from braidcheck.results import Run
+from braidcheck.result import Run
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from braidcheck import environment
 from braidcheck.errors import UserError
-from braidcheck.results import write_atomically
+from braidcheck.result import write_atomically
 
 FOLDER = Path(__file__).parent / "baselines"
 EXCEPTIONS = Path(__file__).parent / "exceptions.toml"

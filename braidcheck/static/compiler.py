@@ -21,7 +21,7 @@ from typing import Any
 import triton
 
 from braidcheck.golden.resolve import cache_directory
-from braidcheck.results import write_atomically
+from braidcheck.result import write_atomically
 from braidcheck.static import configurations, resources, targets
 from braidcheck.static.configurations import Configuration
 from braidcheck.static.targets import TARGETS, Target

@@ -11,12 +11,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from braidcheck import kernels
-from braidcheck.kernels._overlap import overlapped
-from braidcheck.qwen3.attention import ATTENTIONS, Step
-from braidcheck.qwen3.config import QWEN3_0_6B
-from braidcheck.qwen3.engine import Engine
-from braidcheck.qwen3.weights import Weights, expected_shapes
-from braidcheck.spec import Case, Cost, Op
+from braidcheck.kernels.common.pdl import overlapped
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B
+from braidcheck.models.qwen3.attention import ATTENTIONS, Step
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.weights import Weights, expected_shapes
+from braidcheck.op import Case, Cost, Op
 from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
 DTYPE = "bfloat16"  # the model's

@@ -19,7 +19,7 @@ from triton.compiler import ASTSource, CompiledKernel, make_backend
 from triton.runtime.jit import JITFunction
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from braidcheck.spec import Case, Op
+from braidcheck.op import Case, Op
 
 TYPES = {
     "float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64", "int64": "i64", "int32": "i32",
@@ -90,7 +90,7 @@ def recorded() -> Iterator[list[Launch]]:
         found.append(Launch.of(kernel, given, rest))
 
     # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
-    device = importlib.import_module("braidcheck.kernels._device")
+    device = importlib.import_module("braidcheck.kernels.common.device")
     before = JITFunction.run, device.REACHABLE
     JITFunction.run, device.REACHABLE = record, "cpu"
     try:
@@ -105,7 +105,7 @@ def recorded() -> Iterator[list[Launch]]:
 @contextmanager
 def as_if_on(capability: tuple[int, int]) -> Iterator[None]:
     """Within, wrappers choose what they launch as on an NVIDIA GPU of this compute capability; (0, 0) for any other."""
-    pinned = importlib.import_module("braidcheck.kernels._pinned")
+    pinned = importlib.import_module("braidcheck.kernels.common.configs")
     own, pinned.capability = pinned.capability, lambda: capability
     try:
         yield

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from braidcheck.environment import why_no_triton
+from braidcheck.op import Op
 from braidcheck.plugin import EVERY_OP, SETTINGS
-from braidcheck.spec import Op
 
 
 def each_op(metafunc: Any, concerned: Callable[[Op], bool] = lambda op: True) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from braidcheck.environment import why_no_triton
 from braidcheck.plugin import SETTINGS
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 # GPU memory at the peak over the bytes of the inputs: they are there three times in their own type, once in float64,
 # and references and bounds work in float64. The largest seen on an H200 is 38, of rms_norm[T65536].

@@ -7,7 +7,7 @@ import pytest
 from braidcheck.environment import why_no_triton
 from braidcheck.gates import coherence
 from braidcheck.plugin import SETTINGS
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -19,13 +19,13 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def verdicts(settings, progress):
-    from braidcheck.evidence.blame import find_blame
     from braidcheck.evidence.model import observe_coherence
     from braidcheck.evidence.probes import module
     from braidcheck.golden.resolve import resolve
+    from braidcheck.mutants.blame import find_blame
 
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
-    engine = module("qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
+    engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
     evidence = observe_coherence(engine, golden, progress)
     if failing := coherence.failing(evidence):
         evidence["blame"] = find_blame(engine, golden, failing, coherence.failing, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from braidcheck.environment import why_no_triton
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 from braidcheck.suite import each_op
 
 REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race

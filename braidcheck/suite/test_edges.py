@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.environment import why_no_triton
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 from braidcheck.suite import each_op
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from braidcheck.config import ENGINE_PARTS
 from braidcheck.environment import why_no_triton
 from braidcheck.gates import promises
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import ENGINE_PARTS
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from braidcheck.environment import why_no_triton
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 from braidcheck.suite import each_op
 
 pytest_generate_tests = each_op

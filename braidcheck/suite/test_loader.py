@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from braidcheck.environment import why_no_triton
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 
 @pytest.mark.parametrize("model", ["tiny"])

@@ -19,7 +19,7 @@ def verdicts(settings, progress):
     wanted = _series(settings)
     evidence = {"reason": "no GPU: the static lane decides"}
     if wanted:
-        from braidcheck.paired.observe import observe_paired
+        from braidcheck.ci.paired.measure import observe_paired
 
         evidence = observe_paired(settings.against, wanted, 60 * settings.minutes, progress)
     names = [one.name for one in wanted] or [paired.EVERY]
@@ -34,6 +34,6 @@ def _series(settings):
     if settings.lane != "gpu":
         return []
     from braidcheck import kernels
-    from braidcheck.measure.production import series
+    from braidcheck.benchmarks.shapes import series
 
     return series(kernels.find())

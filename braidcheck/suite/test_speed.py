@@ -20,7 +20,7 @@ def pytest_generate_tests(metafunc):
 def verdicts(settings, progress):
     evidence = None
     if settings.lane == "gpu":
-        from braidcheck.evidence.speed import observe_speed
+        from braidcheck.benchmarks.speed import observe_speed
 
         evidence = observe_speed(settings.device, progress)
     return {verdict.subject: verdict for verdict in speed.judge(evidence, settings.lane)}

@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc):
 def verdicts(settings, progress):
     evidence = None
     if settings.lane == "gpu":
-        from braidcheck.evidence.rivals import observe_rivals
+        from braidcheck.benchmarks.fusions import observe_rivals
 
         evidence = observe_rivals(progress)
     return {verdict.subject: verdict for verdict in speed_targets.judge(evidence, settings.lane)}

@@ -7,7 +7,7 @@ import pytest
 from braidcheck.environment import why_no_triton
 from braidcheck.gates import static
 from braidcheck.plugin import SETTINGS
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 pytestmark = pytest.mark.timeout(1800)
 

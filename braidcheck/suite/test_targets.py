@@ -6,7 +6,7 @@ import pytest
 
 from braidcheck.environment import why_no_triton
 from braidcheck.gates import targets
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 
 @pytest.mark.parametrize("check", targets.CHECKS)
@@ -18,7 +18,7 @@ def test_targets(check, settings):
     from braidcheck.evidence.probes import wrapper
 
     if check == targets.TRAFFIC:
-        from braidcheck.evidence.traffic import FUSED, observe_traffic
+        from braidcheck.benchmarks.traffic import FUSED, observe_traffic
 
         return targets.judge_traffic(observe_traffic(settings.device, wrapper(FUSED)))
     target = targets.TARGETS[check]

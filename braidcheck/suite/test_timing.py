@@ -19,7 +19,7 @@ def verdicts(settings, progress):
     evidence = None
     if settings.lane == "gpu":
         from braidcheck import kernels
-        from braidcheck.evidence.timing import observe_timing
+        from braidcheck.benchmarks.timing import observe_timing
 
         evidence = observe_timing(kernels.find(), progress)
     return {verdict.subject: verdict for verdict in timing.judge(evidence, settings.lane, _names(settings))}
@@ -33,6 +33,6 @@ def _names(settings):
     if settings.lane != "gpu":
         return [timing.EVERY]
     from braidcheck import kernels
-    from braidcheck.measure.production import series
+    from braidcheck.benchmarks.shapes import series
 
     return [one.name for one in series(kernels.find())]

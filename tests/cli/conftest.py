@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import launch, main
-from braidcheck.results import Run
+from braidcheck.cli import main, pytest_runner
+from braidcheck.result import Run
 
 HEAD = """
 import os, time
 from pathlib import Path
 import pytest
-from braidcheck.results import Status, Verdict
+from braidcheck.result import Status, Verdict
 
 """
 GATES = ("coherence", "layers", "accuracy", "vacuity", "targets", "speed")
@@ -39,8 +39,8 @@ def suite(tmp_path, monkeypatch, no_gpu):
     """Makes a suite whose every gate has one passing item, except for the sources given by gate."""
     folder = tmp_path / "suite"
     folder.mkdir()
-    shutil.copy(launch.SUITE / "pytest.ini", folder)
-    monkeypatch.setattr(launch, "SUITE", folder)
+    shutil.copy(pytest_runner.SUITE / "pytest.ini", folder)
+    monkeypatch.setattr(pytest_runner, "SUITE", folder)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where runs claim GPUs, and fake ones share their names
     monkeypatch.chdir(tmp_path)
 

@@ -21,7 +21,7 @@ def decoded(settings, **changed):
 @pytest.fixture
 def asked(monkeypatch):
     """A GPU that is not there, and what its measurements were asked for."""
-    from braidcheck.evidence.bench import decode, ops, phases, prefill
+    from braidcheck.benchmarks import decode, ops, prefill, profile
 
     calls = []
 
@@ -51,7 +51,7 @@ def asked(monkeypatch):
         "serial": False,
         "rows": [phase],
     }
-    monkeypatch.setattr(phases, "observe_phases", answers("phases", lambda *_: seen))
+    monkeypatch.setattr(profile, "observe_phases", answers("phases", lambda *_: seen))
     row = {"tokens": 512, "subject": "braidcheck", "rate": RATE, "of_matrix_rate": 0.5}
     filled = {"device": "a GPU", "matrix_rate": 7e14, "samples": 5, "rows": [row]}
     monkeypatch.setattr(prefill, "observe_prefill", answers("prefill", lambda *_: filled))
@@ -77,7 +77,7 @@ def test_mistakes_are_one_line(refused, no_gpu, words, says):
 
 
 def test_decode_is_asked_for_all_its_contexts_or_those_given(run, asked):
-    from braidcheck.evidence.bench.decode import SETTINGS, Setting
+    from braidcheck.benchmarks.decode import SETTINGS, Setting
 
     said = run("bench", "decode", "--peers")
     assert said.code == 0
@@ -92,7 +92,7 @@ def test_decode_is_asked_for_all_its_contexts_or_those_given(run, asked):
 
 
 def test_phases_are_of_one_context_and_of_ours(run, refused, asked):
-    from braidcheck.evidence.bench.decode import Setting
+    from braidcheck.benchmarks.decode import Setting
 
     assert "_lm_head" in run("bench", "decode", "--phases", "--context", "2048").out
     assert asked == [("phases", Setting(1, 2048), "cuda")]
@@ -125,7 +125,7 @@ def test_programs_get_rows_and_the_circumstances(run, asked, tmp_path):
 
 
 def test_ours_without_a_figure_is_a_failure(run, refused, asked, monkeypatch):
-    from braidcheck.evidence.bench import decode, ops
+    from braidcheck.benchmarks import decode, ops
 
     monkeypatch.setattr(decode, "observe_decode", lambda settings, *_: decoded(settings, refused="it is another model"))
     said = run("bench", "decode", "--context", "512")

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import launch
-from braidcheck.results import Run
+from braidcheck.cli import pytest_runner
+from braidcheck.result import Run
 
 FAILS = """
     @pytest.mark.parametrize("what", ["op[a]", "op[b]"])
@@ -30,7 +30,7 @@ def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result
     said = run("gate", "--workers", 1)
     made, body, junit = result()
     assert said.code == body["exit_code"] == 0
-    assert {verdict.gate for verdict in made.verdicts} == gates_of(launch.SUITE)
+    assert {verdict.gate for verdict in made.verdicts} == gates_of(pytest_runner.SUITE)
     assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
     assert junit.count("<testcase ") == 6
     assert "PASS: 6 pass in" in said.out.splitlines()[-1]
@@ -190,7 +190,7 @@ def test_another_model_has_its_golden_recorded_first_and_its_refusal_ends_the_ru
         asked.append(words)
         return SimpleNamespace(returncode=3)
 
-    monkeypatch.setattr(launch.subprocess, "run", record)
+    monkeypatch.setattr(pytest_runner.subprocess, "run", record)
     assert run("gate", "--model", "some/model", "--dataset", "wikitext", "--revision", "v1").code == 3
     assert asked[0][2:] == [
         *("braidcheck", "golden", "record", "some/model", "--dataset", "wikitext", "--revision", "v1")
@@ -231,9 +231,9 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
         import sys
         from pathlib import Path
         from braidcheck import environment
-        from braidcheck.cli import launch, main
+        from braidcheck.cli import main, pytest_runner
         environment.gpus = tuple
-        launch.SUITE = Path({str(launch.SUITE)!r})
+        pytest_runner.SUITE = Path({str(pytest_runner.SUITE)!r})
         sys.exit(main(["gate", "--workers", "1"]))
     """
     env = os.environ | {"PYTHONPATH": str(environment.PACKAGE.parent)}
@@ -259,6 +259,6 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
 
 def test_the_attentions_that_can_be_asked_for_are_the_models():
     from braidcheck.cli.gate import Attention
-    from braidcheck.qwen3.attention import ATTENTIONS
+    from braidcheck.models.qwen3.attention import ATTENTIONS
 
     assert set(ATTENTIONS) == set(Attention)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from braidcheck.results import Run
+from braidcheck.result import Run
 
 CSV = "time,series,value\n2026-01-01,a,1.5\n2026-01-02,a,1.6\n"
 

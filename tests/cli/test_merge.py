@@ -5,7 +5,7 @@ import json
 import pytest
 
 from braidcheck import environment
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.shards import suite_of
 
 ACCURACY = """

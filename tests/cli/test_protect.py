@@ -7,9 +7,9 @@ import pytest
 
 from braidcheck.environment import PACKAGE
 from braidcheck.plugin import OF_KERNELS
-from braidcheck.results import Run
+from braidcheck.result import Run
 
-LINEAR = "braidcheck/kernels/linear_residual.py"
+LINEAR = "braidcheck/kernels/linear_residual/__init__.py"
 CASE = "accuracy linear_residual[bfloat16-tail-T7-K1000-H331]"
 LOOSER = (LINEAR, "return (error + ", "return (1e9 + error + ")
 FAULT = (LINEAR, "acc += residual.to(tl.float32)", "acc += 1.01 * residual.to(tl.float32)")
@@ -56,7 +56,7 @@ def test_a_fault_under_a_looser_bound_needs_a_human(repository, protect, tmp_pat
     said = protect()
     assert said.code == 1
     assert f"fail {CASE}: needs a human: only the change's judges let it pass" in said.out
-    assert "the change edits braidcheck/kernels/linear_residual.py (bound)" in said.out
+    assert "the change edits braidcheck/kernels/linear_residual/__init__.py (bound)" in said.out
     made = Run.from_json((tmp_path / "out" / "run.json").read_text())
     assert (made.status, made.environment["judges"]) == ("fail", git(repository, "rev-parse", "main").strip())
     assert f"- **fail** `{CASE}`: needs a human" in (tmp_path / "out" / "summary.md").read_text()
@@ -77,7 +77,7 @@ def test_without_edited_judges_only_the_base_judges(repository, protect, tmp_pat
 
 
 def test_a_base_without_the_means_is_not_judged(repository, protect):
-    edit(repository, "braidcheck/config.py", "kernels: str", "others: str")
+    edit(repository, "braidcheck/settings.py", "kernels: str", "others: str")
     git(repository, "-c", "user.name=a", "-c", "user.email=a@example", "commit", "-qam", "old")
     said = protect(ref="HEAD")
     assert said.code == 3
@@ -121,5 +121,5 @@ def test_of_another_tree_only_what_judges_kernels_runs(suite, run, result):
 @pytest.mark.parametrize("gate", OF_KERNELS)
 def test_a_gate_that_can_judge_another_tree_asks_for_its_kernels(gate):
     engine = {"engine": "engine_part(", "loader": "loader_probes(", "layers": "observe_layers("}
-    engine["coherence"] = 'module("qwen3.engine").Engine'
+    engine["coherence"] = 'module("models.qwen3.engine").Engine'
     assert engine.get(gate, "wrapper(op") in (PACKAGE / "suite" / f"test_{gate}.py").read_text()

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 
 @pytest.fixture

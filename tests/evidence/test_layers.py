@@ -5,10 +5,10 @@ import torch
 
 from braidcheck.evidence.layers import hf_model, observe_layers
 from braidcheck.gates import layers
-from braidcheck.qwen3 import engine as module
-from braidcheck.qwen3.config import Qwen3Config
-from braidcheck.qwen3.synthetic import synthetic_tensors
-from braidcheck.results import Status
+from braidcheck.models.qwen3 import engine as module
+from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.result import Status
 
 SMALL = Qwen3Config(
     hidden_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from braidcheck.compare import distance
 from braidcheck.evidence.model import kl, observe_coherence
 from braidcheck.gates import coherence
-from braidcheck.kernels._rounding import ROUNDOFF
-from braidcheck.results import Status
+from braidcheck.numerics.error import distance
+from braidcheck.numerics.rounding import ROUNDOFF
+from braidcheck.result import Status
 
 
 def failing(engine, golden):

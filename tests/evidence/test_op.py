@@ -6,8 +6,8 @@ import torch
 from braidcheck import kernels
 from braidcheck.evidence.op import input_bytes, observe_op
 from braidcheck.gates import accuracy
-from braidcheck.kernels import _rope as rope
-from braidcheck.results import Status
+from braidcheck.numerics import rope
+from braidcheck.result import Status
 
 OPS = kernels.find()
 

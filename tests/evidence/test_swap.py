@@ -6,8 +6,8 @@ import torch
 from braidcheck.evidence.probes import tiny
 from braidcheck.evidence.swap import references, swapped
 from braidcheck.kernels import find
-from braidcheck.qwen3 import engine as module
-from braidcheck.qwen3.engine import Engine
+from braidcheck.models.qwen3 import engine as module
+from braidcheck.models.qwen3.engine import Engine
 
 IDS = torch.arange(5)
 

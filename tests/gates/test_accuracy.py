@@ -5,7 +5,7 @@ import json
 import pytest
 
 from braidcheck.gates import accuracy
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 OUTPUT = {
     "name": "q", "share": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from braidcheck.gates import coherence
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 DOCUMENTS, TOKENS = 10, 300
 

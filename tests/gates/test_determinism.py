@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.gates import determinism
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def row(**changes):

@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.gates import layers
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def judged(engine, floor):

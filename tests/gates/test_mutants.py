@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.gates.mutants import judge, merged, score, settled, survivors
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def row(name, outcome="killed", kind="named", **more):

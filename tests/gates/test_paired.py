@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t as student
 
 from braidcheck.gates import paired
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 SERIES, ROUNDS = 40, 5
 

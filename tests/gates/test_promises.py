@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.gates.promises import judge
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from braidcheck.gates.protection import judge, needs_human
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
-EDITED = {"braidcheck/compare.py": "how errors are measured"}
+EDITED = {"braidcheck/numerics/error.py": "how errors are measured"}
 CASE = "accuracy op[a]"
 
 
@@ -143,4 +143,4 @@ def test_a_waiver_covers_its_subject_alone():
 
 def test_edited_judges_are_listed_with_their_reason():
     _, verdicts = judged(a_run(a="pass"), a_run(a="pass"))
-    assert verdicts[1].sentence == "the change edits braidcheck/compare.py (how errors are measured)"
+    assert verdicts[1].sentence == "the change edits braidcheck/numerics/error.py (how errors are measured)"

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from braidcheck.gates import soak
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def seen(share=0.2, pairs=1000, raised=None, variants=3):

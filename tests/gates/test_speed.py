@@ -7,7 +7,7 @@ import math
 import pytest
 
 from braidcheck.gates import speed
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 READ = 1_192_000_000  # bytes of weights a token: Qwen3-0.6B's in bfloat16
 FLOORS = ("decode 80 tok/s", "decode 85.8 tok/s", "decode 200 tok/s")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from braidcheck.gates import speed_targets
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def evidence(ratio=1.0, ours=1e-4, peak=4e12):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from braidcheck.gates import static
-from braidcheck.results import Status
+from braidcheck.result import Status
 from braidcheck.static.targets import TARGETS
 
 ROW = {

@@ -6,7 +6,7 @@ import pytest
 
 from braidcheck import kernels
 from braidcheck.gates import targets
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def judged(check, *readings, nonfinite=0):

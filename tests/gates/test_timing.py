@@ -6,7 +6,7 @@ import math
 import pytest
 
 from braidcheck.gates import timing
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 SEEN = {
     "seconds": 1e-5, "low": 0.99e-5, "high": 1.02e-5, "kept": 14, "discarded": 1, "disturbed": False, "clock": 1980,

@@ -3,7 +3,7 @@
 from braidcheck import kernels
 from braidcheck.evidence.vacuity import observe_vacuity
 from braidcheck.gates import vacuity
-from braidcheck.results import Status
+from braidcheck.result import Status
 
 
 def test_one_answer_that_gets_through_fails_the_op():

@@ -9,9 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 from transformers.models.qwen3 import modeling_qwen3
 
-from braidcheck.golden import corpus, grammar, tokenizer_nano, train_nano
+from braidcheck import golden
+from braidcheck.golden import corpus, grammar
+from tools import tokenizer_nano, train_nano
 
-NANO = Path(train_nano.__file__).parent / "nano"
+NANO = Path(golden.__file__).parent / "nano"
 FEW = [grammar.document(f"nano/{number}", "heldout", "brief", 400) for number in range(3)]
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from braidcheck.compare import distance
 from braidcheck.errors import CheckpointError, UserError
 from braidcheck.golden import store
 from braidcheck.golden.readings import attention_weights, entropy, first_argmax
 from braidcheck.golden.record import record
-from braidcheck.kernels._rounding import ROUNDOFF, dot_error, norm_error, sum_error
+from braidcheck.numerics.error import distance
+from braidcheck.numerics.rounding import ROUNDOFF, dot_error, norm_error, sum_error
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from braidcheck import kernels
-from braidcheck.spec import Case
+from braidcheck.op import Case
 
 OPS = kernels.find()
 

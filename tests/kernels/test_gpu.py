@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.compare import distance
 from braidcheck.evidence.op import observe_op
 from braidcheck.gates import accuracy
 from braidcheck.kernels import lm_head as module
@@ -12,7 +11,8 @@ from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.cache_write import cache_write
 from braidcheck.kernels.lm_head import lm_head
 from braidcheck.kernels.rms_norm import rms_norm
-from braidcheck.results import Status
+from braidcheck.numerics.error import distance
+from braidcheck.result import Status
 
 pytestmark = pytest.mark.gpu
 

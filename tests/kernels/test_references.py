@@ -8,7 +8,7 @@ from transformers import Qwen3Config
 from transformers.models.qwen3 import modeling_qwen3 as hf
 
 from braidcheck.kernels import attention_decode, attention_prefill, gate_up_silu, qk_norm_rope, qkv_rope, rms_norm
-from braidcheck.kernels._rope import rope_table
+from braidcheck.numerics.rope import rope_table
 
 pytestmark = pytest.mark.numeric
 H, HQ, HKV, D, T, EPS = 96, 6, 2, 16, 23, 1e-6

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from braidcheck.compare import distance
-from braidcheck.kernels._rounding import ROUNDOFF
-from braidcheck.kernels._sampling import _philox, kept, uniform
 from braidcheck.kernels.sample import sample
+from braidcheck.numerics.error import distance
+from braidcheck.numerics.rounding import ROUNDOFF
+from braidcheck.numerics.sampling import _philox, kept, uniform
 
 DRAWS, VOCAB = 1200, 24
 LOGITS = 2 * torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(12))

@@ -8,9 +8,9 @@ import pytest
 
 import braidcheck
 from braidcheck import kernels
-from braidcheck.kernels import _few_tokens as few
-from braidcheck.kernels import _pinned as pinned
 from braidcheck.kernels import attention_step
+from braidcheck.kernels.common import configs as pinned
+from braidcheck.kernels.common import gemv as few
 
 ROOT = Path(braidcheck.__file__).parent
 PAGE = ROOT.parent / "docs" / "unexecuted.md"
@@ -36,7 +36,7 @@ def unnamed(page, package):
     """The switches that a file under ``package`` holds and no row or bullet names beside the file."""
     return [
         f"{path.relative_to(package)}: {switch}"
-        for room in ("kernels", "qwen3")
+        for room in ("kernels", "models/qwen3")
         for path in sorted((package / room).rglob("*.py"))
         for switch in SWITCHES
         if switch in path.read_text(encoding="utf-8")
@@ -50,7 +50,11 @@ def missing(page):
     """The files, functions and gates that the page names and the source does not have."""
     found = []
     for name, function in re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", page):
-        paths = [path for path in (ROOT / "kernels" / name, ROOT / "qwen3" / name, ROOT.parent / name) if path.exists()]
+        paths = [
+            path
+            for path in (ROOT / "kernels" / name, ROOT / "models" / "qwen3" / name, ROOT.parent / name)
+            if path.exists()
+        ]
         if not paths or (function and function not in functions(paths[0])):
             found.append(f"{name}: {function}")
     gates = re.findall(r"(?<!\*)\*(\w+)\*(?!\*)", page)
@@ -95,7 +99,7 @@ def test_a_new_file_with_a_switch_must_be_named(page, tmp_path, switch):
     assert unnamed(f"{page}\n- `fresh.py: f` has {switch}.", tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["gone.py", "_overlap.py: gone", "tests/gone.py"])
+@pytest.mark.parametrize("name", ["gone.py", "common/pdl.py: gone", "tests/gone.py"])
 def test_a_name_that_is_gone_is_seen(page, name):
     assert missing(f"{page}\n`{name}`") == [name if ": " in name else f"{name}: "]
 

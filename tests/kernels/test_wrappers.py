@@ -6,7 +6,6 @@ import torch
 from braidcheck import kernels
 from braidcheck.evidence.op import observe_op
 from braidcheck.gates import accuracy
-from braidcheck.kernels._rope import rope_table
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.linear_residual import linear_residual
@@ -14,7 +13,8 @@ from braidcheck.kernels.lm_head import lm_head
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope, safe_k_scale
 from braidcheck.kernels.qkv_rope import qkv_rope
 from braidcheck.kernels.rms_norm import rms_norm
-from braidcheck.results import Status
+from braidcheck.numerics.rope import rope_table
+from braidcheck.result import Status
 
 OPS = kernels.find()
 BF16 = torch.bfloat16

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.mutants import changed, reach
+from braidcheck.mutants import affected_ops, changed
 
 KERNELS = "braidcheck/kernels"
 
@@ -14,22 +14,22 @@ KERNELS = "braidcheck/kernels"
 @pytest.mark.parametrize(
     ("files", "ops"),
     [
-        (["README.md", "tests/kernels/test_find.py", "braidcheck/report/rows.py", "kernels/rms_norm.py"], []),
-        ([f"{KERNELS}/rms_norm.py"], ["rms_norm"]),
-        ([f"{KERNELS}/rms_norm.py", f"{KERNELS}/lm_head.py"], ["lm_head", "rms_norm"]),
-        ([f"{KERNELS}/fused_attention/_kernels.py"], ["fused_attention"]),
-        ([f"{KERNELS}/_device.py"], None),
-        ([f"{KERNELS}/_rounding.py"], None),
+        (["README.md", "tests/kernels/test_find.py", "braidcheck/report/rows.py", "kernels/rms_norm/__init__.py"], []),
+        ([f"{KERNELS}/rms_norm/__init__.py"], ["rms_norm"]),
+        ([f"{KERNELS}/rms_norm/__init__.py", f"{KERNELS}/lm_head/__init__.py"], ["lm_head", "rms_norm"]),
+        ([f"{KERNELS}/fused_attention/kernel.py"], ["fused_attention"]),
+        ([f"{KERNELS}/common/device.py"], None),
+        (["braidcheck/numerics/rounding.py"], None),
         ([f"{KERNELS}/__init__.py"], None),
-        ([f"{KERNELS}/deleted.py"], None),
+        ([f"{KERNELS}/deleted/__init__.py"], None),
         (["braidcheck/gates/accuracy.py"], None),
-        (["braidcheck/spec.py"], None),
+        (["braidcheck/op.py"], None),
         (["braidcheck"], []),
     ],
 )
 def test_names_of_files_become_ops(files, ops):
-    assert changed.touched(files) == (sorted(reach.every()) if ops is None else ops)
-    assert len(reach.every()) > 10
+    assert changed.touched(files) == (sorted(affected_ops.every()) if ops is None else ops)
+    assert len(affected_ops.every()) > 10
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def repository(tmp_path):
         path.write_text(text)
 
     git("init", "--initial-branch", "main")
-    write(f"{KERNELS}/rms_norm.py")
-    write(f"{KERNELS}/lm_head.py")
+    write(f"{KERNELS}/rms_norm/__init__.py")
+    write(f"{KERNELS}/lm_head/__init__.py")
     git("add", ".")
     git("commit", "-m", "base")
     return tmp_path, git, write
@@ -61,10 +61,10 @@ def repository(tmp_path):
 def test_what_the_base_did_since_is_no_change_of_ours(repository):
     folder, git, write = repository
     git("switch", "-c", "topic")
-    write(f"{KERNELS}/rms_norm.py", "mine")
+    write(f"{KERNELS}/rms_norm/__init__.py", "mine")
     git("commit", "-am", "mine")
     git("switch", "main")
-    write(f"{KERNELS}/lm_head.py", "theirs")
+    write(f"{KERNELS}/lm_head/__init__.py", "theirs")
     git("commit", "-am", "theirs")
     git("switch", "topic")
     assert changed.ops("main", folder) == ["rms_norm"]
@@ -73,9 +73,9 @@ def test_what_the_base_did_since_is_no_change_of_ours(repository):
 def test_what_is_not_committed_counts_and_a_renamed_file_counts_at_both_ends(repository):
     folder, git, write = repository
     assert changed.ops("main", folder) == []
-    write(f"{KERNELS}/cache_write.py")
+    write(f"{KERNELS}/cache_write/__init__.py")
     assert changed.ops("main", folder) == ["cache_write"]
-    git("mv", f"{KERNELS}/rms_norm.py", f"{KERNELS}/qkv_rope.py")
+    git("mv", f"{KERNELS}/rms_norm", f"{KERNELS}/qkv_rope")
     assert changed.ops("main", folder) == ["cache_write", "qkv_rope", "rms_norm"]
 
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from braidcheck.mutants import generate, plan, reach
+from braidcheck.mutants import affected_ops, generate, selection
 from braidcheck.mutants.operators import proposals
 
 KERNEL = '''"""A file."""
@@ -39,7 +39,7 @@ def stories(tmp_path, source):
 def test_there_are_enough_in_every_op(generated):
     assert len(generated) >= 300
     assert len({mutant.id for mutant in generated}) == len(generated)
-    assert {mutant.part for mutant in generated} == {*reach.every(), "shared"}
+    assert {mutant.part for mutant in generated} == {*affected_ops.every(), "shared"}
 
 
 def test_each_is_another_program(generated):
@@ -87,6 +87,6 @@ def test_what_may_stand_in_the_place_of_a_node(source, expected):
 
 
 def test_the_equivalents_exist_and_are_few(generated):
-    listed = plan.equivalents()
+    listed = selection.equivalents()
     assert set(listed) <= {mutant.id for mutant in generated}
     assert len(listed) <= 0.05 * len(generated)

@@ -11,8 +11,8 @@ from braidcheck import kernels
 from braidcheck.evidence.soak import observe_soak, pairs
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
-from braidcheck.kernels import _many_tokens as many
-from braidcheck.kernels import _pinned as pinned
+from braidcheck.kernels.common import configs as pinned
+from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.mutants import honest
 from braidcheck.mutants.honest import blocks
 from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED

@@ -8,9 +8,9 @@ from braidcheck.gates.mutants import judge
 from braidcheck.mutants import generate, runner
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.runner import Runner
-from braidcheck.results import Status
+from braidcheck.result import Status
 
-FILE = "kernels/cache_write.py"
+FILE = "kernels/cache_write/__init__.py"
 
 
 def planted(name, old, new):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`'\"&@all ]]> {{7*7}} \x00\n::error::x"
 

@@ -12,7 +12,7 @@ import pytest
 
 from braidcheck.report import artifact
 from braidcheck.report.artifact import Refused
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 ROOT = Path(__file__).parents[2]
 TAGS = "</details><script>alert(1)</script> @everyone [x](javascript:y) https://evil.example www.evil.example fixes #1"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from braidcheck.ci.trend.evaluate import judge
 from braidcheck.report import page
-from braidcheck.trend.judge import judge
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)

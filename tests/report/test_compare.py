@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from braidcheck.report.compare import compare, paired
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def timed(verdict, value, gate="paired", unit="x the base's time", **more):

@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.report.failures import blame, culprits, failures
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def test_an_op_is_one_failure_and_its_worst_case_speaks_for_it(broken):

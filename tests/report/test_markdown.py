@@ -3,7 +3,7 @@
 import re
 
 from braidcheck.report import markdown
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def heads(page):

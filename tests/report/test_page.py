@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from braidcheck.ci.trend.evaluate import judge
 from braidcheck.report import page
 from braidcheck.report.page import sections, trends
-from braidcheck.results import Run, Status
-from braidcheck.trend.judge import judge
+from braidcheck.result import Run, Status
 
 
 class Tags(HTMLParser):
@@ -44,7 +44,7 @@ def test_a_broken_run_begins_with_its_culprit_and_what_is_wrong(broken):
         "9 (limit <= 1) share of the bound",
         "-800%",
         "2 of 3",
-        "braidcheck/kernels/qkv_rope.py:",
+        "braidcheck/kernels/qkv_rope/__init__.py:",
         "braidcheck gate --op qkv_rope -k 'qkv_rope[b]'",
         "interpret/accuracy/lost",
         "large cases need a GPU",

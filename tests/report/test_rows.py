@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.report import rows
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def test_rows_are_one_an_op_and_the_worst_first(broken):

@@ -3,7 +3,7 @@
 import pytest
 
 from braidcheck.report import rows, terminal
-from braidcheck.results import Run, Status
+from braidcheck.result import Run, Status
 
 
 def test_a_failure_in_a_pipe_is_one_plain_line_with_all_that_is_known(broken, capsys, tmp_path):

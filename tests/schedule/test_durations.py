@@ -5,7 +5,7 @@ import json
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule import durations
 from braidcheck.schedule.durations import Durations
 

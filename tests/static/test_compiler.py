@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from braidcheck.spec import Cost
+from braidcheck.op import Cost
 from braidcheck.static import compiler, configurations, resources
 from braidcheck.static.configurations import Configuration
 from braidcheck.static.targets import TARGETS

@@ -26,10 +26,11 @@ print(json.dumps([
 def package(tmp_path_factory):
     copy = tmp_path_factory.mktemp("package") / "braidcheck"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "nano*"))
-    text = (copy / "kernels" / "linear_residual.py").read_text(encoding="utf-8")
+    text = (copy / "kernels" / "linear_residual" / "__init__.py").read_text(encoding="utf-8")
     text = text.replace("def linear_residual(", "def another(").replace('"linear_residual"', '"another"')
     text = text.replace('cut("another"', 'cut("linear_residual"')  # cuts are pinned by their ops' names
-    (copy / "kernels" / "another.py").write_text(text.replace("call=linear_residual", "call=another"))
+    (copy / "kernels" / "another").mkdir()
+    (copy / "kernels" / "another" / "__init__.py").write_text(text.replace("call=linear_residual", "call=another"))
     return copy
 
 
@@ -102,7 +103,7 @@ def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
-    from braidcheck.kernels import _pinned as pinned
+    from braidcheck.kernels.common import configs as pinned
 
     for rows, capability, overlaps in ((found, (8, 0), False), (found_on_hopper, (9, 0), True)):
         cut = pinned.BY_CAPABILITY.get(capability, pinned.SAFE)["rms_norm_qkv of one"]

@@ -10,11 +10,11 @@ import pytest
 
 from braidcheck.environment import PACKAGE
 from braidcheck.gates import static
-from braidcheck.results import Status
+from braidcheck.result import Status
 from braidcheck.static.targets import TARGETS
 
-SOURCE = (PACKAGE / "kernels" / "linear_residual.py").read_text(encoding="utf-8")
-DEVICE = (PACKAGE / "kernels" / "_device.py").read_text(encoding="utf-8")
+SOURCE = (PACKAGE / "kernels" / "linear_residual" / "__init__.py").read_text(encoding="utf-8")
+DEVICE = (PACKAGE / "kernels" / "common" / "device.py").read_text(encoding="utf-8")
 CUT = 'pinned.cut(f"linear_residual in blocks of {block_t}")'
 NAMED = dict.fromkeys(("op", "target", "kernel", "configuration"), "x") | {"op": "demo", "shared_limit": 232448}
 

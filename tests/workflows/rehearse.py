@@ -106,7 +106,7 @@ def repository(folder: Path) -> tuple[Path, str, str]:
     git(work, "add", "--all")
     git(work, "commit", "--quiet", "-m", "this tree")
     git(work, "push", "--quiet", "origin", "HEAD:main")
-    with (work / "braidcheck" / "kernels" / "rms_norm.py").open("a") as kernel:
+    with (work / "braidcheck" / "kernels" / "rms_norm" / "__init__.py").open("a") as kernel:
         kernel.write("# changed\n")
     git(work, "commit", "--quiet", "--all", "-m", "a change")
     git(work, "push", "--quiet", "origin", "HEAD:change")

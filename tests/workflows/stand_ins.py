@@ -16,10 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from braidcheck.report import markdown
-from braidcheck.results import Run, Status, Verdict, write_atomically
+from braidcheck.result import Run, Status, Verdict, write_atomically
 
 FOLDER = Path(os.environ["REHEARSAL"])  # what this GitHub knows: pulls.json, artifact.zip, comments.json, issues.json
-HELP = {"gpu_tests": ["braidcheck", "gate"], "calibrate": ["braidcheck.paired.calibrate"]}  # others: by their name
+HELP = {"gpu_tests": ["braidcheck", "gate"], "calibrate": ["tools.calibration.calibrate"]}  # others: by their name
 OF_A_GPU = ("gpu_tests", "calibrate")
 
 

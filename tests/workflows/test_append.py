@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.results import Run
+from braidcheck.result import Run
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".github" / "append.sh"

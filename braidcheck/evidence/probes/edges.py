@@ -11,7 +11,7 @@ import torch
 
 from braidcheck.evidence.op import run
 from braidcheck.evidence.probes import Probe, module
-from braidcheck.spec import Op
+from braidcheck.op import Op
 
 VOCABULARY = 20000  # tokens: each program of an LM head has several blocks of them
 MANY = 65  # rows from which kernels for many tokens are taken

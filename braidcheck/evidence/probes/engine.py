@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from braidcheck.config import ENGINE_PARTS, PRODUCTION
 from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.evidence.probes.generation import generation_probes, sampling_probes
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
+from braidcheck.settings import ENGINE_PARTS, PRODUCTION
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
@@ -43,7 +43,7 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
 
 
 def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:
-    return module("qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
+    return module("models.qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
 
 
 def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
@@ -69,7 +69,7 @@ def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
 def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
     """Ragged rows, each with its own past, against HF's logits at their places."""
     engine, lengths = _engine(tiny, device, attention), [5, 1, 27]
-    step, ids = module("qwen3.attention").Step, tiny.ids.to(device)
+    step, ids = module("models.qwen3.attention").Step, tiny.ids.to(device)
     with poisoned_outputs():
         cache = engine.new_cache(3, 40)
         for row, length in enumerate(lengths):
@@ -88,7 +88,7 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
 
 
 def _chunks(tiny: Tiny, device: str) -> str | None:
-    engine, step, ids = _engine(tiny, device), module("qwen3.attention").Step, tiny.ids.to(device)
+    engine, step, ids = _engine(tiny, device), module("models.qwen3.attention").Step, tiny.ids.to(device)
     cache = engine.new_cache(1, len(ids))
     first = engine.forward(ids[:8], step.prompt(8, device), cache)
     second = engine.forward(ids[8:], step.prompt(len(ids) - 8, device, start=8), cache)
@@ -101,7 +101,7 @@ def _answer(tiny: Tiny, device: str) -> str | None:
 
 
 def _narrow(tiny: Tiny, device: str) -> str | None:
-    engine = module("qwen3.engine").Engine.load(tiny.directory, device)
+    engine = module("models.qwen3.engine").Engine.load(tiny.directory, device)
     logits, truth = engine.prefill(tiny.ids).cpu(), tiny.logits
     if logits.dtype != torch.float32 or engine.weights.embedding.dtype != torch.bfloat16:
         return f"logits are {logits.dtype}, weights {engine.weights.embedding.dtype}"
@@ -120,14 +120,17 @@ def _cache(tiny: Tiny, device: str) -> str | None:
 
 def _limits(tiny: Tiny, device: str) -> str | None:
     engine, errors = _engine(tiny, device), module("errors")
-    decoder = module("qwen3.decoder").Decoder
+    decoder = module("models.qwen3.decode").Decoder
     newest, filled = tiny.ids[:1].to(device), torch.tensor([5], device=device)
     longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
     for what, call in (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
         ("more tokens than the cache holds", lambda: decoder(engine, engine.new_cache(1, 8), newest, filled).run(4)),
         ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
-        ("an unknown attention", lambda: module("qwen3.engine").Engine.load(tiny.directory, device, attention="no")),
+        (
+            "an unknown attention",
+            lambda: module("models.qwen3.engine").Engine.load(tiny.directory, device, attention="no"),
+        ),
     ):
         try:
             call()

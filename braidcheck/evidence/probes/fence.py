@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from braidcheck.evidence.interpreter import last_program_first
-from braidcheck.spec import Case, Op
+from braidcheck.op import Case, Op
 
 MARGIN = 4096  # elements on each side, on a GPU
 GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU

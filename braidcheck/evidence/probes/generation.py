@@ -10,7 +10,7 @@ import torch
 
 from braidcheck.evidence.probes import Probe, module
 from braidcheck.evidence.probes.tiny import ANSWER, PROMPT, SIZES, Tiny
-from braidcheck.kernels._sampling import kept, uniform
+from braidcheck.numerics.sampling import kept, uniform
 
 LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
@@ -37,7 +37,7 @@ def generation_probes(tiny: Tiny, engine: Callable[[], Any], device: str) -> Ite
 
 
 def _sampling(**changed: Any) -> Any:
-    return module("qwen3.sampling").Sampling(**{**WARM, **changed})
+    return module("models.qwen3.sampling").Sampling(**{**WARM, **changed})
 
 
 def _prompts(tiny: Tiny) -> list[list[int]]:
@@ -127,7 +127,7 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     stop = plain[0][1]
     if stop == plain[0][0] or stop in plain[1]:
         return f"token {stop} cannot tell one row's end: {plain}"
-    decoder = partial(module("qwen3.decoder").Decoder, engine, cache, engine.next_tokens(h), filled)
+    decoder = partial(module("models.qwen3.decode").Decoder, engine, cache, engine.next_tokens(h), filled)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
     decoder = decoder(stop=(SIZES["vocab_size"] - 1, stop))
@@ -160,7 +160,7 @@ def _chunks(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
 
 
 def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
-    memory, error = module("qwen3.memory"), module("errors").UserError
+    memory, error = module("models.qwen3.memory"), module("errors").UserError
     engine, free_bytes = make(), memory.free_bytes
     cache, weights = engine.new_cache(3, 50), engine.weights
     dtype = cache.k[0].dtype

@@ -69,7 +69,7 @@ def _copy(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | N
 
 
 def _load(directory: Path, device: str = "cpu") -> Any:
-    return module("qwen3.engine").Engine.load(directory, device, torch.float32)
+    return module("models.qwen3.engine").Engine.load(directory, device, torch.float32)
 
 
 def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | None) -> str | None:

@@ -60,6 +60,6 @@ def _interpreter_kept() -> AbstractContextManager[None]:
     if importlib.util.find_spec("triton") is None:
         return nullcontext()
     from braidcheck.evidence import interpreter
-    from braidcheck.kernels import _device
+    from braidcheck.kernels.common import device
 
-    return interpreter.kept() if _device.INTERPRETED else nullcontext()
+    return interpreter.kept() if device.INTERPRETED else nullcontext()

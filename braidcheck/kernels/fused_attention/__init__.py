@@ -1,7 +1,7 @@
 """Attention fused from RMSNorm to output projection: the documents' six phases in three launches.
 
 Norm, projection, head norm, RoPE and cache write are one launch, attention the second, the output projection the
-third; only Q and the heads' outputs pass through memory between them. The bound is derived in ``_analysis``.
+third; only Q and the heads' outputs pass through memory between them. The bound is derived in ``oracle``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels._device import INTERPRETED, require, require_rows, require_same_device, token_block
-from braidcheck.kernels._inputs import with_ones, without, without_last, without_rotation
-from braidcheck.kernels.fused_attention import _analysis as analysis
-from braidcheck.kernels.fused_attention._kernels import attend_cache, project_out, project_to_cache
-from braidcheck.spec import Contract, Op
+from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels.common.inputs import with_ones, without, without_last, without_rotation
+from braidcheck.kernels.fused_attention import oracle as analysis
+from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
+from braidcheck.op import Contract, Op
 
 BLOCK_S, BLOCK_N, BLOCK_K = (256, 256, 256) if INTERPRETED else (64, 32, 64)
 LOG2E = 1.4426950408889634

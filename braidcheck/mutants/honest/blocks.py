@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from braidcheck.kernels import _few_tokens as few
-from braidcheck.kernels import _many_tokens as many
-from braidcheck.kernels import _pinned as pinned
-from braidcheck.kernels._device import INTERPRETED
+from braidcheck.kernels.common import configs as pinned
+from braidcheck.kernels.common import gemv as few
+from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common.device import INTERPRETED
 
 Cut = dict[str, int]
 

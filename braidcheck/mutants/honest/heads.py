@@ -7,8 +7,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from braidcheck.kernels._rounding import wide
 from braidcheck.mutants.honest.pieces import Style
+from braidcheck.numerics.rounding import wide
 
 
 def rms_norm(

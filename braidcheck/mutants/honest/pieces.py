@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from braidcheck.kernels import _rope as rope
-from braidcheck.kernels._rounding import wide
+from braidcheck.numerics import rope
+from braidcheck.numerics.rounding import wide
 
 CHUNK = 48  # terms of one partial sum: divides neither the widths nor the kernels' blocks
 SPLITS = 7

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from braidcheck.kernels._inputs import EPS
-from braidcheck.kernels._rounding import wide
+from braidcheck.kernels.common.inputs import EPS
 from braidcheck.mutants.honest.pieces import Style
+from braidcheck.numerics.rounding import wide
 
 _MATMUL = torch.backends.cuda.matmul
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels._sampling import uniform
+from braidcheck.numerics.sampling import uniform
 
 
 def sample_sorted(

@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from braidcheck.history import hardware, moment
+from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.trend.evaluate import Trend
 from braidcheck.report import sensitivity
 from braidcheck.report.compare import PAIRED, Comparison, compare, paired
 from braidcheck.report.failures import culprits, failures
@@ -19,8 +20,7 @@ from braidcheck.report.markdown import said
 from braidcheck.report.page import sections, trends
 from braidcheck.report.rows import closing, not_judged, rows
 from braidcheck.report.source import place
-from braidcheck.results import Run, Status
-from braidcheck.trend.judge import Trend
+from braidcheck.result import Run, Status
 
 FOLDER = Path(__file__).parent
 

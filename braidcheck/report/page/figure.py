@@ -10,7 +10,7 @@ from bokeh.models import BoxZoomTool, ColumnDataSource, DatetimeTickFormatter, H
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
-from braidcheck.history import moment
+from braidcheck.ci.history import moment
 from braidcheck.report.page.trends import Card
 
 HEIGHT = 200  # pixels

@@ -10,7 +10,7 @@ from typing import Any
 
 from braidcheck.gates.mutants import CAUGHT, score
 from braidcheck.report.rows import headroom, reading, rows, used
-from braidcheck.results import Run, Status, Verdict
+from braidcheck.result import Run, Status, Verdict
 
 KINDS = ("named", "generated")
 LIMITS = {"bandwidth": "of_bandwidth", "matrix rate": "of_matrix_rate"}  # keys of a timing's numbers

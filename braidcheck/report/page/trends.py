@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from braidcheck.history import hardware, moment
+from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.trend.evaluate import Finding, Trend
+from braidcheck.ci.trend.series import Series, collect
 from braidcheck.report.rows import LARGE, rows
-from braidcheck.results import Run
-from braidcheck.trend.judge import Finding, Trend
-from braidcheck.trend.series import Series, collect
+from braidcheck.result import Run
 
 NOT_SOUGHT = "held to its limit every night; changes of level are not sought in it"
 EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of the user's own

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braidcheck.evidence.probes.fence import Fences, OutOfBoundsError, far_apart, fenced
-from braidcheck.mutants.forks import in_child
+from braidcheck.mutants.sandbox import in_child
 
 
 def scaled(x, out):

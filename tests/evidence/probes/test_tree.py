@@ -17,9 +17,9 @@ from braidcheck.evidence.probes.fence import fences
 from braidcheck.evidence.probes.tree import Tree
 from braidcheck.evidence.swap import swapped
 from braidcheck.gates import accuracy
-from braidcheck.results import Status
+from braidcheck.result import Status
 
-LINEAR, DEVICE = "kernels/linear_residual.py", "kernels/_device.py"
+LINEAR, DEVICE = "kernels/linear_residual/__init__.py", "kernels/common/device.py"
 SUM = "acc += residual.to(tl.float32)"
 FEW = f"tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
 # One element is off, too little for the norm of all of them.
@@ -29,11 +29,11 @@ REFERENCE, NUMBERS = "    product = rounding.wide(x) @", '"residual": numbers.'
 # Each lets the fault pass where the change's own judges are asked.
 FOOLING = {
     "a looser bound": (LINEAR, "return (error + ", "return (1e9 + error + "),
-    "looser pieces of bounds": ("kernels/_rounding.py", "U32 = ", "U32 = 1e9 * "),
+    "looser pieces of bounds": ("numerics/rounding.py", "U32 = ", "U32 = 1e9 * "),
     "a reference that calls the kernel": (
         LINEAR, REFERENCE, f"    return linear_residual(*(t.bfloat16() for t in (x, weight, residual)))\n{REFERENCE}",
     ),
-    "a looser comparison": ("compare.py", "share=float(share[worst])", "share=0.0"),
+    "a looser comparison": ("numerics/error.py", "share=float(share[worst])", "share=0.0"),
     "a looser gate": ("gates/accuracy.py", "Status.FAIL, _complaint", "Status.PASS, _complaint"),
     "larger numbers": (LINEAR, NUMBERS, '"residual": 1e4 * numbers.'),
 }  # fmt: skip
@@ -118,7 +118,7 @@ def test_the_judges_stay_in_place(judged):
     tree = judged(
         (LINEAR, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
     )
-    tree.module("qwen3.engine")
+    tree.module("models.qwen3.engine")
     assert {name: sys.modules[name] for name in names} == names
     assert sys.path == path
     assert accuracy.LIMIT == 1.0
@@ -140,7 +140,7 @@ def test_engine_and_blame_are_of_the_other_tree(judged, assert_tiny):
         model = tiny.make()
     named = dict(engine_probes(model, model, "cpu"))
     assert "off by" in named["prefill separated"]()
-    engine = tree.module("qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
+    engine = tree.module("models.qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
     truth = kernels.find()["linear_residual"].reference
     with swapped(engine, {"linear_residual": truth}) as calls:
         repaired = engine.prefill(model.ids)

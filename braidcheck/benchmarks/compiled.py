@@ -1,0 +1,144 @@
+"""Qwen3's decode in plain PyTorch for torch.compile: what our kernels must beat, written to be hard to beat.
+
+One compiled function serves all layers, so that compiling takes seconds. It begins with the residual sum that the layer
+before it left open, so that the compiler can fuse that sum with the norm behind it as it would in a whole model. The
+step is one CUDA graph. Scores are those of a KV head's queries together, so K and V are read once and never expanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.weights import Weights
+from braidcheck.numerics.rope import rope_table
+
+Optimise = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last axis as HF computes it: in float32, rounded, then times the weight."""
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the halves of x[B,heads,D]; cos and sin [B,1,D/2]."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def attended(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor, scale: float) -> Tensor:
+    """Attention of q[B,Hq,D] over keys and values [B,Hkv,S,D] where ``seen`` [B,S]; [B,Hq,D]."""
+    grouped = q.unflatten(1, (keys.shape[1], -1))
+    scores = (grouped @ keys.transpose(2, 3)).float() * scale
+    p = scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(-1)
+    return (p.to(values.dtype) @ values).flatten(1, 2)
+
+
+class CompiledQwen3:
+    """Greedy decode with a static KV cache; rows may be of different lengths."""
+
+    def __init__(
+        self,
+        config: Qwen3Config,
+        weights: Weights,
+        caches: Sequence[tuple[Tensor, Tensor]],
+        tokens: Tensor,
+        lengths: Tensor,
+        optimise: Optimise,
+    ) -> None:
+        """``caches`` are K and V [B,Hkv,S,D] a layer, ``lengths`` [B] of their slots filled; ``tokens`` int64 [B] come
+        next. ``optimise`` compiles a function, for instance ``torch.compile``.
+        """
+        self.config, self.weights, self.caches = config, weights, caches
+        device, dtype = weights.embedding.device, weights.embedding.dtype
+        self.cos_sin = rope_table(config.max_position_embeddings, config.head_dim, config.rope_theta, str(device))
+        self.cos_sin = self.cos_sin.to(dtype)
+        self.tokens, self.filled = tokens.clone(), lengths.clone()
+        self.slots = torch.arange(caches[0][0].shape[2], device=device)
+        self.rows = torch.arange(len(tokens), device=device)
+        self.nothing = torch.zeros(len(tokens), config.hidden_size, dtype=dtype, device=device)
+        self.begin, self.layer, self.end = (optimise(make(config)) for make in (_begin, _layer, _end))
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def logits(self) -> Tensor:
+        """The logits [B,V] after ``tokens``, whose K and V are written; nothing moves on."""
+        h, cos, sin, seen = self.begin(self.weights.embedding, self.tokens, self.cos_sin, self.filled, self.slots)
+        branch = self.nothing
+        for w, (keys, values) in zip(self.weights.layers, self.caches, strict=True):
+            h, branch = self.layer(
+                h, branch, w.input_norm, w.qkv, w.q_norm, w.k_norm, w.o, w.post_norm, w.gate_up, w.down, keys, values,
+                cos, sin, self.rows, self.filled, seen,
+            )  # fmt: skip
+        return self.end(h, branch, self.weights.norm, self.weights.head)
+
+    def step(self) -> None:
+        """Feed the newest tokens and replace them by the next ones."""
+        self.tokens.copy_(self.logits().argmax(-1))
+        self.filled += 1
+
+    def run(self, count: int) -> Tensor:
+        """The next ``count`` tokens of each row, int64 [B, count]; on a GPU by one CUDA graph a step."""
+        out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
+        advance = self._graphed() if self.tokens.is_cuda else self.step
+        for index in range(count):
+            advance()
+            out[:, index] = self.tokens
+        return out
+
+    def _graphed(self) -> Callable[[], None]:
+        if self.graph is None:
+            tokens, filled = self.tokens.clone(), self.filled.clone()
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self.step()  # compiles; what it writes is written again by the first replay
+            torch.cuda.current_stream().wait_stream(stream)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.step()
+            self.tokens.copy_(tokens)
+            self.filled.copy_(filled)
+        return self.graph.replay
+
+
+def _begin(config: Qwen3Config) -> Callable[..., Any]:
+    def begin(embedding, tokens, cos_sin, filled, slots):
+        cos, sin = cos_sin[filled][:, None].chunk(2, dim=-1)
+        return embedding[tokens], cos, sin, slots[None] <= filled[:, None]
+
+    return begin
+
+
+def _layer(config: Qwen3Config) -> Callable[..., Any]:
+    (heads, kv_heads, dim), eps, scale = config.heads, config.rms_norm_eps, config.scale
+
+    def layer(
+        h, branch, input_norm, qkv_weight, q_norm, k_norm, o, post_norm, gate_up, down, keys, values, cos, sin, rows,
+        filled, seen,
+    ):  # fmt: skip
+        h = h + branch
+        qkv = F.linear(normed(h, input_norm, eps), qkv_weight).unflatten(1, (heads + 2 * kv_heads, dim))
+        q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
+        q, k = rotated(normed(q, q_norm, eps), cos, sin), rotated(normed(k, k_norm, eps), cos, sin)
+        keys[rows, :, filled], values[rows, :, filled] = k, v
+        h = h + F.linear(attended(q, keys, values, seen, scale).flatten(1), o)
+        gate, up = F.linear(normed(h, post_norm, eps), gate_up).chunk(2, dim=-1)
+        return h, F.linear(F.silu(gate) * up, down)
+
+    return layer
+
+
+def _end(config: Qwen3Config) -> Callable[..., Any]:
+    eps = config.rms_norm_eps
+
+    def end(h, branch, norm, head):
+        return F.linear(normed(h + branch, norm, eps), head)
+
+    return end

@@ -1,0 +1,172 @@
+"""Decode: tokens per second of ours and of others at some contexts, beside the wall, from one process taking turns."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from braidcheck.benchmarks import OURS
+from braidcheck.benchmarks.answers import STEPS, Answer, answer, complaint
+from braidcheck.benchmarks.attempt import first_line, within
+from braidcheck.benchmarks.backends import HF_STATIC, HFGenerate, Ours, Start, Subject, peers, seeded_start
+from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.roofline import copy_bandwidth
+from braidcheck.benchmarks.speed import hf_with_sdpa, models
+from braidcheck.errors import UserError
+from braidcheck.evidence.layers import SEED
+from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
+
+NEW_TOKENS, SAMPLES = 32, 5
+PEER_SECONDS = 120  # in which a peer must be built, compiled, checked and run once
+TOTAL = STEPS + (1 + SAMPLES) * NEW_TOKENS  # steps that a subject takes, all one after another
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Rows, and tokens in each row's cache on average over all steps."""
+
+    batch: int
+    context: int
+
+    @property
+    def filled(self) -> int:
+        """Slots filled before the first step. Raises UserError for a context too short to be an average."""
+        if self.context <= TOTAL // 2:
+            raise UserError(f"context {self.context} is too short to be timed over {TOTAL} steps: give {TOTAL} or more")
+        return self.context - TOTAL // 2
+
+    @property
+    def capacity(self) -> int:
+        """Slots that are needed and one to spare, rounded up to 64 as a static cache would have it."""
+        return -(-(self.filled + TOTAL + 1) // 64) * 64
+
+
+SETTINGS = (Setting(1, 128), Setting(1, 2048), Setting(1, 32768), Setting(16, 512))
+
+
+def least_bytes(config: Qwen3Config, setting: Setting) -> int:
+    """Bytes that one step of all rows must read: every weight once, a separate embedding left out, and all K and V."""
+    shapes = expected_shapes(config)
+    if not config.tie_word_embeddings:
+        del shapes[EMBEDDING]
+    slot = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    numbers = sum(math.prod(shape) for shape in shapes.values()) + setting.batch * setting.context * slot
+    return numbers * torch.bfloat16.itemsize
+
+
+def observe_decode(
+    settings: Sequence[Setting],
+    device: str,
+    with_peers: bool = False,
+    static_everywhere: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+    config: Qwen3Config = QWEN3_0_6B,
+) -> dict[str, Any]:
+    """A row a setting and subject: the wall and the subject's rate in tok/s with spread, or why there is none.
+
+    Weights and caches are seeded ones. A row has ``rate`` (median, low, high), or ``refused`` (it computes something
+    else), or ``not_judged`` (it failed, took too long or was not asked). HF's compiled model, which takes longest to
+    set up, is timed at the first setting only unless ``static_everywhere``.
+    """
+    for setting in settings:
+        _ = setting.filled, _check_positions(setting, config)
+    progress("measuring the copy bandwidth")
+    bandwidth = copy_bandwidth(device)
+    progress("making the models")
+    engine, hf = models(config, device)
+    exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
+    rows: list[dict[str, Any]] = []
+    for number, setting in enumerate(settings):
+        skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
+        asked = _Asked(setting, with_peers, skip if number and not static_everywhere else {})
+        with torch.no_grad():
+            seen = _observe(asked, engine, hf, exact, progress)
+        least = least_bytes(config, setting)
+        wall = setting.batch * bandwidth / least
+        for name, found in seen.items():
+            if "rate" in found:
+                found["of_wall"] = found["rate"]["median"] / wall
+            place = {"batch": setting.batch, "context": setting.context, "subject": name}
+            rows.append(place | {"bytes": least, "wall": wall} | found)
+        _release(device)
+    seen = {"device": name_of(device), "copy_bandwidth": bandwidth, "samples": SAMPLES, "tokens": NEW_TOKENS}
+    return seen | {"rows": rows}
+
+
+def name_of(device: str) -> str:
+    """The GPU's name."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+@dataclass(frozen=True)
+class _Asked:
+    setting: Setting
+    peers: bool
+    skip: dict[str, str]
+
+
+def _observe(asked: _Asked, engine: Engine, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
+    """By subject its rate, or why there is none."""
+    setting, where = asked.setting, f"batch {asked.setting.batch}, context {asked.setting.context}"
+    device = engine.device.type
+    start = seeded_start(engine.config, setting.batch, setting.filled, setting.capacity, device)
+    progress(f"{where}: HF's answer")
+    with exact_matmul():
+        truth = answer(HFGenerate(exact, start), start)
+    floor = answer(HFGenerate(hf, start), start)
+    makers: dict[str, Callable[[], Subject]] = {OURS: lambda: Ours(engine, start)}
+    makers |= peers(engine, hf, start) if asked.peers else {}
+    ready: dict[str, Subject] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, make in makers.items():
+        progress(f"{where}: {name}")
+        if name in asked.skip:
+            found[name] = {"not_judged": asked.skip[name]}
+        else:
+            subject, found[name] = prepared(make, start, truth, floor)
+            ready |= {name: subject} if subject else {}
+    progress(f"{where}: timing, taking turns")
+    turns = [lambda subject=subject: subject.run(NEW_TOKENS) for subject in ready.values()]
+    for name, timing in zip(ready, gpu_seconds(*turns, count=SAMPLES, warmup=0), strict=True):
+        found[name] = {"rate": timing.rate(setting.batch * NEW_TOKENS)}
+    return found
+
+
+def prepared(
+    make: Callable[[], Subject], start: Start, truth: Answer, floor: Answer
+) -> tuple[Subject | None, dict[str, str]]:
+    """The subject made, checked and run once; or None and what to say in its place."""
+    try:
+        with within(PEER_SECONDS):
+            subject = make()
+            if wrong := complaint(answer(subject, start), truth, floor):
+                return None, {"refused": wrong}
+            subject.run(NEW_TOKENS)
+    except Exception as error:  # whatever a peer's libraries raise says that it did not run here
+        return None, {"not_judged": first_line(error)}
+    return subject, {}
+
+
+def _check_positions(setting: Setting, config: Qwen3Config) -> None:
+    if setting.capacity > config.max_position_embeddings:
+        known = config.max_position_embeddings
+        raise UserError(
+            f"context {setting.context} needs {setting.capacity} positions, the model has {known}: give less"
+        )
+
+
+def _release(device: str) -> None:
+    """Give memory and compiled code back: the next setting's shapes share none of it."""
+    gc.collect()
+    torch._dynamo.reset()
+    if device == "cuda":
+        torch.cuda.empty_cache()

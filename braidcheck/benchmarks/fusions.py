@@ -1,0 +1,167 @@
+"""Time ops next to what the documents compare them with, taking turns in random order on one GPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from braidcheck.benchmarks import baselines
+from braidcheck.benchmarks.clocks import Monitor, NoClocks
+from braidcheck.benchmarks.replay import Replay
+from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.shapes import AXES, HEADS, HIDDEN, TOKENS, arguments
+from braidcheck.kernels.fused_attention import OP as FUSED_ATTENTION
+from braidcheck.kernels.qk_norm_rope import qk_norm_rope
+from braidcheck.kernels.qkv_rope import OP as QKV_ROPE
+from braidcheck.kernels.qkv_rope import qkv_rope
+from braidcheck.kernels.rms_norm import OP as RMS_NORM
+from braidcheck.kernels.rms_norm import rms_norm
+from braidcheck.kernels.rms_norm_qkv import OP as RMS_NORM_QKV
+from braidcheck.op import Case, Op
+
+ROUNDS = 5
+LAYERS = 28
+OURS = "braidcheck"
+
+
+@dataclass(frozen=True)
+class Race:
+    """Calls of the same arguments, ours among them, and the bytes that each must move at the least."""
+
+    given: Mapping[str, Any]
+    touched: int
+    calls: Mapping[str, Callable[..., Any]]
+
+
+def observe_rivals(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> dict[str, Any]:
+    """The machine's ``limits`` and by race the ``seconds`` of each call, a reading a round; or the ``reason`` why not.
+
+    A call that raised has its ``errors`` line in place of seconds.
+    """
+    try:
+        Monitor(str(torch.cuda.get_device_properties(0).uuid))
+    except NoClocks as why:
+        return {"reason": str(why)}
+    progress("measuring the machine's own bandwidth and matrix rate")
+    evidence = {"device": torch.cuda.get_device_name(), "limits": measure_limits(), "races": {}}
+    torch.cuda.empty_cache()
+    order = random.Random(seed)
+    for name, make in races().items():
+        progress(f"timing {name}")
+        evidence["races"][name] = run(make(), order)
+        torch.cuda.empty_cache()
+    return evidence
+
+
+def run(race: Race, order: random.Random) -> dict[str, Any]:
+    """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
+    replays: dict[str, Replay] = {}
+    errors: dict[str, str] = {}
+    for name, call in race.calls.items():
+        try:
+            replays[name] = Replay(call, race.given, race.touched)
+        except Exception as error:  # a comparator that does not run here is no evidence for anything
+            errors[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            torch.cuda.synchronize()
+    seconds: dict[str, list[float]] = {name: [] for name in replays}
+    for _ in range(ROUNDS):
+        for name in order.sample(sorted(replays), len(replays)):
+            seconds[name].append(replays[name].turn()["seconds"])
+    return {"seconds": seconds, "errors": errors, "bytes": race.touched}
+
+
+def races() -> dict[str, Callable[[], Race]]:
+    """What is timed, by name; each makes its arguments when its turn comes."""
+    made: dict[str, Callable[[], Race]] = {}
+    for shape, tokens in TOKENS.items():
+        made[f"RMSNorm[{shape}]"] = lambda shape=shape: _norms("rms_norm", shape)
+        made[f"norm + QKV[{shape}]"] = lambda tokens=tokens: _projections(tokens, HIDDEN, HEADS)
+        made[f"norm, QKV + RoPE[{shape}]"] = lambda shape=shape: _plain_paths(shape)
+        made[f"norm, QKV, head norms + RoPE[{shape}]"] = lambda shape=shape: _whole_paths(shape)
+    made["norm + QKV[1 token, 896 wide]"] = lambda: _projections(1, 896, {"Hq": 14, "Hkv": 2, "D": 64})
+    for shape in ("1 row of 2048", "512 tokens"):
+        made[f"attention block[{shape}]"] = lambda shape=shape: _blocks(shape)
+    return made
+
+
+def _given(op: Op, axes: Mapping[str, int]) -> tuple[dict[str, Any], int]:
+    case = Case(op.name, axes)
+    return arguments(op, case), op.cost(case).bytes
+
+
+def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(call, dynamic=False)
+
+
+def _norms(op: str, shape: str) -> Race:
+    given, touched = _given(RMS_NORM, AXES[op][shape])
+    eager = baselines.eager_rms_norm
+    return Race(given, touched, {OURS: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
+
+
+def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Race:
+    given, touched = _given(RMS_NORM_QKV, {"T": tokens, "H": width, **heads})
+    calls = {
+        OURS: RMS_NORM_QKV.call,
+        "eager": baselines.eager_norm_qkv,
+        "torch.compile": _compiled(baselines.eager_norm_qkv),
+        "the documents' kernel": baselines.documents_norm_qkv,
+        "cuBLAS alone": lambda x, qkv_weight, **_: F.linear(x, qkv_weight),
+    }
+    return Race(given, touched, calls)
+
+
+def _path_inputs(shape: str) -> tuple[dict[str, Any], int]:
+    """The arguments of a path from the residual stream ``x`` to rotated heads; ``normed`` is a float32 x as well."""
+    given, touched = _given(QKV_ROPE, {**AXES["qkv_rope"][shape], "narrow": 0})
+    x = given.pop("x")
+    return given | {"x": x.bfloat16(), "normed": x, "norm_weight": torch.ones(HIDDEN).bfloat16()}, touched
+
+
+def _plain_paths(shape: str) -> Race:
+    """Without head norms: the norm and QKV + RoPE, that alone, and the documents' norm + QKV, which rotates nothing."""
+    given, touched = _path_inputs(shape)
+    del given["q_norm_weight"], given["k_norm_weight"]
+
+    def separate(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:
+        return qkv_rope(rms_norm(x, norm_weight, rest["eps"]), **rest)
+
+    def alone(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:
+        return qkv_rope(normed, **rest)
+
+    def fused(x: Tensor, normed: Tensor, norm_weight: Tensor, qkv_weight: Tensor, **rest: Any) -> Any:
+        sizes = (rest[name] for name in ("num_heads", "num_kv_heads", "head_dim"))
+        return baselines.documents_norm_qkv(x, norm_weight, qkv_weight, rest["eps"], *sizes)
+
+    return Race(given, touched, {OURS: separate, "QKV + RoPE alone": alone, "the documents' kernel": fused})
+
+
+def _whole_paths(shape: str) -> Race:
+    """With head norms: ours, and the documents' kernel with ours for what it leaves out."""
+    given, touched = _path_inputs(shape)
+
+    def separate(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:
+        return qkv_rope(rms_norm(x, norm_weight, rest["eps"]), **rest)
+
+    def fused(
+        x, normed, norm_weight, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim, q_norm_weight,
+        k_norm_weight, eps,
+    ):  # fmt: skip
+        sizes = num_heads, num_kv_heads, head_dim
+        q, k, v = baselines.documents_norm_qkv(x, norm_weight, qkv_weight, eps, *sizes)
+        return qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps), v
+
+    return Race(given, touched, {OURS: separate, "the documents' kernel": fused})
+
+
+def _blocks(shape: str) -> Race:
+    given, touched = _given(FUSED_ATTENTION, AXES["fused_attention"][shape])
+    given |= {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    eager = baselines.eager_attention_block
+    return Race(given, touched, {OURS: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)})

@@ -1,0 +1,102 @@
+"""Prefill of the whole model: tokens per second of ours and of HF, taking turns, beside the measured matrix rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.benchmarks import OURS
+from braidcheck.benchmarks.answers import Answer, complaint
+from braidcheck.benchmarks.attempt import first_line
+from braidcheck.benchmarks.decode import SAMPLES, name_of
+from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.roofline import matrix_rate
+from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
+from braidcheck.evidence.layers import SEED
+from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.prefill_graph import Feeder
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+
+TOKENS = (512, 4096)
+SERIAL = f"{OURS}, launch by launch"
+HF = "HF transformers"
+
+
+def flops(config: Qwen3Config, tokens: int) -> int:
+    """Floating-point operations of a prefill with logits for its last token: products and causal attention."""
+    (heads, _, dim), width = config.heads, config.hidden_size
+    matrices = config.qkv_rows * width + heads * dim * width + 3 * config.intermediate_size * width
+    scores = heads * dim * tokens * (tokens + 1) // 2
+    return config.num_hidden_layers * (2 * tokens * matrices + 4 * scores) + 2 * config.vocab_size * width
+
+
+def observe_prefill(
+    counts: Sequence[int],
+    device: str,
+    with_peers: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+    config: Qwen3Config = QWEN3_0_6B,
+) -> dict[str, Any]:
+    """A row a number of tokens and subject: ``rate`` in tok/s with spread and its share of the matrix rate, or why not.
+
+    Weights are seeded ones; HF is in bfloat16 with SDPA. The answers checked are the logits after the last token.
+    """
+    progress("measuring the matrix rate")
+    limit = matrix_rate(device)
+    progress("making the models")
+    engine, hf = models(config, device)
+    exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
+    rows: list[dict[str, Any]] = []
+    for count in counts:
+        progress(f"{count} tokens")
+        ids = prompt_of(count, config, device)
+        calls: dict[str, Callable[[], Tensor]] = {OURS: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
+        if with_peers:
+            calls[HF] = lambda ids=ids: hf_prefilled(hf, ids)
+        with torch.no_grad():
+            with exact_matmul():
+                truth = _answer(lambda ids=ids: hf_prefilled(exact, ids))
+            floor = _answer(lambda ids=ids: hf_prefilled(hf, ids))
+            for name, found in _timed(calls, truth, floor, count).items():
+                if "rate" in found:
+                    found["of_matrix_rate"] = found["rate"]["median"] / count * flops(config, count) / limit
+                rows.append({"tokens": count, "subject": name} | found)
+    return {"device": name_of(device), "matrix_rate": limit, "samples": SAMPLES, "rows": rows}
+
+
+def _recorded(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
+    """As a server runs it that keeps a graph for prompts of this length."""
+    feeder = Feeder(engine, engine.new_cache(1, len(ids)), len(ids))
+    return lambda: engine.logits(feeder.feed(ids))
+
+
+def _serial(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
+    cache, step = engine.new_cache(1, len(ids)), Step.prompt(len(ids), engine.device)
+    return lambda: engine.logits(engine.forward(ids, step, cache)[-1:])
+
+
+def _answer(call: Callable[[], Tensor]) -> Answer:
+    logits = call().float()
+    return Answer(logits.argmax(-1, keepdim=True), logits, ())
+
+
+def _timed(
+    calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {name: {} for name in calls}
+    for name, call in calls.items():
+        try:
+            if wrong := complaint(_answer(call), truth, floor):
+                found[name] = {"refused": wrong}
+        except Exception as error:  # whatever is raised says that it did not run here
+            found[name] = {"not_judged": first_line(error)}
+    ready = [name for name in calls if not found[name]]
+    for name, timing in zip(ready, gpu_seconds(*(calls[name] for name in ready), count=SAMPLES), strict=True):
+        found[name] = {"rate": timing.rate(count)}
+    return found

@@ -1,0 +1,94 @@
+"""Tokens per second of the engine next to HF transformers, from one process, taking turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.roofline import copy_bandwidth
+from braidcheck.evidence.layers import SEED, hf_model
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.decode import Decoder
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.models.qwen3.weights import Weights
+
+PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
+
+
+def models(config: Qwen3Config, device: str) -> tuple[Engine, Any]:
+    """The engine and HF's model with SDPA, both of the same seeded weights in bfloat16."""
+    tensors = synthetic_tensors(config, SEED, device)
+    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    return engine, hf_with_sdpa(config, tensors, torch.bfloat16, device)
+
+
+def hf_with_sdpa(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
+    """HF's model of these weights, as ``hf_model`` makes it, with SDPA for its attention."""
+    hf = hf_model(config, tensors, dtype, device)
+    hf.set_attn_implementation("sdpa")
+    return hf
+
+
+def prompt_of(count: int, config: Qwen3Config, device: str) -> Tensor:
+    """Seeded random ids int64 [count]."""
+    return torch.randint(0, config.vocab_size, (count,), generator=torch.Generator().manual_seed(11)).to(device)
+
+
+def hf_prefilled(hf: Any, ids: Tensor) -> Tensor:
+    """HF's logits [1,V] after the prompt ids [T], its cache filled on the way."""
+    return hf(ids[None], use_cache=True, logits_to_keep=1).logits[0]
+
+
+def observe_speed(
+    device: str, progress: Callable[[str], None] = lambda text: None, config: Qwen3Config = QWEN3_0_6B
+) -> dict[str, Any]:
+    """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
+
+    Weights are seeded ones of the config's shape.
+
+    HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
+    """
+    engine, hf = models(config, device)
+    ids = prompt_of(PROMPT, config, device)
+    with torch.inference_mode():
+        cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
+        prompt = Step.prompt(PROMPT, device)
+        h = engine.forward(ids, prompt, cache)
+        decoder = Decoder(engine, cache, engine.next_tokens(h[-1:]), torch.tensor([PROMPT], device=device))
+
+        def generate(count: int) -> Tensor:
+            options = {"do_sample": False, "min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}
+            return hf.generate(ids[None], attention_mask=torch.ones_like(ids[None]), **options)
+
+        progress("timing decode next to HF generate")
+        ours, longer, shorter = gpu_seconds(
+            lambda: decoder.run(NEW_TOKENS), lambda: generate(NEW_TOKENS + 1), lambda: generate(1), count=SAMPLES
+        )
+        progress("decode timed, now prefill")
+        prefill, hf_prefill = gpu_seconds(
+            lambda: engine.logits(engine.forward(ids, prompt, cache)[-1:]),
+            lambda: hf_prefilled(hf, ids),
+            count=SAMPLES,
+        )
+    return {
+        "device": torch.cuda.get_device_name(),
+        "copy_bandwidth": copy_bandwidth(device),
+        "read_bytes": read_bytes(engine.weights),
+        "prompt": PROMPT,
+        "decode": ours.rate(NEW_TOKENS),
+        "hf_decode": {"median": NEW_TOKENS / (longer.median - shorter.median)},
+        "prefill": prefill.rate(PROMPT),
+        "hf_prefill": hf_prefill.rate(PROMPT),
+    }
+
+
+def read_bytes(weights: Weights) -> int:
+    """Bytes of weights that one decoded token reads: every layer's, the last norm's and the head's."""
+    layers = sum(tensor.nbytes for layer in weights.layers for tensor in vars(layer).values())
+    return layers + weights.norm.nbytes + weights.head.nbytes

@@ -1,0 +1,60 @@
+"""Time every op on its production shapes, the frozen control with them, in one process alone on its GPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from braidcheck.benchmarks.baselines import CONTROL, control
+from braidcheck.benchmarks.clocks import Monitor, NoClocks
+from braidcheck.benchmarks.replay import Replay
+from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.shapes import Series, arguments, series
+from braidcheck.op import Op
+
+TURNS = 3  # of each series, the control's between them
+
+
+def observe_timing(
+    ops: Mapping[str, Op], progress: Callable[[str], None] = lambda text: None, seed: int = 0
+) -> dict[str, Any]:
+    """The ``limits`` of this machine and by series the median turn's reading, its bytes, flops and the control's time.
+
+    A series that raised has an ``error`` and nothing else. Without NVML there is a ``reason`` and nothing else.
+    """
+    try:
+        Monitor(str(torch.cuda.get_device_properties(0).uuid))
+    except NoClocks as why:
+        return {"reason": str(why)}
+    progress("measuring the machine's own bandwidth and matrix rate")
+    limits = measure_limits()
+    torch.cuda.empty_cache()
+    frozen = Replay(*control())
+    wanted = series(ops)
+    random.Random(seed).shuffle(wanted)  # so that what follows what is no habit
+    found = {}
+    for number, one in enumerate(wanted):
+        progress(f"timing {one.name}, {number} of {len(wanted)} done")
+        try:
+            found[one.name] = _time(one, ops[one.op], frozen)
+        except Exception as error:  # whatever a kernel raises is evidence against it
+            found[one.name] = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+            torch.cuda.synchronize()  # a broken context raises here: then nothing after it can be timed either
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "control": CONTROL, "series": found}
+
+
+def _time(one: Series, op: Op, frozen: Replay) -> dict[str, Any]:
+    cost = op.cost(one.case)
+    replay = Replay(op.call, arguments(op, one.case), cost.bytes)
+    turns, controls = [], []
+    for _ in range(TURNS):
+        controls.append(frozen.turn()["seconds"])
+        turns.append(replay.turn())
+    middle = sorted(turns, key=lambda turn: turn["seconds"])[TURNS // 2]
+    counted = {key: sum(turn[key] for turn in turns) for key in ("kept", "discarded")}
+    spread = {"low": min(turn["low"] for turn in turns), "high": max(turn["high"] for turn in turns)}
+    more = {"bytes": cost.bytes, "flops": cost.flops, "control": sorted(controls)[TURNS // 2]}
+    return middle | counted | spread | more | {"disturbed": any(turn["disturbed"] for turn in turns)}

@@ -1,0 +1,91 @@
+"""How many bytes of activations attention moves in prefill: the documents' phases one by one, and fused into one op.
+
+Counted by the ops' cost, less what is left of it without tokens, which is weights. A cost is what must be moved at the
+least; what the fused op hands from one of its launches to the next passes through memory as well, and is added as it
+is launched: an op that is fused in name only saves nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from braidcheck import kernels
+from braidcheck.benchmarks.shapes import AXES, HEADS, HIDDEN, TOKENS, arguments
+from braidcheck.op import Case
+
+FUSED = "fused_attention"
+PROMPTS = ("512 tokens", "4096 tokens")
+SIZE = 2  # bytes of a bfloat16
+# By phase, the op that moves what the phase moves: head norms by themselves, like RoPE by itself, read and write Q and
+# K, as does the op that is both; the projection by itself reads a float32 row and writes Q, K and V.
+PHASES = {
+    "1 RMSNorm": "rms_norm",
+    "1 QKV projection": "qkv_rope",
+    "3 Q/K normalization": "qk_norm_rope",
+    "4 RoPE": "qk_norm_rope",
+    "5 KV cache": "cache_write",
+    "5 attention": "attention_prefill",
+}
+
+
+def observe_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """By prompt: bytes of the ``separate`` operations by phase, of the ``fused`` op, and ``between`` its launches.
+
+    ``call`` is the fused op's wrapper; its ``launches`` are counted, not run.
+    """
+    found = {}
+    for shape in PROMPTS:
+        separate = {phase: _activations(op, {**AXES[op][shape], "narrow": 0}) for phase, op in PHASES.items()}
+        axes = {"T": TOKENS[shape], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN}
+        # The op adds a residual, which the documents' phases leave to their caller: it is not read here.
+        separate["6 output projection"] = _activations("linear_residual", axes) - TOKENS[shape] * HIDDEN * SIZE
+        given = arguments(kernels.find()[FUSED], Case(FUSED, AXES[FUSED][shape]))
+        given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
+        launches, between = _handed_on(call, given)
+        fused = _activations(FUSED, AXES[FUSED][shape])
+        found[shape] = {"separate": separate, "fused": fused, "between": between, "launches": launches}
+    return found
+
+
+def _activations(op: str, axes: Mapping[str, int]) -> int:
+    cost = kernels.find()[op].cost
+    return cost(Case(op, axes)).bytes - cost(Case(op, {**axes, "T": 0})).bytes
+
+
+def _handed_on(call: Callable[..., Any], given: Mapping[str, Any]) -> tuple[int, int]:
+    """How many launches a call makes, and the bytes of the tensors between them, once for each launch that has them."""
+    with _listed() as launches:
+        out = call(**given)
+    outer = {_memory(value) for value in (*given.values(), *(out if isinstance(out, tuple) else (out,)))}
+    inner = [value for launch in launches for value in launch if _memory(value) not in outer]
+    return len(launches), sum(value.nbytes for value in inner)
+
+
+@contextmanager
+def _listed() -> Iterator[list[list[Tensor]]]:
+    """Within, a launch lists its tensors and does not run, interpreted or not."""
+    launches: list[list[Tensor]] = []
+
+    def listed(kernel: Any, *args: Any, **options: Any) -> None:
+        given = (value.base if isinstance(value, TensorDescriptor) else value for value in (*args, *options.values()))
+        launches.append([value for value in given if isinstance(value, Tensor)])
+
+    before = {kind: kind.run for kind in (JITFunction, InterpretedFunction)}
+    for kind in before:
+        kind.run = listed
+    try:
+        yield launches
+    finally:
+        for kind, run in before.items():
+            kind.run = run
+
+
+def _memory(value: Any) -> int | None:
+    return value.untyped_storage().data_ptr() if isinstance(value, Tensor) else None

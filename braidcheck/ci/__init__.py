@@ -1,0 +1,1 @@
+"""What a continuous integration needs: paired runs, threshold protection, history, trend, untrusted artifacts."""

@@ -1,0 +1,148 @@
+"""Restarts the pair of workers and has them take turns until every series is decided or the time is up."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from braidcheck.ci.paired.process import Process, Trouble
+from braidcheck.gates.paired import LOOKS, undecided
+
+ROUNDS = 5  # turns of each side in one restart
+SIDES = ("base", "change")
+Found = dict[str, dict[str, Any]]
+Goal = Callable[[Mapping[str, Any]], bool]
+
+
+class Session:
+    """Base and change on one GPU, of which one is active at a time; a context, at whose end both workers end."""
+
+    def __init__(
+        self, base: Process, change: Process, seed: int = 0, progress: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """``seed`` orders the turns; ``progress`` is told how far the session is."""
+        self.sides = {"base": base, "change": change}
+        self.random = random.Random(seed)
+        self.progress = progress
+        self.prepared: dict[str, set[str]] = {side: set() for side in SIDES}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.sides.values():
+            process.close()
+
+    def observe(
+        self,
+        series: Sequence[Mapping[str, Any]],
+        seconds: float,
+        goal: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> Found:
+        """By the name of each series (name, op, axes): its ``restarts``, the turns' seconds of each side; ``trouble``.
+
+        Ends after ``seconds``, or when no series asks for more: ``goal(found)`` says whether one does (by default
+        while the gate has not decided).
+        """
+        until = time.monotonic() + seconds
+        wants = goal or (lambda one: undecided(one, len(series)))
+        found: Found = {one["name"]: {"restarts": [], "trouble": None} for one in series}
+        restart = 0
+        while time.monotonic() < until:
+            left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
+            if not left:
+                break
+            restart += 1
+            self.random.shuffle(left)
+            self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
+        return found
+
+    def _restart(self, left: Sequence[Mapping[str, Any]], found: Found, until: float, title: str) -> None:
+        """One pair of processes: each series in turn; trouble ends the pair, and a new one goes on with the rest."""
+        running = False
+        for number, one in enumerate(left):
+            if time.monotonic() > until:
+                break
+            self.progress(f"{title}: {number} done, now {one['name']}")
+            try:
+                if not running:
+                    self._prepare([other for other in left[number:] if not found[other["name"]]["trouble"]], found)
+                    self._fork()
+                    running = True
+                if not found[one["name"]]["trouble"]:
+                    found[one["name"]]["restarts"].append(self._turns(one))
+            except Trouble as trouble:
+                found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
+                self._end()
+                running = False
+        if running:
+            self._end()
+
+    def _prepare(self, series: Sequence[Mapping[str, Any]], found: Found) -> None:
+        """Have both sides make the inputs that they do not have yet; trouble with one series is that series' own."""
+        for one in series:
+            if all(one["name"] in self.prepared[side] and self.sides[side].child for side in SIDES):
+                continue
+            try:
+                answers = self._both("prepare", one)
+                if answers["base"] != answers["change"]:
+                    raise Trouble("base", f"base and change take different inputs: {_difference(answers)}")
+            except Trouble as trouble:
+                found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
+                continue
+            for side in SIDES:
+                self.prepared[side].add(one["name"])
+
+    def _fork(self) -> None:
+        for side in self._shuffled():  # in random order: the first may get the better memory
+            self.sides[side].ask("fork")
+
+    def _turns(self, one: Mapping[str, Any]) -> dict[str, Any]:
+        self._both("place", one)
+        turns: dict[str, Any] = {side: [] for side in SIDES}
+        turns["discarded"] = 0
+        for _ in range(ROUNDS):
+            for side in self._shuffled():
+                reading = self.sides[side].ask("turn")
+                turns[side].append(reading["seconds"])
+                turns["discarded"] += reading.get("discarded", 0)
+        return turns
+
+    def _both(self, do: str, one: Mapping[str, Any]) -> dict[str, Any]:
+        """The answers of both sides, at the same time, to what is not timed. Raises the first Trouble, base first."""
+        answers, troubles, sent = {}, [], []
+        for side in SIDES:
+            try:
+                self.sides[side].send(do, one)
+                sent.append(side)
+            except Trouble as trouble:
+                troubles.append(trouble)
+        for side in sent:
+            try:
+                answers[side] = self.sides[side].answer(do)
+            except Trouble as trouble:
+                troubles.append(trouble)
+        if troubles:
+            raise min(troubles, key=lambda trouble: SIDES.index(trouble.side))
+        return answers
+
+    def _end(self) -> None:
+        """End both children; a worker that cannot even do that is replaced, and has to make its inputs again."""
+        for side, process in self.sides.items():
+            if process.forked:
+                try:
+                    process.ask("end")
+                except Trouble:
+                    process.close()
+            if not process.child:
+                self.prepared[side].clear()
+
+    def _shuffled(self) -> list[str]:
+        return self.random.sample(SIDES, len(SIDES))
+
+
+def _difference(answers: Mapping[str, Any]) -> str:
+    base, change = (answers[side].get("inputs", {}) for side in SIDES)
+    return ", ".join(sorted(name for name in base.keys() | change.keys() if base.get(name) != change.get(name)))

@@ -1,0 +1,24 @@
+"""The worker of a slow tree (``slower.py``): a series' ``turns`` say how much work its kernels are given.
+
+Run as ``python -m braidcheck.ci.paired.slow_worker``; it speaks as ``worker`` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braidcheck.ci.paired import slower
+from braidcheck.ci.paired.worker import GpuBench, Message, serve
+
+
+class SlowBench(GpuBench):
+    """The kernels of a slow tree, on the GPU."""
+
+    def place(self, series: Message) -> dict[str, Any]:
+        """As ever, with so much extra work in the captured launches."""
+        slower.put_in(series["turns"], "cuda")
+        return super().place(series)
+
+
+if __name__ == "__main__":
+    serve(SlowBench())

@@ -1,0 +1,88 @@
+"""The two trees that are compared: the base in a worktree, the change as it lies here, the judge's tools in both."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from braidcheck.environment import PACKAGE
+from braidcheck.errors import UserError
+
+REPOSITORY = PACKAGE.parent
+JUDGED = ("kernels", "numerics", "op.py")  # what makes a kernel: the rest of a tree is not timed
+TOOLS = ("benchmarks", "ci/paired")  # the judge's own, laid over both trees
+BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+
+
+def resolve(ref: str, repository: Path = REPOSITORY) -> str:
+    """The commit that ``ref`` names. Raises UserError where it names none."""
+    commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if not commit:
+        raise UserError(f"{ref}: no such commit in {repository}; give a commit, a branch or a tag")
+    return commit
+
+
+def default_base(repository: Path = REPOSITORY) -> str:
+    """The merge-base with the default branch; empty where there is no git, no such branch, or nothing in common."""
+    branch = next((name for name in BRANCHES if _git(repository, "rev-parse", "--verify", "--quiet", name)), "")
+    return (branch and _git(repository, "merge-base", "HEAD", branch)) or ""
+
+
+@contextmanager
+def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Iterator[Path]:
+    """A worktree of ``commit`` in ``folder``, for as long as it is needed."""
+    worktree = folder / "worktree"
+    if _git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
+        raise UserError(f"cannot check out {commit[:12]}: is there room in {folder}?")
+    try:
+        yield worktree
+    finally:
+        _git(repository, "worktree", "remove", "--force", str(worktree))
+
+
+def judged_tree(source: Path, folder: Path) -> Path:
+    """Copy the package in ``source`` to ``folder``, the judge's tools over it; the directory to import it from.
+
+    A base may be older than the tools, and both sides must be timed by the same ones.
+    """
+    package = folder / PACKAGE.name
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source / PACKAGE.name, package, ignore=ignored)
+    for name in TOOLS:
+        shutil.rmtree(package / name, ignore_errors=True)
+        shutil.copytree(PACKAGE / name, package / name, ignore=ignored)
+    return folder
+
+
+def same_kernels(base: Path, change: Path) -> bool:
+    """Whether two trees hold the same kernels, byte for byte."""
+    one, other = (_files(tree / PACKAGE.name) for tree in (base, change))
+    if one.keys() != other.keys():
+        return False
+    return all(filecmp.cmp(one[name], other[name], shallow=False) for name in one)
+
+
+def ops(tree: Path) -> set[str]:
+    """The names of the ops in a tree, as its files have them."""
+    return {path.stem for path in (tree / PACKAGE.name / "kernels").glob("*") if _is_op(path)}
+
+
+def _is_op(path: Path) -> bool:
+    return path.name != "common" and (path / "__init__.py").exists()
+
+
+def _files(package: Path) -> dict[str, Path]:
+    found = [path for name in JUDGED for path in [package / name, *(package / name).rglob("*.py")]]
+    return {str(path.relative_to(package)): path for path in found if path.is_file()}
+
+
+def _git(repository: Path, *words: str) -> str | None:
+    """What git said, stripped; None where it refused, or is not there."""
+    if not shutil.which("git"):
+        return None
+    asked = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 else None

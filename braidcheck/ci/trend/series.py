@@ -1,0 +1,104 @@
+"""Takes the series of timings and rates out of Runs, one machine at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.trend import table
+from braidcheck.result import Run, Status, Verdict
+
+TIMES = frozenset(("s", "ms", "us", "µs", "ns"))
+SILENT = 36 * 3600  # seconds after which a machine has missed a night
+
+
+@dataclass
+class Series:
+    """One timing or rate on one machine: value and, where one was timed in the same Run, control, by night.
+
+    ``nights`` are positions in ``runs``, the machine's Runs, oldest first; ``missing`` says why there is no reading
+    of the last night, and is empty where there is one.
+    """
+
+    name: str
+    runs: Sequence[Run]
+    more_is_better: bool
+    nights: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    controls: list[float] = field(default_factory=list)
+    missing: str = ""
+
+
+def collect(runs: Iterable[Run]) -> list[Series]:
+    """All series of all machines. A series' name ends in its machine where there are several."""
+    machines: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=_moment):
+        machines.setdefault(hardware(run.environment), []).append(run)
+    newest = max((_moment(own[-1]) for own in machines.values()), default=0.0)
+    return [
+        series
+        for machine, own in machines.items()
+        for series in _of_machine(own, f" @ {machine}" if len(machines) > 1 else "", newest)
+    ]
+
+
+def _of_machine(runs: list[Run], suffix: str, newest: float) -> Iterator[Series]:
+    found: dict[str, list[tuple[int, Verdict]]] = {}
+    for night, run in enumerate(runs):
+        for verdict in run.verdicts:
+            name = verdict.subject if verdict.gate == table.GATE else verdict.id
+            if name in found or _is_timing(verdict):
+                found.setdefault(name, []).append((night, verdict))
+    silent = f"this machine's last Run is of {runs[-1].environment['started']}"
+    for name, verdicts in found.items():
+        series = _series(name + suffix, runs, verdicts)
+        if newest - _moment(runs[-1]) > SILENT:
+            series.missing = silent
+        yield series
+
+
+def _is_timing(verdict: Verdict) -> bool:
+    """Whether this is, or stands for, a duration or a rate."""
+    return verdict.gate == table.GATE or verdict.unit in TIMES or verdict.unit.endswith("/s")
+
+
+def _series(name: str, runs: list[Run], verdicts: list[tuple[int, Verdict]]) -> Series:
+    """Readings of the nights that have one; with a control in some night, a night without it has none."""
+    sample = next((verdict for _, verdict in verdicts if _is_timing(verdict)))
+    series = Series(name, runs, sample.floor or sample.unit.endswith("/s"))
+    controlled = any(_control(verdict) for _, verdict in verdicts)
+    for night, verdict in verdicts:
+        value, control = _positive(verdict.value), _control(verdict)
+        if verdict.status == Status.ERROR or not value or (controlled and not control):
+            continue
+        series.nights.append(night)
+        series.values.append(value)
+        series.controls.append(control or 1.0)
+    series.missing = _why_missing(series, dict(verdicts).get(len(runs) - 1), controlled)
+    return series
+
+
+def _why_missing(series: Series, last: Verdict | None, controlled: bool) -> str:
+    if series.nights and series.nights[-1] == len(series.runs) - 1:
+        return ""
+    if last is None:
+        return "the last night's Run does not have it"
+    if controlled and _positive(last.value) and not _control(last):
+        return "its control was not timed in the last night"
+    return last.sentence
+
+
+def _control(verdict: Verdict) -> float | None:
+    """The frozen control, timed in the same Run in the same unit: ``numbers["control"]``."""
+    return _positive(verdict.numbers.get("control"))
+
+
+def _positive(value: object) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return float(value) if number else None
+
+
+def _moment(run: Run) -> float:
+    return moment(run.environment["started"])

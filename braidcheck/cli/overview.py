@@ -1,0 +1,103 @@
+"""``braidcheck list`` and ``braidcheck doctor``: what there is to judge, and what can be judged here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from braidcheck import environment
+from braidcheck.cli import bounds
+from braidcheck.errors import CannotJudge, UserError
+from braidcheck.op import Op
+from braidcheck.report.terminal import console
+
+
+def list_ops(
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    with_bounds: Annotated[bool, typer.Option("--bounds", help="the published shares of the bounds instead")] = False,
+) -> int:
+    """List the ops and the cases at which they are judged, or what is known of their bounds."""
+    if with_bounds:
+        published = bounds.read()
+        print(json.dumps({"lanes": published}, indent=1)) if as_json else bounds.show(published)
+        return 0
+    ops = find_ops()
+    if as_json:
+        print(json.dumps({"ops": [_plain(op) for op in ops.values()]}, indent=1))
+        return 0
+    table = Table("op", "cases", "of them large", "profiles", "dtypes", box=box.SIMPLE_HEAD, pad_edge=False)
+    for op in ops.values():
+        large = sum(case.large for case in op.cases)
+        profiles = ", ".join(sorted({case.profile for case in op.cases}))
+        dtypes = ", ".join(sorted({case.dtype for case in op.cases}))
+        table.add_row(op.name, str(len(op.cases)), str(large), profiles, dtypes)
+    console().print(table)
+    return 0
+
+
+def check_ops(names: Iterable[str]) -> None:
+    """Raise UserError for a name that is no op's; needs neither torch nor Triton."""
+    from braidcheck import kernels
+
+    known = [module.name for module in pkgutil.iter_modules(kernels.__path__) if not module.name.startswith("_")]
+    for name in names:
+        if name not in known:
+            raise UserError(f"no op {name!r}; one of {', '.join(known)}")
+
+
+def find_ops() -> dict[str, Op]:
+    """All ops. Raises CannotJudge where Triton is missing."""
+    if reason := environment.why_no_triton():
+        raise CannotJudge(reason)
+    from braidcheck import kernels
+
+    return kernels.find()
+
+
+def _plain(op: Op) -> dict[str, Any]:
+    cases = [
+        {
+            "id": case.id,
+            "axes": dict(case.axes),
+            "dtype": case.dtype,
+            "profile": case.profile,
+            "large": case.large,
+            "needs": list(case.needs),
+        }
+        for case in op.cases
+    ]
+    signature = str(inspect.signature(op.call))
+    return {"name": op.name, "signature": signature, "contract": asdict(op.contract), "cases": cases}
+
+
+def doctor() -> int:
+    """Say what is here and what a gate run would judge; exits with 3 where it could judge nothing."""
+    seen = environment.fingerprint()
+    table = Table("what", "found", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_row("braidcheck", " ".join(filter(None, (seen["braidcheck"], seen["commit"]))))
+    table.add_row("python", f"{seen['python']} on {seen['platform']}, {seen['cpus']} CPU cores")
+    for name, found in seen["libraries"].items():
+        table.add_row(name, found or "not installed")
+    for gpu in seen["gpus"] or [None]:
+        table.add_row("GPU", _described(gpu, seen["driver"]) if gpu else "none that torch can use")
+    no_interpreter, no_gpu = environment.why_no_interpreter(), environment.why_no_gpu()
+    table.add_row("lane interpret", f"no: {no_interpreter}" if no_interpreter else "yes, on the CPU")
+    table.add_row("lane gpu", f"no: {no_gpu}" if no_gpu else "yes")
+    judged = "accuracy, coherence, layers and speed"
+    if no_gpu:
+        judged = "nothing" if no_interpreter else "accuracy and coherence"
+    table.add_row("gate would judge", judged)
+    console().print(table)
+    return 3 if judged == "nothing" else 0
+
+
+def _described(gpu: dict[str, Any], driver: str) -> str:
+    return f"{gpu['name']}, capability {gpu['capability']}, {gpu['memory_gib']} GiB, driver {driver or 'unknown'}"

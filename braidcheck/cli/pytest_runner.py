@@ -1,0 +1,225 @@
+"""Runs one phase of a gate run as a pytest run of its own, shielded from the project that it runs in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from braidcheck import environment
+from braidcheck.errors import CannotJudge
+from braidcheck.plugin import OBSERVING, PROGRESS, unit_of
+from braidcheck.report.progress import Progress, State
+from braidcheck.result import Run
+from braidcheck.schedule import estimate
+from braidcheck.schedule.durations import Durations
+from braidcheck.settings import Settings
+
+SUITE = environment.PACKAGE / "suite"
+PATIENCE = 60  # seconds in which an interrupted run may still write what it has
+TIMEOUT = 600  # seconds an item may take that sets no limit of its own
+FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pytest run: some gates' items on so many workers, written to a folder of its name."""
+
+    name: str
+    gates: tuple[str, ...]
+    settings: Settings
+    workers: int
+    expression: str
+    durations: Durations = field(default_factory=Durations.shipped)  # what the time left is told by
+
+    @property
+    def out(self) -> Path:
+        """The folder of this phase alone."""
+        return Path(self.settings.out) / self.name
+
+    def command(self) -> list[str]:
+        """The pytest command: everything is named, nothing is found."""
+        settings = replace(self.settings, out=str(self.out))
+        method = "thread" if settings.lane == "gpu" else "signal"  # a hung kernel never returns to a signal handler
+        options = {
+            "--config-file": SUITE / "pytest.ini",
+            "--rootdir": SUITE,
+            "--import-mode": "importlib",
+            "--braidcheck": settings.to_json(),
+            "--numprocesses": self.workers,
+            "--dist": "loadscope",
+            "--max-worker-restart": 16 + self.workers,
+            "--timeout": TIMEOUT,
+            "--timeout-method": method,
+            "--junitxml": self.out / "junit.xml",
+        }
+        plugins = ["-p", "xdist", "-p", "pytest_timeout", "-p", "braidcheck.plugin", "-p", "no:cacheprovider"]
+        words = [f"{name}={value}" for name, value in options.items()]
+        words += ["-k", self.expression] if self.expression else []
+        flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
+        files = [str(SUITE / f"test_{gate}.py") for gate in self.gates]
+        return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *files]
+
+    @property
+    def folder(self) -> Path | None:
+        """The working directory; None for that of this process."""
+        return None
+
+    def variables(self) -> dict[str, str]:
+        """The child's environment: the lane's switch, no foreign pytest settings, no oversubscribed cores."""
+        given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if self.settings.lane == "interpret":
+            # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
+            return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        # Triton's cache is keyed by the line info too; without, the static lane and the GPU share what was compiled.
+        threads = str(max(1, environment.cpus() // self.workers))
+        return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
+
+
+@dataclass(frozen=True)
+class ProjectTests(Phase):
+    """A project's own GPU tests, by its own pytest configuration, so in its folder; a verdict each."""
+
+    def command(self) -> list[str]:
+        """The pytest command; ``gates`` holds the path of the tests."""
+        settings = replace(self.settings, out=str(self.out))
+        plugins = [
+            "-p",
+            "xdist",
+            "-p",
+            "pytest_timeout",
+            "-p",
+            "braidcheck.suite.project_tests",
+            "-p",
+            "no:cacheprovider",
+        ]
+        words = ["-m", "gpu", f"--braidcheck={settings.to_json()}", f"--numprocesses={self.workers}"]
+        words += ["--dist=loadscope", "--no-loadscope-reorder", f"--max-worker-restart={16 + self.workers}"]
+        words += ["--timeout-method=thread", f"--junitxml={self.out / 'junit.xml'}"]
+        words += ["-k", self.expression] if self.expression else []
+        return [sys.executable, "-m", "pytest", *plugins, *words, *self.gates]
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the tests' folder, where its configuration is looked for."""
+        return Path(self.gates[0]).parent
+
+
+def launch(phase: Phase) -> tuple[bool, Run]:
+    """Run ``phase``; whether it was interrupted, and its Run. Raises CannotJudge where pytest itself broke."""
+    phase.out.mkdir(parents=True)
+    log = phase.out / "pytest.log"
+    title = f"{phase.name} on the {phase.settings.lane} lane"
+    with log.open("wb") as file, Progress(title, lambda: _look(phase)):
+        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
+    for name in (PROGRESS, OBSERVING):
+        (phase.out / name).unlink(missing_ok=True)
+    result = phase.out / "run.json"
+    if result.exists():
+        return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
+    if interrupted:
+        return True, Run({}, (), ())
+    raise CannotJudge(f"the gate's own test run broke (exit code {code}): {_complaint(log)}; see {log}")
+
+
+def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
+    """Run a child, and end it and its processes in order on Ctrl-C; whether it was interrupted, and its exit code."""
+    with _signals_as_interrupt():
+        child = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, **streams,
+            **({"process_group": 0} if os.name == "posix" else {}),
+        )  # fmt: skip
+        return _wait(child), child.returncode
+
+
+def record_golden(settings: Settings) -> None:
+    """Have the golden of another model recorded if it is not there yet, in a process that does not interpret."""
+    words = ["golden", "record", settings.model, "--dataset", settings.dataset]
+    words += ["--revision", settings.revision] if settings.revision else []
+    code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=variables(), check=False).returncode
+    if code:  # the child has said why
+        raise typer.Exit(code)
+
+
+def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
+    """This process's environment without what would change a run, and with the braidcheck of ``tree`` to import."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    path = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing of the working directory
+
+
+def _complaint(log: Path) -> str:
+    """The line of the log that says most: the last that names an error, else the last."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    named = [line for line in lines if "rror: " in line]
+    return (named or lines or ["no output"])[-1]
+
+
+def _wait(child: subprocess.Popen[bytes]) -> bool:
+    """Wait for ``child``; whether the wait was interrupted. It is asked to end, given time to write, then killed."""
+    try:
+        child.wait()
+        return False
+    except KeyboardInterrupt:
+        _interrupt(child)
+    try:
+        child.wait(PATIENCE)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        child.kill()
+        child.wait()
+    return True
+
+
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
+    if os.name == "posix":
+        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish what they are at
+    else:
+        child.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """A CI that cancels sends SIGTERM, and one that starts us in the background has SIGINT ignored: both are Ctrl-C.
+
+    A handler is not inherited by the processes started within, as an ignored signal would be.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _look(phase: Phase) -> State:
+    """What the run's processes last said about how far they are, and how long the rest should take."""
+    try:
+        said = estimate.State(**json.loads((phase.out / PROGRESS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return State(0, 0, "starting")
+    try:
+        text = (phase.out / OBSERVING).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
+    left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
+    return State(len(said.done), len(said.expected), text, left)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Gate and subject of a verdict's id, which begins with the lane."""
+    _, gate, subject = name.split("/", 2)
+    return gate, subject

@@ -1,0 +1,1 @@
+"""What two ops share: device code, launch configs, validation, inputs, the patched interpreter."""

@@ -1,0 +1,118 @@
+"""How kernels are cut into programs, by class of GPU: pinned, since a search in a gate would judge noise.
+
+Found by ``nox -s tune`` (``tools/tune.py``); what was tried and what it gave stands in docs/decode-log.md and
+docs/prefill-log.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+
+from braidcheck.kernels.common.device import INTERPRETED
+
+Cut = Mapping[str, int]
+
+# A decode step of attention: TOGETHER parts of the splits are put together at a time.
+_STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}
+SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
+    "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 4},
+    "linear_residual of one": {"ROWS": 4, "num_warps": 4},
+    "gate_up_silu of one": {"ROWS": 2, "num_warps": 4},
+    "lm_head of one": {"ROWS": 8, "PROGRAMS": 512, "num_warps": 4},
+    "rms_norm_qkv of few": {"ROWS": 16, "num_warps": 8},
+    "linear_residual of few": {"ROWS": 16, "num_warps": 8},
+    "gate_up_silu of few": {"ROWS": 8, "num_warps": 8},
+    "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2},
+    "gate_up_silu in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "lm_head in blocks of 16": {"BLOCK_N": 64, "BLOCK_K": 128},
+    "rms_norm_qkv in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "linear_residual in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 8},  # with four sm_80 spills
+    "gate_up_silu in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
+    "lm_head in blocks of 64": {"BLOCK_N": 64, "BLOCK_K": 128},
+    "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 64, "num_warps": 4},
+    "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
+    "attention_prefill of long": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
+    "attention_step of one": _STEP | {"LEAST": 64},
+    "attention_step of several": _STEP,
+    "attention_step of long": _STEP,
+}
+# Of many tokens: blocks for one program of a multiprocessor, and for two.
+_LARGE = {"BLOCK_T": 128, "BLOCK_K": 64, "RESIDENT": 1, "num_warps": 8, "num_stages": 3}
+_SMALL = {"BLOCK_T": 64, "BLOCK_K": 64, "RESIDENT": 2, "num_warps": 4, "num_stages": 4}
+BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
+    (9, 0): SAFE  # an H200, 2026-11-21; of many tokens an H100, 2026-11-27
+    | {
+        "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 1},
+        "linear_residual of one": {"ROWS": 2, "num_warps": 8},
+        "gate_up_silu of one": {"ROWS": 2, "num_warps": 1},
+        "lm_head of one": {"ROWS": 8, "PROGRAMS": 1056, "num_warps": 8},
+        "rms_norm_qkv of few": {"ROWS": 32, "num_warps": 8},
+        "gate_up_silu of few": {"ROWS": 32, "num_warps": 8},
+        "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
+        "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
+        "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
+        "attention_step of one": _STEP | {"LEAST": 64, "MOST_SPLITS": 64, "TOGETHER": 32, "num_warps": 2},
+        "attention_step of long": _STEP | {"BLOCK_S": 128, "MOST_SPLITS": 16, "TOGETHER": 16, "num_stages": 3},
+        "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4, "num_stages": 3},
+        "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128, "num_warps": 8, "num_stages": 3},
+        "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
+        "rms_norm_qkv of hundreds": _SMALL | {"BLOCK_N": 128},
+        "rms_norm_qkv of thousands": _LARGE | {"BLOCK_N": 256},
+        "qkv_rope of dozens": _SMALL | {"HEADS": 1, "BLOCK_K": 128, "num_stages": 3},
+        "qkv_rope of hundreds": _LARGE | {"HEADS": 1, "num_stages": 5},
+        "qkv_rope of thousands": _LARGE | {"HEADS": 2, "num_stages": 4},
+        "linear_residual of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
+        "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
+        "linear_residual of thousands": _LARGE | {"BLOCK_N": 256},
+        "gate_up_silu of dozens": _SMALL | {"BLOCK_N": 64},
+        "gate_up_silu of hundreds": _LARGE | {"BLOCK_N": 128},
+        "gate_up_silu of thousands": _LARGE | {"BLOCK_N": 128},
+    },
+}
+_PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
+_BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
+_MANY = ("dozens", "hundreds", "thousands")  # tokens
+_INTERPRETED = {"BLOCK_T": 64, "BLOCK_K": 128, "RESIDENT": 1}
+_THOUSANDS = _INTERPRETED | {"BLOCK_T": 256}
+IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
+    **{f"{op} of {tokens}": {"ROWS": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
+    **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
+    **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY[:2]},
+    **{f"{op} of thousands": _THOUSANDS | {"BLOCK_N": 128} for op in _PROJECTIONS[:3]},
+    "qkv_rope of dozens": _INTERPRETED | {"HEADS": 1},
+    "qkv_rope of hundreds": _INTERPRETED | {"HEADS": 2},
+    "qkv_rope of thousands": _THOUSANDS | {"HEADS": 2},
+    "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
+    "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
+    "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},
+    "attention_prefill of long": {"BLOCK_T": 256, "BLOCK_S": 128},
+    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4, "TOGETHER": 2},
+    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
+    "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
+}
+FORCED: dict[str, Cut] = {}  # what a search tries just now
+
+
+@cache
+def capability() -> tuple[int, int]:
+    """The compute capability of this machine's NVIDIA GPU, (0, 0) where there is none."""
+    nvidia = torch.version.hip is None and torch.cuda.is_available()
+    return torch.cuda.get_device_capability() if nvidia else (0, 0)
+
+
+def has(kernel: str) -> bool:
+    """Whether there is a cut of this kernel for this machine's GPU: some kernels are not for every one."""
+    return kernel in (IN_THE_INTERPRETER if INTERPRETED else BY_CAPABILITY.get(capability(), SAFE))
+
+
+def cut(kernel: str) -> dict[str, int]:
+    """The constants and launch options of a kernel, named by its op and the tokens or rows it is for."""
+    if kernel in FORCED:
+        return dict(FORCED[kernel])
+    if INTERPRETED:
+        return dict(IN_THE_INTERPRETER[kernel])
+    return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])

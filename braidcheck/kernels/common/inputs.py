@@ -1,0 +1,128 @@
+"""Numbers that look like a real model's, by profile: what every op's cases are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from braidcheck.op import Case
+
+EPS = 1e-6
+K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
+EDGE = {"float16": 2.0e4, "bfloat16": 1e12, "float32": 1e12}  # squares and products still fit in float32
+
+
+class Numbers:
+    """Random tensors of one case, the same on every device: drawn on the CPU from the case's own seed."""
+
+    def __init__(self, case: Case, device: str) -> None:
+        self.case = case
+        self.device = device
+        self.dtype = getattr(torch, case.dtype)
+        self.generator = torch.Generator().manual_seed(case.entropy)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal, float32, on the CPU."""
+        return torch.randn(shape, generator=self.generator)
+
+    def place(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Round to ``dtype`` (the case's by default) and move to the device."""
+        return tensor.to(dtype or self.dtype).to(self.device)
+
+    def activations(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Rows of a residual stream, or of anything that is multiplied by weights along the last axis."""
+        x = getattr(self, f"_{self.case.profile}", self.normal)(*shape)
+        return self.place(x, dtype)
+
+    def _qwen(self, *shape: int) -> Tensor:
+        # Channel scales differ widely and a few channels carry massive activations.
+        scale = torch.exp(0.8 * self.normal(shape[-1]))
+        scale[torch.randperm(shape[-1], generator=self.generator)[: max(1, shape[-1] // 256)]] *= 60.0
+        return self.normal(*shape) * scale
+
+    def _extreme(self, *shape: int) -> Tensor:
+        x = self.normal(*shape)
+        x[..., 0, :] *= EDGE[self.case.dtype] / 4
+        return x
+
+    def _tiny(self, *shape: int) -> Tensor:
+        # Row variances from 1/30 of eps to 30 eps.
+        exponent = torch.rand((*shape[:-1], 1), generator=self.generator) * 3 - 1.5
+        return self.normal(*shape) * (EPS * 10**exponent).sqrt()
+
+    def _steep(self, *shape: int) -> Tensor:
+        return 100 * self.normal(*shape)  # e to the power of such a number overflows float32
+
+    def _sparse(self, *shape: int) -> Tensor:
+        keep = torch.rand(shape, generator=self.generator) < 0.02
+        keep[..., -1] = True  # the last column counts: a dropped tail must show
+        return torch.where(keep, 30 * self.normal(*shape), torch.zeros(()))
+
+    def _cancel(self, *shape: int) -> Tensor:
+        # One sign in the first half, nearly its opposite in the second: partial sums grow, the total does not.
+        half = shape[-1] // 2
+        x = self.normal(*shape)
+        x[..., :half] = x[..., :half].abs() + 1
+        x[..., half : 2 * half] = -x[..., :half] * (1 + 2**-7 * x[..., half : 2 * half])
+        return x
+
+    def weights(self, rows: int, columns: int) -> Tensor:
+        """A projection's weight [rows, columns], of about unit gain."""
+        w = self.normal(rows, columns)
+        if self.case.profile == "cancel":
+            half = columns // 2
+            w[:, :half] = w[:, :half].abs()
+            w[:, half : 2 * half] = w[:, :half]
+        if self.case.profile == "qwen":
+            w *= torch.exp(0.5 * self.normal(rows, 1))
+        return self.place(w / columns**0.5)
+
+    def norm_weight(self, width: int, peak: float = 8.0) -> Tensor:
+        """A norm's weight [width]: ones in ``unit``, else uneven; in ``qwen`` some channels reach ``peak``."""
+        if self.case.profile == "unit":
+            return self.place(torch.ones(width))
+        w = torch.exp(0.4 * self.normal(width))
+        if self.case.profile == "qwen":
+            w[torch.randperm(width, generator=self.generator)[: max(2, width // 24)]] = peak
+            w[width // 3] = peak
+        return self.place(w)
+
+    def positions(self, count: int, limit: int) -> Tensor:
+        """Token positions [count], int64: from 0 in ``unit``, else spread to the table's last row."""
+        if self.case.profile == "unit":
+            return torch.arange(count).to(self.device)
+        spread = torch.randint(0, limit, (count,), generator=self.generator)
+        if count:
+            spread[-1] = limit - 1
+        return spread.to(self.device)
+
+
+def without(name: str, value: object = None) -> Callable[[dict], dict]:
+    """A spoiler: the argument ``name`` replaced by ``value``, where the case gives it."""
+    return lambda given: given | {name: value} if name in given else given
+
+
+def with_ones(*names: str) -> Callable[[dict], dict]:
+    """A spoiler: the weights ``names`` left out, that is, all ones."""
+    return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
+
+
+def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
+    """A spoiler: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
+
+    def spoil(given: dict) -> dict:
+        tensor = given[name].clone()
+        if tensor.shape[axis]:
+            tensor.select(axis, -1).zero_()
+        return given | {name: tensor}
+
+    return spoil
+
+
+def without_rotation(given: dict) -> dict:
+    """A spoiler: every angle zero."""
+    table = torch.zeros_like(given["cos_sin"])
+    table[:, : table.shape[1] // 2] = 1
+    return given | {"cos_sin": table}

@@ -1,0 +1,50 @@
+"""Launches that begin before the kernel ahead has ended (programmatic dependent launch, compute capability 9 and up).
+
+The interpreter knows none of it: there, and outside ``overlapped``, a launch begins when the one ahead has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import triton
+import triton.language as tl
+
+from braidcheck.kernels.common import configs as pinned
+
+_overlapping = False
+
+
+@contextmanager
+def overlapped() -> Iterator[None]:
+    """Launches within may begin before the kernel ahead has ended; that one must not write any weight.
+
+    Each waits for all the kernels ahead before it reads an activation or writes anything. Below compute capability 9
+    nothing overlaps.
+    """
+    global _overlapping
+    before, _overlapping = _overlapping, pinned.capability() >= (9, 0)
+    try:
+        yield
+    finally:
+        _overlapping = before
+
+
+def options() -> dict[str, bool]:
+    """The arguments of a launch: whether it overlaps the one ahead."""
+    return {"OVERLAP": True, "launch_pdl": True} if _overlapping else {"OVERLAP": False}
+
+
+@triton.jit
+def begin(OVERLAP: tl.constexpr):
+    """Let the next kernel start, after this one has asked for what it reads early: that must come first."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def wait(OVERLAP: tl.constexpr):
+    """Wait for all kernels ahead; every program must, or one that is two behind would read too early."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_wait()

@@ -1,0 +1,221 @@
+"""Reference, bound, inputs and cases of fused attention.
+
+The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
+projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
+and once more after it; operand errors are independent and move a score by scale times the sum of their products, and
+the output by ``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, Numbers
+from braidcheck.numerics import attention, rope, rounding
+from braidcheck.op import Case, Cost
+
+
+def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Cache row and slot of each token: one token a row in decode, the last slots of row 0 in a prefill."""
+    if tokens == batch:
+        return torch.arange(tokens, device=lengths.device), lengths.long() - 1
+    positions = torch.arange(tokens, device=lengths.device)
+    return torch.zeros_like(positions), lengths[0].long() - tokens + positions
+
+
+def _keys(cached: Tensor, raw: bool, k_norm_weight, cos_sin, eps):
+    """K[S,Hkv,D] as the scores take it: as cached, or normalised and rotated at its slot."""
+    if not raw:
+        return cached
+    normed = rope.head_norm(rounding.wide(cached), k_norm_weight, eps)
+    return rope.rotate(normed, cos_sin, torch.arange(len(cached), device=cached.device)).to(cached.dtype)
+
+
+def _groups(q: Tensor, rows: Tensor, slots: Tensor):
+    """The queries that share a cache row: that row, their indices, and what each of them may see."""
+    for row in rows.unique().tolist():
+        of_row = (rows == row).nonzero().flatten()
+        count = int(slots[of_row].max()) + 1
+        mask = torch.arange(count, device=q.device)[None, :] <= slots[of_row][:, None]
+        yield row, of_row, mask
+
+
+def reference(
+    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
+    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
+):  # fmt: skip
+    """The documents' six phases, one after another."""
+    dtype, raw = qkv_weight.dtype, cache == "raw"
+    operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
+    qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
+    q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    q = rope.rotate(rope.head_norm(q, q_norm_weight, eps), cos_sin, positions).to(dtype)
+    if not raw:
+        k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions)
+    rows, slots = places(len(hidden), len(k_cache), lengths)
+    there = slots >= 0
+    k_cache[rows[there], slots[there]], v_cache[rows[there], slots[there]] = k.to(dtype)[there], v.to(dtype)[there]
+    out = torch.zeros_like(q).unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
+    grouped = q.unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
+    for row, of_row, mask in _groups(q, rows, slots):
+        keys = _keys(k_cache[row, : mask.shape[1]], raw, k_norm_weight, cos_sin, eps)
+        for head in range(num_kv_heads):
+            values = v_cache[row, : mask.shape[1], head]
+            out[of_row, head] = attention.attend(grouped[of_row, head], keys[:, head], values, scale, mask)
+    return (rounding.wide(out.flatten(1)) @ rounding.wide(o_weight).T).to(o_weight.dtype)
+
+
+def bound(
+    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
+    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
+):  # fmt: skip
+    """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
+    dtype, raw = qkv_weight.dtype, cache == "raw"
+    unit = rounding.ROUNDOFF[dtype]
+    sizes = [num_heads, num_kv_heads, num_kv_heads]
+    operand, weight = rounding.rms_normed(hidden.double(), norm_weight.double(), eps), qkv_weight.double()
+    cast = dtype if dtype != torch.float32 else None
+    error = rounding.projection_error(operand, weight, cast, rounding.norm_error(hidden.shape[1]))
+    (q, k, v), (q_error, k_error, v_error) = (
+        part.unflatten(1, (sum(sizes), head_dim)).split(sizes, dim=1) for part in (operand @ weight.T, error)
+    )
+
+    def turned(x, x_error, norm, at):
+        normed, normed_error = rope.normed_error(x, x_error, norm, eps)
+        return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
+
+    q, q_error = turned(q, q_error, q_norm_weight, positions)
+    if not raw:
+        k, k_error = turned(k, k_error, k_norm_weight, positions)
+    rows, slots = places(len(hidden), len(k_cache), lengths)
+    there = slots >= 0
+    caches = []
+    for new, new_error, old in ((k, k_error, k_cache), (v, v_error, v_cache)):
+        full, full_error = old.double(), torch.zeros_like(old, dtype=torch.float64)
+        full[rows[there], slots[there]] = new[there]
+        full_error[rows[there], slots[there]] = new_error[there]
+        rounded = torch.zeros_like(full_error)
+        rounded[rows[there], slots[there]] = unit * new[there].abs()
+        caches.append((full, full_error, full_error + rounded))
+    heads, error = _attended(
+        q, q_error + unit * q.abs(), caches, rows, slots, (num_kv_heads, scale, dtype),
+        (lambda x, e: _raw_keys(x, e, turned, k_norm_weight, unit)) if raw else None,
+    )  # fmt: skip
+    error = error + unit * heads.abs()
+    weight = o_weight.double()
+    passed = rounding.independent(error @ weight.abs().T, (error.square() @ weight.square().T).sqrt())
+    out_error = rounding.dot_error(heads.abs() @ weight.abs().T, weight.shape[1]) + passed
+    return out_error, caches[0][1], caches[1][1]
+
+
+def _raw_keys(cached, cached_error, turned, k_norm_weight, unit):
+    keys, keys_error = turned(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
+    return keys, keys_error + unit * keys.abs()
+
+
+def _attended(q, q_error, caches, rows, slots, setting, from_raw):
+    """Attention's output [T, Hq*D] and its error, given the errors of its operands."""
+    num_kv_heads, scale, dtype = setting
+    shape = num_kv_heads, q.shape[1] // num_kv_heads
+    q, q_error = q.unflatten(1, shape), q_error.unflatten(1, shape)
+    out, error = torch.zeros_like(q), torch.zeros_like(q)
+    (k_cache, _, k_error), (v_cache, _, v_error) = caches
+    for row, of_row, mask in _groups(q, rows, slots):
+        keys, keys_error = k_cache[row, : mask.shape[1]], k_error[row, : mask.shape[1]]
+        if from_raw:
+            keys, keys_error = from_raw(keys, keys_error)
+        for head in range(num_kv_heads):
+            values, values_error = v_cache[row, : mask.shape[1], head], v_error[row, : mask.shape[1], head]
+            for part in attention.row_chunks(len(of_row), mask.shape[1], q.shape[-1]):
+                at, seen = of_row[part], mask[part]
+                given = q[at, head], keys[:, head], values, scale, seen
+                out[at, head] = attention.attend(*given)
+                error[at, head] = attention.attend_bound(
+                    *given, dtype, q_error[at, head], keys_error[:, head], values_error
+                )
+    return out.flatten(1), error.flatten(1)
+
+
+def inputs(case: Case, device: str) -> dict:
+    """A residual stream, weights, and a cache filled up to each row's new tokens; the rest of it is NaN."""
+    numbers = Numbers(case, device)
+    tokens, batch, capacity, width = case["T"], case["B"], case["S"], case["H"]
+    heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
+    given = {
+        "hidden": numbers.activations(tokens, width),
+        "norm_weight": numbers.norm_weight(width, peak=20.0),
+        "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, width),
+        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
+        "k_norm_weight": numbers.norm_weight(dim, peak=K_NORM_MAX),
+        "o_weight": numbers.weights(width, heads * dim),
+        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
+    }
+    if tokens == batch:
+        lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
+        lengths[-1] = capacity
+        filled, positions = lengths - 1, lengths - 1
+    else:
+        lengths = torch.tensor([tokens + case.get("start")])
+        filled, positions = torch.tensor([case.get("start")]), torch.arange(tokens) + case.get("start")
+    k, v = numbers.normal(batch, capacity, kv_heads, dim), numbers.normal(batch, capacity, kv_heads, dim)
+    if not case.get("raw"):
+        k = k * given["k_norm_weight"].float().cpu()  # as norm and RoPE would leave it
+    empty = torch.arange(capacity)[None, :] >= filled[:, None]
+    k[empty], v[empty] = float("nan"), float("nan")
+    return given | {
+        "positions": positions.to(device),
+        "k_cache": numbers.place(k),
+        "v_cache": numbers.place(v),
+        "lengths": lengths.to(device),
+        "num_heads": heads,
+        "num_kv_heads": kv_heads,
+        "head_dim": dim,
+        "eps": EPS,
+        "scale": dim**-0.5,
+        **({"cache": "raw"} if case.get("raw") else {}),
+    }
+
+
+def cost(case: Case) -> Cost:
+    """Both weights, the stream and the cache read once; the output and the new K and V written."""
+    size, tokens, width, dim = getattr(torch, case.dtype).itemsize, case["T"], case["H"], case["D"]
+    rows = (case["Hq"] + 2 * case["Hkv"]) * dim
+    filled = case["S"] * case["B"] if tokens == case["B"] else tokens + case.get("start")
+    moved = width * (rows + case["Hq"] * dim) + 2 * tokens * width + 2 * (filled + tokens) * case["Hkv"] * dim
+    pairs = filled if tokens == case["B"] else tokens * (case.get("start") + (tokens + 1) / 2)
+    flops = 2 * tokens * width * (rows + case["Hq"] * dim) + 4 * pairs * case["Hq"] * dim
+    return Cost(size * moved, int(flops))
+
+
+def _case(tokens, batch, capacity, width, shape, profile="unit", dtype="bfloat16", raw=0, start=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"T": tokens, "B": batch, "S": capacity, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
+    axes |= {name: size for name, size in (("raw", raw), ("start", start)) if size}
+    return Case("fused_attention", axes, dtype, profile, large=large, needs=("cache",) if raw else ())
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, 1, 1, 256, NANO),
+    _case(65, 1, 80, 256, NANO, "qwen"),
+    _case(65, 1, 80, 256, NANO, "qwen", raw=1),
+    _case(40, 1, 400, 256, NANO, "qwen", start=301),
+    _case(40, 1, 400, 256, NANO, "qwen", start=301, raw=1),
+    _case(24, 1, 600, 256, NANO, "unit", start=560),
+    _case(3, 3, 130, 256, NANO, "qwen"),
+    _case(3, 3, 130, 256, NANO, "qwen", raw=1),
+    _case(4, 4, 300, 256, NANO, "unit", "float16"),
+    _case(130, 1, 130, 256, NANO, "unit", "float16"),
+    _case(33, 1, 33, 256, NANO, "qwen", "float32"),
+    _case(33, 1, 33, 256, NANO, "qwen", "float32", raw=1),
+    _case(19, 1, 67, 100, (3, 1, 80), "tail", start=7),
+    _case(5, 5, 67, 129, (5, 5, 32), "tail", "float16", raw=1),
+    _case(17, 1, 17, 256, (2, 1, 64), "tiny"),
+    _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
+    _case(512, 1, 700, 1024, QWEN, "qwen", large=True),
+    _case(512, 1, 700, 1024, QWEN, "qwen", raw=1, start=100, large=True),
+    _case(16, 16, 2048, 1024, QWEN, "qwen", large=True),
+    _case(8, 8, 4096, 1024, QWEN, "qwen", raw=1, large=True),
+    _case(1, 1, 40960, 1024, QWEN, "unit", large=True),
+)

@@ -1,0 +1,109 @@
+"""Decode: one token a row at a time, the whole step as one CUDA graph on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from braidcheck.errors import UserError
+from braidcheck.kernels.common.pdl import overlapped
+from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.cache import KVCache
+from braidcheck.models.qwen3.sampling import GREEDY, Sampling
+
+if TYPE_CHECKING:
+    from braidcheck.models.qwen3.engine import Engine
+
+LOOK = 32  # steps between two looks of the host at whether all rows have stopped
+BURST = 8  # steps that one CUDA graph takes: a graph's own start costs as much as four kernels
+
+
+class Decoder:
+    """Decode of one token a row at a time; on a GPU the whole step is one CUDA graph, which the host need not await.
+
+    A row whose newest token is one of ``stop`` repeats it from then on and takes no more room.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        cache: KVCache,
+        tokens: Tensor,
+        lengths: Tensor,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[int] = (),
+    ) -> None:
+        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the slots filled."""
+        self.engine, self.cache, self.sampling = engine, cache, sampling
+        self.tokens, self.filled = tokens.clone(), lengths.clone()
+        self.seeds = sampling.seeds(len(tokens), tokens.device)
+        self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
+        self.done = self._stopped()
+        heads = engine.config.num_key_value_heads
+        self.arrivals = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
+        self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+
+    def step(self) -> None:
+        """Feed the newest token of each row and replace it by the next one."""
+        step = Step.decode(self.filled, self.arrivals)
+        h = self.engine.forward(self.tokens, step, self.cache)
+        places = None if self.sampling.greedy else step.lengths
+        tokens = self.engine.next_tokens(h, self.sampling, self.seeds, places)
+        if len(self.stop):
+            self.tokens.copy_(torch.where(self.done, self.tokens, tokens))
+            self.filled += ~self.done
+            self.done.copy_(self._stopped())
+        else:
+            self.tokens.copy_(tokens)
+            self.filled += 1
+
+    def run(self, count: int) -> Tensor:
+        """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError where the cache has no room."""
+        if count and int(self.filled.max()) + count > self.cache.capacity:
+            raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
+        out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
+        index = 0
+        while index < count:
+            if len(self.stop) and index % LOOK == 0 and bool(self.done.all()):
+                out[:, index:] = self.tokens[:, None]
+                break
+            steps = BURST if count - index >= BURST else 1
+            out[:, index : index + steps] = self._advance(steps, graphed=count > 1 and self.engine.graphed)
+            index += steps
+        return out
+
+    def _advance(self, steps: int, graphed: bool) -> Tensor:
+        """The tokens of the next ``steps`` steps, int64 [B, steps]."""
+        if not graphed:
+            return self._serial(steps)
+        if steps not in self.graphs:
+            self.graphs[steps] = self._recorded(steps)
+        graph, tokens = self.graphs[steps]
+        graph.replay()
+        return tokens
+
+    def _serial(self, steps: int) -> Tensor:
+        tokens = []
+        for _ in range(steps):
+            self.step()
+            tokens.append(self.tokens.clone())
+        return torch.stack(tokens, dim=1)
+
+    def _stopped(self) -> Tensor:
+        return (self.tokens[:, None] == self.stop).any(dim=1)
+
+    def _recorded(self, steps: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """A graph of so many steps, and where it leaves their tokens."""
+        state = self.tokens, self.filled, self.done
+        before = [tensor.clone() for tensor in state]
+        graph = torch.cuda.CUDAGraph()
+        with overlapped():
+            self.step()  # compiles the kernels; what it writes is written again by the first replay
+            with torch.cuda.graph(graph):
+                tokens = self._serial(steps)
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+        return graph, tokens

@@ -1,0 +1,47 @@
+"""What a model needs of a device's memory, asked before it is taken."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from braidcheck.errors import UserError
+from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.weights import expected_shapes
+
+STACKED = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "gate_proj.weight", "up_proj.weight")
+GIB = 2**30
+
+
+def require_room(what: str, needed: int, device: torch.device | str, remedy: str) -> None:
+    """Raise UserError where ``what`` needs more bytes than are free on the device, saying what to do."""
+    free = free_bytes(torch.device(device))
+    if free is not None and needed > free:
+        raise UserError(f"{what} need {needed / GIB:.2f} GiB, {free / GIB:.2f} GiB are free on {device}: {remedy}")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on a GPU; of a CPU, whose memory others share, nothing is said."""
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's own, to be had again
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def of_weights(config: Qwen3Config, dtype: torch.dtype) -> int:
+    """Bytes while a checkpoint is loaded: each tensor as it was read, and those that are stacked once more."""
+    shapes = expected_shapes(config)
+    return dtype.itemsize * sum(math.prod(shape) * (1 + name.endswith(STACKED)) for name, shape in shapes.items())
+
+
+def of_cache(config: Qwen3Config, batch: int, capacity: int, dtype: torch.dtype) -> int:
+    """Bytes of K and V of all layers."""
+    slot = 2 * config.num_key_value_heads * config.head_dim * dtype.itemsize
+    return config.num_hidden_layers * batch * capacity * slot
+
+
+def of_work(config: Qwen3Config, tokens: int, logits: int) -> int:
+    """Bytes, not too few, that a pass over so many tokens holds at once beside the cache, and so many rows' logits."""
+    widths = 4 * config.hidden_size + 2 * config.qkv_rows + 3 * config.intermediate_size
+    return 4 * (tokens * widths + logits * config.vocab_size)

@@ -1,0 +1,153 @@
+"""A checkpoint's tensors, checked by name and shape and stacked as the kernels read them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from braidcheck.errors import CheckpointError
+from braidcheck.models.qwen3.architecture import Qwen3Config
+
+EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+BIASES = tuple(f"self_attn.{name}_proj.bias" for name in "qkvo")
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One decoder layer: norms [H] or [D]; qkv[(Hq+2Hkv)*D, H]; o[H, Hq*D]; gate_up[2I, H]; down[H, I]."""
+
+    input_norm: Tensor
+    qkv: Tensor
+    q_norm: Tensor
+    k_norm: Tensor
+    o: Tensor
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All tensors of a Qwen3: embedding[V,H], layers, norm[H], head[V,H] (the embedding itself where tied)."""
+
+    embedding: Tensor
+    layers: tuple[LayerWeights, ...]
+    norm: Tensor
+    head: Tensor
+
+    @classmethod
+    def from_directory(cls, directory: str | Path, config: Qwen3Config, device: str, dtype: torch.dtype) -> Weights:
+        """The weights of a checkpoint directory. Raises CheckpointError naming what is missing, odd or truncated."""
+        return cls.from_tensors(read_tensors(directory, device), config, dtype)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], config: Qwen3Config, dtype: torch.dtype) -> Weights:
+        """The weights among ``tensors``, which are named as transformers names them.
+
+        Raises CheckpointError for tensors that are missing, unknown or of a wrong shape. Biases that the config does
+        not know, and a head that the config ties to the embedding, are left out with a warning.
+        """
+        tensors = _without_ignored(dict(tensors), config)
+        _check(tensors, expected_shapes(config))
+        cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        embedding = cast[EMBEDDING]
+        layers = tuple(_layer(cast, f"model.layers.{index}.") for index in range(config.num_hidden_layers))
+        return cls(embedding, layers, cast[FINAL_NORM], cast.get(HEAD, embedding))
+
+
+def read_tensors(directory: str | Path, device: str) -> dict[str, Tensor]:
+    """All tensors of the safetensors files of ``directory``. Raises CheckpointError if one is missing or damaged."""
+    directory = Path(directory)
+    index = directory / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.exists():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        try:
+            with safe_open(directory / name, framework="pt", device=device) as file:
+                tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        except FileNotFoundError:
+            raise CheckpointError(f"{directory} has no {name}: give the directory of a whole checkpoint") from None
+        except SafetensorError as error:
+            raise CheckpointError(f"{directory / name} is damaged ({error}): fetch it again") from None
+    return tensors
+
+
+def expected_shapes(config: Qwen3Config) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every tensor that a checkpoint of this config holds."""
+    width, inner, (heads, kv_heads, dim) = config.hidden_size, config.intermediate_size, config.heads
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, width), FINAL_NORM: (width,)}
+    if not config.tie_word_embeddings:
+        shapes[HEAD] = config.vocab_size, width
+    for index in range(config.num_hidden_layers):
+        of_layer = {
+            "input_layernorm.weight": (width,),
+            "post_attention_layernorm.weight": (width,),
+            "self_attn.q_proj.weight": (heads * dim, width),
+            "self_attn.k_proj.weight": (kv_heads * dim, width),
+            "self_attn.v_proj.weight": (kv_heads * dim, width),
+            "self_attn.o_proj.weight": (width, heads * dim),
+            "self_attn.q_norm.weight": (dim,),
+            "self_attn.k_norm.weight": (dim,),
+            "mlp.gate_proj.weight": (inner, width),
+            "mlp.up_proj.weight": (inner, width),
+            "mlp.down_proj.weight": (width, inner),
+        }
+        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in of_layer.items()}
+    return shapes
+
+
+def _layer(tensors: Mapping[str, Tensor], prefix: str) -> LayerWeights:
+    def stacked(*names: str) -> Tensor:
+        return torch.cat([tensors[f"{prefix}{name}_proj.weight"] for name in names])
+
+    return LayerWeights(
+        input_norm=tensors[f"{prefix}input_layernorm.weight"],
+        qkv=stacked("self_attn.q", "self_attn.k", "self_attn.v"),
+        q_norm=tensors[f"{prefix}self_attn.q_norm.weight"],
+        k_norm=tensors[f"{prefix}self_attn.k_norm.weight"],
+        o=tensors[f"{prefix}self_attn.o_proj.weight"],
+        post_norm=tensors[f"{prefix}post_attention_layernorm.weight"],
+        gate_up=stacked("mlp.gate", "mlp.up"),
+        down=tensors[f"{prefix}mlp.down_proj.weight"],
+    )
+
+
+def _without_ignored(tensors: dict[str, Tensor], config: Qwen3Config) -> dict[str, Tensor]:
+    biases = sorted(name for name in tensors if name.endswith(BIASES))
+    for name in biases:
+        del tensors[name]
+    if biases:
+        warnings.warn(f"config.json says there are no attention biases: {_some(biases)} ignored", stacklevel=3)
+    if config.tie_word_embeddings and HEAD in tensors:
+        head = tensors.pop(HEAD)
+        if EMBEDDING in tensors and not torch.equal(head, tensors[EMBEDDING]):
+            warnings.warn(f"config.json ties the head to the embedding: another {HEAD} ignored", stacklevel=3)
+    return tensors
+
+
+def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    missing = [name for name in shapes if name not in tensors]
+    unknown = sorted(name for name in tensors if name not in shapes)
+    wrong = [
+        f"{name} is {list(tensors[name].shape)}, must be {list(shape)}"
+        for name, shape in shapes.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    found = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+    found += [_some(wrong)] if wrong else []
+    if found:
+        raise CheckpointError(f"the checkpoint does not match its config.json: {'; '.join(found)}")
+
+
+def _some(names: list[str], count: int = 4) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

@@ -1,0 +1,100 @@
+"""Which ops a device function or a file can reach, read from the source: what a fault there is judged on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from braidcheck.mutants.mutant import PACKAGE
+
+KERNELS = PACKAGE / "kernels"
+# What ops run; the other shared files judge them.
+SHARED = ("device", "gemv", "persistent_gemm", "pdl", "configs")
+Name = tuple[str, str]  # a shared file and what it calls something
+
+
+def part(file: str) -> str:
+    """The op that a kernel file belongs to; else the file's own name."""
+    steps = Path(file).with_suffix("").parts
+    return steps[1] if steps[0] == "kernels" and len(steps) > 2 and steps[1] != "common" else steps[-1]
+
+
+def is_shared(file: str) -> bool:
+    """Whether ``file`` holds what several ops run."""
+    return Path(file).parts[:2] == ("kernels", "common") and part(file) in SHARED
+
+
+def ops(file: str, function: str | None = None) -> tuple[str, ...]:
+    """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it.
+
+    What of a shared file no op asks for by name, as the mending of the interpreter, is there for all of them.
+    """
+    if is_shared(file):
+        wanted = _users({(part(file), function)}) if function else set()
+        return tuple(op for op, names in _asked().items() if names & wanted) or every()
+    return (part(file),) if part(file) in _asked() else ()
+
+
+def every() -> tuple[str, ...]:
+    """All ops, by the names of their files."""
+    return tuple(_asked())
+
+
+@cache
+def functions(path: Path) -> dict[str, ast.FunctionDef]:
+    """The functions of a file by name, outermost ones only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@cache
+def _asked() -> dict[str, set[Name]]:
+    """Per op what its files take from the shared ones."""
+    found: dict[str, set[Name]] = {}
+    for path in sorted(KERNELS.glob("*/*.py")):
+        if path.parent.name != "common":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found.setdefault(path.parent.name, set()).update(_taken(tree, _aliases(tree)))
+    return found
+
+
+def _aliases(tree: ast.Module) -> dict[str, Name]:
+    """What a file calls the shared files, and what it takes from them: its own word to file and name, "" for a file."""
+    found: dict[str, Name] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("braidcheck.kernels.common"):
+            source = node.module.removeprefix("braidcheck.kernels.common").removeprefix(".")
+            for alias in node.names:
+                found[alias.asname or alias.name] = (source, alias.name) if source else (alias.name, "")
+    return {word: name for word, name in found.items() if name[0] in SHARED}
+
+
+def _taken(node: ast.AST, aliases: dict[str, Name]) -> Iterator[Name]:
+    """The shared names that stand in ``node``, by itself or after their file's."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id in aliases:
+            yield aliases[inner.value.id][0], inner.attr
+        elif isinstance(inner, ast.Name) and aliases.get(inner.id, ("", ""))[1]:
+            yield aliases[inner.id]
+
+
+def _users(wanted: set[Name]) -> set[Name]:
+    """``wanted`` and all shared functions that use it, directly or not."""
+    while more := {name for name, used in _uses().items() if used & wanted} - wanted:
+        wanted = wanted | more
+    return wanted
+
+
+@cache
+def _uses() -> dict[Name, set[Name]]:
+    """Per function of the shared files what it uses of them, its own file's functions among it."""
+    found: dict[Name, set[Name]] = {}
+    for file in SHARED:
+        path = KERNELS / "common" / f"{file}.py"
+        own = functions(path)
+        aliases = _aliases(ast.parse(path.read_text(encoding="utf-8"))) | {name: (file, name) for name in own}
+        for name, node in own.items():
+            found[file, name] = set(_taken(node, aliases))
+    return found

@@ -1,0 +1,142 @@
+"""Faults of a chosen size put into one op: into what it gives, its weights or its positions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.evidence.op import run
+from braidcheck.op import Op
+
+Given = dict[str, Any]
+SIZES = tuple(2.0**exponent for exponent in range(-32, 5))
+OFFSETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault: the sizes at which it is tried and, of the two, the side of the op that it is put into.
+
+    ``outputs(tensors, masks, size, generator)`` gives the outputs anew, changed only where the masks are true;
+    ``inputs(given, size, generator)`` gives the arguments anew. Size 0 changes nothing.
+    """
+
+    name: str
+    sizes: Sequence[float] = SIZES
+    outputs: Callable[[Sequence[Tensor], Sequence[Tensor], float, torch.Generator], list[Tensor]] | None = None
+    inputs: Callable[[Given, float, torch.Generator], Given] | None = None
+    needs: Callable[[Given], bool] = lambda given: True
+
+
+def noise(outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, generator: torch.Generator) -> list[Tensor]:
+    """Every element times 1 + size * a standard normal number."""
+    return [_scaled(out, mask, size * _normal(out, generator)) for out, mask in zip(outputs, masks, strict=True)]
+
+
+def one_element(
+    outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, generator: torch.Generator
+) -> list[Tensor]:
+    """One element of all outputs, that is not zero, times 1 + size."""
+    open_to_it = [(mask & (out != 0)).flatten().nonzero()[:, 0] for out, mask in zip(outputs, masks, strict=True)]
+    changed = [out.clone(memory_format=torch.contiguous_format) for out in outputs]
+    total = sum(map(len, open_to_it))
+    if total:
+        number = int(torch.randint(total, (), generator=generator))
+        for out, places in zip(changed, open_to_it, strict=True):
+            if 0 <= number < len(places):
+                flat = out.view(-1)
+                flat[places[number]] = (flat[places[number]].double() * (1 + size)).to(out.dtype)
+            number -= len(places)
+    return changed
+
+
+def weight_column(given: Given, size: float, generator: torch.Generator) -> Given:
+    """One column of one weight matrix, that of one input feature, times 1 + size."""
+    names = _matrices(given)
+    name = names[int(torch.randint(len(names), (), generator=generator))]
+    weight = given[name].clone()
+    column = int(torch.randint(weight.shape[1], (), generator=generator))
+    weight[:, column] = (weight[:, column].double() * (1 + size)).to(weight.dtype)
+    return given | {name: weight}
+
+
+def one_position(given: Given, size: float, generator: torch.Generator) -> Given:
+    """One token ``size`` positions further on, or further back where the table ends, or the cache that it goes into."""
+    positions, limit = given["positions"].clone(), len(given["cos_sin"])
+    if "k_cache" in given and "lengths" not in given:  # there a position is a slot too
+        limit = min(limit, given["k_cache"].shape[1])
+    token = int(torch.randint(len(positions), (), generator=generator))
+    moved = int(positions[token]) + int(size)
+    positions[token] = moved if moved < limit else max(0, moved - 2 * int(size))
+    return given | {"positions": positions}
+
+
+def all_angles(given: Given, size: float, generator: torch.Generator) -> Given:
+    """Every angle of RoPE times 1 + size: the table turned further by size times its own angles."""
+    cos, sin = given["cos_sin"].double().chunk(2, dim=-1)
+    if not size:
+        return given
+    frequencies = torch.atan2(sin[1], cos[1])  # the angles at position 1 are below pi
+    further = size * torch.arange(len(cos), device=cos.device)[:, None] * frequencies
+    turned = [cos * further.cos() - sin * further.sin(), sin * further.cos() + cos * further.sin()]
+    return given | {"cos_sin": torch.cat(turned, dim=-1).to(given["cos_sin"].dtype)}
+
+
+FAULTS = (
+    Fault("every element", outputs=noise),
+    Fault("one element", outputs=one_element),
+    Fault("weight column", inputs=weight_column, needs=lambda given: bool(_matrices(given))),
+    Fault("one position", OFFSETS, inputs=one_position, needs=lambda given: "cos_sin" in given),
+    Fault("all angles", inputs=all_angles, needs=lambda given: "cos_sin" in given),
+)
+
+
+def written(op: Op, before: Mapping[str, Any], outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Where each output is a number that this call wrote: of arguments changed in place only what was changed."""
+    masks = [out.isfinite() & torch.tensor(out.is_floating_point(), device=out.device) for out in outputs]
+    returned = len(outputs) - len(op.contract.mutates)
+    for number, name in enumerate(op.contract.mutates, returned):
+        masks[number] &= before[name] != outputs[number]
+    return masks
+
+
+def injected(op: Op, function: Callable[..., Any], fault: Fault, size: float, seed: int) -> Callable[..., Any]:
+    """``function``, called like ``op``, with ``fault`` of ``size`` in every call.
+
+    A weight or a token has its fault in every call, as a broken kernel has; noise is drawn anew each time.
+    """
+    signature, drawn = inspect.signature(op.call), torch.Generator().manual_seed(seed)
+
+    @wraps(op.call)
+    def faulty(*args: Any, **options: Any) -> Any:
+        given = dict(signature.bind(*args, **options).arguments)
+        if fault.inputs is not None:
+            return function(**fault.inputs(given, size, torch.Generator().manual_seed(seed)))
+        before = given | {name: given[name].clone() for name in op.contract.mutates}
+        outputs = run(op, function, given)
+        changed = fault.outputs(outputs, written(op, before, outputs), size, drawn)
+        for name, value in zip(op.contract.mutates, changed[len(changed) - len(op.contract.mutates) :], strict=True):
+            given[name].copy_(value)
+        returned = tuple(changed[: len(changed) - len(op.contract.mutates)])
+        return returned if len(returned) > 1 else returned[0] if returned else None
+
+    return faulty
+
+
+def _matrices(given: Given) -> list[str]:
+    return [name for name, value in given.items() if name.endswith("weight") and value is not None and value.dim() == 2]
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like.device)
+
+
+def _scaled(out: Tensor, mask: Tensor, by: Tensor) -> Tensor:
+    # Where nothing may change the bits stay, NaN included.
+    return torch.where(mask, (out.double() * (1 + by)).to(out.dtype), out)

@@ -1,0 +1,46 @@
+"""The named mutants: faults seen in public engines and their kin, as patches in ``named/``, one file a part."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from braidcheck.mutants import affected_ops
+from braidcheck.mutants.mutant import PACKAGE, Mutant
+from braidcheck.mutants.patch import Patch, StalePatch
+
+NAMED = Path(__file__).parent / "named"
+
+
+def named() -> list[Mutant]:
+    """All named mutants; one whose patch does not apply exactly once says so in ``stale``."""
+    return [mutant for path in sorted(NAMED.glob("*.toml")) for mutant in load(path)]
+
+
+def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
+    """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
+
+    Each has id, story and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane`` and ``killer``
+    ("gate: subject") are optional.
+    """
+    for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
+        patch = Patch(row["file"], row["function"], row["old"], row["new"])
+        text = stale = ""
+        try:
+            text = patch.applied(package)
+        except StalePatch as error:
+            stale = str(error)
+        yield Mutant(
+            id=row["id"],
+            kind="named",
+            part=path.stem,
+            story=row["story"],
+            file=patch.file,
+            ops=affected_ops.ops(patch.file, patch.function.split(".")[0] or None),
+            text=text,
+            bug=row.get("bug", ""),
+            stale=stale,
+            lane=row.get("lane", ""),
+            killer=tuple(row.get("killer", ": ").split(": ", 1)),
+        )

@@ -1,0 +1,56 @@
+"""What a run of mutants sets out to do: which mutants, which gates each of them meets, how long it may take."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from braidcheck.errors import UserError
+from braidcheck.mutants import generate, named_faults
+from braidcheck.mutants.mutant import Mutant
+
+KINDS = ("named", "generated")
+GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
+# Ops that the engine which coherence judges does not take: it answers greedily, by one of the fusions.
+APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
+LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
+LOADERS = ("models/qwen3/architecture.py", "models/qwen3/weights.py")
+EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+
+
+def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant]:
+    """The mutants of these kinds; of all parts, or of those that these ops can see. Raises UserError for none."""
+    made = {"named": named_faults.named, "generated": lambda: generate.generated(ops)}
+    found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
+    chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
+    if not chosen:
+        raise UserError(f"no mutant of {', '.join(ops)}; leave --op out for all")
+    return chosen
+
+
+def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
+    """The gates that a mutant meets, its known or else the cheapest likely killer first; of a generated one, an op's.
+
+    For ``blame`` the coherence gate alone, of those mutants that it can meet.
+    """
+    return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.killer[0]))
+
+
+def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
+    if blame:
+        return () if mutant.ops and set(mutant.ops) <= set(APART) else GATES[-1:]
+    if mutant.kind == "generated":
+        return GATES[:3]
+    if mutant.file in LOADERS:
+        return ("loader", "engine", "coherence")
+    if not mutant.ops:
+        return GATES[3:]
+    met = (*GATES[:3], "engine")
+    return met if set(mutant.ops) <= set(APART) else (*met, "coherence")
+
+
+def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:
+    """The generated mutants that are argued to change nothing: the reason by id."""
+    reasons = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {name: reason for reason, names in reasons.items() for name in names}

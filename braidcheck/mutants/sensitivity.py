@@ -1,0 +1,182 @@
+"""The smallest fault that a gate sees: faults of growing size put into one op, on its cases and in the model."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck import kernels
+from braidcheck.evidence.layers import one_layer
+from braidcheck.evidence.model import observe_coherence
+from braidcheck.evidence.op import copies, in_float64, observe_op, run
+from braidcheck.evidence.swap import swapped
+from braidcheck.golden.store import Golden
+from braidcheck.golden.subset import shortest
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
+from braidcheck.numerics.error import distance
+from braidcheck.op import Case, Op
+from braidcheck.settings import PRODUCTION
+
+TRIALS, MOST_MISSED = 20, 1  # 19 of 20 trials seen: 95%
+RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel anew for every trial
+TOKENS, STEPS = 1000, 18  # of the golden: the least that the coherence gate judges
+LAYER = 1  # K norms reach 44.5 there
+# The flow whose prompts take the op, or whose answers do; all others are in the default one.
+FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}
+FLOWS |= {"attention_decode": "separated"}
+IN_ANSWERS = ("attention_decode", "attention_step")  # alone: one token a row
+NOT_IN_A_LAYER = ("lm_head", "sample")
+NOT_IN_AN_ANSWER = ("sample",)  # which is greedy
+
+Fails = Callable[[Any], bool]  # whether the gate fails on this evidence
+Seen = Callable[[float, int], bool]  # whether a fault of this size with this seed is seen
+
+
+def smallest(seen: Seen, sizes: Sequence[float]) -> dict[str, Any]:
+    """The size from which on 95% of TRIALS seeded faults are seen, as plain data.
+
+    Found by bisection with one seed, then a size at a time with all of them: it takes a gate to see larger faults the
+    better. Keys: ``smallest`` (None: not seen up to ``largest``; ``least`` was the first size of all), ``trials``,
+    ``counts``: [size, seen, tried] of each size that took several seeds, where trying ends when too many are missed.
+    Raises ValueError where the gate fails without any fault.
+    """
+    if seen(0.0, 0):
+        raise ValueError("the gate fails without any fault: it says nothing of faults")
+    counts: dict[float, tuple[int, int]] = {}
+
+    def mostly(at: int) -> bool:
+        if sizes[at] not in counts:
+            counts[sizes[at]] = _count(seen, sizes[at])
+        hits, tried = counts[sizes[at]]
+        return tried - hits <= MOST_MISSED
+
+    at = bisect_left(range(len(sizes)), True, key=lambda index: seen(sizes[index], 0))
+    while at < len(sizes) and not mostly(at):
+        at += 1
+    while at and mostly(at - 1):
+        at -= 1
+    found = sizes[at] if at < len(sizes) else None
+    return {
+        "smallest": found,
+        "least": sizes[0],
+        "largest": sizes[-1],
+        "trials": TRIALS,
+        "counts": [[s, *counts[s]] for s in sorted(counts)],
+    }
+
+
+def _count(seen: Seen, size: float) -> tuple[int, int]:
+    """How many faults of ``size`` are seen, and how many were tried."""
+    hits = 0
+    for seed in range(TRIALS):
+        hits += seen(size, seed)
+        if seed + 1 - hits > MOST_MISSED:
+            return hits, seed + 1
+    return hits, TRIALS
+
+
+def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
+    """Per storage type and kind of fault: a fault in every case of ``op``, seen if the gate fails on any of them."""
+    for dtype in dict.fromkeys(case.dtype for case in op.cases):
+        cases = [c for c in op.cases if c.dtype == dtype and not c.large and 0 not in c.axes.values()]
+        looks = [Look.at(op, case, device) for case in sorted(cases, key=lambda case: op.cost(case).flops)]
+        for fault in FAULTS:
+            chosen = [look for look in looks if look.open_to(fault)]
+            if fault.inputs is not None and device == "cpu":
+                chosen = chosen[:RERUN_CASES]
+            if chosen:
+                seen = lambda size, seed: any(fails(look.evidence(fault, size, seed)) for look in chosen)  # noqa: B023, E731
+                on = f"{dtype}, {len(chosen)} cases"
+                yield {"gate": "accuracy", "op": op.name, "on": on, "fault": fault.name, **smallest(seen, fault.sizes)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One case of an op with all that does not change from fault to fault: what is seen of the kernel ``without`` one,
+    what it gave and what it should."""
+
+    op: Op
+    without: dict[str, Any]
+    given: Given
+    got: tuple[Tensor, ...]
+    exact: tuple[Tensor, ...]
+    bounds: tuple[Tensor, ...]
+
+    @classmethod
+    def at(cls, op: Op, case: Case, device: str) -> Look:
+        """Runs the kernel, the reference in float64 and the bound."""
+        given = op.inputs(case, device)
+        got = run(op, op.call, copies(given))
+        without = observe_op(op, case, device)
+        return cls(op, without, given, got, run(op, op.reference, in_float64(given)), op.bound(**given))
+
+    def open_to(self, fault: Fault) -> bool:
+        """Whether this case has what the fault changes, and an output that can show it."""
+        return fault.needs(self.given) and any(out.is_floating_point() for out in self.got)
+
+    def evidence(self, fault: Fault, size: float, seed: int) -> dict[str, Any]:
+        """What ``evidence.op.observe_op`` would see with the fault in the kernel."""
+        generator = torch.Generator().manual_seed(seed)
+        if fault.inputs is not None:
+            given = {**copies(self.given), **fault.inputs(self.given, size, generator)}
+            got = run(self.op, self.op.call, copies(given))
+        else:
+            got = fault.outputs(self.got, written(self.op, self.given, self.got), size, generator)
+        rows = zip(self.without["outputs"], got, self.exact, self.bounds, strict=True)
+        return self.without | {"outputs": [row | asdict(distance(*parts)) for row, *parts in rows]}
+
+
+def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
+    """Per kind of fault: the fault in ``op`` in all layers of the model, on a part of ``golden``.
+
+    The other ops are kernels on a GPU and references on a CPU, where that is faster. Attention of one token is
+    judged by greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no less.
+    """
+    if op.name in NOT_IN_AN_ANSWER:
+        return
+    engine = Engine.load(checkpoint, device, attention=FLOWS.get(op.name, PRODUCTION))
+    decoding = op.name in IN_ANSWERS
+    text = shortest(golden, 0 if decoding else TOKENS, int(decoding), STEPS)
+    parts = ("continuations",) if decoding else ("documents",)
+    sound = _sound(device)
+    on = f"{golden.model}, {'references' if device == 'cpu' else 'kernels'}"
+    for fault in _faults(op):
+
+        def seen(size: float, seed: int, fault: Fault = fault) -> bool:
+            with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
+                return fails(observe_coherence(engine, text, parts=parts))
+
+        yield {"gate": "coherence", "op": op.name, "on": on, "fault": fault.name, **smallest(seen, fault.sizes)}
+
+
+def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dict[str, Any]]:
+    """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``."""
+    if op.name in NOT_IN_A_LAYER:
+        return
+    engine, observe = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
+    sound = _sound(device)
+    for fault in _faults(op):
+
+        def seen(size: float, seed: int, fault: Fault = fault) -> bool:
+            with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
+                return fails(observe())
+
+        found = smallest(seen, fault.sizes)
+        yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **found}
+
+
+def _sound(device: str) -> dict[str, Callable[..., Any]]:
+    return {name: op.reference if device == "cpu" else op.call for name, op in kernels.find().items()}
+
+
+def _faults(op: Op) -> list[Fault]:
+    """The kinds of fault that a call of ``op`` can have."""
+    given = op.inputs(op.cases[0], "cpu")
+    return [fault for fault in FAULTS if fault.needs(given)]

@@ -1,0 +1,1 @@
+"""Rounding analysis of references and bounds, in float64, and how errors are measured."""

@@ -1,0 +1,77 @@
+"""Softmax attention in plain PyTorch and the error that float32 scores and a narrow P give it.
+
+Score s_j = scale * q.k_j: error ds_j = u32 (4 sqrt(D) scale sum|q||k_j| + 3 |s_j| + 3 |s_j - m|): the dot, the scaling
+by a rounded scale * log2(e), the subtraction of the maximum m and the exponential's argument. The output moves by
+sum_j p_j ds_j |v_j - o| (first order; times exp(2 max ds) when that is not small), then P is rounded to v's dtype
+(declared; before or after the row sum is taken), and P.V is a float32 dot over the keys, divided by a float32 sum of
+terms of one sign.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics import rounding
+
+CHUNK = 2**24  # scores held at a time
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """Softmax attention of one KV head: q[T,G,D], k[S,D], v[S,D], mask[T,S] (True = seen) -> [T,G,D].
+
+    A row that sees nothing gives zeros.
+    """
+    scores = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k)) * scale
+    p = torch.softmax(scores.masked_fill(~mask[:, None, :], -math.inf), dim=-1).nan_to_num(0.0)
+    return torch.einsum("tgs,sd->tgd", rounding.wide(p.to(v.dtype)), rounding.wide(v)).to(q.dtype)
+
+
+def attend_bound(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, cast: torch.dtype,
+    q_error: Tensor | None = None, k_error: Tensor | None = None, v_error: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The error permitted to ``attend`` of the same float64 arguments, [T,G,D]; ``cast`` is P's dtype.
+
+    Where the operands carry errors of their own (same shapes), those are independent within a head.
+    """
+    scores = torch.einsum("tgd,sd->tgs", q, k) * scale
+    hidden = ~mask[:, None, :]
+    top = scores.masked_fill(hidden, -math.inf).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    p = torch.exp((scores - top).masked_fill(hidden, -math.inf))
+    p = p / p.sum(-1, keepdim=True).clamp_min(1e-300)
+    magnitude = torch.einsum("tgd,sd->tgs", q.abs(), k.abs()) * scale
+    shift = rounding.U32 * (4 * math.sqrt(q.shape[-1]) * magnitude + 3 * scores.abs() + 3 * (scores - top).abs())
+    if q_error is not None:
+        for one, other in ((q_error, k.abs()), (q.abs(), k_error)):
+            total = torch.einsum("tgd,sd->tgs", one, other)
+            norm = torch.einsum("tgd,sd->tgs", one.square(), other.square()).sqrt()
+            shift = shift + scale * rounding.independent(total, norm)
+    shift = torch.where(hidden | (p == 0), torch.zeros_like(shift), shift)
+    out = torch.einsum("tgs,sd->tgd", p, v)
+    # sum_j a_j |v_j - o| <= sum_j a_j |v_j| + |o| sum_j a_j, and the difference matters: taken exactly, per key.
+    weight = p * shift * torch.exp(2 * shift.amax(-1, keepdim=True))
+    moved = torch.stack(
+        [(weight[:, g, :, None] * (v[None] - out[:, g, None, :]).abs()).sum(1) for g in range(p.shape[1])], 1
+    )
+    spread = torch.einsum("tgs,sd->tgd", p, v.abs())
+    keys = max(1, int(mask.sum(-1).max())) if mask.numel() else 1
+    error = moved + rounding.dot_error(spread, keys) + (rounding.sum_error(keys) + 4 * rounding.U32) * out.abs()
+    if v_error is not None:
+        error = error + torch.einsum("tgs,sd->tgd", p, v_error)
+    if cast != torch.float32:
+        # The row sum may be taken from the rounded P too: sum_j p_j delta_j (v_j - o).
+        norm = torch.einsum("tgs,sd->tgd", p.square(), v.square()).sqrt()
+        norm = norm + out.abs() * p.norm(dim=-1, keepdim=True)
+        error = error + rounding.cast_error(cast, spread + out.abs(), norm)
+    return error
+
+
+def row_chunks(rows: int, keys: int, width: int) -> Iterator[slice]:
+    """Slices of query rows small enough that [rows, keys, width] fits in memory."""
+    step = max(1, CHUNK // max(1, keys * width))
+    for start in range(0, rows, step):
+        yield slice(start, min(rows, start + step))

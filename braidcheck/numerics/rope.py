@@ -1,0 +1,59 @@
+"""Rotary position embeddings: the table as HF transformers makes it, and the rotation in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics import rounding
+
+THETA = 1e6  # Qwen3; transformers keeps it in config.rope_parameters["rope_theta"]
+
+
+def rope_table(max_positions: int, head_dim: int, theta: float = THETA, device: str = "cpu") -> Tensor:
+    """Cosines then sines of all rotation angles, float32 [max_positions, head_dim].
+
+    Angles are products of float32 numbers, as in transformers: at position 40,960 they differ from float64's by
+    3e-3, so the table is an input of the ops and not something a kernel may recompute.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    frequencies = 1.0 / (theta**exponents)
+    angles = torch.outer(torch.arange(max_positions, dtype=torch.int64).float(), frequencies)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).to(device)
+
+
+def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
+    """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]."""
+    cos, sin = cos_sin.to(x.dtype)[positions][:, None, :].chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
+    """Error of ``rotate`` in float32 when x[T, heads, D] carries ``error``: two products and a sum, three roundings."""
+    cos, sin = (part.abs() for part in cos_sin.to(x.dtype)[positions][:, None, :].chunk(2, dim=-1))
+    first, second = (error + 3 * rounding.U32 * x.abs()).chunk(2, dim=-1)
+    return torch.cat([first * cos + second * sin, second * cos + first * sin], dim=-1)
+
+
+def head_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last axis with a weight [D], in x's dtype."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight.to(x.dtype)
+
+
+def normed_error(x: Tensor, error: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """``head_norm`` in float64 and the error it has in float32 when x[T, heads, D] carries ``error``.
+
+    An element's own error e_i comes through times |w_i|/rms, and that of the sum of squares as
+    |w_i x_i|/rms^3 * sum_j |x_j| e_j / D, where the e_j are independent.
+    Without a weight both pass unchanged.
+    """
+    if weight is None:
+        return x, error
+    width = x.shape[-1]
+    square = x.square().mean(-1, keepdim=True) + eps
+    products = x.abs() * error
+    shared = rounding.independent(products.sum(-1, keepdim=True), products.norm(dim=-1, keepdim=True))
+    scale = weight.double().abs() * square.rsqrt()
+    moved = scale * (error + x.abs() * shared / (width * square))
+    return x * square.rsqrt() * weight.double(), moved + rounding.norm_error(width) * scale * x.abs()

@@ -1,0 +1,59 @@
+"""The pytest plugin under which a project's own GPU tests run as a phase of the gate: a verdict of ``tests`` each."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from braidcheck import plugin
+from braidcheck.plugin import pytest_addoption as pytest_addoption  # the option that carries the settings
+from braidcheck.result import Status, Verdict
+
+GATE = "tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "exclusive_gpu: has its GPU to itself, because it times something")
+    plugin.start(config, Worker, Controller)
+
+
+def name(nodeid: str) -> tuple[str, str]:
+    """Gate and subject of a test."""
+    return GATE, nodeid
+
+
+class Worker(plugin.Worker):
+    """Runs the tests; how each ends is its verdict."""
+
+    name = staticmethod(name)
+
+    def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
+        """Pass, skipped with its reason, or fail with the error's first line."""
+        if report.passed:
+            return Verdict(GATE, item.nodeid, Status.PASS, "passed")
+        assert call.excinfo is not None
+        error = call.excinfo.value
+        first = (str(error).strip().splitlines() or [""])[0]
+        if report.skipped:
+            return Verdict(GATE, item.nodeid, Status.NOT_JUDGED, first or "skipped")
+        numbers = {"traceback": self.keep_traceback(item, error)}
+        return Verdict(GATE, item.nodeid, Status.FAIL, f"{type(error).__name__}: {first}", numbers=numbers)
+
+    def reproduce(self, item: pytest.Item) -> str:
+        """The pytest command for this test."""
+        return shlex.join(["python3", "-m", "pytest", "-m", "gpu", item.nodeid])
+
+
+class Controller(plugin.Controller):
+    """Collects the verdicts; each test is a unit of work."""
+
+    name = staticmethod(name)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test that passed and could not clean up after itself is an error too."""
+        super().pytest_runtest_logreport(report)
+        if report.failed and report.when == "teardown":
+            errors = [line[1:].strip() for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+            said = f"teardown failed: {errors[0] if errors else 'see pytest.log'}"
+            self.take(Verdict(GATE, report.nodeid, Status.ERROR, said, lane=self.settings.lane))

@@ -1,0 +1,62 @@
+"""What ops are timed beside computes what they compute, on small relatives of the production shapes."""
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.benchmarks.eager import CUBLAS, EAGER, beside, without_operand
+from braidcheck.benchmarks.ops import _filled, checked
+from braidcheck.benchmarks.shapes import AXES, arguments
+from braidcheck.op import Case
+
+LARGEST = {"T": 7, "B": 7, "S": 40, "H": 64, "I": 96, "K": 96, "V": 300, "Hq": 4, "Hkv": 2, "D": 32, "P": 64}
+SHAPES = [(op, shape) for op in AXES if op in EAGER for shape in AXES[op]]
+
+
+def small(op, shape):
+    """The op and its arguments on a small relative of a production shape."""
+    given = AXES[op][shape]
+    axes = {axis: min(size, LARGEST.get(axis, size)) for axis, size in given.items()}
+    if given.get("S") == given.get("T"):  # a prompt that fills its row
+        axes |= {"S": axes["T"]} if "T" in axes else {}
+    found = kernels.find()[op]
+    return found, _filled(arguments(found, Case(op, axes)), "cpu")
+
+
+@pytest.mark.parametrize(("name", "shape"), SHAPES, ids=[f"{op}[{shape}]" for op, shape in SHAPES])
+def test_eager_is_the_op(name, shape):
+    op, given = small(name, shape)
+    assert checked(op, "eager", EAGER[name], given) == {}
+    calls, given = beside(name, given)
+    assert list(calls)[:2] == ["eager", "torch.compile"]
+    if CUBLAS in calls:
+        assert checked(op, CUBLAS, calls[CUBLAS], given) == {}
+        assert without_operand(lambda **rest: rest)(**given).keys() == given.keys() - {"operand"}
+    if "FlashAttention" in calls:
+        assert checked(op, "FlashAttention", calls["FlashAttention"], given) == {}
+
+
+def test_only_what_draws_by_noise_of_its_own_has_no_eager_form():
+    assert set(AXES) - set(EAGER) == {"sample"}
+
+
+def test_neither_backend_is_asked_for_rows_of_several_lengths():
+    calls, _ = beside("attention_decode", small("attention_decode", "16 rows of 2048")[1])
+    assert list(calls) == ["eager", "torch.compile"]
+
+
+@pytest.mark.parametrize("fault", ["scale", "lengths"])
+def test_another_answer_is_refused(fault):
+    op, given = small("attention_decode", "1 row of 2048")
+    wrong = given | {"scale": given["scale"] * 1.5, "lengths": given["lengths"] - 20}
+    said = checked(op, "eager", lambda **rest: EAGER["attention_decode"](**rest | {fault: wrong[fault]}), given)
+    assert said["refused"].startswith("its answer is ")
+
+
+def test_another_token_or_shape_is_refused_and_an_exception_is_said():
+    op, given = small("lm_head", "16 tokens")
+    assert "refused" in checked(op, "eager", lambda **rest: EAGER["lm_head"](**rest) ^ 1, given)
+    assert checked(op, "eager", lambda **rest: torch.zeros(3), given) == {
+        "refused": "its answer is inf of the norm from the reference's"
+    }
+    assert checked(op, "eager", lambda x: x, given)["not_judged"].startswith("TypeError: ")

@@ -1,0 +1,47 @@
+"""The shapes that are timed."""
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.benchmarks import shapes
+from braidcheck.benchmarks.replay import FEWEST, MOST, copies
+
+SERIES = shapes.series(kernels.find())
+
+
+def test_every_op_has_series_of_its_own():
+    assert {one.op for one in SERIES} == kernels.find().keys() == shapes.AXES.keys()
+    assert len({one.name for one in SERIES}) == len(SERIES)
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in SERIES if "16 " in one.name and one.op != "lm_head"], ids=lambda s: s.name
+)
+def test_a_batch_moves_what_its_cost_says(one):
+    op = kernels.find()[one.op]
+    given = shapes.arguments(op, one.case)
+    if "k_cache" in given and one.op != "cache_write":
+        lengths = given["lengths"] if "lengths" in given else given["positions"] + 1
+        filled = int(lengths.sum()) * one.case["Hkv"] * one.case["D"] * 2 * 2
+        assert 0.9 < filled / op.cost(one.case).bytes <= 1 or one.op == "fused_attention"
+        assert not any(given[name].isnan().any() for name in ("k_cache", "v_cache"))
+
+
+def test_an_op_without_shapes_is_timed_on_its_large_cases(monkeypatch):
+    monkeypatch.setattr(shapes, "AXES", {})
+    made = shapes.series({"rms_norm": kernels.find()["rms_norm"]})
+    assert made
+    assert all(one.case.large and one.case.dtype == "bfloat16" for one in made)
+
+
+@pytest.mark.parametrize("touched", [1, 10**4, 10**6, 8 * 10**6, 10**9])
+def test_copies_exceed_the_cache_or_are_as_many_as_may_be(touched):
+    cache = 60 * 2**20
+    count = copies({"x": torch.empty(8)}, touched, cache)
+    assert FEWEST <= count <= MOST
+    assert count * touched > 2 * cache or count == MOST
+
+
+def test_copies_fit_into_memory():
+    assert copies({"x": torch.empty(10**10, dtype=torch.uint8, device="meta")}, 1, 60 * 2**20) == FEWEST

@@ -1,0 +1,71 @@
+"""What a change adds to lists of exceptions is found, line by line."""
+
+import json
+
+import pytest
+
+from braidcheck.ci.protection.exceptions import added
+from braidcheck.environment import PACKAGE
+
+EQUIVALENT, STATIC, BASELINE = "mutants/equivalent.toml", "static/exceptions.toml", "static/baselines/triton-3.7.1.json"
+
+
+@pytest.fixture
+def trees(tmp_path):
+    """Two trees with the package's own lists; ``edit`` changes one of the second's."""
+    for tree in ("base", "change"):
+        for file in (EQUIVALENT, STATIC, BASELINE):
+            path = tmp_path / tree / "braidcheck" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((PACKAGE / file).read_bytes())
+
+    def edit(file, change, tree="change"):
+        path = tmp_path / tree / "braidcheck" / file
+        path.write_text(change(path.read_text()))
+        return added(tmp_path / "base", tmp_path / "change")
+
+    return edit
+
+
+def rows(change):
+    def edit(text):
+        body = json.loads(text)
+        change(body["rows"])
+        return json.dumps(body)
+
+    return edit
+
+
+def test_nothing_is_added_by_nothing(trees):
+    assert trees(STATIC, lambda text: text + "\n# a word\n") == {}
+
+
+def test_a_mutant_that_is_called_equivalent(trees):
+    line = '"zero is zero" = ["rms_norm._rms_norm.constant.99"]\n'
+    found = {"equivalent mutant rms_norm._rms_norm.constant.99": "zero is zero"}
+    assert trees(EQUIVALENT, lambda text: line + text) == found
+    assert trees(EQUIVALENT, lambda text: line + text, "base") == {}
+
+
+def test_a_spill_that_is_excused(trees):
+    line = '["9.9.9"]\n"rms_norm | sm_90 | _rms_norm | x" = "why not"\n'
+    assert trees(STATIC, lambda text: text + line) == {
+        "static exception 9.9.9: rms_norm | sm_90 | _rms_norm | x": "why not"
+    }
+
+
+def test_a_baseline_that_accepts_more_than_the_gate_would(trees):
+    def more(rows, times):
+        first = next(iter(rows.values()))
+        first["instructions"] = int(first["instructions"] * times)
+
+    assert trees(BASELINE, rows(lambda rows: more(rows, 0.9))) == {}
+    [(name, said)] = trees(BASELINE, rows(lambda rows: more(rows, 2))).items()
+    assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
+    assert "instructions" in said
+
+
+def test_a_baseline_that_forgets(trees):
+    [(name, said)] = trees(BASELINE, rows(lambda rows: rows.pop(next(iter(rows))))).items()
+    assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
+    assert said.endswith("no longer in the baseline")

@@ -1,0 +1,64 @@
+"""A trial: its known killer first; blame for the checks that failed in it, without running the model again."""
+
+import pytest
+
+from braidcheck.mutants import evaluate
+
+TASK = {"gates": ["coherence"], "first": "", "blame": True, "ops": [], "overlay": "."}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How often the model was observed, and for which checks blame was asked."""
+    found = {"looks": 0, "asked": []}
+
+    def observe(engine, golden):
+        found["looks"] += 1
+        if engine == "broken":
+            raise RuntimeError("a kernel that raises")
+        return {"failing": ["nll", "decode"]}
+
+    def blame(engine, golden, checks, failing):
+        found["asked"].append(list(checks))
+        return {"ops": ["qkv_rope"], "layers": [0]}
+
+    monkeypatch.setattr(evaluate, "observe_coherence", observe)
+    monkeypatch.setattr(evaluate, "find_blame", blame)
+    monkeypatch.setattr(evaluate.coherence, "failing", lambda evidence: evidence["failing"])
+    return found
+
+
+def run(monkeypatch, engine):
+    monkeypatch.setattr(evaluate, "_engine", lambda device, truth: engine)
+    return evaluate.first_kill(TASK, "cpu", {}, evaluate.Truth(), lambda row: None)
+
+
+def test_what_failed_is_searched_for(monkeypatch, seen):
+    row = run(monkeypatch, "engine")
+    assert (row["outcome"], row["blame"]) == ("killed", {"ops": ["qkv_rope"], "layers": [0]})
+    assert seen == {"looks": 1, "asked": [["nll", "decode"]]}
+
+
+def test_a_model_that_cannot_be_run_fails_any_check(monkeypatch, seen):
+    assert run(monkeypatch, "broken")["blame"]["ops"] == ["qkv_rope"]
+    assert seen == {"looks": 1, "asked": [["kl"]]}
+
+
+def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
+    def refuse(device, truth):
+        raise ValueError("no weights")
+
+    monkeypatch.setattr(evaluate, "_engine", refuse)
+    row = evaluate.first_kill(TASK, "cpu", {}, evaluate.Truth(), lambda row: None)
+    assert row["outcome"] == "killed"
+    assert row["blame"] == {"ops": [], "layers": [], "error": "ValueError: no weights"}
+    assert seen == {"looks": 0, "asked": []}
+
+
+@pytest.mark.parametrize(("first", "asked"), [("", "ab"), ("b", "b"), ("gone", "ab")])
+def test_the_known_killer_is_asked_first(monkeypatch, first, asked):
+    seen = []
+    looks = [(name, lambda name=name: seen.append(name) or (name == "b" and "caught")) for name in "abc"]
+    monkeypatch.setattr(evaluate, "_looks", lambda *_: iter(looks))
+    row = evaluate.first_kill(TASK | {"first": first, "blame": False}, "cpu", {}, evaluate.Truth(), lambda row: None)
+    assert (row["outcome"], row["subject"], "".join(seen)) == ("killed", "b", asked)

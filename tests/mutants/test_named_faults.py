@@ -1,0 +1,115 @@
+"""Named mutants: all apply, whatever the layout of their files, and one that no longer does says so."""
+
+import ast
+from collections import Counter
+
+import pytest
+
+from braidcheck import kernels
+from braidcheck.errors import UserError
+from braidcheck.evidence.probes.edges import edge_probes
+from braidcheck.evidence.probes.engine import engine_probes
+from braidcheck.evidence.probes.loader import loader_probes
+from braidcheck.mutants import affected_ops, named_faults, selection
+from braidcheck.mutants.mutant import PACKAGE
+
+NAMED, OPS = named_faults.named(), kernels.find()
+PARTS = Counter(mutant.part for mutant in NAMED)
+
+ENTRY = """
+[[mutant]]
+id = "late"
+story = "one late"
+file = "kernels/cache_write/__init__.py"
+function = "{function}"
+old = '''{old}'''
+new = '''{new}'''
+"""
+
+
+def test_there_are_enough_and_every_op_has_some():
+    assert len(NAMED) >= 60
+    for part in (*kernels.find(), "engine", "attention", "cache", "positions", "weights", "config"):
+        assert PARTS[part] >= 3, part
+
+
+def test_ids_are_unique():
+    assert len({mutant.id for mutant in NAMED}) == len(NAMED)
+
+
+@pytest.mark.parametrize("mutant", NAMED, ids=lambda mutant: mutant.id)
+def test_each_applies_and_is_still_python(mutant):
+    assert not mutant.stale
+    assert mutant.text != (PACKAGE / mutant.file).read_text(encoding="utf-8")
+    compile(mutant.text, mutant.file, "exec")
+
+
+def test_patches_of_shared_functions_know_whom_they_reach():
+    mutants = {mutant.id: mutant for mutant in NAMED}
+    assert mutants["shared: table overrun"].ops == ("fused_attention", "qk_norm_rope", "qkv_rope")
+    assert mutants["shared: few, first chunk again"].ops == (
+        "gate_up_silu",
+        "linear_residual",
+        "lm_head",
+        "rms_norm_qkv",
+    )
+    assert mutants["shared: one, norm forgotten"].ops == ("gate_up_silu", "lm_head", "rms_norm_qkv")
+    assert set(mutants["shared: interpreter truncates"].ops) == set(affected_ops.every())
+    assert mutants["shared: norm, eps 1e-5"].ops == ("gate_up_silu", "rms_norm", "rms_norm_qkv")
+    assert mutants["rms_norm: out ignored"].ops == ("rms_norm",)
+    assert mutants["engine: last layer skipped"].ops == ()
+
+
+def test_known_killers_are_there_and_come_first():
+    engine, loader = engine_probes(None, None, "cpu"), loader_probes(None, "cpu")
+    edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_probes(op, op.call, "cpu")}
+    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
+    known = [mutant for mutant in NAMED if mutant.killer[0]]
+    assert len(known) > 50
+    assert [mutant.id for mutant in known if mutant.killer[1] not in subjects[mutant.killer[0]]] == []
+    assert [mutant.id for mutant in known if selection.gates(mutant)[0] != mutant.killer[0]] == []
+
+
+def test_another_layout_changes_no_mutant(tmp_path):
+    for file in {mutant.file for mutant in NAMED}:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(ast.unparse(ast.parse(text)), encoding="utf-8")
+    found = [
+        mutant for path in sorted(named_faults.NAMED.glob("*.toml")) for mutant in named_faults.load(path, tmp_path)
+    ]
+    assert [mutant.stale for mutant in found if mutant.stale] == []
+    for mutant, other in zip(NAMED, found, strict=True):
+        assert ast.dump(ast.parse(mutant.text)) == ast.dump(ast.parse(other.text)), mutant.id
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "said"),
+    [
+        (
+            "_cache_write",
+            "no_such_name + 1",
+            "stands 0 times in _cache_write of kernels/cache_write/__init__.py, must be once",
+        ),
+        ("_cache_write", "tl.float32", "stands 0 times"),
+        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write/__init__.py, must be once"),
+        ("_gone", "x", "kernels/cache_write/__init__.py defines _gone 0 times"),
+        ("", "x = (", "must be expressions, arguments or statements"),
+        ("", "", "must be expressions, arguments or statements"),
+    ],
+)
+def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, function, old, said):
+    count = (PACKAGE / "kernels/cache_write/__init__.py").read_text(encoding="utf-8").count("tl.constexpr")
+    assert count > 1
+    file = tmp_path / "cache_write.toml"
+    file.write_text(ENTRY.format(function=function, old=old, new="x"))
+    (mutant,) = named_faults.load(file)
+    assert said.replace("{tl.constexpr}", str(count)) in mutant.stale
+    assert not mutant.text
+
+
+def test_mutants_can_be_chosen_by_op():
+    chosen = selection.choose(("named",), ("rms_norm",))
+    assert {mutant.part for mutant in chosen} == {"rms_norm", "shared"}
+    with pytest.raises(UserError, match="no mutant of nothing"):
+        selection.choose(("named",), ("nothing",))

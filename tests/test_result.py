@@ -1,0 +1,123 @@
+"""Runs and verdicts: what is missing is red, what was not judged is never green."""
+
+import math
+
+import pytest
+
+from braidcheck.result import Run, Status, Verdict, write_atomically
+
+
+def verdict(subject="x", status=Status.PASS, lane="interpret", **more):
+    return Verdict("accuracy", subject, status, "a sentence", lane=lane, **more)
+
+
+def run(*verdicts, expected=None):
+    return Run({}, tuple(v.id for v in verdicts) if expected is None else expected, verdicts)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "code"),
+    [
+        (["pass"], "pass", 0),
+        (["pass", "not judged"], "pass", 0),
+        (["not judged"], "not judged", 3),
+        ([], "not judged", 3),
+        (["pass", "inconclusive"], "inconclusive", 3),
+        (["inconclusive", "error"], "error", 3),
+        (["error", "fail", "pass"], "fail", 1),
+    ],
+)
+def test_the_worst_verdict_decides_the_exit_code(statuses, status, code):
+    made = run(*(verdict(str(number), name) for number, name in enumerate(statuses)))
+    assert (made.status, made.exit_code) == (status, code)
+
+
+def test_an_expected_verdict_that_is_missing_is_an_error():
+    made = run(verdict("a"), expected=("interpret/accuracy/a", "interpret/accuracy/b"))
+    assert made.missing == ("interpret/accuracy/b",)
+    assert made.exit_code == 3
+
+
+def test_json_keeps_everything_and_any_parser_reads_it():
+    made = run(verdict("a", value=math.inf, limit=1.0, numbers={"n": math.nan}), verdict("b", value=math.nan))
+    text = made.to_json()
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    again = Run.from_json(text)
+    assert again.verdicts[0].value == math.inf
+    assert math.isnan(again.verdicts[1].value)
+    assert again.expected == made.expected
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"format": 1}', '{"format": 1, "environment": {}, "expected": [], "verdicts": [{}]}']
+)
+def test_what_is_not_a_run_is_refused(text):
+    with pytest.raises(ValueError, match="not a braidcheck run"):
+        Run.from_json(text)
+
+
+def test_a_verdict_travels_as_one_line():
+    made = verdict(value=math.inf, limit=1.0, numbers={"index": [1, 2]}, floor=True)
+    assert "\n" not in made.to_json()
+    assert Verdict.from_json(made.to_json()) == made
+
+
+def test_a_verdict_needs_a_sentence():
+    with pytest.raises(ValueError, match="sentence"):
+        Verdict("accuracy", "x", Status.PASS, "")
+
+
+def test_used_is_a_part_of_the_limit_for_ceilings_and_floors():
+    assert verdict(value=0.25, limit=1.0).used == 0.25
+    assert verdict(value=1.0, limit=0.99, floor=True).used == 0.99
+    assert verdict(value=0.0, limit=0.99, floor=True).used is None
+    assert verdict().used is None
+
+
+def test_worst_first():
+    made = run(
+        verdict("fine", value=0.9, limit=1),
+        verdict("bad", Status.FAIL, value=2, limit=1),
+        verdict("worse", Status.FAIL, value=3, limit=1),
+        verdict("raised", Status.FAIL),
+        verdict("nan", Status.FAIL, value=math.nan, limit=1),
+        verdict("unknown", Status.NOT_JUDGED),
+    )
+    assert [v.subject for v in made.worst_first()] == ["nan", "raised", "worse", "bad", "unknown", "fine"]
+
+
+def test_merge_replaces_not_judged_whatever_the_lane():
+    merged = Run.merge([run(verdict("a", Status.NOT_JUDGED)), run(verdict("a", lane="gpu"))])
+    assert [(v.lane, v.status) for v in merged.verdicts] == [("gpu", "pass")]
+    assert merged.expected == ("gpu/accuracy/a",)
+    assert merged.missing == ()
+    assert merged.environment["lanes"] == ["gpu"]
+
+
+def test_merge_keeps_the_worse_of_two_and_both_lanes():
+    merged = Run.merge([run(verdict("a")), run(verdict("a", Status.FAIL)), run(verdict("a", lane="gpu"))])
+    assert [(v.lane, v.status) for v in merged.verdicts] == [("interpret", "fail"), ("gpu", "pass")]
+
+
+def test_merge_keeps_a_stand_in_until_all_its_subjects_were_judged():
+    stand_in = verdict("op[large]", Status.NOT_JUDGED, numbers={"subjects": ["op[1]", "op[2]"]})
+    half = Run.merge([run(stand_in), run(verdict("op[1]", lane="gpu"))])
+    assert stand_in in half.verdicts
+    whole = Run.merge([half, run(verdict("op[2]", lane="gpu"))])
+    assert stand_in not in whole.verdicts
+    assert whole.missing == ()
+
+
+def test_merge_keeps_what_is_missing():
+    merged = Run.merge([run(expected=("gpu/accuracy/a",)), run(verdict("b"))])
+    assert merged.missing == ("gpu/accuracy/a",)
+
+
+def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "folder" / "run.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "old"
+    assert [file.name for file in path.parent.iterdir()] == ["run.json"]

@@ -1,0 +1,1 @@
+"""What only the maintainers run; not part of the wheel."""
