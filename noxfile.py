@@ -52,7 +52,8 @@ def protect(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["install"])
 def tests(session: nox.Session) -> None:
     """The project's own tests, without a GPU."""
-    run(session, "-m", "pytest", "-n", "auto", *session.posargs)
+    # Tests of one file stay with one worker, which makes their fixtures once, until another has nothing left to do.
+    run(session, "-m", "pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["install"])

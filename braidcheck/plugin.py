@@ -132,21 +132,34 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Run the item once the GPU has memory for it. End this process once its GPU context is broken: the reports
-        are sent, a fresh worker takes the rest."""
-        if self.memory:
-            with self.memory.reserve(self._memory_fraction(item)):
+        """Run the item once the GPU has memory for it. End this process once its GPU context is broken, or where an
+        error would end its session: the reports are sent, a fresh worker takes the rest."""
+        try:
+            if self.memory:
+                with self.memory.reserve(self._memory_fraction(item)):
+                    answer = yield
+                    if not self.broken:  # a broken context refuses this too, and the worker ends below
+                        _free_cached_memory()
+            else:
                 answer = yield
-                if not self.broken:  # a broken context refuses this too, and the worker ends below
-                    _free_cached_memory()
-        else:
-            answer = yield
+        except Exception as error:
+            self._report(item, error)
+            os._exit(1)  # xdist replaces a worker that dies; one that ends its session early ends the whole run
         if self.observing:
             self.observing.unlink(missing_ok=True)
             self.observing = None
         if self.broken:
             os._exit(1)
         return answer
+
+    def _report(self, item: pytest.Item, error: Exception) -> None:
+        """Send ``error``, which was raised around the item and not in it, as the item's own."""
+
+        def fail() -> None:
+            raise error
+
+        call = pytest.CallInfo.from_call(fail, "setup")
+        item.ihook.pytest_runtest_logreport(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
 
     def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
         """What the item's call, or its setup where that failed, says."""

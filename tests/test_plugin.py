@@ -106,6 +106,43 @@ def test_an_item_that_kills_its_worker_is_an_error_and_is_not_run_again(judge, t
     assert Counter((tmp_path / "ran").read_text().split()) == Counter(["a", "killer", "b", "c"])
 
 
+ENDS_THE_SESSION = """
+import functools
+
+def bytes_of(what):
+    if what == "unknown":
+        raise ValueError("no bytes are known")
+    return 0
+
+Cuda = types.SimpleNamespace(
+    is_initialized=lambda: False, get_device_properties=lambda device: types.SimpleNamespace(total_memory=1)
+)
+sys.modules["torch"] = types.SimpleNamespace(cuda=Cuda)
+
+def item(what):
+    return pytest.param(what, marks=pytest.mark.gpu_memory(functools.partial(bytes_of, what)))
+
+@pytest.mark.parametrize("what", map(item, ["a", "unknown", "b", "exit", "c", "d", "e", "f"]))
+def test_item(what):
+    with open(Path(__file__).parent / "ran", "a") as file:
+        file.write(f"{what} ")
+    if what == "exit":
+        pytest.exit("the session is over", returncode=7)
+    return verdict(what)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_would_end_its_workers_session_is_an_error_and_the_rest_is_run(judge, workers):
+    run = judge(ENDS_THE_SESSION, lane="gpu", gpus=("0",), workers=workers)
+    assert statuses(run) == {"unknown": "error", "exit": "error"} | dict.fromkeys("abcdef", "pass")
+    assert run.missing == ()
+    assert sorted((launcher.SUITE / "ran").read_text().split()) == [*"abcde", "exit", "f"]
+    said = {verdict.subject: verdict.sentence for verdict in run.verdicts}
+    assert said["unknown"] == "ValueError: no bytes are known."
+    assert said["exit"] == "Exit: the session is over."
+
+
 def test_items_that_share_an_observation_go_to_one_worker(judge):
     run = judge(
         """

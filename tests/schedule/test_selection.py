@@ -1,6 +1,12 @@
 """The order in which items start."""
 
-from braidcheck.schedule.selection import longest_first
+from types import SimpleNamespace
+
+from braidcheck import project_tests
+from braidcheck.config import Settings
+from braidcheck.plugin import ALONE, unit_of
+from braidcheck.results import Run, Status, Verdict
+from braidcheck.schedule.selection import Selection, longest_first
 
 SECONDS = {
     "static": 50.0,
@@ -27,3 +33,21 @@ def test_units_that_are_alike_start_in_the_order_given():
         "fence/a",
         "accuracy/a",
     ]
+
+
+def test_a_projects_own_tests_start_longest_first_and_those_that_need_the_whole_gpu_last(tmp_path):
+    seconds = {"tests/a.py::test_quick": 1.0, "tests/b.py::test_long": 40.0, "tests/c.py::test_alone": 90.0}
+    verdicts = [
+        Verdict("tests", name, Status.PASS, "passed", lane="gpu", seconds=took) for name, took in seconds.items()
+    ]
+    (tmp_path / "run.json").write_text(Run({}, (), tuple(verdicts)).to_json())
+    settings = Settings("gpu", str(tmp_path), durations=str(tmp_path / "run.json"))
+    marks = {"tests/c.py::test_alone": "exclusive_gpu"}
+    items = [
+        SimpleNamespace(nodeid=name, get_closest_marker=lambda mark, name=name: marks.get(name) == mark or None)
+        for name in seconds
+    ]
+    worker = project_tests.Worker(settings)
+    Selection(settings, worker.name, unit_of, ALONE, worker.later).pytest_collection_modifyitems(None, items)
+    names = [item.nodeid.split("_")[-1] for item in items]
+    assert names == ["long", "quick", "alone"]

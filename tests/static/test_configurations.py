@@ -14,11 +14,11 @@ from braidcheck.environment import PACKAGE
 PRINT = """
 import json
 from braidcheck.static import configurations
-print(json.dumps([
+print(json.dumps([[
     [c.op, c.name, c.launch.kernel.__name__, c.launch.signature, c.launch.constants, c.launch.hints, c.launch.options,
      c.cost and [c.cost.bytes, c.cost.flops]]
-    for c in configurations.find((), CAPABILITY)
-], default=str))
+    for c in configurations.find((), capability)
+] for capability in ((8, 0), (9, 0))], default=str))
 """
 
 
@@ -34,21 +34,22 @@ def package(tmp_path_factory):
     return copy
 
 
-def find(package, capability):
+@pytest.fixture(scope="module")
+def found_by_capability(package):
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     variables = kept | {"PYTHONPATH": str(package.parent), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", PRINT.replace("CAPABILITY", str(capability))]
+    command = [sys.executable, "-c", PRINT]
     return json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.fixture(scope="module")
-def found(package):
-    return find(package, (8, 0))
+def found(found_by_capability):
+    return found_by_capability[0]
 
 
 @pytest.fixture(scope="module")
-def found_on_hopper(package):
-    return find(package, (9, 0))
+def found_on_hopper(found_by_capability):
+    return found_by_capability[1]
 
 
 def launch_of(found, op, *parts):

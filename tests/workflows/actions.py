@@ -198,7 +198,8 @@ class Job:
             raise FileNotFoundError("credentials would be persisted")
         folder = self.workspace / given.get("path", ".")
         ref = given.get("ref", self.site.github["sha"])
-        subprocess.run(["git", "clone", "--quiet", str(self.site.remote), str(folder)], check=True, capture_output=True)
+        clone = ["git", "clone", "--quiet", "--shared", "--no-checkout", str(self.site.remote), str(folder)]
+        subprocess.run(clone, check=True, capture_output=True)
         command = ["git", "-C", str(folder), "-c", "advice.detachedHead=false", "checkout", "--quiet", ref]
         subprocess.run(command, check=True, capture_output=True)
 
