@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.evidence.probes import judge_tree
+from braidcheck.gates.under_test import use_package
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
@@ -63,7 +63,7 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
         os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
         memory = GpuMemory(Path(settings.out) / f"gpu-{given['gpu']}", given["workers_on_gpu"])
     if settings.kernels:
-        judge_tree(Path(settings.kernels))
+        use_package(Path(settings.kernels))
     config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
     config.pluginmanager.register(Selection(settings, worker.name, unit_of, ALONE, worker.later))
 

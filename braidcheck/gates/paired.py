@@ -24,8 +24,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student
-
 from braidcheck.result import Status, Verdict
 
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
@@ -59,6 +57,8 @@ def decide(ratios: Sequence[float], series: int) -> Decision:
 
 
 def _look(ratios: Sequence[float], alpha: float) -> Decision:
+    from scipy.stats import t as student  # takes a second to import, which only a paired run needs
+
     count = len(ratios)
     mean = statistics.fmean(ratios)
     error = statistics.stdev(ratios) / math.sqrt(count)
@@ -90,7 +90,7 @@ def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]
     ]
 
 
-def judge(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
+def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
     """One verdict a series of ``names`` from what ``paired.observe`` saw.
 
     Where there was a ``reason`` to time nothing none is judged; a series that was to be timed and was not is red.

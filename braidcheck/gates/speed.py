@@ -56,8 +56,8 @@ def subject(check: str) -> str:
 CHECKS = tuple(subject(check) for check in TARGETS)
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a check from what ``evidence.speed.observe_speed`` saw; none seen is not judged."""
+def evaluate(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a check from what ``benchmarks.speed.observe_speed`` saw; none seen is not judged."""
     if evidence is None:
         said = "no GPU: speed on a CPU says nothing"
         return (Verdict("speed", MODEL, Status.NOT_JUDGED, said, lane=lane),)

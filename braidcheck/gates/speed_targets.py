@@ -81,8 +81,8 @@ CHECKS = tuple(TARGETS)
 UNITS = {"speedup": "x as fast", "slowdown": "x the time", "GB/s": "GB/s", "ms a token saved": "ms saved a token"}
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a target from what ``evidence.rivals.observe_rivals`` saw; without clocks or GPU not judged."""
+def evaluate(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a target from what ``benchmarks.fusions.observe_rivals`` saw; without clocks or GPU not judged."""
     reason = "no GPU: a CPU's times say nothing about kernels" if evidence is None else evidence.get("reason")
     if reason:
         checks = (EVERY,) if evidence is None else CHECKS

@@ -39,7 +39,7 @@ def subjects(op: str) -> tuple[str, ...]:
     return tuple(f"{op}[{target}{suffix}]" for target in TARGETS for suffix in ("", " baseline"))
 
 
-def judge(
+def evaluate(
     evidence: Mapping[str, Any],
     baseline: Sequence[Row] | None,
     op: str,

@@ -38,8 +38,8 @@ CHECKS = (*TARGETS, TRAFFIC)
 UNITS = {"largest": "largest absolute error", "relative": "norm-wise relative error"}
 
 
-def judge(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
-    """Verdict on the target ``check`` from what ``evidence.op.observe_op`` saw on its cases."""
+def evaluate(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
+    """Verdict on the target ``check`` from what ``accuracy.measure.observe_op`` saw on its cases."""
     target = TARGETS[check]
     outputs = [output for seen in evidence for output in seen["outputs"]]
     silent = [seen["case"] for seen in evidence if not seen["outputs"]]
@@ -56,8 +56,8 @@ def judge(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> 
     return Verdict("targets", check, status, said, value, target.limit, unit=unit, lane=lane, numbers=numbers)
 
 
-def judge_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
-    """Verdict on TRAFFIC from what ``evidence.traffic.observe_traffic`` counted, on the prompt that saves the least."""
+def evaluate_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
+    """Verdict on TRAFFIC from what ``benchmarks.traffic`` counted, on the prompt that saves the least."""
     saved = {prompt: _saved(seen) for prompt, seen in evidence.items()}
     value = min(saved.values(), key=lambda share: (share == share, share), default=math.nan)
     status = Status.PASS if value >= LEAST_SAVED else Status.FAIL

@@ -16,8 +16,10 @@ EVERY = "every kernel"  # the subject where nothing can be timed
 TOLERANCE = 1.03  # by which a kernel may beat the measured limit: those measurements scatter too
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
-    """One verdict a series of ``names`` from what ``evidence.timing.observe_timing`` saw.
+def evaluate(
+    evidence: Mapping[str, Any] | None, lane: str = "", names: Sequence[str] = (EVERY,)
+) -> tuple[Verdict, ...]:
+    """One verdict a series of ``names`` from what ``benchmarks.timing.observe_timing`` saw.
 
     Without a GPU or without clocks none is judged; a series that was to be timed and was not is red.
     """

@@ -18,15 +18,15 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.errors import in_one_line
-from braidcheck.evidence.model import observe_coherence
-from braidcheck.evidence.op import observe_op
-from braidcheck.evidence.probes import asked, module, wrapper
-from braidcheck.evidence.probes.edges import edge_probes
-from braidcheck.evidence.probes.engine import engine_probes
-from braidcheck.evidence.probes.fence import Guard, fences
-from braidcheck.evidence.probes.loader import loader_probes
 from braidcheck.gates import accuracy, coherence
-from braidcheck.mutants.blame import find_blame
+from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.coherence.blame import find_blame
+from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.edges.measure import edge_checks
+from braidcheck.gates.engine.measure import engine_checks
+from braidcheck.gates.fence.measure import Guard, fences
+from braidcheck.gates.loader.measure import loader_checks
+from braidcheck.gates.under_test import module, run_check, wrapper
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 
@@ -61,7 +61,7 @@ def first_kill(
         looks = _looks(gate, task, device, order, truth, failing)
         for subject, look in sorted(looks, key=lambda named: named[0] != task["first"]):
             say({"gate": gate, "subject": subject})
-            if said := asked(look):
+            if said := run_check(look):
                 found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
                 if "out of memory" in said.lower():  # a full GPU catches no fault
                     found["outcome"] = "error"
@@ -92,12 +92,12 @@ def _looks(
             yield subject, partial(_accuracy, op, case, device, guard)
     elif gate == "edges":
         for name in task["ops"]:
-            for subject, probe in edge_probes(TRUE_OPS[name], wrapper(name), device):
+            for subject, probe in edge_checks(TRUE_OPS[name], wrapper(name), device):
                 yield f"{name}: {subject}", probe
     elif gate == "engine":
-        yield from engine_probes(truth.tiny, truth.untied, device)
+        yield from engine_checks(truth.tiny, truth.untied, device)
     elif gate == "loader":
-        yield from loader_probes(truth.tiny, device)
+        yield from loader_checks(truth.tiny, device)
     else:
         yield "nano", partial(_coherence, device, truth, failing)
 
@@ -127,7 +127,7 @@ def _coherence(device: str, truth: Truth, failing: list[str]) -> str | None:
     """The complaint of the first check that fails."""
     evidence = observe_coherence(_engine(device, truth), truth.golden)
     failing += coherence.failing(evidence)
-    return next((f"{v.subject}: {v.sentence}" for v in coherence.judge(evidence) if v.status in KILLING), None)
+    return next((f"{v.subject}: {v.sentence}" for v in coherence.evaluate(evidence) if v.status in KILLING), None)
 
 
 def _blame(device: str, truth: Truth, failing: Sequence[str]) -> dict[str, Any]:

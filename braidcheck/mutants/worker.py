@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from braidcheck.evidence import interpreter
+from braidcheck.gates.under_test import interpreter
 
 PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
 
-from braidcheck.evidence.op import observe_op  # noqa: E402
+from braidcheck.gates.accuracy.measure import observe_op  # noqa: E402
 from braidcheck.mutants import evaluate  # noqa: E402
 from braidcheck.mutants.sandbox import Row, Say, enter, in_child  # noqa: E402
 
@@ -63,7 +63,7 @@ def _times(name: str) -> dict[str, float]:
 
 
 def _truth() -> evaluate.Truth:
-    from braidcheck.evidence.probes import tiny
+    from braidcheck.gates.engine import tiny
     from braidcheck.golden import subset
     from braidcheck.golden.resolve import resolve
 

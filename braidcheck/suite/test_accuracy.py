@@ -48,18 +48,18 @@ def _subject(op, case):
 
 
 def _peak_bytes(op, case):
-    from braidcheck.evidence.op import input_bytes
+    from braidcheck.numerics.calls import input_bytes
 
     return PEAK_PER_INPUT_BYTE * input_bytes(op, case)
 
 
 def _judge(op, case):
     def look(settings):
-        from braidcheck.evidence.op import observe_op
-        from braidcheck.evidence.probes import wrapper
         from braidcheck.gates import accuracy
+        from braidcheck.gates.accuracy.measure import observe_op
+        from braidcheck.gates.under_test import wrapper
 
-        verdict = accuracy.judge(observe_op(op, case, settings.device, wrapper(op.name)))
+        verdict = accuracy.evaluate(observe_op(op, case, settings.device, wrapper(op.name)))
         # Other people's functions may leave an optional argument out; an op's own wrapper takes what its cases pass.
         return replace(verdict, status=Status.FAIL) if verdict.status == Status.NOT_JUDGED else verdict
 

@@ -19,17 +19,17 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def verdicts(settings, progress):
-    from braidcheck.evidence.model import observe_coherence
-    from braidcheck.evidence.probes import module
+    from braidcheck.gates.coherence.blame import find_blame
+    from braidcheck.gates.coherence.measure import observe_coherence
+    from braidcheck.gates.under_test import module
     from braidcheck.golden.resolve import resolve
-    from braidcheck.mutants.blame import find_blame
 
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
     engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
     evidence = observe_coherence(engine, golden, progress)
     if failing := coherence.failing(evidence):
         evidence["blame"] = find_blame(engine, golden, failing, coherence.failing, progress)
-    return {verdict.subject: verdict for verdict in coherence.judge(evidence, settings.lane)}
+    return {verdict.subject: verdict for verdict in coherence.evaluate(evidence, settings.lane)}
 
 
 def test_coherence(subject, request):

@@ -19,10 +19,10 @@ def test_determinism(op, settings):
     if reason:
         return Verdict("determinism", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.determinism import observe_determinism
-    from braidcheck.evidence.probes import wrapper
     from braidcheck.gates import determinism
+    from braidcheck.gates.determinism.measure import observe_determinism
+    from braidcheck.gates.under_test import wrapper
 
     judged = replace(kernels.find()[op], call=wrapper(op))
     evidence = observe_determinism(judged, settings.device, REPEATS[settings.lane])
-    return determinism.judge(evidence, op)
+    return determinism.evaluate(evidence, op)

@@ -9,9 +9,9 @@ from braidcheck.suite import each_op
 
 def pytest_generate_tests(metafunc):
     def promises_more(op):
-        from braidcheck.evidence.probes.edges import edge_probes
+        from braidcheck.gates.edges.measure import edge_checks
 
-        return any(edge_probes(op, op.call, "cpu"))
+        return any(edge_checks(op, op.call, "cpu"))
 
     each_op(metafunc, promises_more)
 
@@ -20,9 +20,9 @@ def test_edges(op, settings):
     if reason := why_no_triton():
         return Verdict("edges", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.probes import asked, wrapper
-    from braidcheck.evidence.probes.edges import edge_probes
-    from braidcheck.gates import promises
+    from braidcheck.gates import violations
+    from braidcheck.gates.edges.measure import edge_checks
+    from braidcheck.gates.under_test import run_check, wrapper
 
-    probes = edge_probes(kernels.find()[op], wrapper(op), settings.device)
-    return promises.judge("edges", op, {name: asked(probe) for name, probe in probes})
+    probes = edge_checks(kernels.find()[op], wrapper(op), settings.device)
+    return violations.evaluate("edges", op, {name: run_check(probe) for name, probe in probes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from braidcheck.environment import why_no_triton
-from braidcheck.gates import promises
+from braidcheck.gates import violations
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import ENGINE_PARTS
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def tiny_models():
-    from braidcheck.evidence.probes import tiny
+    from braidcheck.gates.engine import tiny
 
     return tiny.make(), tiny.make(tied=False)
 
@@ -23,9 +23,9 @@ def tiny_models():
 def test_engine(subject, settings, request):
     if reason := why_no_triton():
         return Verdict("engine", subject, Status.NOT_JUDGED, reason)
-    from braidcheck.evidence.probes import asked
-    from braidcheck.evidence.probes.engine import engine_part
+    from braidcheck.gates.engine.measure import engine_part
+    from braidcheck.gates.under_test import run_check
 
     models = request.getfixturevalue("tiny_models")
     probes = engine_part(subject.removeprefix("tiny: "), *models, settings.device)
-    return promises.judge("engine", subject, {name: asked(probe) for name, probe in probes})
+    return violations.evaluate("engine", subject, {name: run_check(probe) for name, probe in probes})

@@ -15,10 +15,10 @@ def test_fence(op, settings):
     if reason := why_no_triton():
         return Verdict("fence", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.op import observe_op
-    from braidcheck.evidence.probes import asked, wrapper
-    from braidcheck.evidence.probes.fence import fences
-    from braidcheck.gates import accuracy, promises
+    from braidcheck.gates import accuracy, violations
+    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.fence.measure import fences
+    from braidcheck.gates.under_test import run_check, wrapper
 
     judged, call = kernels.find()[op], wrapper(op)
 
@@ -26,4 +26,4 @@ def test_fence(op, settings):
         return accuracy.complaint(observe_op(judged, case, settings.device, guard(call)))
 
     looks = {subject: partial(look, case, guard) for subject, case, guard in fences(judged, settings.device)}
-    return promises.judge("fence", op, {subject: asked(look) for subject, look in looks.items()})
+    return violations.evaluate("fence", op, {subject: run_check(look) for subject, look in looks.items()})

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 def pytest_generate_tests(metafunc):
     lane = metafunc.config.stash[SETTINGS].lane
-    checks = layers.CHECKS if lane == "gpu" else [verdict.subject for verdict in layers.judge(None, lane)]
+    checks = layers.CHECKS if lane == "gpu" else [verdict.subject for verdict in layers.evaluate(None, lane)]
     metafunc.parametrize("check", checks)
 
 
@@ -20,10 +20,10 @@ def pytest_generate_tests(metafunc):
 def verdicts(settings, progress):
     evidence = None
     if settings.lane == "gpu":
-        from braidcheck.evidence.layers import observe_layers
+        from braidcheck.gates.layers.measure import observe_layers
 
         evidence = observe_layers(settings.device, progress, attention=settings.attention, limit=layers.LIMIT)
-    return {verdict.subject: verdict for verdict in layers.judge(evidence, settings.lane)}
+    return {verdict.subject: verdict for verdict in layers.evaluate(evidence, settings.lane)}
 
 
 def test_layers(check, verdicts):

@@ -12,9 +12,10 @@ from braidcheck.result import Status, Verdict
 def test_loader(model, settings):
     if reason := why_no_triton():
         return Verdict("loader", model, Status.NOT_JUDGED, reason)
-    from braidcheck.evidence.probes import asked, tiny
-    from braidcheck.evidence.probes.loader import loader_probes
-    from braidcheck.gates import promises
+    from braidcheck.gates import violations
+    from braidcheck.gates.engine import tiny
+    from braidcheck.gates.loader.measure import loader_checks
+    from braidcheck.gates.under_test import run_check
 
-    probes = loader_probes(tiny.make(), settings.device)
-    return promises.judge("loader", model, {name: asked(probe) for name, probe in probes})
+    probes = loader_checks(tiny.make(), settings.device)
+    return violations.evaluate("loader", model, {name: run_check(probe) for name, probe in probes})

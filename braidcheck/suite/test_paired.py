@@ -23,7 +23,7 @@ def verdicts(settings, progress):
 
         evidence = observe_paired(settings.against, wanted, 60 * settings.minutes, progress)
     names = [one.name for one in wanted] or [paired.EVERY]
-    return {verdict.subject: verdict for verdict in paired.judge(evidence, settings.lane, names)}
+    return {verdict.subject: verdict for verdict in paired.evaluate(evidence, settings.lane, names)}
 
 
 def test_paired(name, verdicts):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 def pytest_generate_tests(metafunc):
     lane = metafunc.config.stash[SETTINGS].lane
-    checks = speed.CHECKS if lane == "gpu" else [verdict.subject for verdict in speed.judge(None, lane)]
+    checks = speed.CHECKS if lane == "gpu" else [verdict.subject for verdict in speed.evaluate(None, lane)]
     metafunc.parametrize("check", checks)
 
 
@@ -23,7 +23,7 @@ def verdicts(settings, progress):
         from braidcheck.benchmarks.speed import observe_speed
 
         evidence = observe_speed(settings.device, progress)
-    return {verdict.subject: verdict for verdict in speed.judge(evidence, settings.lane)}
+    return {verdict.subject: verdict for verdict in speed.evaluate(evidence, settings.lane)}
 
 
 def test_speed(check, verdicts):

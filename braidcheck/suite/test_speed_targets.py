@@ -22,7 +22,7 @@ def verdicts(settings, progress):
         from braidcheck.benchmarks.fusions import observe_rivals
 
         evidence = observe_rivals(progress)
-    return {verdict.subject: verdict for verdict in speed_targets.judge(evidence, settings.lane)}
+    return {verdict.subject: verdict for verdict in speed_targets.evaluate(evidence, settings.lane)}
 
 
 def test_speed_targets(check, verdicts):

@@ -31,7 +31,7 @@ def verdicts(request, settings, progress):
     ops = tuple(dict.fromkeys(subject.split("[")[0] for subject in subjects))
     evidence = observe_static(ops, progress)
     held = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
-    found = [verdict for op in ops for verdict in static.judge(evidence, held[0], op, settings.lane, held[1])]
+    found = [verdict for op in ops for verdict in static.evaluate(evidence, held[0], op, settings.lane, held[1])]
     return {verdict.subject: verdict for verdict in found}
 
 

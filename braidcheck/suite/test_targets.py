@@ -14,13 +14,13 @@ def test_targets(check, settings):
     if reason := why_no_triton():
         return Verdict("targets", check, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.op import observe_op
-    from braidcheck.evidence.probes import wrapper
+    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.under_test import wrapper
 
     if check == targets.TRAFFIC:
         from braidcheck.benchmarks.traffic import FUSED, observe_traffic
 
-        return targets.judge_traffic(observe_traffic(settings.device, wrapper(FUSED)))
+        return targets.evaluate_traffic(observe_traffic(settings.device, wrapper(FUSED)))
     target = targets.TARGETS[check]
     op = kernels.find()[target.op]
     wanted = [
@@ -29,4 +29,4 @@ def test_targets(check, settings):
         if (case.profile, case.dtype) == (target.profile, target.dtype) and (settings.lane == "gpu" or not case.large)
     ]
     call = wrapper(op.name)
-    return targets.judge([observe_op(op, case, settings.device, call) for case in wanted], check)
+    return targets.evaluate([observe_op(op, case, settings.device, call) for case in wanted], check)

@@ -22,7 +22,7 @@ def verdicts(settings, progress):
         from braidcheck.benchmarks.timing import observe_timing
 
         evidence = observe_timing(kernels.find(), progress)
-    return {verdict.subject: verdict for verdict in timing.judge(evidence, settings.lane, _names(settings))}
+    return {verdict.subject: verdict for verdict in timing.evaluate(evidence, settings.lane, _names(settings))}
 
 
 def test_timing(name, verdicts):

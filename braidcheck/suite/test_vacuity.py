@@ -14,7 +14,7 @@ def test_vacuity(op):
     if reason:
         return Verdict("vacuity", op, Status.NOT_JUDGED, reason)
     from braidcheck import kernels
-    from braidcheck.evidence.vacuity import observe_vacuity
     from braidcheck.gates import vacuity
+    from braidcheck.gates.vacuity.measure import observe_vacuity
 
-    return vacuity.judge(observe_vacuity(kernels.find()[op]), op)
+    return vacuity.evaluate(observe_vacuity(kernels.find()[op]), op)

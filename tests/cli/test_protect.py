@@ -120,6 +120,6 @@ def test_of_another_tree_only_what_judges_kernels_runs(suite, run, result):
 
 @pytest.mark.parametrize("gate", OF_KERNELS)
 def test_a_gate_that_can_judge_another_tree_asks_for_its_kernels(gate):
-    engine = {"engine": "engine_part(", "loader": "loader_probes(", "layers": "observe_layers("}
+    engine = {"engine": "engine_part(", "loader": "loader_checks(", "layers": "observe_layers("}
     engine["coherence"] = 'module("models.qwen3.engine").Engine'
     assert engine.get(gate, "wrapper(op") in (PACKAGE / "suite" / f"test_{gate}.py").read_text()

@@ -23,7 +23,7 @@ def evidence(decode=600.0, low=590.0, hf=60.0, prefill=60e3, hf_prefill=30e3, ba
 
 
 def of(given):
-    verdicts = speed.judge(given, "gpu")
+    verdicts = speed.evaluate(given, "gpu")
     assert tuple(verdict.subject for verdict in verdicts) == speed.CHECKS
     return {verdict.subject.split(": ")[1]: verdict for verdict in verdicts}
 
@@ -96,4 +96,4 @@ def test_what_was_not_measured_is_never_green():
 
 
 def test_without_a_gpu_nothing_is_judged():
-    assert [verdict.status for verdict in speed.judge(None)] == [NOT_JUDGED]
+    assert [verdict.status for verdict in speed.evaluate(None)] == [NOT_JUDGED]

@@ -20,7 +20,7 @@ def evidence(**changed):
 
 
 def judged(given):
-    (verdict,) = timing.judge(given, names=("op[a]",))
+    (verdict,) = timing.evaluate(given, names=("op[a]",))
     return verdict
 
 
