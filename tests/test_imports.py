@@ -25,7 +25,7 @@ ORDER = (
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 # What the evaluation in a gate's own module may import outside of functions; measuring imports the rest when it runs.
-PURE = ("gates", "op", "result", "settings")
+PURE = ("gates", "op", "result", "settings", "environment")
 HELPERS = ("swap", "under_test")  # which measurements share
 
 
@@ -97,5 +97,6 @@ def test_an_evaluation_that_measures_can_be_seen():
 
 def test_nothing_imports_torch_before_it_is_needed():
     modules = "braidcheck, braidcheck.plugin, braidcheck.cli, braidcheck.gates, braidcheck.kernels"
-    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'triton', 'transformers'}} & set(sys.modules)))"
+    heavy = {"torch", "triton", "transformers", "numpy", "scipy"}
+    code = f"import sys, {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,7 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 LOOKS = (10, 15, 20, 30, 40)
@@ -147,3 +149,35 @@ def _sentence(decision: Decision) -> str:
     if decision.status == Status.PASS:
         return f"{mean}, at most {high} {after}; a slow-down of {math.expm1(MARGIN):.0%} is excluded"
     return f"{mean}, between {low} and {high} {after}; could not have seen less than {smallest}"
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The series: each op in each production shape."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.shapes import series
+
+    return [one.name for one in series(kernels.find())]
+
+
+def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Time every series in both trees: the error rates are those of all series together."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.shapes import series
+    from braidcheck.ci.paired.measure import observe_paired
+
+    wanted = series(kernels.find())
+    evidence = observe_paired(settings.against, wanted, 60 * settings.minutes, progress)
+    return evaluate(evidence, settings.lane, [one.name for one in wanted])
+
+
+GATE = Gate(
+    name="paired",
+    question="Is any kernel slower than the base commit's, at a stated error rate?",
+    subjects=subjects,
+    run=run,
+    per_op=True,
+    timed=True,
+    needs_gpu="no GPU: the static lane decides",
+    stand_in=EVERY,
+    timeout_s=7200,
+)

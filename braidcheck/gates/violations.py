@@ -1,4 +1,4 @@
-"""The gates of promises, fence, edges, engine and loader: each complaint that a probe makes fails its subject."""
+"""Gates made of checks that each give a violation or nothing, as out-of-bounds, contract, engine and loader are."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from braidcheck.result import Status, Verdict
 
 
-def evaluate(gate: str, subject: str, complaints: Mapping[str, str | None], lane: str = "") -> Verdict:
-    """One verdict on what ``evidence.probes`` asked: its complaints by what was asked, None for a kept promise.
+def evaluate(gate: str, subject: str, violations: Mapping[str, str | None], lane: str = "") -> Verdict:
+    """One verdict on ``violations`` by the name of the check, None where there was none.
 
-    An error where nothing was asked.
+    Fail where there is any, error where no check ran.
     """
-    broken = {asked: said for asked, said in complaints.items() if said}
-    status, said = Status.PASS, f"keeps {_count(len(complaints))}"
-    if not complaints:
+    broken = {check: violation for check, violation in violations.items() if violation}
+    status, said = Status.PASS, f"keeps {_count(len(violations))}"
+    if not violations:
         status, said = Status.ERROR, "nothing was asked"
     elif broken:
-        asked, complaint = next(iter(broken.items()))
-        more = f"; {len(broken) - 1} more of {len(complaints)} fail" if len(broken) > 1 else ""
-        status, said = Status.FAIL, f"{'' if asked == subject else f'{asked}: '}{complaint}{more}"
+        check, violation = next(iter(broken.items()))
+        more = f"; {len(broken) - 1} more of {len(violations)} fail" if len(broken) > 1 else ""
+        status, said = Status.FAIL, f"{'' if check == subject else f'{check}: '}{violation}{more}"
     return Verdict(
         gate=gate,
         subject=subject,
@@ -29,7 +29,7 @@ def evaluate(gate: str, subject: str, complaints: Mapping[str, str | None], lane
         limit=0,
         unit="broken promises",
         lane=lane,
-        numbers={"asked": len(complaints), "broken": broken},
+        numbers={"asked": len(violations), "broken": broken},
     )
 
 

@@ -93,7 +93,3 @@ def test_what_was_not_measured_is_never_green():
             lost += rests
     assert lost == len(BAD) * (2 * 3 + 4 + 3 + 1 + 3 * 2)
     assert {verdict.status for verdict in of({}).values()} == {ERROR}
-
-
-def test_without_a_gpu_nothing_is_judged():
-    assert [verdict.status for verdict in speed.evaluate(None)] == [NOT_JUDGED]

@@ -92,5 +92,3 @@ def test_what_was_not_measured_is_never_green():
         broken += [(check, "whole", status) for check, status in statuses(given).items()]
     assert len(broken) > 300
     assert [row for row in broken if row[2] == Status.PASS] == []
-    (verdict,) = speed_targets.evaluate(None)
-    assert verdict.status == Status.NOT_JUDGED

@@ -20,7 +20,7 @@ def judged(now=None, before=None, rows=None, baseline=None):
     evidence = {"triton": "3.7.1", "rows": rows or [ROW | (now or {})]}
     baseline = baseline if baseline is not None else [ROW | (before or {})]
     verdicts = {verdict.subject: verdict for verdict in static.evaluate(evidence, baseline, "demo", "interpret")}
-    assert tuple(verdicts) == static.subjects("demo")
+    assert tuple(verdicts) == static.op_subjects("demo")
     return verdicts["demo[sm_90]"], verdicts["demo[sm_90 baseline]"]
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from braidcheck.gates.gate import EVERY_OP, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.op import Case, Op
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 LIMIT = 1.0  # share of the bound; honest variants stay below 0.5, a mutant must pass 1 on some case
 
@@ -17,6 +22,10 @@ every element a little; in the norm roundings average out. Kernels and honest va
 and 7.2 times in float32, where only the order of sums differs (8 functions an op, 3 seeds, H200, 2026-11-21).
 """
 U32 = 2.0**-24  # what stock PyTorch rounds less than by luck alone
+
+PEAK_PER_INPUT_BYTE = 40
+"""GPU memory at the peak over the bytes of the inputs: they are there three times in their own type, once in float64,
+and references and bounds work in float64. The largest seen on an H200 is 38, of rms_norm[T65536]."""
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
@@ -36,7 +45,7 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
     )
 
 
-def complaint(evidence: Mapping[str, Any]) -> str | None:
+def violation(evidence: Mapping[str, Any]) -> str | None:
     """What ``evaluate`` says of a failure or an error; nothing of all else."""
     verdict = evaluate(evidence)
     return verdict.sentence if verdict.status in (Status.FAIL, Status.ERROR) else None
@@ -88,3 +97,74 @@ def _complaint_in_norm(op: str, output: Mapping[str, Any], ratio: float, limit: 
         f"{op}: {output['name']} as a whole is off by {output['relative']:.2g} of its norm, {ratio:.3g} times stock "
         f"PyTorch's own {output['stock_relative']:.2g}; at most {limit:g} times is allowed"
     )
+
+
+def subjects(settings: Settings) -> list[str]:
+    """A case each, and one row an op for the large cases that the interpreter lane leaves out."""
+    found = []
+    for op in chosen_ops(settings).values():
+        found += [case.id for case in op.cases if settings.lane == "gpu" or not case.large]
+        found += [_large(op)] if settings.lane != "gpu" and any(case.large for case in op.cases) else []
+    return found
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Run each case's op, from the package under test, and evaluate its error."""
+    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.under_test import wrapper
+
+    for subject in subjects:
+        op, case = _found(subject)
+        if case is None:
+            yield _skipped(op)
+            continue
+        verdict = evaluate(observe_op(op, case, settings.device, wrapper(op.name)))
+        # Other people's functions may leave an optional argument out; an op's own wrapper takes what its cases pass.
+        yield replace(verdict, status=Status.FAIL) if verdict.status == Status.NOT_JUDGED else verdict
+
+
+def _found(subject: str) -> tuple[Op, Case | None]:
+    """The op and the case of a subject; no case where it stands for all large ones."""
+    from braidcheck import kernels
+
+    op = kernels.find()[subject.split("[")[0]]
+    return op, next((case for case in op.cases if case.id == subject), None)
+
+
+def _large(op: Op) -> str:
+    return f"{op.name}[large]"
+
+
+def _skipped(op: Op) -> Verdict:
+    numbers = {"subjects": [case.id for case in op.cases if case.large]}
+    return Verdict("accuracy", _large(op), Status.NOT_JUDGED, "large cases need a GPU", numbers=numbers)
+
+
+def _gpu_memory(subject: str) -> Callable[[], int] | None:
+    op, case = _found(subject)
+    return partial(_peak_bytes, op, case) if case is not None and case.large else None
+
+
+def _peak_bytes(op: Op, case: Case) -> int:
+    from braidcheck.numerics.calls import input_bytes
+
+    return PEAK_PER_INPUT_BYTE * input_bytes(op, case)
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.accuracy.measure import trial_checks
+
+    return trial_checks
+
+
+GATE = Gate(
+    name="accuracy",
+    question="Is each kernel's error within the bound that its declared precision permits?",
+    subjects=subjects,
+    run=run,
+    per_op=True,
+    runs_kernels=True,
+    stand_in=EVERY_OP,
+    gpu_memory=_gpu_memory,
+    load_trial_checks=_trial_checks,
+)

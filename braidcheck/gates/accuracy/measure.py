@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from braidcheck.gates import accuracy
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import distance
 from braidcheck.op import Case, Op
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
 
 
 def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:
@@ -80,3 +86,17 @@ def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tup
         if str(value.dtype) != f"torch.{dtype}":
             found.append(f"{name} is {str(value.dtype).removeprefix('torch.')}, must be {dtype}")
     return found
+
+
+def case_check(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
+    """The violation of the bound by the wrapper under test, called through ``guard``, on one case."""
+    return accuracy.violation(observe_op(op, case, device, guard(wrapper(op.name))))
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """A check a case, the large ones last."""
+    cases = [(op, case) for op in trial.ops.values() for case in op.cases if trial.device != "cpu" or not case.large]
+    for op, case in sorted(cases, key=lambda pair: (pair[1].large, trial.case_seconds.get(pair[1].id, 0.0))):
+        check = partial(case_check, op, case, trial.device)
+        # Side by side, the largest cases of several workers would not fit on one GPU.
+        yield case.id, trial.one_by_one(check) if case.large else check

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from braidcheck.gates.coherence import behaviour, distance
-from braidcheck.gates.coherence.spread import Finding, Unjudgeable
+from braidcheck.gates.coherence.finding import Finding, Unjudgeable
+from braidcheck.gates.gate import Gate, Progress, TrialChecks
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
-GATE = "coherence"
 FORMAT = 1
 
-_CHECKS = {
-    check.__name__: check
-    for check in (
-        distance.kl,
-        distance.nll,
-        distance.position,
-        distance.logits,
-        distance.hidden,
-        distance.flips,
-        distance.entropy,
-        behaviour.causality,
-        behaviour.continuation,
-        behaviour.decode,
-        behaviour.recall,
-        behaviour.repetition,
-    )
-}
-CHECKS: tuple[str, ...] = tuple(_CHECKS)
+CHECKS = (
+    *("kl", "nll", "position", "logits", "hidden", "flips", "entropy"),
+    *("causality", "continuation", "decode", "recall", "repetition"),
+)
+
+
+@cache
+def checks() -> dict[str, Callable[[Mapping[str, Any]], Finding]]:
+    """The functions of CHECKS; they need numpy, which a list of gates does not."""
+    from braidcheck.gates.coherence import behaviour, distance
+
+    return {name: getattr(distance, name, None) or getattr(behaviour, name) for name in CHECKS}
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
@@ -40,13 +35,15 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]
     inconclusive verdict. Failures name the op to blame, where ``evidence["blame"]`` has it.
     """
     model = evidence.get("model", "model")
-    findings = {name: _blamed(_find(check, evidence), evidence.get("blame")) for name, check in _CHECKS.items()}
-    return tuple(Verdict(gate=GATE, subject=f"{model}: {name}", lane=lane, **vars(f)) for name, f in findings.items())
+    findings = {name: _blamed(_find(check, evidence), evidence.get("blame")) for name, check in checks().items()}
+    return tuple(
+        Verdict(gate="coherence", subject=f"{model}: {name}", lane=lane, **vars(f)) for name, f in findings.items()
+    )
 
 
 def failing(evidence: Mapping[str, Any]) -> list[str]:
     """The names of the checks that fail."""
-    return [name for name, check in _CHECKS.items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
+    return [name for name, check in checks().items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
 
 
 def accusation(blame: Mapping[str, Any]) -> str:
@@ -81,3 +78,42 @@ def _find(check: Callable[[Mapping[str, Any]], Finding], evidence: Mapping[str, 
         return Finding(Status.ERROR, f"the evidence has no {name}: the run was not whole")
     except (TypeError, ValueError, IndexError) as problem:
         return Finding(Status.ERROR, f"the evidence cannot be read: {problem}")
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The checks, with the model's name before them."""
+    return [f"{settings.model_name}: {check}" for check in CHECKS]
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Run the model on its golden's documents and, where checks fail, look for the op at fault."""
+    from braidcheck.gates.coherence.blame import find_blame
+    from braidcheck.gates.coherence.measure import observe_coherence
+    from braidcheck.gates.under_test import module
+    from braidcheck.golden.resolve import resolve
+
+    checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
+    engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
+    evidence = observe_coherence(engine, golden, progress)
+    if wrong := failing(evidence):
+        evidence["blame"] = find_blame(engine, golden, wrong, failing, progress)
+    return evaluate(evidence, settings.lane)
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.coherence.trial import trial_checks
+
+    return trial_checks
+
+
+GATE = Gate(
+    name="coherence",
+    question="Does the whole model still give the probabilities and the answers of its golden?",
+    subjects=subjects,
+    run=run,
+    runs_kernels=True,
+    shared=True,
+    has_headroom=True,
+    timeout_s=7200,
+    load_trial_checks=_trial_checks,
+)

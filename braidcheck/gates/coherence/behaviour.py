@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.gates.coherence.spread import CERTAIN, Finding, Unjudgeable, finite
+from braidcheck.gates.coherence.finding import Finding, Unjudgeable
+from braidcheck.gates.coherence.spread import CERTAIN, finite
 from braidcheck.result import Status
 
 RECALL_LOSS, RECALL_FEWEST = 0.01, 2

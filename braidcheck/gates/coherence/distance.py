@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from braidcheck.gates.coherence.finding import Finding, Unjudgeable
 from braidcheck.gates.coherence.spread import (
     CERTAIN,
     FEWEST_TOKENS,
     FEWEST_UNITS,
     RATIO,
-    Finding,
     Ratio,
-    Unjudgeable,
     column,
     finite,
     mean,

@@ -1,13 +1,14 @@
-"""What checks share: findings, and ratios and means of per-token evidence with bounds, resampled by document."""
+"""What checks share: ratios and means of per-token evidence with bounds, resampled by document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from braidcheck.gates.coherence.finding import Unjudgeable
 from braidcheck.result import Status
 
 RATIO = 1.5
@@ -18,26 +19,6 @@ CERTAIN = 2.0
 
 FEWEST_UNITS, FEWEST_TOKENS = 4, 1000
 RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found: a Verdict without its names."""
-
-    status: Status
-    sentence: str
-    value: float | None = None
-    limit: float | None = None
-    unit: str = ""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Unjudgeable(Exception):
-    """Evidence that a check cannot use: carries the Finding to give instead."""
-
-    def __init__(self, status: Status, sentence: str) -> None:
-        super().__init__(sentence)
-        self.finding = Finding(status, sentence)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
@@ -43,3 +48,25 @@ def _complaints(row: Mapping[str, Any]) -> list[str]:
     if row["alone_differing"]:
         said.append(f"{row['alone_differing']} of {row['alone']} rows of {row['case']} depend on their neighbours")
     return said
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Run each op again on the same inputs, and on single rows of them."""
+    from braidcheck import kernels
+    from braidcheck.gates.determinism.measure import observe_determinism
+    from braidcheck.gates.under_test import wrapper
+
+    for op in subjects:
+        under_test = replace(kernels.find()[op], call=wrapper(op))
+        yield evaluate(observe_determinism(under_test, settings.device, REPEATS[settings.lane]), op)
+
+
+GATE = Gate(
+    name="determinism",
+    question="Do the same inputs give the same bits, and a batch-invariant row the same without its neighbours?",
+    subjects=lambda settings: list(chosen_ops(settings)),
+    run=run,
+    per_op=True,
+    runs_kernels=True,
+    stand_in=EVERY_OP,
+)

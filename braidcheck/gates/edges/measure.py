@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from braidcheck.gates.under_test import Check, module
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import module, wrapper
 from braidcheck.numerics.calls import run
 from braidcheck.op import Op
 
@@ -45,6 +46,13 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "a token that is NaN or infinite is drawn, of nothing any of the vocabulary", partial(_odd, call, device)
     if op.name == "fused_attention":
         yield "a slot outside the cache is not written", partial(_slots, op, call, device)
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """The contract checks of the trial's ops."""
+    for name, op in trial.ops.items():
+        for subject, check in edge_checks(op, wrapper(name), trial.device):
+            yield f"{name}: {subject}", check
 
 
 def _given(op: Op, device: str, least: int = 3) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
-from braidcheck.gates.under_test import Check, module
+from braidcheck.gates.gate import Check
+from braidcheck.gates.under_test import module
 from braidcheck.numerics.sampling import kept, uniform
 
 LENGTHS = (PROMPT, 1, 20)

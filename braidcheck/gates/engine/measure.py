@@ -10,7 +10,8 @@ import torch
 
 from braidcheck.gates.engine.generation import generation_checks, sampling_checks
 from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
-from braidcheck.gates.under_test import Check, module
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import module
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import ENGINE_PARTS, PRODUCTION
 
@@ -23,8 +24,13 @@ def engine_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, 
         yield from engine_part(part, tiny, untied, device)
 
 
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """All of the engine's checks."""
+    return engine_checks(trial.fixtures.tiny, trial.fixtures.untied, trial.device)
+
+
 def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """The probes of one of ``config.ENGINE_PARTS``: an attention flow, the model around it, or what it answers."""
+    """The checks of one of ``settings.ENGINE_PARTS``: an attention flow, the model around it, or what it answers."""
     if part == "model":
         yield "table", partial(_table, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)

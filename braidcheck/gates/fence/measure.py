@@ -11,13 +11,16 @@ import ctypes
 import functools
 import inspect
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from braidcheck.gates.accuracy.measure import Guard, case_check
+from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.op import Case, Op
 
@@ -28,9 +31,6 @@ PACKED = ("cos_sin",)  # arguments that ops take without gaps only
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an index of nothing
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
-
-
-Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class OutOfBoundsError(Exception):
@@ -159,3 +159,15 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
             raise OSError(ctypes.get_errno(), "mprotect failed")
     count = room // dtype.itemsize
     return torch.frombuffer(memory, dtype=dtype, count=count, offset=GUARD), count - span
+
+
+def op_checks(op: Op, device: str) -> dict[str, Check]:
+    """The checks of one op by name: its cases, each with one guard."""
+    return {name: partial(case_check, op, case, device, guard) for name, case, guard in fences(op, device)}
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """The checks of all of the trial's ops."""
+    rows = [(op, *rest) for op in trial.ops.values() for rest in fences(op, trial.device)]
+    for op, name, case, guard in sorted(rows, key=lambda row: trial.case_seconds.get(row[2].id, 0.0)):
+        yield name, partial(case_check, op, case, trial.device, guard)

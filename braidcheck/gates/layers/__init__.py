@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
 MODEL = "synthetic 0.6B"
@@ -21,11 +23,8 @@ def subject(layer: int, mode: str) -> str:
 CHECKS = tuple(subject(layer, mode) for layer in range(28) for mode in MODES)
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]] | None, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a layer and mode from what ``measure.observe_layers`` saw; none seen is not judged."""
-    if evidence is None:
-        said = "no GPU: a model of full size would take hours in the interpreter"
-        return (Verdict("layers", MODEL, Status.NOT_JUDGED, said, lane=lane),)
+def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a layer and mode from what ``measure.observe_layers`` saw."""
     return tuple(_verdict(reading, lane) for reading in evidence)
 
 
@@ -50,3 +49,24 @@ def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
         lane=lane,
         numbers={"engine": engine, "hf_bf16": floor} | ({"blame": reading["blame"]} if blame else {}),
     )
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Run each layer of a model of full size by itself."""
+    from braidcheck.gates.layers.measure import observe_layers
+
+    return evaluate(observe_layers(settings.device, progress, attention=settings.attention, limit=LIMIT), settings.lane)
+
+
+GATE = Gate(
+    name="layers",
+    question="Is each layer at full size as close to Hugging Face float32 as Hugging Face bfloat16 is?",
+    subjects=lambda settings: CHECKS,
+    run=run,
+    runs_kernels=True,
+    shared=True,
+    has_headroom=True,
+    needs_gpu="no GPU: a model of full size would take hours in the interpreter",
+    stand_in=MODEL,
+    timeout_s=1800,
+)

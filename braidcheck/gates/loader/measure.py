@@ -16,7 +16,8 @@ import torch
 
 from braidcheck.gates.engine.measure import differs
 from braidcheck.gates.engine.tiny import SIZES, Tiny
-from braidcheck.gates.under_test import Check, module
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import module
 
 REFUSED_CONFIGS: dict[str, dict[str, Any]] = {
     "another architecture": {"model_type": "llama"},
@@ -50,6 +51,11 @@ def loader_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
     yield "a damaged file", partial(_damaged, tiny)
     yield "unknown biases", partial(_biases, tiny, device)
     yield "a stored head that is tied", partial(_tied, tiny, device)
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """All of the loader's checks."""
+    return loader_checks(trial.fixtures.tiny, trial.device)
 
 
 @contextmanager

@@ -14,10 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from braidcheck.errors import in_one_line
+from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test.package import NAME, PackageUnderTest
 from braidcheck.gpu_memory import is_out_of_memory
-
-Check = Callable[[], str | None]
 
 _packages: list[PackageUnderTest] = []
 
