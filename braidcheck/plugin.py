@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.evidence.probes import judge_tree
+from braidcheck.gates import GATES
+from braidcheck.gates.gate import EVERY_OP
+from braidcheck.gates.under_test import use_package
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
@@ -28,12 +30,7 @@ from braidcheck.settings import Settings
 SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
 PROPERTY = "verdict"
-ALONE = ("timing", "speed", "speed_targets", "paired")  # gates that time something, and have a GPU to themselves
-# Gates whose items share one long observation, so one worker takes them all.
-SHARED = ("coherence", "layers", "static", *ALONE)
-# Gates that judge kernels, not cases or machine code: they can judge those of another tree.
-OF_KERNELS = ("coherence", "accuracy", "determinism", "edges", "engine", "fence", "layers", "loader", "targets")
-EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
+TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long observation is, said by a worker
 GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
@@ -63,9 +60,9 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
         os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
         memory = GpuMemory(Path(settings.out) / f"gpu-{given['gpu']}", given["workers_on_gpu"])
     if settings.kernels:
-        judge_tree(Path(settings.kernels))
+        use_package(Path(settings.kernels))
     config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
-    config.pluginmanager.register(Selection(settings, worker.name, unit_of, ALONE, worker.later))
+    config.pluginmanager.register(Selection(settings, worker.name, unit_of, TIMED, worker.later))
 
 
 @pytest.fixture(scope="session")
@@ -81,14 +78,14 @@ def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 def name(nodeid: str) -> tuple[str, str]:
-    """Gate and subject of an item: ``test_accuracy.py::test_accuracy[case]`` is accuracy of case."""
-    found = re.search(r"test_(\w+)\.py::\w+\[(.*)\]$", nodeid)
+    """Gate and subject of an item: ``items.py::test_accuracy[case]`` is accuracy of case."""
+    found = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
     return (found[1], found[2]) if found else ("suite", nodeid)
 
 
 def unit_of(gate: str, subject: str) -> str:
-    """The unit of work of an item: its gate, where the gate's items share one observation, else the item."""
-    return gate if gate in SHARED else f"{gate}/{subject}"
+    """The unit of work of an item: its gate, where one worker takes all of the gate's items, else the item."""
+    return gate if gate in GATES and GATES[gate].in_one_worker else f"{gate}/{subject}"
 
 
 class Worker:
@@ -233,7 +230,7 @@ def _peak_memory() -> dict[str, int]:
 class SuiteWorker(Worker):
     """Runs the items of the suite: what each returns is its Verdict; an exception becomes an error."""
 
-    later = ALONE
+    later = TIMED
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """With ``--op``, keep what is about these ops alone."""

@@ -29,14 +29,15 @@ def verdict(subject, status=Status.PASS, gate="demo"):
 
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
-    """Runs a suite made of the given source as test_demo.py; returns its Run."""
+    """Runs a suite made of the given source, in which ``test_item`` is the gate's test; returns its Run."""
     suite = tmp_path / "suite"
     suite.mkdir()
     shutil.copy(launcher.SUITE / "pytest.ini", suite)
     monkeypatch.setattr(launcher, "SUITE", suite)
 
     def go(source, workers=1, expression="", gate="demo", **settings):
-        (suite / f"test_{gate}.py").write_text(HEAD + textwrap.dedent(source))
+        source = textwrap.dedent(source).replace("def test_item(", f"def test_{gate}(")
+        (suite / launcher.ITEMS).write_text(HEAD + source)
         chosen = Settings(**{"lane": "interpret", "out": str(tmp_path / "out"), **settings})
         interrupted, run = launch(Phase("correctness", (gate,), chosen, workers, expression))
         assert not interrupted
@@ -51,25 +52,18 @@ def statuses(run):
 
 def test_every_status_comes_back_and_what_an_item_raises_is_an_error(judge, tmp_path):
     run = judge("""
-        @pytest.mark.parametrize("what", ["pass", "fail", "error", "inconclusive", "not judged"])
-        def test_status(what):
-            return verdict(what, what)
-
-        @pytest.mark.parametrize("what", ["bug", "user"])
-        def test_raises(what):
-            raise UserError("do this instead") if what == "user" else ZeroDivisionError("by zero\\nmore")
-
         @pytest.fixture
-        def broken():
-            raise RuntimeError("no fixture")
+        def broken(what):
+            if what == "fixture":
+                raise RuntimeError("no fixture")
 
-        @pytest.mark.parametrize("what", ["fixture"])
-        def test_setup(what, broken):
-            return verdict(what)
-
-        @pytest.mark.parametrize("what", ["other"])
-        def test_wrong(what):
-            return verdict("somebody")
+        @pytest.mark.parametrize("what", [*map(str, Status), "bug", "user", "fixture", "other"])
+        def test_item(what, broken):
+            if what == "bug":
+                raise ZeroDivisionError("by zero\\nmore")
+            if what == "user":
+                raise UserError("do this instead")
+            return verdict("somebody") if what == "other" else verdict(what, what)
     """)
     assert statuses(run) == {
         **{name: name for name in ("pass", "fail", "error", "inconclusive", "not judged")},
@@ -345,7 +339,7 @@ def test_the_time_left_is_told_by_how_long_items_usually_take(tmp_path, monkeypa
     out = tmp_path / "correctness"
     out.mkdir()
     controller = Controller(Settings("interpret", str(out)))
-    items = [f"test_demo.py::test_item[{letter}]" for letter in "abc"]
+    items = [f"items.py::test_demo[{letter}]" for letter in "abc"]
     controller.pytest_xdist_node_collection_finished(items)
     usual = Durations(dict.fromkeys(("interpret/demo/a", "interpret/demo/b", "interpret/demo/c"), 50.0), {})
     phase = Phase("correctness", ("demo",), Settings("interpret", str(tmp_path)), 1, "", usual)

@@ -21,7 +21,7 @@ from braidcheck import kernels
 from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import AXES, HIDDEN, INNER, arguments
-from braidcheck.evidence.layers import SEED
+from braidcheck.gates.layers.measure import SEED
 from braidcheck.kernels import attention_prefill, attention_step
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many

@@ -18,7 +18,7 @@ from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.benchmarks.speed import hf_with_sdpa, models
 from braidcheck.errors import UserError
-from braidcheck.evidence.layers import SEED
+from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.engine import Engine

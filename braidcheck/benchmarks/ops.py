@@ -18,7 +18,7 @@ from braidcheck.benchmarks.fusions import Race
 from braidcheck.benchmarks.fusions import run as race
 from braidcheck.benchmarks.roofline import measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
-from braidcheck.evidence.op import copies, run
+from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst

@@ -15,7 +15,7 @@ from braidcheck.benchmarks.decode import SAMPLES, name_of
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import matrix_rate
 from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
-from braidcheck.evidence.layers import SEED
+from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.attention import Step

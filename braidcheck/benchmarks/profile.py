@@ -20,7 +20,7 @@ from braidcheck.benchmarks.decode import NEW_TOKENS, SAMPLES, Setting, least_byt
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.errors import CannotJudge
-from braidcheck.evidence.layers import SEED
+from braidcheck.gates.layers.measure import SEED
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.engine import Engine
 from braidcheck.models.qwen3.synthetic import synthetic_tensors

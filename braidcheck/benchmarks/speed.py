@@ -10,7 +10,7 @@ from torch import Tensor
 
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
-from braidcheck.evidence.layers import SEED, hf_model
+from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.attention import Step
 from braidcheck.models.qwen3.decode import Decoder

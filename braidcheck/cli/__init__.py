@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("gate")(gate.gate)
+app.command("gate", epilog=overview.gates_by_name())(gate.gate)
 app.command("merge")(merge.merge)
 app.command("protect")(protect.protect)
 app.command("list")(overview.list_ops)

@@ -101,8 +101,8 @@ def _from_name(name: str) -> Any:
 
 
 def _judge(op: Op, cases: list[Case], device: str, function: Callable[..., Any], command: str) -> Iterable[Verdict]:
-    from braidcheck.evidence.op import observe_op
     from braidcheck.gates import accuracy
+    from braidcheck.gates.accuracy.measure import observe_op
 
     lane = "gpu" if device == "cuda" else "interpret"
     with Progress(f"checking {op.name}") as progress:
@@ -112,7 +112,7 @@ def _judge(op: Op, cases: list[Case], device: str, function: Callable[..., Any],
                 yield Verdict("accuracy", case.id, Status.NOT_JUDGED, "large cases need a GPU", lane=lane)
                 continue
             try:
-                verdict = accuracy.judge(observe_op(op, case, device, function), lane)
+                verdict = accuracy.evaluate(observe_op(op, case, device, function), lane)
             except SystemExit:
                 raise UserError(f"the function ended the process in case {case.id}: it must return") from None
             except Exception as error:

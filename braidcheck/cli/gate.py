@@ -15,11 +15,10 @@ import typer
 
 from braidcheck import environment, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
-from braidcheck.cli import pytest_runner as launcher
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
 from braidcheck.errors import CannotJudge, UserError
-from braidcheck.plugin import ALONE, OF_KERNELS, SHARED
+from braidcheck.gates import GATES
 from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.budget import touched_since
@@ -78,7 +77,7 @@ def gate(
         float, typer.Option(min=0, metavar="MINUTES", help="most informative first; skip what this time cannot hold")
     ] = 0.0,
 ) -> int:
-    """Judge the kernels and the model made of them: accuracy, coherence, speed."""
+    """Run the gates on the kernels and on the model made of them."""
     began = time.monotonic()
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
@@ -196,13 +195,12 @@ def _clear(out: Path) -> None:
 def _phases(settings: Settings, workers: int | None, expression: str, tests: Path | None = None) -> list[Phase]:
     """Correctness on all workers; on a GPU, the project's tests after it, and last speed, alone."""
     count = workers or (_gpu_workers() if settings.lane == "gpu" else min(environment.cpus(), MAX_CPU_WORKERS))
-    # The longest first: one observation of the whole model, then many short cases.
-    found = sorted(path.stem.removeprefix("test_") for path in launcher.SUITE.glob("test_*.py"))
-    wanted = [gate for gate in found if not settings.kernels or gate in OF_KERNELS]
-    gates = tuple(sorted(wanted, key=lambda gate: gate not in SHARED))
+    wanted = [gate for gate in GATES.values() if gate.runs_kernels or not settings.kernels]
+    # The longest first: one measurement of the whole model, then many short cases.
+    gates = sorted(wanted, key=lambda gate: (not gate.in_one_worker, gate.name))
     if settings.lane != "gpu":
-        return [Phase(CORRECTNESS, gates, settings, count, expression)]
-    rest, timed = (tuple(gate for gate in gates if (gate in ALONE) is alone) for alone in (False, True))
+        return [Phase(CORRECTNESS, tuple(gate.name for gate in gates), settings, count, expression)]
+    rest, timed = (tuple(gate.name for gate in gates if gate.timed is alone) for alone in (False, True))
     phases = [Phase(CORRECTNESS, rest, settings, count, expression)]
     if tests and not settings.ops:
         phases.append(ProjectTests(TESTS, (str(tests.resolve()),), settings, count, expression))

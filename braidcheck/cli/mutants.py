@@ -65,7 +65,7 @@ def mutants(
     with Progress(f"mutants on the {chosen} lane") as progress:
         matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), **left_out}
     keep(matrix)
-    verdicts = gate.judge([matrix, *others])
+    verdicts = gate.evaluate([matrix, *others])
     run = Run({}, (), verdicts)
     if as_json:
         print(json.dumps({**matrix, "verdicts": json.loads(run.to_json())["verdicts"]}, indent=1))

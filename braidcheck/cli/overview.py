@@ -16,6 +16,7 @@ from rich.table import Table
 from braidcheck import environment
 from braidcheck.cli import bounds
 from braidcheck.errors import CannotJudge, UserError
+from braidcheck.gates import GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
 
@@ -91,12 +92,18 @@ def doctor() -> int:
     no_interpreter, no_gpu = environment.why_no_interpreter(), environment.why_no_gpu()
     table.add_row("lane interpret", f"no: {no_interpreter}" if no_interpreter else "yes, on the CPU")
     table.add_row("lane gpu", f"no: {no_gpu}" if no_gpu else "yes")
-    judged = "accuracy, coherence, layers and speed"
-    if no_gpu:
-        judged = "nothing" if no_interpreter else "accuracy and coherence"
-    table.add_row("gate would judge", judged)
+    lanes = {lane for lane, why_not in (("interpret", no_interpreter), ("gpu", no_gpu)) if not why_not}
+    here = [gate.name for gate in GATES.values() if lanes & set(gate.lanes)]
+    table.add_row("gates that can run", ", ".join(here) or "none")
+    if needs_gpu := [name for name in GATES if lanes and name not in here]:
+        table.add_row("gates that need a GPU", ", ".join(needs_gpu))
     console().print(table)
-    return 3 if judged == "nothing" else 0
+    return 0 if here else 3
+
+
+def gates_by_name() -> str:
+    """Each gate and its question, a paragraph each."""
+    return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values())))
 
 
 def _described(gpu: dict[str, Any], driver: str) -> str:

@@ -101,7 +101,7 @@ def _judge(
             theirs = asked.run(tree, "the base's judges")
         mine = (given or asked.run(asked.change, "the change's judges")) if edited else None
     today = datetime.now(UTC).date().isoformat()
-    found = gate.judge(theirs, mine, edited, held, today, excused)
+    found = gate.evaluate(theirs, mine, edited, held, today, excused)
     return tuple(replace(verdict, lane=asked.lane) for verdict in found), theirs
 
 

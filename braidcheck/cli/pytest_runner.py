@@ -25,7 +25,7 @@ from braidcheck.schedule import estimate
 from braidcheck.schedule.durations import Durations
 from braidcheck.settings import Settings
 
-SUITE = environment.PACKAGE / "suite"
+SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
 PATIENCE = 60  # seconds in which an interrupted run may still write what it has
 TIMEOUT = 600  # seconds an item may take that sets no limit of its own
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
@@ -67,8 +67,8 @@ class Phase:
         words = [f"{name}={value}" for name, value in options.items()]
         words += ["-k", self.expression] if self.expression else []
         flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
-        files = [str(SUITE / f"test_{gate}.py") for gate in self.gates]
-        return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *files]
+        items = [f"{SUITE / ITEMS}::test_{gate}" for gate in self.gates]
+        return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *items]
 
     @property
     def folder(self) -> Path | None:

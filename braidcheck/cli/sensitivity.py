@@ -95,6 +95,6 @@ def _fails(gate: str) -> Callable[[Any], bool]:
     from braidcheck.gates import accuracy, coherence, layers
 
     if gate == "accuracy":
-        return lambda seen: accuracy.judge(seen).status == Status.FAIL
-    judge = {"coherence": coherence, "layers": layers}[gate].judge
-    return lambda seen: any(verdict.status == Status.FAIL for verdict in judge(seen))
+        return lambda seen: accuracy.evaluate(seen).status == Status.FAIL
+    evaluate = {"coherence": coherence, "layers": layers}[gate].evaluate
+    return lambda seen: any(verdict.status == Status.FAIL for verdict in evaluate(seen))

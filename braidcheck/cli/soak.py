@@ -36,11 +36,11 @@ def soak(
     chosen = gate.choose_lane(lane)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
-    from braidcheck.gates import soak as judge
+    from braidcheck.gates.soak import evaluate
 
     names = list(dict.fromkeys(op or find_ops()))
     seen = _observe(names, pairs, chosen, workers)
-    run = Run({}, (), tuple(verdict for one in seen for verdict in judge.judge(one, chosen)))
+    run = Run({}, (), tuple(verdict for one in seen for verdict in evaluate(one, chosen)))
     if save:
         chosen_ops = "".join(f" --op {name}" for name in op or ())
         bounds.publish(chosen, seen, f"braidcheck soak --pairs {pairs} --lane {chosen}{chosen_ops} --save")
@@ -50,7 +50,7 @@ def soak(
 
 def _observe(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
     """One observation an op, made of those of its cases; in several processes if there are several ``workers``."""
-    from braidcheck.evidence.soak import merge
+    from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -64,7 +64,7 @@ def _observe(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[
 
 def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:
     """The pairs of one op by case, so that each process compiles kernels of its own."""
-    from braidcheck.evidence import soak as evidence
+    from braidcheck.gates.soak import measure as evidence
 
     by_case: dict[str, list[Case]] = defaultdict(list)
     for case in evidence.pairs(find_ops()[name], pairs, large=lane == "gpu"):
@@ -81,7 +81,7 @@ def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[dict[str, Any
 def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:
     import torch
 
-    from braidcheck.evidence.soak import observe_soak
+    from braidcheck.gates.soak.measure import observe_soak
     from braidcheck.mutants import honest
 
     name, cases, device = task

@@ -36,11 +36,11 @@ def soak_models(
         raise CannotJudge(reason)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
-    from braidcheck.gates.soak import judge_models
+    from braidcheck.gates.soak import evaluate_models
 
     began = time.monotonic()
     models = _observe(runs, chosen, workers or min(environment.cpus(), 8))
-    run = Run({}, (), (judge_models(models, chosen),))
+    run = Run({}, (), (evaluate_models(models, chosen),))
     body = {
         "format": FORMAT,
         "lane": chosen,

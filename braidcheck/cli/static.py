@@ -40,7 +40,7 @@ def static(
         baseline.accept(evidence, op or [])
     accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
     ops = dict.fromkeys(row["op"] for row in evidence["rows"])
-    verdicts = tuple(verdict for name in ops for verdict in gate.judge(evidence, accepted, name, excused=excused))
+    verdicts = tuple(verdict for name in ops for verdict in gate.evaluate(evidence, accepted, name, excused=excused))
     if as_json:
         print(json.dumps({**evidence, "verdicts": [json.loads(verdict.to_json()) for verdict in verdicts]}, indent=1))
     else:

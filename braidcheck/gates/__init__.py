@@ -1,1 +1,34 @@
-"""Gates: pure functions from evidence to verdicts."""
+"""The gates, one module each: what it asks, a pure evaluation of measurements, and how they are measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from braidcheck.gates.gate import Gate
+
+# To add a gate, write its module with GATE = Gate(...) and add its line. Reports list the gates in this order.
+NAMES = (
+    "accuracy",
+    "fence",
+    "edges",
+    "determinism",
+    "vacuity",
+    "engine",
+    "loader",
+    "targets",
+    "coherence",
+    "layers",
+    "static",
+    "timing",
+    "paired",
+    "speed",
+    "speed_targets",
+)
+GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
+
+
+def table() -> str:
+    """The gates as a Markdown table, as README.md has it between its markers."""
+    where = {("gpu",): "GPU", ("interpret", "gpu"): "CPU, GPU"}
+    rows = [f"| {gate.name} | {gate.question} | {where[gate.lanes]} |" for gate in GATES.values()]
+    return "\n".join(("| gate | question | runs on |", "|---|---|---|", *rows))

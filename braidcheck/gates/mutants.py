@@ -20,7 +20,7 @@ Matrix = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 
-def judge(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
+def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
     """A verdict for each kind of mutant and lane, over all lanes where there are several, and on the runs themselves.
 
     A matrix is what ``mutants.runner`` makes: ``lane`` and ``mutants``, one row each with id, kind, outcome (killed,

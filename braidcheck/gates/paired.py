@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student
-
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 LOOKS = (10, 15, 20, 30, 40)
@@ -59,6 +59,8 @@ def decide(ratios: Sequence[float], series: int) -> Decision:
 
 
 def _look(ratios: Sequence[float], alpha: float) -> Decision:
+    from scipy.stats import t as student  # takes a second to import, which only a paired run needs
+
     count = len(ratios)
     mean = statistics.fmean(ratios)
     error = statistics.stdev(ratios) / math.sqrt(count)
@@ -90,7 +92,7 @@ def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]
     ]
 
 
-def judge(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
+def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
     """One verdict a series of ``names`` from what ``paired.observe`` saw.
 
     Where there was a ``reason`` to time nothing none is judged; a series that was to be timed and was not is red.
@@ -147,3 +149,35 @@ def _sentence(decision: Decision) -> str:
     if decision.status == Status.PASS:
         return f"{mean}, at most {high} {after}; a slow-down of {math.expm1(MARGIN):.0%} is excluded"
     return f"{mean}, between {low} and {high} {after}; could not have seen less than {smallest}"
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The series: each op in each production shape."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.shapes import series
+
+    return [one.name for one in series(kernels.find())]
+
+
+def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Time every series in both trees: the error rates are those of all series together."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.shapes import series
+    from braidcheck.ci.paired.measure import observe_paired
+
+    wanted = series(kernels.find())
+    evidence = observe_paired(settings.against, wanted, 60 * settings.minutes, progress)
+    return evaluate(evidence, settings.lane, [one.name for one in wanted])
+
+
+GATE = Gate(
+    name="paired",
+    question="Is any kernel slower than the base commit's, at a stated error rate?",
+    subjects=subjects,
+    run=run,
+    per_op=True,
+    timed=True,
+    needs_gpu="no GPU: the static lane decides",
+    stand_in=EVERY,
+    timeout_s=7200,
+)

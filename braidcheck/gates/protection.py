@@ -13,7 +13,7 @@ LOOSER = 1.001  # times: two observations of one kernel give the same numbers
 Waiver = Mapping[str, str]
 
 
-def judge(
+def evaluate(
     base: Run,
     own: Run | None,
     edited: Mapping[str, str],

@@ -6,12 +6,14 @@ measured bandwidth can move the weights that often; on another it is not judged,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.gates.measured import positive
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 MODEL = "synthetic 0.6B"
 
@@ -56,11 +58,8 @@ def subject(check: str) -> str:
 CHECKS = tuple(subject(check) for check in TARGETS)
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a check from what ``evidence.speed.observe_speed`` saw; none seen is not judged."""
-    if evidence is None:
-        said = "no GPU: speed on a CPU says nothing"
-        return (Verdict("speed", MODEL, Status.NOT_JUDGED, said, lane=lane),)
+def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a check from what ``benchmarks.speed.observe_speed`` saw."""
     return tuple(_verdict(subject(check), target, evidence, lane) for check, target in TARGETS.items())
 
 
@@ -97,3 +96,22 @@ def _verdict(name: str, target: Target, evidence: Mapping[str, Any], lane: str) 
 def _rate(evidence: Mapping[str, Any], of: str, reading: str) -> float:
     found = evidence.get(of)
     return positive(found.get(reading)) if isinstance(found, Mapping) else 0.0
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Time decode and prefill next to HF."""
+    from braidcheck.benchmarks.speed import observe_speed
+
+    return evaluate(observe_speed(settings.device, progress), settings.lane)
+
+
+GATE = Gate(
+    name="speed",
+    question="Are decode and prefill at least as fast as Hugging Face's in the same run, and as required?",
+    subjects=lambda settings: CHECKS,
+    run=run,
+    timed=True,
+    needs_gpu="no GPU: speed on a CPU says nothing",
+    stand_in=MODEL,
+    timeout_s=1800,
+)

@@ -7,12 +7,14 @@ which the comparator takes that long.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.gates.measured import positive
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 OURS = "braidcheck"
 EVERY = "every target"  # the subject where nothing can be timed
@@ -81,12 +83,10 @@ CHECKS = tuple(TARGETS)
 UNITS = {"speedup": "x as fast", "slowdown": "x the time", "GB/s": "GB/s", "ms a token saved": "ms saved a token"}
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a target from what ``evidence.rivals.observe_rivals`` saw; without clocks or GPU not judged."""
-    reason = "no GPU: a CPU's times say nothing about kernels" if evidence is None else evidence.get("reason")
-    if reason:
-        checks = (EVERY,) if evidence is None else CHECKS
-        return tuple(Verdict("speed_targets", check, Status.NOT_JUDGED, reason, lane=lane) for check in checks)
+def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a target from what ``benchmarks.fusions.observe_rivals`` saw; without clocks not judged."""
+    if reason := evidence.get("reason"):
+        return tuple(Verdict("speed_targets", check, Status.NOT_JUDGED, reason, lane=lane) for check in CHECKS)
     return tuple(_verdict(check, target, evidence, lane) for check, target in TARGETS.items())
 
 
@@ -161,3 +161,22 @@ def _out_of_reach(target: Target, race: Mapping[str, Any], limits: Mapping[str, 
         if spent < target.limit:
             return f"{target.peer} takes {spent:.2f} ms a token here: there are no {target.limit:g} ms to save"
     return ""
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Time the fused kernels next to their baselines."""
+    from braidcheck.benchmarks.fusions import observe_rivals
+
+    return evaluate(observe_rivals(progress), settings.lane)
+
+
+GATE = Gate(
+    name="speed_targets",
+    question="Are the required speed-ups and bandwidths reached, as far as this machine allows them?",
+    subjects=lambda settings: CHECKS,
+    run=run,
+    timed=True,
+    needs_gpu="no GPU: a CPU's times say nothing about kernels",
+    stand_in=EVERY,
+    timeout_s=1800,
+)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 Row = Mapping[str, Any]
 
@@ -34,12 +36,12 @@ ACCEPT = "braidcheck static --accept"
 COUNTS, KINDS = ("shared", "spills", "registers", "occupancy"), ("matrix", "loads", "stores")  # what a row must say
 
 
-def subjects(op: str) -> tuple[str, ...]:
-    """What is judged of one op: each target by itself, and next to the baseline."""
+def op_subjects(op: str) -> tuple[str, ...]:
+    """The subjects of one op: each target by itself, and next to the baseline."""
     return tuple(f"{op}[{target}{suffix}]" for target in TARGETS for suffix in ("", " baseline"))
 
 
-def judge(
+def evaluate(
     evidence: Mapping[str, Any],
     baseline: Sequence[Row] | None,
     op: str,
@@ -215,3 +217,27 @@ def _failed(subject: str, found: Sequence[tuple[Row, Finding]], lane: str) -> Ve
 
 def _count(rows: Sequence[Row]) -> str:
     return f"{len(rows)} configuration{'s' * (len(rows) > 1)}"
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Compile the ops of these subjects for every target, wherever this runs."""
+    from braidcheck.static import baseline
+    from braidcheck.static.observe import observe_static
+
+    ops = tuple(dict.fromkeys(subject.split("[")[0] for subject in subjects))
+    evidence = observe_static(ops, progress)
+    accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
+    for op in ops:
+        yield from evaluate(evidence, accepted, op, settings.lane, excused)
+
+
+GATE = Gate(
+    name="static",
+    question="Do the kernels compile for every target without spills, and no worse than the accepted baseline?",
+    subjects=lambda settings: [subject for op in chosen_ops(settings) for subject in op_subjects(op)],
+    run=run,
+    per_op=True,
+    shared=True,
+    stand_in=EVERY_OP,
+    timeout_s=1800,
+)

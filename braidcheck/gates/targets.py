@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ CHECKS = (*TARGETS, TRAFFIC)
 UNITS = {"largest": "largest absolute error", "relative": "norm-wise relative error"}
 
 
-def judge(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
-    """Verdict on the target ``check`` from what ``evidence.op.observe_op`` saw on its cases."""
+def evaluate(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
+    """Verdict on the target ``check`` from what ``accuracy.measure.observe_op`` saw on its cases."""
     target = TARGETS[check]
     outputs = [output for seen in evidence for output in seen["outputs"]]
     silent = [seen["case"] for seen in evidence if not seen["outputs"]]
@@ -56,8 +58,8 @@ def judge(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> 
     return Verdict("targets", check, status, said, value, target.limit, unit=unit, lane=lane, numbers=numbers)
 
 
-def judge_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
-    """Verdict on TRAFFIC from what ``evidence.traffic.observe_traffic`` counted, on the prompt that saves the least."""
+def evaluate_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
+    """Verdict on TRAFFIC from what ``benchmarks.traffic`` counted, on the prompt that saves the least."""
     saved = {prompt: _saved(seen) for prompt, seen in evidence.items()}
     value = min(saved.values(), key=lambda share: (share == share, share), default=math.nan)
     status = Status.PASS if value >= LEAST_SAVED else Status.FAIL
@@ -84,3 +86,37 @@ def _saved(seen: Mapping[str, Any]) -> float:
     if not (phases and all(phases) and fused and counted(seen.get("between")) and positive(seen.get("launches"))):
         return math.nan
     return 1 - (fused + seen["between"]) / sum(phases)
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Measure the error of each target's op on its cases, and the memory traffic of fused attention."""
+    from braidcheck import kernels
+    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.under_test import wrapper
+
+    for check in subjects:
+        if check == TRAFFIC:
+            from braidcheck.benchmarks.traffic import FUSED, observe_traffic
+
+            yield evaluate_traffic(observe_traffic(settings.device, wrapper(FUSED)))
+            continue
+        target = TARGETS[check]
+        op = kernels.find()[target.op]
+        wanted = [
+            case
+            for case in op.cases
+            if (case.profile, case.dtype) == (target.profile, target.dtype)
+            and (settings.lane == "gpu" or not case.large)
+        ]
+        call = wrapper(op.name)
+        yield evaluate([observe_op(op, case, settings.device, call) for case in wanted], check)
+
+
+GATE = Gate(
+    name="targets",
+    question="Are the required accuracy and memory traffic reached?",
+    subjects=lambda settings: CHECKS,
+    run=run,
+    runs_kernels=True,
+    has_headroom=True,
+)

@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from braidcheck.gates.gate import Gate, Progress
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
 
 EVERY = "every kernel"  # the subject where nothing can be timed
 TOLERANCE = 1.03  # by which a kernel may beat the measured limit: those measurements scatter too
 
 
-def judge(evidence: Mapping[str, Any] | None, lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
-    """One verdict a series of ``names`` from what ``evidence.timing.observe_timing`` saw.
+def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
+    """One verdict a series of ``names`` from what ``benchmarks.timing.observe_timing`` saw.
 
-    Without a GPU or without clocks none is judged; a series that was to be timed and was not is red.
+    Without clocks none is judged; a series that was to be timed and was not is red.
     """
-    reason = "no GPU: a CPU's times say nothing about kernels" if evidence is None else evidence.get("reason")
-    if reason:
+    if reason := evidence.get("reason"):
         return tuple(Verdict("timing", name, Status.NOT_JUDGED, reason, lane=lane) for name in names)
     found = evidence.get("series") or {}
     return tuple(_verdict(name, found.get(name) or {"error": "it was not timed"}, evidence, lane) for name in names)
@@ -64,3 +65,32 @@ def _numbers(seen: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, 
     if positive(seen.get("control")):
         numbers |= {"control": 1e6 * seen["control"], "control_name": evidence.get("control", "")}
     return numbers
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The series: each op in each production shape."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.shapes import series
+
+    return [one.name for one in series(kernels.find())]
+
+
+def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Time every op, whichever of its series are asked for: they are measured in one session."""
+    from braidcheck import kernels
+    from braidcheck.benchmarks.timing import observe_timing
+
+    return evaluate(observe_timing(kernels.find(), progress), settings.lane, subjects(settings))
+
+
+GATE = Gate(
+    name="timing",
+    question="How close does each kernel come to this machine's roofline, and is the time plausible?",
+    subjects=subjects,
+    run=run,
+    per_op=True,
+    timed=True,
+    needs_gpu="no GPU: a CPU's times say nothing about kernels",
+    stand_in=EVERY,
+    timeout_s=1800,
+)

@@ -12,7 +12,7 @@ from braidcheck.errors import UserError
 from braidcheck.mutants import affected_ops
 
 # What judges every op, or makes what it is judged on: a change there may let a fault of any of them through.
-SHARED = ("op.py", "result.py", "numerics", "evidence", "gates", "suite", "mutants")
+SHARED = ("op.py", "result.py", "numerics", "gates", "suite", "mutants")
 
 
 def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from triton.backends.compiler import GPUTarget
 
 from braidcheck import kernels
-from braidcheck.evidence.probes import module
+from braidcheck.gates.under_test import module
 from braidcheck.mutants.sandbox import enter, in_child
 from braidcheck.static.launches import Launch, of_case
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.evidence.op import run
+from braidcheck.numerics.calls import run
 from braidcheck.op import Op
 
 Given = dict[str, Any]

@@ -16,10 +16,10 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.errors import in_one_line
-from braidcheck.evidence.model import observe_coherence
-from braidcheck.evidence.soak import KERNEL
-from braidcheck.evidence.swap import Function, swapped
 from braidcheck.gates import coherence
+from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.soak.measure import KERNEL
+from braidcheck.gates.swap import Function, swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
 from braidcheck.models.qwen3.architecture import Qwen3Config
@@ -102,7 +102,7 @@ def observe(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[
     try:
         with swapped(engine, functions) as calls, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
-            verdicts = coherence.judge(observe_coherence(engine, text))
+            verdicts = coherence.evaluate(observe_coherence(engine, text))
     except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
         return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}

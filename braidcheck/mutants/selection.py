@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from braidcheck.errors import UserError
+from braidcheck.gates import GATES as ALL_GATES
 from braidcheck.mutants import generate, named_faults
 from braidcheck.mutants.mutant import Mutant
 
 KINDS = ("named", "generated")
-GATES = ("accuracy", "fence", "edges", "engine", "loader", "coherence")
+GATES = tuple(gate.name for gate in ALL_GATES.values() if gate.detects_mutants)
+OF_OPS, OF_MODEL = (tuple(name for name in GATES if ALL_GATES[name].per_op is per_op) for per_op in (True, False))
+LOADER, COHERENCE = "loader", "coherence"
 # Ops that the engine which coherence judges does not take: it answers greedily, by one of the fusions.
 APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
@@ -39,15 +42,15 @@ def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
 
 def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
     if blame:
-        return () if mutant.ops and set(mutant.ops) <= set(APART) else GATES[-1:]
+        return () if mutant.ops and set(mutant.ops) <= set(APART) else (COHERENCE,)
     if mutant.kind == "generated":
-        return GATES[:3]
+        return OF_OPS
     if mutant.file in LOADERS:
-        return ("loader", "engine", "coherence")
+        return tuple(sorted(OF_MODEL, key=lambda gate: gate != LOADER))
     if not mutant.ops:
-        return GATES[3:]
-    met = (*GATES[:3], "engine")
-    return met if set(mutant.ops) <= set(APART) else (*met, "coherence")
+        return OF_MODEL
+    unaffected = (LOADER, *((COHERENCE,) if set(mutant.ops) <= set(APART) else ()))
+    return tuple(gate for gate in GATES if gate not in unaffected)
 
 
 def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:

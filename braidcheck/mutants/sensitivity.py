@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from braidcheck import kernels
-from braidcheck.evidence.layers import one_layer
-from braidcheck.evidence.model import observe_coherence
-from braidcheck.evidence.op import copies, in_float64, observe_op, run
-from braidcheck.evidence.swap import swapped
+from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.layers.measure import one_layer
+from braidcheck.gates.swap import swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
 from braidcheck.models.qwen3.engine import Engine
 from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
+from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import distance
 from braidcheck.op import Case, Op
 from braidcheck.settings import PRODUCTION
@@ -122,7 +123,7 @@ class Look:
         return fault.needs(self.given) and any(out.is_floating_point() for out in self.got)
 
     def evidence(self, fault: Fault, size: float, seed: int) -> dict[str, Any]:
-        """What ``evidence.op.observe_op`` would see with the fault in the kernel."""
+        """What ``accuracy.measure.observe_op`` would see with the fault in the kernel."""
         generator = torch.Generator().manual_seed(seed)
         if fault.inputs is not None:
             given = {**copies(self.given), **fault.inputs(self.given, size, generator)}

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
-from braidcheck.evidence import interpreter
+from braidcheck.gates.under_test import interpreter
 
 PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
 
-from braidcheck.evidence.op import observe_op  # noqa: E402
+from braidcheck.gates import GATES  # noqa: E402
+from braidcheck.gates.accuracy.measure import observe_op  # noqa: E402
+from braidcheck.gates.gate import Fixtures  # noqa: E402
 from braidcheck.mutants import evaluate  # noqa: E402
 from braidcheck.mutants.sandbox import Row, Say, enter, in_child  # noqa: E402
 
@@ -34,12 +36,12 @@ class Worker:
         self.device = device
         self.order: dict[str, float] = {}
         self.timed: set[str] = set()
-        self.truth = evaluate.Truth()
+        self.fixtures = Fixtures()
 
     def judge(self, task: Mapping[str, Any]) -> Row:
         """The result of one task: outcome, gate, subject, said, seconds."""
-        if {"engine", "loader", "coherence"} & set(task["gates"]) and self.truth.tiny is None:
-            self.truth = _truth()
+        if self.fixtures.tiny is None and any(not GATES[gate].per_op for gate in task["gates"]):
+            self.fixtures = _fixtures()
         if self.device == "cpu":
             for op in set(task["ops"]) - self.timed:
                 self.order |= _times(op)
@@ -51,26 +53,26 @@ class Worker:
     def _trial(self, task: Mapping[str, Any], say: Say) -> Row:
         enter(Path(task["overlay"]))
         interpreter.restore(PRISTINE)
-        return evaluate.first_kill(task, self.device, self.order, self.truth, say)
+        return evaluate.first_kill(task, self.device, self.order, self.fixtures, say)
 
 
 def _times(name: str) -> dict[str, float]:
     """Seconds that each case of an op takes here without a fault: the quickest are asked first."""
-    op = evaluate.TRUE_OPS[name]
+    op = evaluate.REFERENCE_OPS[name]
     cases = [case for case in op.cases if not case.large]
     observe_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
     return {case.id: observe_op(op, case)["seconds"] for case in cases}
 
 
-def _truth() -> evaluate.Truth:
-    from braidcheck.evidence.probes import tiny
+def _fixtures() -> Fixtures:
+    from braidcheck.gates.engine import tiny
     from braidcheck.golden import subset
     from braidcheck.golden.resolve import resolve
 
     nano, golden = resolve("nano", "corpus", None, "cpu")
     with torch.random.fork_rng(devices=[]):
         models = tiny.make(), tiny.make(tied=False)
-    return evaluate.Truth(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
+    return Fixtures(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
 
 
 def main() -> None:

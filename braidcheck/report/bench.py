@@ -107,7 +107,7 @@ def op_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _shares(seen: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     counted = {key: of_series[key] for key in ("bytes", "flops")}
-    (verdict,) = timing.judge({"limits": seen["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
+    (verdict,) = timing.evaluate({"limits": seen["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
     if verdict.status != Status.PASS:
         return {"refused": verdict.sentence.removeprefix("refused: ")}
     shares = {key: verdict.numbers[key] for key in ("of_bandwidth", "of_matrix_rate")}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from braidcheck.ci.history import hardware
+from braidcheck.gates import GATES
 from braidcheck.report.rows import LARGE, Row, headroom, rows, used
 from braidcheck.result import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
 SAME_SPEED = 0.01  # of the time or rate
-CLOCKED = ("speed", "speed_targets", "timing", "paired")  # gates whose numbers depend on the machine
+TIMED = frozenset(gate.name for gate in GATES.values() if gate.timed)  # whose numbers depend on the machine
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,13 @@ def compare(run: Run, base: Run) -> Comparison:
     notes = []
     shared = [name for name in now if name in before]
     if machines[0] != machines[1]:
-        shared = [name for name in shared if name[1] not in CLOCKED]
+        shared = [name for name in shared if name[1] not in TIMED]
         notes.append(f"Speed is not compared: the base ran on {machines[1]}, this on {machines[0]}.")
     for word, own, other in (("New", now, before), ("Gone", before, now)):
         if names := [f"{gate} {subject}" for lane, gate, subject in own if (lane, gate, subject) not in other]:
             notes.append(f"{word}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}.")
     made = (Change(before[name], now[name], _loss(before[name], now[name])) for name in shared)
-    moved = [change for change in made if abs(change.loss) > (SAME_SPEED if change.now.gate in CLOCKED else SAME)]
+    moved = [change for change in made if abs(change.loss) > (SAME_SPEED if change.now.gate in TIMED else SAME)]
     return Comparison(tuple(sorted(moved, key=lambda change: -change.loss)), tuple(notes))
 
 
@@ -82,7 +83,7 @@ def _rows(run: Run) -> dict[tuple[str, str, str], Row]:
     """The rows by lane, gate and subject; of what depends on the machine each shape is one."""
     apart = []
     for row in rows(run):
-        shapes = row.verdicts if row.gate in CLOCKED else ()
+        shapes = row.verdicts if row.gate in TIMED else ()
         apart += [Row(row.lane, row.gate, verdict.subject, (verdict,)) for verdict in shapes] or [row]
     return {(row.lane, row.gate, row.subject): row for row in apart}
 
@@ -99,7 +100,7 @@ def _loss(before: Row, now: Row) -> float:
     old, new = _measured(before), _measured(now)
     if old is None or new is None:
         return 0.0
-    if now.gate in CLOCKED:
+    if now.gate in TIMED:
         slow, fast = (old.value, new.value) if new.floor or new.unit.endswith("/s") else (new.value, old.value)
         return slow / fast - 1 if fast else 0.0
     return 0.0 if used(old) == used(new) else used(new) - used(old)

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from braidcheck.gates import GATES
 from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_of, used
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
-# Gates whose subjects begin with an op.
-OF_ONE_OP = ("accuracy", "vacuity", "determinism", "edges", "fence", "static", "timing", "paired")
+PER_OP = frozenset(gate.name for gate in GATES.values() if gate.per_op)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def blame(verdict: Verdict) -> Blame:
     said = verdict.numbers.get("blame")
     if isinstance(said, Mapping) and said:
         return Blame(tuple(map(str, said.get("ops") or ())), _layers(said.get("layers")))
-    about = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in OF_ONE_OP else ()
+    about = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in PER_OP else ()
     ops = tuple(map(str, said)) if isinstance(said, list | tuple) else about
     named = re.search(r": layer (\d+)", verdict.subject)
     layer = named[1] if named else verdict.numbers.get("departs_first_at_layer")

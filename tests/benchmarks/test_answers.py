@@ -9,7 +9,7 @@ from braidcheck.benchmarks.answers import answer, complaint
 from braidcheck.benchmarks.backends import HFGenerate, HFStatic, Ours, seeded_start
 from braidcheck.benchmarks.decode import Setting
 from braidcheck.benchmarks.speed import models
-from braidcheck.evidence.layers import SEED, hf_model
+from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 
 SETTING = Setting(2, 300)

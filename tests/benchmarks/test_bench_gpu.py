@@ -12,7 +12,7 @@ from braidcheck.benchmarks.ops import observe_ops
 from braidcheck.benchmarks.prefill import HF, SERIAL, observe_prefill
 from braidcheck.benchmarks.profile import observe_phases
 from braidcheck.benchmarks.speed import models
-from braidcheck.evidence.layers import SEED, hf_model
+from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braidcheck.benchmarks.compiled import CompiledQwen3
-from braidcheck.evidence.layers import hf_model
+from braidcheck.gates.layers.measure import hf_model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import main, pytest_runner
+from braidcheck.cli import gate, main, pytest_runner
+from braidcheck.gates import GATES
 from braidcheck.result import Run
 
 HEAD = """
@@ -20,7 +21,7 @@ import pytest
 from braidcheck.result import Status, Verdict
 
 """
-GATES = ("coherence", "layers", "accuracy", "vacuity", "targets", "speed")
+NAMES = ("coherence", "layers", "accuracy", "vacuity", "targets", "speed")
 
 
 @pytest.fixture(autouse=True)
@@ -36,23 +37,28 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def suite(tmp_path, monkeypatch, no_gpu):
-    """Makes a suite whose every gate has one passing item, except for the sources given by gate."""
+    """Makes a suite whose every gate of NAMES has one passing item, except for the sources given by gate.
+
+    In a source ``test_it`` is the gate's test.
+    """
     folder = tmp_path / "suite"
     folder.mkdir()
     shutil.copy(pytest_runner.SUITE / "pytest.ini", folder)
     monkeypatch.setattr(pytest_runner, "SUITE", folder)
+    monkeypatch.setattr(gate, "GATES", {name: GATES[name] for name in NAMES})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where runs claim GPUs, and fake ones share their names
     monkeypatch.chdir(tmp_path)
 
     def make(**sources):
-        for gate in GATES:
+        text = HEAD
+        for name in NAMES:
             default = f"""
                 @pytest.mark.parametrize("what", ["thing"])
                 def test_it(what):
-                    return Verdict("{gate}", what, Status.PASS, "fine")
+                    return Verdict("{name}", what, Status.PASS, "fine")
             """
-            text = HEAD + textwrap.dedent(sources.get(gate, default))
-            (folder / f"test_{gate}.py").write_text(text)
+            text += textwrap.dedent(sources.get(name, default)).replace("def test_it(", f"def test_{name}(")
+        (folder / pytest_runner.ITEMS).write_text(text)
 
     make()
     return make

@@ -1,11 +1,13 @@
 """The command line's other commands, and mistakes in the call."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from braidcheck import environment
+from braidcheck.gates import GATES
 from braidcheck.golden import resolve
 
 
@@ -26,11 +28,13 @@ def test_list_for_a_person(run):
     assert "rms_norm" in said.out
 
 
-def test_doctor_says_what_would_be_judged(run, no_gpu):
+def test_doctor_names_all_gates(run, no_gpu):
     said = run("doctor")
     assert said.code == 0
     assert "no: no GPU that torch" in said.out
-    assert "accuracy and coherence" in said.out
+    for row, lanes in (("gates that can run", ("interpret", "gpu")), ("gates that need a GPU", ("gpu",))):
+        line = next(line for line in said.out.splitlines() if row in line)
+        assert set(re.findall(r"\w+", line.split(row)[1])) == {name for name in GATES if GATES[name].lanes == lanes}
 
 
 def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):

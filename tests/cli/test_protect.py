@@ -1,12 +1,13 @@
 """``braidcheck protect`` in small repositories: the base's judges on a change, waivers, and what cannot be judged."""
 
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from braidcheck.environment import PACKAGE
-from braidcheck.plugin import OF_KERNELS
+from braidcheck.gates import GATES
 from braidcheck.result import Run
 
 LINEAR = "braidcheck/kernels/linear_residual/__init__.py"
@@ -118,8 +119,11 @@ def test_of_another_tree_only_what_judges_kernels_runs(suite, run, result):
     assert {verdict.gate for verdict in made.verdicts} == {"coherence", "layers", "accuracy", "targets"}
 
 
-@pytest.mark.parametrize("gate", OF_KERNELS)
-def test_a_gate_that_can_judge_another_tree_asks_for_its_kernels(gate):
-    engine = {"engine": "engine_part(", "loader": "loader_probes(", "layers": "observe_layers("}
-    engine["coherence"] = 'module("models.qwen3.engine").Engine'
-    assert engine.get(gate, "wrapper(op") in (PACKAGE / "suite" / f"test_{gate}.py").read_text()
+@pytest.mark.parametrize("gate", [name for name, gate in GATES.items() if gate.runs_kernels])
+def test_gate_that_can_test_another_tree_looks_up_the_package_under_test(gate):
+    files = [PACKAGE / "gates" / f"{gate}.py", *(PACKAGE / "gates" / gate).glob("*.py")]
+    text = "".join(file.read_text() for file in files if file.is_file())
+    imported = (
+        r"from braidcheck\.gates\.(under_test import .*\b(module|wrapper)|accuracy\.measure import .*\bcase_check)\b"
+    )
+    assert re.search(imported, text)

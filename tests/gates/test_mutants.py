@@ -2,7 +2,7 @@
 
 import pytest
 
-from braidcheck.gates.mutants import judge, merged, score, settled, survivors
+from braidcheck.gates.mutants import evaluate, merged, score, settled, survivors
 from braidcheck.result import Run, Status
 
 
@@ -15,7 +15,7 @@ def matrix(*rows, lane="interpret"):
 
 
 def verdict(subject, *matrices):
-    return next(v for v in judge(matrices) if v.subject == subject)
+    return next(v for v in evaluate(matrices) if v.subject == subject)
 
 
 def many(count, kind="named", outcome="killed"):
@@ -23,7 +23,7 @@ def many(count, kind="named", outcome="killed"):
 
 
 def test_all_caught_passes():
-    verdicts = judge([matrix(*many(20), *many(30, "generated"))])
+    verdicts = evaluate([matrix(*many(20), *many(30, "generated"))])
     assert {v.status for v in verdicts} == {Status.PASS}
     assert verdict("named, interpret", matrix(*many(20))).value == 1
 
@@ -47,7 +47,7 @@ def test_what_could_not_be_tried_is_an_error(outcome):
     found = verdict("trials, interpret", matrix(*many(3), row("old", outcome, said="stands 0 times")))
     assert found.status == Status.ERROR
     assert f"old is {outcome}: stands 0 times" in found.sentence
-    assert Run({}, (), judge([matrix(*many(3), row("old", outcome))])).exit_code == 3
+    assert Run({}, (), evaluate([matrix(*many(3), row("old", outcome))])).exit_code == 3
 
 
 def test_a_false_alarm_is_an_error():
@@ -88,7 +88,7 @@ def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
     cpu = matrix(*many(19, "generated"), row("hole", "survived", "generated"))
     gpu = matrix(row("hole", "survived", "generated"), lane="gpu") | {"left_out": 19}
     assert settled([cpu, gpu, matrix(row("same", "same code"))]) == {*(f"generated {n}" for n in range(19)), "same"}
-    subjects = [v.subject for v in judge([cpu, gpu])]
+    subjects = [v.subject for v in evaluate([cpu, gpu])]
     assert "generated, interpret" in subjects
     assert "generated, gpu" not in subjects
     assert verdict("generated, all lanes", cpu, gpu).value == 0.95
@@ -107,7 +107,7 @@ def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
 )
 def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, accused, right):
     rows = [row("one", ops=ops, blame={"ops": accused}), row("two", "survived")]
-    (found,) = [v for v in judge([matrix(*rows) | {"blame": True}]) if v.subject.startswith("blame")]
+    (found,) = [v for v in evaluate([matrix(*rows) | {"blame": True}]) if v.subject.startswith("blame")]
     assert found.status == (Status.PASS if right else Status.FAIL)
     assert found.numbers["reached"] == 1
 

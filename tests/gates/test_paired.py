@@ -100,7 +100,7 @@ def evidence(change=1.0e-5, restarts=10):
 
 
 def judged(given, names=("op[a]",)):
-    (verdict,) = paired.judge(given, names=names)
+    (verdict,) = paired.evaluate(given, names=names)
     return verdict
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from braidcheck.gates.protection import judge, needs_human
+from braidcheck.gates.protection import evaluate, needs_human
 from braidcheck.result import Run, Status, Verdict
 
 EDITED = {"braidcheck/numerics/error.py": "how errors are measured"}
@@ -24,7 +24,7 @@ def a_run(missing=(), **statuses):
 
 
 def judged(base, own=None, edited=EDITED, **given):
-    verdicts = judge(base, own, edited if own else {}, **given)
+    verdicts = evaluate(base, own, edited if own else {}, **given)
     return {v.subject: v for v in verdicts if v.subject not in ("the base's judges", "edited judges")}, verdicts
 
 
@@ -96,7 +96,7 @@ def test_gates_that_the_base_did_not_run_are_left_alone():
 
 
 def test_an_exception_that_is_added_needs_a_human():
-    verdicts = judge(a_run(a="pass"), None, {}, excused={"equivalent mutant m": "zero is zero"})
+    verdicts = evaluate(a_run(a="pass"), None, {}, excused={"equivalent mutant m": "zero is zero"})
     assert needs_human(verdicts[-1])
     assert "equivalent mutant m" in verdicts[-1].subject
 

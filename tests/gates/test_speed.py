@@ -23,7 +23,7 @@ def evidence(decode=600.0, low=590.0, hf=60.0, prefill=60e3, hf_prefill=30e3, ba
 
 
 def of(given):
-    verdicts = speed.judge(given, "gpu")
+    verdicts = speed.evaluate(given, "gpu")
     assert tuple(verdict.subject for verdict in verdicts) == speed.CHECKS
     return {verdict.subject.split(": ")[1]: verdict for verdict in verdicts}
 
@@ -93,7 +93,3 @@ def test_what_was_not_measured_is_never_green():
             lost += rests
     assert lost == len(BAD) * (2 * 3 + 4 + 3 + 1 + 3 * 2)
     assert {verdict.status for verdict in of({}).values()} == {ERROR}
-
-
-def test_without_a_gpu_nothing_is_judged():
-    assert [verdict.status for verdict in speed.judge(None)] == [NOT_JUDGED]

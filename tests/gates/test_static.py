@@ -19,8 +19,8 @@ def judged(now=None, before=None, rows=None, baseline=None):
     """The verdicts on sm_90: by itself, and next to the baseline."""
     evidence = {"triton": "3.7.1", "rows": rows or [ROW | (now or {})]}
     baseline = baseline if baseline is not None else [ROW | (before or {})]
-    verdicts = {verdict.subject: verdict for verdict in static.judge(evidence, baseline, "demo", "interpret")}
-    assert tuple(verdicts) == static.subjects("demo")
+    verdicts = {verdict.subject: verdict for verdict in static.evaluate(evidence, baseline, "demo", "interpret")}
+    assert tuple(verdicts) == static.op_subjects("demo")
     return verdicts["demo[sm_90]"], verdicts["demo[sm_90 baseline]"]
 
 
@@ -104,15 +104,15 @@ def test_what_no_baseline_can_excuse(now, said):
 def test_a_spill_with_a_reason_passes_and_the_reason_is_said():
     key = ("demo", "sm_90", "_demo", "T64")
     evidence = {"triton": "3.7.1", "rows": [ROW | {"spills": 8}]}
-    alone = static.judge(evidence, None, "demo", excused={key: "the older compiler"})[2]
+    alone = static.evaluate(evidence, None, "demo", excused={key: "the older compiler"})[2]
     assert alone.status == Status.PASS
     assert "1 may spill (the older compiler);" in alone.sentence
-    assert static.judge(evidence, None, "demo", excused={(*key[:3], "T65"): "another's"})[2].status == Status.FAIL
+    assert static.evaluate(evidence, None, "demo", excused={(*key[:3], "T65"): "another's"})[2].status == Status.FAIL
 
 
 def test_without_a_baseline_only_the_comparison_is_not_judged():
     evidence = {"triton": "3.9.0", "rows": [ROW]}
-    alone, compared = static.judge(evidence, None, "demo")[2:4]
+    alone, compared = static.evaluate(evidence, None, "demo")[2:4]
     assert (alone.status, compared.status) == (Status.PASS, Status.NOT_JUDGED)
     assert compared.sentence == (
         "the baseline of Triton 3.9.0 says nothing; to make it what is here now: braidcheck static --accept"
@@ -171,7 +171,7 @@ def test_what_was_not_read_is_never_green(name):
 
 
 def test_no_configuration_is_an_error():
-    verdicts = static.judge({"triton": "3.7.1", "rows": []}, [ROW], "demo")
+    verdicts = static.evaluate({"triton": "3.7.1", "rows": []}, [ROW], "demo")
     assert {verdict.status for verdict in verdicts} == {Status.ERROR}
 
 

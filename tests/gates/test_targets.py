@@ -12,7 +12,7 @@ from braidcheck.result import Status
 def judged(check, *readings, nonfinite=0):
     reading = targets.TARGETS[check].reading
     outputs = [{reading: value, "nonfinite": nonfinite} for value in readings]
-    return targets.judge([{"case": "x[a]", "outputs": outputs}], check)
+    return targets.evaluate([{"case": "x[a]", "outputs": outputs}], check)
 
 
 @pytest.mark.parametrize(("check", "limit"), [("fused RMSNorm + QKV", 2.3e-5), ("fused attention", 1e-3)])
@@ -28,7 +28,7 @@ def test_no_numbers_are_no_pass():
     assert judged(check).status == Status.FAIL
     assert judged(check, 0.0, nonfinite=1).status == Status.FAIL
     assert judged(check, math.nan).status == Status.FAIL
-    assert targets.judge([], check).status == Status.FAIL
+    assert targets.evaluate([], check).status == Status.FAIL
 
 
 @pytest.mark.parametrize("target", targets.TARGETS.values(), ids=targets.TARGETS)
@@ -48,7 +48,7 @@ def traffic(fused=30, between=19, launches=3):
 def test_half_of_the_traffic_is_saved(between, status):
     given = traffic()
     given["4096 tokens"]["between"] = between
-    verdict = targets.judge_traffic(given)
+    verdict = targets.evaluate_traffic(given)
     assert (verdict.status, verdict.value) == (status, pytest.approx(0.7 - between / 100))
     assert verdict.sentence.endswith(f"{targets.TRAFFIC_SENTENCE!r}")
 
@@ -66,4 +66,4 @@ def test_traffic_that_was_not_counted_is_never_green():
             broken.append(traffic())
             del broken[-1]["4096 tokens"][key]
     assert len(broken) == 2 + 2 + 6 + 6 + 5 + 6 + 4
-    assert [given for given in broken if targets.judge_traffic(given).status != Status.FAIL] == []
+    assert [given for given in broken if targets.evaluate_traffic(given).status != Status.FAIL] == []

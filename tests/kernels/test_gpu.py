@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.evidence.op import observe_op
 from braidcheck.gates import accuracy
+from braidcheck.gates.accuracy.measure import observe_op
 from braidcheck.kernels import lm_head as module
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.cache_write import cache_write

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.evidence.op import observe_op
 from braidcheck.gates import accuracy
+from braidcheck.gates.accuracy.measure import observe_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.linear_residual import linear_residual

@@ -22,7 +22,7 @@ KERNELS = "braidcheck/kernels"
         (["braidcheck/numerics/rounding.py"], None),
         ([f"{KERNELS}/__init__.py"], None),
         ([f"{KERNELS}/deleted/__init__.py"], None),
-        (["braidcheck/gates/accuracy.py"], None),
+        (["braidcheck/gates/accuracy/__init__.py"], None),
         (["braidcheck/op.py"], None),
         (["braidcheck"], []),
     ],

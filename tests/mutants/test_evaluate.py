@@ -2,6 +2,9 @@
 
 import pytest
 
+from braidcheck.gates import coherence
+from braidcheck.gates.coherence import trial
+from braidcheck.gates.gate import Fixtures
 from braidcheck.mutants import evaluate
 
 TASK = {"gates": ["coherence"], "first": "", "blame": True, "ops": [], "overlay": "."}
@@ -22,15 +25,15 @@ def seen(monkeypatch):
         found["asked"].append(list(checks))
         return {"ops": ["qkv_rope"], "layers": [0]}
 
-    monkeypatch.setattr(evaluate, "observe_coherence", observe)
-    monkeypatch.setattr(evaluate, "find_blame", blame)
-    monkeypatch.setattr(evaluate.coherence, "failing", lambda evidence: evidence["failing"])
+    monkeypatch.setattr(trial, "observe_coherence", observe)
+    monkeypatch.setattr(trial, "find_blame", blame)
+    monkeypatch.setattr(coherence, "failing", lambda evidence: evidence["failing"])
     return found
 
 
 def run(monkeypatch, engine):
-    monkeypatch.setattr(evaluate, "_engine", lambda device, truth: engine)
-    return evaluate.first_kill(TASK, "cpu", {}, evaluate.Truth(), lambda row: None)
+    monkeypatch.setattr(trial, "engine", lambda trial: engine)
+    return evaluate.first_kill(TASK, "cpu", {}, Fixtures(), lambda row: None)
 
 
 def test_what_failed_is_searched_for(monkeypatch, seen):
@@ -45,11 +48,11 @@ def test_a_model_that_cannot_be_run_fails_any_check(monkeypatch, seen):
 
 
 def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
-    def refuse(device, truth):
+    def refuse(trial):
         raise ValueError("no weights")
 
-    monkeypatch.setattr(evaluate, "_engine", refuse)
-    row = evaluate.first_kill(TASK, "cpu", {}, evaluate.Truth(), lambda row: None)
+    monkeypatch.setattr(trial, "engine", refuse)
+    row = evaluate.first_kill(TASK, "cpu", {}, Fixtures(), lambda row: None)
     assert row["outcome"] == "killed"
     assert row["blame"] == {"ops": [], "layers": [], "error": "ValueError: no weights"}
     assert seen == {"looks": 0, "asked": []}
@@ -59,6 +62,6 @@ def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
 def test_the_known_killer_is_asked_first(monkeypatch, first, asked):
     seen = []
     looks = [(name, lambda name=name: seen.append(name) or (name == "b" and "caught")) for name in "abc"]
-    monkeypatch.setattr(evaluate, "_looks", lambda *_: iter(looks))
-    row = evaluate.first_kill(TASK | {"first": first, "blame": False}, "cpu", {}, evaluate.Truth(), lambda row: None)
+    monkeypatch.setitem(evaluate.TRIAL_CHECKS, "coherence", lambda trial: iter(looks))
+    row = evaluate.first_kill(TASK | {"first": first, "blame": False}, "cpu", {}, Fixtures(), lambda row: None)
     assert (row["outcome"], row["subject"], "".join(seen)) == ("killed", "b", asked)

@@ -8,9 +8,9 @@ import torch
 from triton.runtime.interpreter import InterpretedFunction
 
 from braidcheck import kernels
-from braidcheck.evidence.soak import observe_soak, pairs
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
+from braidcheck.gates.soak.measure import observe_soak, pairs
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.mutants import honest

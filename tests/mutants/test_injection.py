@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.evidence.op import copies, run
 from braidcheck.mutants import injection
 from braidcheck.mutants.injection import FAULTS, injected, written
 from braidcheck.mutants.sensitivity import Look
+from braidcheck.numerics.calls import copies, run
 from braidcheck.numerics.rounding import ROUNDOFF
 
 OPS = kernels.find()
@@ -123,5 +123,5 @@ def test_the_accuracy_gate_sees_a_fault_as_the_suite_would():
     from braidcheck.gates import accuracy
 
     look = Look.at(OPS["rms_norm"], case_of("rms_norm"), "cpu")
-    assert accuracy.judge(look.evidence(BY_NAME["every element"], 0.0, 0)).status == "pass"
-    assert accuracy.judge(look.evidence(BY_NAME["every element"], 0.01, 0)).status == "fail"
+    assert accuracy.evaluate(look.evidence(BY_NAME["every element"], 0.0, 0)).status == "pass"
+    assert accuracy.evaluate(look.evidence(BY_NAME["every element"], 0.01, 0)).status == "fail"

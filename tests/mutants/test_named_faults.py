@@ -8,9 +8,9 @@ import pytest
 
 from braidcheck import kernels
 from braidcheck.errors import UserError
-from braidcheck.evidence.probes.edges import edge_probes
-from braidcheck.evidence.probes.engine import engine_probes
-from braidcheck.evidence.probes.loader import loader_probes
+from braidcheck.gates.edges.measure import edge_checks
+from braidcheck.gates.engine.measure import engine_checks
+from braidcheck.gates.loader.measure import loader_checks
 from braidcheck.mutants import affected_ops, named_faults, selection
 from braidcheck.mutants.mutant import PACKAGE
 from braidcheck.mutants.syntax import lines
@@ -63,8 +63,8 @@ def test_patches_of_shared_functions_know_whom_they_reach():
 
 
 def test_known_killers_are_there_and_come_first():
-    engine, loader = engine_probes(None, None, "cpu"), loader_probes(None, "cpu")
-    edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_probes(op, op.call, "cpu")}
+    engine, loader = engine_checks(None, None, "cpu"), loader_checks(None, "cpu")
+    edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_checks(op, op.call, "cpu")}
     subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
     known = [mutant for mutant in NAMED if mutant.killer[0]]
     assert len(known) > 50

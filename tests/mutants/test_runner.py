@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from braidcheck.gates.mutants import judge
+from braidcheck.gates.mutants import evaluate
 from braidcheck.mutants import generate, runner
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.runner import Runner
@@ -40,7 +40,7 @@ def test_a_run_that_is_killed_leaves_what_it_had(matrix):
     assert [kept["missing"] for kept in matrix["kept"]] == [5, 4, 3, 2, 1, 0, 0]  # the last before it compiles
     for unfinished in matrix["kept"][:-2]:
         assert 0 < len(unfinished["mutants"]) == 6 - unfinished["missing"]
-        trials = next(verdict for verdict in judge([unfinished]) if verdict.subject.startswith("trials"))
+        trials = next(verdict for verdict in evaluate([unfinished]) if verdict.subject.startswith("trials"))
         assert trials.status == Status.ERROR
         assert trials.sentence.startswith(f"{unfinished['missing']} trials are missing")
 
@@ -53,7 +53,7 @@ def test_what_became_of_each(matrix):
 
 
 def test_the_survivor_lowers_the_score_and_the_stale_one_is_an_error(matrix):
-    verdicts = {verdict.subject: verdict for verdict in judge([matrix])}
+    verdicts = {verdict.subject: verdict for verdict in evaluate([matrix])}
     assert verdicts["generated, interpret"].value == pytest.approx(1 / 3)
     assert verdicts["generated, interpret"].status == Status.FAIL
     assert verdicts["trials, interpret"].status == Status.ERROR

@@ -94,7 +94,7 @@ TINY = Qwen3Config(
 
 def test_a_layer_of_a_synthetic_model_is_measured():
     def fails(readings):
-        return any(verdict.status == "fail" for verdict in layers.judge(readings))
+        return any(verdict.status == "fail" for verdict in layers.evaluate(readings))
 
     row = next(sensitivity.of_layers(OPS["gate_up_silu"], "cpu", fails, config=TINY, tokens=24))
     assert (row["gate"], row["fault"], row["on"]) == ("layers", "every element", "layer 1")

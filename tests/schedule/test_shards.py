@@ -8,7 +8,8 @@ import random
 import pytest
 
 from braidcheck.errors import UserError
-from braidcheck.plugin import ALONE, SHARED, unit_of
+from braidcheck.gates import GATES
+from braidcheck.plugin import TIMED, unit_of
 from braidcheck.schedule.durations import TABLE, Durations
 from braidcheck.schedule.shards import Shard, partition, suite_of
 
@@ -52,7 +53,7 @@ def test_units_that_take_no_time_are_spread_as_well():
 
 def test_what_times_something_goes_to_the_first_shard_and_what_it_does_later_counts():
     units = UNITS | {"timing": 1.0, "speed": 1.0}
-    given = partition(units, 2, ALONE)
+    given = partition(units, 2, TIMED)
     assert given["timing"] == given["speed"] == 1
     assert set(partition(UNITS, 2, preload=1000.0).values()) == {2}
 
@@ -69,11 +70,11 @@ def test_the_shipped_table_is_balanced_as_well_as_its_longest_unit_allows(lane, 
     units = collections.Counter()
     for name, seconds in Durations.shipped().items.items():
         where, gate, subject = name.split("/", 2)
-        if where == lane and gate not in ALONE:
+        if where == lane and gate not in TIMED:
             units[unit_of(gate, subject)] += seconds
     given = partition(units, count)
     best = max(max(units.values()), math.fsum(units.values()) / count)
     assert max(loads(given, units).values()) <= best * (4 / 3 - 1 / (3 * count))  # Graham's bound for this rule
     # A gate whose items share one observation is one unit: more shards than this gain nothing on a CPU.
     assert max(loads(given, units).values()) <= 1.02 * best
-    assert any(unit in SHARED for unit in units)
+    assert any(GATES[unit].in_one_worker for unit in units if unit in GATES)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates import GATES
 from braidcheck.gates.mutants import CAUGHT, score
 from braidcheck.report.rows import headroom, reading, rows, used
 from braidcheck.result import Run, Status, Verdict
@@ -62,7 +63,8 @@ def _left(verdict: Verdict) -> str:
 
 def checks(run: Run) -> list[Bar]:
     """The model's checks that have a limit, the least headroom first."""
-    found = [v for v in run.verdicts if v.gate in ("coherence", "layers", "targets") and v.used is not None]
+    shown = {gate.name for gate in GATES.values() if gate.has_headroom}
+    found = [v for v in run.verdicts if v.gate in shown and v.used is not None]
     return [
         Bar(v.subject, used(v), _left(v), " ".join(reading(v)), v.status not in (Status.PASS, Status.NOT_JUDGED))
         for v in sorted(found, key=lambda v: -used(v))

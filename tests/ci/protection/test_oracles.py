@@ -48,7 +48,7 @@ def edit(tmp_path):
         (f"{FUSED}/kernel.py", '"""', '""" ', ""),
         ("braidcheck/numerics/rounding.py", '"""', '""" ', "references and bounds"),
         ("braidcheck/numerics/error.py", '"""', '""" ', "how errors are measured"),
-        ("braidcheck/gates/accuracy.py", '"""', '""" ', "limits"),
+        ("braidcheck/gates/accuracy/__init__.py", '"""', '""" ', "measurements and limits"),
         ("braidcheck/mutants/equivalent.toml", "# ", "#  ", "faults, equivalent mutants"),
         ("braidcheck/static/baselines/triton-3.6.0.json", "{", " {", "static baselines"),
         ("braidcheck/models/qwen3/engine.py", '"""', '""" ', ""),

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from braidcheck.errors import UserError
-from braidcheck.evidence.layers import observe_layers
-from braidcheck.evidence.op import poisoned_outputs
 from braidcheck.gates import layers
+from braidcheck.gates.layers.measure import observe_layers
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.attention import ATTENTIONS, Step
 from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.engine import Engine
+from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.result import Status
 
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))

@@ -1,0 +1,102 @@
+"""Run an op, or a candidate for it, on a case and return what was seen, as plain data."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.gates import accuracy
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import wrapper
+from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
+from braidcheck.numerics.error import distance
+from braidcheck.op import Case, Op
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
+
+
+def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """What ``function`` (the op's own wrapper by default) does on ``case``, as JSON-able data.
+
+    Keys: op, case, profile, dtype, device, seconds; ``missing``: optional arguments of the case that the function
+    does not take; ``raised``: its exception in one line; ``problems``: outputs of wrong number, shape or dtype;
+    ``outputs``: per output its name, the Errors, and stock PyTorch's own share and relative error on the case.
+    """
+    function = function or op.call
+    seen = {"op": op.name, "case": case.id, "profile": case.profile, "dtype": case.dtype, "device": device}
+    seen |= {"missing": _missing(function, case), "raised": None, "problems": [], "outputs": [], "seconds": 0.0}
+    if seen["missing"]:
+        return seen
+    given = op.inputs(case, device)
+    exact = run(op, op.reference, in_float64(given))
+    bounds = op.bound(**given)
+    started = time.perf_counter()
+    try:
+        with poisoned_outputs():
+            got = run(op, function, copies(given))
+            if device != "cpu":
+                torch.cuda.synchronize()
+    except Exception as error:  # whatever a kernel raises is evidence against it, not an error of ours
+        if is_out_of_memory(error):  # which says nothing about it
+            raise
+        seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        return seen
+    seen["seconds"] = time.perf_counter() - started
+    seen["problems"] = _problems(op, given, got, exact)
+    if not seen["problems"]:
+        stock = run(op, op.reference, copies(given))
+        seen["outputs"] = [
+            {"name": name, **asdict(distance(value, truth, rest)), **_stock(other.to(value.dtype), truth, rest)}
+            for name, value, truth, rest, other in zip(op.outputs, got, exact, bounds, stock, strict=False)
+        ]
+    return seen
+
+
+def _stock(got: Tensor, exact: Tensor, rest: Tensor) -> dict[str, float]:
+    errors = distance(got, exact, rest)
+    return {"stock_share": errors.share, "stock_relative": errors.relative}
+
+
+def _missing(function: Callable[..., Any], case: Case) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return []
+    return [name for name in case.needs if name not in {p.name for p in parameters}]
+
+
+def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
+    if len(got) != len(exact):
+        return [f"returned {len(got)} outputs, {len(exact)} belong to this call"]
+    found = []
+    for name, value, truth in zip(op.outputs, got, exact, strict=False):
+        if not isinstance(value, Tensor):
+            found.append(f"{name} is {type(value).__name__}, not a tensor")
+            continue
+        dtype = str(op.contract.output_dtype(name, given)).removeprefix("torch.")
+        if value.shape != truth.shape:
+            found.append(f"{name} has shape {list(value.shape)}, must have {list(truth.shape)}")
+        if str(value.dtype) != f"torch.{dtype}":
+            found.append(f"{name} is {str(value.dtype).removeprefix('torch.')}, must be {dtype}")
+    return found
+
+
+def case_check(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
+    """The violation of the bound by the wrapper under test, called through ``guard``, on one case."""
+    return accuracy.violation(observe_op(op, case, device, guard(wrapper(op.name))))
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """A check a case, the large ones last."""
+    cases = [(op, case) for op in trial.ops.values() for case in op.cases if trial.device != "cpu" or not case.large]
+    for op, case in sorted(cases, key=lambda pair: (pair[1].large, trial.case_seconds.get(pair[1].id, 0.0))):
+        check = partial(case_check, op, case, trial.device)
+        # Side by side, the largest cases of several workers would not fit on one GPU.
+        yield case.id, trial.one_by_one(check) if case.large else check

@@ -1,0 +1,119 @@
+"""The coherence gate: is it still the same model? Evidence of `observe_coherence` in, one Verdict a check out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from braidcheck.gates.coherence.finding import Finding, Unjudgeable
+from braidcheck.gates.gate import Gate, Progress, TrialChecks
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+FORMAT = 1
+
+CHECKS = (
+    *("kl", "nll", "position", "logits", "hidden", "flips", "entropy"),
+    *("causality", "continuation", "decode", "recall", "repetition"),
+)
+
+
+@cache
+def checks() -> dict[str, Callable[[Mapping[str, Any]], Finding]]:
+    """The functions of CHECKS; they need numpy, which a list of gates does not."""
+    from braidcheck.gates.coherence import behaviour, distance
+
+    return {name: getattr(distance, name, None) or getattr(behaviour, name) for name in CHECKS}
+
+
+def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
+    """One Verdict for each of CHECKS, in that order; subjects read "nano: kl".
+
+    Evidence that is absent or malformed gives an error, values that are not finite a failure, too few an
+    inconclusive verdict. Failures name the op to blame, where ``evidence["blame"]`` has it.
+    """
+    model = evidence.get("model", "model")
+    findings = {name: _blamed(_find(check, evidence), evidence.get("blame")) for name, check in checks().items()}
+    return tuple(
+        Verdict(gate="coherence", subject=f"{model}: {name}", lane=lane, **vars(f)) for name, f in findings.items()
+    )
+
+
+def failing(evidence: Mapping[str, Any]) -> list[str]:
+    """The names of the checks that fail."""
+    return [name for name, check in checks().items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
+
+
+def accusation(blame: Mapping[str, Any]) -> str:
+    """What ``blame.find_blame`` found, in words."""
+    if not blame:
+        return "unknown: the failure did not show again, or broke the GPU's context"
+    if not blame["ops"]:
+        return "no op: it fails with all of them at their references; look at weights, config, positions, masks, cache"
+    first, last = blame["layers"] or (None, None)
+    where = "" if first is None else f" in layer {first}" if first == last else f" in layers {first}-{last}"
+    result = "it passes" if blame["repaired"] else "it still fails"
+    if blame["kl_repaired"] is not None:
+        result = f"KL is {blame['kl_repaired']:.2g}" + ("" if blame["repaired"] else " and it still fails")
+    return f"{' and '.join(blame['ops'])}{where}; with the reference there {result}"
+
+
+def _blamed(finding: Finding, blame: Mapping[str, Any] | None) -> Finding:
+    if blame is None or finding.status != Status.FAIL:
+        return finding
+    said = f"{finding.sentence}; to blame: {accusation(blame)}"
+    return replace(finding, sentence=said, numbers={**finding.numbers, "blame": blame})
+
+
+def _find(check: Callable[[Mapping[str, Any]], Finding], evidence: Mapping[str, Any]) -> Finding:
+    try:
+        if evidence.get("format") != FORMAT:
+            raise Unjudgeable(Status.ERROR, f"evidence has format {evidence.get('format')}, this gate reads {FORMAT}")
+        return check(evidence)
+    except Unjudgeable as reason:
+        return reason.finding
+    except KeyError as name:
+        return Finding(Status.ERROR, f"the evidence has no {name}: the run was not whole")
+    except (TypeError, ValueError, IndexError) as problem:
+        return Finding(Status.ERROR, f"the evidence cannot be read: {problem}")
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The checks, with the model's name before them."""
+    return [f"{settings.model_name}: {check}" for check in CHECKS]
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Run the model on its golden's documents and, where checks fail, look for the op at fault."""
+    from braidcheck.gates.coherence.blame import find_blame
+    from braidcheck.gates.coherence.measure import observe_coherence
+    from braidcheck.gates.under_test import module
+    from braidcheck.golden.resolve import resolve
+
+    checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
+    engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
+    evidence = observe_coherence(engine, golden, progress)
+    if wrong := failing(evidence):
+        evidence["blame"] = find_blame(engine, golden, wrong, failing, progress)
+    return evaluate(evidence, settings.lane)
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.coherence.trial import trial_checks
+
+    return trial_checks
+
+
+GATE = Gate(
+    name="coherence",
+    question="Does the whole model still give the probabilities and the answers of its golden?",
+    subjects=subjects,
+    run=run,
+    runs_kernels=True,
+    shared=True,
+    has_headroom=True,
+    timeout_s=7200,
+    load_trial_checks=_trial_checks,
+)

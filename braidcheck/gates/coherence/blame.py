@@ -1,0 +1,138 @@
+"""Which op makes the model fail, and in which layers: kernels exchanged for their references, one op at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from braidcheck.errors import in_one_line
+from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.swap import references, swapped
+from braidcheck.golden.store import Golden
+from braidcheck.golden.subset import shortest
+
+Layers = Collection[int | None]  # None is what lies outside of all decoder layers
+Kept = Mapping[str, Layers]  # where each op's kernel is kept; elsewhere its reference stands in for it
+Failing = Callable[[Mapping[str, Any]], Collection[str]]
+
+TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, looked at first: the least that can be judged
+PART_OF = {"causality": "causality", "continuation": "continuations", "decode": "continuations"}
+PART_OF |= {"repetition": "continuations"}
+
+
+def find_blame(
+    engine: Any,
+    golden: Golden,
+    checks: Collection[str],
+    failing: Failing,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """What is to blame for the failure of these checks of the coherence gate, as plain data.
+
+    ``failing(evidence)`` names the checks that fail. Keys: ``ops`` at fault (none: the model also fails with every op
+    at its reference); ``layers``, the first and the last at fault, none for an op outside of them; ``kl`` to HF float32
+    as it is and ``kl_repaired`` with the references there, in nats, where documents were read; ``repaired``, whether
+    these checks then pass; ``error``, the first that a run of the model raised, in one line, where one did; ``looks``,
+    how often the model was run, at most twice the ops and four times the layers' logarithm. A short part of the golden
+    is looked at first, all of it where that part shows no failure; empty where no failure is seen again, or a kernel
+    broke the GPU's context.
+    """
+    for text in (shortest(golden, TOKENS, ANSWERS, STEPS), golden):
+        search = _Search(engine, text, checks, failing, say)
+        try:
+            evidence = search.see(search.kernels())
+            if search.failed(evidence):
+                return search.result(evidence)
+        except RuntimeError as error:  # of CUDA's, after which this process can look no further
+            say(f"the search for the op to blame ended: {error}")
+            return {}
+    return {}
+
+
+def accuse(fails: Callable[[Kept], bool], ops: Sequence[str], layers: int) -> tuple[list[str], list[int]]:
+    """The ops at fault and the layers where they are, given whether the model fails with some kernels kept.
+
+    No op where it fails with references alone. An op is at fault if the model fails with its kernel alone; if there is
+    no such op, those without whose kernel it does not fail.
+    """
+    places: Layers = (None, *range(layers))
+    if fails({}):
+        return [], []
+    guilty = [op for op in ops if fails({op: places})]
+    if not guilty:
+        return [op for op in ops if not fails({o: places for o in ops if o != op})], list(range(layers))
+    return guilty, _span(lambda span: fails(dict.fromkeys(guilty, span)), layers)
+
+
+def _span(fails: Callable[[Layers], bool], layers: int) -> list[int]:
+    """From the first layer to the last at fault; all where it takes several together, none where it lies outside."""
+    if fails((None,)):
+        return []
+    first = _least(lambda end: fails(range(end + 1)), layers)
+    last = layers - 1 - _least(lambda left: fails(range(layers - 1 - left, layers)), layers)
+    alone = first < last or (first == last and fails((first,)))
+    return list(range(first, last + 1) if alone else range(layers))
+
+
+def _least(holds: Callable[[int], bool], count: int) -> int:
+    """The least number below ``count`` for which ``holds``, by bisection: it holds for the last, and from some on."""
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+class _Search:
+    """Runs the model on one text with some kernels kept."""
+
+    def __init__(self, engine: Any, golden: Any, checks: Collection[str], failing: Failing, say: Callable) -> None:
+        self.engine, self.golden, self.checks, self.failing, self.say = engine, golden, set(checks), failing, say
+        self.parts = {PART_OF.get(check, "documents") for check in checks}
+        self.references = references()
+        self.called = list(self.references)
+        self.looks = 0
+        self.error = ""  # the first that a run of the model ended with
+
+    def kernels(self, but: Collection[str] = (), layers: Layers = ()) -> Kept:
+        """All kernels, except those of the ops ``but`` in ``layers``."""
+        places = {None, *range(len(self.engine.weights.layers))}
+        return {op: places - set(layers) if op in but else places for op in self.called}
+
+    def see(self, kept: Kept) -> dict[str, Any]:
+        """The evidence with some kernels kept; empty where the model cannot even be run."""
+        self.looks += 1
+        self.say(f"looking for the op to blame, look {self.looks}")
+        with swapped(self.engine, self.references, lambda op, layer: layer not in kept.get(op, ())) as calls:
+            try:
+                evidence = observe_coherence(self.engine, self.golden, parts=self.parts)
+            except Exception as error:  # a kernel that raises is at fault like one that is wrong
+                self.error = self.error or in_one_line(error)
+                self.say(f"the model cannot be run: {in_one_line(error)}")
+                if self.engine.device.type == "cuda":
+                    torch.cuda.synchronize()  # raises where the GPU's context broke, and nothing can be seen any more
+                return {}
+        self.called = list(calls)
+        return evidence
+
+    def failed(self, evidence: Mapping[str, Any]) -> bool:
+        return not evidence or bool(self.checks & set(self.failing(evidence)))
+
+    def result(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        layers = len(self.engine.weights.layers)
+        ops, guilty = accuse(lambda kept: self.failed(self.see(kept)), self.called, layers)
+        found = {"ops": ops, "layers": guilty[:1] + guilty[-1:], "kl": _kl(before)}
+        if ops:
+            after = self.see(self.kernels(ops, guilty or [None]))
+            found |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
+        found |= {"error": self.error} if self.error else {}
+        return found | {"looks": self.looks}
+
+
+def _kl(evidence: Mapping[str, Any]) -> float | None:
+    """Mean KL to HF float32 in nats a token; None where it is not finite or no document was read."""
+    found = [value for row in evidence.get("documents", ()) for value in row["kl"]]
+    return float(np.mean(found)) if found and None not in found else None

@@ -1,0 +1,94 @@
+"""What checks share: ratios and means of per-token evidence with bounds, resampled by document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from braidcheck.gates.coherence.finding import Unjudgeable
+from braidcheck.result import Status
+
+RATIO = 1.5
+"""The design: "upper bound of mean KL at most 1.5x the floor's", the floor being HF's own bfloat16."""
+
+CERTAIN = 2.0
+"""Two logits, each off by bfloat16's worst error there, can swap only within twice that error."""
+
+FEWEST_UNITS, FEWEST_TOKENS = 4, 1000
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the floor's, with its 95% upper bound."""
+
+    value: float
+    upper: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], floor: Sequence[float]) -> Ratio:
+        """Ratio of the sums, resampled by unit in pairs."""
+        ours, floor = np.asarray(ours, dtype=float), np.asarray(floor, dtype=float)
+        if len(ours) < FEWEST_UNITS:
+            raise Unjudgeable(Status.INCONCLUSIVE, f"{len(ours)} documents: {FEWEST_UNITS} show how they vary")
+        if floor.sum() <= 0:
+            raise Unjudgeable(Status.INCONCLUSIVE, "HF bfloat16 is no distance from HF float32: there is no floor")
+        resampled = draws(len(ours))
+        upper = np.quantile(resampled @ ours / (resampled @ floor), 0.95)
+        return cls(float(ours.sum() / floor.sum()), float(upper))
+
+    @property
+    def status(self) -> Status:
+        """Fail where the ratio itself is over; where only its upper bound is, more text must tell."""
+        if self.value > RATIO:
+            return Status.FAIL
+        return Status.PASS if self.upper <= RATIO else Status.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean per token with its two one-sided 95% bounds."""
+
+    low: float
+    value: float
+    high: float
+
+
+def mean(sums: Sequence[float], counts: Sequence[int]) -> Mean:
+    """Mean per token of documents' sums, resampled by document."""
+    totals, tokens = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
+    resampled = draws(len(totals))
+    low, high = np.quantile(resampled @ totals / (resampled @ tokens), [0.05, 0.95])
+    return Mean(float(low), float(totals.sum() / tokens.sum()), float(high))
+
+
+def draws(units: int) -> np.ndarray:
+    """How often each unit is drawn in each resample [RESAMPLES, units]; seeded, so that a verdict can be had again."""
+    return np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
+
+
+def whole_documents(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The evidence's documents. Raises Unjudgeable where they are too few for any statement."""
+    documents = evidence["documents"]
+    tokens = sum(row["tokens"] for row in documents)
+    if len(documents) < FEWEST_UNITS or tokens < FEWEST_TOKENS:
+        need = f"{FEWEST_UNITS} documents and {FEWEST_TOKENS} tokens are needed"
+        raise Unjudgeable(Status.INCONCLUSIVE, f"{len(documents)} documents of {tokens} tokens in all: {need}")
+    return documents
+
+
+def column(documents: Sequence[Mapping[str, Any]], name: str) -> list[np.ndarray]:
+    """One array a document. Raises Unjudgeable, as a failure, at the first number that is not finite."""
+    return [finite(row[name], f" in document {number}") for number, row in enumerate(documents)]
+
+
+def finite(values: Sequence[float | None], where: str = "") -> np.ndarray:
+    """The values as float64. Raises Unjudgeable, as a failure, where one is not finite; ``where`` says of what."""
+    bad = [at for at, value in enumerate(values) if value is None or not np.isfinite(value)]
+    if bad:
+        sentence = f"{len(bad)} of {len(values)} values{where} are NaN or infinite, first at {bad[0]}"
+        raise Unjudgeable(Status.FAIL, sentence)
+    return np.asarray(values, dtype=float)

@@ -1,0 +1,72 @@
+"""The determinism gate: same inputs, same bits; and a row's bits do not depend on its neighbours where that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
+
+
+def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
+    """One verdict on ``op`` from what ``measure.observe_determinism`` saw: fail where any bit differs.
+
+    A case that was run once, or no case at all, shows nothing and is an error.
+    """
+    found = [said for row in evidence for said in _complaints(row)]
+    repeats = min((row["repeats"] for row in evidence), default=0)
+    alone = sum(row["alone"] for row in evidence)
+    status, sentence = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
+    if alone:
+        sentence += f", and so did {alone} rows without their neighbours"
+    if found:
+        status, sentence = Status.FAIL, f"{op}: {'; '.join(found)}"
+    elif repeats < 2:
+        status, sentence = Status.ERROR, f"{op} was not run twice on any case"
+    return Verdict(
+        gate="determinism",
+        subject=op,
+        status=status,
+        sentence=sentence,
+        value=sum(row["differing"] + row["alone_differing"] for row in evidence),
+        limit=0,
+        unit="runs with other bits",
+        lane=lane,
+        numbers={"cases": [row["case"] for row in evidence], "repeats": repeats, "alone": alone},
+    )
+
+
+def _complaints(row: Mapping[str, Any]) -> list[str]:
+    said = []
+    if row["differing"]:
+        said.append(f"{row['differing']} of {row['repeats']} runs of {row['case']} gave other bits than the first")
+    if row["alone_differing"]:
+        said.append(f"{row['alone_differing']} of {row['alone']} rows of {row['case']} depend on their neighbours")
+    return said
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Run each op again on the same inputs, and on single rows of them."""
+    from braidcheck import kernels
+    from braidcheck.gates.determinism.measure import observe_determinism
+    from braidcheck.gates.under_test import wrapper
+
+    for op in subjects:
+        under_test = replace(kernels.find()[op], call=wrapper(op))
+        yield evaluate(observe_determinism(under_test, settings.device, REPEATS[settings.lane]), op)
+
+
+GATE = Gate(
+    name="determinism",
+    question="Do the same inputs give the same bits, and a batch-invariant row the same without its neighbours?",
+    subjects=lambda settings: list(chosen_ops(settings)),
+    run=run,
+    per_op=True,
+    runs_kernels=True,
+    stand_in=EVERY_OP,
+)

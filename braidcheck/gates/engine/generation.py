@@ -1,0 +1,212 @@
+"""What is asked of answers: batches, sampling, stops, streams, chunks, and room that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
+from braidcheck.gates.gate import Check
+from braidcheck.gates.under_test import module
+from braidcheck.numerics.sampling import kept, uniform
+
+LENGTHS = (PROMPT, 1, 20)
+WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
+LONG = 10  # tokens: more than a stream decodes at once
+SURE = 2e-3  # how far a uniform number lies from where the token changes, in probability: past float32's rounding
+
+
+def sampling_checks(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str, Check]]:
+    """Name and probe of each thing asked of sampled tokens; ``engine`` makes one of the tiny model in float32."""
+    yield "drawn", partial(_drawn, tiny, engine)
+    yield "noise", partial(_noise, tiny, engine)
+    yield "drawn on", partial(_drawn_on, tiny, engine)
+
+
+def generation_checks(tiny: Tiny, engine: Callable[[], Any], device: str) -> Iterator[tuple[str, Check]]:
+    """Name and probe of each thing asked of whole answers; ``engine`` makes one of the tiny model in float32."""
+    yield "rows", partial(_rows, tiny, engine)
+    yield "stop", partial(_stop, tiny, engine)
+    yield "stopped rows", partial(_stopped, tiny, engine, device)
+    yield "stream", partial(_stream, tiny, engine)
+    yield "prompt in chunks", partial(_chunks, tiny, engine, device)
+    yield "room", partial(_room, tiny, engine, device)
+    yield "what cannot be answered", partial(_refused, tiny, engine)
+
+
+def _sampling(**changed: Any) -> Any:
+    return module("models.qwen3.sampling").Sampling(**{**WARM, **changed})
+
+
+def _prompts(tiny: Tiny) -> list[list[int]]:
+    return [tiny.ids[:length].tolist() for length in LENGTHS]
+
+
+def _rows(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    engine, prompts = make(), _prompts(tiny)
+    together = engine.generate(prompts, ANSWER)
+    alone = [tiny.answer, *(engine.generate(prompt, ANSWER) for prompt in prompts[1:])]
+    return None if together == alone else f"prompts are answered {together} together, {alone} alone or by HF"
+
+
+def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    """The first tokens next to those that HF's logits and the same noise give, where these are sure."""
+    engine, prompts = make(), [tiny.ids[:length].tolist() for length in range(4, 28, 3)]
+    judged = 0
+    for options in ({}, {"top_k": 5, "top_p": 1.0}, {"temperature": 1.5, "top_k": 0, "seed": 7}):
+        chosen = {**WARM, **options}
+        tokens = [row[0] for row in engine.generate(prompts, 1, _sampling(**options))]
+        for row, (prompt, token) in enumerate(zip(prompts, tokens, strict=True)):
+            weights = kept(tiny.logits[len(prompt) - 1, None].double(), *(chosen[name] for name in list(WARM)[:3]))[0]
+            ends = (weights / weights.sum()).cumsum(0)
+            noise = uniform(torch.tensor([(chosen["seed"] << 32) + row]), torch.tensor([len(prompt)]))
+            if (ends - noise).abs().min() < SURE:
+                continue
+            judged += 1
+            if token != int((ends <= noise).sum()):
+                return f"with {chosen} row {row} draws {token}, HF's probabilities give {int((ends <= noise).sum())}"
+    return None if judged > 12 else f"only {judged} draws were sure"
+
+
+def _noise(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    engine, prompts = make(), [tiny.ids[:PROMPT].tolist()] * 3
+    hot = _sampling(temperature=3.0, top_k=0, top_p=1.0)
+    answers = engine.generate(prompts, 3, hot)
+    if len({tuple(answer) for answer in answers}) < 3:
+        return f"the same prompt is answered {answers} in three rows: they share their noise"
+    if engine.generate(prompts, 3, hot) != answers:
+        return "the same call gives other tokens"
+    if engine.generate(prompts[0], 3, hot) != answers[0]:
+        return "the first row's tokens change with its neighbours"
+    if engine.generate(prompts, 3, _sampling(temperature=3.0, top_k=0, top_p=1.0, seed=2)) == answers:
+        return "another seed gives the same tokens"
+    return None
+
+
+def _drawn_on(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    """Each token of an answer is the first one of the answer to all before it."""
+    engine, prompt, sampling = make(), tiny.ids[:PROMPT].tolist(), _sampling(temperature=1.5)
+    answer = engine.generate(prompt, ANSWER, sampling)
+    for place in range(1, ANSWER):
+        (token,) = engine.generate(prompt + answer[:place], 1, sampling)
+        if token != answer[place]:
+            return f"token {place} of an answer is {answer[place]}, {token} when the ones before are the prompt's"
+    return None
+
+
+def _stop(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    engine, prompts = make(), _prompts(tiny)
+    plain = engine.generate(prompts, ANSWER)
+    for place in (0, 2):
+        stop = (SIZES["vocab_size"] - 1, tiny.answer[place])
+        expected = [_until(answer, stop) for answer in plain]
+        found = engine.generate(prompts, ANSWER, stop=stop)
+        if found != expected or found[0] != tiny.answer[: place + 1]:
+            return f"answers up to {stop} are {found}, must be {expected}"
+    return None
+
+
+def _until(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
+    kept_tokens = []
+    for token in tokens:
+        kept_tokens.append(token)
+        if token in stop:
+            break
+    return kept_tokens
+
+
+def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
+    """Steps after a row has stopped: it repeats its token and takes no room, the other row goes on."""
+    engine, prompts = make(), [tiny.ids[:PROMPT], tiny.ids[:20]]
+    plain = engine.generate(prompts, ANSWER)
+    cache, rows = engine.new_cache(2, 40), [prompt.to(device) for prompt in prompts]
+    h = torch.cat([engine.feed(row, cache.row(number)) for number, row in enumerate(rows)])
+    filled = torch.tensor([PROMPT, 20], device=device)
+    stop = plain[0][1]
+    if stop == plain[0][0] or stop in plain[1]:
+        return f"token {stop} cannot tell one row's end: {plain}"
+    decoder = partial(module("models.qwen3.decode").Decoder, engine, cache, engine.next_tokens(h), filled)
+    if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
+        return "a row whose first token stops it goes on"
+    decoder = decoder(stop=(SIZES["vocab_size"] - 1, stop))
+    found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
+    expected = [[stop] * 4, plain[1][1:]]
+    if found != expected:
+        return f"steps of a stopped row and another give {found}, must be {expected}"
+    if decoder.filled.tolist() != [PROMPT + 1, 24]:
+        return f"then {decoder.filled.tolist()} slots are filled, must be {[PROMPT + 1, 24]}"
+    return None
+
+
+def _stream(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    engine, prompt = make(), tiny.ids[:PROMPT].tolist()
+    whole = engine.generate(prompt, LONG)
+    for count, stop in ((LONG, ()), (1, ()), (0, ()), (LONG, whole[3:4]), (LONG, whole[:1])):
+        found, expected = list(engine.stream(prompt, count, stop=stop)), _until(whole[:count], stop)
+        if found != expected:
+            return f"a stream of {count} tokens up to {stop} is {found}, must be {expected}"
+    return None
+
+
+def _chunks(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
+    engine = make()
+    for engine.chunk in (4, len(tiny.ids) // 2, len(tiny.ids)):
+        logits = engine.logits(engine.feed(tiny.ids.to(device), engine.new_cache(1, len(tiny.ids)))).cpu()
+        if not torch.allclose(logits, tiny.logits[-1:], rtol=2e-4, atol=2e-4):
+            return f"a prompt in chunks of {engine.chunk} does not end in HF's logits"
+    return None
+
+
+def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
+    memory, error = module("models.qwen3.memory"), module("errors").UserError
+    engine, free_bytes = make(), memory.free_bytes
+    cache, weights = engine.new_cache(3, 50), engine.weights
+    dtype = cache.k[0].dtype
+    taken = sum(part.nbytes for part in (*cache.k, *cache.v))
+    if memory.of_cache(engine.config, 3, 50, dtype) != taken:
+        return f"a cache of {taken} bytes is said to need {memory.of_cache(engine.config, 3, 50, dtype)}"
+    held = sum(part.nbytes for layer in weights.layers for part in vars(layer).values()) + weights.embedding.nbytes
+    if not held <= memory.of_weights(engine.config, dtype) <= 2 * held:
+        return f"weights of {held} bytes are said to need {memory.of_weights(engine.config, dtype)}"
+    calls = (lambda: engine.new_cache(3, 50), make, lambda: engine.prefill(tiny.ids))
+    try:
+        for free, refused in ((taken // 2, True), (1 << 40, False)):
+            memory.free_bytes = lambda device, free=free: free
+            for number, call in enumerate(calls):
+                if _raises(call, error) != refused:
+                    return f"with {free} bytes free call {number} is {'not ' * refused}refused"
+    finally:
+        memory.free_bytes = free_bytes
+    return None
+
+
+def _refused(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    engine, error = make(), module("errors").UserError
+    for what, call in (
+        ("a token past the vocabulary", lambda: engine.generate([3, SIZES["vocab_size"]], 1)),
+        ("a token below 0", lambda: engine.generate([[3], [5, -1]], 1)),
+        ("an empty prompt among others", lambda: engine.generate([[3], []], 1)),
+        ("no prompt at all", lambda: engine.generate([], 1)),
+        ("fewer than no tokens", lambda: engine.generate([3], -1)),
+        ("a stream of an empty prompt", lambda: engine.stream([], 1)),
+        ("a temperature below 0", lambda: _sampling(temperature=-1.0)),
+        ("top-k below 0", lambda: _sampling(top_k=-1)),
+        ("top-p of 0", lambda: _sampling(top_p=0.0)),
+        ("top-p above 1", lambda: _sampling(top_p=1.1)),
+        ("a seed of more than 31 bits", lambda: _sampling(seed=2**31)),
+        ("top-k without a temperature", lambda: _sampling(temperature=0.0)),
+    ):
+        if not _raises(call, error):
+            return f"{what}: not refused"
+    return None
+
+
+def _raises(call: Callable[[], Any], error: type[Exception]) -> bool:
+    try:
+        call()
+    except error:
+        return True
+    return False

@@ -1,0 +1,146 @@
+"""What a user sees of the engine: the tiny model next to HF, and what must be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from braidcheck.gates.engine.generation import generation_checks, sampling_checks
+from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import module
+from braidcheck.numerics.calls import poisoned_outputs
+from braidcheck.settings import ENGINE_PARTS, PRODUCTION
+
+CLOSE = {"rtol": 2e-4, "atol": 2e-4}
+
+
+def engine_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
+    """Name and probe of each thing asked of the engine."""
+    for part in ENGINE_PARTS:
+        yield from engine_part(part, tiny, untied, device)
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """All of the engine's checks."""
+    return engine_checks(trial.fixtures.tiny, trial.fixtures.untied, trial.device)
+
+
+def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
+    """The checks of one of ``settings.ENGINE_PARTS``: an attention flow, the model around it, or what it answers."""
+    if part == "model":
+        yield "table", partial(_table, tiny, device)
+        yield "chunks", partial(_chunks, tiny, device)
+        yield "answer", partial(_answer, tiny, device)
+        yield "bfloat16", partial(_narrow, tiny, device)
+        yield "untied head", partial(_prefill, untied, PRODUCTION, device)
+        yield "empty cache", partial(_cache, tiny, device)
+        yield "limits", partial(_limits, tiny, device)
+    elif part == "sampling":
+        yield from sampling_checks(tiny, partial(_engine, tiny, device))
+    elif part == "generation":
+        yield from generation_checks(tiny, partial(_engine, tiny, device), device)
+    else:
+        yield f"prefill {part}", partial(_prefill, tiny, part, device)
+        yield f"decode {part}", partial(_decode, tiny, part, device)
+
+
+def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:
+    return module("models.qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
+
+
+def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
+    """A complaint where ``got`` is not ``expected`` up to float32 rounding."""
+    got, expected = got.float().cpu(), expected.float().cpu()
+    if got.shape != expected.shape:
+        return f"{what}: shape {list(got.shape)}, must be {list(expected.shape)}"
+    if torch.allclose(got, expected, **CLOSE):
+        return None
+    return f"{what}: off by {float((got - expected).abs().max()):.3g}"
+
+
+def _table(tiny: Tiny, device: str) -> str | None:
+    return differs("the table of angles is not HF's", _engine(tiny, device).cos_sin, tiny.table)
+
+
+def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
+    with poisoned_outputs():
+        logits = _engine(tiny, device, attention).prefill(tiny.ids)
+    return differs("logits are not HF float32's", logits, tiny.logits)
+
+
+def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
+    """Ragged rows, each with its own past, against HF's logits at their places."""
+    engine, lengths = _engine(tiny, device, attention), [5, 1, 27]
+    step, ids = module("models.qwen3.attention").Step, tiny.ids.to(device)
+    with poisoned_outputs():
+        cache = engine.new_cache(3, 40)
+        for row, length in enumerate(lengths):
+            one = engine.new_cache(1, 40)
+            if length > 1:
+                engine.forward(ids[: length - 1], step.prompt(length - 1, device), one)
+            for whole, part in zip((*cache.k, *cache.v), (*one.k, *one.v), strict=True):
+                whole[row] = part[0]
+        last = torch.tensor(lengths, device=device) - 1
+        h = engine.forward(ids[last], step.decode(last), cache)
+        complaint = differs("a decoded row is not HF float32's", engine.logits(h), tiny.logits[last.cpu()])
+        best = engine.next_tokens(h).cpu()
+    if complaint is None and not torch.equal(best, tiny.logits[last.cpu()].argmax(-1)):
+        complaint = "the next tokens are not the best ones"
+    return complaint
+
+
+def _chunks(tiny: Tiny, device: str) -> str | None:
+    engine, step, ids = _engine(tiny, device), module("models.qwen3.attention").Step, tiny.ids.to(device)
+    cache = engine.new_cache(1, len(ids))
+    first = engine.forward(ids[:8], step.prompt(8, device), cache)
+    second = engine.forward(ids[8:], step.prompt(len(ids) - 8, device, start=8), cache)
+    return differs("a prefill in chunks is not HF's", engine.logits(torch.cat([first, second])), tiny.logits)
+
+
+def _answer(tiny: Tiny, device: str) -> str | None:
+    answer = _engine(tiny, device).generate(tiny.ids[:PROMPT], ANSWER)
+    return None if answer == tiny.answer else f"greedy tokens are {answer}, HF's {tiny.answer}"
+
+
+def _narrow(tiny: Tiny, device: str) -> str | None:
+    engine = module("models.qwen3.engine").Engine.load(tiny.directory, device)
+    logits, truth = engine.prefill(tiny.ids).cpu(), tiny.logits
+    if logits.dtype != torch.float32 or engine.weights.embedding.dtype != torch.bfloat16:
+        return f"logits are {logits.dtype}, weights {engine.weights.embedding.dtype}"
+    ratio = float((logits - truth).norm() / (tiny.floor - truth).norm())
+    return None if ratio <= 1.5 else f"bfloat16 is {ratio:.2f}x as far from HF float32 as HF bfloat16"
+
+
+def _cache(tiny: Tiny, device: str) -> str | None:
+    engine = _engine(tiny, device)
+    cache = engine.new_cache(2, 5)
+    heads = SIZES["num_key_value_heads"], SIZES["head_dim"]
+    if any(part.shape != (2, 5, *heads) or not part.isnan().all() for part in (*cache.k, *cache.v)):
+        return "an empty cache is not full of NaN: a stale read would not show"
+    return None if len({part.data_ptr() for part in (*cache.k, *cache.v)}) == 4 else "layers share a cache"
+
+
+def _limits(tiny: Tiny, device: str) -> str | None:
+    engine, errors = _engine(tiny, device), module("errors")
+    decoder = module("models.qwen3.decode").Decoder
+    newest, filled = tiny.ids[:1].to(device), torch.tensor([5], device=device)
+    longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
+    for what, call in (
+        ("more tokens than positions", lambda: engine.generate(longest, 1)),
+        ("more tokens than the cache holds", lambda: decoder(engine, engine.new_cache(1, 8), newest, filled).run(4)),
+        ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
+        (
+            "an unknown attention",
+            lambda: module("models.qwen3.engine").Engine.load(tiny.directory, device, attention="no"),
+        ),
+    ):
+        try:
+            call()
+        except errors.UserError:
+            continue
+        return f"{what}: not refused"
+    return None

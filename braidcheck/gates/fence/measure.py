@@ -1,0 +1,173 @@
+"""Calls an op with every tensor fenced and its rows apart, so that reading or writing outside shows.
+
+On a CPU unreadable pages lie before and behind each tensor: a kernel that goes there ends the process. Between rows,
+and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call. The
+interpreter runs a launch's programs last first, so that none puts right what another has written in its place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import inspect
+import mmap
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from braidcheck.gates.accuracy.measure import Guard, case_check
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test.interpreter import last_program_first
+from braidcheck.op import Case, Op
+
+MARGIN = 4096  # elements on each side, on a GPU
+GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
+APART = 24  # elements between two rows; eight more for each further argument, lest two strides agree
+PACKED = ("cos_sin",)  # arguments that ops take without gaps only
+SENTINEL = 0x5A  # every byte between the rows of an output
+FAR = 1 << 30  # an index of nothing
+MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
+
+
+class OutOfBoundsError(Exception):
+    """A kernel wrote outside the tensors that it was given."""
+
+
+class Fences(TorchFunctionMode):
+    """Within it the tensors that a wrapper makes get a fence around; ``check`` looks at all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fences: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Every call but those that make a tensor for a kernel goes through as it is."""
+        made = function(*args, **(kwargs or {}))
+        return self.around(made) if function in (torch.empty, torch.empty_like, Tensor.contiguous) else made
+
+    def around(self, tensor: Tensor, fill: float | None = None, gap: int = 0) -> Tensor:
+        """The same numbers with a fence around and ``gap`` elements of ``fill``, or of the sentinel, between rows."""
+        if not tensor.numel():
+            return tensor
+        strides = list(tensor.stride())
+        if tensor.dim() > 1:
+            strides[0] += gap
+        span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
+        whole, start = _guarded(span, tensor.dtype) if tensor.device.type == "cpu" else _padded(span, tensor)
+        outside = torch.ones_like(whole, dtype=torch.bool)
+        outside.as_strided(tensor.shape, strides, start).fill_(False)
+        if fill is None:
+            whole.view(torch.uint8).fill_(SENTINEL)
+        else:
+            whole.fill_(fill)
+        inside = whole.as_strided(tensor.shape, strides, start)
+        inside.copy_(tensor)
+        self.fences.append((whole, outside, whole[outside]))
+        return inside
+
+    def check(self) -> None:
+        """Raise OutOfBoundsError where a fence is not as it was."""
+        for whole, outside, before in self.fences:
+            if not torch.equal(whole[outside].view(torch.uint8), before.view(torch.uint8)):
+                raise OutOfBoundsError("wrote outside a tensor")
+
+
+def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` with its tensors and those that it makes fenced, and gaps between the rows of those it is given."""
+
+    @functools.wraps(call)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        fences, given = Fences(), inspect.signature(call).bind(*args, **kwargs).arguments
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        copies = {
+            name: fences.around(value, _outside(value), 0 if name in PACKED else APART + 8 * number)
+            for number, (name, value) in enumerate(tensors.items())
+        }
+        with fences, last_program_first():
+            result = call(**{**given, **copies})
+        fences.check()
+        for name, copy in copies.items():
+            given[name].copy_(copy)  # what works in place is looked for where it was given
+        return result
+
+    return guarded
+
+
+def fences(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
+    """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
+    cases = [case for case in op.cases if not case.large]
+    asked = [(case.id, case, fenced) for case in cases]
+    if device != "cpu":
+        return asked
+    # Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory.
+    few = [case for case in cases if 2 < case.get("T", case.get("B")) <= 40]
+    small = sorted(few, key=lambda case: sum(case.axes.values()))[:2]
+    return asked + [(f"{case.id} far apart", case, far_apart) for case in small]
+
+
+def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` with each tensor's last row more than 2**31 elements from its first, across memory never touched."""
+
+    @functools.wraps(call)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(call).bind(*args, **kwargs).arguments
+        copies = {
+            name: _far(value)
+            for name, value in given.items()
+            if isinstance(value, Tensor) and value.dim() > 1 and len(value) > 2 and name not in PACKED
+        }
+        result = call(**{**given, **copies})
+        for name, copy in copies.items():
+            given[name].copy_(copy)
+        return result
+
+    return guarded
+
+
+def _far(tensor: Tensor) -> Tensor:
+    # A stride of 32 bits, so that only its product with an index can overflow.
+    stride = max((1 << 31) // (len(tensor) - 1) + 64, tensor.stride(0))
+    count = (len(tensor) - 1) * stride + tensor[0].numel()
+    # Not reserved: only the pages of the rows themselves come to exist.
+    memory = mmap.mmap(-1, count * tensor.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    whole = torch.frombuffer(memory, dtype=tensor.dtype, count=count)
+    apart = whole.as_strided(tensor.shape, (stride, *tensor[0].contiguous().stride()))
+    apart.copy_(tensor)
+    return apart
+
+
+def _outside(tensor: Tensor) -> float:
+    return torch.nan if tensor.is_floating_point() else FAR
+
+
+def _padded(span: int, like: Tensor) -> tuple[Tensor, int]:
+    return torch.zeros(span + 2 * MARGIN, dtype=like.dtype, device=like.device), MARGIN
+
+
+def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
+    """Room for ``span`` elements up to the very end of its last page, between pages that cannot be touched."""
+    room = -(-span * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + 2 * GUARD)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for start in (address, address + GUARD + room):
+        if libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(GUARD), 0):
+            raise OSError(ctypes.get_errno(), "mprotect failed")
+    count = room // dtype.itemsize
+    return torch.frombuffer(memory, dtype=dtype, count=count, offset=GUARD), count - span
+
+
+def op_checks(op: Op, device: str) -> dict[str, Check]:
+    """The checks of one op by name: its cases, each with one guard."""
+    return {name: partial(case_check, op, case, device, guard) for name, case, guard in fences(op, device)}
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """The checks of all of the trial's ops."""
+    rows = [(op, *rest) for op in trial.ops.values() for rest in fences(op, trial.device)]
+    for op, name, case, guard in sorted(rows, key=lambda row: trial.case_seconds.get(row[2].id, 0.0)):
+        yield name, partial(case_check, op, case, trial.device, guard)

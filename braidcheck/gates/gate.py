@@ -1,0 +1,118 @@
+"""What a gate is: a question about a change, how its answer is measured and evaluated, and how the suite runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from braidcheck import environment
+from braidcheck.op import Op
+from braidcheck.result import Verdict
+from braidcheck.settings import Settings
+
+EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
+
+Check = Callable[[], str | None]  # gives the violation that it finds, or None
+Progress = Callable[[str], None]  # told how far a long measurement is
+
+
+def _no_memory(subject: str) -> None:
+    """A subject that needs too little memory to wait for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One gate; ``braidcheck.gates.GATES`` lists all. Reports, the suite and mutation testing read these attributes.
+
+    ``subjects(settings)`` names what the gate gives a verdict on, before anything is measured.
+    ``run(settings, subjects, progress)`` measures and evaluates these subjects: a Verdict each.
+    Both import torch, kernels and the model only when they are called.
+    """
+
+    name: str
+    question: str
+    subjects: Callable[[Settings], Sequence[str]]
+    run: Callable[[Settings, Sequence[str], Progress], Iterable[Verdict]]
+    per_op: bool = False
+    """A subject begins with the name of an op."""
+    runs_kernels: bool = False
+    """Runs the kernels of the package under test, so it can test those of another tree (threshold protection)."""
+    shared: bool = False
+    """One measurement gives all verdicts, so one worker takes all subjects."""
+    timed: bool = False
+    """Times something: has its GPU to itself, in one worker, and its numbers depend on the machine."""
+    has_headroom: bool = False
+    """The verdicts on the model have a limit of which a part is used, which the HTML report draws."""
+    needs_gpu: str = ""
+    """Why the interpreter lane skips the gate; empty where it does not."""
+    stand_in: str = ""
+    """The one subject where the gate cannot run and its subjects are unknown; empty where they are always known."""
+    timeout_s: int | None = None
+    """Seconds that a subject may take; None for the suite's own limit."""
+    gpu_memory: Callable[[str], Callable[[], int] | None] = _no_memory
+    """For a subject that needs much GPU memory, a function that gives the bytes at its peak."""
+    load_trial_checks: Callable[[], TrialChecks] | None = None
+    """Imports the gate's part in mutation testing; None where mutants do not meet the gate."""
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The lanes in which the gate runs."""
+        return ("gpu",) if self.needs_gpu else ("interpret", "gpu")
+
+    @property
+    def detects_mutants(self) -> bool:
+        """Whether mutation testing asks the gate."""
+        return self.load_trial_checks is not None
+
+    @property
+    def in_one_worker(self) -> bool:
+        """Whether one worker takes all subjects."""
+        return self.shared or self.timed
+
+    def why_not(self, lane: str) -> str:
+        """Why the gate cannot run in ``lane`` here; empty where it can."""
+        return self.needs_gpu if lane not in self.lanes else environment.why_no_triton() or ""
+
+
+@dataclass(frozen=True)
+class Fixtures:
+    """What mutation testing makes once, before any mutant: tiny models with HF's answers, nano and part of its
+    golden."""
+
+    tiny: Any = None
+    untied: Any = None
+    nano: Any = None
+    golden: Any = None
+
+
+def _at_once(check: Check) -> Check:
+    return check
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One mutant that meets a gate. By then ``sys.modules`` holds the mutated package: import nothing of it here.
+
+    ``ops`` are those that the mutant can change, with the references and cases of the package that is not mutated;
+    ``case_seconds`` the usual time of a case by its id, so that quick cases come first. ``one_by_one`` makes a check
+    wait for those of other trials that need as much GPU memory. A gate of the model puts its checks that fail into
+    ``failing``, for fault localization.
+    """
+
+    ops: Mapping[str, Op]
+    device: str
+    case_seconds: Mapping[str, float]
+    fixtures: Fixtures
+    one_by_one: Callable[[Check], Check] = _at_once
+    failing: list[str] = field(default_factory=list)
+
+
+TrialChecks = Callable[[Trial], Iterator[tuple[str, Check]]]  # a subject and its check, the likely quickest first
+
+
+def chosen_ops(settings: Settings) -> dict[str, Op]:
+    """The ops that a run was asked for. Raises ImportError where Triton is missing."""
+    from braidcheck import kernels
+
+    return {name: op for name, op in kernels.find().items() if not settings.ops or name in settings.ops}

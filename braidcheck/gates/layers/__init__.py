@@ -1,0 +1,72 @@
+"""The layer gate: is a decoder layer as close to HF-float32 as HF's own bfloat16 layer is?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from braidcheck.gates.gate import Gate, Progress
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
+MODEL = "synthetic 0.6B"
+MODES = ("prefill", "decode")
+
+
+def subject(layer: int, mode: str) -> str:
+    """The name under which a layer is judged."""
+    return f"{MODEL}: layer {layer} {mode}"
+
+
+CHECKS = tuple(subject(layer, mode) for layer in range(28) for mode in MODES)
+
+
+def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "") -> tuple[Verdict, ...]:
+    """One verdict a layer and mode from what ``measure.observe_layers`` saw."""
+    return tuple(_verdict(reading, lane) for reading in evidence)
+
+
+def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
+    engine, floor = reading["engine"], reading["hf_bf16"]
+    ratio = engine / floor if floor > 0 else math.inf
+    passed = math.isfinite(ratio) and ratio <= LIMIT
+    said = f"layer {reading['layer']} in {reading['mode']} is {engine:.2g} from HF float32"
+    if not math.isfinite(engine):
+        said = f"layer {reading['layer']} in {reading['mode']} gives NaN or infinities"
+    blame = ""
+    if "blame" in reading:
+        blame = f"; to blame: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
+    return Verdict(
+        gate="layers",
+        subject=subject(reading["layer"], reading["mode"]),
+        status=Status.PASS if passed else Status.FAIL,
+        sentence=f"{said}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed{blame}",
+        value=ratio,
+        limit=LIMIT,
+        unit="times HF bf16's error",
+        lane=lane,
+        numbers={"engine": engine, "hf_bf16": floor} | ({"blame": reading["blame"]} if blame else {}),
+    )
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
+    """Run each layer of a model of full size by itself."""
+    from braidcheck.gates.layers.measure import observe_layers
+
+    return evaluate(observe_layers(settings.device, progress, attention=settings.attention, limit=LIMIT), settings.lane)
+
+
+GATE = Gate(
+    name="layers",
+    question="Is each layer at full size as close to Hugging Face float32 as Hugging Face bfloat16 is?",
+    subjects=lambda settings: CHECKS,
+    run=run,
+    runs_kernels=True,
+    shared=True,
+    has_headroom=True,
+    needs_gpu="no GPU: a model of full size would take hours in the interpreter",
+    stand_in=MODEL,
+    timeout_s=1800,
+)

@@ -1,0 +1,170 @@
+"""Run each decoder layer by itself, fed with HF's float32 hidden states, next to HF's own bfloat16 layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.gates.swap import references, swapped
+from braidcheck.gates.under_test import module
+from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.numerics.calls import poisoned_outputs
+from braidcheck.settings import PRODUCTION
+
+Reading = dict[str, Any]
+
+DECODE_ROWS = 16
+SEED = 0
+
+
+def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
+    """HF's Qwen3ForCausalLM of this config with these tensors, in eager attention and without hub kernels."""
+    from transformers import Qwen3Config as HFConfig
+    from transformers import Qwen3ForCausalLM
+
+    sizes = {name: getattr(config, name) for name in Qwen3Config.__annotations__ if name != "rope_theta"}
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta}
+    hf_config = HFConfig(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
+    with torch.device(device):
+        model = Qwen3ForCausalLM(hf_config).to(dtype).eval()
+        # ``to`` rounds the rotation's frequencies too, which HF does not when it loads a model: too high a floor.
+        model.model.rotary_emb = type(model.model.rotary_emb)(hf_config)
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    if unknown or set(missing) - {"lm_head.weight"}:
+        raise ValueError(f"HF's model takes other tensors: missing {missing}, unknown {unknown}")
+    model.tie_weights()
+    return model
+
+
+def observe_layers(
+    device: str,
+    progress: Callable[[str], None] = lambda text: None,
+    config: Qwen3Config = QWEN3_0_6B,
+    attention: str = PRODUCTION,
+    tokens: int = 512,
+    limit: float = math.inf,
+) -> list[Reading]:
+    """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
+
+    Each layer is fed HF's float32 hidden states rounded to bfloat16, and the truth is HF's float32 layer on the same
+    rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
+    by one, as a ragged batch. Weights are seeded ones of the config's shape. The first reading whose error is over
+    ``limit`` times HF-bf16's says which ops are to ``blame``: those whose kernel, amid references, makes it so.
+    """
+    engine, exact, narrow, ids = _models(device, config, attention, tokens)
+    seen = []
+    with torch.inference_mode(), exact_matmul():
+        for index, states in enumerate(_hf_layers(exact, narrow, ids)):
+            read = partial(_read, engine, index, *states)
+            readings = read()
+            if _over(readings, limit) and not _over(seen, limit):
+                accused = _accused(engine, read, limit)
+                for reading in _over(readings, limit):
+                    reading["blame"] = accused[reading["mode"]]
+            seen += readings
+            progress(f"layer {index + 1} of {config.num_hidden_layers}")
+    return seen
+
+
+def one_layer(
+    device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
+) -> tuple[Engine, Callable[[], list[Reading]]]:
+    """The engine, and what reads its layer ``index`` alone as often as it is called: HF's answers are had once."""
+    engine, exact, narrow, ids = _models(device, config, attention, tokens)
+    with torch.inference_mode(), exact_matmul():
+        states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))
+
+    def read() -> list[Reading]:
+        with torch.inference_mode(), exact_matmul():
+            return _read(engine, index, *states)
+
+    return engine, read
+
+
+def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Engine, Any, Any, Tensor]:
+    """The engine, HF's model in float32 and in bfloat16, and the ids of a prompt."""
+    tensors = synthetic_tensors(config, SEED, device)
+    weights = module("models.qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
+    engine = module("models.qwen3.engine").Engine(config, weights, attention)
+    exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
+    return engine, exact, narrow, ids
+
+
+def _over(readings: list[Reading], limit: float) -> list[Reading]:
+    return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
+
+
+def _accused(engine: Engine, read: Callable[[], list[Reading]], limit: float) -> dict[str, list[str]]:
+    """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
+    with swapped(engine, references()) as calls:
+        readings = read()
+    accused: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
+    for name in calls:
+        with swapped(engine, references(), lambda op, layer, name=name: op != name):
+            for reading in _over(read(), limit):
+                accused[reading["mode"]].append(name)
+    return accused | {reading["mode"]: [] for reading in _over(readings, limit)}
+
+
+def _read(engine: Engine, index: int, h: Tensor, truth: Tensor, floor: Tensor) -> list[Reading]:
+    """The readings of the engine's layer fed h[T,H], next to HF's two."""
+    (whole, one_by_one), added, last = _engine_layer(engine, index, h), truth - h.float(), slice(-DECODE_ROWS, None)
+    return [
+        _reading(index, "prefill", whole, floor, truth, added),
+        _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
+    ]
+
+
+def _reading(layer: int, mode: str, out: Tensor, floor: Tensor, truth: Tensor, added: Tensor) -> Reading:
+    def error(x: Tensor) -> float:
+        return float((x.float() - truth).norm() / added.norm())
+
+    return {"layer": layer, "mode": mode, "engine": error(out), "hf_bf16": error(floor)}
+
+
+def _hf_layers(exact: Any, narrow: Any, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each layer its input [T,H] in bfloat16, HF-float32's output and HF-bfloat16's output for it."""
+    tokens = len(ids)
+    positions = torch.arange(tokens, device=ids.device)[None]
+    hidden = torch.ones(tokens, tokens, dtype=torch.bool, device=ids.device).triu(1)
+    stream = exact.model.embed_tokens(ids)[None]
+    for exact_layer, narrow_layer in zip(exact.model.layers, narrow.model.layers, strict=True):
+        h = stream.to(torch.bfloat16)
+        outs = []
+        for model, layer, x in ((exact, exact_layer, h.float()), (narrow, narrow_layer, h)):
+            mask = torch.zeros(1, 1, tokens, tokens, dtype=x.dtype, device=ids.device)
+            mask.masked_fill_(hidden, torch.finfo(x.dtype).min)
+            angles = model.model.rotary_emb(x, positions)
+            out = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=angles)
+            outs.append((out[0] if isinstance(out, tuple) else out).reshape(tokens, -1))
+        yield h[0], *outs
+        stream = outs[0][None]
+
+
+def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The engine's layer on all rows of h[T,H] at once, and on the last rows one by one."""
+    tokens, weights = len(h), engine.weights.layers[index]
+    with poisoned_outputs():
+        cache = engine.new_cache(1, tokens)
+        step = module("models.qwen3.attention").Step.prompt(tokens, h.device)
+        out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
+        # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
+        own = step.positions[-DECODE_ROWS:]
+        later = step.positions[None, :] >= own[:, None]
+        k, v = (
+            kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
+            for kind in (cache.k, cache.v)
+        )
+        one_by_one = engine.layer(weights, h[own], module("models.qwen3.attention").Step.decode(own), k, v)
+    return out, one_by_one

@@ -1,0 +1,37 @@
+"""The loader gate: checkpoints that must be refused, and those that must be read all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from braidcheck.gates import violations
+from braidcheck.gates.gate import Gate, Progress, TrialChecks
+from braidcheck.result import Verdict
+from braidcheck.settings import Settings
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Load copies of a tiny checkpoint, each changed in one way."""
+    from braidcheck.gates.engine import tiny
+    from braidcheck.gates.loader.measure import loader_checks
+    from braidcheck.gates.under_test import run_check
+
+    for subject in subjects:
+        checks = loader_checks(tiny.make(), settings.device)
+        yield violations.evaluate("loader", subject, {name: run_check(check) for name, check in checks})
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.loader.measure import trial_checks
+
+    return trial_checks
+
+
+GATE = Gate(
+    name="loader",
+    question="Does the loader read valid checkpoints and refuse what the model cannot run?",
+    subjects=lambda settings: ["tiny"],
+    run=run,
+    runs_kernels=True,
+    load_trial_checks=_trial_checks,
+)

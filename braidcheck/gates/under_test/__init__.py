@@ -1,0 +1,52 @@
+"""The package under test: its modules and wrappers, and checks of them that each give a violation, or nothing.
+
+Look the package's parts up at every call: mutation testing replaces them in ``sys.modules``, and ``gate --kernels``
+tests another tree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from braidcheck.errors import in_one_line
+from braidcheck.gates.gate import Check
+from braidcheck.gates.under_test.package import NAME, PackageUnderTest
+from braidcheck.gpu_memory import is_out_of_memory
+
+_packages: list[PackageUnderTest] = []
+
+
+def use_package(folder: Path) -> None:
+    """From now on, this process tests the package in ``folder``."""
+    _packages[:] = [PackageUnderTest(folder)]
+
+
+def module(name: str) -> Any:
+    """A module of the package under test: of another tree if ``use_package`` named one, else from ``sys.modules``."""
+    return _packages[0].module(name) if _packages else importlib.import_module(f"{NAME}.{name}")
+
+
+def wrapper(op: str) -> Callable[..., Any]:
+    """The public wrapper of an op, from the package under test."""
+    return getattr(module(f"kernels.{op}"), op)
+
+
+def defining_module(part: Any) -> ModuleType:
+    """The module that defines the class of ``part``, an object of the engine under test."""
+    name = type(part).__module__
+    return module(name.removeprefix(f"{NAME}.")) if name.startswith(f"{NAME}.") else sys.modules[name]
+
+
+def run_check(check: Check) -> str | None:
+    """The violation that ``check`` finds, None where there is none; an exception is a violation too."""
+    try:
+        return check()
+    except Exception as error:  # a check that cannot run is a violation
+        if is_out_of_memory(error):  # but no memory says nothing about the code under test
+            raise
+        return in_one_line(error)

@@ -1,0 +1,70 @@
+"""Ask of an op's cases whether they could tell zeros, the input, or an answer with a term left out from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics.calls import copies, in_float64, run
+from braidcheck.numerics.error import shares
+from braidcheck.op import Op
+
+Outputs = tuple[Tensor, ...]
+
+
+def observe_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
+    """For each wrong answer to ``op``: its name and ``caught_by``, the ids of the cases that tell it from the truth.
+
+    Only cases that run everywhere are asked. No kernel runs: the wrong answers are made by the reference.
+    """
+    caught: dict[str, list[str]] = {name: [] for name in ("zeros", "the input", *op.spoilers)}
+    for case in op.cases:
+        if case.large:
+            continue
+        given = op.inputs(case, device)
+        exact = run(op, op.reference, in_float64(given))
+        bounds = op.bound(**given)
+        dtypes = [_dtype(op, name, given) for name in op.outputs]
+        for name, answer in _wrong_answers(op, given, exact).items():
+            outputs = answer()
+            if outputs and any(
+                _told(value.to(dtype), truth, rest)
+                for value, truth, rest, dtype in zip(outputs, exact, bounds, dtypes, strict=False)
+            ):
+                caught[name].append(case.id)
+    return [{"op": op.name, "answer": name, "caught_by": cases} for name, cases in caught.items()]
+
+
+def _wrong_answers(op: Op, given: Mapping[str, Any], exact: Outputs) -> dict[str, Callable[[], Outputs]]:
+    def zeros() -> Outputs:
+        return tuple(torch.zeros_like(truth) for truth in exact)
+
+    def the_input() -> Outputs:
+        # The first input that could be mistaken for each output; an output that no input fits stays zero.
+        tensors = [value for value in in_float64(given).values() if isinstance(value, Tensor)]
+        return tuple(next((t for t in tensors if t.shape == truth.shape), torch.zeros_like(truth)) for truth in exact)
+
+    def spoiled(spoil: Callable[[dict], dict]) -> Callable[[], Outputs]:
+        changed = spoil(copies(given))
+        same = changed.keys() == given.keys() and all(_equal(changed[name], given[name]) for name in given)
+        return lambda: () if same else run(op, op.reference, in_float64(changed))
+
+    return {"zeros": zeros, "the input": the_input} | {name: spoiled(spoil) for name, spoil in op.spoilers.items()}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+    return type(one) is type(other) and not isinstance(one, Tensor) and one == other
+
+
+def _told(value: Tensor, exact: Tensor, rest: Tensor) -> bool:
+    return bool(value.numel()) and bool(shares(value, exact, rest).max() > 1)
+
+
+def _dtype(op: Op, output: str, given: Mapping[str, Any]) -> torch.dtype:
+    dtype = op.contract.output_dtype(output, given)
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype

@@ -1,0 +1,204 @@
+"""Evidence and accuracy gate on candidates in plain PyTorch: right ones pass, each classic fault fails."""
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.gates import accuracy
+from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.numerics import rope
+from braidcheck.numerics.calls import input_bytes
+from braidcheck.result import Status
+
+OPS = kernels.find()
+
+
+def judged(op, function):
+    """The verdicts of ``function`` on the cases of ``op`` that run everywhere, by status."""
+    verdicts = [
+        accuracy.evaluate(observe_op(OPS[op], case, "cpu", function)) for case in OPS[op].cases if not case.large
+    ]
+    return {status: [v for v in verdicts if v.status == status] for status in Status}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_plain_reference_is_accepted(op):
+    found = judged(op, OPS[op].reference)
+    assert not found[Status.FAIL], [v.sentence for v in found[Status.FAIL]]
+    assert not found[Status.ERROR]
+
+
+def hf_norm(x, weight, eps, dtype):
+    """HF's RMSNorm of activations in ``dtype``: rounded before the weight, and after it."""
+    normed = (x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)).to(dtype)
+    return weight.to(dtype) * normed
+
+
+def hf_lm_head(x, norm_weight, weight, eps, argmax=False):
+    logits = (hf_norm(x, norm_weight, eps, weight.dtype).float()) @ weight.float().T
+    return logits.argmax(-1) if argmax else logits
+
+
+def hf_rms_norm_qkv(x, norm_weight, weight, eps, heads, kv, dim, qkv_bias=None, out_dtype=None):
+    normed = hf_norm(x, norm_weight, eps, weight.dtype)
+    qkv = normed.float() @ weight.float().T + (0 if qkv_bias is None else qkv_bias.float())
+    parts = qkv.to(out_dtype or weight.dtype).unflatten(1, (-1, dim))
+    return parts.split([heads, kv, kv], dim=1)
+
+
+def hf_qkv_rope(
+    x, weight, cos_sin, positions, heads, kv, dim, qkv_bias=None, q_norm_weight=None, k_norm_weight=None, eps=1e-6
+):
+    qkv = x.to(weight.dtype).float() @ weight.float().T + (0 if qkv_bias is None else qkv_bias.float())
+    q, k, v = qkv.to(weight.dtype).unflatten(1, (-1, dim)).split([heads, kv, kv], dim=1)
+    if q_norm_weight is not None:
+        q, k = rope.head_norm(q.float(), q_norm_weight, eps), rope.head_norm(k.float(), k_norm_weight, eps)
+    return (*(rope.rotate(part.float(), cos_sin, positions).to(weight.dtype) for part in (q, k)), v)
+
+
+@pytest.mark.parametrize(
+    ("op", "function"), [("lm_head", hf_lm_head), ("rms_norm_qkv", hf_rms_norm_qkv), ("qkv_rope", hf_qkv_rope)]
+)
+def test_roundings_as_in_hf_are_accepted(op, function):
+    """More of them than the kernels make; the model that results is HF's own, so the gate must not refuse it."""
+    found = judged(op, function)
+    assert not found[Status.FAIL], [v.sentence for v in found[Status.FAIL]]
+    assert len(found[Status.PASS]) > 5
+
+
+def rms_norm_rounding_before_the_weight(x, weight, eps, residual=None, out=None):
+    total = x.float() if residual is None else x.float() + residual.float()
+    normed = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps)).to(torch.bfloat16)
+    y = normed.float() * weight.float()
+    return y if residual is None else (y, total.to(x.dtype))
+
+
+def rms_norm_with_eps_1e5(x, weight, eps, residual=None, out=None):
+    return OPS["rms_norm"].reference(x, weight, 1e-5, residual)
+
+
+def qkv_rope_turned_first(
+    x, weight, cos_sin, positions, heads, kv, dim, qkv_bias=None, q_norm_weight=None, k_norm_weight=None, eps=1e-6
+):
+    q, k, v = OPS["qkv_rope"].reference(x, weight.float(), cos_sin, positions, heads, kv, dim, qkv_bias)
+    if q_norm_weight is not None:
+        q, k = rope.head_norm(q, q_norm_weight, eps), rope.head_norm(k, k_norm_weight, eps)
+    return tuple(part.to(weight.dtype) for part in (q, k, v))
+
+
+def qkv_rope_with_theta_1e4(x, weight, cos_sin, positions, *rest, **options):
+    table = rope.rope_table(*cos_sin.shape, theta=1e4)
+    return OPS["qkv_rope"].reference(x, weight, table, positions, *rest, **options)
+
+
+def linear_residual_accumulating_in_bf16(x, weight, residual):
+    total = torch.zeros(residual.shape, dtype=torch.bfloat16)
+    for k in range(0, x.shape[1], 32):
+        total += (x[:, k : k + 32].float() @ weight[:, k : k + 32].float().T).to(torch.bfloat16)
+    return (residual.float() + total.float()).to(residual.dtype)
+
+
+def attention_prefill_seeing_one_ahead(q, k, v, scale, q_start=0, cu_seqlens=None):
+    return OPS["attention_prefill"].reference(q, k, v, scale, q_start + 1, cu_seqlens)
+
+
+def attention_prefill_with_heads_modulo(q, k, v, scale, q_start=0, cu_seqlens=None):
+    order = [h % k.shape[1] for h in range(q.shape[1])]
+    return OPS["attention_prefill"].reference(q, k[:, order], v[:, order], scale, q_start, cu_seqlens)
+
+
+def attention_decode_without_the_maximum(q, k_cache, v_cache, lengths, scale):
+    out = torch.zeros_like(q)
+    group = q.shape[1] // k_cache.shape[2]
+    for b, n in enumerate(lengths.tolist()):
+        k, v = (c[b, :n].repeat_interleave(group, 1).float() for c in (k_cache, v_cache))
+        p = torch.exp(torch.einsum("hd,shd->hs", q[b].float(), k) * scale)
+        out[b] = torch.einsum("hs,shd->hd", p / p.sum(-1, keepdim=True), v).to(q.dtype)
+    return out
+
+
+def lm_head_without_norm(x, norm_weight, weight, eps):
+    return x.float() @ weight.float().T
+
+
+def gate_up_silu_up_first(x, weight, norm_weight=None, eps=1e-6):
+    return OPS["gate_up_silu"].reference(x, weight.roll(len(weight) // 2, 0), norm_weight, eps)
+
+
+def cache_write_one_late(k, v, k_cache, v_cache, rows, slots):
+    OPS["cache_write"].reference(k, v, k_cache, v_cache, rows, (slots + 1) % k_cache.shape[1])
+
+
+def qk_norm_rope_rounding_before_the_weight(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps, k_scale=1.0):
+    ones = torch.ones_like(q_norm_weight)
+    q, k = (rope.head_norm(x.float(), ones, eps).to(q.dtype).float() for x in (q, k))
+    q, k = (rope.rotate(x * w.float(), cos_sin, positions) for x, w in ((q, q_norm_weight), (k, k_norm_weight)))
+    return q.to(q_norm_weight.dtype), (k * k_scale).to(k_norm_weight.dtype)
+
+
+def rms_norm_qkv_with_eps_1e5(x, norm_weight, qkv_weight, eps, *heads, qkv_bias=None, out_dtype=None):
+    return OPS["rms_norm_qkv"].reference(x, norm_weight, qkv_weight, 1e-5, *heads, qkv_bias, out_dtype)
+
+
+def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *rest, cache="rotated"):
+    return OPS["fused_attention"].reference(hidden, norm, qkv, k_norm, q_norm, *rest, cache)
+
+
+FAULTS = [fault for name, fault in sorted(globals().items()) if any(name.startswith(f"{op}_") for op in OPS)]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_is_refused(fault):
+    op = max((name for name in OPS if fault.__name__.startswith(name)), key=len)
+    found = judged(op, fault)
+    assert found[Status.FAIL], f"{fault.__name__} passes every case"
+
+
+def test_an_element_that_is_not_written_fails():
+    def lazy(x, weight, eps, residual=None, out=None):
+        y = torch.empty(x.shape)
+        y[:-1] = OPS["rms_norm"].reference(x, weight, eps)[:-1] if residual is None else 0
+        return y
+
+    case = next(case for case in OPS["rms_norm"].cases if case["T"] > 1)
+    verdict = accuracy.evaluate(observe_op(OPS["rms_norm"], case, "cpu", lazy))
+    assert verdict.status == Status.FAIL
+    assert "NaN or infinite" in verdict.sentence
+
+
+def test_an_argument_that_is_not_taken_leaves_its_cases_not_judged():
+    found = judged("rms_norm", lambda x, weight, eps: OPS["rms_norm"].reference(x, weight, eps))
+    assert not found[Status.FAIL]
+    sentences = {v.sentence for v in found[Status.NOT_JUDGED]}
+    assert sentences == {"takes no residual", "takes no out_dtype", "takes no residual and no out_dtype"}
+
+
+def test_other_names_and_keyword_only_arguments_are_called_alike():
+    reference = OPS["linear_residual"].reference
+    for alike in (lambda a, b, c: reference(a, b, c), lambda *, x, weight, residual: reference(x, weight, residual)):
+        assert not judged("linear_residual", alike)[Status.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, weight, eps, **_: 1 / 0, "raised ZeroDivisionError"),
+        (lambda x, weight, eps, **_: x.half(), "must be float32"),
+        (lambda x, weight, eps, **_: x[:, :1].float(), "must have"),
+        (lambda x, weight, eps, **_: None, "not a tensor"),
+        (lambda x, weight, eps, **_: (x.float(), x, x), "returned 3 outputs"),
+    ],
+)
+def test_what_is_no_answer_fails_in_words(function, said):
+    verdict = accuracy.evaluate(observe_op(OPS["rms_norm"], OPS["rms_norm"].cases[0], "cpu", function))
+    assert verdict.status == Status.FAIL
+    assert said in verdict.sentence
+
+
+LARGE = [(op, case) for op in kernels.find().values() for case in op.cases if case.large]
+
+
+@pytest.mark.parametrize(("op", "case"), LARGE, ids=lambda value: getattr(value, "id", ""))
+def test_the_bytes_of_every_large_case_are_known(op, case):
+    """A worker reserves GPU memory by them before the item runs; an error there would end the worker."""
+    assert 0 < input_bytes(op, case) < 8 << 30

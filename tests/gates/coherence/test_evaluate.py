@@ -1,0 +1,229 @@
+"""The coherence gate on evidence made by hand: sound evidence passes, and each check fails on its own fault."""
+
+import copy
+import json
+import random
+
+import pytest
+
+from braidcheck.gates import coherence
+from braidcheck.result import Status
+
+DOCUMENTS, TOKENS = 10, 300
+
+
+def floats(draw, count, mean):
+    return [abs(draw.gauss(mean, mean / 2)) for _ in range(count)]
+
+
+def sound():
+    """Evidence of an engine about as far from HF float32 as HF bfloat16 is."""
+    draw = random.Random(0)
+    documents = []
+    for _ in range(DOCUMENTS):
+        truth = floats(draw, TOKENS - 1, 1.0)
+        documents.append(
+            {
+                "tokens": TOKENS,
+                "kl": floats(draw, TOKENS, 1e-3),
+                "kl_floor": floats(draw, TOKENS, 1e-3),
+                "nll": [value + draw.gauss(0, 0.01) for value in truth],
+                "nll_truth": truth,
+                "nll_floor": [value + draw.gauss(0, 0.01) for value in truth],
+                "certainty": [10.0 if place % 10 else 0.5 for place in range(TOKENS)],
+                "flips": [0, 10],
+                "logit_error": floats(draw, 8, 0.1),
+                "logit_error_floor": floats(draw, 8, 0.1),
+            }
+        )
+    answer = [draw.randrange(1000) for _ in range(24)]
+    heads = [[1.0, 2.0], [0.5, 0.1]]
+    return {
+        "format": 1,
+        "model": "nano",
+        "golden": "ab" * 32,
+        "generator_perplexity": 2.7,
+        "documents": documents,
+        "hidden": {"engine": [0.004, 0.005], "floor": [0.004, 0.005]},
+        "entropy": {
+            "truth": heads,
+            "engine": heads,
+            "engine_error": [[0.01, 0.01], [0.01, 0.01]],
+            "floor_error": [[0.01, 0.01], [0.01, 0.01]],
+        },
+        "probes": [["recall", 200, True, True, True] for _ in range(100)],
+        "causality": [{"changed_from": 16, "differing": 0, "first": None, "later_changed": True}],
+        "continuations": [
+            {
+                "document": 3,
+                "prompt": 40,
+                "truth": answer,
+                "engine": list(answer),
+                "prefill": list(answer),
+                "certainty": [9.0] * 24,
+                "own_certainty": [9.0] * 24,
+            }
+        ],
+    }
+
+
+def judged(evidence):
+    return dict(zip(coherence.CHECKS, coherence.evaluate(evidence, lane="gpu"), strict=True))
+
+
+def scale(name, factor, places=slice(None)):
+    def fault(evidence):
+        for row in evidence["documents"]:
+            row[name][places] = [value * factor for value in row[name][places]]
+
+    return fault
+
+
+def shift(amount):
+    def fault(evidence):
+        for row in evidence["documents"]:
+            row["nll"] = [value + amount for value in row["nll_truth"]]
+
+    return fault
+
+
+def put(value, *path):
+    def fault(evidence):
+        place = evidence
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return fault
+
+
+def test_sound_evidence_passes_every_check_and_says_why():
+    verdicts = coherence.evaluate(json.loads(json.dumps(sound(), allow_nan=False)), lane="gpu")
+    assert [verdict.id for verdict in verdicts] == [f"gpu/coherence/nano: {name}" for name in coherence.CHECKS]
+    assert {verdict.status for verdict in verdicts} == {Status.PASS}
+    assert all(verdict.value <= verdict.limit for verdict in verdicts)
+    assert judged(sound())["kl"].numbers["perplexity"]["generator"] == 2.7
+
+
+@pytest.mark.parametrize(
+    ("check", "fault", "words"),
+    [
+        ("kl", scale("kl", 2), "x HF bfloat16's own"),
+        ("nll", shift(0.02), "NLL differs by +0.02 nats"),
+        ("nll", shift(-0.02), "does it see later tokens?"),
+        ("position", scale("kl", 2, slice(128, 300)), "worst at positions 128-511"),
+        ("logits", scale("logit_error", 2), "over the whole vocabulary"),
+        ("hidden", put(0.02, "hidden", "engine", 1), "departs first at layer 1"),
+        ("flips", put([0, 17], "documents", 2, "flips"), "document 2 at token 17"),
+        ("entropy", put(0.7, "entropy", "engine_error", 1, 0), "layer 1, head 0"),
+        ("causality", put(3, "causality", 0, "differing"), "a token sees what comes after it"),
+        ("causality", put(False, "causality", 0, "later_changed"), "the text is not read"),
+        ("continuation", put(-1, "continuations", 0, "engine", 20), "leaves HF's answer at step 20 of document 3"),
+        ("continuation", put([], "continuations", 0, "engine"), "leaves HF's answer at step 0"),
+        ("decode", put(-1, "continuations", 0, "prefill", 5), "at 1 of 24 steps where prefill is sure"),
+        ("recall", put([["copy", 9, True, True, False]] * 3, "probes", slice(0, 3)), "97 of 100 probes"),
+        ("repetition", put([1, 2, 3, 4] * 6, "continuations", 0, "engine"), "81% of the 4-grams"),
+    ],
+)
+def test_each_check_fails_on_its_own_fault(check, fault, words):
+    evidence = sound()
+    fault(evidence)
+    verdict = judged(evidence)[check]
+    assert verdict.status == Status.FAIL
+    assert words in verdict.sentence
+    assert verdict.value > verdict.limit
+
+
+def test_kl_names_the_layer_that_departs_first():
+    evidence = sound()
+    scale("kl", 40)(evidence)
+    evidence["hidden"]["engine"] = [0.004, 0.4]
+    assert "40" in judged(evidence)["kl"].sentence
+    assert judged(evidence)["kl"].sentence.endswith("departs first at layer 1")
+
+
+@pytest.mark.parametrize("key", [key for key in sound() if key not in ("model", "golden")])
+def test_evidence_that_is_missing_never_passes(key):
+    evidence = sound()
+    del evidence[key]
+    unsure = [verdict for verdict in judged(evidence).values() if verdict.status != Status.PASS]
+    assert unsure
+    assert all(verdict.status == Status.ERROR for verdict in unsure)
+
+
+def test_empty_evidence_is_an_error_everywhere():
+    assert {verdict.status for verdict in coherence.evaluate({})} == {Status.ERROR}
+
+
+@pytest.mark.parametrize("name", ["kl", "nll", "logit_error", "certainty"])
+def test_numbers_that_are_not_finite_fail(name):
+    evidence = sound()
+    evidence["documents"][4][name][7] = None
+    failed = [verdict for verdict in judged(evidence).values() if verdict.status == Status.FAIL]
+    assert failed
+    assert all("in document 4 are NaN or infinite, first at 7" in verdict.sentence for verdict in failed)
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("kl", lambda evidence: evidence["documents"].__delitem__(slice(3, None))),
+        ("flips", scale("certainty", 0.01)),
+        ("causality", put([], "causality")),
+        ("continuation", put([], "continuations")),
+        ("decode", put([0.1] * 24, "continuations", 0, "own_certainty")),
+        ("repetition", put([], "continuations")),
+        ("recall", put([["copy", 9, False, False, True]] * 60, "probes", slice(0, 60))),
+    ],
+)
+def test_too_little_to_tell_is_inconclusive(check, fault):
+    evidence = sound()
+    fault(evidence)
+    assert judged(evidence)[check].status == Status.INCONCLUSIVE
+
+
+def test_a_ratio_below_the_limit_with_a_bound_above_it_is_inconclusive():
+    evidence = sound()
+    # One document carries most of the distance: another draw of documents could be over.
+    evidence["documents"][0]["kl"] = [value * 4.5 for value in evidence["documents"][0]["kl"]]
+    assert judged(evidence)["kl"].status == Status.INCONCLUSIVE
+
+
+def test_a_text_without_probes_is_not_judged_for_recall():
+    assert judged(sound() | {"probes": []})["recall"].status == Status.NOT_JUDGED
+
+
+def test_parting_from_hf_is_allowed_where_hf_is_unsure():
+    evidence = sound()
+    row = evidence["continuations"][0]
+    row["engine"][20:], row["certainty"][20] = [1, 2, 3, 4], 0.3
+    assert judged(evidence)["continuation"].status == Status.PASS
+
+
+def test_the_verdict_can_be_had_again():
+    assert coherence.evaluate(copy.deepcopy(sound())) == coherence.evaluate(sound())
+
+
+def test_position_gives_the_difference_of_nll_by_stretch():
+    def worse_far_out(evidence):
+        for row in evidence["documents"]:
+            row["nll"] = [value + (0.1 if place >= 128 else 0.0) for place, value in enumerate(row["nll_truth"])]
+
+    evidence = sound()
+    worse_far_out(evidence)
+    numbers = judged(evidence)["position"].numbers
+    near, far = numbers["0-127"], numbers["128-511"]
+    assert near["nll"] == pytest.approx(0.0, abs=1e-12)
+    assert (far["nll"], far["nll_low"], far["nll_high"]) == (pytest.approx(0.1),) * 3
+    assert abs(far["nll_floor"]) < 0.01
+
+
+def test_a_stretch_that_has_no_nll_still_has_its_kl():
+    evidence = sound()
+    for row in evidence["documents"]:
+        for name in ("kl", "kl_floor"):
+            row[name] = row[name][:129]
+        for name in ("nll", "nll_truth", "nll_floor"):
+            row[name] = row[name][:128]
+        row["tokens"], row["certainty"] = 129, row["certainty"][:129]
+    assert set(judged(evidence)["position"].numbers["128-511"]) == {"ratio", "upper"}

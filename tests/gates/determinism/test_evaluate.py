@@ -1,0 +1,33 @@
+"""The determinism gate: one other bit fails, and what was run once shows nothing."""
+
+import pytest
+
+from braidcheck.gates import determinism
+from braidcheck.result import Status
+
+
+def row(**changes):
+    return {"op": "x", "case": "x[a]", "repeats": 20, "differing": 0, "alone": 3, "alone_differing": 0} | changes
+
+
+def test_the_same_bits_pass():
+    verdict = determinism.evaluate([row(), row()], "x", "gpu")
+    said = "x: 20 runs of 2 cases gave the same bits, and so did 6 rows without their neighbours"
+    assert (verdict.status, verdict.sentence) == (Status.PASS, said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"differing": 1}, "1 of 20 runs of x[a] gave other bits than the first"),
+        ({"alone_differing": 2}, "2 of 3 rows of x[a] depend on their neighbours"),
+    ],
+)
+def test_other_bits_fail(changes, said):
+    verdict = determinism.evaluate([row(), row(**changes)], "x")
+    assert (verdict.status, verdict.sentence) == (Status.FAIL, f"x: {said}")
+
+
+@pytest.mark.parametrize("evidence", [[], [row(repeats=1)]])
+def test_what_was_not_repeated_shows_nothing(evidence):
+    assert determinism.evaluate(evidence, "x").status == Status.ERROR

@@ -1,0 +1,51 @@
+"""The fence: honest calls go through unchanged, a read or a write outside shows."""
+
+import pytest
+import torch
+
+from braidcheck.gates.fence.measure import Fences, OutOfBoundsError, far_apart, fenced
+from braidcheck.mutants.sandbox import in_child
+
+
+def scaled(x, out):
+    result = torch.empty(x.shape[0])
+    result.copy_(x.sum(1))
+    out.copy_(x)
+    return result
+
+
+def test_an_honest_call_is_not_disturbed():
+    x, out = torch.randn(3, 5), torch.zeros(3, 5)
+    assert torch.equal(fenced(scaled)(x, out=out), x.sum(1))
+    assert torch.equal(out, x)
+
+
+def test_rows_lie_apart_and_far_apart():
+    seen = []
+    fenced(lambda x, y: seen.append((x.stride(), y.stride())))(torch.zeros(2, 8), torch.zeros(2, 8))
+    far_apart(lambda x: seen.append((x.stride(), x.tolist())))(torch.tensor([[1.0], [2.0], [3.0]]))
+    (one, other), (far, values) = seen
+    assert one != other != (8, 1) != one
+    assert 2 * far[0] > 2**31 > far[0]
+    assert values == [[1], [2], [3]]
+
+
+def test_a_write_between_rows_is_seen():
+    def careless(x):
+        x.as_strided((9,), (1,)).zero_()
+
+    with pytest.raises(OutOfBoundsError):
+        fenced(careless)(torch.ones(2, 8))
+
+
+@pytest.mark.parametrize("place", [8, 4096, -4096])
+def test_a_read_outside_ends_the_process(place):
+    def careless(_say):
+        fences = Fences()
+        inside = fences.around(torch.zeros(8), 0.0)
+        import ctypes
+
+        ctypes.string_at(inside.data_ptr() + 4 * place, 4)
+        return {"outcome": "survived"}
+
+    assert in_child(careless, 20.0)["outcome"] == "crash"

@@ -1,0 +1,100 @@
+"""The registry: what the project says of its gates, and a gate that one file and one line add."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from braidcheck.environment import PACKAGE
+from braidcheck.gates import GATES, table
+
+BEGIN, END = "<!-- gates: begin -->\n", "\n<!-- gates: end -->"
+THROW_AWAY = """
+from braidcheck.gates.gate import Gate
+from braidcheck.result import Status, Verdict
+
+
+def trial_checks(trial):
+    yield "it", lambda: "caught"
+
+
+GATE = Gate(
+    name="throw_away",
+    question="Is this gate found everywhere?",
+    subjects=lambda settings: ["east", "west"],
+    run=lambda settings, subjects, progress: [Verdict("throw_away", name, Status.PASS, "found") for name in subjects],
+    per_op=True,
+    runs_kernels=True,
+    has_headroom=True,
+    load_trial_checks=lambda: trial_checks,
+)
+"""
+# What each consumer of the registry makes of the gate, as JSON.
+FOUND_BY = """
+import json
+from pathlib import Path
+from braidcheck import gates
+from braidcheck.cli import gate, overview
+from braidcheck.mutants import evaluate, selection
+from braidcheck.report import failures
+from braidcheck.settings import Settings
+
+(phase,) = gate._phases(Settings("interpret", "out", kernels="."), 1, "")
+print(json.dumps({
+    "protect": "throw_away" in phase.gates,
+    "mutants of an op": "throw_away" in selection.OF_OPS,
+    "checks of a trial": [subject for subject, _ in evaluate.TRIAL_CHECKS["throw_away"](None)],
+    "blame": "throw_away" in failures.PER_OP,
+    "README": "| throw_away | Is this gate found everywhere? | CPU, GPU |" in gates.table().splitlines(),
+}))
+"""
+
+
+def test_names_are_those_of_modules():
+    assert {name: gate.name for name, gate in GATES.items()} == {name: name for name in GATES}
+    assert all(gate.question.endswith("?") for gate in GATES.values())
+
+
+def test_readme_lists_the_gates():
+    readme = PACKAGE.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("the installed package has no README.md")
+    listed = readme.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    assert listed == table(), "put what braidcheck.gates.table() gives between README.md's markers"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Runs Python where a copy of the package has one more gate, by one file and one line; its output."""
+    ignored = shutil.ignore_patterns("__pycache__", "nano", "nano_golden")
+    gates = shutil.copytree(PACKAGE, tmp_path / "braidcheck", ignore=ignored) / "gates"
+    (gates / "throw_away.py").write_text(THROW_AWAY)
+    registry = gates / "__init__.py"
+    registry.write_text(registry.read_text().replace('    "accuracy",\n', '    "accuracy",\n    "throw_away",\n'))
+
+    def run(*words):
+        env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "COLUMNS": "200"}
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=env, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    return run
+
+
+def test_one_file_and_one_line_add_a_gate_to_the_suite(package, tmp_path):
+    said = package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", "throw_away and east")
+    run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
+    assert "PASS: 1 pass" in said
+    assert run["expected"] == ["interpret/throw_away/east"]
+
+
+def test_one_file_and_one_line_add_a_gate_to_help_and_doctor(package):
+    assert "throw_away: Is this gate found everywhere?" in package("-m", "braidcheck", "gate", "--help")
+    assert "throw_away" in package("-m", "braidcheck", "doctor")
+
+
+def test_one_file_and_one_line_add_a_gate_to_protection_mutants_and_reports(package):
+    found = json.loads(package("-c", FOUND_BY))
+    assert found == dict.fromkeys(found, True) | {"checks of a trial": ["it"]}

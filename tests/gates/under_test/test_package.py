@@ -1,0 +1,149 @@
+"""Kernels of another tree under this one's judges: whatever that tree does to its own judges, a fault is seen."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from braidcheck import kernels
+from braidcheck.environment import PACKAGE
+from braidcheck.gates import accuracy, under_test
+from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.edges import measure as edges
+from braidcheck.gates.engine import tiny
+from braidcheck.gates.engine.measure import engine_checks
+from braidcheck.gates.fence.measure import fences
+from braidcheck.gates.swap import swapped
+from braidcheck.gates.under_test import interpreter
+from braidcheck.gates.under_test.package import PackageUnderTest
+from braidcheck.result import Status
+
+LINEAR, DEVICE = "kernels/linear_residual/__init__.py", "kernels/common/device.py"
+SUM = "acc += residual.to(tl.float32)"
+FEW = f"tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
+# One element is off, too little for the norm of all of them.
+ELEMENT = (LINEAR, FEW, f"{FEW} + tl.where((tokens == 1)[:, None] & (columns == 1)[None, :], 0.1, 0.0)")
+FAULT = (LINEAR, SUM, f"{SUM} * 1.02")
+REFERENCE, NUMBERS = "    product = rounding.wide(x) @", '"residual": numbers.'
+# Each lets the fault pass where the change's own judges are asked.
+FOOLING = {
+    "a looser bound": (LINEAR, "return (error + ", "return (1e9 + error + "),
+    "looser pieces of bounds": ("numerics/rounding.py", "U32 = ", "U32 = 1e9 * "),
+    "a reference that calls the kernel": (
+        LINEAR, REFERENCE, f"    return linear_residual(*(t.bfloat16() for t in (x, weight, residual)))\n{REFERENCE}",
+    ),
+    "a looser comparison": ("numerics/error.py", "share=float(share[worst])", "share=0.0"),
+    "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, _complaint", "Status.PASS, _complaint"),
+    "larger numbers": (LINEAR, NUMBERS, '"residual": 1e4 * numbers.'),
+}  # fmt: skip
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Puts a copy of the package with some edits under judgement."""
+
+    def go(*edits):
+        ignored = shutil.ignore_patterns("__pycache__", "nano", "nano_golden")
+        shutil.copytree(PACKAGE, tmp_path / "braidcheck", ignore=ignored)
+        for file, old, new in edits:
+            path = tmp_path / "braidcheck" / file
+            text = path.read_text()
+            assert old in text
+            path.write_text(text.replace(old, new))
+        tree = PackageUnderTest(tmp_path)
+        monkeypatch.setattr(under_test, "_packages", [tree])
+        return tree
+
+    return go
+
+
+def case_of(op):
+    return next(case for case in op.cases if case.profile == "tail" and case["T"] > 1)
+
+
+def verdict(function=None):
+    op = kernels.find()["linear_residual"]
+    return accuracy.evaluate(observe_op(op, case_of(op), "cpu", function or under_test.wrapper("linear_residual")))
+
+
+@pytest.mark.parametrize("name", FOOLING)
+def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
+    tree = judged(ELEMENT, FOOLING[name])
+    own = tree.module("kernels.linear_residual").OP
+    fooled = tree.module("gates.accuracy").evaluate(tree.module("gates.accuracy.measure").observe_op(own, case_of(own)))
+    assert fooled.status == "pass"
+    assert verdict().status == Status.FAIL
+    assert verdict(kernels.find()["linear_residual"].call).status == Status.PASS
+
+
+def test_outputs_are_poisoned_by_the_judges(judged):
+    mask = "(tokens < num_tokens)[:, None] & (columns < width)"
+    unwritten = (LINEAR, mask, mask.replace("width", "width - 1"))
+    judged(unwritten, ("numerics/calls.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
+    assert "NaN" in verdict().sentence
+
+
+def test_an_unchanged_tree_passes_all_the_same(judged):
+    judged()
+    assert verdict().status == Status.PASS
+    op = replace(kernels.find()["rms_norm"], call=under_test.wrapper("rms_norm"))
+    assert [probe() for _, probe in edges.edge_checks(op, op.call, "cpu")] == [None, None]
+
+
+def test_a_removed_case_is_still_asked(judged):
+    judged(FAULT, (LINEAR, '    _case(7, 1000, 331, "tail"),\n', ""))
+    assert verdict().status == Status.FAIL
+
+
+def test_the_fence_asks_the_other_trees_kernel(judged):
+    judged((LINEAR, "tokens[:, None] * residual_stride", "tokens[:, None] * width"))
+    assert verdict().status == Status.PASS
+    op = kernels.find()["linear_residual"]
+    _, case, guard = next(row for row in fences(op, "cpu") if row[1] == case_of(op))
+    assert accuracy.evaluate(observe_op(op, case, "cpu", guard(under_test.wrapper(op.name)))).status == Status.FAIL
+
+
+def test_another_interpreter_of_the_change_is_put_back(judged):
+    kernels.find()
+    before = interpreter.state()
+    tree = judged((DEVICE, "0x7FFF", "0x7FFE"))
+    assert tree.module("kernels.linear_residual").linear_residual is not kernels.find()["linear_residual"].call
+    assert interpreter.state() == before
+
+
+def test_the_judges_stay_in_place(judged):
+    names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
+    path = list(sys.path)
+    tree = judged(
+        (LINEAR, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
+    )
+    tree.module("models.qwen3.engine")
+    assert {name: sys.modules[name] for name in names} == names
+    assert sys.path == path
+    assert accuracy.LIMIT == 1.0
+    assert verdict().status == Status.FAIL
+
+
+def test_an_import_that_fails_leaves_everything_in_place(judged):
+    names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
+    judged((LINEAR, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
+    with pytest.raises(RuntimeError, match="no"):
+        under_test.wrapper("linear_residual")
+    assert {name: sys.modules[name] for name in names} == names
+
+
+@pytest.mark.numeric
+def test_engine_and_blame_are_of_the_other_tree(judged, assert_tiny):
+    tree = judged(FAULT)
+    with torch.random.fork_rng(devices=[]):
+        model = tiny.make()
+    named = dict(engine_checks(model, model, "cpu"))
+    assert "off by" in named["prefill separated"]()
+    engine = tree.module("models.qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
+    truth = kernels.find()["linear_residual"].reference
+    with swapped(engine, {"linear_residual": truth}) as calls:
+        repaired = engine.prefill(model.ids)
+    assert calls["linear_residual"]
+    assert_tiny(repaired, model, model.ids)
