@@ -44,8 +44,10 @@ def tree_hash(root: Path) -> str:
 
 
 def write(root: Path, run: Path) -> None:
-    """Write the record of ``run``, the Run of the whole suite."""
+    """Write the record of ``run``, the Run of the whole suite. Raises ValueError where it is only a part of it."""
     body = json.loads(run.read_text(encoding="utf-8"))
+    if missing := len(body["expected"]) - len(body["verdicts"]):
+        raise ValueError(f"{run}: {missing} of {len(body['expected'])} items have no verdict; nothing is recorded")
     environment = body["environment"]
     record = {
         "tree": tree_hash(root),
@@ -74,13 +76,17 @@ def complaint(root: Path) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Write or check; 1 where the record is stale, 2 for a usage error."""
+    """Write or check; 1 where the record is stale, 2 for a usage error or a part of the suite."""
     if words == ["check"]:
         if said := complaint(ROOT):
             print(f"{said}: run `nox -s gpu_tests --no-venv` on a GPU and commit {RECORD}", file=sys.stderr)
         return bool(said)
     if len(words) == 2 and words[0] == "write":
-        write(ROOT, Path(words[1]))
+        try:
+            write(ROOT, Path(words[1]))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
         return 0
     print(__doc__, file=sys.stderr)
     return 2

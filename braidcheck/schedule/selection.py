@@ -17,6 +17,9 @@ from braidcheck.settings import Settings
 
 SKIPPED = pytest.StashKey[Verdict]()  # of an item that the budget had no time for
 SUITE = "suite.json"  # the ids of all shards' items
+# What is timed has a GPU to itself, and correctness runs on about as many workers meanwhile. A constant, so that all
+# machines share out alike.
+WORKERS_PER_GPU = 16
 
 
 def longest_first(seconds: Mapping[str, float]) -> list[str]:
@@ -64,7 +67,7 @@ class Selection:
             write_atomically(Path(self.settings.out) / SUITE, json.dumps(ids))
             shard = Shard.parse(self.settings.shard)
             later = 0.0 if self.settings.ops or config.getoption("keyword") else self._seconds_later()
-            given = partition(seconds, shard.count, self.alone, later)
+            given = partition(seconds, shard.count, self.alone, later * WORKERS_PER_GPU)
             units = {unit: units[unit] for unit in units if given[unit] == shard.index}
         if self.budget:
             self.budget.seconds = seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,19 @@ GATE = "tests"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "exclusive_gpu: has its GPU to itself, because it times something")
     plugin.start(config, Worker, Controller)
+
+
+@cache
+def marks_gpu(path: Path) -> bool:
+    """Whether a test file, or a conftest.py above it, can mark tests with ``gpu``."""
+    files = (path, *(folder / "conftest.py" for folder in path.parents))
+    return any(file.exists() and "mark.gpu" in file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Import only test files that can hold a GPU test: every worker would import all of them."""
+    is_test = collection_path.suffix == ".py" and collection_path.name != "conftest.py"
+    return True if is_test and not marks_gpu(collection_path) else None
 
 
 def name(nodeid: str) -> tuple[str, str]:

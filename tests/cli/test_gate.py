@@ -14,6 +14,7 @@ import pytest
 from braidcheck import environment
 from braidcheck.cli import gate, pytest_runner
 from braidcheck.result import Run
+from braidcheck.suite import project_tests
 
 FAILS = """
     @pytest.mark.parametrize("what", ["op[a]", "op[b]"])
@@ -113,6 +114,7 @@ def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result,
     (tmp_path / "tests").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a GPU\n")
     (tmp_path / "tests" / "test_planted.py").write_text(GPU_TESTS)
+    (tmp_path / "tests" / "test_cpu.py").write_text("raise RuntimeError('no GPU test: why import it?')")
     suite(accuracy=FAILS)
     assert run("gate", "--tests", "tests").code == 1
     made, _, _ = result()
@@ -131,6 +133,15 @@ def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result,
     assert "too far" in summary
     assert {verdict.gate for verdict in made.verdicts} >= {"accuracy", "tests", "speed"}
     assert list(made.environment["phases"]) == ["correctness", "tests", "speed"]
+
+
+def test_a_gpu_mark_that_a_conftest_gives_is_found(tmp_path):
+    (tmp_path / "marked").mkdir()
+    (tmp_path / "marked" / "conftest.py").write_text("mark = pytest.mark.gpu")
+    for name in ("marked/test_a.py", "test_b.py"):
+        (tmp_path / name).write_text("def test_it(): ...")
+    ignored = {name: project_tests.pytest_ignore_collect(tmp_path / name) for name in ("marked/test_a.py", "test_b.py")}
+    assert ignored == {"marked/test_a.py": None, "test_b.py": True}
 
 
 def test_a_phase_that_breaks_hides_no_other(suite, run, result, monkeypatch, tmp_path):

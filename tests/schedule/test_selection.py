@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
-from braidcheck import project_tests
-from braidcheck.config import Settings
-from braidcheck.plugin import ALONE, unit_of
+from braidcheck.settings import Settings
 from braidcheck.results import Run, Status, Verdict
+
+from braidcheck import project_tests
+from braidcheck.plugin import ALONE, unit_of
 from braidcheck.schedule.selection import Selection, longest_first
 
 SECONDS = {

@@ -17,6 +17,7 @@ RUN = {
         "started": "2026-11-28T01:00:00+00:00", "gpus": [{"name": "NVIDIA H200"}], "driver": "1", "cpus": 16,
         "libraries": {"torch": "2.11", "triton": "3.6", "transformers": "5.17"}, "seconds": 300.0,
     },
+    "expected": ["gpu/tests/a", "gpu/timing/a"],
     "verdicts": [{"gate": "tests", "status": "pass"}, {"gate": "timing", "status": "pass"}],
 }  # fmt: skip
 
@@ -60,3 +61,11 @@ def test_a_red_run_is_said(tree):
     (tree / "run.json").write_text(json.dumps({**RUN, "status": "fail"}))
     record.write(tree, tree / "run.json")
     assert record.complaint(tree) == "the last GPU run of this tree ended with: fail"
+
+
+def test_a_part_of_the_suite_vouches_for_nothing(tree, capsys, monkeypatch):
+    (tree / "run.json").write_text(json.dumps({**RUN, "verdicts": RUN["verdicts"][:1]}))
+    monkeypatch.setattr(record, "ROOT", tree)
+    assert record.main(["write", str(tree / "run.json")]) == 2
+    assert "1 of 2 items have no verdict" in capsys.readouterr().err
+    assert "is missing" in record.complaint(tree)
