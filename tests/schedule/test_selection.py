@@ -2,12 +2,11 @@
 
 from types import SimpleNamespace
 
-from braidcheck.settings import Settings
-from braidcheck.results import Run, Status, Verdict
-
 from braidcheck import project_tests
 from braidcheck.plugin import ALONE, unit_of
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.selection import Selection, longest_first
+from braidcheck.settings import Settings
 
 SECONDS = {
     "static": 50.0,
