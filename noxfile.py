@@ -33,7 +33,7 @@ def install(session: nox.Session) -> None:
     wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in INPUTS)).hexdigest()
     stamp = Path(session.virtualenv.location, "installed")
     if not stamp.exists() or stamp.read_text() != wanted:
-        session.install("--constraint", "constraints.txt", "--editable", ".")
+        session.install("--constraint", "constraints.txt", "--editable", ".[golden,gpu,report]")
         stamp.write_text(wanted)
 
 

@@ -27,6 +27,9 @@ from braidcheck.cli import (
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
+CI, DEV = "Continuous integration", "Development of gates and kernels"
+# What only some commands import, and the extra that installs it.
+EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
 # Typer carries its own copy of click from 0.26 on; either way this is click's "the call is wrong".
 WrongCall = typer.BadParameter.__mro__[2]
 
@@ -37,21 +40,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("gate", epilog=overview.gates_by_name())(gate.gate)
-app.command("merge")(merge.merge)
-app.command("protect")(protect.protect)
-app.command("list")(overview.list_ops)
 app.command("check")(check.check)
-app.command("soak")(soak.soak)
-app.command("soak-models")(soak_models.soak_models)
-app.command("mutants")(mutants.mutants)
-app.command("sensitivity")(sensitivity.sensitivity)
-app.command("static")(static.static)
+app.command("list")(overview.list_ops)
+app.command("doctor")(overview.doctor)
+app.command("report")(report.report)
+for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
+    app.command(name, rich_help_panel=CI)(command)
+for name, command in {
+    "mutants": mutants.mutants,
+    "soak": soak.soak,
+    "soak-models": soak_models.soak_models,
+    "sensitivity": sensitivity.sensitivity,
+    "static": static.static,
+}.items():
+    app.command(name, rich_help_panel=DEV)(command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(golden.app, name="golden")
-app.add_typer(history.app, name="history")
-app.command("trend")(trend.trend)
-app.command("report")(report.report)
-app.command("doctor")(overview.doctor)
+app.add_typer(history.app, name="history", rich_help_panel=CI)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"braidcheck: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(f"braidcheck: {package} is not installed; pip install 'braidcheck[{EXTRAS[package]}]'", file=sys.stderr)
+        return 2
     except WrongCall as error:
         context = getattr(error, "ctx", None)
         asked = f"{context.command_path} --help" if context else "braidcheck --help"

@@ -35,6 +35,15 @@ def test_the_ending_chooses_the_form(run, made, tmp_path):
     assert ElementTree.parse(tmp_path / "report.xml").find(".//failure") is not None
 
 
+@pytest.mark.parametrize("package", ["bokeh", "jinja2", "ruptures"])
+def test_a_missing_extra_is_named(refused, csv, tmp_path, monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith(("braidcheck.report", "braidcheck.ci", package))]:
+        monkeypatch.delitem(sys.modules, name)  # imported again, as in a fresh process
+    monkeypatch.setitem(sys.modules, package, None)
+    refused(2, f"{package} is not installed; pip install 'braidcheck[report]'", "report", csv, "-o", "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_a_base_and_a_kill_matrix_are_taken(run, made, tmp_path):
     matrix = tmp_path / "kills.json"
     row = {"id": "a", "kind": "named", "part": "p", "outcome": "killed", "gate": "accuracy"}
