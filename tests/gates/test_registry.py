@@ -75,10 +75,10 @@ def package(tmp_path):
     registry = gates / "__init__.py"
     registry.write_text(registry.read_text().replace('    "accuracy",\n', '    "accuracy",\n    "throw_away",\n'))
 
-    def run(*words):
+    def run(*words, check=True):
         env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "COLUMNS": "200"}
         command = [sys.executable, *words]
-        return subprocess.run(command, env=env, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, env=env, cwd=tmp_path, check=check, capture_output=True, text=True).stdout
 
     return run
 
@@ -88,6 +88,27 @@ def test_one_file_and_one_line_add_a_gate_to_the_suite(package, tmp_path):
     run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
     assert "PASS: 1 pass" in said
     assert run["expected"] == ["interpret/throw_away/east"]
+
+
+@pytest.mark.parametrize(
+    ("change", "verdicts"),
+    [
+        (('lambda settings: ["east", "west"]', "lambda settings: 1 / 0"), {"every subject": "division by zero"}),
+        (("per_op=True", 'needs_gpu="no GPU", stand_in="all"'), {"all": "no GPU"}),
+        (("per_op=True", 'needs_gpu="no GPU"'), {"east": "no GPU", "west": "no GPU"}),
+        (("progress: [Verdict", "progress: 1 / 0 or [Verdict"), dict.fromkeys(("east", "west"), "division by zero")),
+        (("per_op=True", "shared=True"), {"east": "found", "west": "found"}),
+    ],
+)
+def test_gate_that_cannot_run_says_why_for_itself_alone(package, tmp_path, change, verdicts):
+    gate = tmp_path / "braidcheck" / "gates" / "throw_away.py"
+    assert change[0] in gate.read_text()
+    gate.write_text(gate.read_text().replace(*change))
+    package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", "throw_away", check=False)
+    run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
+    said = {verdict["subject"]: verdict["sentence"] for verdict in run["verdicts"]}
+    assert said.keys() == verdicts.keys()
+    assert all(verdicts[subject] in said[subject] for subject in said)
 
 
 def test_one_file_and_one_line_add_a_gate_to_help_and_doctor(package):
