@@ -40,8 +40,6 @@ JUDGES = {
     "ci/history.py": "what counts as slower",
 }
 BESIDE = {"constraints.txt": "the versions that judge", "pyproject.toml": "the versions that judge"}
-SHIM = "kernels/common/device.py"
-SHIM_ROOTS = ("mend_interpreter",)  # it stands for the GPU
 
 
 def edited(base: Path, change: Path) -> dict[str, str]:
@@ -61,8 +59,6 @@ def _why(name: str, old: bytes, new: bytes, base: Path, change: Path) -> str:
     inside = name.removeprefix(f"{PACKAGE}/")
     if why := next((why for start, why in JUDGES.items() if inside.startswith(start)), ""):
         return why
-    if inside == SHIM:
-        return "the interpreter, which stands for a GPU" if _parts(old, SHIM_ROOTS) != _parts(new, SHIM_ROOTS) else ""
     if not inside.startswith("kernels/"):
         return ""
     if Path(inside).name != "__init__.py" and not inside.startswith("kernels/common/"):

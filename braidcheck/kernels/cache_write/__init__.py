@@ -7,8 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device
 from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.op import Case, Contract, Cost, Op
 
 BLOCK_T = 256 if INTERPRETED else 1
@@ -51,7 +52,7 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     heads_strides = k.shape[2], 1
     require(k.stride()[1:] == heads_strides and v.stride()[1:] == heads_strides, "heads of k and v must be contiguous")
     require(k_cache[0].is_contiguous() and v_cache[0].is_contiguous(), "each row of the caches must be contiguous")
-    require_rows(rows=rows, slots=slots)
+    require_contiguous_last_dim(rows=rows, slots=slots)
     require_same_device(k=k, v=v, k_cache=k_cache, v_cache=v_cache, rows=rows, slots=slots)
     width = k.shape[1] * k.shape[2]
     if k.shape[0]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 
 import torch
+import triton
 
-from braidcheck.kernels.common.device import INTERPRETED
+from braidcheck.kernels.common.interpreter import INTERPRETED
 
 Cut = Mapping[str, int]
 
@@ -116,3 +117,10 @@ def cut(kernel: str) -> dict[str, int]:
     if INTERPRETED:
         return dict(IN_THE_INTERPRETER[kernel])
     return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])
+
+
+def default_block_m(num_tokens: int) -> int:
+    """BLOCK_M of a projection in blocks: one tensor-core tile in decode; in the interpreter few, large programs."""
+    if INTERPRETED:
+        return min(256, max(16, triton.next_power_of_2(num_tokens)))
+    return 16 if num_tokens <= 16 else 64

@@ -16,7 +16,8 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common.device import INTERPRETED, norm_rows
+from braidcheck.kernels.common.device import norm_rows
+from braidcheck.kernels.common.interpreter import INTERPRETED
 
 FEWEST = 65  # tokens: fewer are one row of small blocks
 # Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor, and of 128 x 64.

@@ -13,14 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import (
-    INTERPRETED,
-    norm_halves,
-    require,
-    require_rows,
-    require_same_device,
-    rotate_halves,
-)
+from braidcheck.kernels.common.device import norm_halves, rotate_halves
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
@@ -30,6 +23,8 @@ from braidcheck.kernels.common.inputs import (
     without_last,
     without_rotation,
 )
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rope, rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -96,7 +91,7 @@ def qk_norm_rope(
     require(positions.shape == q.shape[:1] and positions.is_contiguous(), f"positions must be [{q.shape[0]}]")
     require(k_scale > 0 and math.frexp(k_scale)[0] == 0.5, f"k_scale must be a power of two, is {k_scale}")
     require(q.stride()[1:] == (head_dim, 1) == k.stride()[1:], "the heads of q and k must be contiguous")
-    require_rows(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
+    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
     require_same_device(q=q, k=k, q_norm_weight=q_norm_weight, cos_sin=cos_sin, positions=positions)
     q_out, k_out = (
         torch.empty(q.shape, dtype=q.dtype, device=q.device),

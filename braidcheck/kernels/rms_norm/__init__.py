@@ -12,8 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import INTERPRETED, norm_rows, require, require_rows, require_same_device
+from braidcheck.kernels.common.device import norm_rows
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -50,7 +52,7 @@ def rms_norm(
     require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
     require(weight.shape == x.shape[1:] and weight.is_contiguous(), f"weight must be contiguous [{x.shape[1]}]")
     require(residual is None or residual.shape == x.shape, "residual must have x's shape")
-    require_rows(x=x, residual=residual, out=out)
+    require_contiguous_last_dim(x=x, residual=residual, out=out)
     require_same_device(x=x, weight=weight, residual=residual, out=out)
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out
     require(y.shape == x.shape and y.dtype == out_dtype, f"out must be {out_dtype} of x's shape")

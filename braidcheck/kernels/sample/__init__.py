@@ -18,8 +18,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device
 from braidcheck.kernels.common.inputs import Numbers, without, without_last
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.numerics.sampling import better, kept, uniform
 from braidcheck.op import Case, Contract, Cost, Op
@@ -174,7 +175,7 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
     require(temperature > 0, f"temperature must be above 0, is {temperature}")
     require(top_k >= 0, f"top_k must be 0 or more, is {top_k}")
     require(0 < top_p <= 1, f"top_p must be above 0 and at most 1, is {top_p}")
-    require_rows(logits=logits, seeds=seeds, positions=positions)
+    require_contiguous_last_dim(logits=logits, seeds=seeds, positions=positions)
     require_same_device(logits=logits, seeds=seeds, positions=positions)
     batch, vocab = logits.shape
     out = torch.empty(batch, dtype=torch.int64, device=logits.device)

@@ -11,7 +11,7 @@ from typing import Any
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import INTERPRETED
+from braidcheck.kernels.common.interpreter import INTERPRETED
 
 Cut = dict[str, int]
 
@@ -26,18 +26,18 @@ def _rows(tokens: int) -> int:
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
 SIZES: dict[str, dict[str, Any]] = {
     "rms_norm": {"ROWS": 16 if INTERPRETED else 4},
-    "rms_norm_qkv": {"token_block": _rows},
-    "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "token_block": _rows},
+    "rms_norm_qkv": {"default_block_m": _rows},
+    "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "default_block_m": _rows},
     "qk_norm_rope": {"BLOCK_T": 16},
     "cache_write": {"BLOCK_T": 16},
     "attention_prefill": {},
     "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
     "attention_step": {},
     "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
-    | {"token_block": _rows},
-    "linear_residual": {"token_block": _rows},
-    "gate_up_silu": {"token_block": _rows},
-    "lm_head": {"token_block": _rows},
+    | {"default_block_m": _rows},
+    "linear_residual": {"default_block_m": _rows},
+    "gate_up_silu": {"default_block_m": _rows},
+    "lm_head": {"default_block_m": _rows},
     "sample": {"BLOCK": 256 if INTERPRETED else 512, "ROWS": 8 if INTERPRETED else 2},
 }
 # Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.

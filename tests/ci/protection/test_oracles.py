@@ -42,7 +42,7 @@ def edit(tmp_path):
         (LINEAR, "acc = few.project(x, weight", "acc = 2 * few.project(x, weight", ""),
         (LINEAR, "def inputs(", "def inputs((", "a file that cannot be read"),
         (DEVICE, "squares += x * x", "squares += x * x * 2", ""),
-        (DEVICE, "0x7FFF", "0x7FFE", "the interpreter"),
+        ("braidcheck/kernels/common/interpreter.py", "0x7FFF", "0x7FFE", "the interpreter"),
         ("braidcheck/kernels/common/interpreter.py", "np.zeros", "np.ones", "the interpreter"),
         (f"{FUSED}/oracle.py", '"""', '""" ', "the op's references"),
         (f"{FUSED}/kernel.py", '"""', '""" ', ""),
