@@ -103,13 +103,13 @@ def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
-    from braidcheck.kernels.common import configs as pinned
+    from braidcheck.kernels.common.configs import ANY, DEFAULT_CONFIGS, GEMV, SM_90_CONFIGS
 
-    for rows, capability, overlaps in ((found, (8, 0), False), (found_on_hopper, (9, 0), True)):
-        cut = pinned.BY_CAPABILITY.get(capability, pinned.SAFE)["rms_norm_qkv of one"]
+    for rows, configs, overlaps in ((found, DEFAULT_CONFIGS, False), (found_on_hopper, SM_90_CONFIGS, True)):
+        config = configs["rms_norm_qkv", GEMV, ANY]
         case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
-        assert case["constants"]["ROWS"] == cut["ROWS"]
-        assert case["options"] == {"num_warps": cut["num_warps"]}
+        assert case["constants"]["ROWS"] == config.block_n
+        assert case["options"] == {"num_warps": config.num_warps}
         assert not case["constants"]["OVERLAP"]
         step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]
         assert {row[4]["OVERLAP"] for row in step} == {overlaps}
