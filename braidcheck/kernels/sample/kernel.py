@@ -147,8 +147,8 @@ def _refine(
     offs_m = _row_offsets(tl.program_id(0), batch, BLOCK_M)
     bins = tl.arange(0, NUM_BINS)[None, None, :]
     offs_b = tl.arange(0, PADDED_BLOCKS)[None, :]
-    block_mask = offs_b < num_blocks
     offs = offs_m[:, None] * num_blocks + offs_b
+    block_mask = offs_b < num_blocks
     # [BLOCK_M, PADDED_BLOCKS, NUM_BINS]
     by_block = tl.load(histogram_ptr + offs[:, :, None] * NUM_BINS + bins, mask=block_mask[:, :, None], other=0.0)
     histogram = tl.sum(by_block, axis=1)  # [BLOCK_M, NUM_BINS]
@@ -204,8 +204,9 @@ def _draw(
     """A token of each row, from those that reach the row's threshold."""
     offs_m = _row_offsets(tl.program_id(0), batch, BLOCK_M)
     offs_b = tl.arange(0, PADDED_BLOCKS)[None, :]
-    block_sums_ptrs = block_sums_ptr + offs_m[:, None] * num_blocks + offs_b
-    block_sums = tl.load(block_sums_ptrs, mask=offs_b < num_blocks, other=0.0)  # [BLOCK_M, PADDED_BLOCKS]
+    block_mask = offs_b < num_blocks
+    # [BLOCK_M, PADDED_BLOCKS]
+    block_sums = tl.load(block_sums_ptr + offs_m[:, None] * num_blocks + offs_b, mask=block_mask, other=0.0)
     uniform = _uniform(tl.load(seeds_ptr + offs_m), tl.load(positions_ptr + offs_m))
     target = uniform * tl.sum(block_sums, axis=1)
     block, exclusive_sum = _inverse_cdf(block_sums, target, PADDED_BLOCKS)
