@@ -7,7 +7,7 @@ from torch import Tensor
 
 from braidcheck.kernels.cache_write.kernel import _cache_write
 from braidcheck.kernels.common.configs import get_config
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 
 
 def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
@@ -16,16 +16,19 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     k, v [T,Hkv,D]; caches [B,S,Hkv,D] of the same dtype; rows, slots [T] int32 or int64, each pair at most once.
     Pairs outside the cache are not written. Raises ValueError for shapes, strides or dtypes it cannot serve.
     """
-    require(k.dim() == 3 and v.shape == k.shape, f"k and v must be [T,Hkv,D] alike, are {k.shape} and {v.shape}")
-    require(k_cache.dim() == 4 and v_cache.shape == k_cache.shape, "the caches must be [B,S,Hkv,D] alike")
-    require(
-        k_cache.shape[2:] == k.shape[1:], f"cache heads {tuple(k_cache.shape[2:])} are not k's {tuple(k.shape[1:])}"
+    check_shapes(
+        "k[T,Hkv,D] v[T,Hkv,D] k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] rows[T] slots[T]",
+        k=k,
+        v=v,
+        k_cache=k_cache,
+        v_cache=v_cache,
+        rows=rows,
+        slots=slots,
     )
     require(k.dtype == v.dtype == k_cache.dtype == v_cache.dtype, "k, v and the caches must have one dtype")
-    require(rows.shape == slots.shape == k.shape[:1], f"rows and slots must be [{k.shape[0]}]")
     head_strides = k.shape[2], 1
     require(k.stride()[1:] == head_strides and v.stride()[1:] == head_strides, "heads of k and v must be contiguous")
-    require(k_cache[0].is_contiguous() and v_cache[0].is_contiguous(), "each row of the caches must be contiguous")
+    require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
     require_contiguous_last_dim(rows=rows, slots=slots)
     require_same_device(k=k, v=v, k_cache=k_cache, v_cache=v_cache, rows=rows, slots=slots)
     num_tokens, num_heads, head_dim = k.shape

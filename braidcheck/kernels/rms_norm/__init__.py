@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.rms_norm.kernel import _rms_norm
 
 
@@ -25,13 +25,11 @@ def rms_norm(
     given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual)
     rounded to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
     """
-    require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
-    require(weight.shape == x.shape[1:] and weight.is_contiguous(), f"weight must be contiguous [{x.shape[1]}]")
-    require(residual is None or residual.shape == x.shape, "residual must have x's shape")
-    require_contiguous_last_dim(x=x, residual=residual, out=out)
+    check_shapes("x[T,H] weight[H] residual[T,H] out[T,H]", x=x, weight=weight, residual=residual, out=out)
+    require_contiguous_last_dim(x=x, weight=weight, residual=residual, out=out)
+    require(out is None or out.dtype == out_dtype, f"out must be {out_dtype}, is {getattr(out, 'dtype', None)}")
     require_same_device(x=x, weight=weight, residual=residual, out=out)
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out
-    require(y.shape == x.shape and y.dtype == out_dtype, f"out must be {out_dtype} of x's shape")
     total = torch.empty_like(x, memory_format=torch.contiguous_format) if residual is not None else None
     if x.numel():
         config = get_config("rms_norm")

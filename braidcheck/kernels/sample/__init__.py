@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.sample.kernel import _block_max, _draw, _histogram, _refine
 
 RADIX_BITS = 4  # of a threshold that one pass finds
@@ -22,11 +22,11 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
     keeps all), ``top_p`` then the fewest best that hold this part of what is left; equal logits are kept together. A
     NaN counts as the best. Raises ValueError for shapes, strides, devices or numbers it cannot serve.
     """
-    require(logits.dim() == 2 and logits.shape[1] > 0, f"logits must be [B,V], are {tuple(logits.shape)}")
+    sizes = check_shapes("logits[B,V] seeds[B] positions[B]", logits=logits, seeds=seeds, positions=positions)
+    require(sizes["V"] > 0, "logits must have a vocabulary of at least one token, have none")
     require(logits.is_floating_point(), f"logits must be floating point, are {logits.dtype}")
-    for name, numbers in (("seeds", seeds), ("positions", positions)):
-        given = numbers.shape == logits.shape[:1] and numbers.dtype == torch.int64
-        require(given, f"{name} must be int64 [{len(logits)}], are {numbers.dtype} {tuple(numbers.shape)}")
+    require(seeds.dtype == torch.int64, f"seeds must be int64, are {seeds.dtype}")
+    require(positions.dtype == torch.int64, f"positions must be int64, are {positions.dtype}")
     require(temperature > 0, f"temperature must be above 0, is {temperature}")
     require(top_k >= 0, f"top_k must be 0 or more, is {top_k}")
     require(0 < top_p <= 1, f"top_p must be above 0 and at most 1, is {top_p}")

@@ -146,9 +146,8 @@ def _refine(
     """
     offs_m = _row_offsets(tl.program_id(0), batch, BLOCK_M)
     bins = tl.arange(0, NUM_BINS)[None, None, :]
-    offs_b = tl.arange(0, PADDED_BLOCKS)[None, :]
-    offs = offs_m[:, None] * num_blocks + offs_b
-    block_mask = offs_b < num_blocks
+    offs = offs_m[:, None] * num_blocks + tl.arange(0, PADDED_BLOCKS)[None, :]
+    block_mask = tl.arange(0, PADDED_BLOCKS)[None, :] < num_blocks
     # [BLOCK_M, PADDED_BLOCKS, NUM_BINS]
     by_block = tl.load(histogram_ptr + offs[:, :, None] * NUM_BINS + bins, mask=block_mask[:, :, None], other=0.0)
     histogram = tl.sum(by_block, axis=1)  # [BLOCK_M, NUM_BINS]
