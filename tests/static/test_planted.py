@@ -103,7 +103,7 @@ def test_what_the_chip_does_not_have_is_said(rows):
     assert alone.status == Status.FAIL
     assert "bytes of shared memory, the chip has 232,448" in alone.sentence
     assert rows["thirty stages"]["occupancy"] == 0
-    assert rows["thirty stages"]["shared"] > GPUS["sm_90"].shared
+    assert rows["thirty stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
 
 
 def test_more_instructions_are_counted(rows):
