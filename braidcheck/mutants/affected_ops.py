@@ -10,8 +10,8 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-# What ops run; the other shared files judge them.
-SHARED = ("device", "gemv", "persistent_gemm", "pdl", "configs")
+# The shared files that ops run; ``inputs`` judges them.
+SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in ("__init__", "inputs")))
 Name = tuple[str, str]  # a shared file and what it calls something
 
 
@@ -23,13 +23,13 @@ def part(file: str) -> str:
 
 def is_shared(file: str) -> bool:
     """Whether ``file`` holds what several ops run."""
-    return Path(file).parts[:2] == ("kernels", "common") and part(file) in SHARED
+    return Path(file).parts[:2] == ("kernels", "common") and Path(file).stem in SHARED
 
 
 def ops(file: str, function: str | None = None) -> tuple[str, ...]:
     """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it.
 
-    What of a shared file no op asks for by name, as the mending of the interpreter, is there for all of them.
+    What of a shared file no op asks for by name, as the patches of the interpreter, is there for all of them.
     """
     if is_shared(file):
         wanted = _users({(part(file), function)}) if function else set()

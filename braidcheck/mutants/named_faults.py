@@ -1,4 +1,7 @@
-"""The named mutants: faults seen in public engines and their kin, as patches in ``named/``, one file a part."""
+"""The named mutants: faults seen in public engines and their kin, as patches in TOML files.
+
+An op's lie in its folder (``kernels/<op>/mutants.toml``), those of the other parts in ``named/``, one file a part.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,16 @@ NAMED = Path(__file__).parent / "named"
 
 def named() -> list[Mutant]:
     """All named mutants; one whose patch does not apply exactly once says so in ``stale``."""
-    return [mutant for path in sorted(NAMED.glob("*.toml")) for mutant in load(path)]
+    return [mutant for path in files() for mutant in load(path)]
+
+
+def files() -> list[Path]:
+    """The files of named mutants, in the order of the parts' names."""
+    return sorted((*NAMED.glob("*.toml"), *(PACKAGE / "kernels").glob("*/mutants.toml")), key=_part)
+
+
+def _part(path: Path) -> str:
+    return path.parent.name if path.stem == "mutants" else path.stem
 
 
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
@@ -34,7 +46,7 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
         yield Mutant(
             id=row["id"],
             kind="named",
-            part=path.stem,
+            part=_part(path),
             story=row["story"],
             file=patch.file,
             ops=affected_ops.ops(patch.file, patch.function.split(".")[0] or None),

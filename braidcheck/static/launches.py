@@ -90,16 +90,16 @@ def recorded() -> Iterator[list[Launch]]:
         found.append(Launch.of(kernel, given, rest))
 
     # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
-    device = importlib.import_module("braidcheck.kernels.common.device")
-    before = JITFunction.run, device.REACHABLE
-    JITFunction.run, device.REACHABLE = record, "cpu"
+    interpreter = importlib.import_module("braidcheck.kernels.common.interpreter")
+    before = JITFunction.run, interpreter.DEVICE_TYPE
+    JITFunction.run, interpreter.DEVICE_TYPE = record, "cpu"
     try:
         with warnings.catch_warnings():
             # Where a tensor lies is asked to see whether it is aligned; one that takes no memory lies at 0.
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             yield found
     finally:
-        JITFunction.run, device.REACHABLE = before
+        JITFunction.run, interpreter.DEVICE_TYPE = before
 
 
 @contextmanager

@@ -22,7 +22,7 @@ ENTRY = """
 [[mutant]]
 id = "late"
 story = "one late"
-file = "kernels/cache_write/__init__.py"
+file = "kernels/cache_write/kernel.py"
 function = "{function}"
 old = '''{old}'''
 new = '''{new}'''
@@ -89,9 +89,7 @@ def test_another_layout_changes_no_mutant(tmp_path):
         text = (PACKAGE / file).read_text(encoding="utf-8")
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(ast.unparse(ast.parse(text)), encoding="utf-8")
-    found = [
-        mutant for path in sorted(named_faults.NAMED.glob("*.toml")) for mutant in named_faults.load(path, tmp_path)
-    ]
+    found = [mutant for path in named_faults.files() for mutant in named_faults.load(path, tmp_path)]
     assert [mutant.stale for mutant in found if mutant.stale] == []
     for mutant, other in zip(NAMED, found, strict=True):
         assert statements(mutant.text) == statements(other.text), mutant.id
@@ -103,17 +101,17 @@ def test_another_layout_changes_no_mutant(tmp_path):
         (
             "_cache_write",
             "no_such_name + 1",
-            "stands 0 times in _cache_write of kernels/cache_write/__init__.py, must be once",
+            "stands 0 times in _cache_write of kernels/cache_write/kernel.py, must be once",
         ),
         ("_cache_write", "tl.float32", "stands 0 times"),
-        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write/__init__.py, must be once"),
-        ("_gone", "x", "kernels/cache_write/__init__.py defines _gone 0 times"),
+        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write/kernel.py, must be once"),
+        ("_gone", "x", "kernels/cache_write/kernel.py defines _gone 0 times"),
         ("", "x = (", "must be expressions, arguments or statements"),
         ("", "", "must be expressions, arguments or statements"),
     ],
 )
 def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, function, old, said):
-    count = (PACKAGE / "kernels/cache_write/__init__.py").read_text(encoding="utf-8").count("tl.constexpr")
+    count = (PACKAGE / "kernels/cache_write/kernel.py").read_text(encoding="utf-8").count("tl.constexpr")
     assert count > 1
     file = tmp_path / "cache_write.toml"
     file.write_text(ENTRY.format(function=function, old=old, new="x"))

@@ -8,9 +8,9 @@ import json
 import sys
 from pathlib import Path
 
+from braidcheck.arch import GPUS
 from braidcheck.static.launches import of_case
 from braidcheck.static.resources import read
-from braidcheck.static.targets import TARGETS
 
 target, *files = sys.argv[1:]
 rows = {}
@@ -21,5 +21,5 @@ for file in map(Path, files):
     spec.loader.exec_module(module)
     case = next(case for case in module.OP.cases if case.large and case["T"] == 4096)
     (launch,) = of_case(module.OP, case)
-    rows[file.stem] = read(launch, TARGETS[target])
+    rows[file.stem] = read(launch, GPUS[target])
 print(json.dumps(rows))

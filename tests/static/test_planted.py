@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from braidcheck.arch import GPUS
 from braidcheck.environment import PACKAGE
 from braidcheck.gates import static
 from braidcheck.result import Status
-from braidcheck.static.targets import TARGETS
 
 SOURCE = (PACKAGE / "kernels" / "linear_residual" / "__init__.py").read_text(encoding="utf-8")
 DEVICE = (PACKAGE / "kernels" / "common" / "device.py").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def upcast(text):
     helper = DEVICE[begin : DEVICE.index("@triton.jit", begin + 1)]
     wide = helper.replace("tl.dot(x, w,", "tl.dot(x.to(tl.float32), w.to(tl.float32),")
     assert wide != helper
-    return text.replace("    project_rows,\n", "").replace(
+    return text.replace("from braidcheck.kernels.common.device import project_rows\n", "").replace(
         "@triton.jit\ndef _linear", f"{wide}@triton.jit\ndef _linear"
     )
 
@@ -103,7 +103,7 @@ def test_what_the_chip_does_not_have_is_said(rows):
     assert alone.status == Status.FAIL
     assert "bytes of shared memory, the chip has 232,448" in alone.sentence
     assert rows["thirty stages"]["occupancy"] == 0
-    assert rows["thirty stages"]["shared"] > TARGETS["sm_90"].shared
+    assert rows["thirty stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
 
 
 def test_more_instructions_are_counted(rows):

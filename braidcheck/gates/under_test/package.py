@@ -60,6 +60,6 @@ def _interpreter_kept() -> AbstractContextManager[None]:
     if importlib.util.find_spec("triton") is None:
         return nullcontext()
     from braidcheck.gates.under_test import interpreter
-    from braidcheck.kernels.common import device
+    from braidcheck.kernels.common.interpreter import INTERPRETED
 
-    return interpreter.kept() if device.INTERPRETED else nullcontext()
+    return interpreter.kept() if INTERPRETED else nullcontext()

@@ -11,8 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device
 from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import attention
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -97,7 +98,7 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
     require(lengths.shape == (batch,), f"lengths must be [{batch}], is {tuple(lengths.shape)}")
     require(q.stride()[1:] == (dim, 1), "the heads of q must be contiguous")
     require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
-    require_rows(lengths=lengths)
+    require_contiguous_last_dim(lengths=lengths)
     require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, lengths=lengths)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     if not out.numel():

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device
 from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import attention
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -113,7 +114,7 @@ def attention_prefill(
     require(cu_seqlens is None or (q_start == 0 and q.shape[0] == k.shape[0]), "cu_seqlens needs q_start 0 and T = S")
     for name, tensor in {"q": q, "k": k, "v": v}.items():
         require(tensor.stride()[1:] == (tensor.shape[2], 1), f"the heads of {name} must be contiguous")
-    require_rows(cu_seqlens=cu_seqlens)
+    require_contiguous_last_dim(cu_seqlens=cu_seqlens)
     require_same_device(q=q, k=k, v=v, cu_seqlens=cu_seqlens)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common.device import require, require_rows, require_same_device
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
@@ -27,6 +26,7 @@ from braidcheck.kernels.common.inputs import (
     without_last,
     without_rotation,
 )
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -214,7 +214,7 @@ def attention_step(
     require(all(x.stride()[1:] == (dim, 1) for x in (q, k, v)), "the heads of q, k and v must be contiguous")
     require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
     require(k_cache[:1].numel() < 2**31, "a row of a cache must have fewer than 2**31 numbers")
-    require_rows(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
+    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
     require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, cos_sin=cos_sin, positions=positions)
     if arrivals is None:
         arrivals = torch.zeros(batch, kv_heads, dtype=torch.int32, device=q.device)

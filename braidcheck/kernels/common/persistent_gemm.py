@@ -16,7 +16,8 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common.device import INTERPRETED, norm_rows
+from braidcheck.kernels.common.device import norm_rows
+from braidcheck.kernels.common.interpreter import INTERPRETED
 
 FEWEST = 65  # tokens: fewer are one row of small blocks
 # Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor, and of 128 x 64.
@@ -41,7 +42,7 @@ def fits(matrix: Tensor) -> bool:
     """Whether this machine's kernels can read the matrix, of 16-bit numbers, by tiles."""
     places = matrix.data_ptr(), *(step * matrix.element_size() for step in matrix.stride()[:-1])
     aligned = matrix.stride(-1) == 1 and all(place % ALIGNED == 0 for place in places)
-    return aligned and matrix.element_size() == 2 and (INTERPRETED or pinned.capability() >= (9, 0))
+    return aligned and matrix.element_size() == 2 and pinned.launch_arch().has_tma
 
 
 def cut_name(op: str, tokens: int, outputs: int) -> str:

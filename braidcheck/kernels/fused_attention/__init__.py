@@ -10,8 +10,10 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common.device import INTERPRETED, require, require_rows, require_same_device, token_block
+from braidcheck.kernels.common.configs import default_block_m
 from braidcheck.kernels.common.inputs import with_ones, without, without_last, without_rotation
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.fused_attention import oracle as analysis
 from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
 from braidcheck.op import Contract, Op
@@ -48,7 +50,9 @@ def fused_attention(
     require(positions.shape == (tokens,) and lengths.shape == (batch,), f"positions [{tokens}], lengths [{batch}]")
     require(cache == "rotated" or cos_sin.shape[0] >= capacity, "a raw cache needs the table to cover every slot")
     require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
-    require_rows(hidden=hidden, qkv_weight=qkv_weight, o_weight=o_weight, positions=positions, lengths=lengths)
+    require_contiguous_last_dim(
+        hidden=hidden, qkv_weight=qkv_weight, o_weight=o_weight, positions=positions, lengths=lengths
+    )
     require_same_device(hidden=hidden, qkv_weight=qkv_weight, k_cache=k_cache, cos_sin=cos_sin, lengths=lengths)
     decode, raw, group = tokens == batch, cache == "raw", num_heads // num_kv_heads
     half = max(16, triton.next_power_of_2(head_dim // 2))
@@ -57,7 +61,7 @@ def fused_attention(
     out = torch.empty(tokens, width, dtype=o_weight.dtype, device=hidden.device)
     if not tokens:
         return out
-    block_t = token_block(tokens)
+    block_t = default_block_m(tokens)
     of_cache = k_cache.stride(0), v_cache.stride(0)
     project_to_cache[triton.cdiv(tokens, block_t), num_heads + 2 * num_kv_heads](
         hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, cos_sin, positions, lengths, q, k_cache, v_cache,
@@ -65,7 +69,7 @@ def fused_attention(
         NUM_HEADS=num_heads, NUM_KV_HEADS=num_kv_heads, HEAD_DIM=head_dim, HALF=half, BLOCK_T=block_t,
         BLOCK_K=BLOCK_K, DECODE=decode, RAW=raw,
     )  # fmt: skip
-    per_program = 1 if decode else max(1, token_block(tokens) // group)
+    per_program = 1 if decode else max(1, default_block_m(tokens) // group)
     attend_cache[triton.cdiv(tokens, per_program), num_kv_heads](
         q, k_cache, v_cache, k_norm_weight, cos_sin, lengths, heads, tokens, cos_sin.shape[0], capacity, *of_cache, eps,
         scale * LOG2E, NUM_KV_HEADS=num_kv_heads, GROUP=group, HEAD_DIM=head_dim, HALF=half, TOKENS=per_program,

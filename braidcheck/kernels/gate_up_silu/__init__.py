@@ -17,15 +17,10 @@ from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import pdl as overlap
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import (
-    inverse_rms,
-    norm_block,
-    require,
-    require_rows,
-    require_same_device,
-    token_block,
-)
+from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.device import inverse_rms, norm_block
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -122,7 +117,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     require(weight.shape[0] % 2 == 0, f"weight must stack gate and up, has {weight.shape[0]} rows")
     require(norm_weight is None or norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}]")
     require(norm_weight is not None or x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}")
-    require_rows(x=x, weight=weight, norm_weight=norm_weight)
+    require_contiguous_last_dim(x=x, weight=weight, norm_weight=norm_weight)
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
     width = weight.shape[0] // 2
     out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
@@ -136,7 +131,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
         x = many.operand(x, weight.dtype) if norm_weight is None else many.normed(x, norm_weight, eps, weight.dtype)
         _of_many(x, weight, out)
     elif out.numel():
-        block_t = token_block(x.shape[0])
+        block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
         _gate_up_silu[triton.cdiv(width, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,

@@ -16,14 +16,10 @@ from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import pdl as overlap
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import (
-    project_rows,
-    require,
-    require_rows,
-    require_same_device,
-    token_block,
-)
+from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.device import project_rows
 from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -95,7 +91,7 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     )
     require(residual.shape == (x.shape[0], weight.shape[0]), f"residual must be [{x.shape[0]},{weight.shape[0]}]")
     require(x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}: they must be alike")
-    require_rows(x=x, weight=weight, residual=residual)
+    require_contiguous_last_dim(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if few.serves(x, weight):
@@ -107,7 +103,7 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     elif many.serves("linear_residual", x, weight, residual, out):
         _of_many(x, weight, residual, out)
     elif out.numel():
-        block_t = token_block(x.shape[0])
+        block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"linear_residual in blocks of {block_t}")
         _linear_residual[triton.cdiv(weight.shape[0], cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),

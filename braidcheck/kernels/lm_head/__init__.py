@@ -15,14 +15,10 @@ from torch import Tensor
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common.device import (
-    norm_and_project_rows,
-    require,
-    require_rows,
-    require_same_device,
-    token_block,
-)
+from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.device import norm_and_project_rows
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -122,14 +118,14 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
         x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H"
     )
     require(norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}], is {tuple(norm_weight.shape)}")
-    require_rows(x=x, norm_weight=norm_weight, weight=weight)
+    require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     tokens, vocab = x.shape[0], weight.shape[0]
     if held := tokens == 1 and few.serves(x, weight):  # several read the vocabulary faster in larger blocks
         cut = few.cut("lm_head", x)
         num_blocks = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # that share the vocabulary
     else:
-        block_t = token_block(tokens)
+        block_t = default_block_m(tokens)
         cut = pinned.cut(f"lm_head in blocks of {block_t}")
         num_blocks = triton.cdiv(vocab, cut["BLOCK_N"])
     out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)

@@ -15,15 +15,8 @@ from torch import Tensor
 
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import (
-    INTERPRETED,
-    norm_halves,
-    require,
-    require_rows,
-    require_same_device,
-    rotate_halves,
-    token_block,
-)
+from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.device import norm_halves, rotate_halves
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
@@ -33,6 +26,8 @@ from braidcheck.kernels.common.inputs import (
     without_last,
     without_rotation,
 )
+from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rope, rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -191,7 +186,7 @@ def qkv_rope(
     norms = q_norm_weight, k_norm_weight
     require((norms[0] is None) == (norms[1] is None), "give both q_norm_weight and k_norm_weight or neither")
     require(norms[0] is None or norms[0].dtype == norms[1].dtype, "q_norm_weight and k_norm_weight must have one dtype")
-    require_rows(
+    require_contiguous_last_dim(
         x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight
     )
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
@@ -201,7 +196,7 @@ def qkv_rope(
         x = many.operand(x, qkv_weight.dtype)
         _of_many(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
     elif x.shape[0]:
-        block_t = token_block(x.shape[0])
+        block_t = default_block_m(x.shape[0])
         grid = triton.cdiv(x.shape[0], block_t), num_heads + 2 * num_kv_heads
         _qkv_rope[grid](
             x, qkv_weight, qkv_bias, cos_sin, positions, *norms, out, *x.shape, cos_sin.shape[0], x.stride(0),

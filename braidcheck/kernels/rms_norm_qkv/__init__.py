@@ -16,14 +16,10 @@ from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import pdl as overlap
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import (
-    norm_and_project_rows,
-    require,
-    require_rows,
-    require_same_device,
-    token_block,
-)
+from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.device import norm_and_project_rows
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op
 
@@ -101,7 +97,7 @@ def rms_norm_qkv(
     require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
     require(qkv_weight.shape == (rows, x.shape[1]), f"qkv_weight must be [{rows},{x.shape[1]}]")
     require(qkv_bias is None or qkv_bias.shape == (rows,), f"qkv_bias must be [{rows}]")
-    require_rows(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
+    require_contiguous_last_dim(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], rows, dtype=out_dtype or qkv_weight.dtype, device=x.device)
     if few.serves(x, qkv_weight):
@@ -113,7 +109,7 @@ def rms_norm_qkv(
     elif many.serves("rms_norm_qkv", x, qkv_weight, out):
         _of_many(many.normed(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
     elif x.shape[0]:
-        block_t = token_block(x.shape[0])
+        block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
         _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
             x, norm_weight, qkv_weight, qkv_bias, out, *out.shape, x.shape[1], x.stride(0), qkv_weight.stride(0), eps,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common.inputs import EPS
-from braidcheck.mutants.honest.pieces import Style
+from braidcheck.kernels.common.variants import Style
 from braidcheck.numerics.rounding import wide
 
 _MATMUL = torch.backends.cuda.matmul

@@ -20,7 +20,7 @@ from braidcheck.gates.under_test import interpreter
 from braidcheck.gates.under_test.package import PackageUnderTest
 from braidcheck.result import Status
 
-LINEAR, DEVICE = "kernels/linear_residual/__init__.py", "kernels/common/device.py"
+LINEAR, DEVICE = "kernels/linear_residual/__init__.py", "kernels/common/interpreter.py"
 SUM = "acc += residual.to(tl.float32)"
 FEW = f"tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
 # One element is off, too little for the norm of all of them.

@@ -12,7 +12,7 @@ from triton.runtime.errors import InterpreterError
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.environment import PACKAGE
-from braidcheck.kernels.common import device  # noqa: F401  (it mends and quickens the interpreter)
+from braidcheck.kernels.common import interpreter  # noqa: F401  (its import patches the interpreter)
 
 ROWS, COLUMNS, BLOCK = 5, 24, (16, 8)
 
@@ -107,9 +107,7 @@ def answer(dtype):
 
 dtypes = torch.float16, torch.float32
 plain = [answer(dtype) for dtype in dtypes]
-from braidcheck.kernels.common import interpreter as _interpreter
-
-_interpreter.quicken()
+from braidcheck.kernels.common import interpreter as _  # its import patches the interpreter
 assert all(found.any() for found in plain)
 assert all(torch.equal(found, answer(dtype)) for found, dtype in zip(plain, dtypes, strict=True)), "other bits"
 """

@@ -5,7 +5,7 @@ import torch
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common import device
+from braidcheck.kernels.common import interpreter
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import dot_error
 
@@ -56,4 +56,4 @@ def test_arithmetic_of_bfloat16_works_on_values():
 
 
 def test_this_process_interprets():
-    assert device.INTERPRETED
+    assert interpreter.INTERPRETED
