@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from braidcheck.arch import GPUS
 from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
@@ -29,7 +30,7 @@ class Finding(NamedTuple):
     floor: bool = False
 
 
-TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+TARGETS = tuple(GPUS)
 INSTRUCTIONS = 1.10  # times the baseline's
 WIDTH = 0.90  # of the baseline's: bits that an instruction moves on average
 ACCEPT = "braidcheck static --accept"

@@ -2,11 +2,11 @@
 
 from types import SimpleNamespace
 
-from braidcheck import project_tests
-from braidcheck.plugin import ALONE, unit_of
+from braidcheck.plugin import TIMED, unit_of
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.selection import Selection, longest_first
 from braidcheck.settings import Settings
+from braidcheck.suite import project_tests
 
 SECONDS = {
     "static": 50.0,
@@ -48,6 +48,6 @@ def test_a_projects_own_tests_start_longest_first_and_those_that_need_the_whole_
         for name in seconds
     ]
     worker = project_tests.Worker(settings)
-    Selection(settings, worker.name, unit_of, ALONE, worker.later).pytest_collection_modifyitems(None, items)
+    Selection(settings, worker.name, unit_of, TIMED, worker.later).pytest_collection_modifyitems(None, items)
     names = [item.nodeid.split("_")[-1] for item in items]
     assert names == ["long", "quick", "alone"]
