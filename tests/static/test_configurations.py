@@ -26,11 +26,14 @@ print(json.dumps([
 def package(tmp_path_factory):
     copy = tmp_path_factory.mktemp("package") / "braidcheck"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "nano*"))
-    text = (copy / "kernels" / "linear_residual" / "__init__.py").read_text(encoding="utf-8")
-    text = text.replace("def linear_residual(", "def another(").replace('"linear_residual"', '"another"')
-    text = text.replace('cut("another"', 'cut("linear_residual"')  # cuts are pinned by their ops' names
-    (copy / "kernels" / "another").mkdir()
-    (copy / "kernels" / "another" / "__init__.py").write_text(text.replace("call=linear_residual", "call=another"))
+    another = copy / "kernels" / "another"
+    shutil.copytree(copy / "kernels" / "linear_residual", another)
+    for path in another.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for old in ("kernels.linear_residual", "def linear_residual(", '"linear_residual"', "call=linear_residual"):
+            text = text.replace(old, old.replace("linear_residual", "another"))
+        # launch configs are found by the op's name
+        path.write_text(text.replace('cut("another"', 'cut("linear_residual"'))
     return copy
 
 

@@ -8,7 +8,7 @@ from braidcheck.ci.protection import oracles
 from braidcheck.environment import PACKAGE
 
 LINEAR, DEVICE, FUSED = (
-    f"braidcheck/kernels/{name}" for name in ("linear_residual/__init__.py", "common/device.py", "fused_attention")
+    f"braidcheck/kernels/{name}" for name in ("linear_residual", "common/device.py", "fused_attention")
 )
 
 
@@ -32,15 +32,16 @@ def edit(tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "why"),
     [
-        (LINEAR, "return (error + ", "return (10 * error + ", "bound"),
-        (LINEAR, "    _case(9, 512, 256, \"sparse\"),\n", "", "CASES"),
-        (LINEAR, '"T": tokens', '"T": tokens // 2', "_case"),
-        (LINEAR, "(rounding.wide(residual) + product)", "linear_residual(x, weight, residual)", "reference"),
-        (LINEAR, 'outputs={"out": "residual"}', 'outputs={"out": "x"}', "OP"),
-        (LINEAR, "CASES = (", "CASES = (", ""),
-        (LINEAR, "acc += residual.to(tl.float32)", "acc += 2 * residual.to(tl.float32)", ""),
-        (LINEAR, "acc = few.project(x, weight", "acc = 2 * few.project(x, weight", ""),
-        (LINEAR, "def inputs(", "def inputs((", "a file that cannot be read"),
+        (f"{LINEAR}/oracle.py", "return (error + ", "return (10 * error + ", "the op's references"),
+        (f"{LINEAR}/cases.py", "    _case(9, 512, 256, \"sparse\"),\n", "", "the op's references, bounds or cases"),
+        (f"{LINEAR}/cases.py", '"T": tokens', '"T": tokens // 2', "the op's references, bounds or cases"),
+        (f"{LINEAR}/oracle.py", "(rounding.wide(residual) + product)", "ours(x)", "the op's references"),
+        (f"{LINEAR}/__init__.py", 'outputs={"out": "residual"}', 'outputs={"out": "x"}', "OP"),
+        (f"{LINEAR}/cases.py", "CASES = (", "CASES = (", ""),
+        (f"{LINEAR}/kernel.py", "acc += residual.to(tl.float32)", "acc += 2 * residual.to(tl.float32)", ""),
+        (f"{LINEAR}/kernel.py", "acc = few.project(x, weight", "acc = 2 * few.project(x, weight", ""),
+        (f"{LINEAR}/cases.py", "def inputs(", "def inputs((", "the op's references"),
+        (f"{LINEAR}/__init__.py", "OP = Op(", "OP = Op((", "a file that cannot be read"),
         (DEVICE, "squares += x * x", "squares += x * x * 2", ""),
         ("braidcheck/kernels/common/interpreter.py", "0x7FFF", "0x7FFE", "the interpreter"),
         ("braidcheck/kernels/common/interpreter.py", "np.zeros", "np.ones", "the interpreter"),
