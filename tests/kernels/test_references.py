@@ -88,7 +88,7 @@ def test_rms_norm(layer, x, assert_equals):
 @pytest.mark.parametrize("start", [0, 200])
 def test_qkv_rope(layer, x, start, assert_equals):
     attention, positions = layer.self_attn, torch.arange(start, start + T)
-    got = qkv_rope.reference(
+    got = qkv_rope.OP.reference(
         x, stacked(attention), *table(positions), HQ, HKV, D,
         q_norm_weight=attention.q_norm.weight, k_norm_weight=attention.k_norm.weight, eps=EPS,
     )  # fmt: skip
@@ -142,4 +142,4 @@ def test_gate_up_silu(layer, x, assert_equals):
 
     mlp = layer.mlp
     weight = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    assert_equals([gate_up_silu.reference(x, weight)], expected, mlp, x)
+    assert_equals([gate_up_silu.OP.reference(x, weight)], expected, mlp, x)

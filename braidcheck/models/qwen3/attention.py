@@ -151,7 +151,7 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
     def project(self, w: LayerWeights, h: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """As in the separated flow."""
         eps = self.config.rms_norm_eps
-        return qkv_rope_op.reference(
+        return qkv_rope_op.OP.reference(
             rms_norm_op.reference(h, w.input_norm, eps), w.qkv, self.cos_sin, step.positions, *self.config.heads,
             q_norm_weight=w.q_norm, k_norm_weight=w.k_norm, eps=eps,
         )  # fmt: skip
