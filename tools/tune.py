@@ -40,12 +40,12 @@ def _all(**choices: Iterable[int]) -> list[dict[str, int]]:
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
-_FEW = _all(ROWS=(16, 32), num_warps=(4, 8))
+_FEW = _all(BLOCK_N=(16, 32), num_warps=(4, 8))
 _BLOCKS = _all(BLOCK_N=(16, 32, 64, 128), BLOCK_K=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
 _TILES = (
-    _all(BLOCK_T=(64,), BLOCK_K=(64,), RESIDENT=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
-    + _all(BLOCK_T=(64,), BLOCK_K=(128,), RESIDENT=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
-    + _all(BLOCK_T=(128,), BLOCK_K=(64,), RESIDENT=(1,), num_warps=(8,), num_stages=(3, 4))
+    _all(BLOCK_M=(64,), BLOCK_K=(64,), CTAS_PER_SM=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
+    + _all(BLOCK_M=(64,), BLOCK_K=(128,), CTAS_PER_SM=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
+    + _all(BLOCK_M=(128,), BLOCK_K=(64,), CTAS_PER_SM=(1,), num_warps=(8,), num_stages=(3, 4))
 )
 _STEP = _all(
     BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), TOGETHER=(8, 32), num_warps=(2, 4, 8),
@@ -53,10 +53,10 @@ _STEP = _all(
 )  # fmt: skip
 CHOICES: Mapping[str, Sequence[Cut]] = {
     **{f"attention_step of {rows}": _STEP for rows in ("one", "several", "long")},
-    "rms_norm_qkv of one": _all(ROWS=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
-    "linear_residual of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
-    "gate_up_silu of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
-    "lm_head of one": _all(ROWS=(4, 8, 16), PROGRAMS=(528, 1056, 2112), num_warps=(2, 4, 8)),
+    "rms_norm_qkv of one": _all(BLOCK_N=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
+    "linear_residual of one": _all(BLOCK_N=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
+    "gate_up_silu of one": _all(BLOCK_N=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
+    "lm_head of one": _all(BLOCK_N=(4, 8, 16), NUM_CTAS=(528, 1056, 2112), num_warps=(2, 4, 8)),
     "rms_norm_qkv of few": _FEW,
     "gate_up_silu of few": _FEW,
     "linear_residual in blocks of 16": _BLOCKS,
@@ -65,7 +65,7 @@ CHOICES: Mapping[str, Sequence[Cut]] = {
         f"{op} of {tokens}": [tile | width for tile in _TILES for width in widths]
         for op, widths in {
             "rms_norm_qkv": _all(BLOCK_N=(64, 128, 256)),
-            "qkv_rope": _all(HEADS=(1, 2)),
+            "qkv_rope": _all(HEADS_PER_TILE=(1, 2)),
             "linear_residual": _all(BLOCK_N=(64, 128, 256)),
             "gate_up_silu": _all(BLOCK_N=(64, 128)),
         }.items()

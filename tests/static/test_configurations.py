@@ -72,8 +72,8 @@ def test_a_launch_is_specialised_as_on_a_gpu(found):
     assert one["signature"]["x_ptr"] == "*bf16"
     assert one["kernel"] == "_linear_residual_of_few"
     assert one["signature"]["num_tokens"] == "constexpr"
-    assert one["constants"]["num_tokens"] == one["constants"]["BLOCK_T"] == 1
-    assert one["constants"]["WIDTH"] == 3072
+    assert one["constants"]["num_tokens"] == one["constants"]["BLOCK_M"] == 1
+    assert one["constants"]["K"] == 3072
     assert one["hints"]["weight_ptr"] == "DS"
     assert one["hints"]["width"] == "D"
     assert one["options"] == {"num_warps": 4}
@@ -101,8 +101,8 @@ def test_no_configuration_is_there_twice(found, found_on_hopper):
 
 def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
     for width in (2048, 3072):
-        one = launch_of(found_on_hopper, "linear_residual", f"decode of 1, production, WIDTH {width}")
-        assert one["constants"]["WIDTH"] == width
+        one = launch_of(found_on_hopper, "linear_residual", f"decode of 1, production, K {width}")
+        assert one["constants"]["K"] == width
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
@@ -111,7 +111,7 @@ def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found
     for rows, capability, overlaps in ((found, (8, 0), False), (found_on_hopper, (9, 0), True)):
         cut = pinned.BY_CAPABILITY.get(capability, pinned.SAFE)["rms_norm_qkv of one"]
         case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
-        assert case["constants"]["ROWS"] == cut["ROWS"]
+        assert case["constants"]["BLOCK_N"] == cut["BLOCK_N"]
         assert case["options"] == {"num_warps": cut["num_warps"]}
         assert not case["constants"]["OVERLAP"]
         step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]

@@ -23,7 +23,7 @@ RESIDUAL = "    acc += residual.to(tl.float32)\n"
 PLANTS = {
     "unchanged": ("kernel.py", "", ""),
     "two_warps": ("__init__.py", CONFIG, f"{CONFIG} | dict(BLOCK_N=256, BLOCK_K=64, num_warps=2)"),
-    "upcast": ("device.py", DOT, "tl.dot(x.to(tl.float32), w.to(tl.float32),"),  # by somebody who fears bfloat16
+    "upcast": ("rms_norm.py", DOT, "tl.dot(x.to(tl.float32), w.to(tl.float32),"),  # by somebody who fears bfloat16
     "no_hint": ("kernel.py", "@triton.jit\n", '@triton.jit(do_not_specialize=["weight_stride"])\n'),
     "six_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=6)"),
     "thirty_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=30)"),
@@ -36,10 +36,10 @@ PLANTS = {
 def copy_op(folder):
     """The op, and the module that computes its product, as a package of its own."""
     shutil.copytree(OP, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PACKAGE / "kernels" / "common" / "device.py", folder)
+    shutil.copy(PACKAGE / "kernels" / "common" / "rms_norm.py", folder)
     for path in folder.glob("*.py"):
         text = path.read_text(encoding="utf-8").replace("braidcheck.kernels.linear_residual", folder.name)
-        path.write_text(text.replace("braidcheck.kernels.common.device", f"{folder.name}.device"))
+        path.write_text(text.replace("braidcheck.kernels.common.rms_norm", f"{folder.name}.rms_norm"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_larger_block_spills(rows):
 
 def test_an_upcast_loses_wgmma(rows):
     _, compared = judged(rows, "upcast")
-    assert f"lost wgmma: no matrix instruction, {rows['as it is']['matrix']['wgmma']} wgmma in" in compared.sentence
+    assert f"lost wgmma: no matrix instruction, {rows['unchanged']['matrix']['wgmma']} wgmma in" in compared.sentence
     assert "wgmma" in rows["unchanged"]["matrix"]
 
 

@@ -19,13 +19,13 @@ Cut = Mapping[str, int]
 # A decode step of attention: TOGETHER parts of the splits are put together at a time.
 _STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}
 SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
-    "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 4},
-    "linear_residual of one": {"ROWS": 4, "num_warps": 4},
-    "gate_up_silu of one": {"ROWS": 2, "num_warps": 4},
-    "lm_head of one": {"ROWS": 8, "PROGRAMS": 512, "num_warps": 4},
-    "rms_norm_qkv of few": {"ROWS": 16, "num_warps": 8},
-    "linear_residual of few": {"ROWS": 16, "num_warps": 8},
-    "gate_up_silu of few": {"ROWS": 8, "num_warps": 8},
+    "rms_norm_qkv of one": {"BLOCK_N": 4, "num_warps": 4},
+    "linear_residual of one": {"BLOCK_N": 4, "num_warps": 4},
+    "gate_up_silu of one": {"BLOCK_N": 2, "num_warps": 4},
+    "lm_head of one": {"BLOCK_N": 8, "NUM_CTAS": 512, "num_warps": 4},
+    "rms_norm_qkv of few": {"BLOCK_N": 16, "num_warps": 8},
+    "linear_residual of few": {"BLOCK_N": 16, "num_warps": 8},
+    "gate_up_silu of few": {"BLOCK_N": 8, "num_warps": 8},
     "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
     "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2},
     "gate_up_silu in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
@@ -42,17 +42,17 @@ SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "attention_step of long": _STEP,
 }
 # Of many tokens: blocks for one program of a multiprocessor, and for two.
-_LARGE = {"BLOCK_T": 128, "BLOCK_K": 64, "RESIDENT": 1, "num_warps": 8, "num_stages": 3}
-_SMALL = {"BLOCK_T": 64, "BLOCK_K": 64, "RESIDENT": 2, "num_warps": 4, "num_stages": 4}
+_LARGE = {"BLOCK_M": 128, "BLOCK_K": 64, "CTAS_PER_SM": 1, "num_warps": 8, "num_stages": 3}
+_SMALL = {"BLOCK_M": 64, "BLOCK_K": 64, "CTAS_PER_SM": 2, "num_warps": 4, "num_stages": 4}
 BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
     (9, 0): SAFE  # an H200, 2026-11-21; of many tokens an H100, 2026-11-27
     | {
-        "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 1},
-        "linear_residual of one": {"ROWS": 2, "num_warps": 8},
-        "gate_up_silu of one": {"ROWS": 2, "num_warps": 1},
-        "lm_head of one": {"ROWS": 8, "PROGRAMS": 1056, "num_warps": 8},
-        "rms_norm_qkv of few": {"ROWS": 32, "num_warps": 8},
-        "gate_up_silu of few": {"ROWS": 32, "num_warps": 8},
+        "rms_norm_qkv of one": {"BLOCK_N": 4, "num_warps": 1},
+        "linear_residual of one": {"BLOCK_N": 2, "num_warps": 8},
+        "gate_up_silu of one": {"BLOCK_N": 2, "num_warps": 1},
+        "lm_head of one": {"BLOCK_N": 8, "NUM_CTAS": 1056, "num_warps": 8},
+        "rms_norm_qkv of few": {"BLOCK_N": 32, "num_warps": 8},
+        "gate_up_silu of few": {"BLOCK_N": 32, "num_warps": 8},
         "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
         "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
         "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
@@ -63,9 +63,9 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
         "rms_norm_qkv of hundreds": _SMALL | {"BLOCK_N": 128},
         "rms_norm_qkv of thousands": _LARGE | {"BLOCK_N": 256},
-        "qkv_rope of dozens": _SMALL | {"HEADS": 1, "BLOCK_K": 128, "num_stages": 3},
-        "qkv_rope of hundreds": _LARGE | {"HEADS": 1, "num_stages": 5},
-        "qkv_rope of thousands": _LARGE | {"HEADS": 2, "num_stages": 4},
+        "qkv_rope of dozens": _SMALL | {"HEADS_PER_TILE": 1, "BLOCK_K": 128, "num_stages": 3},
+        "qkv_rope of hundreds": _LARGE | {"HEADS_PER_TILE": 1, "num_stages": 5},
+        "qkv_rope of thousands": _LARGE | {"HEADS_PER_TILE": 2, "num_stages": 4},
         "linear_residual of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
         "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
         "linear_residual of thousands": _LARGE | {"BLOCK_N": 256},
@@ -77,17 +77,17 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
 _PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
 _BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
 _MANY = ("dozens", "hundreds", "thousands")  # tokens
-_INTERPRETED = {"BLOCK_T": 64, "BLOCK_K": 128, "RESIDENT": 1}
-_THOUSANDS = _INTERPRETED | {"BLOCK_T": 256}
+_INTERPRETED = {"BLOCK_M": 64, "BLOCK_K": 128, "CTAS_PER_SM": 1}
+_THOUSANDS = _INTERPRETED | {"BLOCK_M": 256}
 IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
-    **{f"{op} of {tokens}": {"ROWS": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
+    **{f"{op} of {tokens}": {"BLOCK_N": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
     **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
     **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY[:2]},
     **{f"{op} of thousands": _THOUSANDS | {"BLOCK_N": 128} for op in _PROJECTIONS[:3]},
-    "qkv_rope of dozens": _INTERPRETED | {"HEADS": 1},
-    "qkv_rope of hundreds": _INTERPRETED | {"HEADS": 2},
-    "qkv_rope of thousands": _THOUSANDS | {"HEADS": 2},
-    "lm_head of one": {"ROWS": 256, "PROGRAMS": 4},
+    "qkv_rope of dozens": _INTERPRETED | {"HEADS_PER_TILE": 1},
+    "qkv_rope of hundreds": _INTERPRETED | {"HEADS_PER_TILE": 2},
+    "qkv_rope of thousands": _THOUSANDS | {"HEADS_PER_TILE": 2},
+    "lm_head of one": {"BLOCK_N": 256, "NUM_CTAS": 4},
     "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
     "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},
     "attention_prefill of long": {"BLOCK_T": 256, "BLOCK_S": 128},

@@ -34,33 +34,63 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
     width = weight.shape[0] // 2
     out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
-    if few.serves(x, weight):
-        cut = few.cut("gate_up_silu", x)
-        _gate_up_silu_of_few[(triton.cdiv(width, cut["ROWS"]),)](
-            x, weight, norm_weight, out, x.shape[0], width, x.stride(0), weight.stride(0), eps,
-            HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
-        )  # fmt: skip
-    elif many.serves("gate_up_silu", x, weight, out):
-        x = many.operand(x, weight.dtype) if norm_weight is None else many.normed(x, norm_weight, eps, weight.dtype)
+    if few.supports_gemv(x, weight):
+        cut = few.gemv_config("gate_up_silu", x)
+        _gate_up_silu_of_few[(triton.cdiv(width, cut["BLOCK_N"]),)](
+            x,
+            weight,
+            norm_weight,
+            out,
+            x.shape[0],
+            width,
+            x.stride(0),
+            weight.stride(0),
+            eps,
+            HAS_NORM=norm_weight is not None,
+            **cut,
+            **overlap.options(),
+        )
+    elif many.supports_persistent_gemm("gate_up_silu", x, weight, out):
+        x = (
+            many.tma_operand(x, weight.dtype)
+            if norm_weight is None
+            else many.rmsnorm_operand(x, norm_weight, eps, weight.dtype)
+        )
         _of_many(x, weight, out)
     elif out.numel():
         block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
         _gate_up_silu[triton.cdiv(width, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x, weight, norm_weight, out, x.shape[0], width, x.shape[1], x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, HAS_NORM=norm_weight is not None, **cut, **overlap.options(),
-        )  # fmt: skip
+            x,
+            weight,
+            norm_weight,
+            out,
+            x.shape[0],
+            width,
+            x.shape[1],
+            x.stride(0),
+            weight.stride(0),
+            eps,
+            BLOCK_M=block_t,
+            HAS_NORM=norm_weight is not None,
+            **cut,
+            **overlap.options(),
+        )
     return out
 
 
 def _of_many(x: Tensor, weight: Tensor, out: Tensor) -> None:
     (rows, length), width = weight.shape, out.shape[1]
     cut = pinned.cut(many.cut_name("gate_up_silu", len(x), rows))
-    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
-    _gate_up_silu_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
-        many.tiles(x, block_t, block_k), many.tiles(weight.unflatten(0, (2, width)), 2, block_n, block_k),
-        many.tiles(out, block_t, block_n), *out.shape, length, **cut,
-    )  # fmt: skip
+    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
+    _gate_up_silu_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
+        many.tensor_descriptor(x, block_t, block_k),
+        many.tensor_descriptor(weight.unflatten(0, (2, width)), 2, block_n, block_k),
+        many.tensor_descriptor(out, block_t, block_n),
+        *out.shape,
+        length,
+        **cut,
+    )
 
 
 OP = Op(

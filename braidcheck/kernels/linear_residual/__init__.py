@@ -35,32 +35,56 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     require_contiguous_last_dim(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
-    if few.serves(x, weight):
-        cut = few.cut("linear_residual", x)
-        _linear_residual_of_few[(triton.cdiv(weight.shape[0], cut["ROWS"]),)](
-            x, weight, residual, out, x.shape[0], weight.shape[0], x.stride(0), weight.stride(0), residual.stride(0),
-            **cut, **overlap.options(),
-        )  # fmt: skip
-    elif many.serves("linear_residual", x, weight, residual, out):
+    if few.supports_gemv(x, weight):
+        cut = few.gemv_config("linear_residual", x)
+        _linear_residual_of_few[(triton.cdiv(weight.shape[0], cut["BLOCK_N"]),)](
+            x,
+            weight,
+            residual,
+            out,
+            x.shape[0],
+            weight.shape[0],
+            x.stride(0),
+            weight.stride(0),
+            residual.stride(0),
+            **cut,
+            **overlap.options(),
+        )
+    elif many.supports_persistent_gemm("linear_residual", x, weight, residual, out):
         _of_many(x, weight, residual, out)
     elif out.numel():
         block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"linear_residual in blocks of {block_t}")
         _linear_residual[triton.cdiv(weight.shape[0], cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x, weight, residual, out, x.shape[0], *weight.shape, x.stride(0), weight.stride(0), residual.stride(0),
-            BLOCK_T=block_t, **cut, **overlap.options(),
-        )  # fmt: skip
+            x,
+            weight,
+            residual,
+            out,
+            x.shape[0],
+            *weight.shape,
+            x.stride(0),
+            weight.stride(0),
+            residual.stride(0),
+            BLOCK_M=block_t,
+            **cut,
+            **overlap.options(),
+        )
     return out
 
 
 def _of_many(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     cut = pinned.cut(many.cut_name("linear_residual", *out.shape))
-    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
-    x, half = many.operand(x, weight.dtype), (block_t, block_n // 2)
-    _linear_residual_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
-        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), many.tiles(residual, *half),
-        many.tiles(out, *half), *out.shape, x.shape[1], **cut,
-    )  # fmt: skip
+    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
+    x, half = many.tma_operand(x, weight.dtype), (block_t, block_n // 2)
+    _linear_residual_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
+        many.tensor_descriptor(x, block_t, block_k),
+        many.tensor_descriptor(weight, block_n, block_k),
+        many.tensor_descriptor(residual, *half),
+        many.tensor_descriptor(out, *half),
+        *out.shape,
+        x.shape[1],
+        **cut,
+    )
 
 
 OP = Op(

@@ -29,9 +29,9 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     tokens, vocab = x.shape[0], weight.shape[0]
-    if held := tokens == 1 and few.serves(x, weight):  # several read the vocabulary faster in larger blocks
-        cut = few.cut("lm_head", x)
-        num_blocks = min(cut.pop("PROGRAMS"), triton.cdiv(vocab, cut["ROWS"]))  # that share the vocabulary
+    if held := tokens == 1 and few.supports_gemv(x, weight):  # several read the vocabulary faster in larger blocks
+        cut = few.gemv_config("lm_head", x)
+        num_blocks = min(cut.pop("NUM_CTAS"), triton.cdiv(vocab, cut["BLOCK_N"]))  # that share the vocabulary
     else:
         block_t = default_block_m(tokens)
         cut = pinned.cut(f"lm_head in blocks of {block_t}")
@@ -42,14 +42,37 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
         pass
     elif held:
         _lm_head_of_few[(num_blocks,)](
-            x, norm_weight, weight, out, best, tokens, vocab, x.stride(0), weight.stride(0), eps, ARGMAX=argmax,
-            **cut, **overlap.options(),
-        )  # fmt: skip
+            x,
+            norm_weight,
+            weight,
+            out,
+            best,
+            tokens,
+            vocab,
+            x.stride(0),
+            weight.stride(0),
+            eps,
+            ARGMAX=argmax,
+            **cut,
+            **overlap.options(),
+        )
     else:
         _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
-            x, norm_weight, weight, out, best, tokens, *weight.shape, x.stride(0), weight.stride(0), eps,
-            BLOCK_T=block_t, ARGMAX=argmax, **cut, **overlap.options(),
-        )  # fmt: skip
+            x,
+            norm_weight,
+            weight,
+            out,
+            best,
+            tokens,
+            *weight.shape,
+            x.stride(0),
+            weight.stride(0),
+            eps,
+            BLOCK_M=block_t,
+            ARGMAX=argmax,
+            **cut,
+            **overlap.options(),
+        )
     if not argmax:
         return out
     token = torch.empty(tokens, dtype=torch.int64, device=x.device)

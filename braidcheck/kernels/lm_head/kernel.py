@@ -7,7 +7,7 @@ import triton.language as tl
 
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common.device import norm_and_project_rows
+from braidcheck.kernels.common.rms_norm import rmsnorm_tile_dot
 
 NONE = tl.constexpr(2147483647)  # no token
 
@@ -20,19 +20,45 @@ def _ranked(logits):
 
 @triton.jit
 def _lm_head(
-    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, num_tokens, vocab, length, x_stride, weight_stride, eps,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    norm_ptr,
+    weight_ptr,
+    out_ptr,
+    best_ptr,
+    num_tokens,
+    vocab,
+    length,
+    x_stride,
+    weight_stride,
+    eps,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    ARGMAX: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
     overlap.begin(OVERLAP)
-    rows = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+    rows = (tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     row_mask = rows < num_tokens
     column_mask = columns < vocab
     overlap.wait(OVERLAP)
-    acc = norm_and_project_rows(
-        x_ptr, rows, row_mask, x_stride, norm_ptr, weight_ptr, columns, column_mask, weight_stride, length, eps,
-        BLOCK_T, BLOCK_N, BLOCK_K,
-    )  # fmt: skip
+    acc = rmsnorm_tile_dot(
+        x_ptr,
+        rows,
+        row_mask,
+        x_stride,
+        norm_ptr,
+        weight_ptr,
+        columns,
+        column_mask,
+        weight_stride,
+        length,
+        eps,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+    )
     if ARGMAX:
         acc = tl.where(column_mask[None, :], _ranked(acc), float("-inf"))
         place = rows * tl.num_programs(0) + tl.program_id(0)
@@ -46,26 +72,42 @@ def _lm_head(
 
 @triton.jit
 def _lm_head_of_few(
-    x_ptr, norm_ptr, weight_ptr, out_ptr, best_ptr, num_tokens, vocab, x_stride, weight_stride, eps,
-    BLOCK_T: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr,
-    ARGMAX: tl.constexpr, OVERLAP: tl.constexpr,
-):  # fmt: skip
-    step = tl.num_programs(0) * ROWS
-    tokens = tl.arange(0, BLOCK_T).to(tl.int64)
-    columns = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    weight = few.hold(weight_ptr, columns, columns < vocab, weight_stride, WIDTH, CHUNK, COUNT)
-    norm = few.hold_row(norm_ptr, WIDTH, CHUNK, COUNT)
+    x_ptr,
+    norm_ptr,
+    weight_ptr,
+    out_ptr,
+    best_ptr,
+    num_tokens,
+    vocab,
+    x_stride,
+    weight_stride,
+    eps,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    NUM_K_TILES: tl.constexpr,
+    ARGMAX: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    step = tl.num_programs(0) * BLOCK_N
+    tokens = tl.arange(0, BLOCK_M).to(tl.int64)
+    columns = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    weight = few.load_rows(weight_ptr, columns, columns < vocab, weight_stride, K, BLOCK_K, NUM_K_TILES)
+    norm = few.load_row(norm_ptr, K, BLOCK_K, NUM_K_TILES)
     overlap.begin(OVERLAP)
     overlap.wait(OVERLAP)
-    x = few.hold(x_ptr, tokens, tokens < num_tokens, x_stride, WIDTH, CHUNK, COUNT)
-    pieces, scale = few.normed(x, norm, weight[0].dtype, eps, BLOCK_T, WIDTH, COUNT)
-    top = tl.full([BLOCK_T, ROWS], float("-inf"), dtype=tl.float32)
-    best = tl.full([BLOCK_T, ROWS], NONE, dtype=tl.int32)
-    for start in range(tl.program_id(0) * ROWS, vocab, step):
-        columns = (start + tl.arange(0, ROWS)).to(tl.int64)
+    x = few.load_rows(x_ptr, tokens, tokens < num_tokens, x_stride, K, BLOCK_K, NUM_K_TILES)
+    pieces, scale = few.rmsnorm_tiles(x, norm, weight[0].dtype, eps, BLOCK_M, K, NUM_K_TILES)
+    top = tl.full([BLOCK_M, BLOCK_N], float("-inf"), dtype=tl.float32)
+    best = tl.full([BLOCK_M, BLOCK_N], NONE, dtype=tl.int32)
+    for start in range(tl.program_id(0) * BLOCK_N, vocab, step):
+        columns = (start + tl.arange(0, BLOCK_N)).to(tl.int64)
         # The rows after these are asked for before these are worked on.
-        coming = few.hold(weight_ptr, columns + step, columns + step < vocab, weight_stride, WIDTH, CHUNK, COUNT)
-        acc = few.project(pieces, weight, BLOCK_T, COUNT) * scale
+        coming = few.load_rows(
+            weight_ptr, columns + step, columns + step < vocab, weight_stride, K, BLOCK_K, NUM_K_TILES
+        )
+        acc = few.gemv_dot(pieces, weight, BLOCK_M, NUM_K_TILES) * scale
         weight = coming
         if ARGMAX:
             acc = _ranked(acc)

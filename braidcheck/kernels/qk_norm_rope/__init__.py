@@ -13,7 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import norm_halves, rotate_halves
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
@@ -24,6 +23,8 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.rope import rmsnorm_halves as norm_halves
+from braidcheck.kernels.common.rope import rotate_halves
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rope, rounding
 from braidcheck.op import Case, Contract, Cost, Op

@@ -21,10 +21,18 @@ PAIR = 8  # bytes of two angles that many tokens' kernel loads at once
 
 
 def qkv_rope(
-    x: Tensor, qkv_weight: Tensor, cos_sin: Tensor, positions: Tensor, num_heads: int, num_kv_heads: int, head_dim: int,
-    qkv_bias: Tensor | None = None, q_norm_weight: Tensor | None = None, k_norm_weight: Tensor | None = None,
+    x: Tensor,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    q_norm_weight: Tensor | None = None,
+    k_norm_weight: Tensor | None = None,
     eps: float = EPS,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:
     """Project x, normalise each head of Q and K if norm weights are given, rotate Q and K.
 
     x[T,H] already normalised, float32 or rounded to the weight's dtype; qkv_weight[(Hq+2Hkv)*D, H] and
@@ -49,36 +57,73 @@ def qkv_rope(
     require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], rows, dtype=qkv_weight.dtype, device=x.device)
     whole = head_dim >= 32 and head_dim == triton.next_power_of_2(head_dim)
-    if whole and cos_sin.data_ptr() % PAIR == 0 and many.serves("qkv_rope", x, qkv_weight, out):
-        x = many.operand(x, qkv_weight.dtype)
+    if whole and cos_sin.data_ptr() % PAIR == 0 and many.supports_persistent_gemm("qkv_rope", x, qkv_weight, out):
+        x = many.tma_operand(x, qkv_weight.dtype)
         _of_many(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
     elif x.shape[0]:
         block_t = default_block_m(x.shape[0])
         grid = triton.cdiv(x.shape[0], block_t), num_heads + 2 * num_kv_heads
         _qkv_rope[grid](
-            x, qkv_weight, qkv_bias, cos_sin, positions, *norms, out, *x.shape, cos_sin.shape[0], x.stride(0),
-            qkv_weight.stride(0), eps, NUM_HEADS=num_heads, NUM_KV_HEADS=num_kv_heads, HEAD_DIM=head_dim,
-            HALF=max(16, triton.next_power_of_2(head_dim // 2)), BLOCK_T=block_t, BLOCK_K=BLOCK_K,
-            HAS_BIAS=qkv_bias is not None, HAS_NORM=q_norm_weight is not None,
-        )  # fmt: skip
+            x,
+            qkv_weight,
+            qkv_bias,
+            cos_sin,
+            positions,
+            *norms,
+            out,
+            *x.shape,
+            cos_sin.shape[0],
+            x.stride(0),
+            qkv_weight.stride(0),
+            eps,
+            NUM_HEADS=num_heads,
+            NUM_KV_HEADS=num_kv_heads,
+            HEAD_DIM=head_dim,
+            HALF=max(16, triton.next_power_of_2(head_dim // 2)),
+            BLOCK_M=block_t,
+            BLOCK_K=BLOCK_K,
+            HAS_BIAS=qkv_bias is not None,
+            HAS_NORM=q_norm_weight is not None,
+        )
     return _split(out, num_heads, num_kv_heads, head_dim)
 
 
 def _of_many(
-    x: Tensor, weight: Tensor, bias: Tensor | None, cos_sin: Tensor, positions: Tensor,
-    norms: tuple[Tensor | None, Tensor | None], out: Tensor, num_heads: int, num_kv_heads: int, eps: float,
-) -> None:  # fmt: skip
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    cos_sin: Tensor,
+    positions: Tensor,
+    norms: tuple[Tensor | None, Tensor | None],
+    out: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    eps: float,
+) -> None:
     head_dim = cos_sin.shape[1]
     cut = pinned.cut(many.cut_name("qkv_rope", *out.shape))
-    if num_heads % cut["HEADS"] or num_kv_heads % cut["HEADS"]:
-        cut["HEADS"] = 1
-    block_t, block_n, block_k = cut["BLOCK_T"], cut["HEADS"] * head_dim, cut["BLOCK_K"]
-    _qkv_rope_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
-        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), bias, cos_sin, positions, *norms,
-        many.tiles(out, block_t, head_dim), *out.shape, x.shape[1], cos_sin.shape[0], eps,
-        Q_WIDTH=num_heads * head_dim, QK_WIDTH=(num_heads + num_kv_heads) * head_dim, HEAD_DIM=head_dim,
-        HAS_BIAS=bias is not None, HAS_NORM=norms[0] is not None, **cut,
-    )  # fmt: skip
+    if num_heads % cut["HEADS_PER_TILE"] or num_kv_heads % cut["HEADS_PER_TILE"]:
+        cut["HEADS_PER_TILE"] = 1
+    block_t, block_n, block_k = cut["BLOCK_M"], cut["HEADS_PER_TILE"] * head_dim, cut["BLOCK_K"]
+    _qkv_rope_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
+        many.tensor_descriptor(x, block_t, block_k),
+        many.tensor_descriptor(weight, block_n, block_k),
+        bias,
+        cos_sin,
+        positions,
+        *norms,
+        many.tensor_descriptor(out, block_t, head_dim),
+        *out.shape,
+        x.shape[1],
+        cos_sin.shape[0],
+        eps,
+        Q_WIDTH=num_heads * head_dim,
+        QK_WIDTH=(num_heads + num_kv_heads) * head_dim,
+        HEAD_DIM=head_dim,
+        HAS_BIAS=bias is not None,
+        HAS_NORM=norms[0] is not None,
+        **cut,
+    )
 
 
 def _split(x: Tensor, num_heads: int, num_kv_heads: int, head_dim: int) -> tuple[Tensor, ...]:

@@ -6,28 +6,46 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.device import norm_halves, rotate_halves
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.rope import rmsnorm_halves, rotate_halves
 
 IN_INTERPRETER = tl.constexpr(INTERPRETED)
 
 
 @triton.jit
 def _qkv_rope(
-    x_ptr, weight_ptr, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, out_ptr,
-    num_tokens, width, max_positions, x_stride, weight_stride, eps, NUM_HEADS: tl.constexpr, NUM_KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr, HALF: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr,
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    cos_sin_ptr,
+    positions_ptr,
+    q_norm_ptr,
+    k_norm_ptr,
+    out_ptr,
+    num_tokens,
+    width,
+    max_positions,
+    x_stride,
+    weight_stride,
+    eps,
+    NUM_HEADS: tl.constexpr,
+    NUM_KV_HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    HALF: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     HAS_NORM: tl.constexpr,
-):  # fmt: skip
-    rows = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+):
+    rows = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     head = tl.program_id(1)
     dims = tl.arange(0, HALF)
     row_mask = rows < num_tokens
     dim_mask = dims < HEAD_DIM // 2
     first = (head * HEAD_DIM + dims).to(tl.int64)  # rows of the weight that make the first half of this head
     second = first + HEAD_DIM // 2
-    acc1 = tl.zeros([BLOCK_T, HALF], dtype=tl.float32)
-    acc2 = tl.zeros([BLOCK_T, HALF], dtype=tl.float32)
+    acc1 = tl.zeros([BLOCK_M, HALF], dtype=tl.float32)
+    acc2 = tl.zeros([BLOCK_M, HALF], dtype=tl.float32)
     for start in range(0, width, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         k_mask = k < width
@@ -46,7 +64,7 @@ def _qkv_rope(
             norm_ptr = k_norm_ptr
             if head < NUM_HEADS:
                 norm_ptr = q_norm_ptr
-            acc1, acc2 = norm_halves(acc1, acc2, norm_ptr, dims, dim_mask, eps, HEAD_DIM)
+            acc1, acc2 = rmsnorm_halves(acc1, acc2, norm_ptr, dims, dim_mask, eps, HEAD_DIM)
         positions = tl.load(positions_ptr + rows, mask=row_mask, other=0).to(tl.int64)
         acc1, acc2 = rotate_halves(
             acc1, acc2, cos_sin_ptr, positions, row_mask, max_positions, dims, dim_mask, HEAD_DIM
@@ -87,34 +105,52 @@ def _angles(row_ptr, known, HALF: tl.constexpr):
 
 
 @triton.jit
-def _place(block, num_tokens, width, QK_WIDTH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr):
+def _place(block, num_tokens, width, QK_WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
     """First row and column of a block: V's, which end soonest, come last, so that all programs have as many."""
-    early = many.blocks(num_tokens, QK_WIDTH, BLOCK_T, BLOCK_N)
+    early = many.num_tiles(num_tokens, QK_WIDTH, BLOCK_M, BLOCK_N)
     is_v = block >= early
     block -= tl.where(is_v, early, 0)
-    row, column = many.place(block, num_tokens, tl.where(is_v, width - QK_WIDTH, QK_WIDTH), BLOCK_T, BLOCK_N)
+    row, column = many.tile_origin(block, num_tokens, tl.where(is_v, width - QK_WIDTH, QK_WIDTH), BLOCK_M, BLOCK_N)
     return row, column + tl.where(is_v, QK_WIDTH, 0)
 
 
 @triton.jit
 def _qkv_rope_of_many(
-    x, weight, bias_ptr, cos_sin_ptr, positions_ptr, q_norm_ptr, k_norm_ptr, out, num_tokens, width, length,
-    max_positions, eps, Q_WIDTH: tl.constexpr, QK_WIDTH: tl.constexpr, HEAD_DIM: tl.constexpr, HEADS: tl.constexpr,
-    BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_NORM: tl.constexpr,
-):  # fmt: skip
-    BLOCK_N: tl.constexpr = HEADS * HEAD_DIM
+    x,
+    weight,
+    bias_ptr,
+    cos_sin_ptr,
+    positions_ptr,
+    q_norm_ptr,
+    k_norm_ptr,
+    out,
+    num_tokens,
+    width,
+    length,
+    max_positions,
+    eps,
+    Q_WIDTH: tl.constexpr,
+    QK_WIDTH: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    HEADS_PER_TILE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_NORM: tl.constexpr,
+):
+    BLOCK_N: tl.constexpr = HEADS_PER_TILE * HEAD_DIM
     HALF: tl.constexpr = HEAD_DIM // 2
     dims = tl.arange(0, HALF)
-    count = many.blocks(num_tokens, width, BLOCK_T, BLOCK_N)
+    count = many.num_tiles(num_tokens, width, BLOCK_M, BLOCK_N)
     for block in tl.range(tl.program_id(0), count, tl.num_programs(0), flatten=True):
-        row, column = _place(block, num_tokens, width, QK_WIDTH, BLOCK_T, BLOCK_N)
-        acc = many.product(x, weight, row, column, length, BLOCK_T, BLOCK_N, BLOCK_K)
+        row, column = _place(block, num_tokens, width, QK_WIDTH, BLOCK_M, BLOCK_N)
+        acc = many.gemm_mainloop(x, weight, row, column, length, BLOCK_M, BLOCK_N, BLOCK_K)
         if HAS_BIAS:
             acc += tl.load(bias_ptr + column + tl.arange(0, BLOCK_N)).to(tl.float32)[None, :]
-        first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_T, HEADS, 2, HALF)), (0, 1, 3, 2)))
+        first, second = tl.split(tl.permute(tl.reshape(acc, (BLOCK_M, HEADS_PER_TILE, 2, HALF)), (0, 1, 3, 2)))
         left, right = first.to(out.dtype), second.to(out.dtype)
         if column < QK_WIDTH:  # a block's heads are all Q's, all K's or all V's
-            rows = row + tl.arange(0, BLOCK_T)
+            rows = row + tl.arange(0, BLOCK_M)
             positions = tl.load(positions_ptr + rows, mask=rows < num_tokens, other=-1)
             known = (positions >= 0) & (positions < max_positions)
             angles = cos_sin_ptr + positions.to(tl.int32) * HEAD_DIM
@@ -130,10 +166,10 @@ def _qkv_rope_of_many(
                 turned_second *= inverse[:, :, None]
             left, right = turned_first.to(out.dtype), turned_second.to(out.dtype)
         heads = tl.join(left, right)
-        heads = tl.reshape(tl.permute(heads, (0, 1, 3, 2)), (BLOCK_T, BLOCK_N))
-        if HEADS == 1:
+        heads = tl.reshape(tl.permute(heads, (0, 1, 3, 2)), (BLOCK_M, BLOCK_N))
+        if HEADS_PER_TILE == 1:
             out.store([row, column], heads)
         else:
-            one, other = many.halves(heads, BLOCK_T, BLOCK_N)
+            one, other = many.split_n(heads, BLOCK_M, BLOCK_N)
             out.store([row, column], one)
             out.store([row, column + HEAD_DIM], other)

@@ -12,9 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.device import norm_rows
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.rms_norm import rmsnorm_rows as norm_rows
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Contract, Cost, Op

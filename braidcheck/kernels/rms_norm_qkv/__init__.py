@@ -18,9 +18,16 @@ from braidcheck.op import Contract, Op
 
 
 def rms_norm_qkv(
-    x: Tensor, norm_weight: Tensor, qkv_weight: Tensor, eps: float, num_heads: int, num_kv_heads: int, head_dim: int,
-    qkv_bias: Tensor | None = None, out_dtype: torch.dtype | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    eps: float,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """``rms_norm(x) @ qkv_weight.T + qkv_bias``, split into heads.
 
     x[T,H]; norm_weight[H]; qkv_weight[(Hq+2Hkv)*D, H]; qkv_bias[(Hq+2Hkv)*D]. Returns q[T,Hq,D], k[T,Hkv,D],
@@ -34,31 +41,59 @@ def rms_norm_qkv(
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], rows, dtype=out_dtype or qkv_weight.dtype, device=x.device)
-    if few.serves(x, qkv_weight):
-        cut = few.cut("rms_norm_qkv", x)
-        _rms_norm_qkv_of_few[(triton.cdiv(rows, cut["ROWS"]),)](
-            x, norm_weight, qkv_weight, qkv_bias, out, *out.shape, x.stride(0), qkv_weight.stride(0), eps,
-            HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
-        )  # fmt: skip
-    elif many.serves("rms_norm_qkv", x, qkv_weight, out):
-        _of_many(many.normed(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
+    if few.supports_gemv(x, qkv_weight):
+        cut = few.gemv_config("rms_norm_qkv", x)
+        _rms_norm_qkv_of_few[(triton.cdiv(rows, cut["BLOCK_N"]),)](
+            x,
+            norm_weight,
+            qkv_weight,
+            qkv_bias,
+            out,
+            *out.shape,
+            x.stride(0),
+            qkv_weight.stride(0),
+            eps,
+            HAS_BIAS=qkv_bias is not None,
+            **cut,
+            **overlap.options(),
+        )
+    elif many.supports_persistent_gemm("rms_norm_qkv", x, qkv_weight, out):
+        _of_many(many.rmsnorm_operand(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
     elif x.shape[0]:
         block_t = default_block_m(x.shape[0])
         cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
         _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x, norm_weight, qkv_weight, qkv_bias, out, *out.shape, x.shape[1], x.stride(0), qkv_weight.stride(0), eps,
-            BLOCK_T=block_t, HAS_BIAS=qkv_bias is not None, **cut, **overlap.options(),
-        )  # fmt: skip
+            x,
+            norm_weight,
+            qkv_weight,
+            qkv_bias,
+            out,
+            *out.shape,
+            x.shape[1],
+            x.stride(0),
+            qkv_weight.stride(0),
+            eps,
+            BLOCK_M=block_t,
+            HAS_BIAS=qkv_bias is not None,
+            **cut,
+            **overlap.options(),
+        )
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
 def _of_many(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
     cut = pinned.cut(many.cut_name("rms_norm_qkv", *out.shape))
-    block_t, block_n, block_k = cut["BLOCK_T"], cut["BLOCK_N"], cut["BLOCK_K"]
-    _qkv_of_many[many.programs(*out.shape, block_t, block_n, cut.pop("RESIDENT"))](
-        many.tiles(x, block_t, block_k), many.tiles(weight, block_n, block_k), bias,
-        many.tiles(out, block_t, block_n // 2), *out.shape, x.shape[1], HAS_BIAS=bias is not None, **cut,
-    )  # fmt: skip
+    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
+    _qkv_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
+        many.tensor_descriptor(x, block_t, block_k),
+        many.tensor_descriptor(weight, block_n, block_k),
+        bias,
+        many.tensor_descriptor(out, block_t, block_n // 2),
+        *out.shape,
+        x.shape[1],
+        HAS_BIAS=bias is not None,
+        **cut,
+    )
 
 
 OP = Op(

@@ -12,9 +12,7 @@ from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
 
 
-def reference(
-    x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None
-):  # fmt: skip
+def reference(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None):
     """Norm, one product, split."""
     operand = rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(qkv_weight.dtype))
     bias = None if qkv_bias is None else rounding.wide(qkv_bias)

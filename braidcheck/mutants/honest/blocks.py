@@ -42,7 +42,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.
 IN_BLOCKS = ("rms_norm_qkv", "qkv_rope", "attention_prefill", "linear_residual", "gate_up_silu", "lm_head")
-SPLITS = {"MOST_SPLITS": 7, "PROGRAMS": 3 if INTERPRETED else 300}
+SPLITS = {"MOST_SPLITS": 7, "NUM_CTAS": 3 if INTERPRETED else 300}
 
 
 def other_blocks(op: str) -> Callable[..., Any]:
@@ -56,7 +56,7 @@ def other_blocks(op: str) -> Callable[..., Any]:
 
 def in_blocks(op: str) -> Callable[..., Any]:
     """The wrapper of ``op``, which takes its kernel for any number of tokens for few and for many as well."""
-    return _with(op, (few, {"serves": lambda *_, **__: False}), (many, {"fits": lambda matrix: False}))
+    return _with(op, (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False}))
 
 
 def _with(op: str, *changes: tuple[Any, dict[str, Any]]) -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def _otherwise(own: Callable[..., Cut]) -> Callable[..., Cut]:
     """``own``, a choice of a cut, with every size in it another: what a tensor core takes stays large enough for it."""
 
     def other(name: str, value: int) -> int:
-        if name.startswith(("num_", "MOST", "PROGRAMS")):
+        if name.startswith(("num_", "MOST", "NUM_CTAS")):
             return SPLITS.get(name, value)
         return 2 * value if 8 <= value <= 16 else max(1, value // 2)
 
