@@ -70,12 +70,12 @@ def test_every_op_is_there_and_a_new_file_is_found(found):
 def test_a_launch_is_specialised_as_on_a_gpu(found):
     one = launch_of(found, "linear_residual", "T1-")
     assert one["signature"]["x_ptr"] == "*bf16"
-    assert one["kernel"] == "_linear_residual_of_few"
-    assert one["signature"]["num_tokens"] == "constexpr"
-    assert one["constants"]["num_tokens"] == one["constants"]["BLOCK_M"] == 1
+    assert one["kernel"] == "linear_residual_gemv_kernel"
+    assert one["signature"]["M"] == "constexpr"
+    assert one["constants"]["M"] == one["constants"]["BLOCK_M"] == 1
     assert one["constants"]["K"] == 3072
     assert one["hints"]["weight_ptr"] == "DS"
-    assert one["hints"]["width"] == "D"
+    assert one["hints"]["N"] == "D"
     assert one["options"] == {"num_warps": 4}
     assert one["cost"][1] == 2 * 3072 * 1024
 

@@ -15,7 +15,7 @@ from braidcheck.result import Status
 from braidcheck.static.targets import TARGETS
 
 OP = PACKAGE / "kernels" / "linear_residual"
-CONFIG = 'pinned.cut(f"linear_residual in blocks of {block_t}")'
+CONFIG = 'configs.cut(f"linear_residual in blocks of {block_m}")'
 NAMED = dict.fromkeys(("op", "target", "kernel", "configuration"), "x") | {"op": "demo", "shared_limit": 232448}
 DOT = "tl.dot(x, w,"  # of the product that this copy of its module computes
 RESIDUAL = "    acc += residual.to(tl.float32)\n"
@@ -24,7 +24,7 @@ PLANTS = {
     "unchanged": ("kernel.py", "", ""),
     "two_warps": ("__init__.py", CONFIG, f"{CONFIG} | dict(BLOCK_N=256, BLOCK_K=64, num_warps=2)"),
     "upcast": ("rms_norm.py", DOT, "tl.dot(x.to(tl.float32), w.to(tl.float32),"),  # by somebody who fears bfloat16
-    "no_hint": ("kernel.py", "@triton.jit\n", '@triton.jit(do_not_specialize=["weight_stride"])\n'),
+    "no_hint": ("kernel.py", "@triton.jit\n", '@triton.jit(do_not_specialize=["stride_wn"])\n'),
     "six_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=6)"),
     "thirty_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=30)"),
     "longer": (

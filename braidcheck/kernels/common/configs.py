@@ -7,6 +7,7 @@ docs/prefill-log.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from functools import cache
 
 import torch
@@ -15,6 +16,16 @@ import triton
 from braidcheck.kernels.common.interpreter import INTERPRETED
 
 Cut = Mapping[str, int]
+
+
+class Regime(Enum):
+    """The kinds of kernel that one op may have, by the number M of its rows."""
+
+    GEMV = "one row"
+    SMALL_M = "as many rows as one tensor-core tile has"
+    TILED = "any number of rows, a tile a program"
+    PERSISTENT = "many rows: tiles through TMA, several a program"
+
 
 # A decode step of attention: TOGETHER parts of the splits are put together at a time.
 _STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}

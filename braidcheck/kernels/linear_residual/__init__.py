@@ -1,4 +1,4 @@
-"""Projection with the residual added in float32: output projection and down projection."""
+"""Projection with the residual added in float32: output projection and down projection (``kernel``)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common import gemv as few
-from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common import configs, pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common.gemm import gemm_regime
+from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.persistent_gemm import cut_name, persistent_grid, tensor_descriptor, tma_operand
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.linear_residual import cases, oracle
 from braidcheck.kernels.linear_residual.kernel import (
-    _linear_residual,
-    _linear_residual_of_few,
-    _linear_residual_of_many,
+    linear_residual_gemv_kernel,
+    linear_residual_persistent_kernel,
+    linear_residual_tiled_kernel,
 )
 from braidcheck.op import Contract, Op
 
@@ -35,57 +35,67 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     require_contiguous_last_dim(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
-    if few.supports_gemv(x, weight):
-        cut = few.gemv_config("linear_residual", x)
-        _linear_residual_of_few[(triton.cdiv(weight.shape[0], cut["BLOCK_N"]),)](
-            x,
-            weight,
-            residual,
-            out,
-            x.shape[0],
-            weight.shape[0],
-            x.stride(0),
-            weight.stride(0),
-            residual.stride(0),
-            **cut,
-            **overlap.options(),
-        )
-    elif many.supports_persistent_gemm("linear_residual", x, weight, residual, out):
-        _of_many(x, weight, residual, out)
-    elif out.numel():
-        block_t = default_block_m(x.shape[0])
-        cut = pinned.cut(f"linear_residual in blocks of {block_t}")
-        _linear_residual[triton.cdiv(weight.shape[0], cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x,
-            weight,
-            residual,
-            out,
-            x.shape[0],
-            *weight.shape,
-            x.stride(0),
-            weight.stride(0),
-            residual.stride(0),
-            BLOCK_M=block_t,
-            **cut,
-            **overlap.options(),
-        )
+    if out.numel():
+        LAUNCHES[gemm_regime("linear_residual", x, weight, residual, out)](x, weight, residual, out)
     return out
 
 
-def _of_many(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
-    cut = pinned.cut(many.cut_name("linear_residual", *out.shape))
-    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
-    x, half = many.tma_operand(x, weight.dtype), (block_t, block_n // 2)
-    _linear_residual_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
-        many.tensor_descriptor(x, block_t, block_k),
-        many.tensor_descriptor(weight, block_n, block_k),
-        many.tensor_descriptor(residual, *half),
-        many.tensor_descriptor(out, *half),
-        *out.shape,
-        x.shape[1],
-        **cut,
+def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    meta = gemv_config("linear_residual", x)
+    m, n = out.shape
+    linear_residual_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        weight_ptr=weight,
+        residual_ptr=residual,
+        out_ptr=out,
+        M=m,
+        N=n,
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        stride_rm=residual.stride(0),
+        **meta,
+        **pdl.options(),
     )
 
+
+def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    block_m = default_block_m(len(x))
+    meta = configs.cut(f"linear_residual in blocks of {block_m}")
+    m, n = out.shape
+    linear_residual_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+        x_ptr=x,
+        weight_ptr=weight,
+        residual_ptr=residual,
+        out_ptr=out,
+        M=m,
+        N=n,
+        K=x.shape[1],
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        stride_rm=residual.stride(0),
+        BLOCK_M=block_m,
+        **meta,
+        **pdl.options(),
+    )
+
+
+def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    meta = configs.cut(cut_name("linear_residual", *out.shape))
+    block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
+    m, n = out.shape
+    linear_residual_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
+        x=tensor_descriptor(tma_operand(x, weight.dtype), block_m, block_k),
+        weight=tensor_descriptor(weight, block_n, block_k),
+        residual=tensor_descriptor(residual, block_m, block_n // 2),
+        out=tensor_descriptor(out, block_m, block_n // 2),
+        M=m,
+        N=n,
+        K=x.shape[1],
+        **meta,
+    )
+
+
+LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
 
 OP = Op(
     call=linear_residual,

@@ -39,7 +39,7 @@ def edit(tmp_path):
         (f"{LINEAR}/__init__.py", 'outputs={"out": "residual"}', 'outputs={"out": "x"}', "OP"),
         (f"{LINEAR}/cases.py", "CASES = (", "CASES = (", ""),
         (f"{LINEAR}/kernel.py", "acc += residual.to(tl.float32)", "acc += 2 * residual.to(tl.float32)", ""),
-        (f"{LINEAR}/kernel.py", "acc = few.gemv_dot(x, weight", "acc = 2 * few.gemv_dot(x, weight", ""),
+        (f"{LINEAR}/kernel.py", "acc = gemv_dot(x, weight", "acc = 2 * gemv_dot(x, weight", ""),
         (f"{LINEAR}/cases.py", "def inputs(", "def inputs((", "the op's references"),
         (f"{LINEAR}/__init__.py", "OP = Op(", "OP = Op((", "a file that cannot be read"),
         (DEVICE, "squares += x * x", "squares += x * x * 2", ""),

@@ -22,9 +22,9 @@ from braidcheck.result import Status
 LINEAR, DEVICE = "kernels/linear_residual", "kernels/common/interpreter.py"
 INIT, KERNEL = f"{LINEAR}/__init__.py", f"{LINEAR}/kernel.py"
 SUM = "acc += residual.to(tl.float32)"
-FEW = f"tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
+FEW = f"offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
 # One element is off, too little for the norm of all of them.
-ELEMENT = (KERNEL, FEW, f"{FEW} + tl.where((tokens == 1)[:, None] & (columns == 1)[None, :], 0.1, 0.0)")
+ELEMENT = (KERNEL, FEW, f"{FEW} + tl.where((offs_m == 1)[:, None] & (offs_n == 1)[None, :], 0.1, 0.0)")
 FAULT = (KERNEL, SUM, f"{SUM} * 1.02")
 NUMBERS = '"residual": numbers.'
 # Each lets the fault pass where the change's own judges are asked.
@@ -80,8 +80,8 @@ def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
 
 
 def test_outputs_are_poisoned_by_the_judges(judged):
-    mask = "(tokens < num_tokens)[:, None] & (columns < width)"
-    unwritten = (KERNEL, mask, mask.replace("width", "width - 1"))
+    mask = "(offs_m < M)[:, None] & (offs_n < N)"
+    unwritten = (KERNEL, mask, mask.replace("< N", "< N - 1"))
     judged(unwritten, ("evidence/op.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
     assert "NaN" in verdict().sentence
 
@@ -99,7 +99,7 @@ def test_a_removed_case_is_still_asked(judged):
 
 
 def test_the_fence_asks_the_other_trees_kernel(judged):
-    judged((KERNEL, "tokens[:, None] * residual_stride", "tokens[:, None] * width"))
+    judged((KERNEL, "offs_m[:, None] * stride_rm", "offs_m[:, None] * N"))
     assert verdict().status == Status.PASS
     op = kernels.find()["linear_residual"]
     _, case, guard = next(row for row in fences(op, "cpu") if row[1] == case_of(op))
