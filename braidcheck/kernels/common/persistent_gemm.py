@@ -143,8 +143,8 @@ def tile_origin(tile_id, M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
 @triton.jit
 def gemm_mainloop(
     # tensor descriptors
-    x,  # [M, K]
-    weight,  # [N, K]
+    x,  # [M, K], tiles [BLOCK_M, BLOCK_K]
+    weight,  # [N, K], tiles [BLOCK_N, BLOCK_K]
     # sizes
     start_m,
     start_n,
@@ -153,12 +153,21 @@ def gemm_mainloop(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    STACKED: tl.constexpr = False,
 ):
-    """x[start_m:] @ weight[start_n:].T of one tile: float32 [BLOCK_M, BLOCK_N]."""
+    """x[start_m:] @ weight[start_n:].T of one tile: float32 [BLOCK_M, BLOCK_N].
+
+    With STACKED the weight is two matrices [2, N, K] in tiles [2, BLOCK_N // 2, BLOCK_K]: the product with the first is
+    the left half of the result.
+    """
     tl.assume(K > 0)
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
     for start_k in range(0, K, BLOCK_K):
-        acc = tl.dot(x.load([start_m, start_k]), weight.load([start_n, start_k]).T, acc)
+        if STACKED:
+            stacked = tl.reshape(weight.load([0, start_n, start_k]), (BLOCK_N, BLOCK_K))
+            acc = tl.dot(x.load([start_m, start_k]), stacked.T, acc)
+        else:
+            acc = tl.dot(x.load([start_m, start_k]), weight.load([start_n, start_k]).T, acc)
     return acc
 
 

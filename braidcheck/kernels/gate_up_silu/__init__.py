@@ -1,4 +1,4 @@
-"""The MLP's gate and up projections with SiLU, optionally with the RMSNorm before them."""
+"""The MLP's gate and up projections with SiLU, optionally with the RMSNorm before them (``kernel``)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common import gemv as few
-from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common import configs, pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common.gemm import gemm_regime
+from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.inputs import EPS
+from braidcheck.kernels.common.persistent_gemm import (
+    cut_name,
+    persistent_grid,
+    rmsnorm_operand,
+    tensor_descriptor,
+    tma_operand,
+)
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.gate_up_silu import cases, oracle
-from braidcheck.kernels.gate_up_silu.kernel import _gate_up_silu, _gate_up_silu_of_few, _gate_up_silu_of_many
+from braidcheck.kernels.gate_up_silu.kernel import (
+    gate_up_silu_gemv_kernel,
+    gate_up_silu_persistent_kernel,
+    gate_up_silu_tiled_kernel,
+)
 from braidcheck.op import Contract, Op
 
 
@@ -32,66 +42,71 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     require(norm_weight is not None or x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}")
     require_contiguous_last_dim(x=x, weight=weight, norm_weight=norm_weight)
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
-    width = weight.shape[0] // 2
-    out = torch.empty(x.shape[0], width, dtype=weight.dtype, device=x.device)
-    if few.supports_gemv(x, weight):
-        cut = few.gemv_config("gate_up_silu", x)
-        _gate_up_silu_of_few[(triton.cdiv(width, cut["BLOCK_N"]),)](
-            x,
-            weight,
-            norm_weight,
-            out,
-            x.shape[0],
-            width,
-            x.stride(0),
-            weight.stride(0),
-            eps,
-            HAS_NORM=norm_weight is not None,
-            **cut,
-            **overlap.options(),
-        )
-    elif many.supports_persistent_gemm("gate_up_silu", x, weight, out):
-        x = (
-            many.tma_operand(x, weight.dtype)
-            if norm_weight is None
-            else many.rmsnorm_operand(x, norm_weight, eps, weight.dtype)
-        )
-        _of_many(x, weight, out)
-    elif out.numel():
-        block_t = default_block_m(x.shape[0])
-        cut = pinned.cut(f"gate_up_silu in blocks of {block_t}")
-        _gate_up_silu[triton.cdiv(width, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x,
-            weight,
-            norm_weight,
-            out,
-            x.shape[0],
-            width,
-            x.shape[1],
-            x.stride(0),
-            weight.stride(0),
-            eps,
-            BLOCK_M=block_t,
-            HAS_NORM=norm_weight is not None,
-            **cut,
-            **overlap.options(),
-        )
+    out = torch.empty(x.shape[0], weight.shape[0] // 2, dtype=weight.dtype, device=x.device)
+    if out.numel():
+        LAUNCHES[gemm_regime("gate_up_silu", x, weight, out)](x, weight, norm_weight, eps, out)
     return out
 
 
-def _of_many(x: Tensor, weight: Tensor, out: Tensor) -> None:
-    (rows, length), width = weight.shape, out.shape[1]
-    cut = pinned.cut(many.cut_name("gate_up_silu", len(x), rows))
-    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
-    _gate_up_silu_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
-        many.tensor_descriptor(x, block_t, block_k),
-        many.tensor_descriptor(weight.unflatten(0, (2, width)), 2, block_n, block_k),
-        many.tensor_descriptor(out, block_t, block_n),
-        *out.shape,
-        length,
-        **cut,
+def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
+    meta = gemv_config("gate_up_silu", x)
+    m, n = out.shape
+    gate_up_silu_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        weight_ptr=weight,
+        norm_weight_ptr=norm_weight,
+        out_ptr=out,
+        M=m,
+        N=n,
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        eps=eps,
+        HAS_NORM=norm_weight is not None,
+        **meta,
+        **pdl.options(),
     )
 
+
+def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
+    block_m = default_block_m(len(x))
+    meta = configs.cut(f"gate_up_silu in blocks of {block_m}")
+    m, n = out.shape
+    gate_up_silu_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+        x_ptr=x,
+        weight_ptr=weight,
+        norm_weight_ptr=norm_weight,
+        out_ptr=out,
+        M=m,
+        N=n,
+        K=x.shape[1],
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        eps=eps,
+        BLOCK_M=block_m,
+        HAS_NORM=norm_weight is not None,
+        **meta,
+        **pdl.options(),
+    )
+
+
+def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
+    dtype = weight.dtype
+    h = tma_operand(x, dtype) if norm_weight is None else rmsnorm_operand(x, norm_weight, eps, dtype)
+    meta = configs.cut(cut_name("gate_up_silu", len(x), len(weight)))
+    block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
+    m, n = out.shape
+    gate_up_silu_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
+        x=tensor_descriptor(h, block_m, block_k),
+        weight=tensor_descriptor(weight.unflatten(0, (2, n)), 2, block_n, block_k),
+        out=tensor_descriptor(out, block_m, block_n),
+        M=m,
+        N=n,
+        K=x.shape[1],
+        **meta,
+    )
+
+
+LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
 
 OP = Op(
     call=gate_up_silu,
