@@ -1,4 +1,4 @@
-"""RMSNorm fused with the QKV projection: the documents' old path, kept as a fallback."""
+"""RMSNorm fused with the QKV projection: the requirements' old path, kept as a fallback (``kernel``)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common import gemv as few
-from braidcheck.kernels.common import pdl as overlap
-from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common import configs, pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common.gemm import gemm_regime
+from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.persistent_gemm import cut_name, persistent_grid, rmsnorm_operand, tensor_descriptor
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.rms_norm_qkv import cases, oracle
-from braidcheck.kernels.rms_norm_qkv.kernel import _qkv_of_many, _rms_norm_qkv, _rms_norm_qkv_of_few
+from braidcheck.kernels.rms_norm_qkv.kernel import (
+    rms_norm_qkv_gemv_kernel,
+    rms_norm_qkv_persistent_kernel,
+    rms_norm_qkv_tiled_kernel,
+)
 from braidcheck.op import Contract, Op
 
 
@@ -34,67 +38,81 @@ def rms_norm_qkv(
     v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot
     serve.
     """
-    rows = (num_heads + 2 * num_kv_heads) * head_dim
+    n = (num_heads + 2 * num_kv_heads) * head_dim
     require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
-    require(qkv_weight.shape == (rows, x.shape[1]), f"qkv_weight must be [{rows},{x.shape[1]}]")
-    require(qkv_bias is None or qkv_bias.shape == (rows,), f"qkv_bias must be [{rows}]")
+    require(qkv_weight.shape == (n, x.shape[1]), f"qkv_weight must be [{n},{x.shape[1]}]")
+    require(qkv_bias is None or qkv_bias.shape == (n,), f"qkv_bias must be [{n}]")
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
-    out = torch.empty(x.shape[0], rows, dtype=out_dtype or qkv_weight.dtype, device=x.device)
-    if few.supports_gemv(x, qkv_weight):
-        cut = few.gemv_config("rms_norm_qkv", x)
-        _rms_norm_qkv_of_few[(triton.cdiv(rows, cut["BLOCK_N"]),)](
-            x,
-            norm_weight,
-            qkv_weight,
-            qkv_bias,
-            out,
-            *out.shape,
-            x.stride(0),
-            qkv_weight.stride(0),
-            eps,
-            HAS_BIAS=qkv_bias is not None,
-            **cut,
-            **overlap.options(),
-        )
-    elif many.supports_persistent_gemm("rms_norm_qkv", x, qkv_weight, out):
-        _of_many(many.rmsnorm_operand(x, norm_weight, eps, qkv_weight.dtype), qkv_weight, qkv_bias, out)
-    elif x.shape[0]:
-        block_t = default_block_m(x.shape[0])
-        cut = pinned.cut(f"rms_norm_qkv in blocks of {block_t}")
-        _rms_norm_qkv[triton.cdiv(rows, cut["BLOCK_N"]), triton.cdiv(x.shape[0], block_t)](
-            x,
-            norm_weight,
-            qkv_weight,
-            qkv_bias,
-            out,
-            *out.shape,
-            x.shape[1],
-            x.stride(0),
-            qkv_weight.stride(0),
-            eps,
-            BLOCK_M=block_t,
-            HAS_BIAS=qkv_bias is not None,
-            **cut,
-            **overlap.options(),
-        )
+    out = torch.empty(x.shape[0], n, dtype=out_dtype or qkv_weight.dtype, device=x.device)
+    if out.numel():
+        launch = LAUNCHES[gemm_regime("rms_norm_qkv", x, qkv_weight, out)]
+        launch(x, norm_weight, qkv_weight, qkv_bias, eps, out)
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def _of_many(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    cut = pinned.cut(many.cut_name("rms_norm_qkv", *out.shape))
-    block_t, block_n, block_k = cut["BLOCK_M"], cut["BLOCK_N"], cut["BLOCK_K"]
-    _qkv_of_many[many.persistent_grid(*out.shape, block_t, block_n, cut.pop("CTAS_PER_SM"))](
-        many.tensor_descriptor(x, block_t, block_k),
-        many.tensor_descriptor(weight, block_n, block_k),
-        bias,
-        many.tensor_descriptor(out, block_t, block_n // 2),
-        *out.shape,
-        x.shape[1],
+def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
+    meta = gemv_config("rms_norm_qkv", x)
+    m, n = out.shape
+    rms_norm_qkv_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        norm_weight_ptr=norm_weight,
+        weight_ptr=weight,
+        bias_ptr=bias,
+        out_ptr=out,
+        M=m,
+        N=n,
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        eps=eps,
         HAS_BIAS=bias is not None,
-        **cut,
+        **meta,
+        **pdl.options(),
     )
 
+
+def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
+    block_m = default_block_m(len(x))
+    meta = configs.cut(f"rms_norm_qkv in blocks of {block_m}")
+    m, n = out.shape
+    rms_norm_qkv_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+        x_ptr=x,
+        norm_weight_ptr=norm_weight,
+        weight_ptr=weight,
+        bias_ptr=bias,
+        out_ptr=out,
+        M=m,
+        N=n,
+        K=x.shape[1],
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        eps=eps,
+        BLOCK_M=block_m,
+        HAS_BIAS=bias is not None,
+        **meta,
+        **pdl.options(),
+    )
+
+
+def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
+    h = rmsnorm_operand(x, norm_weight, eps, weight.dtype)
+    meta = configs.cut(cut_name("rms_norm_qkv", *out.shape))
+    block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
+    m, n = out.shape
+    rms_norm_qkv_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
+        x=tensor_descriptor(h, block_m, block_k),
+        weight=tensor_descriptor(weight, block_n, block_k),
+        bias_ptr=bias,
+        out=tensor_descriptor(out, block_m, block_n // 2),
+        M=m,
+        N=n,
+        K=x.shape[1],
+        HAS_BIAS=bias is not None,
+        **meta,
+    )
+
+
+LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
 
 OP = Op(
     call=rms_norm_qkv,
