@@ -1,18 +1,19 @@
-"""Final RMSNorm and the projection to the vocabulary, logits in float32."""
+"""Final RMSNorm and the projection to the vocabulary, logits in float32 or their argmax (``kernel``)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common import gemv as few
-from braidcheck.kernels.common import pdl as overlap
+from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.gemv import gemv_config, supports_gemv
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.lm_head import cases, oracle
-from braidcheck.kernels.lm_head.kernel import _best_block, _lm_head, _lm_head_of_few
+from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
 from braidcheck.op import Contract, Op
 
 
@@ -28,56 +29,59 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require(norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}], is {tuple(norm_weight.shape)}")
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
-    tokens, vocab = x.shape[0], weight.shape[0]
-    if held := tokens == 1 and few.supports_gemv(x, weight):  # several read the vocabulary faster in larger blocks
-        cut = few.gemv_config("lm_head", x)
-        num_blocks = min(cut.pop("NUM_CTAS"), triton.cdiv(vocab, cut["BLOCK_N"]))  # that share the vocabulary
-    else:
-        block_t = default_block_m(tokens)
-        cut = pinned.cut(f"lm_head in blocks of {block_t}")
-        num_blocks = triton.cdiv(vocab, cut["BLOCK_N"])
-    out = torch.empty(tokens, num_blocks if argmax else vocab, dtype=torch.float32, device=x.device)
-    best = torch.empty(tokens, num_blocks, dtype=torch.int32, device=x.device) if argmax else None
-    if not out.numel():
-        pass
-    elif held:
-        _lm_head_of_few[(num_blocks,)](
-            x,
-            norm_weight,
-            weight,
-            out,
-            best,
-            tokens,
-            vocab,
-            x.stride(0),
-            weight.stride(0),
-            eps,
-            ARGMAX=argmax,
-            **cut,
-            **overlap.options(),
+    (m, k), n = x.shape, len(weight)
+    use_gemv = m == 1 and supports_gemv(x, weight)  # several rows read the vocabulary faster in larger tiles
+    grid, meta = (_gemv_config if use_gemv else _tiled_config)(x, n)
+    num_splits = grid[0]
+    out = torch.empty(m, num_splits if argmax else n, dtype=torch.float32, device=x.device)
+    best = torch.empty(m, num_splits, dtype=torch.int32, device=x.device) if argmax else None
+    arguments = {
+        "x_ptr": x,
+        "norm_weight_ptr": norm_weight,
+        "weight_ptr": weight,
+        "out_ptr": out,
+        "best_ptr": best,
+        "M": m,
+        "N": n,
+        "K": k,
+        "stride_xm": x.stride(0),
+        "stride_wn": weight.stride(0),
+        "eps": eps,
+        "ARGMAX": argmax,
+    }
+    if out.numel() and use_gemv:
+        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.options())
+    elif out.numel():
+        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.options())
+    return _argmax(out, best) if argmax else out
+
+
+def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, Any]]:
+    """Grid, constexprs and launch options."""
+    meta = gemv_config("lm_head", x)
+    del meta["K"]
+    return (min(meta.pop("NUM_CTAS"), triton.cdiv(n, meta["BLOCK_N"])),), meta
+
+
+def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Grid, constexprs and launch options."""
+    block_m = default_block_m(len(x))
+    meta = configs.cut(f"lm_head in blocks of {block_m}")
+    return (triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(len(x), block_m)), {"BLOCK_M": block_m, **meta}
+
+
+def _argmax(maxima: Tensor, best: Tensor) -> Tensor:
+    """The tokens [M], int64, of the maxima [M, num_splits] of parts of the vocabulary and their tokens ``best``."""
+    m, num_splits = maxima.shape
+    token = torch.empty(m, dtype=torch.int64, device=maxima.device)
+    if m:
+        lm_head_argmax_kernel[(m,)](
+            max_ptr=maxima,
+            best_ptr=best,
+            out_ptr=token,
+            num_splits=num_splits,
+            BLOCK_SPLITS=triton.next_power_of_2(num_splits),
         )
-    else:
-        _lm_head[num_blocks, triton.cdiv(tokens, block_t)](
-            x,
-            norm_weight,
-            weight,
-            out,
-            best,
-            tokens,
-            *weight.shape,
-            x.stride(0),
-            weight.stride(0),
-            eps,
-            BLOCK_M=block_t,
-            ARGMAX=argmax,
-            **cut,
-            **overlap.options(),
-        )
-    if not argmax:
-        return out
-    token = torch.empty(tokens, dtype=torch.int64, device=x.device)
-    if tokens:
-        _best_block[(tokens,)](out, best, token, num_blocks, BLOCK=triton.next_power_of_2(num_blocks))
     return token
 
 
