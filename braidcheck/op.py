@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -113,6 +113,8 @@ class Op:
     float64 defines correctness; ``inputs(case, device)`` makes the keyword arguments; ``bound(**inputs64)`` gives,
     per output, the error that the contract permits before the last rounding, elementwise in float64.
     ``spoilers`` change the inputs so that the reference leaves one term out; some case must tell each from the truth.
+    ``benchmark_shapes`` are the axes, by name, in which a real model calls the op in bfloat16: what is timed.
+    ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     """
 
     call: Callable[..., Any]
@@ -123,6 +125,8 @@ class Op:
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
     spoilers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+    benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ import braidcheck
 
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
-    ("op", "result", "errors", "settings", "environment", "gpu_memory", "gpu_claim"),
+    ("op", "arch", "result", "errors", "settings", "environment", "gpu_memory", "gpu_claim"),
     ("numerics",),
     ("kernels",),
     ("models",),

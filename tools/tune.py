@@ -1,7 +1,7 @@
-"""Search how kernels are best cut into programs on this GPU.
+"""Search the fastest launch configs on this GPU.
 
 For decode the time of a whole step decides, since kernels overlap; for a prompt the time of each op on its shape.
-Run by ``nox -s tune``. Each kernel's cuts are tried in turn with the best of those before it; what it prints goes into
+Run by ``nox -s tune``. Each kernel's configs are tried with the best of the kernels before it; what it prints goes into
 ``kernels/common/configs.py`` by hand, after the gates have passed with it.
 """
 
@@ -12,6 +12,8 @@ import itertools
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,11 +22,26 @@ import torch
 from braidcheck import kernels
 from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
-from braidcheck.benchmarks.shapes import AXES, HIDDEN, INNER, arguments
+from braidcheck.benchmarks.shapes import arguments
 from braidcheck.evidence.layers import SEED
 from braidcheck.kernels import attention_prefill, attention_step
-from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common.configs import (
+    ANY,
+    GEMV,
+    LARGE,
+    MEDIUM,
+    PERSISTENT,
+    SMALL,
+    SMALL_M,
+    TILED,
+    KernelConfig,
+    Key,
+    get_config,
+    old_key,
+    override_config,
+)
+from braidcheck.kernels.common.inputs import HIDDEN, INNER
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.engine import Engine
@@ -33,51 +50,61 @@ from braidcheck.models.qwen3.weights import Weights
 from braidcheck.op import Case, Op
 
 STEPS, SAMPLES = 32, 5
-Cut = pinned.Cut
 
 
-def _all(**choices: Iterable[int]) -> list[dict[str, int]]:
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+def _all(**choices: Iterable[int]) -> list[KernelConfig]:
+    return [KernelConfig(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]
 
 
-_FEW = _all(BLOCK_N=(16, 32), num_warps=(4, 8))
-_BLOCKS = _all(BLOCK_N=(16, 32, 64, 128), BLOCK_K=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
-_TILES = (
-    _all(BLOCK_M=(64,), BLOCK_K=(64,), CTAS_PER_SM=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
-    + _all(BLOCK_M=(64,), BLOCK_K=(128,), CTAS_PER_SM=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
-    + _all(BLOCK_M=(128,), BLOCK_K=(64,), CTAS_PER_SM=(1,), num_warps=(8,), num_stages=(3, 4))
+def _each(configs: Iterable[KernelConfig], **choices: Iterable[int]) -> list[KernelConfig]:
+    fields = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return [replace(config, **values) for config in configs for values in fields]
+
+
+_SMALL_M = _all(block_n=(16, 32), num_warps=(4, 8))
+_TILED = _all(block_n=(16, 32, 64, 128), block_k=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
+_PERSISTENT = (
+    _all(block_m=(64,), block_k=(64,), ctas_per_sm=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
+    + _all(block_m=(64,), block_k=(128,), ctas_per_sm=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
+    + _all(block_m=(128,), block_k=(64,), ctas_per_sm=(1,), num_warps=(8,), num_stages=(3, 4))
 )
 _STEP = _all(
-    BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), TOGETHER=(8, 32), num_warps=(2, 4, 8),
+    block_n=(32, 64, 128),
+    min_keys_per_split=(64, 128, 256),
+    max_splits=(16, 32, 64),
+    combine_block=(8, 32),
+    num_warps=(2, 4, 8),
     num_stages=(2, 3),
-)  # fmt: skip
-CHOICES: Mapping[str, Sequence[Cut]] = {
-    **{f"attention_step of {rows}": _STEP for rows in ("one", "several", "long")},
-    "rms_norm_qkv of one": _all(BLOCK_N=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
-    "linear_residual of one": _all(BLOCK_N=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
-    "gate_up_silu of one": _all(BLOCK_N=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
-    "lm_head of one": _all(BLOCK_N=(4, 8, 16), NUM_CTAS=(528, 1056, 2112), num_warps=(2, 4, 8)),
-    "rms_norm_qkv of few": _FEW,
-    "gate_up_silu of few": _FEW,
-    "linear_residual in blocks of 16": _BLOCKS,
-    "lm_head in blocks of 16": _BLOCKS,
-    **{
-        f"{op} of {tokens}": [tile | width for tile in _TILES for width in widths]
-        for op, widths in {
-            "rms_norm_qkv": _all(BLOCK_N=(64, 128, 256)),
-            "qkv_rope": _all(HEADS_PER_TILE=(1, 2)),
-            "linear_residual": _all(BLOCK_N=(64, 128, 256)),
-            "gate_up_silu": _all(BLOCK_N=(64, 128)),
-        }.items()
-        for tokens in ("dozens", "hundreds", "thousands")
-    },
-    **{
-        f"attention_prefill of {keys}": _all(
-            BLOCK_T=(64, 128), BLOCK_S=(64, 128), num_warps=(4, 8), num_stages=(2, 3, 4)
-        )
-        for keys in ("many", "long")
-    },
+)
+_PREFILL = _all(block_m=(64, 128), block_n=(64, 128), num_warps=(4, 8), num_stages=(2, 3, 4))
+_PERSISTENT_OF = {
+    "rms_norm_qkv": _each(_PERSISTENT, block_n=(64, 128, 256)),
+    "qkv_rope": _each(_PERSISTENT, heads_per_tile=(1, 2)),
+    "linear_residual": _each(_PERSISTENT, block_n=(64, 128, 256)),
+    "gate_up_silu": _each(_PERSISTENT, block_n=(64, 128)),
 }
+CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
+    ("attention_step", GEMV, ANY): _STEP,
+    ("attention_step", SMALL_M, ANY): _STEP,
+    ("attention_step", SMALL_M, LARGE): _STEP,
+    ("rms_norm_qkv", GEMV, ANY): _all(block_n=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
+    ("linear_residual", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
+    ("gate_up_silu", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
+    ("lm_head", GEMV, ANY): _all(block_n=(4, 8, 16), num_ctas=(528, 1056, 2112), num_warps=(2, 4, 8)),
+    ("rms_norm_qkv", SMALL_M, ANY): _SMALL_M,
+    ("gate_up_silu", SMALL_M, ANY): _SMALL_M,
+    ("linear_residual", TILED, SMALL): _TILED,
+    ("lm_head", TILED, SMALL): _TILED,
+    **{(op, PERSISTENT, size): choice for op, choice in _PERSISTENT_OF.items() for size in (SMALL, MEDIUM, LARGE)},
+    ("attention_prefill", TILED, ANY): _PREFILL,
+    ("attention_prefill", TILED, LARGE): _PREFILL,
+}
+
+
+def name_of(key: Key) -> str:
+    """What a key is called on the command line: "lm_head/gemv", "qkv_rope/persistent/large"."""
+    op, regime, bucket = key
+    return "/".join(part for part in (op, regime.name.lower(), bucket.value) if part)
 
 
 class Decode:
@@ -92,14 +119,14 @@ class Decode:
             tensor.normal_()
         self.context, self.batch = context, batch
 
-    def kernels(self) -> list[str]:
-        """Those that a step takes."""
-        ending = "of one" if self.batch == 1 else ("of few", "in blocks of 16")
-        step = attention_step.cut_name(self.batch, self.cache.capacity)
-        return [step, *(name for name in CHOICES if "attention" not in name and name.endswith(ending))]
+    def kernels(self) -> list[Key]:
+        """The keys of a step's kernels."""
+        step = old_key(attention_step.cut_name(self.batch, self.cache.capacity))
+        sizes = ((GEMV, ANY),) if self.batch == 1 else ((SMALL_M, ANY), (TILED, SMALL))
+        return [step, *(key for key in CHOICES if "attention" not in key[0] and key[1:] in sizes)]
 
-    def time(self, kernel: str) -> Timing:
-        """Seconds of one decode step as its ops, ``kernel`` among them, are cut now."""
+    def time(self, key: Key) -> Timing:
+        """Seconds of one decode step with the configs in force."""
         tokens = torch.zeros(self.batch, dtype=torch.int64, device="cuda")
         decoder = Decoder(self.engine, self.cache, tokens, torch.full_like(tokens, self.context))
         (timing,) = gpu_seconds(lambda: decoder.run(STEPS), count=SAMPLES)
@@ -114,16 +141,16 @@ class Prompt:
         outputs = {"rms_norm_qkv": QWEN3_0_6B.qkv_rows, "qkv_rope": QWEN3_0_6B.qkv_rows}
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
-        self.ops = {many.cut_name(op, tokens, width): op for op, width in outputs.items()}
-        self.ops[attention_prefill.cut_name(tokens, tokens, by_tiles=True)] = "attention_prefill"
+        self.keys = [(op, PERSISTENT, many.size_bucket(tokens, width)) for op, width in outputs.items()]
+        self.keys.append(old_key(attention_prefill.cut_name(tokens, tokens, by_tiles=True)))
 
-    def kernels(self) -> list[str]:
-        """Those that it takes."""
-        return list(self.ops)
+    def kernels(self) -> list[Key]:
+        """The keys of a prompt's kernels."""
+        return self.keys
 
-    def time(self, kernel: str) -> Timing:
-        """Seconds of the op of ``kernel`` as it is cut now."""
-        op, given, touched = _call(self.ops[kernel], self.tokens)
+    def time(self, key: Key) -> Timing:
+        """Seconds of the op of ``key`` with the configs in force."""
+        op, given, touched = _call(key[0], self.tokens)
         replay = Replay(op.call, given, touched)
         seconds = [replay.turn()["seconds"] for _ in range(SAMPLES)]
         return Timing(statistics.median(seconds), min(seconds), max(seconds), SAMPLES)
@@ -133,45 +160,54 @@ class Prompt:
 def _call(name: str, tokens: int) -> tuple[Op, Mapping[str, Any], int]:
     """An op, its arguments in production for so many tokens, and the bytes that it must move."""
     op = kernels.find()[name]
-    case = Case(name, next(iter(AXES[name].values())) | {"T": tokens})
+    case = Case(name, next(iter(op.benchmark_shapes.values())) | {"T": tokens})
     return op, arguments(op, case), op.cost(case).bytes
 
 
-def search(bench: Decode | Prompt, kernel: str, say: Callable[[str], None]) -> Cut:
-    """The fastest of ``kernel``'s cuts, which is left in force; one that cannot run is passed over."""
-    best, found = bench.time(kernel).median, pinned.cut(kernel)
-    say(f"{kernel} {found}: {1e6 * best:.1f} us, as it is")
-    for choice in CHOICES[kernel]:
-        pinned.FORCED[kernel] = choice
+def search(bench: Decode | Prompt, key: Key, say: Callable[[str], None]) -> KernelConfig:
+    """The fastest config of ``key``; one that cannot run is passed over."""
+    best, found = bench.time(key).median, get_config(*key)
+    say(f"{name_of(key)} {found.meta()}: {1e6 * best:.1f} us, the config in force")
+    for choice in CHOICES[key]:
         try:
-            timing = bench.time(kernel)
+            with override_config({key: choice}):
+                timing = bench.time(key)
         except Exception as error:  # more shared memory or registers than the chip has
-            say(f"{kernel} {choice}: {(str(error).splitlines() or [''])[0]}")
+            say(f"{name_of(key)} {choice.meta()}: {(str(error).splitlines() or [''])[0]}")
             continue
         spread = f"{1e6 * timing.fastest:.1f} to {1e6 * timing.slowest:.1f}"
-        say(f"{kernel} {choice}: {1e6 * timing.median:.1f} us ({spread})")
+        say(f"{name_of(key)} {choice.meta()}: {1e6 * timing.median:.1f} us ({spread})")
         if timing.median < best:
             best, found = timing.median, choice
-    pinned.FORCED[kernel] = found
-    say(f"best: {kernel} {dict(found)}: {1e6 * best:.1f} us")
+    say(f"best: {name_of(key)} {found.meta()}: {1e6 * best:.1f} us")
     return found
+
+
+def search_all(bench: Decode | Prompt, keys: Iterable[Key], say: Callable[[str], None]) -> None:
+    """Search the keys one after another, each with the best configs of those before it."""
+    with ExitStack() as stack:
+        for key in keys:
+            stack.enter_context(override_config({key: search(bench, key, say)}))
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Search the ops that are asked for on this machine's GPU."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("kernels", nargs="*", help="kernels to search, in this order; all that such a step takes")
+    keys = {name_of(key): key for key in CHOICES}
+    parser.add_argument("kernels", nargs="*", metavar="OP/REGIME[/SIZE]", help="kernels to search, in this order (all)")
     parser.add_argument("--context", type=int, default=128, help="tokens before the step (128)")
     parser.add_argument("--batch", type=int, default=1, help="rows of the step (1)")
     parser.add_argument("--prompt", type=int, help="tokens of a prompt, to search its kernels in place of a step's")
     given = parser.parse_args(words)
+    if unknown := [name for name in given.kernels if name not in keys]:
+        parser.error(f"no kernel {unknown[0]}; one of {', '.join(keys)}")
     if not torch.cuda.is_available():
         print("braidcheck: tune needs a GPU", file=sys.stderr)
         return 3
     with torch.inference_mode():
         bench = Prompt(given.prompt) if given.prompt else Decode(given.context, given.batch)
-        for kernel in given.kernels or bench.kernels():
-            search(bench, kernel, lambda text: print(text, flush=True))
+        chosen = [keys[name] for name in given.kernels] or bench.kernels()
+        search_all(bench, chosen, lambda text: print(text, flush=True))
     return 0
 
 

@@ -111,9 +111,8 @@ def eager_attention_block(
 def control() -> tuple[Callable[..., Any], dict[str, Any], int]:
     """The frozen control: a call, its arguments on the CPU and the bytes it touches."""
     from braidcheck import kernels
-    from braidcheck.benchmarks.shapes import AXES, arguments
-    from braidcheck.op import Case
+    from braidcheck.benchmarks.shapes import arguments, benchmark_case
 
     op = kernels.find()["rms_norm_qkv"]
-    case = Case("rms_norm_qkv", AXES["rms_norm_qkv"]["512 tokens"])
+    case = benchmark_case("rms_norm_qkv", "512 tokens")
     return documents_norm_qkv, arguments(op, case), op.cost(case).bytes

@@ -15,14 +15,15 @@ from braidcheck.benchmarks import baselines
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.roofline import measure_limits
-from braidcheck.benchmarks.shapes import AXES, HEADS, HIDDEN, TOKENS, arguments
-from braidcheck.kernels.fused_attention import OP as FUSED_ATTENTION
+from braidcheck.benchmarks.shapes import arguments, benchmark_case
+from braidcheck.kernels.common.inputs import HEADS, HIDDEN
+from braidcheck.kernels.fused_attention.op import OP as FUSED_ATTENTION
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
-from braidcheck.kernels.qkv_rope import OP as QKV_ROPE
 from braidcheck.kernels.qkv_rope import qkv_rope
-from braidcheck.kernels.rms_norm import OP as RMS_NORM
+from braidcheck.kernels.qkv_rope.op import OP as QKV_ROPE
 from braidcheck.kernels.rms_norm import rms_norm
-from braidcheck.kernels.rms_norm_qkv import OP as RMS_NORM_QKV
+from braidcheck.kernels.rms_norm.op import OP as RMS_NORM
+from braidcheck.kernels.rms_norm_qkv.op import OP as RMS_NORM_QKV
 from braidcheck.op import Case, Op
 
 ROUNDS = 5
@@ -79,9 +80,9 @@ def run(race: Race, order: random.Random) -> dict[str, Any]:
 def races() -> dict[str, Callable[[], Race]]:
     """What is timed, by name; each makes its arguments when its turn comes."""
     made: dict[str, Callable[[], Race]] = {}
-    for shape, tokens in TOKENS.items():
+    for shape, axes in QKV_ROPE.benchmark_shapes.items():
         made[f"RMSNorm[{shape}]"] = lambda shape=shape: _norms("rms_norm", shape)
-        made[f"norm + QKV[{shape}]"] = lambda tokens=tokens: _projections(tokens, HIDDEN, HEADS)
+        made[f"norm + QKV[{shape}]"] = lambda tokens=axes["T"]: _projections(tokens, HIDDEN, HEADS)
         made[f"norm, QKV + RoPE[{shape}]"] = lambda shape=shape: _plain_paths(shape)
         made[f"norm, QKV, head norms + RoPE[{shape}]"] = lambda shape=shape: _whole_paths(shape)
     made["norm + QKV[1 token, 896 wide]"] = lambda: _projections(1, 896, {"Hq": 14, "Hkv": 2, "D": 64})
@@ -90,8 +91,7 @@ def races() -> dict[str, Callable[[], Race]]:
     return made
 
 
-def _given(op: Op, axes: Mapping[str, int]) -> tuple[dict[str, Any], int]:
-    case = Case(op.name, axes)
+def _given(op: Op, case: Case) -> tuple[dict[str, Any], int]:
     return arguments(op, case), op.cost(case).bytes
 
 
@@ -100,13 +100,13 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _norms(op: str, shape: str) -> Race:
-    given, touched = _given(RMS_NORM, AXES[op][shape])
+    given, touched = _given(RMS_NORM, benchmark_case(op, shape))
     eager = baselines.eager_rms_norm
     return Race(given, touched, {OURS: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
 
 
 def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Race:
-    given, touched = _given(RMS_NORM_QKV, {"T": tokens, "H": width, **heads})
+    given, touched = _given(RMS_NORM_QKV, Case("rms_norm_qkv", {"T": tokens, "H": width, **heads}))
     calls = {
         OURS: RMS_NORM_QKV.call,
         "eager": baselines.eager_norm_qkv,
@@ -119,7 +119,7 @@ def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Race:
 
 def _path_inputs(shape: str) -> tuple[dict[str, Any], int]:
     """The arguments of a path from the residual stream ``x`` to rotated heads; ``normed`` is a float32 x as well."""
-    given, touched = _given(QKV_ROPE, {**AXES["qkv_rope"][shape], "narrow": 0})
+    given, touched = _given(QKV_ROPE, benchmark_case("qkv_rope", shape, narrow=0))
     x = given.pop("x")
     return given | {"x": x.bfloat16(), "normed": x, "norm_weight": torch.ones(HIDDEN).bfloat16()}, touched
 
@@ -161,7 +161,7 @@ def _whole_paths(shape: str) -> Race:
 
 
 def _blocks(shape: str) -> Race:
-    given, touched = _given(FUSED_ATTENTION, AXES["fused_attention"][shape])
+    given, touched = _given(FUSED_ATTENTION, benchmark_case("fused_attention", shape))
     given |= {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
     eager = baselines.eager_attention_block
     return Race(given, touched, {OURS: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)})

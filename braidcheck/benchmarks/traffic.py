@@ -17,7 +17,8 @@ from triton.runtime.jit import JITFunction
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck import kernels
-from braidcheck.benchmarks.shapes import AXES, HEADS, HIDDEN, TOKENS, arguments
+from braidcheck.benchmarks.shapes import arguments, benchmark_case
+from braidcheck.kernels.common.inputs import HEADS, HIDDEN
 from braidcheck.op import Case
 
 FUSED = "fused_attention"
@@ -42,21 +43,22 @@ def observe_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str
     """
     found = {}
     for shape in PROMPTS:
-        separate = {phase: _activations(op, {**AXES[op][shape], "narrow": 0}) for phase, op in PHASES.items()}
-        axes = {"T": TOKENS[shape], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN}
+        separate = {phase: _activations(benchmark_case(op, shape, narrow=0)) for phase, op in PHASES.items()}
+        case = benchmark_case(FUSED, shape)
+        projection = Case("linear_residual", {"T": case["T"], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN})
         # The op adds a residual, which the documents' phases leave to their caller: it is not read here.
-        separate["6 output projection"] = _activations("linear_residual", axes) - TOKENS[shape] * HIDDEN * SIZE
-        given = arguments(kernels.find()[FUSED], Case(FUSED, AXES[FUSED][shape]))
+        separate["6 output projection"] = _activations(projection) - case["T"] * HIDDEN * SIZE
+        given = arguments(kernels.find()[FUSED], case)
         given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
         launches, between = _handed_on(call, given)
-        fused = _activations(FUSED, AXES[FUSED][shape])
+        fused = _activations(case)
         found[shape] = {"separate": separate, "fused": fused, "between": between, "launches": launches}
     return found
 
 
-def _activations(op: str, axes: Mapping[str, int]) -> int:
-    cost = kernels.find()[op].cost
-    return cost(Case(op, axes)).bytes - cost(Case(op, {**axes, "T": 0})).bytes
+def _activations(case: Case) -> int:
+    cost = kernels.find()[case.op].cost
+    return cost(case).bytes - cost(Case(case.op, {**case.axes, "T": 0})).bytes
 
 
 def _handed_on(call: Callable[..., Any], given: Mapping[str, Any]) -> tuple[int, int]:

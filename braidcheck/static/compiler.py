@@ -20,21 +20,22 @@ from typing import Any
 
 import triton
 
+from braidcheck import arch
+from braidcheck.arch import GPUS, Arch
 from braidcheck.golden.resolve import cache_directory
 from braidcheck.result import write_atomically
-from braidcheck.static import configurations, resources, targets
+from braidcheck.static import configurations, resources
 from braidcheck.static.configurations import Configuration
-from braidcheck.static.targets import TARGETS, Target
 
 AT_ONCE = 16  # pieces of work a child
 # What is read may change too, and with it what was kept.
-READER = b"".join(Path(module.__file__).read_bytes() for module in (resources, targets))
+READER = b"".join(Path(module.__file__).read_bytes() for module in (resources, arch))
 
 
 class Work:
     """One configuration for one target; ``name`` changes with everything that its result depends on."""
 
-    def __init__(self, configuration: Configuration, target: Target) -> None:
+    def __init__(self, configuration: Configuration, target: Arch) -> None:
         self.configuration, self.target = configuration, target
         digest = configuration.launch.digest(resources.triton_target(target))
         self.name = hashlib.sha256(READER + digest.encode()).hexdigest()
@@ -53,12 +54,12 @@ class Work:
         one = self.configuration
         cost = asdict(one.cost) if one.cost else {"bytes": None, "flops": None}
         told = {"op": one.op, "configuration": one.name, "kernel": one.launch.kernel.__name__}
-        return {**told, "target": self.target.name, "shared_limit": self.target.shared, **cost, **seen}
+        return {**told, "target": self.target.name, "shared_limit": self.target.shared_memory_bytes, **cost, **seen}
 
 
 def observe(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
-    work = [Work(one, target) for target in TARGETS.values() for one in configurations.find(ops, target.capability)]
+    work = [Work(one, target) for target in GPUS.values() for one in configurations.find(ops, target.capability)]
     work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
     kept = cache_directory() / "static"
     seen = {one.name: found for one in work if (found := _kept(kept / one.name)) is not None}

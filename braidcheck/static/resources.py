@@ -13,8 +13,8 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 
+from braidcheck.arch import Arch
 from braidcheck.static.launches import Launch
-from braidcheck.static.targets import Target
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 INSTRUCTION = 16  # bytes, on every NVIDIA GPU since sm_70
@@ -22,12 +22,12 @@ NVIDIA_MATRIX = {"mma": r"\bmma\.sync", "wgmma": r"\bwgmma\.mma_async", "tcgen05
 AMD_BITS = {"byte": 8, "short": 16, "dword": 32}
 
 
-def triton_target(target: Target) -> GPUTarget:
+def triton_target(target: Arch) -> GPUTarget:
     """The same GPU in Triton's words."""
-    return GPUTarget(target.backend, target.arch, target.warp_size)
+    return GPUTarget(target.backend, target.triton_arch, target.warp_size)
 
 
-def read(launch: Launch, target: Target) -> dict[str, Any]:
+def read(launch: Launch, target: Arch) -> dict[str, Any]:
     """Compile ``launch`` for ``target`` and say what came out, as JSON-able data.
 
     Keys: registers a thread; spills, bytes of local memory a thread (stack); shared bytes a program; warps a program;

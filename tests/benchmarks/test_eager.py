@@ -6,21 +6,21 @@ import torch
 from braidcheck import kernels
 from braidcheck.benchmarks.eager import CUBLAS, EAGER, beside, without_operand
 from braidcheck.benchmarks.ops import _filled, checked
-from braidcheck.benchmarks.shapes import AXES, arguments
+from braidcheck.benchmarks.shapes import arguments
 from braidcheck.op import Case
 
 LARGEST = {"T": 7, "B": 7, "S": 40, "H": 64, "I": 96, "K": 96, "V": 300, "Hq": 4, "Hkv": 2, "D": 32, "P": 64}
-SHAPES = [(op, shape) for op in AXES if op in EAGER for shape in AXES[op]]
+OPS = kernels.find()
+SHAPES = [(op, shape) for op in OPS if op in EAGER for shape in OPS[op].benchmark_shapes]
 
 
 def small(op, shape):
     """The op and its arguments on a small relative of a production shape."""
-    given = AXES[op][shape]
+    given = OPS[op].benchmark_shapes[shape]
     axes = {axis: min(size, LARGEST.get(axis, size)) for axis, size in given.items()}
     if given.get("S") == given.get("T"):  # a prompt that fills its row
         axes |= {"S": axes["T"]} if "T" in axes else {}
-    found = kernels.find()[op]
-    return found, _filled(arguments(found, Case(op, axes)), "cpu")
+    return OPS[op], _filled(arguments(OPS[op], Case(op, axes)), "cpu")
 
 
 @pytest.mark.parametrize(("name", "shape"), SHAPES, ids=[f"{op}[{shape}]" for op, shape in SHAPES])
@@ -37,7 +37,7 @@ def test_eager_is_the_op(name, shape):
 
 
 def test_only_what_draws_by_noise_of_its_own_has_no_eager_form():
-    assert set(AXES) - set(EAGER) == {"sample"}
+    assert set(OPS) - set(EAGER) == {"sample"}
 
 
 def test_neither_backend_is_asked_for_rows_of_several_lengths():

@@ -1,5 +1,7 @@
 """The shapes that are timed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ SERIES = shapes.series(kernels.find())
 
 
 def test_every_op_has_series_of_its_own():
-    assert {one.op for one in SERIES} == kernels.find().keys() == shapes.AXES.keys()
+    assert {one.op for one in SERIES} == kernels.find().keys()
     assert len({one.name for one in SERIES}) == len(SERIES)
 
 
@@ -28,9 +30,14 @@ def test_a_batch_moves_what_its_cost_says(one):
         assert not any(given[name].isnan().any() for name in ("k_cache", "v_cache"))
 
 
-def test_an_op_without_shapes_is_timed_on_its_large_cases(monkeypatch):
-    monkeypatch.setattr(shapes, "AXES", {})
-    made = shapes.series({"rms_norm": kernels.find()["rms_norm"]})
+@pytest.mark.parametrize("op", kernels.find().values(), ids=kernels.find())
+def test_every_op_declares_benchmark_shapes(op):
+    assert op.benchmark_shapes
+    assert all(name and axes for name, axes in op.benchmark_shapes.items())
+
+
+def test_an_op_without_shapes_is_timed_on_its_large_cases():
+    made = shapes.series({"rms_norm": replace(kernels.find()["rms_norm"], benchmark_shapes={})})
     assert made
     assert all(one.case.large and one.case.dtype == "bfloat16" for one in made)
 

@@ -7,7 +7,11 @@ import torch
 from transformers import Qwen3Config
 from transformers.models.qwen3 import modeling_qwen3 as hf
 
-from braidcheck.kernels import attention_decode, attention_prefill, gate_up_silu, qk_norm_rope, qkv_rope, rms_norm
+from braidcheck.kernels import attention_decode, attention_prefill
+from braidcheck.kernels.gate_up_silu import oracle as gate_up_silu
+from braidcheck.kernels.qk_norm_rope import oracle as qk_norm_rope
+from braidcheck.kernels.qkv_rope import oracle as qkv_rope
+from braidcheck.kernels.rms_norm import oracle as rms_norm
 from braidcheck.numerics.rope import rope_table
 
 pytestmark = pytest.mark.numeric
@@ -88,7 +92,7 @@ def test_rms_norm(layer, x, assert_equals):
 @pytest.mark.parametrize("start", [0, 200])
 def test_qkv_rope(layer, x, start, assert_equals):
     attention, positions = layer.self_attn, torch.arange(start, start + T)
-    got = qkv_rope.OP.reference(
+    got = qkv_rope.reference(
         x, stacked(attention), *table(positions), HQ, HKV, D,
         q_norm_weight=attention.q_norm.weight, k_norm_weight=attention.k_norm.weight, eps=EPS,
     )  # fmt: skip
@@ -142,4 +146,4 @@ def test_gate_up_silu(layer, x, assert_equals):
 
     mlp = layer.mlp
     weight = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    assert_equals([gate_up_silu.OP.reference(x, weight)], expected, mlp, x)
+    assert_equals([gate_up_silu.reference(x, weight)], expected, mlp, x)

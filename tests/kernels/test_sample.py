@@ -90,7 +90,7 @@ def test_equal_logits_are_kept_together():
         ({"logits": torch.zeros(3)}, r"logits must be \[B,V\]"),
         ({"logits": torch.zeros(2, 3, dtype=torch.int64)}, "floating point"),
         ({"seeds": torch.zeros(2)}, "seeds must be int64"),
-        ({"positions": torch.zeros(3, dtype=torch.int64)}, r"positions must be int64 \[2\]"),
+        ({"positions": torch.zeros(3, dtype=torch.int64)}, r"positions must be \[B=2\], is \[3\]"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"top_k": -1}, "top_k must be 0 or more"),
         ({"top_p": 0.0}, "top_p must be above 0"),

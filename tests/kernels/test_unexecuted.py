@@ -9,8 +9,8 @@ import pytest
 import braidcheck
 from braidcheck import kernels
 from braidcheck.kernels import attention_step
-from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
+from braidcheck.kernels.common.configs import TUNED_CONFIGS
 
 ROOT = Path(braidcheck.__file__).parent
 PAGE = ROOT.parent / "docs" / "unexecuted.md"
@@ -88,7 +88,7 @@ def test_sizes_are_as_the_page_has_them():
     steps = [case for case in OPS["attention_step"].cases if not case.large]
     assert max(case["S"] for case in steps) <= attention_step.LONG
     assert few.MAX_K_SMALL_M <= few.MAX_BLOCK_K
-    assert list(pinned.BY_CAPABILITY) == [(9, 0)]
+    assert set(TUNED_CONFIGS) == {"sm_90", "interpreter"}
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

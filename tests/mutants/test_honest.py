@@ -11,11 +11,11 @@ from braidcheck import kernels
 from braidcheck.evidence.soak import observe_soak, pairs
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
-from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common.configs import configs, get_config
+from braidcheck.kernels.common.variants import STYLES, UNROUNDED
 from braidcheck.mutants import honest
 from braidcheck.mutants.honest import blocks
-from braidcheck.mutants.honest.pieces import STYLES, UNROUNDED
 
 OPS = kernels.find()
 
@@ -62,11 +62,9 @@ def test_variants_round_otherwise(op):
 
 
 def sizes(module, op):
-    """The sizes that ``op`` would take: its module's and those pinned for its kernels."""
-    pins = [kernel for kernel in pinned.SAFE if kernel.split()[0] == op]
-    return {name: getattr(module, name) for name in blocks.SIZES[op]} | {
-        (kernel, name): size for kernel in pins for name, size in pinned.cut(kernel).items()
-    }
+    """The sizes that ``op`` would take: its module's and those of its launch configs."""
+    keys = [key for key in configs() if key[0] == op]
+    return {name: getattr(module, name) for name in blocks.SIZES[op]} | {key: get_config(*key) for key in keys}
 
 
 @pytest.mark.parametrize("op", blocks.SIZES)

@@ -20,7 +20,7 @@ ENTRY = """
 [[mutant]]
 id = "late"
 story = "one late"
-file = "kernels/cache_write/__init__.py"
+file = "kernels/cache_write/kernel.py"
 function = "{function}"
 old = '''{old}'''
 new = '''{new}'''
@@ -87,17 +87,17 @@ def test_another_layout_changes_no_mutant(tmp_path):
         (
             "_cache_write",
             "no_such_name + 1",
-            "stands 0 times in _cache_write of kernels/cache_write/__init__.py, must be once",
+            "stands 0 times in _cache_write of kernels/cache_write/kernel.py, must be once",
         ),
         ("_cache_write", "tl.float32", "stands 0 times"),
-        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write/__init__.py, must be once"),
-        ("_gone", "x", "kernels/cache_write/__init__.py defines _gone 0 times"),
+        ("", "tl.constexpr", "stands {tl.constexpr} times in kernels/cache_write/kernel.py, must be once"),
+        ("_gone", "x", "kernels/cache_write/kernel.py defines _gone 0 times"),
         ("", "x = (", "must be expressions, arguments or statements"),
         ("", "", "must be expressions, arguments or statements"),
     ],
 )
 def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, function, old, said):
-    count = (PACKAGE / "kernels/cache_write/__init__.py").read_text(encoding="utf-8").count("tl.constexpr")
+    count = (PACKAGE / "kernels/cache_write/kernel.py").read_text(encoding="utf-8").count("tl.constexpr")
     assert count > 1
     file = tmp_path / "cache_write.toml"
     file.write_text(ENTRY.format(function=function, old=old, new="x"))

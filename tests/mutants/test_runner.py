@@ -10,12 +10,13 @@ from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.runner import Runner
 from braidcheck.result import Status
 
-FILE = "kernels/cache_write/__init__.py"
+WRAPPER, KERNEL = "kernels/cache_write/__init__.py", "kernels/cache_write/kernel.py"
 
 
-def planted(name, old, new):
-    text = (PACKAGE / FILE).read_text(encoding="utf-8").replace(old, new)
-    return Mutant(name, "generated", "cache_write", "planted", FILE, ("cache_write",), text)
+def planted(name, file, old, new):
+    before = (PACKAGE / file).read_text(encoding="utf-8")
+    assert old in before
+    return Mutant(name, "generated", "cache_write", "planted", file, ("cache_write",), before.replace(old, new))
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def matrix():
 
 def run():
     caught = next(m for m in generate.generated(["cache_write"]) if m.id == "cache_write._cache_write.negation.1")
-    survivor = planted("the hole", "BLOCK_T = 256 if INTERPRETED else 1", "BLOCK_T = 128 if INTERPRETED else 2")
-    commented = planted("commented", "# A row or slot outside", "# Any row or slot outside")
+    survivor = planted("the hole", WRAPPER, 'get_config("cache_write")', 'get_config("qk_norm_rope")')
+    commented = planted("commented", KERNEL, "# [BLOCK_M, BLOCK_N]", "# one tile")
     stale = replace(survivor, id="old", text="", stale="its old text stands 0 times")
     elsewhere = replace(caught, id="elsewhere", lane="gpu")
     kept = []

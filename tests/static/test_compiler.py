@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from braidcheck.arch import GPUS
 from braidcheck.op import Cost
 from braidcheck.static import compiler, configurations, resources
 from braidcheck.static.configurations import Configuration
-from braidcheck.static.targets import TARGETS
 
 
 class Launch:
@@ -51,7 +51,7 @@ def observe(monkeypatch, tmp_path):
 
 def test_a_row_says_what_was_compiled_and_what_was_read(observe, capfd):
     rows, _ = observe("fine")
-    assert set(rows) == {("fine", target) for target in TARGETS}
+    assert set(rows) == {("fine", target) for target in GPUS}
     assert rows["fine", "sm_90"] == {
         "op": "demo", "configuration": "fine", "kernel": "fine", "target": "sm_90", "shared_limit": 232448,
         "bytes": 10, "flops": 20, "registers": 7,

@@ -26,14 +26,10 @@ print(json.dumps([
 def package(tmp_path_factory):
     copy = tmp_path_factory.mktemp("package") / "braidcheck"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "nano*"))
-    another = copy / "kernels" / "another"
-    shutil.copytree(copy / "kernels" / "linear_residual", another)
-    for path in another.glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        for old in ("kernels.linear_residual", "def linear_residual(", '"linear_residual"', "call=linear_residual"):
-            text = text.replace(old, old.replace("linear_residual", "another"))
-        # launch configs are found by the op's name
-        path.write_text(text.replace('cut("another"', 'cut("linear_residual"'))
+    shutil.copytree(copy / "kernels" / "cache_write", copy / "kernels" / "another")
+    for file in (copy / "kernels" / "another").glob("*.py"):
+        text = file.read_text(encoding="utf-8").replace("cache_write", "another")
+        file.write_text(text.replace('get_config("another")', 'get_config("cache_write")'))
     return copy
 
 
@@ -62,7 +58,7 @@ def launch_of(found, op, *parts):
 
 def test_every_op_is_there_and_a_new_file_is_found(found):
     assert {row[0] for row in found} == {*kernels.find(), "another"}
-    ours = [row[1] for row in found if row[0] == "linear_residual" and row[1].startswith("bfloat16")]
+    ours = [row[1] for row in found if row[0] == "cache_write" and row[1].startswith("bfloat16")]
     assert ours
     assert ours == [row[1] for row in found if row[0] == "another"]
 
@@ -106,13 +102,13 @@ def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
-    from braidcheck.kernels.common import configs as pinned
+    from braidcheck.kernels.common.configs import ANY, DEFAULT_CONFIGS, GEMV, SM_90_CONFIGS
 
-    for rows, capability, overlaps in ((found, (8, 0), False), (found_on_hopper, (9, 0), True)):
-        cut = pinned.BY_CAPABILITY.get(capability, pinned.SAFE)["rms_norm_qkv of one"]
+    for rows, configs, overlaps in ((found, DEFAULT_CONFIGS, False), (found_on_hopper, SM_90_CONFIGS, True)):
+        config = configs["rms_norm_qkv", GEMV, ANY]
         case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
-        assert case["constants"]["BLOCK_N"] == cut["BLOCK_N"]
-        assert case["options"] == {"num_warps": cut["num_warps"]}
+        assert case["constants"]["BLOCK_N"] == config.block_n
+        assert case["options"] == {"num_warps": config.num_warps}
         assert not case["constants"]["OVERLAP"]
         step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]
         assert {row[4]["OVERLAP"] for row in step} == {overlaps}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from braidcheck.arch import GPUS
 from braidcheck.environment import PACKAGE
 from braidcheck.gates import static
 from braidcheck.result import Status
-from braidcheck.static.targets import TARGETS
 
 OP = PACKAGE / "kernels" / "linear_residual"
-CONFIG = 'configs.cut(f"linear_residual in blocks of {block_m}")'
+CONFIG = 'get_config("linear_residual", Regime.TILED, tiled_bucket(block_m)).meta()'
 NAMED = dict.fromkeys(("op", "target", "kernel", "configuration"), "x") | {"op": "demo", "shared_limit": 232448}
 DOT = "tl.dot(x, w,"  # of the product that this copy of its module computes
 RESIDUAL = "    acc += residual.to(tl.float32)\n"
@@ -103,7 +103,7 @@ def test_what_the_chip_does_not_have_is_said(rows):
     assert alone.status == Status.FAIL
     assert "bytes of shared memory, the chip has 232,448" in alone.sentence
     assert rows["thirty_stages"]["occupancy"] == 0
-    assert rows["thirty_stages"]["shared"] > TARGETS["sm_90"].shared
+    assert rows["thirty_stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
 
 
 def test_more_instructions_are_counted(rows):

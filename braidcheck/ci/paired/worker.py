@@ -47,7 +47,7 @@ class GpuBench:
 
         case = Case(series["op"], series["axes"])
         try:
-            op = importlib.import_module(f"braidcheck.kernels.{series['op']}").OP
+            op = importlib.import_module(f"braidcheck.kernels.{series['op']}.op").OP
         except ModuleNotFoundError:
             raise LookupError(f"there is no op {series['op']}") from None
         given = arguments(op, case)

@@ -1,21 +1,25 @@
-"""How kernels are cut into programs, by class of GPU: pinned, since a search in a gate would judge noise.
+"""Launch configs of all kernels, by GPU class: tuned ahead of time, since a search inside a gate would judge noise.
 
-Found by ``nox -s tune`` (``tools/tune.py``); what was tried and what it gave stands in docs/decode-log.md and
-docs/prefill-log.md.
+A config is found by op, regime and size bucket. A GPU class that nobody tuned gets ``DEFAULT_CONFIGS`` and neither TMA
+nor PDL. The interpreter is a class too: few, large programs, and of attention enough splits to test them.
+
+Found by ``nox -s tune`` (``tools/tune.py``); docs/decode-log.md and docs/prefill-log.md say what was tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cache
 
 import torch
 import triton
 
+from braidcheck.arch import GENERIC, INTERPRETER, Arch, of_capability
 from braidcheck.kernels.common.interpreter import INTERPRETED
-
-Cut = Mapping[str, int]
 
 
 class Regime(Enum):
@@ -27,86 +31,142 @@ class Regime(Enum):
     PERSISTENT = "many rows: tiles through TMA, several a program"
 
 
-# A decode step of attention: TOGETHER parts of the splits are put together at a time.
-_STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}
-SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
-    "rms_norm_qkv of one": {"BLOCK_N": 4, "num_warps": 4},
-    "linear_residual of one": {"BLOCK_N": 4, "num_warps": 4},
-    "gate_up_silu of one": {"BLOCK_N": 2, "num_warps": 4},
-    "lm_head of one": {"BLOCK_N": 8, "NUM_CTAS": 512, "num_warps": 4},
-    "rms_norm_qkv of few": {"BLOCK_N": 16, "num_warps": 8},
-    "linear_residual of few": {"BLOCK_N": 16, "num_warps": 8},
-    "gate_up_silu of few": {"BLOCK_N": 8, "num_warps": 8},
-    "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
-    "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2},
-    "gate_up_silu in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 128},
-    "lm_head in blocks of 16": {"BLOCK_N": 64, "BLOCK_K": 128},
-    "rms_norm_qkv in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
-    "linear_residual in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128, "num_warps": 8},  # with four sm_80 spills
-    "gate_up_silu in blocks of 64": {"BLOCK_N": 32, "BLOCK_K": 128},
-    "lm_head in blocks of 64": {"BLOCK_N": 64, "BLOCK_K": 128},
-    "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 64, "num_warps": 4},
-    "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
-    "attention_prefill of long": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4},
-    "attention_step of one": _STEP | {"LEAST": 64},
-    "attention_step of several": _STEP,
-    "attention_step of long": _STEP,
+class SizeBucket(Enum):
+    """Sizes within a regime that are tuned apart: of TILED by BLOCK_M, of PERSISTENT by M*N, of attention by keys."""
+
+    ANY = ""
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """Tile shape and launch options of one kernel; None for what the kernel does not take.
+
+    Of attention ``block_m`` counts queries and ``block_n`` keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas``
+    is a whole grid.
+    """
+
+    block_m: int | None = None
+    block_n: int | None = None
+    block_k: int | None = None
+    heads_per_tile: int | None = None
+    min_keys_per_split: int | None = None
+    max_splits: int | None = None
+    combine_block: int | None = None
+    ctas_per_sm: int | None = None
+    num_ctas: int | None = None
+    num_warps: int | None = None
+    num_stages: int | None = None
+
+    def meta(self) -> dict[str, int]:
+        """The keyword arguments of a launch: constexprs as ``BLOCK_M``, Triton's own options as ``num_warps``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name if name in ("num_warps", "num_stages") else name.upper(): value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+Key = tuple[str, Regime, SizeBucket]
+Configs = Mapping[Key, KernelConfig]
+
+GEMV, SMALL_M, TILED, PERSISTENT = Regime
+ANY, SMALL, MEDIUM, LARGE = SizeBucket
+
+_STEP = KernelConfig(block_n=64, min_keys_per_split=256, max_splits=32, combine_block=8, num_warps=4, num_stages=2)
+DEFAULT_CONFIGS: Configs = {  # any GPU: no spills at any width that is served
+    ("rms_norm", TILED, ANY): KernelConfig(block_m=1),
+    ("qk_norm_rope", TILED, ANY): KernelConfig(block_m=4),
+    ("cache_write", TILED, ANY): KernelConfig(block_m=1),
+    ("sample", TILED, ANY): KernelConfig(block_m=1, block_n=2048),
+    ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=4),
+    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=16, num_warps=8),
+    ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=128),
+    ("rms_norm_qkv", TILED, LARGE): KernelConfig(block_n=32, block_k=128),
+    ("linear_residual", GEMV, ANY): KernelConfig(block_n=4, num_warps=4),
+    ("linear_residual", SMALL_M, ANY): KernelConfig(block_n=16, num_warps=8),
+    ("linear_residual", TILED, SMALL): KernelConfig(block_n=16, block_k=256, num_warps=2),
+    ("linear_residual", TILED, LARGE): KernelConfig(block_n=32, block_k=128, num_warps=8),  # with 4 warps sm_80 spills
+    ("gate_up_silu", GEMV, ANY): KernelConfig(block_n=2, num_warps=4),
+    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=8, num_warps=8),
+    ("gate_up_silu", TILED, SMALL): KernelConfig(block_n=32, block_k=128),
+    ("gate_up_silu", TILED, LARGE): KernelConfig(block_n=32, block_k=128),
+    ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=512, num_warps=4),
+    ("lm_head", TILED, SMALL): KernelConfig(block_n=64, block_k=128),
+    ("lm_head", TILED, LARGE): KernelConfig(block_n=64, block_k=128),
+    ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=64, num_warps=4),
+    ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4),
+    ("attention_prefill", TILED, LARGE): KernelConfig(block_m=64, block_n=64, num_warps=4),
+    ("attention_step", GEMV, ANY): replace(_STEP, min_keys_per_split=64),
+    ("attention_step", SMALL_M, ANY): _STEP,
+    ("attention_step", SMALL_M, LARGE): _STEP,
 }
-# Of many tokens: blocks for one program of a multiprocessor, and for two.
-_LARGE = {"BLOCK_M": 128, "BLOCK_K": 64, "CTAS_PER_SM": 1, "num_warps": 8, "num_stages": 3}
-_SMALL = {"BLOCK_M": 64, "BLOCK_K": 64, "CTAS_PER_SM": 2, "num_warps": 4, "num_stages": 4}
-BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
-    (9, 0): SAFE  # an H200, 2026-11-21; of many tokens an H100, 2026-11-27
-    | {
-        "rms_norm_qkv of one": {"BLOCK_N": 4, "num_warps": 1},
-        "linear_residual of one": {"BLOCK_N": 2, "num_warps": 8},
-        "gate_up_silu of one": {"BLOCK_N": 2, "num_warps": 1},
-        "lm_head of one": {"BLOCK_N": 8, "NUM_CTAS": 1056, "num_warps": 8},
-        "rms_norm_qkv of few": {"BLOCK_N": 32, "num_warps": 8},
-        "gate_up_silu of few": {"BLOCK_N": 32, "num_warps": 8},
-        "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
-        "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
-        "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
-        "attention_step of one": _STEP | {"LEAST": 64, "MOST_SPLITS": 64, "TOGETHER": 32, "num_warps": 2},
-        "attention_step of long": _STEP | {"BLOCK_S": 128, "MOST_SPLITS": 16, "TOGETHER": 16, "num_stages": 3},
-        "attention_prefill of many": {"BLOCK_T": 64, "BLOCK_S": 64, "num_warps": 4, "num_stages": 3},
-        "attention_prefill of long": {"BLOCK_T": 128, "BLOCK_S": 128, "num_warps": 8, "num_stages": 3},
-        "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
-        "rms_norm_qkv of hundreds": _SMALL | {"BLOCK_N": 128},
-        "rms_norm_qkv of thousands": _LARGE | {"BLOCK_N": 256},
-        "qkv_rope of dozens": _SMALL | {"HEADS_PER_TILE": 1, "BLOCK_K": 128, "num_stages": 3},
-        "qkv_rope of hundreds": _LARGE | {"HEADS_PER_TILE": 1, "num_stages": 5},
-        "qkv_rope of thousands": _LARGE | {"HEADS_PER_TILE": 2, "num_stages": 4},
-        "linear_residual of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
-        "linear_residual of hundreds": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128, "num_stages": 5},
-        "linear_residual of thousands": _LARGE | {"BLOCK_N": 256},
-        "gate_up_silu of dozens": _SMALL | {"BLOCK_N": 64},
-        "gate_up_silu of hundreds": _LARGE | {"BLOCK_N": 128},
-        "gate_up_silu of thousands": _LARGE | {"BLOCK_N": 128},
+# Persistent grids of one CTA a multiprocessor, and of two.
+_ONE_CTA = KernelConfig(block_m=128, block_k=64, ctas_per_sm=1, num_warps=8, num_stages=3)
+_TWO_CTAS = KernelConfig(block_m=64, block_k=64, ctas_per_sm=2, num_warps=4, num_stages=4)
+SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-27
+    **DEFAULT_CONFIGS,
+    ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=1),
+    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
+    ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=256),
+    ("rms_norm_qkv", PERSISTENT, SMALL): replace(_TWO_CTAS, block_n=64, block_k=128),
+    ("rms_norm_qkv", PERSISTENT, MEDIUM): replace(_TWO_CTAS, block_n=128),
+    ("rms_norm_qkv", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=256),
+    ("qkv_rope", PERSISTENT, SMALL): replace(_TWO_CTAS, heads_per_tile=1, block_k=128, num_stages=3),
+    ("qkv_rope", PERSISTENT, MEDIUM): replace(_ONE_CTA, heads_per_tile=1, num_stages=5),
+    ("qkv_rope", PERSISTENT, LARGE): replace(_ONE_CTA, heads_per_tile=2, num_stages=4),
+    ("linear_residual", GEMV, ANY): KernelConfig(block_n=2, num_warps=8),
+    ("linear_residual", TILED, SMALL): KernelConfig(block_n=16, block_k=512, num_warps=2, num_stages=4),
+    ("linear_residual", PERSISTENT, SMALL): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5),
+    ("linear_residual", PERSISTENT, MEDIUM): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5),
+    ("linear_residual", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=256),
+    ("gate_up_silu", GEMV, ANY): KernelConfig(block_n=2, num_warps=1),
+    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
+    ("gate_up_silu", PERSISTENT, SMALL): replace(_TWO_CTAS, block_n=64),
+    ("gate_up_silu", PERSISTENT, MEDIUM): replace(_ONE_CTA, block_n=128),
+    ("gate_up_silu", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=128),
+    ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=1056, num_warps=8),
+    ("lm_head", TILED, SMALL): KernelConfig(block_n=128, block_k=128, num_warps=8, num_stages=4),
+    ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4, num_stages=3),
+    ("attention_prefill", TILED, LARGE): KernelConfig(block_m=128, block_n=128, num_warps=8, num_stages=3),
+    ("attention_step", GEMV, ANY): replace(_STEP, min_keys_per_split=64, max_splits=64, combine_block=32, num_warps=2),
+    ("attention_step", SMALL_M, LARGE): replace(_STEP, block_n=128, max_splits=16, combine_block=16, num_stages=3),
+}
+_FEW_CTAS = KernelConfig(block_m=64, block_n=128, block_k=128, ctas_per_sm=1)
+_FEW_SPLITS = KernelConfig(block_n=64, min_keys_per_split=128, max_splits=4, combine_block=2)
+INTERPRETER_CONFIGS: Configs = {
+    ("rms_norm", TILED, ANY): KernelConfig(block_m=64),
+    ("qk_norm_rope", TILED, ANY): KernelConfig(block_m=256),
+    ("cache_write", TILED, ANY): KernelConfig(block_m=256),
+    ("sample", TILED, ANY): KernelConfig(block_m=16, block_n=1024),
+    **{(op, GEMV, ANY): KernelConfig(block_n=256) for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")},
+    **{(op, SMALL_M, ANY): KernelConfig(block_n=256) for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")},
+    **{
+        (op, TILED, bucket): KernelConfig(block_n=256, block_k=256)
+        for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
+        for bucket in (SMALL, LARGE)
     },
+    **{
+        (op, PERSISTENT, bucket): replace(_FEW_CTAS, block_m=256) if bucket is LARGE else _FEW_CTAS
+        for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")
+        for bucket in (SMALL, MEDIUM, LARGE)
+    },
+    ("qkv_rope", PERSISTENT, SMALL): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),
+    ("qkv_rope", PERSISTENT, MEDIUM): replace(_FEW_CTAS, block_n=None, heads_per_tile=2),
+    ("qkv_rope", PERSISTENT, LARGE): replace(_FEW_CTAS, block_m=256, block_n=None, heads_per_tile=2),
+    ("lm_head", GEMV, ANY): KernelConfig(block_n=256, num_ctas=4),
+    ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=256),
+    ("attention_prefill", TILED, ANY): KernelConfig(block_m=128, block_n=128),
+    ("attention_prefill", TILED, LARGE): KernelConfig(block_m=256, block_n=128),
+    ("attention_step", GEMV, ANY): replace(_FEW_SPLITS, min_keys_per_split=64),
+    ("attention_step", SMALL_M, ANY): _FEW_SPLITS,
+    ("attention_step", SMALL_M, LARGE): replace(_FEW_SPLITS, block_n=128),
 }
-_PROJECTIONS = ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
-_BLOCKS = (16, 32, 64, 128, 256)  # tokens of one program in the interpreter
-_MANY = ("dozens", "hundreds", "thousands")  # tokens
-_INTERPRETED = {"BLOCK_M": 64, "BLOCK_K": 128, "CTAS_PER_SM": 1}
-_THOUSANDS = _INTERPRETED | {"BLOCK_M": 256}
-IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention enough splits to test them
-    **{f"{op} of {tokens}": {"BLOCK_N": 256} for op in _PROJECTIONS for tokens in ("one", "few")},
-    **{f"{op} in blocks of {rows}": {"BLOCK_N": 256, "BLOCK_K": 256} for op in _PROJECTIONS for rows in _BLOCKS},
-    **{f"{op} of {many}": _INTERPRETED | {"BLOCK_N": 128} for op in _PROJECTIONS[:3] for many in _MANY[:2]},
-    **{f"{op} of thousands": _THOUSANDS | {"BLOCK_N": 128} for op in _PROJECTIONS[:3]},
-    "qkv_rope of dozens": _INTERPRETED | {"HEADS_PER_TILE": 1},
-    "qkv_rope of hundreds": _INTERPRETED | {"HEADS_PER_TILE": 2},
-    "qkv_rope of thousands": _THOUSANDS | {"HEADS_PER_TILE": 2},
-    "lm_head of one": {"BLOCK_N": 256, "NUM_CTAS": 4},
-    "attention_prefill of few": {"BLOCK_T": 16, "BLOCK_S": 256},
-    "attention_prefill of many": {"BLOCK_T": 128, "BLOCK_S": 128},
-    "attention_prefill of long": {"BLOCK_T": 256, "BLOCK_S": 128},
-    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4, "TOGETHER": 2},
-    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
-    "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
-}
-FORCED: dict[str, Cut] = {}  # what a search tries just now
+TUNED_CONFIGS: Mapping[str, Configs] = {"sm_90": SM_90_CONFIGS, INTERPRETER.name: INTERPRETER_CONFIGS}
+_OVERRIDES: ContextVar[Configs] = ContextVar("overrides", default={})  # noqa: B039 it is never written to
 
 
 @cache
@@ -116,22 +176,80 @@ def capability() -> tuple[int, int]:
     return torch.cuda.get_device_capability() if nvidia else (0, 0)
 
 
-def has(kernel: str) -> bool:
-    """Whether there is a cut of this kernel for this machine's GPU: some kernels are not for every one."""
-    return kernel in (IN_THE_INTERPRETER if INTERPRETED else BY_CAPABILITY.get(capability(), SAFE))
+def launch_arch() -> Arch:
+    """The class that launches are chosen for: that of this process's GPU if it is tuned, else ``GENERIC``."""
+    arch = INTERPRETER if INTERPRETED else of_capability(capability())
+    return arch if arch.name in TUNED_CONFIGS else GENERIC
 
 
-def cut(kernel: str) -> dict[str, int]:
-    """The constants and launch options of a kernel, named by its op and the tokens or rows it is for."""
-    if kernel in FORCED:
-        return dict(FORCED[kernel])
-    if INTERPRETED:
-        return dict(IN_THE_INTERPRETER[kernel])
-    return dict(BY_CAPABILITY.get(capability(), SAFE)[kernel])
+def configs() -> Configs:
+    """All configs of ``launch_arch()``."""
+    return TUNED_CONFIGS.get(launch_arch().name, DEFAULT_CONFIGS)
+
+
+def has_config(op: str, regime: Regime, bucket: SizeBucket = ANY) -> bool:
+    """Whether this process's GPU class has a config: not every kernel is for every class."""
+    return (op, regime, bucket) in configs()
+
+
+def get_config(op: str, regime: Regime = TILED, bucket: SizeBucket = ANY) -> KernelConfig:
+    """The config of one kernel of ``op``. Raises KeyError where this process's GPU class has none."""
+    key = op, regime, bucket
+    return _OVERRIDES.get().get(key) or configs()[key]
+
+
+@contextmanager
+def override_config(overrides: Configs) -> Iterator[None]:
+    """Within it, ``get_config`` gives these configs instead of the tuned ones."""
+    token = _OVERRIDES.set({**_OVERRIDES.get(), **overrides})
+    try:
+        yield
+    finally:
+        _OVERRIDES.reset(token)
 
 
 def default_block_m(num_tokens: int) -> int:
-    """BLOCK_M of a projection in blocks: one tensor-core tile in decode; in the interpreter few, large programs."""
+    """BLOCK_M of a projection in tiles: one tensor-core tile in decode; in the interpreter few, large programs."""
     if INTERPRETED:
         return min(256, max(16, triton.next_power_of_2(num_tokens)))
     return 16 if num_tokens <= 16 else 64
+
+
+def tiled_bucket(block_m: int) -> SizeBucket:
+    """The bucket of a TILED kernel of this BLOCK_M."""
+    return SMALL if block_m <= 16 else LARGE
+
+
+_OLD_NAMES = {
+    "BLOCK_M": "BLOCK_T",
+    "HEADS_PER_TILE": "HEADS",
+    "MIN_KEYS_PER_SPLIT": "LEAST",
+    "MAX_SPLITS": "MOST_SPLITS",
+}
+_OLD_NAMES |= {"COMBINE_BLOCK": "TOGETHER", "CTAS_PER_SM": "RESIDENT", "NUM_CTAS": "PROGRAMS"}
+_OLD_REGIMES = {"one": (GEMV, ANY), "few": (SMALL_M, ANY), "several": (SMALL_M, ANY), "many": (TILED, ANY)}
+_OLD_REGIMES |= {"dozens": (PERSISTENT, SMALL), "hundreds": (PERSISTENT, MEDIUM), "thousands": (PERSISTENT, LARGE)}
+
+
+def old_key(kernel: str) -> Key:
+    """Transitional: the key of a kernel named in prose, for the ops that do not call ``get_config`` yet."""
+    op, where = kernel.split(" ", 1)
+    if where.startswith("in blocks of "):
+        return op, TILED, tiled_bucket(int(where.split()[-1]))
+    if where == "of long":
+        return op, SMALL_M if op == "attention_step" else TILED, LARGE
+    return op, *_OLD_REGIMES[where.removeprefix("of ")]
+
+
+def cut(kernel: str) -> dict[str, int]:
+    """Transitional: the config of a kernel named in prose, by the old names of its constants."""
+    op, regime, bucket = old_key(kernel)
+    names = _OLD_NAMES | ({"BLOCK_N": "ROWS"} if regime in (GEMV, SMALL_M) else {})
+    if op.startswith("attention"):
+        names |= {"BLOCK_N": "BLOCK_S"}
+    return {names.get(name, name): value for name, value in get_config(op, regime, bucket).meta().items()}
+
+
+def has(kernel: str) -> bool:
+    """Transitional: ``has_config`` of a kernel named in prose."""
+    return has_config(*old_key(kernel))

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common import configs
+from braidcheck.kernels.common.configs import Regime, get_config
 
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
@@ -32,7 +32,8 @@ def supports_gemv(x: Tensor, weight: Tensor) -> bool:
 
 def gemv_config(op: str, x: Tensor) -> dict[str, int]:
     """The constexprs and launch options of an op's GEMV kernel for x[M,K]."""
-    return configs.cut(f"{op} of one" if len(x) == 1 else f"{op} of few") | gemv_tiles(*x.shape)
+    regime = Regime.GEMV if len(x) == 1 else Regime.SMALL_M
+    return get_config(op, regime).meta() | gemv_tiles(*x.shape)
 
 
 def gemv_tiles(m: int, k: int) -> dict[str, int]:

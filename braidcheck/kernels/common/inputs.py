@@ -11,6 +11,10 @@ from braidcheck.op import Case
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
+# The shapes of Qwen3-0.6B, in which ops are timed.
+HIDDEN, INNER, VOCAB, POSITIONS = 1024, 3072, 151936, 40960
+HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
+KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 EDGE = {"float16": 2.0e4, "bfloat16": 1e12, "float32": 1e12}  # squares and products still fit in float32
 
 
@@ -126,3 +130,9 @@ def without_rotation(given: dict) -> dict:
     table = torch.zeros_like(given["cos_sin"])
     table[:, : table.shape[1] // 2] = 1
     return given | {"cos_sin": table}
+
+
+def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:
+    """Benchmark shapes of 1, 16, 512, 4096 and ``more`` tokens, with these other axes."""
+    counts = sorted({1, 16, 512, 4096, *more})
+    return {f"{count} token{'s' * (count > 1)}": {"T": count} | axes for count in counts}

@@ -1,4 +1,4 @@
-"""Launches that begin before the kernel ahead has ended (programmatic dependent launch, compute capability 9 and up).
+"""Launches that begin before the kernel ahead has ended (programmatic dependent launch).
 
 The interpreter knows none of it: there, and outside ``overlapped``, a launch begins when the one ahead has ended.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common import configs as pinned
+from braidcheck.kernels.common.configs import launch_arch
 
 _overlapping = False
 
@@ -20,11 +20,11 @@ _overlapping = False
 def overlapped() -> Iterator[None]:
     """Launches within may begin before the kernel ahead has ended; that one must not write any weight.
 
-    Each waits for all the kernels ahead before it reads an activation or writes anything. Below compute capability 9
-    nothing overlaps.
+    Each waits for all the kernels ahead before it reads an activation or writes anything. Nothing overlaps
+    on a GPU class without PDL, or without tuned launch configs.
     """
     global _overlapping
-    before, _overlapping = _overlapping, pinned.capability() >= (9, 0)
+    before, _overlapping = _overlapping, launch_arch().has_pdl
     try:
         yield
     finally:

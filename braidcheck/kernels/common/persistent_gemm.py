@@ -20,6 +20,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.kernels.common import configs
+from braidcheck.kernels.common.configs import Regime, SizeBucket
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
@@ -36,7 +37,7 @@ def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor
     """Whether this kernel takes ``x @ weight.T``, x[M,K]; ``others`` are what else goes through TMA."""
     return (
         len(x) >= MIN_M
-        and configs.has(f"{op} of dozens")
+        and configs.has_config(op, Regime.PERSISTENT, SizeBucket.SMALL)
         and x.shape[1] * weight.element_size() % TMA_ALIGNMENT == 0  # the rows of the operand that is made of x
         and all(map(can_use_tma, (weight, *others)))
     )
@@ -46,13 +47,19 @@ def can_use_tma(matrix: Tensor) -> bool:
     """Whether kernels on this machine can read and write the matrix, of a 16-bit dtype, through TMA."""
     offsets = matrix.data_ptr(), *(stride * matrix.element_size() for stride in matrix.stride()[:-1])
     aligned = matrix.stride(-1) == 1 and all(offset % TMA_ALIGNMENT == 0 for offset in offsets)
-    return aligned and matrix.element_size() == 2 and (INTERPRETED or configs.capability() >= (9, 0))
+    return aligned and matrix.element_size() == 2 and configs.launch_arch().has_tma
 
 
-def cut_name(op: str, m: int, n: int) -> str:
-    """The name of the launch config of an op's persistent kernel for so many outputs [M,N]."""
-    large, medium = m * n >= MIN_OUTPUTS_LARGE, m * n >= MIN_OUTPUTS_MEDIUM
-    return f"{op} of {'thousands' if large else 'hundreds' if medium else 'dozens'}"
+def size_bucket(m: int, n: int) -> SizeBucket:
+    """The bucket whose launch configs are tuned for so many outputs [M,N]."""
+    if m * n >= MIN_OUTPUTS_LARGE:
+        return SizeBucket.LARGE
+    return SizeBucket.MEDIUM if m * n >= MIN_OUTPUTS_MEDIUM else SizeBucket.SMALL
+
+
+def persistent_config(op: str, m: int, n: int) -> dict[str, int]:
+    """The constexprs and launch options of an op's persistent kernel for outputs [M,N], and CTAS_PER_SM."""
+    return configs.get_config(op, Regime.PERSISTENT, size_bucket(m, n)).meta()
 
 
 def tensor_descriptor(matrix: Tensor, *block_shape: int) -> TensorDescriptor:

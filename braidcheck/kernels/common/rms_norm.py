@@ -10,6 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+DEFAULT_EPS = 1e-6
+
 
 @triton.constexpr_function
 def rmsnorm_block_k(block_m: int, block_k: int) -> int:

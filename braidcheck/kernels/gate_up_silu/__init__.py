@@ -6,29 +6,27 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs, pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
-from braidcheck.kernels.common.inputs import EPS
 from braidcheck.kernels.common.persistent_gemm import (
-    cut_name,
+    persistent_config,
     persistent_grid,
     rmsnorm_operand,
     tensor_descriptor,
     tma_operand,
 )
+from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.gate_up_silu import cases, oracle
 from braidcheck.kernels.gate_up_silu.kernel import (
     gate_up_silu_gemv_kernel,
     gate_up_silu_persistent_kernel,
     gate_up_silu_tiled_kernel,
 )
-from braidcheck.op import Contract, Op
 
 
-def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
+def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = DEFAULT_EPS) -> Tensor:
     """``silu(gate) * up`` where gate and up are the halves (gate first) of ``rms_norm(x) @ weight.T``.
 
     x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
@@ -69,7 +67,7 @@ def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out
 
 def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
     block_m = default_block_m(len(x))
-    meta = configs.cut(f"gate_up_silu in blocks of {block_m}")
+    meta = get_config("gate_up_silu", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
     gate_up_silu_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
         x_ptr=x,
@@ -92,7 +90,7 @@ def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, ou
 def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
     dtype = weight.dtype
     h = tma_operand(x, dtype) if norm_weight is None else rmsnorm_operand(x, norm_weight, eps, dtype)
-    meta = configs.cut(cut_name("gate_up_silu", len(x), len(weight)))
+    meta = persistent_config("gate_up_silu", len(x), len(weight))
     block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
     m, n = out.shape
     gate_up_silu_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
@@ -107,20 +105,3 @@ def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: floa
 
 
 LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
-
-OP = Op(
-    call=gate_up_silu,
-    reference=oracle.reference,
-    inputs=cases.inputs,
-    cases=cases.CASES,
-    contract=Contract(
-        outputs={"out": "weight"},
-        casts=(
-            "with norm_weight: the normalised x to the weight's dtype",
-            "gate, up and silu(gate) to the weight's dtype",
-        ),
-    ),
-    bound=oracle.bound,
-    cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
-)

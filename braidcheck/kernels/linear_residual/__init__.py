@@ -6,19 +6,17 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs, pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
-from braidcheck.kernels.common.persistent_gemm import cut_name, persistent_grid, tensor_descriptor, tma_operand
+from braidcheck.kernels.common.persistent_gemm import persistent_config, persistent_grid, tensor_descriptor, tma_operand
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.linear_residual import cases, oracle
 from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_gemv_kernel,
     linear_residual_persistent_kernel,
     linear_residual_tiled_kernel,
 )
-from braidcheck.op import Contract, Op
 
 
 def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
 
 def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     block_m = default_block_m(len(x))
-    meta = configs.cut(f"linear_residual in blocks of {block_m}")
+    meta = get_config("linear_residual", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
     linear_residual_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
         x_ptr=x,
@@ -80,7 +78,7 @@ def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
 
 
 def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
-    meta = configs.cut(cut_name("linear_residual", *out.shape))
+    meta = persistent_config("linear_residual", *out.shape)
     block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
     m, n = out.shape
     linear_residual_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
@@ -96,14 +94,3 @@ def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Non
 
 
 LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
-
-OP = Op(
-    call=linear_residual,
-    reference=oracle.reference,
-    inputs=cases.inputs,
-    cases=cases.CASES,
-    contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
-    bound=oracle.bound,
-    cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
-)

@@ -8,13 +8,11 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs, pdl
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemv import gemv_config, supports_gemv
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.lm_head import cases, oracle
 from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
-from braidcheck.op import Contract, Op
 
 
 def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
@@ -66,7 +64,7 @@ def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, Any]]:
 def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, Any]]:
     """Grid, constexprs and launch options."""
     block_m = default_block_m(len(x))
-    meta = configs.cut(f"lm_head in blocks of {block_m}")
+    meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()
     return (triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(len(x), block_m)), {"BLOCK_M": block_m, **meta}
 
 
@@ -83,17 +81,3 @@ def _argmax(maxima: Tensor, best: Tensor) -> Tensor:
             BLOCK_SPLITS=triton.next_power_of_2(num_splits),
         )
     return token
-
-
-OP = Op(
-    call=lm_head,
-    reference=oracle.reference,
-    inputs=cases.inputs,
-    cases=cases.CASES,
-    contract=Contract(
-        outputs={"logits": "int64 if argmax or float32"}, casts=("the normalised x to the weight's dtype",)
-    ),
-    bound=oracle.bound,
-    cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
-)

@@ -6,21 +6,18 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs
 from braidcheck.kernels.common.configs import default_block_m
-from braidcheck.kernels.common.inputs import EPS
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.persistent_gemm import (
-    cut_name,
+    persistent_config,
     persistent_grid,
     supports_persistent_gemm,
     tensor_descriptor,
     tma_operand,
 )
+from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.qkv_rope import cases, oracle
 from braidcheck.kernels.qkv_rope.kernel import qkv_rope_persistent_kernel, qkv_rope_tiled_kernel
-from braidcheck.op import Contract, Op
 
 BLOCK_K = 256 if INTERPRETED else 64  # of the tiled kernel
 MIN_PERSISTENT_HEAD_DIM = 32
@@ -40,7 +37,7 @@ def qkv_rope(
     qkv_bias: Tensor | None = None,
     q_norm_weight: Tensor | None = None,
     k_norm_weight: Tensor | None = None,
-    eps: float = EPS,
+    eps: float = DEFAULT_EPS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Project x, normalise each head of Q and K if norm weights are given, rotate Q and K.
 
@@ -138,7 +135,7 @@ def _persistent(
     eps: float,
 ) -> None:
     (m, n), (max_positions, head_dim) = out.shape, cos_sin.shape
-    meta = configs.cut(cut_name("qkv_rope", m, n))
+    meta = persistent_config("qkv_rope", m, n)
     if num_heads % meta["HEADS_PER_TILE"] or num_kv_heads % meta["HEADS_PER_TILE"]:
         meta["HEADS_PER_TILE"] = 1
     block_m, block_n, block_k = meta["BLOCK_M"], meta["HEADS_PER_TILE"] * head_dim, meta["BLOCK_K"]
@@ -163,17 +160,3 @@ def _persistent(
         HAS_NORM=norms[0] is not None,
         **meta,
     )
-
-
-OP = Op(
-    call=qkv_rope,
-    reference=oracle.reference,
-    inputs=cases.inputs,
-    cases=cases.CASES,
-    contract=Contract(
-        outputs={"q": "qkv_weight", "k": "qkv_weight", "v": "qkv_weight"}, casts=("x to the weight's dtype",)
-    ),
-    bound=oracle.bound,
-    cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
-)

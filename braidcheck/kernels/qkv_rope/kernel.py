@@ -146,6 +146,7 @@ def rmsnorm_rope_heads(
     x2,  # [BLOCK_M, HEADS_PER_TILE, HALF_DIM] float32
     start_m,
     start_n,
+    offs_d,  # [HALF_DIM]
     # pointers
     cos_sin_ptr,  # [max_positions, HEAD_DIM] float32
     positions_ptr,  # [M]
@@ -163,7 +164,6 @@ def rmsnorm_rope_heads(
 ):
     """RMSNorm and RoPE of a tile's heads: of q where start_n < N_Q, else of k."""
     HALF_DIM: tl.constexpr = HEAD_DIM // 2
-    offs_d = tl.arange(0, HALF_DIM)
     offs_m = start_m + tl.arange(0, BLOCK_M)
     positions = tl.load(positions_ptr + offs_m, mask=offs_m < M, other=-1)  # [BLOCK_M]
     in_bounds = (positions >= 0) & (positions < max_positions)
@@ -215,6 +215,7 @@ def qkv_rope_persistent_kernel(
     """The tiles pid, pid + grid size, ... of out; its first N_Q columns are q's, its first N_QK q's and k's."""
     BLOCK_N: tl.constexpr = HEADS_PER_TILE * HEAD_DIM
     HALF_DIM: tl.constexpr = HEAD_DIM // 2
+    offs_d = tl.arange(0, HALF_DIM)
     tiles = num_tiles(M, N, BLOCK_M, BLOCK_N)
     for tile_id in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         start_m, start_n = qkv_tile_origin(tile_id, M, N, N_QK, BLOCK_M, BLOCK_N)
@@ -230,6 +231,7 @@ def qkv_rope_persistent_kernel(
                 x2,
                 start_m,
                 start_n,
+                offs_d,
                 cos_sin_ptr,
                 positions_ptr,
                 q_norm_ptr,

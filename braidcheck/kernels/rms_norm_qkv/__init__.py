@@ -6,19 +6,22 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import configs, pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
-from braidcheck.kernels.common.persistent_gemm import cut_name, persistent_grid, rmsnorm_operand, tensor_descriptor
+from braidcheck.kernels.common.persistent_gemm import (
+    persistent_config,
+    persistent_grid,
+    rmsnorm_operand,
+    tensor_descriptor,
+)
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.rms_norm_qkv import cases, oracle
 from braidcheck.kernels.rms_norm_qkv.kernel import (
     rms_norm_qkv_gemv_kernel,
     rms_norm_qkv_persistent_kernel,
     rms_norm_qkv_tiled_kernel,
 )
-from braidcheck.op import Contract, Op
 
 
 def rms_norm_qkv(
@@ -73,7 +76,7 @@ def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, e
 
 def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
     block_m = default_block_m(len(x))
-    meta = configs.cut(f"rms_norm_qkv in blocks of {block_m}")
+    meta = get_config("rms_norm_qkv", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
     rms_norm_qkv_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
         x_ptr=x,
@@ -96,7 +99,7 @@ def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, 
 
 def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
     h = rmsnorm_operand(x, norm_weight, eps, weight.dtype)
-    meta = configs.cut(cut_name("rms_norm_qkv", *out.shape))
+    meta = persistent_config("rms_norm_qkv", *out.shape)
     block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
     m, n = out.shape
     rms_norm_qkv_persistent_kernel[persistent_grid(m, n, block_m, block_n, meta.pop("CTAS_PER_SM"))](
@@ -113,16 +116,3 @@ def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | N
 
 
 LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
-
-OP = Op(
-    call=rms_norm_qkv,
-    reference=oracle.reference,
-    inputs=cases.inputs,
-    cases=cases.CASES,
-    contract=Contract(
-        outputs=dict.fromkeys("qkv", "out_dtype or qkv_weight"), casts=("the normalised x to the weight's dtype",)
-    ),
-    bound=oracle.bound,
-    cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
-)

@@ -57,8 +57,9 @@ def rms_norm_qkv_tiled_kernel(
 ):
     """One tile of out, any M."""
     pdl.begin(OVERLAP)
-    pid_m, pid_n = tl.program_id(1), tl.program_id(0)
+    pid_m = tl.program_id(1)
     offs_m = (pid_m * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+    pid_n = tl.program_id(0)
     offs_n = (pid_n * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     m_mask = offs_m < M
     n_mask = offs_n < N

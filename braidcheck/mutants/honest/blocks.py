@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
-from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common.configs import KernelConfig, Key, configs, override_config
 from braidcheck.kernels.common.interpreter import INTERPRETED
-
-Cut = dict[str, int]
 
 
 def _rows(tokens: int) -> int:
@@ -25,11 +24,11 @@ def _rows(tokens: int) -> int:
 
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
 SIZES: dict[str, dict[str, Any]] = {
-    "rms_norm": {"ROWS": 16 if INTERPRETED else 4},
+    "rms_norm": {},
     "rms_norm_qkv": {"default_block_m": _rows},
     "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "default_block_m": _rows},
-    "qk_norm_rope": {"BLOCK_T": 16},
-    "cache_write": {"BLOCK_T": 16},
+    "qk_norm_rope": {},
+    "cache_write": {},
     "attention_prefill": {},
     "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
     "attention_step": {},
@@ -38,47 +37,56 @@ SIZES: dict[str, dict[str, Any]] = {
     "linear_residual": {"default_block_m": _rows},
     "gate_up_silu": {"default_block_m": _rows},
     "lm_head": {"default_block_m": _rows},
-    "sample": {"BLOCK": 256 if INTERPRETED else 512, "ROWS": 8 if INTERPRETED else 2},
+    "sample": {},
 }
 # Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.
 IN_BLOCKS = ("rms_norm_qkv", "qkv_rope", "attention_prefill", "linear_residual", "gate_up_silu", "lm_head")
-SPLITS = {"MOST_SPLITS": 7, "NUM_CTAS": 3 if INTERPRETED else 300}
+SPLITS = {"max_splits": 7, "num_ctas": 3 if INTERPRETED else 300}
 
 
 def other_blocks(op: str) -> Callable[..., Any]:
-    """The wrapper of ``op``, run with the block sizes of ``SIZES`` and every pinned cut of its made otherwise.
+    """The wrapper of ``op``, run with the block sizes of ``SIZES`` and other launch configs.
 
     Raises AttributeError where its module has no such size.
     """
     sizes = importlib.import_module(f"braidcheck.kernels.{op}"), SIZES[op]
-    return _with(op, sizes, (pinned, {"cut": _otherwise(pinned.cut)}))
+    return _with(op, lambda: (_changed((sizes,)), override_config(other_configs(op))))
 
 
 def in_blocks(op: str) -> Callable[..., Any]:
     """The wrapper of ``op``, which takes its kernel for any number of tokens for few and for many as well."""
-    return _with(op, (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False}))
+    changes = (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False})
+    return _with(op, lambda: (_changed(changes),))
 
 
-def _with(op: str, *changes: tuple[Any, dict[str, Any]]) -> Callable[..., Any]:
-    call = importlib.import_module(f"braidcheck.kernels.{op}").OP.call
+def _with(op: str, contexts: Callable[[], Iterable[AbstractContextManager[None]]]) -> Callable[..., Any]:
+    call = getattr(importlib.import_module(f"braidcheck.kernels.{op}"), op)
 
     @functools.wraps(call)
     def variant(*arguments: Any, **options: Any) -> Any:
-        with _changed(changes):
+        with ExitStack() as stack:
+            for context in contexts():
+                stack.enter_context(context)
             return call(*arguments, **options)
 
     return variant
 
 
-def _otherwise(own: Callable[..., Cut]) -> Callable[..., Cut]:
-    """``own``, a choice of a cut, with every size in it another: what a tensor core takes stays large enough for it."""
+def other_configs(op: str) -> dict[Key, KernelConfig]:
+    """Every launch config of ``op`` with another size in each field: a tensor core still gets large enough tiles."""
+    return {key: _other(config) for key, config in configs().items() if key[0] == op}
 
+
+def _other(config: KernelConfig) -> KernelConfig:
     def other(name: str, value: int) -> int:
-        if name.startswith(("num_", "MOST", "NUM_CTAS")):
-            return SPLITS.get(name, value)
-        return 2 * value if 8 <= value <= 16 else max(1, value // 2)
+        if name in SPLITS:
+            return SPLITS[name]
+        if name in ("num_warps", "num_stages"):
+            return value
+        double = 8 <= value <= 16 or (value == 1 and name == "block_m")
+        return 2 * value if double else max(1, value // 2)
 
-    return lambda *which: {name: other(name, value) for name, value in own(*which).items()}
+    return replace(config, **{name: other(name, value) for name, value in asdict(config).items() if value is not None})
 
 
 @contextmanager

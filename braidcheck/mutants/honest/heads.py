@@ -1,4 +1,4 @@
-"""Honest variants of the ops that work on rows and heads: norms, rotation, cache and attention."""
+"""Honest variants of the ops that work on rows and heads: attention."""
 
 from __future__ import annotations
 
@@ -7,48 +7,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from braidcheck.mutants.honest.pieces import Style
+from braidcheck.kernels.common.variants import Style
 from braidcheck.numerics.rounding import wide
-
-
-def rms_norm(
-    style: Style, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None, out: Tensor | None = None,
-    out_dtype: torch.dtype = torch.float32,
-) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
-    """See the op."""
-    total = wide(x) if residual is None else wide(residual) + wide(x)
-    y = style.norm(total, wide(weight), eps).to(out_dtype)
-    y = y if out is None else out.copy_(y)
-    return y if residual is None else (y, total.to(x.dtype))
-
-
-def qk_norm_rope(
-    style: Style, q: Tensor, k: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor,
-    positions: Tensor, eps: float, k_scale: float = 1.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """See the op: the scale is taken into K's norm weight, where a power of two rounds nothing."""
-    q_out = style.rotate(style.norm(wide(q), wide(q_norm_weight), eps), cos_sin, positions)
-    k_out = style.rotate(style.norm(wide(k), wide(k_norm_weight) * k_scale, eps), cos_sin, positions)
-    return q_out.to(q.dtype), k_out.to(k.dtype)
-
-
-def cache_write_one_by_one(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """See the op: a copy a token."""
-    for token, (row, slot) in enumerate(zip(rows.tolist(), slots.tolist(), strict=True)):
-        k_cache[row, slot], v_cache[row, slot] = k[token], v[token]
-
-
-def cache_write_flat(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """See the op: the caches as one long row of slots."""
-    places = rows.long() * k_cache.shape[1] + slots.long()
-    k_cache.flatten(0, 1).index_copy_(0, places, k)
-    v_cache.flatten(0, 1).index_copy_(0, places, v)
-
-
-def cache_write_last_first(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """See the op: tokens from the last to the first."""
-    k_cache.index_put_((rows.long().flip(0), slots.long().flip(0)), k.flip(0))
-    v_cache.index_put_((rows.long().flip(0), slots.long().flip(0)), v.flip(0))
 
 
 def attention_prefill(

@@ -1,8 +1,8 @@
-"""Occupancy next to what NVIDIA's and AMD's own tables give."""
+"""GPU classes: occupancy next to what NVIDIA's and AMD's own tables give, and classes that nobody knows."""
 
 import pytest
 
-from braidcheck.static.targets import TARGETS
+from braidcheck.arch import GENERIC, GPUS, of_capability
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,17 @@ from braidcheck.static.targets import TARGETS
     ],
 )
 def test_resident_warps(target, registers, shared, warps, resident):
-    assert TARGETS[target].occupancy({"registers": registers, "shared": shared, "warps": warps}) == resident
+    assert GPUS[target].occupancy({"registers": registers, "shared": shared, "warps": warps}) == resident
+
+
+@pytest.mark.parametrize(("capability", "name"), [((8, 0), "sm_80"), ((9, 0), "sm_90"), ((10, 0), "sm_100")])
+def test_class_of_a_capability(capability, name):
+    assert of_capability(capability) is GPUS[name]
+    assert GPUS[name].capability == capability
+
+
+@pytest.mark.parametrize("capability", [(0, 0), (8, 9), (9, 1), (12, 0)])
+def test_unknown_capability_has_neither_tma_nor_pdl(capability):
+    assert of_capability(capability) is GENERIC
+    assert not GENERIC.has_tma
+    assert not GENERIC.has_pdl

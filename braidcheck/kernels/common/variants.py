@@ -1,10 +1,15 @@
-"""The pieces of honest variants: products, norms, rotations and attention in other orders and by other formulas."""
+"""The parts of equivalent implementations: products, norms, rotations and attention in other orders and formulas.
+
+A gate must accept each of them: they round elsewhere, within the contracts.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -147,3 +152,8 @@ STYLES = {
     "pairwise": Style(product_pairwise, norm_in_chunks, rotate_as_hf, attend_two_passes),
 }
 UNROUNDED = {"no operand rounded": Style(product_pairwise, norm_by_division, rope.rotate, attend_unrounded, False)}
+
+
+def in_styles(function: Callable[..., Any], styles: Mapping[str, Style]) -> dict[str, Callable[..., Any]]:
+    """One implementation a style: ``function(style, ...)``, each then called like the op's wrapper."""
+    return {name: partial(function, style) for name, style in styles.items()}

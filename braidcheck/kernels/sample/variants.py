@@ -1,6 +1,8 @@
-"""Honest variants of the drawing of tokens: other sums, and other ways to find what is kept."""
+"""Equivalent implementations of ``sample``: other sums, and other ways to find what is kept."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,10 +10,8 @@ from torch import Tensor
 from braidcheck.numerics.sampling import uniform
 
 
-def sample_sorted(
-    logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
-) -> Tensor:
-    """See the op: all filters on one sorted row, kept by rank; equal logits at an edge by the logit there."""
+def by_sort(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """All filters on one sorted row, kept by rank; equal logits at an edge by the logit there."""
     scores, order = (logits.float() / temperature).sort(descending=True, stable=True)
     if top_k:
         scores = scores.masked_fill(scores < scores[:, min(top_k, scores.shape[1]) - 1, None], -torch.inf)
@@ -23,10 +23,10 @@ def sample_sorted(
     return _first(torch.zeros_like(weights).scatter(1, order, weights).cumsum(-1), seeds, positions)
 
 
-def sample_halving(
+def by_bisection(
     logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
 ) -> Tensor:
-    """See the op: each row's thresholds by halving among its own logits."""
+    """Each row's thresholds by halving among its own logits."""
     tokens = []
     for row, seed, position in zip(logits.float(), seeds, positions, strict=True):
         weights = torch.exp2((row - row.max()) * (1.4426950408889634 / temperature))
@@ -38,10 +38,10 @@ def sample_halving(
     return torch.cat(tokens) if tokens else seeds.clone()
 
 
-def sample_from_the_end(
+def from_the_end(
     logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
 ) -> Tensor:
-    """See the op: top-p by what is worse, sums of float32 from the vocabulary's last token on."""
+    """Top-p by what is worse, sums of float32 from the vocabulary's last token on."""
     scores = logits.float() * (1 / temperature)
     if top_k:
         scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:], -torch.inf)
@@ -55,7 +55,7 @@ def sample_from_the_end(
     return (behind >= target).sum(-1).clamp_min(1) - 1
 
 
-def _least(row: Tensor, weights: Tensor, enough) -> Tensor:
+def _least(row: Tensor, weights: Tensor, enough: Callable[[Tensor], bool]) -> Tensor:
     """``weights`` of what reaches the largest logit of ``row`` from which on there is ``enough``."""
     choices = row.unique()
     low, high = 0, len(choices) - 1
@@ -69,3 +69,6 @@ def _first(ends: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
     """The first token at which the sums ``ends`` [B,V] pass the uniform number of each row."""
     target = uniform(seeds, positions).to(ends.dtype)[:, None] * ends[:, -1:]
     return (ends <= target).sum(-1).clamp_max(ends.shape[1] - 1)
+
+
+VARIANTS = {"sorted": by_sort, "halving": by_bisection, "from the end": from_the_end}

@@ -1,0 +1,61 @@
+"""The inputs on which ``cache_write`` is judged, and the wrong ones that its cases must tell from the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict[str, Any]:
+    """Caches full of NaN, and tokens for distinct slots in no order."""
+    numbers = Numbers(case, device)
+    tokens, batch, capacity = case["T"], case["B"], case["S"]
+    shape = tokens, case["Hkv"], case["D"]
+    last = batch * capacity - 1  # the last slot of the last row is always among them
+    others = torch.randperm(last, generator=numbers.generator)
+    indices = torch.cat([torch.tensor([last]), others])[:tokens]
+    empty = torch.full((batch, capacity, case["Hkv"], case["D"]), float("nan"))
+    return {
+        "k": numbers.activations(*shape),
+        "v": numbers.activations(*shape),
+        "k_cache": numbers.place(empty),
+        "v_cache": numbers.place(empty),
+        "rows": (indices // capacity).to(device),
+        "slots": (indices % capacity).to(device),
+    }
+
+
+def _case(
+    tokens: int,
+    batch: int,
+    capacity: int,
+    heads: int,
+    dim: int,
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    large: bool = False,
+) -> Case:
+    axes = {"T": tokens, "B": batch, "S": capacity, "Hkv": heads, "D": dim}
+    return Case("cache_write", axes, dtype, profile, large=large)
+
+
+CASES = (
+    _case(1, 1, 16, 2, 64),
+    _case(0, 1, 16, 2, 64),
+    _case(65, 3, 50, 2, 64, "qwen"),
+    _case(7, 4, 33, 3, 80, "tail", "float16"),
+    _case(7, 4, 33, 8, 128, "extreme", "float32"),
+    _case(4096, 2, 4096, 8, 128, "qwen", large=True),
+    _case(64, 64, 2048, 8, 128, "unit", large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without V": lambda given: given | {"v": given["k"]},
+    "every token one slot early": lambda given: given | {"slots": given["slots"] - 1},
+    "every token in row 0": lambda given: given | {"rows": torch.zeros_like(given["rows"])},
+    "without the last token": without_last("k", 0),
+}

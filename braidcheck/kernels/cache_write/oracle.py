@@ -1,0 +1,24 @@
+"""What ``cache_write`` must do and what it costs; the bound is zero, since a copy rounds nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.op import Case, Cost
+
+
+def reference(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
+    """Indexed assignment."""
+    k_cache[rows.long(), slots.long()] = k
+    v_cache[rows.long(), slots.long()] = v
+
+
+def bound(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """A copy: no error at all."""
+    return torch.zeros_like(k_cache, dtype=torch.float64), torch.zeros_like(v_cache, dtype=torch.float64)
+
+
+def cost(case: Case) -> Cost:
+    """K and V read and written."""
+    return Cost(4 * case["T"] * case["Hkv"] * case["D"] * getattr(torch, case.dtype).itemsize, 0)

@@ -1,0 +1,27 @@
+"""The declaration of ``gate_up_silu``."""
+
+from __future__ import annotations
+
+from braidcheck.kernels.common.inputs import HIDDEN, INNER, by_tokens
+from braidcheck.kernels.gate_up_silu import cases, gate_up_silu, oracle
+from braidcheck.kernels.gate_up_silu.variants import VARIANTS
+from braidcheck.op import Contract, Op
+
+OP = Op(
+    call=gate_up_silu,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs={"out": "weight"},
+        casts=(
+            "with norm_weight: the normalised x to the weight's dtype",
+            "gate, up and silu(gate) to the weight's dtype",
+        ),
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(H=HIDDEN, I=INNER, norm=1),
+    variants=VARIANTS,
+)

@@ -1,0 +1,21 @@
+"""The declaration of ``qk_norm_rope``."""
+
+from __future__ import annotations
+
+from braidcheck.kernels.common.inputs import HEADS, POSITIONS, by_tokens
+from braidcheck.kernels.qk_norm_rope import cases, oracle, qk_norm_rope
+from braidcheck.kernels.qk_norm_rope.variants import VARIANTS
+from braidcheck.op import Contract, Op
+
+OP = Op(
+    call=qk_norm_rope,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(outputs={"q": "q", "k": "k"}, batch_invariant=True),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(**HEADS, P=POSITIONS),
+    variants=VARIANTS,
+)

@@ -1,0 +1,51 @@
+"""What ``rms_norm`` must compute, how far off it may be, and what it costs.
+
+Bound: the sum of squares has terms of one sign, so its relative error is that of a float32 sum, halved by the square
+root; mean, eps, root, reciprocal and the two products round once each (Higham ch. 3). With a residual the unrounded
+float32 sum is normalised: one more rounding of each element, and of the returned sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics import rounding
+from braidcheck.op import Case, Cost
+
+
+def reference(
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    residual: Tensor | None = None,
+    out: Tensor | None = None,
+    out_dtype: torch.dtype = torch.float32,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """RMSNorm of x + residual, in float32 or wider."""
+    total = rounding.wide(x) if residual is None else rounding.wide(x) + rounding.wide(residual)
+    y = rounding.rms_normed(total, weight, eps).to(torch.float64 if x.dtype == torch.float64 else out_dtype)
+    return y if residual is None else (y, total.to(x.dtype))
+
+
+def bound(
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    residual: Tensor | None = None,
+    out: Tensor | None = None,
+    out_dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, ...]:
+    """See the module's derivation."""
+    exact = {"x": x.double(), "weight": weight.double(), "eps": eps}
+    if residual is None:
+        return (rounding.norm_error(x.shape[-1]) * reference(**exact).abs(),)
+    y, total = reference(**exact, residual=residual.double())
+    return (rounding.norm_error(x.shape[-1]) + 2 * rounding.U32) * y.abs(), rounding.U32 * total.abs()
+
+
+def cost(case: Case) -> Cost:
+    """x read, y written, and the residual's read and write."""
+    count, size = case["T"] * case["H"], getattr(torch, case.dtype).itemsize
+    written = size if case.get("narrow") else 4
+    return Cost(count * (size + written + (2 * size if case.get("residual") else 0)), 5 * count)

@@ -1,0 +1,75 @@
+"""The inputs on which ``sample`` is judged, and the wrong ones that its cases must tell from the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from braidcheck.kernels.common.inputs import POSITIONS, Numbers, without, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict[str, Any]:
+    """Logits with zeros of both signs among equal ones, seeds of 62 bits; a last token that is often drawn."""
+    numbers = Numbers(case, device)
+    batch, vocab = case["T"], case["V"]
+    logits = numbers.activations(batch, vocab)
+    signs = torch.rand(batch, vocab, generator=numbers.generator) < 0.5
+    logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
+    if case.profile == "tail":
+        logits[:, -1] = logits.amax(-1) + 1
+    if case.profile == "extreme":
+        logits = logits.flip(0)  # the last row is the one of large numbers
+    if case.profile == "cancel":
+        logits = 1 + 2**-21 * numbers.place(numbers.normal(batch, vocab))  # they differ in their last bits
+    return {
+        "logits": logits,
+        "seeds": torch.randint(0, 2**62, (batch,), generator=numbers.generator).to(device),
+        "positions": numbers.positions(batch, POSITIONS),
+        "temperature": case.get("t", 100) / 100,
+        "top_k": case.get("k"),
+        "top_p": case.get("p", 100) / 100,
+    }
+
+
+def _case(
+    batch: int,
+    vocab: int,
+    profile: str = "unit",
+    dtype: str = "float32",
+    large: bool = False,
+    **filters: int,
+) -> Case:
+    """``filters``: t and p, temperature and top-p in hundredths, and k."""
+    return Case("sample", {"T": batch, "V": vocab} | filters, dtype, profile, large=large)
+
+
+CASES = (
+    _case(5, 700),
+    _case(0, 700),
+    _case(33, 300, t=60, k=20, p=95),
+    _case(9, 2500, "qwen", t=150, k=50),
+    _case(33, 331, "tail", "float16", t=70, p=80),
+    _case(17, 2500, "tail", t=200, p=90),
+    _case(33, 300, k=1),
+    _case(33, 400, "sparse", k=30, t=1000),
+    _case(33, 500, "qwen", "bfloat16", t=80, k=3, p=70),
+    _case(9, 1100, "tiny", p=50),
+    _case(5, 2500, "extreme", k=7, p=90),
+    _case(33, 40, k=100, p=60),
+    _case(17, 300, "cancel", k=20),
+    _case(64, 151936, "qwen", t=60, k=20, p=95, large=True),
+    _case(3, 151936, "tail", t=100, p=90, large=True),
+    _case(1, 151936, "qwen", "bfloat16", t=60, k=20, p=95, large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without temperature": without("temperature", 1.0),
+    "without top-k": without("top_k", 0),
+    "one token more than top-k": lambda given: given | {"top_k": given["top_k"] and given["top_k"] + 1},
+    "without top-p": without("top_p", 1.0),
+    "one seed for all rows": lambda given: given | {"seeds": given["seeds"][:1].expand_as(given["seeds"])},
+    "one position for all rows": lambda given: given | {"positions": torch.zeros_like(given["positions"])},
+    "without the last token of the vocabulary": without_last("logits"),
+}

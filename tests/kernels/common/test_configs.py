@@ -1,0 +1,84 @@
+"""Launch configs: found by op, regime and size, overridden within a context, safe on a GPU class that nobody tuned."""
+
+import pytest
+
+from braidcheck import kernels
+from braidcheck.arch import GENERIC, GPUS, INTERPRETER
+from braidcheck.kernels.common import configs
+from braidcheck.kernels.common.configs import (
+    ANY,
+    DEFAULT_CONFIGS,
+    GEMV,
+    LARGE,
+    PERSISTENT,
+    SM_90_CONFIGS,
+    TILED,
+    TUNED_CONFIGS,
+    KernelConfig,
+    get_config,
+    has_config,
+    override_config,
+)
+
+KEY = "rms_norm", TILED, ANY
+
+
+def on_gpu(monkeypatch, capability):
+    monkeypatch.setattr(configs, "INTERPRETED", False)
+    monkeypatch.setattr(configs, "capability", lambda: capability)
+
+
+def test_meta_are_the_arguments_of_a_launch():
+    assert KernelConfig(block_m=16, num_ctas=4, num_warps=2).meta() == {"BLOCK_M": 16, "NUM_CTAS": 4, "num_warps": 2}
+
+
+def test_the_interpreter_has_configs_of_its_own():
+    assert configs.launch_arch() is INTERPRETER
+    assert get_config("rms_norm") == TUNED_CONFIGS["interpreter"][KEY] != DEFAULT_CONFIGS[KEY]
+
+
+def test_a_tuned_gpu_gets_its_configs(monkeypatch):
+    on_gpu(monkeypatch, (9, 0))
+    assert configs.launch_arch() is GPUS["sm_90"]
+    assert get_config("lm_head", GEMV) == SM_90_CONFIGS["lm_head", GEMV, ANY] != DEFAULT_CONFIGS["lm_head", GEMV, ANY]
+    assert has_config("qkv_rope", PERSISTENT, LARGE)
+
+
+@pytest.mark.parametrize("capability", [(0, 0), (8, 0), (10, 0), (12, 0)])
+def test_an_untuned_gpu_gets_the_safe_path(monkeypatch, capability):
+    on_gpu(monkeypatch, capability)
+    arch = configs.launch_arch()
+    assert arch is GENERIC
+    assert not arch.has_tma
+    assert not arch.has_pdl
+    assert configs.configs() is DEFAULT_CONFIGS
+    assert not has_config("qkv_rope", PERSISTENT, LARGE)
+    with pytest.raises(KeyError):
+        get_config("qkv_rope", PERSISTENT, LARGE)
+
+
+@pytest.mark.parametrize("name", TUNED_CONFIGS)
+def test_every_key_is_of_an_op_and_no_default_is_missing(name):
+    assert {op for op, *_ in TUNED_CONFIGS[name]} <= kernels.find().keys()
+    assert set(DEFAULT_CONFIGS) <= set(TUNED_CONFIGS[name])
+
+
+def test_overrides_nest_and_touch_nothing_else():
+    plain, one, other = get_config(*KEY), KernelConfig(block_m=2), KernelConfig(block_m=4)
+    with override_config({KEY: one}):
+        with override_config({KEY: other}):
+            assert get_config(*KEY) == other
+        assert get_config(*KEY) == one
+        assert get_config("cache_write") == TUNED_CONFIGS["interpreter"]["cache_write", TILED, ANY]
+    assert get_config(*KEY) == plain
+
+
+def test_an_override_ends_with_an_error():
+    def fail():
+        with override_config({KEY: KernelConfig(block_m=2)}):
+            raise RuntimeError
+
+    plain = get_config(*KEY)
+    with pytest.raises(RuntimeError):
+        fail()
+    assert get_config(*KEY) == plain
