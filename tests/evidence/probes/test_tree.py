@@ -32,7 +32,7 @@ FOOLING = {
     "a looser bound": (f"{LINEAR}/oracle.py", "return (error + ", "return (1e9 + error + "),
     "looser pieces of bounds": ("numerics/rounding.py", "U32 = ", "U32 = 1e9 * "),
     "a reference that calls the kernel": (
-        INIT, "reference=oracle.reference",
+        f"{LINEAR}/op.py", "reference=oracle.reference",
         "reference=lambda x, weight, residual: linear_residual(*(t.bfloat16() for t in (x, weight, residual)))",
     ),
     "a looser comparison": ("numerics/error.py", "share=float(share[worst])", "share=0.0"),
@@ -72,7 +72,7 @@ def verdict(function=None):
 @pytest.mark.parametrize("name", FOOLING)
 def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
     tree = judged(ELEMENT, FOOLING[name])
-    own = tree.module("kernels.linear_residual").OP
+    own = tree.module("kernels.linear_residual.op").OP
     fooled = tree.module("gates.accuracy").judge(tree.module("evidence.op").observe_op(own, case_of(own)))
     assert fooled.status == "pass"
     assert verdict().status == Status.FAIL
