@@ -8,9 +8,8 @@ import torch
 import triton
 from torch import Tensor
 
-from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common import gemv, pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
-from braidcheck.kernels.common.gemv import gemv_config, supports_gemv
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
 
@@ -28,7 +27,7 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     (m, k), n = x.shape, len(weight)
-    use_gemv = m == 1 and supports_gemv(x, weight)  # several rows read the vocabulary faster in larger tiles
+    use_gemv = m == 1 and gemv.supports_gemv(x, weight)  # several rows read the vocabulary faster in larger tiles
     grid, meta = (_gemv_config if use_gemv else _tiled_config)(x, n)
     num_splits = grid[0]
     out = torch.empty(m, num_splits if argmax else n, dtype=torch.float32, device=x.device)
@@ -56,7 +55,7 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
 
 def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, Any]]:
     """Grid, constexprs and launch options."""
-    meta = gemv_config("lm_head", x)
+    meta = gemv.gemv_config("lm_head", x)
     del meta["K"]
     return (min(meta.pop("NUM_CTAS"), triton.cdiv(n, meta["BLOCK_N"])),), meta
 
