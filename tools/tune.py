@@ -141,7 +141,7 @@ class Prompt:
         outputs = {"rms_norm_qkv": QWEN3_0_6B.qkv_rows, "qkv_rope": QWEN3_0_6B.qkv_rows}
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
-        self.keys = [old_key(many.cut_name(op, tokens, width)) for op, width in outputs.items()]
+        self.keys = [(op, PERSISTENT, many.size_bucket(tokens, width)) for op, width in outputs.items()]
         self.keys.append(old_key(attention_prefill.cut_name(tokens, tokens, by_tiles=True)))
 
     def kernels(self) -> list[Key]:

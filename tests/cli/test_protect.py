@@ -10,10 +10,10 @@ from braidcheck.environment import PACKAGE
 from braidcheck.gates import GATES
 from braidcheck.result import Run
 
-LINEAR = "braidcheck/kernels/linear_residual/__init__.py"
+LINEAR = "braidcheck/kernels/linear_residual"
 CASE = "accuracy linear_residual[bfloat16-tail-T7-K1000-H331]"
-LOOSER = (LINEAR, "return (error + ", "return (1e9 + error + ")
-FAULT = (LINEAR, "acc += residual.to(tl.float32)", "acc += 1.01 * residual.to(tl.float32)")
+LOOSER = (f"{LINEAR}/oracle.py", "return (error + ", "return (1e9 + error + ")
+FAULT = (f"{LINEAR}/kernel.py", "acc += residual.to(tl.float32)", "acc += 1.01 * residual.to(tl.float32)")
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def repository(tmp_path):
     folder = tmp_path / "repository"
     ignored = shutil.ignore_patterns("__pycache__", "nano", "nano_golden")
     shutil.copytree(PACKAGE, folder / "braidcheck", ignore=ignored)
-    path = folder / LINEAR
+    path = folder / LINEAR / "cases.py"
     before, rest = path.read_text().split("CASES = (\n")
     kept = '    _case(7, 1000, 331, "tail"),\n    _case(9, 512, 256, "sparse"),\n'
-    path.write_text(before + "CASES = (\n" + kept + rest[rest.index(")\n\nOP") :])
+    path.write_text(before + "CASES = (\n" + kept + rest[rest.index(")\n\nNEGATIVE") :])
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
     git(folder, "-c", "user.name=a", "-c", "user.email=a@example", "commit", "-q", "-m", "base")
@@ -57,7 +57,7 @@ def test_a_fault_under_a_looser_bound_needs_a_human(repository, protect, tmp_pat
     said = protect()
     assert said.code == 1
     assert f"fail {CASE}: needs a human: only the change's judges let it pass" in said.out
-    assert "the change edits braidcheck/kernels/linear_residual/__init__.py (bound)" in said.out
+    assert "the change edits braidcheck/kernels/linear_residual/oracle.py (the op's reference and bound)" in said.out
     made = Run.from_json((tmp_path / "out" / "run.json").read_text())
     assert (made.status, made.environment["judges"]) == ("fail", git(repository, "rev-parse", "main").strip())
     assert f"- **fail** `{CASE}`: needs a human" in (tmp_path / "out" / "summary.md").read_text()

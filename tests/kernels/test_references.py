@@ -7,7 +7,11 @@ import torch
 from transformers import Qwen3Config
 from transformers.models.qwen3 import modeling_qwen3 as hf
 
-from braidcheck.kernels import attention_decode, attention_prefill, gate_up_silu, qk_norm_rope, qkv_rope, rms_norm
+from braidcheck.kernels import attention_decode, attention_prefill
+from braidcheck.kernels.gate_up_silu import oracle as gate_up_silu
+from braidcheck.kernels.qk_norm_rope import oracle as qk_norm_rope
+from braidcheck.kernels.qkv_rope import oracle as qkv_rope
+from braidcheck.kernels.rms_norm import oracle as rms_norm
 from braidcheck.numerics.rope import rope_table
 
 pytestmark = pytest.mark.numeric

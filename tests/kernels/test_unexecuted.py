@@ -87,7 +87,7 @@ def test_sizes_are_as_the_page_has_them():
     """Where one of these fails, code that the page calls unexecuted is executed now, or the other way round."""
     steps = [case for case in OPS["attention_step"].cases if not case.large]
     assert max(case["S"] for case in steps) <= attention_step.LONG
-    assert few.WIDEST_OF_SEVERAL <= few.CHUNK
+    assert few.MAX_K_SMALL_M <= few.MAX_BLOCK_K
     assert set(TUNED_CONFIGS) == {"sm_90", "interpreter"}
 
 

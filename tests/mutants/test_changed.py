@@ -18,7 +18,7 @@ KERNELS = "braidcheck/kernels"
         ([f"{KERNELS}/rms_norm/__init__.py"], ["rms_norm"]),
         ([f"{KERNELS}/rms_norm/__init__.py", f"{KERNELS}/lm_head/__init__.py"], ["lm_head", "rms_norm"]),
         ([f"{KERNELS}/fused_attention/kernel.py"], ["fused_attention"]),
-        ([f"{KERNELS}/common/device.py"], None),
+        ([f"{KERNELS}/common/rms_norm.py"], None),
         (["braidcheck/numerics/rounding.py"], None),
         ([f"{KERNELS}/__init__.py"], None),
         ([f"{KERNELS}/deleted/__init__.py"], None),

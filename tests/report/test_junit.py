@@ -22,7 +22,7 @@ def test_every_verdict_is_a_case_and_a_missing_one_an_error(broken):
         "no verdict": ["1", "0", "1", "0"],
     }
     case = root.find(".//testcase[@name='qkv_rope[b]']")
-    assert case.get("file") == "braidcheck/kernels/qkv_rope/__init__.py"
+    assert case.get("file") == "braidcheck/kernels/qkv_rope/kernel.py"
     said = case.find("failure").text
     assert "qkv_rope is 9.0 times its bound" in said
     assert "braidcheck gate --op qkv_rope -k 'qkv_rope[b]'" in said
@@ -50,7 +50,7 @@ def test_annotations_name_file_and_line_and_are_one_line_each(broken, hostile):
     first, second = annotations.lines(broken)
     line = source.place(broken.verdicts[4])[1]
     assert first.startswith(
-        f"::error file=braidcheck/kernels/qkv_rope/__init__.py,line={line},title=fail accuracy qkv_rope[b]::"
+        f"::error file=braidcheck/kernels/qkv_rope/kernel.py,line={line},title=fail accuracy qkv_rope[b]::"
     )
     assert first.endswith("qkv_rope is 9.0 times its bound%0Abraidcheck gate --op qkv_rope -k 'qkv_rope[b]'")
     assert second.startswith("::error title=error coherence nano%3A kl%2C nano%3A nll::it broke")

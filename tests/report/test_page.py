@@ -44,7 +44,7 @@ def test_a_broken_run_begins_with_its_culprit_and_what_is_wrong(broken):
         "9 (limit <= 1) share of the bound",
         "-800%",
         "2 of 3",
-        "braidcheck/kernels/qkv_rope/__init__.py:",
+        "braidcheck/kernels/qkv_rope/kernel.py:",
         "braidcheck gate --op qkv_rope -k 'qkv_rope[b]'",
         "interpret/accuracy/lost",
         "large cases need a GPU",

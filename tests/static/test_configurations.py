@@ -67,12 +67,12 @@ def test_every_op_is_there_and_a_new_file_is_found(found):
 def test_a_launch_is_specialised_as_on_a_gpu(found):
     one = launch_of(found, "linear_residual", "T1-")
     assert one["signature"]["x_ptr"] == "*bf16"
-    assert one["kernel"] == "_linear_residual_of_few"
-    assert one["signature"]["num_tokens"] == "constexpr"
-    assert one["constants"]["num_tokens"] == one["constants"]["BLOCK_T"] == 1
-    assert one["constants"]["WIDTH"] == 3072
+    assert one["kernel"] == "linear_residual_gemv_kernel"
+    assert one["signature"]["M"] == "constexpr"
+    assert one["constants"]["M"] == one["constants"]["BLOCK_M"] == 1
+    assert one["constants"]["K"] == 3072
     assert one["hints"]["weight_ptr"] == "DS"
-    assert one["hints"]["width"] == "D"
+    assert one["hints"]["N"] == "D"
     assert one["options"] == {"num_warps": 4}
     assert one["cost"][1] == 2 * 3072 * 1024
 
@@ -98,8 +98,8 @@ def test_no_configuration_is_there_twice(found, found_on_hopper):
 
 def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
     for width in (2048, 3072):
-        one = launch_of(found_on_hopper, "linear_residual", f"decode of 1, production, WIDTH {width}")
-        assert one["constants"]["WIDTH"] == width
+        one = launch_of(found_on_hopper, "linear_residual", f"decode of 1, production, K {width}")
+        assert one["constants"]["K"] == width
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
@@ -108,7 +108,7 @@ def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found
     for rows, configs, overlaps in ((found, DEFAULT_CONFIGS, False), (found_on_hopper, SM_90_CONFIGS, True)):
         config = configs["rms_norm_qkv", GEMV, ANY]
         case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
-        assert case["constants"]["ROWS"] == config.block_n
+        assert case["constants"]["BLOCK_N"] == config.block_n
         assert case["options"] == {"num_warps": config.num_warps}
         assert not case["constants"]["OVERLAP"]
         step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]

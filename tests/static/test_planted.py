@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,53 +14,52 @@ from braidcheck.environment import PACKAGE
 from braidcheck.gates import static
 from braidcheck.result import Status
 
-SOURCE = (PACKAGE / "kernels" / "linear_residual" / "__init__.py").read_text(encoding="utf-8")
-DEVICE = (PACKAGE / "kernels" / "common" / "device.py").read_text(encoding="utf-8")
-CUT = 'pinned.cut(f"linear_residual in blocks of {block_t}")'
+OP = PACKAGE / "kernels" / "linear_residual"
+CONFIG = 'get_config("linear_residual", Regime.TILED, tiled_bucket(block_m)).meta()'
 NAMED = dict.fromkeys(("op", "target", "kernel", "configuration"), "x") | {"op": "demo", "shared_limit": 232448}
-
-
-def upcast(text):
-    """The product of operands widened to float32, as somebody writes who fears bfloat16."""
-    begin = DEVICE.index("@triton.jit\ndef project_rows")
-    helper = DEVICE[begin : DEVICE.index("@triton.jit", begin + 1)]
-    wide = helper.replace("tl.dot(x, w,", "tl.dot(x.to(tl.float32), w.to(tl.float32),")
-    assert wide != helper
-    return text.replace("from braidcheck.kernels.common.device import project_rows\n", "").replace(
-        "@triton.jit\ndef _linear", f"{wide}@triton.jit\ndef _linear"
-    )
-
-
+DOT = "tl.dot(x, w,"  # of the product that this copy of its module computes
+RESIDUAL = "    acc += residual.to(tl.float32)\n"
+# By name the file of the copy, and what is replaced in it.
 PLANTS = {
-    "as it is": lambda text: text,
-    "two warps": lambda text: text.replace(CUT, f"{CUT} | dict(BLOCK_N=256, BLOCK_K=64, num_warps=2)"),
-    "upcast": upcast,
-    "no hint": lambda text: text.replace("@triton.jit\n", '@triton.jit(do_not_specialize=["weight_stride"])\n'),
-    "six stages": lambda text: text.replace(CUT, f"{CUT} | dict(num_stages=6)"),
-    "thirty stages": lambda text: text.replace(CUT, f"{CUT} | dict(num_stages=30)"),
-    "longer": lambda text: text.replace(
-        "    acc += residual.to(tl.float32)\n",
-        "    for _ in tl.static_range(4):\n        acc = tl.exp(acc)\n    acc += residual.to(tl.float32)\n",
+    "unchanged": ("kernel.py", "", ""),
+    "two_warps": ("__init__.py", CONFIG, f"{CONFIG} | dict(BLOCK_N=256, BLOCK_K=64, num_warps=2)"),
+    "upcast": ("rms_norm.py", DOT, "tl.dot(x.to(tl.float32), w.to(tl.float32),"),  # by somebody who fears bfloat16
+    "no_hint": ("kernel.py", "@triton.jit\n", '@triton.jit(do_not_specialize=["stride_wn"])\n'),
+    "six_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=6)"),
+    "thirty_stages": ("__init__.py", CONFIG, f"{CONFIG} | dict(num_stages=30)"),
+    "longer": (
+        "kernel.py", RESIDUAL, f"    for _ in tl.static_range(4):\n        acc = tl.exp(acc)\n{RESIDUAL}",
     ),
-}
+}  # fmt: skip
+
+
+def copy_op(folder):
+    """The op, and the module that computes its product, as a package of its own."""
+    shutil.copytree(OP, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PACKAGE / "kernels" / "common" / "rms_norm.py", folder)
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8").replace("braidcheck.kernels.linear_residual", folder.name)
+        path.write_text(text.replace("braidcheck.kernels.common.rms_norm", f"{folder.name}.rms_norm"))
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
-    for name, plant in PLANTS.items():
-        text = plant(SOURCE)
-        assert name == "as it is" or text != SOURCE, f"{name}: the kernel's text has changed"
-        (folder / f"{name}.py").write_text(text)
+    for name, (file, old, new) in PLANTS.items():
+        copy_op(folder / name)
+        text = (folder / name / file).read_text()
+        assert old in text, f"{name}: {file} has changed"
+        (folder / name / file).write_text(text.replace(old, new) if old else text)
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     variables = kept | {"PYTHONPATH": str(PACKAGE.parent), "TRITON_CACHE_DIR": str(folder / "cache")}
-    command = [sys.executable, str(Path(__file__).with_name("planted.py")), "sm_90", *map(str, folder.glob("*.py"))]
+    command = [sys.executable, str(Path(__file__).with_name("planted.py")), "sm_90"]
+    command += [str(folder / name) for name in PLANTS]
     return json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
 
 
 def judged(rows, name):
     row = NAMED | {"target": "sm_90", **rows[name]}
-    baseline = NAMED | {"target": "sm_90", **rows["as it is"]}
+    baseline = NAMED | {"target": "sm_90", **rows["unchanged"]}
     verdicts = static.judge({"triton": "x", "rows": [row]}, [baseline], "demo")
     return next(v for v in verdicts if v.subject == "demo[sm_90]"), next(
         v for v in verdicts if v.subject == "demo[sm_90 baseline]"
@@ -67,48 +67,48 @@ def judged(rows, name):
 
 
 def test_the_kernel_as_it_is_passes(rows):
-    assert [verdict.status for verdict in judged(rows, "as it is")] == [Status.PASS, Status.PASS]
+    assert [verdict.status for verdict in judged(rows, "unchanged")] == [Status.PASS, Status.PASS]
 
 
 def test_a_larger_block_spills(rows):
-    for verdict in judged(rows, "two warps"):
+    for verdict in judged(rows, "two_warps"):
         assert verdict.status == Status.FAIL
-        assert f"spills {rows['two warps']['spills']} bytes a thread" in verdict.sentence
+        assert f"spills {rows['two_warps']['spills']} bytes a thread" in verdict.sentence
 
 
 def test_an_upcast_loses_wgmma(rows):
     _, compared = judged(rows, "upcast")
-    assert f"lost wgmma: no matrix instruction, {rows['as it is']['matrix']['wgmma']} wgmma in" in compared.sentence
-    assert "wgmma" in rows["as it is"]["matrix"]
+    assert f"lost wgmma: no matrix instruction, {rows['unchanged']['matrix']['wgmma']} wgmma in" in compared.sentence
+    assert "wgmma" in rows["unchanged"]["matrix"]
 
 
 def test_a_stride_that_is_not_known_to_be_even_narrows_the_loads(rows):
-    _, compared = judged(rows, "no hint")
+    _, compared = judged(rows, "no_hint")
     assert compared.status == Status.FAIL
     assert "narrower loads: " in compared.sentence
-    assert "16" in rows["no hint"]["loads"]
-    assert static.mean_width(rows["as it is"]["loads"]) == 128
+    assert "16" in rows["no_hint"]["loads"]
+    assert static.mean_width(rows["unchanged"]["loads"]) == 128
 
 
 def test_more_stages_leave_room_for_fewer_warps(rows):
-    alone, compared = judged(rows, "six stages")
+    alone, compared = judged(rows, "six_stages")
     assert alone.status == Status.PASS
-    now, before = rows["six stages"]["occupancy"], rows["as it is"]["occupancy"]
+    now, before = rows["six_stages"]["occupancy"], rows["unchanged"]["occupancy"]
     assert f"fewer resident warps: {now} on a multiprocessor, {before} in the baseline" in compared.sentence
     assert 0 < now < before
 
 
 def test_what_the_chip_does_not_have_is_said(rows):
-    alone, _ = judged(rows, "thirty stages")
+    alone, _ = judged(rows, "thirty_stages")
     assert alone.status == Status.FAIL
     assert "bytes of shared memory, the chip has 232,448" in alone.sentence
-    assert rows["thirty stages"]["occupancy"] == 0
-    assert rows["thirty stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
+    assert rows["thirty_stages"]["occupancy"] == 0
+    assert rows["thirty_stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
 
 
 def test_more_instructions_are_counted(rows):
     _, compared = judged(rows, "longer")
-    now, before = rows["longer"]["instructions"], rows["as it is"]["instructions"]
+    now, before = rows["longer"]["instructions"], rows["unchanged"]["instructions"]
     assert compared.sentence.endswith(
         f"{now:,} instructions, {before:,} in the baseline: {now / before - 1:+.0%}, 10% more are allowed"
     )

@@ -120,13 +120,13 @@ def attention_prefill(
     starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
     if out.numel():
         block_d = max(16, triton.next_power_of_2(q.shape[2]))
-        by_tiles = block_d == q.shape[2] and all(map(many.fits, (q, k, v)))
+        by_tiles = block_d == q.shape[2] and all(map(many.can_use_tma, (q, k, v)))
         k, v = k[: q_start + len(q)], v[: q_start + len(q)]
         cut = pinned.cut(cut_name(len(q), len(k), by_tiles))
         sources = q, k, v
         if by_tiles:
             rows = cut["BLOCK_T"], cut["BLOCK_S"], cut["BLOCK_S"]
-            sources = [many.tiles(x, count, 1, block_d) for x, count in zip(sources, rows, strict=True)]
+            sources = [many.tensor_descriptor(x, count, 1, block_d) for x, count in zip(sources, rows, strict=True)]
         _attention_prefill[q.shape[1], triton.cdiv(len(q), cut["BLOCK_T"])](
             *sources, starts, out, len(q), q_start, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0),
             GROUP=q.shape[1] // k.shape[1], HEAD_DIM=q.shape[2], BLOCK_D=block_d, PACKED=starts is not None,

@@ -1,7 +1,12 @@
-"""Projections of a few tokens: a program holds whole rows of the weight in registers.
+"""Weight-stationary GEMV: x @ weight.T of 1 to MAX_M rows of x, with whole rows of the weight in registers.
 
-Where launches overlap (``pdl``) the rows are read before the kernel ahead has ended, so that memory is busy while
-that one computes its last numbers. One token takes no tensor core; several take one block of it.
+A program loads BLOCK_N whole rows of the weight, which is nearly all of the HBM traffic, as NUM_K_TILES tiles
+[BLOCK_N, BLOCK_K]. With PDL (``pdl``) it does so before the upstream kernel has ended, so that HBM is busy while that
+one finishes. One row of x is multiplied by FMAs, each thread its own part of K, and summed once at the end; 2 to MAX_M
+rows are padded to one tensor-core tile, with all of K in one tile.
+
+Cast points: the products and their sum are float32. With a norm the operand of one row stays float32 and is divided by
+the norm after the product; several rows are normalised and rounded to the weight's dtype first.
 """
 
 from __future__ import annotations
@@ -10,89 +15,93 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common import configs as pinned
+from braidcheck.kernels.common.configs import Regime, get_config
 
-MOST = 16  # tokens: one block of a tensor core
-WIDEST, WIDEST_OF_SEVERAL = 4096, 1024  # numbers in a row of the weight that registers hold, beside so many tokens
-CHUNK = 1024
-
-
-def serves(x: Tensor, weight: Tensor) -> bool:
-    """Whether ``x @ weight.T``, x[T,K], takes this way."""
-    tokens, width = x.shape
-    if tokens == 1:
-        return width <= WIDEST
-    return 1 < tokens <= MOST and weight.element_size() == 2 and width <= WIDEST_OF_SEVERAL
+MAX_M = 16  # rows of one tensor-core tile
+MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
+MAX_BLOCK_K = 1024
 
 
-def cut(op: str, x: Tensor) -> dict[str, int]:
-    """The constants and launch options of an op's kernel for x[T,K]."""
-    return pinned.cut(f"{op} of one" if len(x) == 1 else f"{op} of few") | chunks(*x.shape)
+def supports_gemv(x: Tensor, weight: Tensor) -> bool:
+    """Whether this kernel takes ``x @ weight.T``, x[M,K]."""
+    m, k = x.shape
+    if m == 1:
+        return k <= MAX_K
+    return 1 < m <= MAX_M and weight.element_size() == 2 and k <= MAX_K_SMALL_M
 
 
-def chunks(tokens: int, width: int) -> dict[str, int]:
-    """The constants by which rows are read: tokens of a block, and rows whole, or in chunks."""
-    chunk = max(16, min(CHUNK, triton.next_power_of_2(width)))
-    return {"BLOCK_T": 1 if tokens == 1 else MOST, "WIDTH": width, "CHUNK": chunk, "COUNT": triton.cdiv(width, chunk)}
+def gemv_config(op: str, x: Tensor) -> dict[str, int]:
+    """The constexprs and launch options of an op's GEMV kernel for x[M,K]."""
+    regime = Regime.GEMV if len(x) == 1 else Regime.SMALL_M
+    return get_config(op, regime).meta() | gemv_tiles(*x.shape)
 
 
-@triton.jit
-def hold(ptr, rows, row_mask, stride, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr):
-    """Rows as COUNT tiles [rows, CHUNK]."""
-    held = ()
-    for index in tl.static_range(COUNT):
-        k = index * CHUNK + tl.arange(0, CHUNK)
-        mask = row_mask[:, None] & (k < WIDTH)[None, :]
-        tile = tl.load(ptr + rows[:, None] * stride + k[None, :], mask=mask, other=0.0)
-        held = held + (tile,)  # noqa: RUF005 Triton's compiler knows no unpacking
-    return held
+def gemv_tiles(m: int, k: int) -> dict[str, int]:
+    """The constexprs that follow from x[M,K]: the rows of a program and the tiles of K."""
+    block_k = max(16, min(MAX_BLOCK_K, triton.next_power_of_2(k)))
+    return {"BLOCK_M": 1 if m == 1 else MAX_M, "K": k, "BLOCK_K": block_k, "NUM_K_TILES": triton.cdiv(k, block_k)}
 
 
 @triton.jit
-def hold_row(ptr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr):
-    """One row as COUNT tiles [1, CHUNK]."""
+def load_rows(ptr, offs, mask, stride, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.constexpr):
+    """The rows ``offs`` [R] of a matrix [..., K] in registers: a tuple of NUM_K_TILES tiles [R, BLOCK_K]."""
+    tiles = ()
+    for index in tl.static_range(NUM_K_TILES):
+        offs_k = index * BLOCK_K + tl.arange(0, BLOCK_K)
+        tile_mask = mask[:, None] & (offs_k < K)[None, :]
+        tile = tl.load(ptr + offs[:, None] * stride + offs_k[None, :], mask=tile_mask, other=0.0)  # [R, BLOCK_K]
+        tiles = tiles + (tile,)  # noqa: RUF005 Triton's compiler knows no unpacking
+    return tiles
+
+
+@triton.jit
+def load_row(ptr, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.constexpr):
+    """A vector [K] in registers: a tuple of NUM_K_TILES tiles [1, BLOCK_K]."""
     first = tl.arange(0, 1)
-    return hold(ptr, first, first == 0, 0, WIDTH, CHUNK, COUNT)
+    return load_rows(ptr, first, first == 0, 0, K, BLOCK_K, NUM_K_TILES)
 
 
 @triton.jit
-def project(x, weight, BLOCK_T: tl.constexpr, COUNT: tl.constexpr):
-    """x @ weight.T of held x[tokens, k] and weight[rows, k]: float32 [tokens, rows]."""
-    if BLOCK_T == 1:
-        product = weight[0].to(tl.float32) * x[0].to(tl.float32)
-        for index in tl.static_range(1, COUNT):
-            product += weight[index].to(tl.float32) * x[index].to(tl.float32)
-        acc = tl.sum(product, axis=1)[None, :]
+def gemv_dot(x, weight, BLOCK_M: tl.constexpr, NUM_K_TILES: tl.constexpr):
+    """x @ weight.T of tiles in registers, x [BLOCK_M, BLOCK_K] and weight [BLOCK_N, BLOCK_K]: float32."""
+    if BLOCK_M == 1:
+        products = weight[0].to(tl.float32) * x[0].to(tl.float32)  # [BLOCK_N, BLOCK_K]
+        for index in tl.static_range(1, NUM_K_TILES):
+            products += weight[index].to(tl.float32) * x[index].to(tl.float32)
+        acc = tl.sum(products, axis=1)[None, :]  # [1, BLOCK_N]
     else:
-        tl.static_assert(COUNT == 1, "registers hold one piece of the weight beside several tokens")
-        acc = tl.dot(x[0], tl.trans(weight[0]), input_precision="ieee")
+        tl.static_assert(NUM_K_TILES == 1, "registers hold one tile of the weight beside several rows of x")
+        acc = tl.dot(x[0], tl.trans(weight[0]), input_precision="ieee")  # [BLOCK_M, BLOCK_N]
     return acc
 
 
 @triton.jit
-def project_normed(x, norm, weight, eps, BLOCK_T: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr):
-    """rms_norm(x) @ weight.T of held x[tokens, k] and weight[rows, k]: float32 [tokens, rows]."""
-    pieces, scale = normed(x, norm, weight[0].dtype, eps, BLOCK_T, WIDTH, COUNT)
-    return project(pieces, weight, BLOCK_T, COUNT) * scale
+def rmsnorm_gemv_dot(x, norm_weight, weight, eps, BLOCK_M: tl.constexpr, K: tl.constexpr, NUM_K_TILES: tl.constexpr):
+    """rms_norm(x) @ weight.T of tiles in registers: float32 [BLOCK_M, BLOCK_N]."""
+    tiles, scale = rmsnorm_tiles(x, norm_weight, weight[0].dtype, eps, BLOCK_M, K, NUM_K_TILES)
+    return gemv_dot(tiles, weight, BLOCK_M, NUM_K_TILES) * scale
 
 
 @triton.jit
-def normed(x, norm, dtype: tl.constexpr, eps, BLOCK_T: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr):
-    """rms_norm(x) in pieces, and what their products are to be multiplied by.
+def rmsnorm_tiles(
+    x, norm_weight, dtype: tl.constexpr, eps, BLOCK_M: tl.constexpr, K: tl.constexpr, NUM_K_TILES: tl.constexpr
+):
+    """rms_norm(x) of tiles in registers, and the factor [BLOCK_M, 1] that its products still need.
 
-    Several rows are rounded to ``dtype``; one is not, nor divided by its norm, which its products need not await.
+    Several rows are normalised and rounded to ``dtype``. One row is only weighted: its factor is 1 / RMS, so that the
+    products do not wait for the sum of squares.
     """
-    squares = x[0].to(tl.float32) * x[0].to(tl.float32)
-    for index in tl.static_range(1, COUNT):
+    squares = x[0].to(tl.float32) * x[0].to(tl.float32)  # [BLOCK_M, BLOCK_K]
+    for index in tl.static_range(1, NUM_K_TILES):
         squares += x[index].to(tl.float32) * x[index].to(tl.float32)
-    inverse = 1.0 / tl.sqrt(tl.sum(squares, axis=1) / WIDTH + eps)[:, None]
-    pieces = ()
-    for index in tl.static_range(COUNT):
-        piece = x[index].to(tl.float32) * norm[index].to(tl.float32)
-        if BLOCK_T > 1:
-            piece = (piece * inverse).to(dtype)
-        pieces = pieces + (piece,)  # noqa: RUF005
-    scale = inverse
-    if BLOCK_T > 1:
-        scale = tl.full([BLOCK_T, 1], 1.0, dtype=tl.float32)
-    return pieces, scale
+    rstd = 1.0 / tl.sqrt(tl.sum(squares, axis=1) / K + eps)[:, None]  # [BLOCK_M, 1]
+    tiles = ()
+    for index in tl.static_range(NUM_K_TILES):
+        tile = x[index].to(tl.float32) * norm_weight[index].to(tl.float32)  # [BLOCK_M, BLOCK_K]
+        if BLOCK_M > 1:
+            tile = (tile * rstd).to(dtype)
+        tiles = tiles + (tile,)  # noqa: RUF005
+    scale = rstd
+    if BLOCK_M > 1:
+        scale = tl.full([BLOCK_M, 1], 1.0, dtype=tl.float32)
+    return tiles, scale

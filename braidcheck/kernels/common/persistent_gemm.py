@@ -1,8 +1,12 @@
-"""Products of many tokens: blocks of outputs, shared out among as many programs as run at once.
+"""Persistent GEMM through TMA: x @ weight.T of many rows, after Triton's tutorial 09 (persistent matmul).
 
-Operands come and results go as whole tiles, by tensor descriptors: outside a matrix they give zeros and write nothing,
-so that nothing here is masked. The loop over blocks and the one over their length are flattened into one, so that a
-block's first tiles are on their way while the results of the block ahead are written.
+The grid has as many programs as run at once; each walks the output tiles tile_id, tile_id + grid size, ... The loop
+over tiles and the one over K are flattened into one: a tile's first loads are in flight while the tile before it is
+stored. Grouped ordering: GROUP_SIZE_M tiles down, then one to the right, so that the L2 cache keeps a weight tile for
+GROUP_SIZE_M programs.
+
+x, weight and out are tensor descriptors: TMA reads zeros and writes nothing outside a matrix, so nothing is masked.
+acc is float32. An epilogue stores a tile by halves (``split_n``), which needs half the shared memory.
 """
 
 from __future__ import annotations
@@ -15,113 +19,166 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from braidcheck.kernels.common import configs as pinned
-from braidcheck.kernels.common.device import norm_rows
+from braidcheck.kernels.common import configs
+from braidcheck.kernels.common.configs import Regime, SizeBucket
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
-FEWEST = 65  # tokens: fewer are one row of small blocks
-# Outputs that make 128 blocks of 128 x 256, about one for each multiprocessor, and of 128 x 64.
+MIN_M = 65  # rows: fewer are one row of small tiles
+# M * N that makes 128 tiles of 128 x 256, about one for each multiprocessor, and 128 of 128 x 64.
 # In the interpreter no op's own cases make the largest ones, but the documents of the coherence gate do.
-LARGE, SMALL = (2**18, 2**14) if INTERPRETED else (2**22, 2**20)
-ALIGNED = 16  # bytes at whose multiples a descriptor's matrix and all its rows must begin
-ROWS = 64 if INTERPRETED else 4  # of one program of the norm
-GROUP = tl.constexpr(8)  # blocks of tokens that take turns with one weight, which the L2 cache then holds
+MIN_OUTPUTS_LARGE, MIN_OUTPUTS_MEDIUM = (2**18, 2**14) if INTERPRETED else (2**22, 2**20)
+TMA_ALIGNMENT = 16  # bytes: of a descriptor's base address and row strides
+NORM_BLOCK_M = 64 if INTERPRETED else 4  # rows of one program of the norm
+GROUP_SIZE_M = tl.constexpr(8)
 
 
-def serves(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> bool:
-    """Whether ``x @ weight.T``, x[T,K], takes this way; ``others`` are what else is read or written by tiles."""
+def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> bool:
+    """Whether this kernel takes ``x @ weight.T``, x[M,K]; ``others`` are what else goes through TMA."""
     return (
-        len(x) >= FEWEST
-        and pinned.has(f"{op} of dozens")
-        and x.shape[1] * weight.element_size() % ALIGNED == 0  # those of the operand that is made of x
-        and all(map(fits, (weight, *others)))
+        len(x) >= MIN_M
+        and configs.has_config(op, Regime.PERSISTENT, SizeBucket.SMALL)
+        and x.shape[1] * weight.element_size() % TMA_ALIGNMENT == 0  # the rows of the operand that is made of x
+        and all(map(can_use_tma, (weight, *others)))
     )
 
 
-def fits(matrix: Tensor) -> bool:
-    """Whether this machine's kernels can read the matrix, of 16-bit numbers, by tiles."""
-    places = matrix.data_ptr(), *(step * matrix.element_size() for step in matrix.stride()[:-1])
-    aligned = matrix.stride(-1) == 1 and all(place % ALIGNED == 0 for place in places)
-    return aligned and matrix.element_size() == 2 and pinned.launch_arch().has_tma
+def can_use_tma(matrix: Tensor) -> bool:
+    """Whether kernels on this machine can read and write the matrix, of a 16-bit dtype, through TMA."""
+    offsets = matrix.data_ptr(), *(stride * matrix.element_size() for stride in matrix.stride()[:-1])
+    aligned = matrix.stride(-1) == 1 and all(offset % TMA_ALIGNMENT == 0 for offset in offsets)
+    return aligned and matrix.element_size() == 2 and configs.launch_arch().has_tma
 
 
-def cut_name(op: str, tokens: int, outputs: int) -> str:
-    """The cut of an op's kernel that is taken for so many tokens and outputs each."""
-    count = tokens * outputs
-    return f"{op} of {'thousands' if count >= LARGE else 'hundreds' if count >= SMALL else 'dozens'}"
+def size_bucket(m: int, n: int) -> SizeBucket:
+    """The bucket whose launch configs are tuned for so many outputs [M,N]."""
+    if m * n >= MIN_OUTPUTS_LARGE:
+        return SizeBucket.LARGE
+    return SizeBucket.MEDIUM if m * n >= MIN_OUTPUTS_MEDIUM else SizeBucket.SMALL
 
 
-def tiles(matrix: Tensor, *block: int) -> TensorDescriptor:
-    """A matrix to be read or written by blocks of this shape."""
-    return TensorDescriptor(matrix, list(matrix.shape), list(matrix.stride()), list(block))
+def persistent_config(op: str, m: int, n: int) -> dict[str, int]:
+    """The constexprs and launch options of an op's persistent kernel for outputs [M,N], and CTAS_PER_SM."""
+    return configs.get_config(op, Regime.PERSISTENT, size_bucket(m, n)).meta()
 
 
-def programs(tokens: int, outputs: int, block_t: int, block_n: int, resident: int) -> tuple[int]:
-    """A grid of at most ``resident`` programs a multiprocessor for the blocks of [tokens, outputs]."""
-    return (min(triton.cdiv(tokens, block_t) * triton.cdiv(outputs, block_n), resident * multiprocessors()),)
+def tensor_descriptor(matrix: Tensor, *block_shape: int) -> TensorDescriptor:
+    """A matrix that is read or written by tiles of this shape."""
+    return TensorDescriptor(matrix, list(matrix.shape), list(matrix.stride()), list(block_shape))
+
+
+def persistent_grid(m: int, n: int, block_m: int, block_n: int, ctas_per_sm: int) -> tuple[int]:
+    """At most ``ctas_per_sm`` programs a multiprocessor for the tiles of [M,N]."""
+    return (min(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), ctas_per_sm * num_sms()),)
 
 
 @cache
-def multiprocessors() -> int:
-    """Those of this machine's GPU; few in the interpreter, so that a program there has several blocks."""
+def num_sms() -> int:
+    """The multiprocessors of this machine's GPU; few in the interpreter, so that a program there has several tiles."""
     if INTERPRETED:
         return 2
     return torch.cuda.get_device_properties().multi_processor_count if torch.cuda.is_available() else 132
 
 
-def operand(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x[T,K] as a matrix of ``dtype`` of which tiles can be read."""
+def tma_operand(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """x[M,K] as a matrix of ``dtype`` that TMA can read."""
     x = x.to(dtype)
-    return x if fits(x) else x.contiguous().clone()
+    return x if can_use_tma(x) else x.contiguous().clone()
 
 
-def normed(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """RMSNorm of x[T,K] with a weight [K], as a matrix of ``dtype`` of which tiles can be read."""
+def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """RMSNorm of x[M,K] with a weight [K], as a matrix of ``dtype`` that TMA can read."""
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    _normed[(triton.cdiv(len(x), ROWS),)](
-        x, weight, out, *x.shape, x.stride(0), eps, ROWS=ROWS, BLOCK=triton.next_power_of_2(x.shape[1])
+    m, k = x.shape
+    rmsnorm_operand_kernel[(triton.cdiv(m, NORM_BLOCK_M),)](
+        x_ptr=x,
+        norm_weight_ptr=norm_weight,
+        out_ptr=out,
+        M=m,
+        K=k,
+        stride_xm=x.stride(0),
+        eps=eps,
+        BLOCK_M=NORM_BLOCK_M,
+        BLOCK_K=triton.next_power_of_2(k),
     )
     return out
 
 
 @triton.jit
-def _normed(x_ptr, norm_ptr, out_ptr, num_rows, width, x_stride, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    columns = tl.arange(0, BLOCK)
-    mask = (rows < num_rows)[:, None] & (columns < width)[None, :]
-    x = tl.load(x_ptr + rows[:, None] * x_stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
-    y = norm_rows(x, norm_ptr, columns, width, eps)
-    tl.store(out_ptr + rows[:, None] * width + columns[None, :], y.to(out_ptr.dtype.element_ty), mask=mask)
+def rmsnorm_operand_kernel(
+    # pointers
+    x_ptr,  # [M, K]
+    norm_weight_ptr,  # [K]
+    out_ptr,  # [M, K]
+    # sizes
+    M,
+    K,
+    # strides
+    stride_xm,
+    # scalars
+    eps,
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """out = rms_norm(x), rounded once to out's dtype. Grid (cdiv(M, BLOCK_M),): a program takes whole rows."""
+    offs_m = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+    offs_k = tl.arange(0, BLOCK_K)
+    mask = (offs_m < M)[:, None] & (offs_k < K)[None, :]
+    # [BLOCK_M, BLOCK_K]
+    x = tl.load(x_ptr + offs_m[:, None] * stride_xm + offs_k[None, :], mask=mask, other=0.0).to(tl.float32)
+    y = rmsnorm_rows(x, norm_weight_ptr, offs_k, K, eps)
+    tl.store(out_ptr + offs_m[:, None] * K + offs_k[None, :], y.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def blocks(num_tokens, width, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr):
-    """How many blocks [num_tokens, width] has."""
-    return tl.cdiv(num_tokens, BLOCK_T) * tl.cdiv(width, BLOCK_N)
+def num_tiles(M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """How many tiles [BLOCK_M, BLOCK_N] cover [M, N]."""
+    return tl.cdiv(M, BLOCK_M) * tl.cdiv(N, BLOCK_N)
 
 
 @triton.jit
-def place(block, num_tokens, width, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr):
-    """First row and column of a block: down GROUP rows of blocks, then on to the next column."""
-    down, across = tl.cdiv(num_tokens, BLOCK_T), tl.cdiv(width, BLOCK_N)
-    group, inside = block // (across * GROUP), block % (across * GROUP)
-    high = tl.minimum(down - group * GROUP, GROUP)
-    return (group * GROUP + inside % high) * BLOCK_T, inside // high * BLOCK_N
+def tile_origin(tile_id, M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """First row and column of a tile of [M, N] in grouped order: down GROUP_SIZE_M tiles, then one to the right."""
+    num_pid_m, num_pid_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
+    group_id, pid_in_group = tile_id // (num_pid_n * GROUP_SIZE_M), tile_id % (num_pid_n * GROUP_SIZE_M)
+    group_size_m = tl.minimum(num_pid_m - group_id * GROUP_SIZE_M, GROUP_SIZE_M)  # the last group may be smaller
+    pid_m = group_id * GROUP_SIZE_M + pid_in_group % group_size_m
+    return pid_m * BLOCK_M, pid_in_group // group_size_m * BLOCK_N
 
 
 @triton.jit
-def product(
-    x, weight, row, column, length, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
-):  # fmt: skip
-    """x[row:] @ weight[column:].T of tiles, accumulated in float32."""
-    tl.assume(length > 0)
-    acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
-    for start in range(0, length, BLOCK_K):
-        acc = tl.dot(x.load([row, start]), weight.load([column, start]).T, acc)
+def gemm_mainloop(
+    # tensor descriptors
+    x,  # [M, K], tiles [BLOCK_M, BLOCK_K]
+    weight,  # [N, K], tiles [BLOCK_N, BLOCK_K]
+    # sizes
+    start_m,
+    start_n,
+    K,
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    STACKED: tl.constexpr = False,
+):
+    """x[start_m:] @ weight[start_n:].T of one tile: float32 [BLOCK_M, BLOCK_N].
+
+    With STACKED the weight is two matrices [2, N, K] in tiles [2, BLOCK_N // 2, BLOCK_K]: the product with the first is
+    the left half of the result.
+    """
+    tl.assume(K > 0)
+    acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
+    for start_k in range(0, K, BLOCK_K):
+        if STACKED:
+            stacked = tl.reshape(weight.load([0, start_n, start_k]), (BLOCK_N, BLOCK_K))
+            acc = tl.dot(x.load([start_m, start_k]), stacked.T, acc)
+        else:
+            acc = tl.dot(x.load([start_m, start_k]), weight.load([start_n, start_k]).T, acc)
     return acc
 
 
 @triton.jit
-def halves(block, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The left and the right half of a block [BLOCK_T, BLOCK_N]; a thread keeps its numbers."""
-    return tl.split(tl.permute(tl.reshape(block, (BLOCK_T, 2, BLOCK_N // 2)), (0, 2, 1)))
+def split_n(tile, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The left and the right half [BLOCK_M, BLOCK_N // 2] of a tile: no data moves between threads."""
+    return tl.split(tl.permute(tl.reshape(tile, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1)))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common.device import inverse_rms, norm_halves, project_rows, rotate_halves
+from braidcheck.kernels.common.rms_norm import rmsnorm_rstd as inverse_rms
+from braidcheck.kernels.common.rms_norm import tile_dot as project_rows
+from braidcheck.kernels.common.rope import rmsnorm_halves as norm_halves
+from braidcheck.kernels.common.rope import rotate_halves
 
 
 @triton.jit

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HIDDEN, INNER, by_tokens
-from braidcheck.kernels.gate_up_silu import OP as _OP
+from braidcheck.kernels.gate_up_silu import cases, gate_up_silu, oracle
+from braidcheck.kernels.gate_up_silu.variants import VARIANTS
+from braidcheck.op import Contract, Op
 
-BENCHMARK_SHAPES = by_tokens(H=HIDDEN, I=INNER, norm=1)
-
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=gate_up_silu,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs={"out": "weight"},
+        casts=(
+            "with norm_weight: the normalised x to the weight's dtype",
+            "gate, up and silu(gate) to the weight's dtype",
+        ),
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(H=HIDDEN, I=INNER, norm=1),
+    variants=VARIANTS,
+)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HIDDEN, INNER, by_tokens
-from braidcheck.kernels.linear_residual import OP as _OP
+from braidcheck.kernels.linear_residual import cases, linear_residual, oracle
+from braidcheck.kernels.linear_residual.variants import VARIANTS
+from braidcheck.op import Contract, Op
 
-BENCHMARK_SHAPES = by_tokens(K=INNER, H=HIDDEN)
-
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=linear_residual,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(K=INNER, H=HIDDEN),
+    variants=VARIANTS,
+)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HIDDEN, VOCAB
-from braidcheck.kernels.lm_head import OP as _OP
+from braidcheck.kernels.lm_head import cases, lm_head, oracle
+from braidcheck.kernels.lm_head.variants import VARIANTS
+from braidcheck.op import Contract, Op
 
-BENCHMARK_SHAPES = {
-    "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
-    "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},
-}
-
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=lm_head,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs={"logits": "int64 if argmax or float32"}, casts=("the normalised x to the weight's dtype",)
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes={
+        "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
+        "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},
+    },
+    variants=VARIANTS,
+)

@@ -18,7 +18,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common.device import norm_halves, rotate_halves
+from braidcheck.kernels.common.rope import rmsnorm_halves as norm_halves
+from braidcheck.kernels.common.rope import rotate_halves
 
 
 @triton.jit

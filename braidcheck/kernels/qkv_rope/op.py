@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN, POSITIONS, by_tokens
-from braidcheck.kernels.qkv_rope import OP as _OP
+from braidcheck.kernels.qkv_rope import cases, oracle, qkv_rope
+from braidcheck.kernels.qkv_rope.variants import VARIANTS
+from braidcheck.op import Contract, Op
 
-BENCHMARK_SHAPES = by_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1)
-
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=qkv_rope,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs={"q": "qkv_weight", "k": "qkv_weight", "v": "qkv_weight"}, casts=("x to the weight's dtype",)
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
+    variants=VARIANTS,
+)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common.device import norm_rows
+from braidcheck.kernels.common.rms_norm import rmsnorm_rows as norm_rows
 
 
 @triton.jit

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN, by_tokens
-from braidcheck.kernels.rms_norm_qkv import OP as _OP
+from braidcheck.kernels.rms_norm_qkv import cases, oracle, rms_norm_qkv
+from braidcheck.kernels.rms_norm_qkv.variants import VARIANTS
+from braidcheck.op import Contract, Op
 
-BENCHMARK_SHAPES = by_tokens(128, H=HIDDEN, **HEADS)
-
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=rms_norm_qkv,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs=dict.fromkeys("qkv", "out_dtype or qkv_weight"), casts=("the normalised x to the weight's dtype",)
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=by_tokens(128, H=HIDDEN, **HEADS),
+    variants=VARIANTS,
+)

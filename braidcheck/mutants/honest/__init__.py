@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from braidcheck import kernels
-from braidcheck.kernels.common.variants import STYLES, UNROUNDED
-from braidcheck.mutants.honest import fused, heads, projections
+from braidcheck.kernels.common.variants import STYLES, UNROUNDED, in_styles
+from braidcheck.mutants.honest import fused, heads
 from braidcheck.mutants.honest.blocks import IN_BLOCKS, SIZES, in_blocks, other_blocks
 
 Variant = Callable[..., Any]
 
 # By op: its computation with the style before the wrapper's arguments. All are written in each of STYLES.
 _WRITTEN: dict[str, Variant] = {
-    "rms_norm_qkv": projections.rms_norm_qkv,
-    "qkv_rope": projections.qkv_rope,
     "attention_prefill": heads.attention_prefill,
     "attention_decode": heads.attention_decode,
     "attention_step": heads.attention_step,
     "fused_attention": fused.fused_attention,
-    "linear_residual": projections.linear_residual,
-    "gate_up_silu": projections.gate_up_silu,
-    "lm_head": projections.lm_head,
 }
-_WITHOUT_OPERAND_CASTS = ("linear_residual",)
-_SPLIT = STYLES["split"]
 _MORE: dict[str, dict[str, Variant]] = {
     "attention_step": {"three kernels": fused.step_separated},
     "fused_attention": {"five kernels": fused.separated},
-    "linear_residual": {
-        "product rounded": partial(projections.linear_residual_rounded, _SPLIT),
-        "library": projections.linear_residual_by_library,
-    },
-    "gate_up_silu": {
-        "gate, up, silu rounded": partial(projections.gate_up_silu_rounded, _SPLIT),
-        "library": partial(projections.gate_up_silu_by_library, _SPLIT),
-    },
 }
 
 
@@ -47,7 +31,6 @@ def find(op: str) -> dict[str, Variant]:
     if op in IN_BLOCKS:
         found["in blocks"] = in_blocks(op)
     if op in _WRITTEN:
-        styles = STYLES if op in _WITHOUT_OPERAND_CASTS else STYLES | UNROUNDED
-        found |= {name: partial(_WRITTEN[op], style) for name, style in styles.items()}
+        found |= in_styles(_WRITTEN[op], STYLES | UNROUNDED)
     declared = kernels.find()[op].variants if op in kernels.find() else {}
     return found | declared | _MORE.get(op, {})

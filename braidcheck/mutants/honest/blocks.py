@@ -55,7 +55,7 @@ def other_blocks(op: str) -> Callable[..., Any]:
 
 def in_blocks(op: str) -> Callable[..., Any]:
     """The wrapper of ``op``, which takes its kernel for any number of tokens for few and for many as well."""
-    changes = (few, {"serves": lambda *_, **__: False}), (many, {"fits": lambda matrix: False})
+    changes = (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False})
     return _with(op, lambda: (_changed(changes),))
 
 

@@ -13,8 +13,8 @@ from braidcheck.kernels.fused_attention.oracle import places
 from braidcheck.kernels.linear_residual import linear_residual
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
 from braidcheck.kernels.qkv_rope import qkv_rope
+from braidcheck.kernels.qkv_rope.oracle import split_heads
 from braidcheck.kernels.rms_norm import rms_norm
-from braidcheck.mutants.honest.projections import split_heads
 from braidcheck.numerics.rounding import wide
 
 

@@ -20,23 +20,25 @@ from braidcheck.gates.under_test import interpreter
 from braidcheck.gates.under_test.package import PackageUnderTest
 from braidcheck.result import Status
 
-LINEAR, DEVICE = "kernels/linear_residual/__init__.py", "kernels/common/interpreter.py"
+LINEAR, DEVICE = "kernels/linear_residual", "kernels/common/interpreter.py"
+INIT, KERNEL = f"{LINEAR}/__init__.py", f"{LINEAR}/kernel.py"
 SUM = "acc += residual.to(tl.float32)"
-FEW = f"tokens[:, None] * residual_stride + columns[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
+FEW = f"offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
 # One element is off, too little for the norm of all of them.
-ELEMENT = (LINEAR, FEW, f"{FEW} + tl.where((tokens == 1)[:, None] & (columns == 1)[None, :], 0.1, 0.0)")
-FAULT = (LINEAR, SUM, f"{SUM} * 1.02")
-REFERENCE, NUMBERS = "    product = rounding.wide(x) @", '"residual": numbers.'
+ELEMENT = (KERNEL, FEW, f"{FEW} + tl.where((offs_m == 1)[:, None] & (offs_n == 1)[None, :], 0.1, 0.0)")
+FAULT = (KERNEL, SUM, f"{SUM} * 1.02")
+NUMBERS = '"residual": numbers.'
 # Each lets the fault pass where the change's own judges are asked.
 FOOLING = {
-    "a looser bound": (LINEAR, "return (error + ", "return (1e9 + error + "),
+    "a looser bound": (f"{LINEAR}/oracle.py", "return (error + ", "return (1e9 + error + "),
     "looser pieces of bounds": ("numerics/rounding.py", "U32 = ", "U32 = 1e9 * "),
     "a reference that calls the kernel": (
-        LINEAR, REFERENCE, f"    return linear_residual(*(t.bfloat16() for t in (x, weight, residual)))\n{REFERENCE}",
+        f"{LINEAR}/op.py", "reference=oracle.reference",
+        "reference=lambda x, weight, residual: linear_residual(*(t.bfloat16() for t in (x, weight, residual)))",
     ),
     "a looser comparison": ("numerics/error.py", "share=float(share[worst])", "share=0.0"),
     "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, _complaint", "Status.PASS, _complaint"),
-    "larger numbers": (LINEAR, NUMBERS, '"residual": 1e4 * numbers.'),
+    "larger numbers": (f"{LINEAR}/cases.py", NUMBERS, '"residual": 1e4 * numbers.'),
 }  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def verdict(function=None):
 @pytest.mark.parametrize("name", FOOLING)
 def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
     tree = judged(ELEMENT, FOOLING[name])
-    own = tree.module("kernels.linear_residual").OP
+    own = tree.module("kernels.linear_residual.op").OP
     fooled = tree.module("gates.accuracy").evaluate(tree.module("gates.accuracy.measure").observe_op(own, case_of(own)))
     assert fooled.status == "pass"
     assert verdict().status == Status.FAIL
@@ -79,8 +81,8 @@ def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
 
 
 def test_outputs_are_poisoned_by_the_judges(judged):
-    mask = "(tokens < num_tokens)[:, None] & (columns < width)"
-    unwritten = (LINEAR, mask, mask.replace("width", "width - 1"))
+    mask = "(offs_m < M)[:, None] & (offs_n < N)"
+    unwritten = (KERNEL, mask, mask.replace("< N", "< N - 1"))
     judged(unwritten, ("numerics/calls.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
     assert "NaN" in verdict().sentence
 
@@ -93,12 +95,12 @@ def test_an_unchanged_tree_passes_all_the_same(judged):
 
 
 def test_a_removed_case_is_still_asked(judged):
-    judged(FAULT, (LINEAR, '    _case(7, 1000, 331, "tail"),\n', ""))
+    judged(FAULT, (f"{LINEAR}/cases.py", '    _case(7, 1000, 331, "tail"),\n', ""))
     assert verdict().status == Status.FAIL
 
 
 def test_the_fence_asks_the_other_trees_kernel(judged):
-    judged((LINEAR, "tokens[:, None] * residual_stride", "tokens[:, None] * width"))
+    judged((KERNEL, "offs_m[:, None] * stride_rm", "offs_m[:, None] * N"))
     assert verdict().status == Status.PASS
     op = kernels.find()["linear_residual"]
     _, case, guard = next(row for row in fences(op, "cpu") if row[1] == case_of(op))
@@ -117,7 +119,7 @@ def test_the_judges_stay_in_place(judged):
     names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
     path = list(sys.path)
     tree = judged(
-        (LINEAR, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
+        (INIT, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
     )
     tree.module("models.qwen3.engine")
     assert {name: sys.modules[name] for name in names} == names
@@ -128,7 +130,7 @@ def test_the_judges_stay_in_place(judged):
 
 def test_an_import_that_fails_leaves_everything_in_place(judged):
     names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
-    judged((LINEAR, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
+    judged((INIT, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
     with pytest.raises(RuntimeError, match="no"):
         under_test.wrapper("linear_residual")
     assert {name: sys.modules[name] for name in names} == names

@@ -1,0 +1,17 @@
+"""Which kernel of an op computes a projection x @ weight.T: one dispatch for all ops that have these three."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from braidcheck.kernels.common import gemv, persistent_gemm
+from braidcheck.kernels.common.configs import Regime
+
+
+def gemm_regime(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> Regime:
+    """GEMV, PERSISTENT or TILED, which takes anything; x[M,K], and ``others`` are what else TMA would read or write."""
+    if gemv.supports_gemv(x, weight):
+        return Regime.GEMV
+    if persistent_gemm.supports_persistent_gemm(op, x, weight, *others):
+        return Regime.PERSISTENT
+    return Regime.TILED

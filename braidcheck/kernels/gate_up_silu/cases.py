@@ -1,0 +1,68 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """The residual stream (with the norm) or a normalised input, and a weight of unit gain."""
+    numbers = Numbers(case, device)
+    given = {
+        "x": numbers.activations(case["T"], case["H"]),
+        "weight": numbers.weights(2 * case["I"], case["H"]),
+    }
+    if case.get("norm"):
+        given |= {"norm_weight": numbers.norm_weight(case["H"], peak=10.0), "eps": EPS}
+    return given
+
+
+def _case(tokens, width, inner, profile="unit", dtype="bfloat16", norm=1, large=False):
+    axes = {"T": tokens, "H": width, "I": inner} | ({"norm": 1} if norm else {})
+    return Case("gate_up_silu", axes, dtype, profile, large=large, needs=("norm_weight", "eps") if norm else ())
+
+
+CASES = (
+    _case(1, 256, 576),
+    _case(1, 256, 576, "qwen"),
+    _case(1, 2100, 70, "qwen"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 129, 70, "tail", "float16", norm=0),
+    _case(1, 1024, 128, "cancel"),
+    _case(1, 1024, 128, "cancel", "float32", norm=0),
+    _case(1, 256, 128, "tiny"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 128, "extreme"),
+    _case(0, 256, 576),
+    _case(65, 256, 576, "qwen"),
+    _case(33, 256, 576, "qwen", "float16"),
+    _case(33, 256, 576, "qwen", "float32"),
+    _case(3, 1024, 3072, "unit", norm=0),
+    _case(7, 1000, 331, "tail"),
+    _case(19, 129, 70, "tail", "float16", norm=0),
+    _case(9, 1024, 128, "cancel", norm=0),
+    _case(9, 1024, 128, "cancel", "float32"),
+    _case(9, 256, 128, "tiny"),
+    _case(9, 256, 128, "tiny", "float32"),
+    _case(9, 512, 256, "sparse"),
+    _case(9, 256, 128, "extreme"),
+    _case(9, 256, 128, "steep", norm=0),
+    _case(20, 1000, 72, "tail"),
+    _case(70, 264, 72, "tail", "float16", norm=0),
+    _case(66, 1024, 128, "cancel", norm=0),
+    _case(66, 129, 70, "tail"),
+    _case(67, 256, 128, "tiny"),
+    _case(1, 1024, 3072, "qwen", large=True),
+    _case(4096, 1024, 3072, "qwen", large=True),
+    _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without norm": without("norm_weight"),
+    "without norm weight": with_ones("norm_weight"),
+    "without eps": without("eps", 0.0),
+    "without the last column": without_last("x"),
+    "without the last weight row": without_last("weight", 0),
+    "up first": lambda given: given | {"weight": given["weight"].roll(len(given["weight"]) // 2, 0)},
+}

@@ -1,0 +1,50 @@
+"""Reference, bound and cost.
+
+The bound: gate g and up u are float32 dots; with a norm their operand is rounded once to the weight's dtype and carries
+the norm's own error. silu'(g) = s(1 + g(1 - s)), |silu''| <= 1/2, so silu(g) moves by |silu'(g)| e_g + e_g^2/4; the
+exponential, the division and the two products round about six times, and its argument's rounding adds |g| more. The
+contract lets gate, up and silu(gate) be rounded to the weight's dtype, as HF transformers does (the kernels do not).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from braidcheck.kernels.common.inputs import EPS
+from braidcheck.numerics import rounding
+from braidcheck.op import Case, Cost
+
+
+def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
+    if norm_weight is None:
+        return x
+    return rounding.rms_normed(x, norm_weight, eps)
+
+
+def reference(x, weight, norm_weight=None, eps=EPS):
+    """Norm, one product, SiLU of the first half times the second."""
+    operand = rounding.wide(_normed(x, norm_weight, eps).to(weight.dtype))
+    gate, up = (operand @ rounding.wide(weight).T).chunk(2, dim=-1)
+    return (torch.nn.functional.silu(gate) * up).to(weight.dtype)
+
+
+def bound(x, weight, norm_weight=None, eps=EPS):
+    """See the module's derivation."""
+    operand = _normed(x.double(), None if norm_weight is None else norm_weight.double(), eps)
+    cast = weight.dtype if norm_weight is not None and weight.dtype != torch.float32 else None
+    operand_error = rounding.norm_error(x.shape[1]) if norm_weight is not None else 0.0
+    gate, up = (operand @ weight.double().T).chunk(2, dim=-1)
+    gate_error, up_error = rounding.projection_error(operand, weight.double(), cast, operand_error).chunk(2, dim=-1)
+    sigmoid, silu = gate.sigmoid(), torch.nn.functional.silu(gate)
+    unit = 2 * rounding.ROUNDOFF[weight.dtype]  # a permitted cast takes half of its bound
+    gate_error, up_error = gate_error + unit * gate.abs(), up_error + unit * up.abs()
+    silu_error = (sigmoid * (1 + gate * (1 - sigmoid))).abs() * gate_error + gate_error.square() / 4
+    silu_error = silu_error + (unit + rounding.U32 * (6 + 3 * gate.abs())) * silu.abs()
+    return (up.abs() * silu_error + (silu.abs() + silu_error) * up_error,)
+
+
+def cost(case: Case) -> Cost:
+    """Weight and x read, the product written."""
+    tokens, width, inner, size = case["T"], case["H"], case["I"], getattr(torch, case.dtype).itemsize
+    return Cost(size * (2 * inner * width + tokens * (width + inner)), 4 * tokens * inner * width)

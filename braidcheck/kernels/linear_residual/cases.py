@@ -1,0 +1,62 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Activations, a weight of unit gain and a residual stream."""
+    numbers = Numbers(case, device)
+    return {
+        "x": numbers.activations(case["T"], case["K"]),
+        "weight": numbers.weights(case["H"], case["K"]),
+        "residual": numbers.activations(case["T"], case["H"]),
+    }
+
+
+def _case(tokens, length, width, profile="unit", dtype="bfloat16", large=False):
+    return Case("linear_residual", {"T": tokens, "K": length, "H": width}, dtype, profile, large=large)
+
+
+CASES = (
+    _case(1, 384, 256),
+    _case(1, 576, 256, "qwen"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 129, 70, "tail", "float16"),
+    _case(1, 2048, 128, "cancel"),
+    _case(1, 2048, 128, "cancel", "float32"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 256, "extreme"),
+    _case(0, 384, 256),
+    _case(65, 576, 256, "qwen"),
+    _case(33, 384, 256, "qwen", "float16"),
+    _case(33, 384, 256, "qwen", "float32"),
+    _case(3, 3072, 1024, "qwen"),
+    _case(7, 1000, 331, "tail"),
+    _case(19, 129, 70, "tail", "float16"),
+    _case(5, 129, 70, "tail", "float16"),
+    _case(19, 1000, 331, "tail"),
+    _case(9, 2048, 128, "cancel"),
+    _case(9, 2048, 128, "cancel", "float32"),
+    _case(9, 512, 256, "sparse"),
+    _case(9, 256, 256, "extreme"),
+    _case(9, 256, 256, "tiny"),
+    _case(130, 264, 264, "tail"),
+    _case(66, 1024, 128, "cancel"),
+    _case(577, 64, 256),  # more rows of blocks than take turns with one weight
+    _case(67, 129, 70, "tail", "float16"),
+    _case(1, 3072, 1024, "qwen", large=True),
+    _case(4096, 2048, 1024, "qwen", large=True),
+    _case(515, 3072, 1024, "cancel", large=True),
+    _case(1100, 2048, 1024, "tail", "float16", large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without residual": lambda given: given | {"residual": torch.zeros_like(given["residual"])},
+    "without the last column": without_last("x"),
+    "without the last weight row": without_last("weight", 0),
+}

@@ -1,0 +1,61 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """The residual stream after the last layer, and an embedding as weight."""
+    numbers = Numbers(case, device)
+    return {
+        "x": numbers.activations(case["T"], case["H"]),
+        "norm_weight": numbers.norm_weight(case["H"], peak=10.0),
+        "weight": numbers.weights(case["V"], case["H"]),
+        "eps": EPS,
+        **({"argmax": True} if case.get("argmax") else {}),
+    }
+
+
+def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", argmax=0, large=False):
+    axes = {"T": tokens, "H": width, "V": vocab} | ({"argmax": 1} if argmax else {})
+    return Case("lm_head", axes, dtype, profile, large=large, needs=("argmax",) if argmax else ())
+
+
+CASES = (
+    _case(1, 256, 1024),
+    _case(1, 256, 1024, "qwen", "float16"),
+    _case(1, 2100, 70, "qwen"),
+    _case(1, 1000, 331, "tail"),
+    _case(1, 256, 512, "tiny", "float32"),
+    _case(1, 1024, 128, "cancel"),
+    _case(1, 512, 256, "sparse"),
+    _case(1, 256, 128, "extreme"),
+    _case(1, 256, 1500, "qwen", argmax=1),
+    _case(1, 1000, 331, "tail", "float16", argmax=1),
+    _case(0, 256, 1024),
+    _case(65, 256, 1024, "qwen"),
+    _case(33, 256, 1024, "qwen", "float16"),
+    _case(33, 256, 1024, "qwen", "float32"),
+    _case(7, 1000, 331, "tail"),
+    _case(9, 1024, 128, "cancel"),
+    _case(9, 1024, 128, "cancel", "float32"),
+    _case(9, 256, 512, "tiny"),
+    _case(9, 256, 128, "tiny", "float32"),
+    _case(9, 512, 256, "sparse"),
+    _case(9, 256, 128, "extreme"),
+    _case(33, 256, 1024, "qwen", argmax=1),
+    _case(7, 1000, 331, "tail", "float16", argmax=1),
+    _case(9, 256, 128, "unit", "float32", argmax=1),
+    _case(1, 1024, 151936, "qwen", large=True),
+    _case(4, 1024, 151936, "qwen", argmax=1, large=True),
+    _case(129, 1024, 151936, "qwen", large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without norm weight": with_ones("norm_weight"),
+    "without eps": without("eps", 0.0),
+    "without the last column": without_last("x"),
+    "without the last token of the vocabulary": without_last("weight", 0),
+}

@@ -1,0 +1,178 @@
+"""Final RMSNorm, projection to the vocabulary, and optionally a split argmax that never stores the logits.
+
+    logits[m, n] = sum_k h[m, k] * weight[n, k]                      h = rms_norm(x), x [M, K], weight [N, K], N tokens
+    token[m] = min { n : logits[m, n] = max logits[m] }              with ARGMAX; NaN counts as the maximum
+
+GEMV, ``lm_head_gemv_kernel``, M = 1: weight-stationary (``common/gemv``), persistent. Grid (min(NUM_CTAS, cdiv(N,
+BLOCK_N)),). A program walks blocks of BLOCK_N rows of the weight, a grid apart, and loads the next block before it
+multiplies the current one. x, the norm's weight, two blocks of weight, and with ARGMAX each column's running maximum
+stay in registers.
+TILED, ``lm_head_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed again
+by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)).
+Split argmax: with ARGMAX a program stores the maximum of its part of the vocabulary and the lowest token that has it,
+[M, num_splits] each; ``lm_head_argmax_kernel``, grid (M,), reduces them in one block.
+
+HBM traffic: weight once; logits once, or with ARGMAX 8 bytes a row and split, written and read.
+Cast points: h to the weight's dtype (GEMV's stays float32). Logits are float32 and are never rounded (no TF32).
+Out of range: rows past M, columns past N and K are masked: neither read nor written, and -inf in the argmax.
+Synchronisation (PDL): the next kernel may start at once. GEMV loads both weights before it waits for the upstream
+kernels, TILED waits before all loads. The argmax follows on the stream.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, rmsnorm_tiles
+from braidcheck.kernels.common.rms_norm import rmsnorm_tile_dot
+
+NO_TOKEN = tl.constexpr(2147483647)
+
+
+@triton.jit
+def nan_as_inf(logits):
+    """A NaN counts as the maximum, as in torch: it never leads to a token outside the vocabulary."""
+    return tl.where(logits == logits, logits, float("inf"))
+
+
+@triton.jit
+def lm_head_tiled_kernel(
+    # pointers
+    x_ptr,  # [M, K]
+    norm_weight_ptr,  # [K]
+    weight_ptr,  # [N, K]
+    out_ptr,  # logits [M, N], with ARGMAX maxima [M, num_splits]: float32
+    best_ptr,  # with ARGMAX tokens [M, num_splits]: int32
+    # sizes
+    M,
+    N,
+    K,
+    # strides
+    stride_xm,
+    stride_wn,
+    # scalars
+    eps,
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    ARGMAX: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    """One tile of the logits, or its rows' maxima and their tokens, any M."""
+    pdl.begin(OVERLAP)
+    pid_m = tl.program_id(1)
+    offs_m = (pid_m * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+    pid_n = tl.program_id(0)
+    offs_n = (pid_n * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    m_mask = offs_m < M
+    n_mask = offs_n < N
+    pdl.wait(OVERLAP)
+    # [BLOCK_M, BLOCK_N]
+    acc = rmsnorm_tile_dot(
+        x_ptr,
+        offs_m,
+        m_mask,
+        stride_xm,
+        norm_weight_ptr,
+        weight_ptr,
+        offs_n,
+        n_mask,
+        stride_wn,
+        K,
+        eps,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+    )
+    if ARGMAX:
+        acc = tl.where(n_mask[None, :], nan_as_inf(acc), float("-inf"))
+        offs_split = offs_m * tl.num_programs(0) + pid_n  # [BLOCK_M]
+        tl.store(out_ptr + offs_split, tl.max(acc, axis=1), mask=m_mask)
+        best = pid_n * BLOCK_N + tl.argmax(acc, axis=1)  # [BLOCK_M]
+        tl.store(best_ptr + offs_split, best, mask=m_mask)
+    else:
+        mask = m_mask[:, None] & n_mask[None, :]
+        tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc, mask=mask)
+
+
+@triton.jit
+def lm_head_gemv_kernel(
+    # pointers
+    x_ptr,  # [M, K]
+    norm_weight_ptr,  # [K]
+    weight_ptr,  # [N, K]
+    out_ptr,  # logits [M, N], with ARGMAX maxima [M, num_splits]: float32
+    best_ptr,  # with ARGMAX tokens [M, num_splits]: int32
+    # sizes
+    M,
+    N,
+    # strides
+    stride_xm,
+    stride_wn,
+    # scalars
+    eps,
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    NUM_K_TILES: tl.constexpr,
+    ARGMAX: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    """Every num_programs-th block of BLOCK_N logits, or their maximum and its token."""
+    step_n = tl.num_programs(0) * BLOCK_N
+    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
+    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    weight = load_rows(weight_ptr, offs_n, offs_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
+    norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    pdl.begin(OVERLAP)
+    pdl.wait(OVERLAP)
+    x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
+    h, scale = rmsnorm_tiles(x, norm_weight, weight[0].dtype, eps, BLOCK_M, K, NUM_K_TILES)
+    m_i = tl.full([BLOCK_M, BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far
+    best = tl.full([BLOCK_M, BLOCK_N], NO_TOKEN, dtype=tl.int32)
+    for start_n in range(tl.program_id(0) * BLOCK_N, N, step_n):
+        offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
+        # software pipelining: the next block's loads are in flight during this block's product
+        next_weight = load_rows(weight_ptr, offs_n + step_n, offs_n + step_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
+        acc = gemv_dot(h, weight, BLOCK_M, NUM_K_TILES) * scale  # [BLOCK_M, BLOCK_N]
+        weight = next_weight
+        if ARGMAX:
+            acc = nan_as_inf(acc)
+            higher = (offs_n < N)[None, :] & ((acc > m_i) | (best == NO_TOKEN))
+            m_i = tl.where(higher, acc, m_i)
+            best = tl.where(higher, offs_n.to(tl.int32)[None, :], best)
+        else:
+            mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+            tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc, mask=mask)
+    if ARGMAX:
+        row_max = tl.max(m_i, axis=1)  # [BLOCK_M]
+        lowest = tl.min(tl.where(m_i == row_max[:, None], best, NO_TOKEN), axis=1)  # [BLOCK_M]
+        offs_split = offs_m * tl.num_programs(0) + tl.program_id(0)  # [BLOCK_M]
+        tl.store(out_ptr + offs_split, row_max, mask=offs_m < M)
+        tl.store(best_ptr + offs_split, lowest, mask=offs_m < M)
+
+
+@triton.jit
+def lm_head_argmax_kernel(
+    # pointers
+    max_ptr,  # [M, num_splits] float32
+    best_ptr,  # [M, num_splits] int32
+    out_ptr,  # [M] int64
+    # sizes
+    num_splits,
+    # meta
+    BLOCK_SPLITS: tl.constexpr,
+):
+    """The token of one row's highest logit: of equal ones in several splits the lowest, as torch and HF have it."""
+    row = tl.program_id(0).to(tl.int64)
+    offs_s = tl.arange(0, BLOCK_SPLITS)
+    split_mask = offs_s < num_splits
+    maxima = tl.load(max_ptr + row * num_splits + offs_s, mask=split_mask, other=float("-inf"))  # [BLOCK_SPLITS]
+    best = tl.load(best_ptr + row * num_splits + offs_s, mask=split_mask, other=NO_TOKEN)  # [BLOCK_SPLITS]
+    token = tl.min(tl.where(maxima == tl.max(maxima, axis=0), best, NO_TOKEN), axis=0)
+    tl.store(out_ptr + row, token.to(tl.int64))
