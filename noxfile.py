@@ -18,13 +18,13 @@ nox.options.sessions = ["gate"]
 RUN = "braidcheck-out/run.json"
 GPU_RECORD = "tools/gpu_suite_record.py"
 INPUTS = ("pyproject.toml", "constraints.txt")
-PATIENCE = 90.0  # seconds in which an interrupted run may still write what it has
+SHUTDOWN_GRACE_S = 90.0  # seconds in which an interrupted run may still write what it has
 python = sys.executable  # until ``install`` has made an environment; with --no-venv it stays
 
 
 @nox.session
 def install(session: nox.Session) -> None:
-    """The one environment that gate, tests and nano share; installed anew only when what it holds has changed."""
+    """The one environment that gate, tests and nano share; installed again only when what it holds has changed."""
     if session.venv_backend == "none":
         session.log("no environment: taking what is installed here")
         return
@@ -39,13 +39,13 @@ def install(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["install"])
 def gate(session: nox.Session) -> None:
-    """Judge the kernels and the embedded model, on the GPU if there is one: the main job."""
+    """Evaluate the kernels and the embedded model, on the GPU if there is one: the main job."""
     braidcheck(session, "gate", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["install"])
 def protect(session: nox.Session) -> None:
-    """The base's judges on this change's kernels: nox -s protect -- origin/main."""
+    """The base's oracles on this change's kernels: nox -s protect -- origin/main."""
     braidcheck(session, "protect", *session.posargs)
 
 
@@ -64,7 +64,8 @@ def tests_portable(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["install"])
 def soak(session: nox.Session) -> None:
-    """Kernels and honest variants under 1,000 fresh inputs an op: none may use half of its bound; hours on a CPU."""
+    """Kernels and equivalent implementations under 1,000 fresh inputs an op: none may use half of its bound; hours on a
+    CPU."""
     braidcheck(session, "soak", *session.posargs)
 
 
@@ -122,7 +123,7 @@ def report_tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and the commonest mistakes; workflows that a stranger could turn against the project."""
+    """Style and the commonest mistakes; workflows that untrusted code could misuse."""
     if session.venv_backend != "none":
         session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     # Stale is no error of style: whoever has no GPU cannot mend it, and the GPU workflow decides.
@@ -168,7 +169,7 @@ def chromium() -> str | None:
 def run(session: nox.Session, *arguments: str, success_codes: list[int] | None = None) -> None:
     """Run the shared environment's Python, from the source tree even where nothing is installed."""
     session.run(
-        python, *arguments, external=True, success_codes=success_codes or [0], interrupt_timeout=PATIENCE
+        python, *arguments, external=True, success_codes=success_codes or [0], interrupt_timeout=SHUTDOWN_GRACE_S
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Where a run happened and what can be judged there: versions, commit, GPUs, lanes (standard library only)."""
+"""Where a run happened and what can be evaluated there: versions, commit, GPUs, lanes (standard library only)."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def why_no_interpreter() -> str:
     if reason := why_no_triton():
         return reason
     triton, numpy = version("triton"), version("numpy")
-    if _numbers(triton) < (3, 7) and _numbers(numpy) >= (2, 4):
+    if _metrics(triton) < (3, 7) and _metrics(numpy) >= (2, 4):
         return f"the interpreter of Triton {triton} needs numpy below 2.4, here is {numpy}"
     return ""
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _metrics(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
@@ -86,10 +86,10 @@ def gpus() -> tuple[dict[str, Any], ...]:
     the hardware's own id."""
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
         return ()
-    asked = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
-    if asked.returncode:
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
+    if probe.returncode:
         return ()
-    found = json.loads(asked.stdout.splitlines()[-1])
+    found = json.loads(probe.stdout.splitlines()[-1])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     ids = visible.split(",") if visible else [str(index) for index in range(len(found))]
     return tuple({"id": name, **gpu} for name, gpu in zip(ids, found, strict=False))

@@ -12,7 +12,7 @@ class UserError(Exception):
     exit_code = 2
 
 
-class CannotJudge(UserError):
+class NotAvailable(UserError):
     """The call is fine but the evidence cannot be had here (no golden, no network, no Triton). Exits with 3."""
 
     exit_code = 3
@@ -22,5 +22,5 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be loaded: missing, truncated, of another architecture or of wrong shapes."""
 
 
-class GoldenError(CannotJudge):
+class GoldenError(NotAvailable):
     """A golden that does not match the weights, the corpus, the format or its own hashes."""

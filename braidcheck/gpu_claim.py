@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 
 
 @contextmanager
 def claim(gpus: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Hold these GPUs (rows of ``environment.gpus()``) for this run. Raises CannotJudge where another run holds one."""
+    """Hold these GPUs (rows of ``environment.gpus()``) for this run. Raises NotAvailable where another run holds
+    one."""
     with ExitStack() as held:
         for gpu in gpus:
             # In the system's folder, not this run's: the other run has another --out, or another user.
@@ -24,7 +25,7 @@ def claim(gpus: Sequence[Mapping[str, Any]]) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise CannotJudge(
+                raise NotAvailable(
                     f"GPU {gpu['id']} is in use by another gate run (process {file.read().strip() or 'unknown'}): wait "
                     "for it, or choose another GPU with CUDA_VISIBLE_DEVICES"
                 ) from None

@@ -26,11 +26,11 @@ LANES = ("interpret", "gpu")
 
 @dataclass(frozen=True)
 class Case:
-    """One point at which an op is judged.
+    """One point at which an op is evaluated.
 
     ``axes`` are named sizes and switches, ``dtype`` is the storage type of weights and activations, ``profile``
     says what the numbers look like. ``large`` cases run on a GPU only. ``needs`` names the optional arguments
-    that the case passes; a candidate without them is not judged on it.
+    that the case passes; a candidate without them is skipped on it.
     """
 
     op: str

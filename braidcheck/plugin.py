@@ -19,7 +19,7 @@ import pytest
 
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES
-from braidcheck.gates.gate import EVERY_OP
+from braidcheck.gates.gate import ALL_OPS
 from braidcheck.gates.under_test import use_package
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.result import Run, Status, Verdict, write_atomically
@@ -32,7 +32,7 @@ VERDICT = pytest.StashKey[Verdict]()
 PROPERTY = "verdict"
 TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
 PROGRESS = "progress.json"  # how far the run is, said by the controller
-OBSERVING = "observing.txt"  # how far one long observation is, said by a worker
+OBSERVING = "observing.txt"  # how far one long measurement is, said by a worker
 GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
 ALL = 1.0  # of a GPU's memory
 
@@ -73,7 +73,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """``progress(text)``: shown to the person who waits while a long observation runs in this worker."""
+    """``progress(text)``: shown to the person who waits while a long measurement runs in this worker."""
     return pytestconfig.pluginmanager.getplugin("braidcheck-worker").say
 
 
@@ -102,7 +102,7 @@ class Worker:
         self.observing: Path | None = None
 
     def say(self, text: str) -> None:
-        """Show how far this worker's observation is, until its item ends."""
+        """Show how far this worker's measurement is, until its item ends."""
         self.observing = Path(self.settings.out) / OBSERVING
         write_atomically(self.observing, text)
 
@@ -120,9 +120,9 @@ class Worker:
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
             verdict = item.stash.get(SKIPPED, None) or self.verdict(item, call, report)
             seconds = round(item.stash[_SETUP] + (call.duration if call.when == "call" else 0), 3)
-            numbers = {**verdict.numbers, **(_peak_memory() if self.memory else {})}
+            metrics = {**verdict.metrics, **(_peak_memory() if self.memory else {})}
             verdict = replace(
-                verdict, lane=self.settings.lane, seconds=seconds, numbers=numbers, reproduce=self.reproduce(item)
+                verdict, lane=self.settings.lane, seconds=seconds, metrics=metrics, reproduce=self.reproduce(item)
             )
             report.user_properties.append((PROPERTY, verdict.to_json()))
         return report
@@ -235,7 +235,7 @@ class SuiteWorker(Worker):
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """With ``--op``, keep what is about these ops alone."""
         if self.settings.ops:
-            wanted = (*self.settings.ops, EVERY_OP)
+            wanted = (*self.settings.ops, ALL_OPS)
             items[:] = [item for item in items if name(item.nodeid)[1].split("[")[0] in wanted]
 
     @pytest.hookimpl(tryfirst=True)
@@ -246,10 +246,10 @@ class SuiteWorker(Worker):
         if (verdict.gate, verdict.subject) != name(pyfuncitem.nodeid):
             raise TypeError(f"{pyfuncitem.nodeid} returned the verdict {verdict.id}")
         pyfuncitem.stash[VERDICT] = verdict
-        if verdict.status == Status.NOT_JUDGED:
-            pytest.skip(verdict.sentence)
+        if verdict.status == Status.SKIPPED:
+            pytest.skip(verdict.message)
         if verdict.status != Status.PASS:
-            pytest.fail(verdict.sentence, pytrace=False)
+            pytest.fail(verdict.message, pytrace=False)
         return True
 
     def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
@@ -261,8 +261,8 @@ class SuiteWorker(Worker):
         first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         said = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
         broken = " The GPU context broke, so the worker was replaced." if self.broken else ""
-        numbers = {"traceback": self.keep_traceback(item, error)}
-        return Verdict(*name(item.nodeid), Status.ERROR, f"{said}.{broken}", numbers=numbers)
+        metrics = {"traceback": self.keep_traceback(item, error)}
+        return Verdict(*name(item.nodeid), Status.ERROR, f"{said}.{broken}", metrics=metrics)
 
     def reproduce(self, item: pytest.Item) -> str:
         """The gate's command for this subject."""
@@ -321,18 +321,18 @@ class Controller:
             if key == PROPERTY:
                 self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
-            sentence = "The worker process died while judging this; see pytest.log."
-            self.take(Verdict(gate, subject, Status.ERROR, sentence, lane=self.settings.lane))
+            message = "The worker process died while running this check; see pytest.log."
+            self.take(Verdict(gate, subject, Status.ERROR, message, lane=self.settings.lane))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file of the suite that cannot be collected is an error of its own."""
         if report.failed:
             last = str(report.longrepr).strip().splitlines()[-1].removeprefix("E").strip()
-            sentence = f"The suite could not be collected: {last}"
-            self.take(Verdict("suite", report.nodeid or "suite", Status.ERROR, sentence, lane=self.settings.lane))
+            message = f"The suite could not be collected: {last}"
+            self.take(Verdict("suite", report.nodeid or "suite", Status.ERROR, message, lane=self.settings.lane))
 
     def pytest_sessionfinish(self) -> None:
-        """Write what was judged, complete or not."""
+        """Write what was evaluated, complete or not."""
         file = Path(self.settings.out) / SUITE
         suite = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
         run = Run(suite, tuple(self.expected), tuple(self.verdicts.values()))

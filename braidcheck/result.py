@@ -12,49 +12,51 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+from braidcheck import format_1
+
+FORMAT = 2
 
 
 class Status(StrEnum):
-    """The five things a gate can say."""
+    """The five outcomes of a gate."""
 
     PASS = "pass"
     FAIL = "fail"
     ERROR = "error"
     INCONCLUSIVE = "inconclusive"
-    NOT_JUDGED = "not judged"
+    SKIPPED = "skipped"
 
 
 # Worst first: the order of reports, and of what decides the exit code.
-SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.NOT_JUDGED, Status.PASS)
+SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.SKIPPED, Status.PASS)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One gate's answer on one subject.
+    """One gate's outcome on one subject.
 
-    ``value`` is the number that decided and ``limit`` the number it was held against (both in ``unit``), where
-    there is one: the most it may be, or with ``floor`` the least; ``sentence`` says the same to a person;
-    ``numbers`` holds further readings; ``reproduce`` is the command that runs just this.
+    ``value`` is the number that decided and ``limit`` what it was compared with (both in ``unit``), where there is one:
+    a maximum, or with ``higher_is_better`` a minimum. ``message`` says the same in a sentence, ``metrics`` holds
+    further measurements, ``reproduce`` is the command that runs just this check.
     """
 
     gate: str
     subject: str
     status: Status
-    sentence: str
+    message: str
     value: float | None = None
     limit: float | None = None
-    floor: bool = False
+    higher_is_better: bool = False
     unit: str = ""
     lane: str = ""
     seconds: float = 0.0
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     reproduce: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
-        if not (self.gate and self.subject and self.sentence):
-            raise ValueError("a verdict needs a gate, a subject and a sentence")
+        if not (self.gate and self.subject and self.message):
+            raise ValueError("a verdict needs a gate, a subject and a message")
 
     @property
     def id(self) -> str:
@@ -62,11 +64,11 @@ class Verdict:
         return "/".join(part for part in (self.lane, self.gate, self.subject) if part)
 
     @property
-    def used(self) -> float | None:
-        """The part of the limit that was used (1 is all of it); None where there is no number or no limit."""
+    def limit_fraction(self) -> float | None:
+        """Value over limit, or limit over value with ``higher_is_better``: above 1 it fails. None without a limit."""
         if self.value is None or self.limit is None:
             return None
-        small, large = (self.limit, self.value) if self.floor else (self.value, self.limit)
+        small, large = (self.limit, self.value) if self.higher_is_better else (self.value, self.limit)
         return small / large if large else None
 
     def to_json(self) -> str:
@@ -80,9 +82,9 @@ class Verdict:
 
     @classmethod
     def _from(cls, body: Mapping[str, Any]) -> Verdict:
-        # Infinities and NaN are strings in the file; further readings in ``numbers`` stay as they were written.
-        numbers = {key: float(body[key]) for key in ("value", "limit") if isinstance(body.get(key), str)}
-        return cls(**{**body, **numbers})
+        # Infinities and NaN are strings in the file; those in ``metrics`` stay as they were written.
+        values = {key: float(body[key]) for key in ("value", "limit") if isinstance(body.get(key), str)}
+        return cls(**{**body, **values})
 
 
 @dataclass(frozen=True)
@@ -105,27 +107,27 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """The worst of the verdicts; a missing one is an error; a run in which nothing was judged is not judged."""
+        """The worst of the verdicts; a missing one is an error; a run in which everything was skipped is skipped."""
         statuses = {verdict.status for verdict in self.verdicts}
         if self.missing:
             statuses.add(Status.ERROR)
-        if not statuses - {Status.NOT_JUDGED}:
-            return Status.NOT_JUDGED
-        return next(status for status in SEVERITY if status in statuses - {Status.NOT_JUDGED})
+        if not statuses - {Status.SKIPPED}:
+            return Status.SKIPPED
+        return next(status for status in SEVERITY if status in statuses - {Status.SKIPPED})
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 a gate failed, 3 could not judge."""
+        """0 pass, 1 a gate failed, 3 nothing could be evaluated."""
         return {Status.PASS: 0, Status.FAIL: 1}.get(self.status, 3)
 
     def worst_first(self) -> list[Verdict]:
         """The verdicts by severity, then by how much of the limit they used, then by name."""
 
         def rank(verdict: Verdict) -> tuple[Any, ...]:
-            used = verdict.used
+            limit_fraction = verdict.limit_fraction
             # No number at all (it raised) and NaN are worse than any number.
-            known = used is not None and not math.isnan(used)
-            return SEVERITY.index(verdict.status), -used if known else -math.inf, verdict.id
+            known = limit_fraction is not None and not math.isnan(limit_fraction)
+            return SEVERITY.index(verdict.status), -limit_fraction if known else -math.inf, verdict.id
 
         return sorted(self.verdicts, key=rank)
 
@@ -136,32 +138,33 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """The run that ``to_json`` wrote. Raises ValueError where the text is not a run of this format."""
+        """The run that ``to_json`` wrote, or wrote in format 1. Raises ValueError where the text is no such run."""
         body = json.loads(text)
-        if not isinstance(body, dict) or body.get("format") != FORMAT:
-            raise ValueError(f"not a braidcheck run of format {FORMAT}")
+        if not isinstance(body, dict) or body.get("format") not in (1, FORMAT):
+            raise ValueError(f"not a braidcheck run of format 1 or {FORMAT}")
         try:
+            body = format_1.upgraded(body) if body["format"] == 1 else body
             verdicts = tuple(Verdict._from(verdict) for verdict in body["verdicts"])
             return cls(body["environment"], tuple(body["expected"]), verdicts)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a braidcheck run: {error}") from None
 
     @classmethod
     def merge(cls, runs: Iterable[Run]) -> Run:
         """One run of several lanes, phases or machines.
 
-        A verdict replaces "not judged" of the same gate and subject, whatever the lane; of two verdicts of one id
-        the worse stays. A "not judged" that stands for several subjects names them in ``numbers["subjects"]`` and
-        goes when all of them were judged.
+        A verdict replaces "skipped" of the same gate and subject, whatever the lane; of two verdicts of one id
+        the worse stays. A "skipped" that stands for several subjects names them in ``metrics["subjects"]`` and
+        goes when all of them were evaluated.
         """
         runs = list(runs)
-        judged = {(v.gate, v.subject) for run in runs for v in run.verdicts if v.status != Status.NOT_JUDGED}
+        evaluated = {(v.gate, v.subject) for run in runs for v in run.verdicts if v.status != Status.SKIPPED}
         kept: dict[str, Verdict] = {}
         replaced: set[str] = set()
         for verdict in (v for run in runs for v in run.verdicts):
-            subjects = verdict.numbers.get("subjects", (verdict.subject,))
+            subjects = verdict.metrics.get("subjects", (verdict.subject,))
             other = kept.get(verdict.id)
-            if verdict.status == Status.NOT_JUDGED and judged.issuperset((verdict.gate, s) for s in subjects):
+            if verdict.status == Status.SKIPPED and evaluated.issuperset((verdict.gate, s) for s in subjects):
                 replaced.add(verdict.id)
             elif other is None or SEVERITY.index(verdict.status) < SEVERITY.index(other.status):
                 kept[verdict.id] = verdict

@@ -24,12 +24,12 @@ class Settings:
 
     ``lane`` is ``interpret`` or ``gpu``; ``out`` the folder that the run writes to; ``model`` the embedded ``nano``,
     a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
-    fusion that the model runs; ``ops`` the ops to judge, empty for everything; ``gpus`` the ids (as in
+    fusion that the model runs; ``ops`` the ops to evaluate, empty for everything; ``gpus`` the ids (as in
     CUDA_VISIBLE_DEVICES) that workers may take; ``against`` the commit that kernels are timed against, empty for the
     merge-base with the default branch, for at most so many ``minutes``; ``kernels`` the folder of the package whose
-    kernels and engine are judged, empty for this one's own; ``shard`` the part "K/N" of the suite to run, empty for all
-    of it; ``durations`` the run.json that says how long items take, empty for the shipped table; ``budget`` the minutes
-    that the run may take, until ``deadline`` (seconds since 1970), 0 for any, with what was ``changed`` first.
+    kernels and engine are evaluated, empty for this one's own; ``shard`` the part "K/N" of the suite to run, empty for
+    all of it; ``durations`` the run.json that says how long items take, empty for the shipped table; ``budget`` the
+    minutes that the run may take, until ``deadline`` (seconds since 1970), 0 for any, with what was ``changed`` first.
     """
 
     lane: str

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from braidcheck.ci.trend.evaluate import judge
+from braidcheck.ci.trend.evaluate import evaluate
 from braidcheck.cli.mutants import read_matrix
 from braidcheck.report import page
 from braidcheck.result import Run, Status, Verdict
@@ -44,7 +44,7 @@ def main(green: str, faulty: str, *matrices: str) -> None:
     title = "a planted fault, and a planted slow-down in made-up nights"
     lanes = [run.environment.get("lanes") for run in runs]
     base = runs[0] if lanes[0] == lanes[1] else None
-    _write("sample-regressions.html", page.Subject(title, nights[-1], nights, judge(nights), base, kills))
+    _write("sample-regressions.html", page.Subject(title, nights[-1], nights, evaluate(nights), base, kills))
 
 
 def history(green: Run, faulty: Run) -> list[Run]:

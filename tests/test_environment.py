@@ -24,7 +24,7 @@ def with_gpus(monkeypatch, count, returncode=0):
     monkeypatch.setattr(environment.subprocess, "run", lambda *_args, **_options: answer)
 
 
-def test_gpus_are_those_that_torch_can_use_under_the_names_that_cuda_gives_them(monkeypatch):
+def test_gpus_are_named_as_in_cuda_visible_devices(monkeypatch):
     with_gpus(monkeypatch, 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [gpu["id"] for gpu in environment.gpus()] == ["0", "1"]

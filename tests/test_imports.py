@@ -11,7 +11,7 @@ import braidcheck
 
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
-    ("op", "arch", "result", "errors", "settings", "environment", "gpu_memory", "gpu_claim"),
+    ("op", "arch", "format_1", "result", "errors", "settings", "environment", "gpu_memory", "gpu_claim"),
     ("numerics",),
     ("kernels",),
     ("models",),
@@ -22,7 +22,7 @@ ORDER = (
     ("schedule",),
     ("suite", "plugin", "cli", "__main__"),
 )
-RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 # What the evaluation in a gate's own module may import outside of functions; measuring imports the rest when it runs.
 PURE = ("gates", "op", "arch", "result", "settings", "environment")
@@ -44,12 +44,12 @@ def imported(path, top=False):
 
 
 def forbidden(path, names):
-    room = path.parts[0].removesuffix(".py")
+    package = path.parts[0].removesuffix(".py")
     for wanted in names:
         other, _, rest = wanted.partition(".")
-        allowed = RANK[other] <= RANK[room]
+        allowed = RANK[other] <= RANK[package]
         part = rest.split(".")[0]
-        if room == other == "kernels" and part and part != "common":
+        if package == other == "kernels" and part and part != "common":
             allowed = path.parts[1:2] == (part,)
         if not allowed:
             yield wanted
@@ -66,10 +66,10 @@ def impure(names):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_order_of_the_rooms(path):
+def test_packages_import_in_order(path):
     relative = path.relative_to(ROOT)
-    room = relative.parts[0].removesuffix(".py")
-    assert room in RANK, f"{room} is no room of the house: give it a place in ORDER"
+    package = relative.parts[0].removesuffix(".py")
+    assert package in RANK, f"{package} is no room of the house: give it a place in ORDER"
     assert not sorted(forbidden(relative, imported(path)))
     if is_evaluation(relative):
         assert not impure(imported(path, top=True))

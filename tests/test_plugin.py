@@ -28,7 +28,7 @@ def verdict(subject, status=Status.PASS, gate="demo"):
 
 
 @pytest.fixture
-def judge(tmp_path, monkeypatch):
+def evaluate(tmp_path, monkeypatch):
     """Runs a suite made of the given source, in which ``test_item`` is the gate's test; returns its Run."""
     suite = tmp_path / "suite"
     suite.mkdir()
@@ -50,8 +50,8 @@ def statuses(run):
     return {verdict.subject: str(verdict.status) for verdict in run.verdicts}
 
 
-def test_every_status_comes_back_and_what_an_item_raises_is_an_error(judge, tmp_path):
-    run = judge("""
+def test_every_status_comes_back_and_what_an_item_raises_is_an_error(evaluate, tmp_path):
+    run = evaluate("""
         @pytest.fixture
         def broken(what):
             if what == "fixture":
@@ -66,14 +66,14 @@ def test_every_status_comes_back_and_what_an_item_raises_is_an_error(judge, tmp_
             return verdict("somebody") if what == "other" else verdict(what, what)
     """)
     assert statuses(run) == {
-        **{name: name for name in ("pass", "fail", "error", "inconclusive", "not judged")},
+        **{name: name for name in ("pass", "fail", "error", "inconclusive", "skipped")},
         **dict.fromkeys(("bug", "user", "fixture", "other"), "error"),
     }
     said = {verdict.subject: verdict for verdict in run.verdicts}
-    assert said["bug"].sentence == "ZeroDivisionError: by zero."
-    assert said["user"].sentence == "do this instead."
-    assert "by zero" in Path(said["bug"].numbers["traceback"]).read_text()
-    assert "returned the verdict" in said["other"].sentence
+    assert said["bug"].message == "ZeroDivisionError: by zero."
+    assert said["user"].message == "do this instead."
+    assert "by zero" in Path(said["bug"].metrics["traceback"]).read_text()
+    assert "returned the verdict" in said["other"].message
     assert said["fail"].lane == "interpret"
     assert said["fail"].reproduce == "braidcheck gate --lane interpret -k 'demo and fail'"
     assert run.missing == ()
@@ -82,8 +82,8 @@ def test_every_status_comes_back_and_what_an_item_raises_is_an_error(judge, tmp_
     assert 'tests="9"' in junit
 
 
-def test_an_item_that_kills_its_worker_is_an_error_and_is_not_run_again(judge, tmp_path):
-    run = judge(
+def test_item_that_kills_its_worker_is_error_without_rerun(evaluate, tmp_path):
+    run = evaluate(
         f"""
         @pytest.mark.parametrize("what", ["a", "killer", "b", "c"])
         def test_item(what):
@@ -127,26 +127,26 @@ def test_item(what):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_item_that_would_end_its_workers_session_is_an_error_and_the_rest_is_run(judge, workers):
-    run = judge(ENDS_THE_SESSION, lane="gpu", gpus=("0",), workers=workers)
+def test_an_item_that_would_end_its_workers_session_is_an_error_and_the_rest_is_run(evaluate, workers):
+    run = evaluate(ENDS_THE_SESSION, lane="gpu", gpus=("0",), workers=workers)
     assert statuses(run) == {"unknown": "error", "exit": "error"} | dict.fromkeys("abcdef", "pass")
     assert run.missing == ()
     assert sorted((launcher.SUITE / "ran").read_text().split()) == [*"abcde", "exit", "f"]
-    said = {verdict.subject: verdict.sentence for verdict in run.verdicts}
+    said = {verdict.subject: verdict.message for verdict in run.verdicts}
     assert said["unknown"] == "ValueError: no bytes are known."
     assert said["exit"] == "Exit: the session is over."
 
 
-def test_items_that_share_an_observation_go_to_one_worker(judge):
-    run = judge(
+def test_items_sharing_a_measurement_run_on_one_worker(evaluate):
+    run = evaluate(
         """
         @pytest.fixture(scope="module")
-        def observation():
+        def measurement():
             return os.getpid()
 
         @pytest.mark.parametrize("what", ["a", "b", "c", "d"])
-        def test_item(what, observation):
-            (Path(__file__).parent / f"pid-{observation}").touch()
+        def test_item(what, measurement):
+            (Path(__file__).parent / f"pid-{measurement}").touch()
             return verdict(what, gate="coherence")
         """,
         workers=2,
@@ -156,8 +156,8 @@ def test_items_that_share_an_observation_go_to_one_worker(judge):
     assert len(list(launcher.SUITE.glob("pid-*"))) == 1
 
 
-def test_what_shares_an_observation_with_a_killer_is_missing(judge):
-    run = judge(
+def test_items_sharing_a_measurement_with_crash_are_missing(evaluate):
+    run = evaluate(
         """
         @pytest.mark.parametrize("what", ["a", "killer", "b"])
         def test_item(what):
@@ -187,20 +187,20 @@ def test_item(what):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_item_without_gpu_memory_is_given_back_and_runs_again_alone(judge, workers):
-    run = judge("ALWAYS = False" + OUT_OF_MEMORY, lane="gpu", gpus=("0",), workers=workers)
+def test_out_of_memory_item_is_rerun_alone(evaluate, workers):
+    run = evaluate("ALWAYS = False" + OUT_OF_MEMORY, lane="gpu", gpus=("0",), workers=workers)
     assert statuses(run) == dict.fromkeys(("a", "large", "b", "c"), "pass")
     assert sorted((launcher.SUITE / "ran").read_text().split()) == ["a", "b", "c", "large", "large"]
 
 
-def test_an_item_that_has_too_little_gpu_memory_alone_is_an_error(judge):
-    run = judge("ALWAYS = True" + OUT_OF_MEMORY, lane="gpu", gpus=("0",))
+def test_an_item_that_has_too_little_gpu_memory_alone_is_an_error(evaluate):
+    run = evaluate("ALWAYS = True" + OUT_OF_MEMORY, lane="gpu", gpus=("0",))
     assert statuses(run) == {"a": "pass", "large": "error", "b": "pass", "c": "pass"}
-    assert "Tried to allocate" in {v.subject: v.sentence for v in run.verdicts}["large"]
+    assert "Tried to allocate" in {v.subject: v.message for v in run.verdicts}["large"]
 
 
-def test_two_workers_that_die_at_once_lose_nothing_else(judge):
-    run = judge(
+def test_two_workers_that_die_at_once_lose_nothing_else(evaluate):
+    run = evaluate(
         """
         import time
 
@@ -229,25 +229,25 @@ def test_item(what):
 """
 
 
-def test_each_worker_has_a_gpu_of_its_own(judge):
-    judge("one_worker = False" + GPU_ITEM, workers=2, gpus=("3", "7"))
+def test_each_worker_has_a_gpu_of_its_own(evaluate):
+    evaluate("one_worker = False" + GPU_ITEM, workers=2, gpus=("3", "7"))
     assert sorted(file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")) == ["3", "7"]
 
 
-def test_workers_share_gpus_evenly(judge):
-    judge("one_worker = False" + GPU_ITEM, workers=4, gpus=("3", "7"))
+def test_workers_share_gpus_evenly(evaluate):
+    evaluate("one_worker = False" + GPU_ITEM, workers=4, gpus=("3", "7"))
     assert sorted(file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")) == ["3", "3", "7", "7"]
 
 
-def test_a_worker_that_died_hands_its_gpu_on(judge):
-    run = judge("one_worker = True" + GPU_ITEM, gpus=("3",))
+def test_a_worker_that_died_hands_its_gpu_on(evaluate):
+    run = evaluate("one_worker = True" + GPU_ITEM, gpus=("3",))
     assert statuses(run) == {"a": "pass", "killer": "error", "b": "pass", "c": "pass"}
     assert [file.name.split("-")[1] for file in launcher.SUITE.glob("gpu-*")] == ["3", "3"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"lane": "gpu", "gpus": ("0",)}], ids=["own", "shared"])
-def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge, settings):
-    run = judge(
+def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(evaluate, settings):
+    run = evaluate(
         """
         class Cuda:
             broken = False
@@ -277,10 +277,10 @@ def test_a_worker_with_a_broken_gpu_context_reports_and_is_replaced(judge, setti
     )
     expected = {"breaks": "fail", "breaks in setup": "error"}
     assert statuses(run) == dict.fromkeys(("before", "between", "after"), "pass") | expected
-    assert "the worker was replaced" in {v.subject: v.sentence for v in run.verdicts}["breaks in setup"]
+    assert "the worker was replaced" in {v.subject: v.message for v in run.verdicts}["breaks in setup"]
 
 
-def test_nothing_of_the_project_around_is_read(judge, tmp_path, monkeypatch):
+def test_nothing_of_the_project_around_is_read(evaluate, tmp_path, monkeypatch):
     project = tmp_path / "project"
     project.mkdir()
     for name in ("conftest.py", "json.py", "rich.py", "numpy.py"):
@@ -291,7 +291,7 @@ def test_nothing_of_the_project_around_is_read(judge, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
     monkeypatch.setenv("TRITON_INTERPRET", "yes please")
-    run = judge("""
+    run = evaluate("""
         @pytest.mark.parametrize("what", ["a"])
         def test_item(what):
             assert os.environ["TRITON_INTERPRET"] == "1"
@@ -300,9 +300,9 @@ def test_nothing_of_the_project_around_is_read(judge, tmp_path, monkeypatch):
     assert statuses(run) == {"a": "pass"}
 
 
-def test_the_gpu_lane_does_not_interpret(judge, monkeypatch):
+def test_the_gpu_lane_does_not_interpret(evaluate, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    run = judge(
+    run = evaluate(
         """
         @pytest.mark.parametrize("what", ["a"])
         def test_item(what):
@@ -315,15 +315,15 @@ def test_the_gpu_lane_does_not_interpret(judge, monkeypatch):
     assert statuses(run) == {"a": "pass"}
 
 
-def test_a_suite_that_cannot_be_collected_is_an_error(judge):
-    run = judge("import no_such_module")
+def test_a_suite_that_cannot_be_collected_is_an_error(evaluate):
+    run = evaluate("import no_such_module")
     assert [str(verdict.status) for verdict in run.verdicts] == ["error"]
-    assert "no_such_module" in run.verdicts[0].sentence
+    assert "no_such_module" in run.verdicts[0].message
     assert run.exit_code == 3
 
 
-def test_long_observations_say_how_far_they_are(judge):
-    run = judge("""
+def test_long_observations_say_how_far_they_are(evaluate):
+    run = evaluate("""
         @pytest.mark.parametrize("what", ["a", "b"])
         def test_item(what, progress, settings):
             file = Path(settings.out) / "observing.txt"
@@ -352,9 +352,9 @@ def test_the_time_left_is_told_by_how_long_items_usually_take(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("lane", "threads"), [("interpret", "1"), ("gpu", "3")])
-def test_workers_do_not_oversubscribe_the_cores(judge, monkeypatch, lane, threads):
+def test_workers_do_not_oversubscribe_the_cores(evaluate, monkeypatch, lane, threads):
     monkeypatch.setattr(launcher.environment, "cpus", lambda: 6)
-    run = judge(
+    run = evaluate(
         f"""
         @pytest.mark.parametrize("what", ["a", "b"])
         def test_item(what):
@@ -367,8 +367,8 @@ def test_workers_do_not_oversubscribe_the_cores(judge, monkeypatch, lane, thread
     assert set(statuses(run).values()) == {"pass"}
 
 
-def test_timeouts_end_an_item(judge):
-    run = judge("""
+def test_timeouts_end_an_item(evaluate):
+    run = evaluate("""
         import time
 
         @pytest.mark.timeout(0.5)
@@ -377,10 +377,10 @@ def test_timeouts_end_an_item(judge):
             time.sleep(60)
     """)
     assert statuses(run) == {"hangs": "error"}
-    assert "imeout" in run.verdicts[0].sentence
+    assert "imeout" in run.verdicts[0].message
 
 
-def test_the_environment_of_this_process_stays_as_it_is(judge):
+def test_the_environment_of_this_process_stays_as_it_is(evaluate):
     before = dict(os.environ)
-    judge("")
+    evaluate("")
     assert dict(os.environ) == before | {"PYTEST_CURRENT_TEST": os.environ["PYTEST_CURRENT_TEST"]}

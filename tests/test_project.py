@@ -36,7 +36,7 @@ def jobs(name):
     return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["jobs"]
 
 
-def test_foreign_code_reaches_the_gpu_machine_through_its_reviewers_only():
+def test_fork_code_needs_review_before_gpu_run():
     texts = {path.name: path.read_text() for path in WORKFLOWS}
     assert {name for name, text in texts.items() if "self-hosted" in text} == {"gpu.yml", "nightly.yml"}
     assert all(job["environment"] == "gpu" for job in jobs("gpu.yml").values())

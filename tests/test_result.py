@@ -1,4 +1,4 @@
-"""Runs and verdicts: what is missing is red, what was not judged is never green."""
+"""Runs and verdicts: what is missing is red, what was skipped is never green."""
 
 import math
 
@@ -19,9 +19,9 @@ def run(*verdicts, expected=None):
     ("statuses", "status", "code"),
     [
         (["pass"], "pass", 0),
-        (["pass", "not judged"], "pass", 0),
-        (["not judged"], "not judged", 3),
-        ([], "not judged", 3),
+        (["pass", "skipped"], "pass", 0),
+        (["skipped"], "skipped", 3),
+        ([], "skipped", 3),
         (["pass", "inconclusive"], "inconclusive", 3),
         (["inconclusive", "error"], "error", 3),
         (["error", "fail", "pass"], "fail", 1),
@@ -39,7 +39,7 @@ def test_an_expected_verdict_that_is_missing_is_an_error():
 
 
 def test_json_keeps_everything_and_any_parser_reads_it():
-    made = run(verdict("a", value=math.inf, limit=1.0, numbers={"n": math.nan}), verdict("b", value=math.nan))
+    made = run(verdict("a", value=math.inf, limit=1.0, metrics={"n": math.nan}), verdict("b", value=math.nan))
     text = made.to_json()
     assert "Infinity" not in text
     assert "NaN" not in text
@@ -58,21 +58,21 @@ def test_what_is_not_a_run_is_refused(text):
 
 
 def test_a_verdict_travels_as_one_line():
-    made = verdict(value=math.inf, limit=1.0, numbers={"index": [1, 2]}, floor=True)
+    made = verdict(value=math.inf, limit=1.0, metrics={"index": [1, 2]}, higher_is_better=True)
     assert "\n" not in made.to_json()
     assert Verdict.from_json(made.to_json()) == made
 
 
-def test_a_verdict_needs_a_sentence():
-    with pytest.raises(ValueError, match="sentence"):
+def test_a_verdict_needs_a_message():
+    with pytest.raises(ValueError, match="message"):
         Verdict("accuracy", "x", Status.PASS, "")
 
 
-def test_used_is_a_part_of_the_limit_for_ceilings_and_floors():
-    assert verdict(value=0.25, limit=1.0).used == 0.25
-    assert verdict(value=1.0, limit=0.99, floor=True).used == 0.99
-    assert verdict(value=0.0, limit=0.99, floor=True).used is None
-    assert verdict().used is None
+def test_limit_fraction_of_maximum_and_minimum():
+    assert verdict(value=0.25, limit=1.0).limit_fraction == 0.25
+    assert verdict(value=1.0, limit=0.99, higher_is_better=True).limit_fraction == 0.99
+    assert verdict(value=0.0, limit=0.99, higher_is_better=True).limit_fraction is None
+    assert verdict().limit_fraction is None
 
 
 def test_worst_first():
@@ -82,13 +82,13 @@ def test_worst_first():
         verdict("worse", Status.FAIL, value=3, limit=1),
         verdict("raised", Status.FAIL),
         verdict("nan", Status.FAIL, value=math.nan, limit=1),
-        verdict("unknown", Status.NOT_JUDGED),
+        verdict("unknown", Status.SKIPPED),
     )
     assert [v.subject for v in made.worst_first()] == ["nan", "raised", "worse", "bad", "unknown", "fine"]
 
 
-def test_merge_replaces_not_judged_whatever_the_lane():
-    merged = Run.merge([run(verdict("a", Status.NOT_JUDGED)), run(verdict("a", lane="gpu"))])
+def test_merge_replaces_skipped_in_any_lane():
+    merged = Run.merge([run(verdict("a", Status.SKIPPED)), run(verdict("a", lane="gpu"))])
     assert [(v.lane, v.status) for v in merged.verdicts] == [("gpu", "pass")]
     assert merged.expected == ("gpu/accuracy/a",)
     assert merged.missing == ()
@@ -100,8 +100,8 @@ def test_merge_keeps_the_worse_of_two_and_both_lanes():
     assert [(v.lane, v.status) for v in merged.verdicts] == [("interpret", "fail"), ("gpu", "pass")]
 
 
-def test_merge_keeps_a_stand_in_until_all_its_subjects_were_judged():
-    stand_in = verdict("op[large]", Status.NOT_JUDGED, numbers={"subjects": ["op[1]", "op[2]"]})
+def test_merge_keeps_placeholder_until_all_its_subjects_ran():
+    stand_in = verdict("op[large]", Status.SKIPPED, metrics={"subjects": ["op[1]", "op[2]"]})
     half = Run.merge([run(stand_in), run(verdict("op[1]", lane="gpu"))])
     assert stand_in in half.verdicts
     whole = Run.merge([half, run(verdict("op[2]", lane="gpu"))])

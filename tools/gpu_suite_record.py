@@ -65,7 +65,7 @@ def write(root: Path, run: Path) -> None:
     (root / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def complaint(root: Path) -> str:
+def problem(root: Path) -> str:
     """Why the record does not vouch for this tree; empty where it does."""
     if not (root / RECORD).exists():
         return f"{RECORD} is missing"
@@ -78,7 +78,7 @@ def complaint(root: Path) -> str:
 def main(words: list[str]) -> int:
     """Write or check; 1 where the record is stale, 2 for a usage error or a part of the suite."""
     if words == ["check"]:
-        if said := complaint(ROOT):
+        if said := problem(ROOT):
             print(f"{said}: run `nox -s gpu_tests --no-venv` on a GPU and commit {RECORD}", file=sys.stderr)
         return bool(said)
     if len(words) == 2 and words[0] == "write":

@@ -182,7 +182,7 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 
 def main() -> None:
-    """Train, save, and judge what was saved in float32 and in bfloat16."""
+    """Train, save, and evaluate what was saved in float32 and in bfloat16."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint directory to write")
     parser.add_argument("--seed", type=int, default=0)

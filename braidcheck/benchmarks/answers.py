@@ -37,18 +37,18 @@ def answer(subject: Subject, start: Start) -> Answer:
     return Answer(tokens.clone(), logits, tuple(part.float() for part in subject.written(slots)))
 
 
-def complaint(seen: Answer, truth: Answer, floor: Answer) -> str:
-    """Why ``seen`` is not the model's answer, in words; empty where it is. ``floor`` is HF's own in bfloat16."""
-    for (name, error), (_, usual) in zip(_errors(seen, truth), _errors(floor, truth), strict=True):
+def mismatch(actual: Answer, truth: Answer, floor: Answer) -> str:
+    """Why ``actual`` is not the model's answer, in words; empty where it is. ``floor`` is HF's own in bfloat16."""
+    for (name, error), (_, usual) in zip(_errors(actual, truth), _errors(floor, truth), strict=True):
         if not error <= LIMIT * usual:
             return f"its {name} are {error:.2g} from HF's in float32, {usual:.2g} in HF's own bfloat16"
-    if not torch.equal(seen.tokens, truth.tokens):
+    if not torch.equal(actual.tokens, truth.tokens):
         return "its tokens are not HF's"
     return ""
 
 
-def _errors(seen: Answer, truth: Answer) -> list[tuple[str, float]]:
+def _errors(actual: Answer, truth: Answer) -> list[tuple[str, float]]:
     """The 2-norm of each difference relative to the truth's."""
     names = [f"{'KV'[number % 2]} of layer {number // 2}" for number in range(len(truth.written))] + ["logits"]
-    pairs = zip((*seen.written, seen.logits), (*truth.written, truth.logits), strict=True)
+    pairs = zip((*actual.written, actual.logits), (*truth.written, truth.logits), strict=True)
     return [(name, float((got - exact).norm() / exact.norm())) for name, (got, exact) in zip(names, pairs, strict=True)]

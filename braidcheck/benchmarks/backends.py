@@ -78,7 +78,7 @@ class Subject(Protocol):
         """K, V of the first layer, of the second, ...: [B,slots,Hkv,D] of those slots."""
 
 
-class Ours:
+class BraidcheckDecoder:
     """The engine's Decoder."""
 
     def __init__(self, engine: Engine, start: Start) -> None:
@@ -185,8 +185,8 @@ HF_STATIC = "HF static cache + compile"
 TUNED = {"coordinate_descent_tuning": True}  # makes one token's products reductions of Inductor's own, no cuBLAS
 
 
-def peers(engine: Engine, hf: Any, start: Start) -> Mapping[str, Callable[[], Subject]]:
-    """What ours is held against, by name; each is made when it is called."""
+def baselines_of(engine: Engine, hf: Any, start: Start) -> Mapping[str, Callable[[], Subject]]:
+    """What braidcheck is compared with, by name; each is made when it is called."""
     once = partial(torch.compile, fullgraph=True, dynamic=False)
     return {
         "HF generate": lambda: HFGenerate(hf, start),

@@ -1,7 +1,7 @@
-"""What the ops are held against: PyTorch's separate operations, and the documents' own fused kernel, frozen.
+"""What the ops are held against: PyTorch's separate operations, and the specification's own fused kernel, frozen.
 
-The fused kernel is re-implemented as the documents describe it: blocks of 16 rows by 64 outputs, the row's norm
-computed anew for each block of outputs, products in the weight's dtype, accumulation in float32. It is a measuring
+The fused kernel is re-implemented as the specification describes it: blocks of 16 rows by 64 outputs, the row's norm
+computed again for each block of outputs, products in the weight's dtype, accumulation in float32. It is a measuring
 stick: it is never made faster, and a test holds its source.
 """
 
@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CONTROL = "the documents' fused RMSNorm + QKV, 512 tokens"
+CONTROL = "the specification's fused RMSNorm + QKV, 512 tokens"
 
 
 @triton.jit
@@ -51,7 +51,7 @@ def _fused_norm_qkv(
 def documents_norm_qkv(
     x: Tensor, norm_weight: Tensor, qkv_weight: Tensor, eps: float, num_heads: int, num_kv_heads: int, head_dim: int
 ) -> tuple[Tensor, ...]:
-    """The documents' fused RMSNorm + QKV: x[T,H], contiguous; q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D] as views."""
+    """The specification's fused RMSNorm + QKV: x[T,H], contiguous; q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D] as views."""
     outputs, width = qkv_weight.shape
     out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
     _fused_norm_qkv[triton.cdiv(x.shape[0], 16), triton.cdiv(outputs, 64)](
@@ -87,9 +87,9 @@ def eager_attention_block(
     hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
     lengths, num_heads, num_kv_heads, head_dim, eps, scale,
 ):  # fmt: skip
-    """The documents' six phases as separate operations, one row of cache filled to its capacity.
+    """The specification's six phases as separate operations, one row of cache filled to its capacity.
 
-    hidden[T,H] are the row's last T tokens; the softmax is taken of stored scores, as the documents write it.
+    hidden[T,H] are the row's last T tokens; the softmax is taken of stored scores, as the specification writes it.
     """
     tokens, capacity = hidden.shape[0], k_cache.shape[1]
     q, k, v = eager_norm_qkv(hidden, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim)

@@ -10,7 +10,7 @@ from typing import Any
 # NVML's reasons for a clock below the highest that speak against a sample: power cap, hardware slowdown, software and
 # hardware thermal slowdown, power brake. Idling, application clocks and sync boost are no disturbance.
 HARMFUL = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
-AWAY = 0.02  # share of the median clock by which a clock may differ; NVML counts in steps of 0.8%
+MAX_CLOCK_DEVIATION = 0.02  # share of the median clock by which a clock may differ; NVML counts in steps of 0.8%
 
 
 class NoClocks(Exception):
@@ -75,7 +75,7 @@ def kept(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _disturbs(state: State, clock: float) -> bool:
-    return bool(state.reasons & HARMFUL) or abs(state.clock - clock) > AWAY * clock
+    return bool(state.reasons & HARMFUL) or abs(state.clock - clock) > MAX_CLOCK_DEVIATION * clock
 
 
 def reading(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Decode: tokens per second of ours and of others at some contexts, beside the wall, from one process taking turns."""
+"""Decode: tokens per second of braidcheck and baselines at some contexts, beside the roofline, from one process in
+interleaved rounds."""
 
 from __future__ import annotations
 
@@ -10,10 +11,18 @@ from typing import Any
 
 import torch
 
-from braidcheck.benchmarks import OURS
-from braidcheck.benchmarks.answers import STEPS, Answer, answer, complaint
+from braidcheck.benchmarks import BRAIDCHECK
+from braidcheck.benchmarks.answers import STEPS, Answer, answer, mismatch
 from braidcheck.benchmarks.attempt import first_line, within
-from braidcheck.benchmarks.backends import HF_STATIC, HFGenerate, Ours, Start, Subject, peers, seeded_start
+from braidcheck.benchmarks.backends import (
+    HF_STATIC,
+    BraidcheckDecoder,
+    HFGenerate,
+    Start,
+    Subject,
+    baselines_of,
+    seeded_start,
+)
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.benchmarks.speed import hf_with_sdpa, models
@@ -26,7 +35,7 @@ from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
 
 NEW_TOKENS, SAMPLES = 32, 5
-PEER_SECONDS = 120  # in which a peer must be built, compiled, checked and run once
+MAX_BASELINE_SECONDS = 120  # in which a baseline must be built, compiled, checked and run once
 TOTAL = STEPS + (1 + SAMPLES) * NEW_TOKENS  # steps that a subject takes, all one after another
 
 
@@ -63,18 +72,18 @@ def least_bytes(config: Qwen3Config, setting: Setting) -> int:
     return numbers * torch.bfloat16.itemsize
 
 
-def observe_decode(
+def measure_decode(
     settings: Sequence[Setting],
     device: str,
-    with_peers: bool = False,
+    with_baselines: bool = False,
     static_everywhere: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> dict[str, Any]:
-    """A row a setting and subject: the wall and the subject's rate in tok/s with spread, or why there is none.
+    """A row a setting and subject: the roofline and the subject's rate in tok/s with spread, or why there is none.
 
     Weights and caches are seeded ones. A row has ``rate`` (median, low, high), or ``refused`` (it computes something
-    else), or ``not_judged`` (it failed, took too long or was not asked). HF's compiled model, which takes longest to
+    else), or ``skipped`` (it failed, took too long or was not asked). HF's compiled model, which takes longest to
     set up, is timed at the first setting only unless ``static_everywhere``.
     """
     for setting in settings:
@@ -87,16 +96,16 @@ def observe_decode(
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(settings):
         skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
-        asked = _Asked(setting, with_peers, skip if number and not static_everywhere else {})
+        request = _Request(setting, with_baselines, skip if number and not static_everywhere else {})
         with torch.no_grad():
-            seen = _observe(asked, engine, hf, exact, progress)
+            seen = _measure(request, engine, hf, exact, progress)
         least = least_bytes(config, setting)
-        wall = setting.batch * bandwidth / least
+        roofline = setting.batch * bandwidth / least
         for name, found in seen.items():
             if "rate" in found:
-                found["of_wall"] = found["rate"]["median"] / wall
+                found["of_roofline"] = found["rate"]["median"] / roofline
             place = {"batch": setting.batch, "context": setting.context, "subject": name}
-            rows.append(place | {"bytes": least, "wall": wall} | found)
+            rows.append(place | {"bytes": least, "roofline": roofline} | found)
         _release(device)
     seen = {"device": name_of(device), "copy_bandwidth": bandwidth, "samples": SAMPLES, "tokens": NEW_TOKENS}
     return seen | {"rows": rows}
@@ -108,33 +117,33 @@ def name_of(device: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     setting: Setting
-    peers: bool
+    with_baselines: bool
     skip: dict[str, str]
 
 
-def _observe(asked: _Asked, engine: Engine, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
+def _measure(request: _Request, engine: Engine, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
     """By subject its rate, or why there is none."""
-    setting, where = asked.setting, f"batch {asked.setting.batch}, context {asked.setting.context}"
+    setting, where = request.setting, f"batch {request.setting.batch}, context {request.setting.context}"
     device = engine.device.type
     start = seeded_start(engine.config, setting.batch, setting.filled, setting.capacity, device)
     progress(f"{where}: HF's answer")
     with exact_matmul():
         truth = answer(HFGenerate(exact, start), start)
     floor = answer(HFGenerate(hf, start), start)
-    makers: dict[str, Callable[[], Subject]] = {OURS: lambda: Ours(engine, start)}
-    makers |= peers(engine, hf, start) if asked.peers else {}
+    makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(engine, start)}
+    makers |= baselines_of(engine, hf, start) if request.with_baselines else {}
     ready: dict[str, Subject] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, make in makers.items():
         progress(f"{where}: {name}")
-        if name in asked.skip:
-            found[name] = {"not_judged": asked.skip[name]}
+        if name in request.skip:
+            found[name] = {"skipped": request.skip[name]}
         else:
             subject, found[name] = prepared(make, start, truth, floor)
             ready |= {name: subject} if subject else {}
-    progress(f"{where}: timing, taking turns")
+    progress(f"{where}: timing, in interleaved rounds")
     turns = [lambda subject=subject: subject.run(NEW_TOKENS) for subject in ready.values()]
     for name, timing in zip(ready, gpu_seconds(*turns, count=SAMPLES, warmup=0), strict=True):
         found[name] = {"rate": timing.rate(setting.batch * NEW_TOKENS)}
@@ -146,13 +155,13 @@ def prepared(
 ) -> tuple[Subject | None, dict[str, str]]:
     """The subject made, checked and run once; or None and what to say in its place."""
     try:
-        with within(PEER_SECONDS):
+        with within(MAX_BASELINE_SECONDS):
             subject = make()
-            if wrong := complaint(answer(subject, start), truth, floor):
+            if wrong := mismatch(answer(subject, start), truth, floor):
                 return None, {"refused": wrong}
             subject.run(NEW_TOKENS)
-    except Exception as error:  # whatever a peer's libraries raise says that it did not run here
-        return None, {"not_judged": first_line(error)}
+    except Exception as error:  # whatever a baseline's libraries raise says that it did not run here
+        return None, {"skipped": first_line(error)}
     return subject, {}
 
 

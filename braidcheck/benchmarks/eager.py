@@ -129,7 +129,7 @@ EAGER: Mapping[str, Call] = {
 }  # fmt: skip
 
 
-def beside(op: str, given: Mapping[str, Any]) -> tuple[dict[str, Call], dict[str, Any]]:
+def baselines_for(op: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Call], dict[str, Any]]:
     """The calls beside an op, by name, and the arguments for all of them, the op's own call included.
 
     cuBLAS takes its operand ready in the weight's dtype; the others do without that argument (``without_operand``).
@@ -141,12 +141,12 @@ def beside(op: str, given: Mapping[str, Any]) -> tuple[dict[str, Call], dict[str
     if op in WEIGHTS:
         weight = WEIGHTS[op]
         made[CUBLAS] = lambda *, operand, **rest: F.linear(operand, rest[weight])
-        given = given | {"operand": given["x"].to(given[weight].dtype)}
+        inputs = inputs | {"operand": inputs["x"].to(inputs[weight].dtype)}
     if op == "attention_prefill":
         made |= {name: _sdpa_prefill(backend) for name, backend in BACKENDS.items()}
-    if op == "attention_decode" and len(given["lengths"]) == 1:  # neither backend takes rows of several lengths
+    if op == "attention_decode" and len(inputs["lengths"]) == 1:  # neither backend takes rows of several lengths
         made |= {name: _sdpa_decode(backend) for name, backend in BACKENDS.items()}
-    return made, dict(given)
+    return made, dict(inputs)
 
 
 def without_operand(call: Call) -> Call:

@@ -1,4 +1,4 @@
-"""Times a few calls by CUDA events, taking turns."""
+"""Times a few calls by CUDA events, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Timing:
 
 
 def gpu_seconds(*functions: Callable[[], object], count: int = 5, warmup: int = 1) -> list[Timing]:
-    """Time the functions by CUDA events, taking turns, so that a drifting clock meets all of them alike."""
+    """Time the functions by CUDA events, in interleaved rounds, so that a drifting clock meets all of them alike."""
     for function in functions:
         for _ in range(warmup):
             function()

@@ -1,4 +1,4 @@
-"""Time ops next to what the documents compare them with, taking turns in random order on one GPU."""
+"""Time ops next to what the specification compares them with, in interleaved rounds in random order on one GPU."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from braidcheck.op import Case, Op
 
 ROUNDS = 5
 LAYERS = 28
-OURS = "braidcheck"
+BRAIDCHECK = "braidcheck"
 
 
 @dataclass(frozen=True)
-class Race:
-    """Calls of the same arguments, ours among them, and the bytes that each must move at the least."""
+class Comparison:
+    """Calls of the same arguments, braidcheck among them, and the bytes that each must move at the least."""
 
-    given: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     touched: int
     calls: Mapping[str, Callable[..., Any]]
 
 
-def observe_rivals(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> dict[str, Any]:
-    """The machine's ``limits`` and by race the ``seconds`` of each call, a reading a round; or the ``reason`` why not.
+def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> dict[str, Any]:
+    """The machine's ``limits`` and by comparison the ``seconds`` of each call, a reading a round; or the ``reason`` why
+    not.
 
     A call that raised has its ``errors`` line in place of seconds.
     """
@@ -49,24 +50,24 @@ def observe_rivals(progress: Callable[[str], None] = lambda text: None, seed: in
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
     except NoClocks as why:
         return {"reason": str(why)}
-    progress("measuring the machine's own bandwidth and matrix rate")
-    evidence = {"device": torch.cuda.get_device_name(), "limits": measure_limits(), "races": {}}
+    progress("measuring the machine's own bandwidth and GEMM peak")
+    evidence = {"device": torch.cuda.get_device_name(), "limits": measure_limits(), "comparisons": {}}
     torch.cuda.empty_cache()
     order = random.Random(seed)
-    for name, make in races().items():
+    for name, make in comparisons().items():
         progress(f"timing {name}")
-        evidence["races"][name] = run(make(), order)
+        evidence["comparisons"][name] = run(make(), order)
         torch.cuda.empty_cache()
     return evidence
 
 
-def run(race: Race, order: random.Random) -> dict[str, Any]:
+def run(comparison: Comparison, order: random.Random) -> dict[str, Any]:
     """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
     replays: dict[str, Replay] = {}
     errors: dict[str, str] = {}
-    for name, call in race.calls.items():
+    for name, call in comparison.calls.items():
         try:
-            replays[name] = Replay(call, race.given, race.touched)
+            replays[name] = Replay(call, comparison.inputs, comparison.touched)
         except Exception as error:  # a comparator that does not run here is no evidence for anything
             errors[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             torch.cuda.synchronize()
@@ -74,12 +75,12 @@ def run(race: Race, order: random.Random) -> dict[str, Any]:
     for _ in range(ROUNDS):
         for name in order.sample(sorted(replays), len(replays)):
             seconds[name].append(replays[name].turn()["seconds"])
-    return {"seconds": seconds, "errors": errors, "bytes": race.touched}
+    return {"seconds": seconds, "errors": errors, "bytes": comparison.touched}
 
 
-def races() -> dict[str, Callable[[], Race]]:
+def comparisons() -> dict[str, Callable[[], Comparison]]:
     """What is timed, by name; each makes its arguments when its turn comes."""
-    made: dict[str, Callable[[], Race]] = {}
+    made: dict[str, Callable[[], Comparison]] = {}
     for shape, axes in QKV_ROPE.benchmark_shapes.items():
         made[f"RMSNorm[{shape}]"] = lambda shape=shape: _norms("rms_norm", shape)
         made[f"norm + QKV[{shape}]"] = lambda tokens=axes["T"]: _projections(tokens, HIDDEN, HEADS)
@@ -91,7 +92,7 @@ def races() -> dict[str, Callable[[], Race]]:
     return made
 
 
-def _given(op: Op, case: Case) -> tuple[dict[str, Any], int]:
+def _inputs(op: Op, case: Case) -> tuple[dict[str, Any], int]:
     return arguments(op, case), op.cost(case).bytes
 
 
@@ -99,35 +100,36 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(call, dynamic=False)
 
 
-def _norms(op: str, shape: str) -> Race:
-    given, touched = _given(RMS_NORM, benchmark_case(op, shape))
+def _norms(op: str, shape: str) -> Comparison:
+    inputs, touched = _inputs(RMS_NORM, benchmark_case(op, shape))
     eager = baselines.eager_rms_norm
-    return Race(given, touched, {OURS: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
+    return Comparison(inputs, touched, {BRAIDCHECK: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
 
 
-def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Race:
-    given, touched = _given(RMS_NORM_QKV, Case("rms_norm_qkv", {"T": tokens, "H": width, **heads}))
+def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Comparison:
+    inputs, touched = _inputs(RMS_NORM_QKV, Case("rms_norm_qkv", {"T": tokens, "H": width, **heads}))
     calls = {
-        OURS: RMS_NORM_QKV.call,
+        BRAIDCHECK: RMS_NORM_QKV.call,
         "eager": baselines.eager_norm_qkv,
         "torch.compile": _compiled(baselines.eager_norm_qkv),
-        "the documents' kernel": baselines.documents_norm_qkv,
+        "the specified kernel": baselines.documents_norm_qkv,
         "cuBLAS alone": lambda x, qkv_weight, **_: F.linear(x, qkv_weight),
     }
-    return Race(given, touched, calls)
+    return Comparison(inputs, touched, calls)
 
 
 def _path_inputs(shape: str) -> tuple[dict[str, Any], int]:
     """The arguments of a path from the residual stream ``x`` to rotated heads; ``normed`` is a float32 x as well."""
-    given, touched = _given(QKV_ROPE, benchmark_case("qkv_rope", shape, narrow=0))
-    x = given.pop("x")
-    return given | {"x": x.bfloat16(), "normed": x, "norm_weight": torch.ones(HIDDEN).bfloat16()}, touched
+    inputs, touched = _inputs(QKV_ROPE, benchmark_case("qkv_rope", shape, narrow=0))
+    x = inputs.pop("x")
+    return inputs | {"x": x.bfloat16(), "normed": x, "norm_weight": torch.ones(HIDDEN).bfloat16()}, touched
 
 
-def _plain_paths(shape: str) -> Race:
-    """Without head norms: the norm and QKV + RoPE, that alone, and the documents' norm + QKV, which rotates nothing."""
-    given, touched = _path_inputs(shape)
-    del given["q_norm_weight"], given["k_norm_weight"]
+def _plain_paths(shape: str) -> Comparison:
+    """Without head norms: the norm and QKV + RoPE, that alone, and the specification's norm + QKV, which rotates
+    nothing."""
+    inputs, touched = _path_inputs(shape)
+    del inputs["q_norm_weight"], inputs["k_norm_weight"]
 
     def separate(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:
         return qkv_rope(rms_norm(x, norm_weight, rest["eps"]), **rest)
@@ -139,12 +141,12 @@ def _plain_paths(shape: str) -> Race:
         sizes = (rest[name] for name in ("num_heads", "num_kv_heads", "head_dim"))
         return baselines.documents_norm_qkv(x, norm_weight, qkv_weight, rest["eps"], *sizes)
 
-    return Race(given, touched, {OURS: separate, "QKV + RoPE alone": alone, "the documents' kernel": fused})
+    return Comparison(inputs, touched, {BRAIDCHECK: separate, "QKV + RoPE alone": alone, "the specified kernel": fused})
 
 
-def _whole_paths(shape: str) -> Race:
-    """With head norms: ours, and the documents' kernel with ours for what it leaves out."""
-    given, touched = _path_inputs(shape)
+def _whole_paths(shape: str) -> Comparison:
+    """With head norms: braidcheck, and the specified kernel with braidcheck's for what it leaves out."""
+    inputs, touched = _path_inputs(shape)
 
     def separate(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:
         return qkv_rope(rms_norm(x, norm_weight, rest["eps"]), **rest)
@@ -157,11 +159,13 @@ def _whole_paths(shape: str) -> Race:
         q, k, v = baselines.documents_norm_qkv(x, norm_weight, qkv_weight, eps, *sizes)
         return qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps), v
 
-    return Race(given, touched, {OURS: separate, "the documents' kernel": fused})
+    return Comparison(inputs, touched, {BRAIDCHECK: separate, "the specified kernel": fused})
 
 
-def _blocks(shape: str) -> Race:
-    given, touched = _given(FUSED_ATTENTION, benchmark_case("fused_attention", shape))
-    given |= {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+def _blocks(shape: str) -> Comparison:
+    inputs, touched = _inputs(FUSED_ATTENTION, benchmark_case("fused_attention", shape))
+    inputs |= {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
     eager = baselines.eager_attention_block
-    return Race(given, touched, {OURS: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)})
+    return Comparison(
+        inputs, touched, {BRAIDCHECK: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)}
+    )

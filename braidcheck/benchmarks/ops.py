@@ -1,4 +1,5 @@
-"""Every op on its production shapes beside its peers, from one process, taking turns; each answer checked first."""
+"""Every op on its production shapes beside its baselines, from one process, in interleaved rounds; each answer checked
+first."""
 
 from __future__ import annotations
 
@@ -10,24 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.benchmarks import OURS
+from braidcheck.benchmarks import BRAIDCHECK
 from braidcheck.benchmarks.attempt import first_line, within
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
-from braidcheck.benchmarks.eager import CUBLAS, EAGER, beside, without_operand
-from braidcheck.benchmarks.fusions import Race
-from braidcheck.benchmarks.fusions import run as race
+from braidcheck.benchmarks.eager import CUBLAS, EAGER, baselines_for, without_operand
+from braidcheck.benchmarks.fusions import Comparison
+from braidcheck.benchmarks.fusions import run as comparison
 from braidcheck.benchmarks.roofline import measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst
-PEER_SECONDS = 60  # in which a peer must be compiled and checked
+MAX_BASELINE_SECONDS = 60  # in which a baseline must be compiled and checked
 
 
-def observe_ops(
+def measure_ops(
     ops: Mapping[str, Op],
-    with_peers: bool = False,
+    with_baselines: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     device: str = "cuda",
     seed: int = 0,
@@ -35,71 +36,74 @@ def observe_ops(
     """The machine's ``limits`` and by series its bytes, flops and ``subjects``; or the ``reason`` why nothing is timed.
 
     A subject has the median, low and high of its rounds' ``seconds``, or ``refused`` (it computes something else), or
-    ``not_judged`` (it failed or took too long).
+    ``skipped`` (it failed or took too long).
     """
     try:
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
     except NoClocks as why:
         return {"reason": str(why)}
-    progress("measuring the machine's own bandwidth and matrix rate")
+    progress("measuring the machine's own bandwidth and GEMM peak")
     seen = {"device": torch.cuda.get_device_name(), "limits": measure_limits(device), "series": {}}
     order, wanted = random.Random(seed), series(ops)
     for number, one in enumerate(wanted):
         torch.cuda.empty_cache()
         torch._dynamo.reset()
         progress(f"timing {one.name}, {number} of {len(wanted)} done")
-        seen["series"][one.name] = _time(one, ops[one.op], with_peers, device, order)
+        seen["series"][one.name] = _time(one, ops[one.op], with_baselines, device, order)
     return seen
 
 
-def _time(one: Series, op: Op, with_peers: bool, device: str, order: random.Random) -> dict[str, Any]:
+def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> dict[str, Any]:
     cost = op.cost(one.case)
-    given = _filled(arguments(op, one.case), device)
+    inputs = _filled(arguments(op, one.case), device)
     calls: dict[str, Callable[..., Any]] = {}
-    if with_peers:
-        calls, given = beside(op.name, given)
-    calls = {OURS: op.call} | calls
+    if with_baselines:
+        calls, inputs = baselines_for(op.name, inputs)
+    calls = {BRAIDCHECK: op.call} | calls
     calls = {name: call if name == CUBLAS else without_operand(call) for name, call in calls.items()}
-    subjects = {name: checked(op, name, call, given) for name, call in calls.items()}
-    if with_peers and op.name not in EAGER:
-        subjects["eager"] = {"not_judged": "no eager form of it is written: add one to benchmarks/eager.py"}
-    timed = race(Race(given, cost.bytes, {name: calls[name] for name in calls if not subjects[name]}), order)
-    subjects |= {name: {"not_judged": why} for name, why in timed["errors"].items()}
+    subjects = {name: checked(op, name, call, inputs) for name, call in calls.items()}
+    if with_baselines and op.name not in EAGER:
+        subjects["eager"] = {"skipped": "no eager form of it is written: add one to benchmarks/eager.py"}
+    timed = comparison(
+        Comparison(inputs, cost.bytes, {name: calls[name] for name in calls if not subjects[name]}), order
+    )
+    subjects |= {name: {"skipped": why} for name, why in timed["errors"].items()}
     for name, seconds in timed["seconds"].items():
         middle = statistics.median(seconds)
         subjects[name] = {"seconds": middle, "low": min(seconds), "high": max(seconds), "kept": len(seconds)}
     return {"bytes": cost.bytes, "flops": cost.flops, "subjects": subjects}
 
 
-def _filled(given: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """The arguments on the device; cache slots that hold NaN hold a number, for peers that read them all and mask."""
-    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
+def _filled(inputs: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """The arguments on the device; cache slots that hold NaN hold a number, for baselines that read them all and
+    mask."""
+    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
     return placed | {name: placed[name].nan_to_num(0.5) for name in ("k_cache", "v_cache") if name in placed}
 
 
-def checked(op: Op, name: str, call: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, str]:
+def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, str]:
     """Why a call is not timed; empty where it gives the op's outputs. cuBLAS alone gives others and is only tried."""
-    own = {key: value for key, value in given.items() if key != "operand"}
+    own = {key: value for key, value in inputs.items() if key != "operand"}
     try:
-        with within(PEER_SECONDS):
+        with within(MAX_BASELINE_SECONDS):
             if name == CUBLAS:
-                call(**given)
+                call(**inputs)
                 return {}
             far = _distance(op, own, run(op, call, copies(own)), run(op, op.reference, copies(own)))
-    except Exception as error:  # whatever a peer's libraries raise says that it did not run here
-        return {"not_judged": first_line(error)}
+    except Exception as error:  # whatever a baseline's libraries raise says that it did not run here
+        return {"skipped": first_line(error)}
     return {} if far <= FAR else {"refused": f"its answer is {far:.2g} of the norm from the reference's"}
 
 
-def _distance(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], truth: tuple[Any, ...]) -> float:
+def _distance(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], truth: tuple[Any, ...]) -> float:
     """The largest 2-norm of a difference relative to the truth's, of all outputs; infinite where shapes differ.
 
     Tokens are compared by the logits that the reference gives them: the best two may be a rounding apart.
     """
     if [value.shape for value in got] != [exact.shape for exact in truth]:
         return float("inf")
-    if given.get("argmax"):
-        logits = op.reference(**copies(given) | {"argmax": False})
+    if inputs.get("argmax"):
+        logits = op.reference(**copies(inputs) | {"argmax": False})
         got, truth = ((logits.gather(-1, tokens[:, None]),) for (tokens,) in (got, truth))
     pairs = [(value.float(), exact.float()) for value, exact in zip(got, truth, strict=True)]
     errors = [(value - exact).norm() / exact.norm().clamp_min(1e-30) for value, exact in pairs]

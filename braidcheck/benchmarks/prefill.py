@@ -1,4 +1,5 @@
-"""Prefill of the whole model: tokens per second of ours and of HF, taking turns, beside the measured matrix rate."""
+"""Prefill of the whole model: tokens per second of braidcheck and HF, in interleaved rounds, beside the measured GEMM
+peak."""
 
 from __future__ import annotations
 
@@ -8,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.benchmarks import OURS
-from braidcheck.benchmarks.answers import Answer, complaint
+from braidcheck.benchmarks import BRAIDCHECK
+from braidcheck.benchmarks.answers import Answer, mismatch
 from braidcheck.benchmarks.attempt import first_line
 from braidcheck.benchmarks.decode import SAMPLES, name_of
 from braidcheck.benchmarks.events import gpu_seconds
-from braidcheck.benchmarks.roofline import matrix_rate
+from braidcheck.benchmarks.roofline import gemm_peak
 from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
@@ -24,7 +25,7 @@ from braidcheck.models.qwen3.prefill_graph import Feeder
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 
 TOKENS = (512, 4096)
-SERIAL = f"{OURS}, launch by launch"
+SERIAL = f"{BRAIDCHECK}, launch by launch"
 HF = "HF transformers"
 
 
@@ -36,19 +37,19 @@ def flops(config: Qwen3Config, tokens: int) -> int:
     return config.num_hidden_layers * (2 * tokens * matrices + 4 * scores) + 2 * config.vocab_size * width
 
 
-def observe_prefill(
+def measure_prefill(
     counts: Sequence[int],
     device: str,
-    with_peers: bool = False,
+    with_baselines: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> dict[str, Any]:
-    """A row a number of tokens and subject: ``rate`` in tok/s with spread and its share of the matrix rate, or why not.
+    """A row a number of tokens and subject: ``rate`` in tok/s with spread and its share of the GEMM peak, or why not.
 
     Weights are seeded ones; HF is in bfloat16 with SDPA. The answers checked are the logits after the last token.
     """
-    progress("measuring the matrix rate")
-    limit = matrix_rate(device)
+    progress("measuring the GEMM peak")
+    limit = gemm_peak(device)
     progress("making the models")
     engine, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
@@ -56,8 +57,8 @@ def observe_prefill(
     for count in counts:
         progress(f"{count} tokens")
         ids = prompt_of(count, config, device)
-        calls: dict[str, Callable[[], Tensor]] = {OURS: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
-        if with_peers:
+        calls: dict[str, Callable[[], Tensor]] = {BRAIDCHECK: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
+        if with_baselines:
             calls[HF] = lambda ids=ids: hf_prefilled(hf, ids)
         with torch.no_grad():
             with exact_matmul():
@@ -65,9 +66,9 @@ def observe_prefill(
             floor = _answer(lambda ids=ids: hf_prefilled(hf, ids))
             for name, found in _timed(calls, truth, floor, count).items():
                 if "rate" in found:
-                    found["of_matrix_rate"] = found["rate"]["median"] / count * flops(config, count) / limit
+                    found["of_gemm_peak"] = found["rate"]["median"] / count * flops(config, count) / limit
                 rows.append({"tokens": count, "subject": name} | found)
-    return {"device": name_of(device), "matrix_rate": limit, "samples": SAMPLES, "rows": rows}
+    return {"device": name_of(device), "gemm_peak": limit, "samples": SAMPLES, "rows": rows}
 
 
 def _recorded(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
@@ -92,10 +93,10 @@ def _timed(
     found: dict[str, dict[str, Any]] = {name: {} for name in calls}
     for name, call in calls.items():
         try:
-            if wrong := complaint(_answer(call), truth, floor):
+            if wrong := mismatch(_answer(call), truth, floor):
                 found[name] = {"refused": wrong}
         except Exception as error:  # whatever is raised says that it did not run here
-            found[name] = {"not_judged": first_line(error)}
+            found[name] = {"skipped": first_line(error)}
     ready = [name for name in calls if not found[name]]
     for name, timing in zip(ready, gpu_seconds(*(calls[name] for name in ready), count=SAMPLES), strict=True):
         found[name] = {"rate": timing.rate(count)}

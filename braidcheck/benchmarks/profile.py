@@ -15,11 +15,11 @@ from triton.runtime.jit import KernelInterface
 
 from braidcheck import kernels
 from braidcheck.benchmarks.answers import STEPS
-from braidcheck.benchmarks.backends import Ours, Subject, seeded_start
+from braidcheck.benchmarks.backends import BraidcheckDecoder, Subject, seeded_start
 from braidcheck.benchmarks.decode import NEW_TOKENS, SAMPLES, Setting, least_bytes, name_of
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.engine import Engine
@@ -29,16 +29,17 @@ from braidcheck.models.qwen3.weights import Weights
 PYTORCH = "PyTorch"
 
 
-def observe_phases(
+def measure_phases(
     setting: Setting,
     device: str,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> dict[str, Any]:
-    """A row a kernel of ours' decode: its op, launches a step and microseconds a step; and a whole step's microseconds.
+    """A row a kernel of braidcheck's decode: its op, launches a step and microseconds a step; and a whole step's
+    microseconds.
 
     The step is timed without the profiler. Kernels that overlap, as those that wait for the one before do, count the
-    waiting: then their sum is more than the step. Raises CannotJudge where the profiler sees no kernel.
+    waiting: then their sum is more than the step. Raises NotAvailable where the profiler sees no kernel.
     """
     progress("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
@@ -47,7 +48,7 @@ def observe_phases(
     engine = Engine(config, weights)
     start = seeded_start(config, setting.batch, setting.filled, setting.capacity, device)
     with torch.no_grad():
-        subject = Ours(engine, start)
+        subject = BraidcheckDecoder(engine, start)
         _recorded(lambda: torch.zeros(1, device=device))  # a graph must be captured after the profiler's first start
         subject.run(STEPS)
         progress("timing steps")
@@ -60,7 +61,7 @@ def observe_phases(
         "batch": setting.batch,
         "context": setting.context,
         "step": {"median": 1 / rate["median"], "low": 1 / rate["high"], "high": 1 / rate["low"]},
-        "wall": 1e6 * least_bytes(config, setting) / bandwidth,
+        "roofline": 1e6 * least_bytes(config, setting) / bandwidth,
         "copy_bandwidth": bandwidth,
         "serial": steps == 1,
         "rows": phases(events, steps, owners()),
@@ -73,7 +74,7 @@ def _kernels(subject: Subject) -> tuple[list[tuple[str, float]], int]:
         events = _recorded(lambda steps=steps: subject.run(steps))
         if any(name in owners() for name, _ in events):
             return events, steps
-    raise CannotJudge("torch's profiler records no kernels here: ask the machine's owner to let CUPTI be used")
+    raise NotAvailable("torch's profiler records no kernels here: ask the machine's owner to let CUPTI be used")
 
 
 def _recorded(call: Callable[[], object]) -> list[tuple[str, float]]:
@@ -95,7 +96,7 @@ def owners() -> dict[str, str]:
 
 
 def phases(events: Iterable[tuple[str, float]], steps: int, owner: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row a kernel, those of the costliest op first; what is not ours belongs to PyTorch."""
+    """A row a kernel, those of the costliest op first; what is not braidcheck's belongs to PyTorch."""
     taken: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, microseconds in events:
         taken[owner.get(name, PYTORCH), name].append(microseconds / steps)

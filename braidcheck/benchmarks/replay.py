@@ -11,7 +11,7 @@ from torch import Tensor
 
 from braidcheck.benchmarks.clocks import Monitor, Sample, reading
 
-FEWEST, MOST = 8, 512  # copies of the inputs
+MIN_COPIES, MAX_COPIES = 8, 512  # copies of the inputs
 TIMES_L2 = 4  # what the copies' touched bytes together exceed the L2 cache by
 MEMORY = 12 * 2**30  # bytes that the copies may take
 SAMPLE = 1e-3  # seconds that one sample lasts at the least
@@ -23,14 +23,15 @@ QUEUED = 1_000_000  # GPU cycles that the stream waits, so that every replay is 
 class Replay:
     """A call ready to be timed: its graph and the graph's inputs and outputs."""
 
-    def __init__(self, call: Callable[..., Any], given: Mapping[str, Any], touched: int) -> None:
-        """``call(**given)`` moves ``touched`` bytes; tensors in ``given`` may lie anywhere, their copies on the GPU."""
+    def __init__(self, call: Callable[..., Any], inputs: Mapping[str, Any], touched: int) -> None:
+        """``call(**inputs)`` moves ``touched`` bytes; tensors in ``inputs`` may lie anywhere, their copies on the
+        GPU."""
         device = torch.cuda.get_device_properties(0)
         self.monitor = Monitor(str(device.uuid))
-        self.count = copies(given, touched, device.L2_cache_size)
+        self.count = copies(inputs, touched, device.L2_cache_size)
         self.cold = self.count * touched > TIMES_L2 / 2 * device.L2_cache_size
-        given = _on_gpu(given)  # once from the CPU, which is slow; the other copies are made there
-        sets = [given, *(_on_gpu(given) for _ in range(self.count - 1))]
+        inputs = _on_gpu(inputs)  # once from the CPU, which is slow; the other copies are made there
+        sets = [inputs, *(_on_gpu(inputs) for _ in range(self.count - 1))]
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             for _ in range(3):
@@ -64,12 +65,12 @@ class Replay:
         return start.elapsed_time(end) / 1e3 / (self.replays * self.count), states
 
 
-def copies(given: Mapping[str, Any], touched: int, cache: int) -> int:
+def copies(inputs: Mapping[str, Any], touched: int, cache: int) -> int:
     """How many copies of the inputs to rotate over, for a cache of so many bytes."""
-    size = sum(value.nbytes for value in given.values() if isinstance(value, Tensor))
+    size = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
     wanted = math.ceil(TIMES_L2 * cache / max(1, touched))
-    return max(FEWEST, min(wanted, MOST, MEMORY // max(1, size)))
+    return max(MIN_COPIES, min(wanted, MAX_COPIES, MEMORY // max(1, size)))
 
 
-def _on_gpu(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.to("cuda", copy=True) if isinstance(value, Tensor) else value for name, value in given.items()}
+def _on_gpu(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.to("cuda", copy=True) if isinstance(value, Tensor) else value for name, value in inputs.items()}

@@ -1,4 +1,4 @@
-"""The machine's own limits, measured in the session that they are held against: bandwidth and matrix rate."""
+"""The machine's own limits, measured in the session that they are held against: bandwidth and GEMM peak."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDE = 8192  # rows and columns of the matrices
 
 def measure_limits(device: str = "cuda") -> dict[str, float]:
     """``copy`` and ``read`` in bytes a second, ``matrix`` in bfloat16 floating-point operations a second."""
-    return {"copy": copy_bandwidth(device), "read": read_bandwidth(device), "matrix": matrix_rate(device)}
+    return {"copy": copy_bandwidth(device), "read": read_bandwidth(device), "matrix": gemm_peak(device)}
 
 
 def copy_bandwidth(device: str = "cuda", size: int = SIZE, count: int = 5) -> float:
@@ -47,7 +47,7 @@ def read_bandwidth(device: str = "cuda", size: int = SIZE, count: int = 5) -> fl
     return size / timing.median
 
 
-def matrix_rate(device: str = "cuda", side: int = SIDE, count: int = 10) -> float:
+def gemm_peak(device: str = "cuda", side: int = SIDE, count: int = 10) -> float:
     """Floating-point operations a second of a large bfloat16 matrix product."""
     a, b = (torch.randn(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
     out = torch.empty_like(a)

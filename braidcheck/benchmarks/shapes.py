@@ -40,19 +40,19 @@ def benchmark_case(op: str, shape: str, **axes: int) -> Case:
 
 def arguments(op: Op, case: Case) -> dict[str, Any]:
     """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
-    given = op.inputs(case, "cpu")
+    inputs = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")
     if "arrivals" in inspect.signature(op.call).parameters:  # a decoder has them ready
-        given["arrivals"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
-    if batch < 2 or not given.keys() & {"lengths", "arrivals"}:
-        return given
+        inputs["arrivals"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
+    if batch < 2 or not inputs.keys() & {"lengths", "arrivals"}:
+        return inputs
     # Lengths are drawn at random there; here a call must move the bytes that its cost says.
     lengths = torch.arange(1, batch + 1) * capacity // batch
-    if "lengths" not in given:
-        given["positions"] = lengths - 1
-    elif "positions" in given:
-        given["lengths"] = torch.full((batch,), capacity)
-        given["positions"] = given["lengths"] - 1
+    if "lengths" not in inputs:
+        inputs["positions"] = lengths - 1
+    elif "positions" in inputs:
+        inputs["lengths"] = torch.full((batch,), capacity)
+        inputs["positions"] = inputs["lengths"] - 1
     else:
-        given["lengths"] = lengths
-    return given | {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+        inputs["lengths"] = lengths
+    return inputs | {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}

@@ -1,4 +1,4 @@
-"""Tokens per second of the engine next to HF transformers, from one process, taking turns."""
+"""Tokens per second of the engine next to HF transformers, from one process, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def hf_prefilled(hf: Any, ids: Tensor) -> Tensor:
     return hf(ids[None], use_cache=True, logits_to_keep=1).logits[0]
 
 
-def observe_speed(
+def measure_speed(
     device: str, progress: Callable[[str], None] = lambda text: None, config: Qwen3Config = QWEN3_0_6B
 ) -> dict[str, Any]:
     """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
@@ -67,7 +67,7 @@ def observe_speed(
             return hf.generate(ids[None], attention_mask=torch.ones_like(ids[None]), **options)
 
         progress("timing decode next to HF generate")
-        ours, longer, shorter = gpu_seconds(
+        decode_seconds, longer, shorter = gpu_seconds(
             lambda: decoder.run(NEW_TOKENS), lambda: generate(NEW_TOKENS + 1), lambda: generate(1), count=SAMPLES
         )
         progress("decode timed, now prefill")
@@ -81,7 +81,7 @@ def observe_speed(
         "copy_bandwidth": copy_bandwidth(device),
         "read_bytes": read_bytes(engine.weights),
         "prompt": PROMPT,
-        "decode": ours.rate(NEW_TOKENS),
+        "decode": decode_seconds.rate(NEW_TOKENS),
         "hf_decode": {"median": NEW_TOKENS / (longer.median - shorter.median)},
         "prefill": prefill.rate(PROMPT),
         "hf_prefill": hf_prefill.rate(PROMPT),

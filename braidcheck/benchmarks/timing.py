@@ -15,10 +15,10 @@ from braidcheck.benchmarks.roofline import measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.op import Op
 
-TURNS = 3  # of each series, the control's between them
+ROUNDS = 3  # of each series, the control's between them
 
 
-def observe_timing(
+def measure_timing(
     ops: Mapping[str, Op], progress: Callable[[str], None] = lambda text: None, seed: int = 0
 ) -> dict[str, Any]:
     """The ``limits`` of this machine and by series the median turn's reading, its bytes, flops and the control's time.
@@ -29,7 +29,7 @@ def observe_timing(
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
     except NoClocks as why:
         return {"reason": str(why)}
-    progress("measuring the machine's own bandwidth and matrix rate")
+    progress("measuring the machine's own bandwidth and GEMM peak")
     limits = measure_limits()
     torch.cuda.empty_cache()
     frozen = Replay(*control())
@@ -50,11 +50,11 @@ def _time(one: Series, op: Op, frozen: Replay) -> dict[str, Any]:
     cost = op.cost(one.case)
     replay = Replay(op.call, arguments(op, one.case), cost.bytes)
     turns, controls = [], []
-    for _ in range(TURNS):
+    for _ in range(ROUNDS):
         controls.append(frozen.turn()["seconds"])
         turns.append(replay.turn())
-    middle = sorted(turns, key=lambda turn: turn["seconds"])[TURNS // 2]
+    middle = sorted(turns, key=lambda turn: turn["seconds"])[ROUNDS // 2]
     counted = {key: sum(turn[key] for turn in turns) for key in ("kept", "discarded")}
     spread = {"low": min(turn["low"] for turn in turns), "high": max(turn["high"] for turn in turns)}
-    more = {"bytes": cost.bytes, "flops": cost.flops, "control": sorted(controls)[TURNS // 2]}
+    more = {"bytes": cost.bytes, "flops": cost.flops, "control": sorted(controls)[ROUNDS // 2]}
     return middle | counted | spread | more | {"disturbed": any(turn["disturbed"] for turn in turns)}

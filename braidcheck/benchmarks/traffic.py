@@ -1,4 +1,5 @@
-"""How many bytes of activations attention moves in prefill: the documents' phases one by one, and fused into one op.
+"""How many bytes of activations attention moves in prefill: the specification's phases one by one, and fused into one
+op.
 
 Counted by the ops' cost, less what is left of it without tokens, which is weights. A cost is what must be moved at the
 least; what the fused op hands from one of its launches to the next passes through memory as well, and is added as it
@@ -36,7 +37,7 @@ PHASES = {
 }
 
 
-def observe_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str, Any]]:
     """By prompt: bytes of the ``separate`` operations by phase, of the ``fused`` op, and ``between`` its launches.
 
     ``call`` is the fused op's wrapper; its ``launches`` are counted, not run.
@@ -46,11 +47,11 @@ def observe_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str
         separate = {phase: _activations(benchmark_case(op, shape, narrow=0)) for phase, op in PHASES.items()}
         case = benchmark_case(FUSED, shape)
         projection = Case("linear_residual", {"T": case["T"], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN})
-        # The op adds a residual, which the documents' phases leave to their caller: it is not read here.
+        # The op adds a residual, which the specification's phases leave to their caller: it is not read here.
         separate["6 output projection"] = _activations(projection) - case["T"] * HIDDEN * SIZE
-        given = arguments(kernels.find()[FUSED], case)
-        given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
-        launches, between = _handed_on(call, given)
+        inputs = arguments(kernels.find()[FUSED], case)
+        inputs = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        launches, between = _handed_on(call, inputs)
         fused = _activations(case)
         found[shape] = {"separate": separate, "fused": fused, "between": between, "launches": launches}
     return found
@@ -61,11 +62,11 @@ def _activations(case: Case) -> int:
     return cost(case).bytes - cost(Case(case.op, {**case.axes, "T": 0})).bytes
 
 
-def _handed_on(call: Callable[..., Any], given: Mapping[str, Any]) -> tuple[int, int]:
+def _handed_on(call: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[int, int]:
     """How many launches a call makes, and the bytes of the tensors between them, once for each launch that has them."""
     with _listed() as launches:
-        out = call(**given)
-    outer = {_memory(value) for value in (*given.values(), *(out if isinstance(out, tuple) else (out,)))}
+        out = call(**inputs)
+    outer = {_memory(value) for value in (*inputs.values(), *(out if isinstance(out, tuple) else (out,)))}
     inner = [value for launch in launches for value in launch if _memory(value) not in outer]
     return len(launches), sum(value.nbytes for value in inner)
 
@@ -76,8 +77,8 @@ def _listed() -> Iterator[list[list[Tensor]]]:
     launches: list[list[Tensor]] = []
 
     def listed(kernel: Any, *args: Any, **options: Any) -> None:
-        given = (value.base if isinstance(value, TensorDescriptor) else value for value in (*args, *options.values()))
-        launches.append([value for value in given if isinstance(value, Tensor)])
+        inputs = (value.base if isinstance(value, TensorDescriptor) else value for value in (*args, *options.values()))
+        launches.append([value for value in inputs if isinstance(value, Tensor)])
 
     before = {kind: kind.run for kind in (JITFunction, InterpretedFunction)}
     for kind in before:

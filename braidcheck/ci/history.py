@@ -28,7 +28,7 @@ class Entry:
     run: Run
 
 
-def moment(text: str) -> float:
+def timestamp(text: str) -> float:
     """The place in time of ``text``: a number stands for itself, an ISO 8601 time (UTC if it names no zone) for its
     seconds since 1970. Raises ValueError for anything else."""
     try:
@@ -37,7 +37,7 @@ def moment(text: str) -> float:
         date = datetime.fromisoformat(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(number):
-        raise ValueError(f"{text!r} is no time")
+        raise ValueError(f"{text!r} is not a time")
     return number
 
 
@@ -54,18 +54,18 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def add(path: Path, folder: Path) -> Path:
-    """Copy the Run in ``path`` into the history ``folder``; the new file. Raises UserError for what is no Run."""
+    """Copy the Run in ``path`` into the history ``folder``; the new file. Raises UserError for what is not a Run."""
     entry = _load(path)
     (added,) = store({name(entry.run): entry.text}, folder)
     return added
 
 
 def read(folder: Path) -> list[Entry]:
-    """All Runs of a history, oldest first. Raises UserError where there is none, or for a file that is no Run."""
+    """All Runs of a history, oldest first. Raises UserError where there is none, or for a file that is not a Run."""
     if not folder.is_dir():
         raise UserError(f"no history in {folder}")
     entries = [_load(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
-    return sorted(entries, key=lambda entry: moment(entry.run.environment["started"]))
+    return sorted(entries, key=lambda entry: timestamp(entry.run.environment["started"]))
 
 
 def runs(folder: Path) -> list[Run]:
@@ -76,7 +76,7 @@ def runs(folder: Path) -> list[Run]:
 def age(folder: Path, now: datetime) -> float | None:
     """Hours from the newest Run of a history to ``now``; None where there is no Run. Raises UserError as ``read``."""
     entries = read(folder)
-    return (now.timestamp() - moment(entries[-1].run.environment["started"])) / 3600 if entries else None
+    return (now.timestamp() - timestamp(entries[-1].run.environment["started"])) / 3600 if entries else None
 
 
 def merge(sources: Iterable[Path], folder: Path) -> list[Path]:
@@ -123,12 +123,12 @@ def _load(path: Path) -> Entry:
     try:
         text = path.read_text(encoding="utf-8")
         run = Run.from_json(text)
-        moment(run.environment["started"])
+        timestamp(run.environment["started"])
         name(run)  # can it be given one?
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except json.JSONDecodeError:
-        raise UserError(f"{path} is no JSON, or a part of one: give a run.json") from None
+        raise UserError(f"{path} is not complete JSON: give a run.json") from None
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path} does not say where and when it ran: give the run.json of a gate run") from None
     except (ValueError, RecursionError) as error:

@@ -60,7 +60,8 @@ app.add_typer(history.app, name="history", rich_help_panel=CI)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 could not judge, 130 interrupted."""
+    """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 nothing could be evaluated, 130
+    interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except WrongCall as error:
         context = getattr(error, "ctx", None)
-        asked = f"{context.command_path} --help" if context else "braidcheck --help"
-        print(f"braidcheck: {error.format_message().rstrip('.')}. See: {asked}", file=sys.stderr)
+        help_command = f"{context.command_path} --help" if context else "braidcheck --help"
+        print(f"braidcheck: {error.format_message().rstrip('.')}. See: {help_command}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print("braidcheck: interrupted", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``braidcheck bench``: ours beside others on this machine's GPU, from one process."""
+"""``braidcheck bench``: braidcheck and baselines on this machine's GPU, from one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from braidcheck import environment
 from braidcheck.cli.overview import check_ops, find_ops
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.report.progress import Progress
 from braidcheck.result import json_by_line, write_atomically
 
@@ -33,110 +33,116 @@ class Bench(TyperGroup):
 
 app = typer.Typer(
     cls=Bench,
-    help="Time ours beside others on this machine's GPU: bench [OP...], bench decode, bench prefill.",
+    help="Benchmark braidcheck and baselines on this machine's GPU: bench [OP...], bench decode, bench prefill.",
 )
-Peers = Annotated[bool, typer.Option("--peers", help="others too, each checked to compute the same")]
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
-Save = Annotated[Path | None, typer.Option(help="write what was measured to this file")]
+Baselines = Annotated[bool, typer.Option("--baselines", help="also time baselines, each checked to compute the same")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Save = Annotated[Path | None, typer.Option(help="write the measurements to this file")]
 
 
 @app.command("ops")
 def ops(
     op: Annotated[list[str] | None, typer.Argument(help="ops of: braidcheck list; all of them")] = None,
-    peers: Peers = False,
+    baselines: Baselines = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
     """Time each op on its production shapes: microseconds, and the share of what this machine can do."""
     check_ops(op or [])
     _need_gpu()
-    from braidcheck.benchmarks.ops import observe_ops
+    from braidcheck.benchmarks.ops import measure_ops
     from braidcheck.report import bench as report
 
     found = find_ops()
     wanted = {name: found[name] for name in dict.fromkeys(op or found)}
-    seen, body = _observed("ops", lambda progress: observe_ops(wanted, peers, progress))
-    if "reason" in seen:
-        raise CannotJudge(f"nothing can be timed here: {seen['reason']}")
-    rows = report.op_rows(seen)
-    body |= {"device": seen["device"], "limits": seen["limits"]}
-    return _say(body, rows, save, as_json, lambda: report.show_ops(seen, rows, body["environment"]))
+    measured, body = _measured("ops", lambda progress: measure_ops(wanted, baselines, progress))
+    if "reason" in measured:
+        raise NotAvailable(f"nothing can be timed here: {measured['reason']}")
+    rows = report.op_rows(measured)
+    body |= {"device": measured["device"], "limits": measured["limits"]}
+    return _say(body, rows, save, as_json, lambda: report.show_ops(measured, rows, body["environment"]))
 
 
 @app.command("decode")
 def decode(
-    peers: Peers = False,
+    baselines: Baselines = False,
     context: Annotated[list[int] | None, typer.Option(min=1, help="tokens in the cache; may be repeated")] = None,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="rows; may be repeated")] = None,
-    phases: Annotated[bool, typer.Option("--phases", help="where ours' time goes, by kernel, at one context")] = False,
+    phases: Annotated[bool, typer.Option("--phases", help="per-kernel breakdown of one decode step")] = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
     """Decode with Qwen3-0.6B's shape: tokens a second, and the share of what the bandwidth allows."""
     _need_gpu()
-    from braidcheck.benchmarks.decode import SETTINGS, Setting, observe_decode
+    from braidcheck.benchmarks.decode import SETTINGS, Setting, measure_decode
     from braidcheck.report import bench as report
 
-    asked = tuple(itertools.starmap(Setting, itertools.product(batch or [1], context or [512])))
-    settings = asked if batch or context else SETTINGS
+    chosen = tuple(itertools.starmap(Setting, itertools.product(batch or [1], context or [512])))
+    settings = chosen if batch or context else SETTINGS
     if phases:
-        if peers or len(asked) > 1:
-            raise UserError("--phases shows ours at one context: leave --peers out and give one --context and --batch")
-        from braidcheck.benchmarks.profile import observe_phases
+        if baselines or len(chosen) > 1:
+            raise UserError(
+                "--phases shows braidcheck at one context: leave --baselines out and give one --context and --batch"
+            )
+        from braidcheck.benchmarks.profile import measure_phases
 
-        seen, body = _observed("phases", lambda progress: observe_phases(asked[0], "cuda", progress))
+        measured, body = _measured("phases", lambda progress: measure_phases(chosen[0], "cuda", progress))
         show = report.show_phases
     else:
-        everywhere = settings is asked
-        seen, body = _observed("decode", lambda progress: observe_decode(settings, "cuda", peers, everywhere, progress))
+        everywhere = settings is chosen
+        measured, body = _measured(
+            "decode", lambda progress: measure_decode(settings, "cuda", baselines, everywhere, progress)
+        )
         show = report.show_decode
-    body |= {key: value for key, value in seen.items() if key != "rows"}
-    return _say(body, seen["rows"], save, as_json, lambda: show(seen, body["environment"]))
+    body |= {key: value for key, value in measured.items() if key != "rows"}
+    return _say(body, measured["rows"], save, as_json, lambda: show(measured, body["environment"]))
 
 
 @app.command("prefill")
 def prefill(
     tokens: Annotated[list[int] | None, typer.Option(min=1, help="tokens of the prompt; may be repeated")] = None,
-    peers: Peers = False,
+    baselines: Baselines = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
-    """Prefill with Qwen3-0.6B's shape: tokens a second, and the share of the matrix rate."""
+    """Prefill with Qwen3-0.6B's shape: tokens a second, and the share of the GEMM peak."""
     _need_gpu()
-    from braidcheck.benchmarks.prefill import TOKENS, observe_prefill
+    from braidcheck.benchmarks.prefill import TOKENS, measure_prefill
     from braidcheck.report import bench as report
 
-    seen, body = _observed("prefill", lambda progress: observe_prefill(tokens or TOKENS, "cuda", peers, progress))
-    body |= {key: value for key, value in seen.items() if key != "rows"}
-    return _say(body, seen["rows"], save, as_json, lambda: report.show_prefill(seen, body["environment"]))
+    measured, body = _measured(
+        "prefill", lambda progress: measure_prefill(tokens or TOKENS, "cuda", baselines, progress)
+    )
+    body |= {key: value for key, value in measured.items() if key != "rows"}
+    return _say(body, measured["rows"], save, as_json, lambda: report.show_prefill(measured, body["environment"]))
 
 
 def _need_gpu() -> None:
     if reason := environment.why_no_gpu():
-        raise CannotJudge(
-            f"timings need a GPU: {reason}; run this where there is one, or judge numbers: braidcheck gate"
+        raise NotAvailable(
+            f"timings need a GPU: {reason}; run this where there is one, or check accuracy: braidcheck gate"
         )
 
 
-def _observed(kind: str, observe: Callable[[Progress], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measured(kind: str, measure: Callable[[Progress], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was seen, and what is said of every bench: its kind, its seconds and where it ran."""
     began = time.monotonic()
     with Progress(f"bench {kind}") as progress:
-        seen = observe(progress)
+        measured = measure(progress)
     seconds = round(time.monotonic() - began)
-    return seen, {"format": FORMAT, "bench": kind, "seconds": seconds, "environment": environment.fingerprint()}
+    return measured, {"format": FORMAT, "bench": kind, "seconds": seconds, "environment": environment.fingerprint()}
 
 
 def _say(
     body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], save: Path | None, as_json: bool,
     show: Callable[[], None],
 ) -> int:  # fmt: skip
-    """Write and print; 1 where ours has no figure."""
-    from braidcheck.benchmarks import OURS
+    """Write and print; 1 where braidcheck has no timing."""
+    from braidcheck.benchmarks import BRAIDCHECK
 
     text = json_by_line(body, "rows", rows)
     if save is not None:
         write_atomically(save, text)
     sys.stdout.write(text) if as_json else show()
-    without = ("refused", "not_judged")
-    return int(any(row.get("subject") == OURS and any(key in row for key in without) for row in rows))
+    without = ("refused", "skipped")
+    return int(any(row.get("subject") == BRAIDCHECK and any(key in row for key in without) for row in rows))

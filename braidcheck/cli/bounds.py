@@ -1,4 +1,5 @@
-"""The published bounds: the worst share of each kernel, of stock PyTorch and of honest variants, kept in a file."""
+"""The published bounds: the worst error ratio of each kernel, of the PyTorch baseline and of equivalent
+implementations, kept in a file."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ FORMAT = 1
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """What was published: by lane, by op, an observation with date, machine, software, commit and command.
+    """What was published: by lane, by op, an measurement with date, machine, software, commit and command.
 
     Raises UserError where the file is missing or of another format.
     """
@@ -50,8 +51,11 @@ def publish(lane: str, seen: Iterable[Mapping[str, Any]], command: str) -> None:
 
 
 def _plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Infinite shares as strings, so that any reader of JSON can parse them."""
-    return [{**row, "share": row["share"] if math.isfinite(row["share"]) else str(row["share"])} for row in rows]
+    """Infinite error ratio as strings, so that any reader of JSON can parse them."""
+    return [
+        {**row, "error_ratio": row["error_ratio"] if math.isfinite(row["error_ratio"]) else str(row["error_ratio"])}
+        for row in rows
+    ]
 
 
 def _machine(lane: str, facts: Mapping[str, Any]) -> str:
@@ -65,19 +69,19 @@ def show(lanes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     screen = console()
     table = Table("op", "function", *lanes, box=box.SIMPLE_HEAD, pad_edge=False)
     for op in sorted({op for entries in lanes.values() for op in entries}):
-        shares = {lane: _shares(entries[op]) for lane, entries in lanes.items() if op in entries}
-        for name in dict.fromkeys(name for of_lane in shares.values() for name in of_lane):
-            table.add_row(op, name, *(shares.get(lane, {}).get(name, "") for lane in lanes))
+        error_ratios = {lane: _error_ratios(entries[op]) for lane, entries in lanes.items() if op in entries}
+        for name in dict.fromkeys(name for of_lane in error_ratios.values() for name in of_lane):
+            table.add_row(op, name, *(error_ratios.get(lane, {}).get(name, "") for lane in lanes))
         table.add_section()
     screen.print(table)
-    screen.print(f"worst share of the bound; honest variants stay below {LIMIT}, the gate is at 1")
+    screen.print(f"worst error ratio; equivalent implementations stay below {LIMIT}, the gate is at 1")
     for lane, entries in lanes.items():
         for line in dict.fromkeys(_how(lane, entry) for entry in entries.values()):
             screen.print(line, soft_wrap=True)
 
 
-def _shares(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {row["function"]: f"{float(row['share']):.3f}" for row in entry["functions"]}
+def _error_ratios(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {row["function"]: f"{float(row['error_ratio']):.3f}" for row in entry["functions"]}
 
 
 def _how(lane: str, entry: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import typer
 
 from braidcheck import environment
 from braidcheck.cli.overview import check_ops, find_ops
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.op import Case, Op
 from braidcheck.report import terminal
@@ -36,11 +36,11 @@ class Device(StrEnum):
 def check(
     op: Annotated[str, typer.Argument(help="an op of: braidcheck list")],
     function: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or package.module:function")],
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     device: Annotated[Device | None, typer.Option(help="the GPU if there is one")] = None,
-    case: Annotated[str, typer.Option(help="judge only cases whose id holds this")] = "",
+    case: Annotated[str, typer.Option(help="run only cases whose id contains this")] = "",
 ) -> int:
-    """Judge a function that is called exactly like the op's wrapper: 0 all judged cases pass, 1 some failed."""
+    """Evaluate a function that is called exactly like the op's wrapper: 0 all evaluated cases pass, 1 some failed."""
     check_ops([op])
     place = _place(device)
     spec = find_ops()[op]
@@ -49,7 +49,7 @@ def check(
         raise UserError(f"no case of {op} holds {case!r}; see: braidcheck list --json")
     with contextlib.redirect_stdout(sys.stderr):  # what the function prints is not our answer
         candidate = load(function)
-        run = Run({}, (), tuple(_judge(spec, cases, place, candidate, f"braidcheck check {op} {function}")))
+        run = Run({}, (), tuple(_evaluate(spec, cases, place, candidate, f"braidcheck check {op} {function}")))
     _say(run, op, function, as_json)
     return run.exit_code
 
@@ -58,7 +58,7 @@ def _place(device: Device | None) -> str:
     if device is None:
         device = Device.cpu if environment.why_no_gpu() else Device.cuda
     if device is Device.cuda and (reason := environment.why_no_gpu()):
-        raise CannotJudge(f"--device cuda cannot be used here: {reason}; use --device cpu")
+        raise NotAvailable(f"--device cuda cannot be used here: {reason}; use --device cpu")
     if device is Device.cpu:
         # Read when Triton is imported, which has not happened yet; plain PyTorch does not notice it.
         os.environ["TRITON_INTERPRET"] = "1"
@@ -100,19 +100,19 @@ def _from_name(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _judge(op: Op, cases: list[Case], device: str, function: Callable[..., Any], command: str) -> Iterable[Verdict]:
+def _evaluate(op: Op, cases: list[Case], device: str, function: Callable[..., Any], command: str) -> Iterable[Verdict]:
     from braidcheck.gates import accuracy
-    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.accuracy.measure import measure_op
 
     lane = "gpu" if device == "cuda" else "interpret"
     with Progress(f"checking {op.name}") as progress:
         for number, case in enumerate(cases):
             progress(case.id, number, len(cases))
             if case.large and device == "cpu":
-                yield Verdict("accuracy", case.id, Status.NOT_JUDGED, "large cases need a GPU", lane=lane)
+                yield Verdict("accuracy", case.id, Status.SKIPPED, "large cases need a GPU", lane=lane)
                 continue
             try:
-                verdict = accuracy.evaluate(observe_op(op, case, device, function), lane)
+                verdict = accuracy.evaluate(measure_op(op, case, device, function), lane)
             except SystemExit:
                 raise UserError(f"the function ended the process in case {case.id}: it must return") from None
             except Exception as error:
@@ -121,7 +121,7 @@ def _judge(op: Op, cases: list[Case], device: str, function: Callable[..., Any],
                 said = "the GPU has too little free memory for this case; end other programs on it"
                 verdict = Verdict("accuracy", case.id, Status.ERROR, said, lane=lane)
             again = f"{command} --device {device} --case '{case.id}'"
-            yield replace(verdict, reproduce="" if verdict.status == Status.NOT_JUDGED else again)
+            yield replace(verdict, reproduce="" if verdict.status == Status.SKIPPED else again)
 
 
 def _say(run: Run, op: str, function: str, as_json: bool) -> None:

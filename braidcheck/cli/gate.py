@@ -17,7 +17,7 @@ from braidcheck import environment, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
 from braidcheck.report import annotations, junit, markdown, terminal
 from braidcheck.result import Run, Status, Verdict, write_atomically
@@ -57,16 +57,14 @@ def gate(
     dataset: Annotated[str, typer.Option(help="corpus, wikitext or a path")] = CORPUS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path("braidcheck-out"),
-    op: Annotated[list[str] | None, typer.Option(help="judge this op's accuracy only; may be repeated")] = None,
-    expression: Annotated[str, typer.Option("-k", help="judge only what matches, as in pytest")] = "",
-    attention: Annotated[Attention, typer.Option(help="the fusion that the model's attention is made of")] = (
-        Attention.production
-    ),
+    op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
+    expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
+    attention: Annotated[Attention, typer.Option(help="attention backend of the model")] = (Attention.production),
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
-    minutes: Annotated[float, typer.Option(min=1, help="longest time for timing against a commit")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
     kernels: Annotated[
-        Path | None, typer.Option(help="judge the kernels and the engine of the package in this folder")
+        Path | None, typer.Option(help="check the kernels and the engine of the package in this folder")
     ] = None,
     tests: Annotated[Path | None, typer.Option(help="run this folder's GPU tests too (pytest -m gpu)")] = None,
     shard: Annotated[str, typer.Option(metavar="K/N", help="run part K of N; see: braidcheck merge")] = "",
@@ -74,7 +72,8 @@ def gate(
         Path | None, typer.Option(help="the run.json that says how long items take, in place of the shipped table")
     ] = None,
     budget: Annotated[
-        float, typer.Option(min=0, metavar="MINUTES", help="most informative first; skip what this time cannot hold")
+        float,
+        typer.Option(min=0, metavar="MINUTES", help="time budget: most informative checks first, the rest is skipped"),
     ] = 0.0,
 ) -> int:
     """Run the gates on the kernels and on the model made of them."""
@@ -85,7 +84,7 @@ def gate(
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
     _check_expression(expression)
     base = resolve(against) if against else ""
-    judged = _judged(kernels) if kernels else ""
+    evaluated = _package_folder(kernels) if kernels else ""
     if tests and not tests.is_dir():
         raise UserError(f"--tests {tests}: no such folder; give the folder of the project's tests")
     known = durations.resolve() if durations else ""
@@ -93,7 +92,7 @@ def gate(
     _clear(out)
     settings = Settings(
         chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
-        judged, part, str(known),
+        evaluated, part, str(known),
     )  # fmt: skip
     if budget:
         changed = touched_since(base or default_base())
@@ -109,7 +108,7 @@ def gate(
             phase_began = time.monotonic()
             try:
                 interrupted, run = launch(replace(phase, durations=usual))
-            except CannotJudge as error:
+            except NotAvailable as error:
                 if len(phases) == 1:
                     raise
                 run = Run({}, (), (Verdict("suite", phase.name, Status.ERROR, str(error), lane=chosen),))
@@ -128,14 +127,14 @@ def gate(
 
 
 def choose_lane(lane: Lane) -> str:
-    """The lane to run. Raises CannotJudge where it cannot run here."""
+    """The lane to run. Raises NotAvailable where it cannot run here."""
     no_gpu, no_interpreter = environment.why_no_gpu(), environment.why_no_interpreter()
     if lane is Lane.gpu and no_gpu:
-        raise CannotJudge(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret, or see: braidcheck doctor")
+        raise NotAvailable(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret, or see: braidcheck doctor")
     if lane is Lane.gpu or (lane is Lane.auto and not no_gpu):
         return "gpu"
-    if no_interpreter and not environment.why_no_triton():  # without Triton the run itself says what it cannot judge
-        raise CannotJudge(f"the interpret lane cannot run here: {no_interpreter}; see: braidcheck doctor")
+    if no_interpreter and not environment.why_no_triton():  # without Triton the run itself says what it cannot evaluate
+        raise NotAvailable(f"the interpret lane cannot run here: {no_interpreter}; see: braidcheck doctor")
     return "interpret"
 
 
@@ -147,10 +146,12 @@ def _check_expression(expression: str) -> None:
         grammar.Expression.compile(expression or "all")
     except getattr(grammar, "ParseError", SyntaxError) as error:
         said = getattr(error, "msg", error)
-        raise UserError(f"-k {expression!r} is no pytest expression: {said}; try -k 'name and not other'") from None
+        raise UserError(
+            f"-k {expression!r} is not a valid pytest expression: {said}; try -k 'name and not other'"
+        ) from None
 
 
-def _judged(folder: Path) -> str:
+def _package_folder(folder: Path) -> str:
     """The folder, resolved. Raises UserError where it holds no kernels."""
     if not (folder / environment.PACKAGE.name / "kernels").is_dir():
         raise UserError(f"--kernels {folder}: no {environment.PACKAGE.name}/kernels in it; give a checkout")

@@ -46,7 +46,7 @@ def list_runs(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="a hi
 @app.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="histories")],
-    to: Annotated[Path, typer.Option("--to", help="the folder that gets what it lacks")],
+    to: Annotated[Path, typer.Option("--to", help="folder to merge into")],
 ) -> int:
     """Join histories; a Run that is there already is not copied again."""
     print(f"{len(history.merge(folders, to))} Runs copied to {to}")
@@ -56,7 +56,7 @@ def merge(
 @app.command()
 def age(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="a history")] = history.FOLDER,
-    most: Annotated[float, typer.Option(min=0, help="hours that may lie between two Runs")] = 26.0,
+    most: Annotated[float, typer.Option(min=0, help="maximum age in hours")] = 26.0,
 ) -> int:
     """Say how old the newest Run of a history is: 1 if older than it may be, or if there is none."""
     hours = history.age(folder, datetime.now(UTC))

@@ -19,7 +19,7 @@ def merge(
         "braidcheck-out"
     ),
 ) -> int:
-    """Merge the Runs of all shards into one; refuse what is no whole of one commit on one kind of machine."""
+    """Merge the Runs of all shards into one; all of one commit, on one kind of machine."""
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UserError(f"{twice[0]} is given twice; give the run.json of each shard once")
     run = shards.merge({str(path): _read(path) for path in paths})
@@ -35,4 +35,4 @@ def _read(path: Path) -> Run:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give the run.json of a shard") from None
     except (ValueError, TypeError, RecursionError):
-        raise UserError(f"{path} is no Run; give the run.json of a shard") from None
+        raise UserError(f"{path} is not a Run; give the run.json of a shard") from None

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from braidcheck import environment
+from braidcheck import environment, format_1
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import mutants as gate
 from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, json_by_line, write_atomically
 
-MOST_ON_A_GPU = 10  # processes: each takes some 3 GiB for most cases
+MAX_WORKERS_PER_GPU = 10  # processes: each takes some 3 GiB for most cases
 
 
 def mutants(
@@ -25,13 +25,15 @@ def mutants(
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     named: Annotated[bool, typer.Option("--named", help="the named mutants only")] = False,
     generated: Annotated[bool, typer.Option("--generated", help="the generated mutants only")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     save: Annotated[Path | None, typer.Option(help="write the kill matrix to this file")] = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option("--with", help="kill matrix of another lane; generated mutants caught there are left out"),
+        typer.Option("--with", help="kill matrix of another lane; generated mutants killed there are left out"),
     ] = None,
-    blame: Annotated[bool, typer.Option("--blame", help="meet the coherence gate alone: what does it blame?")] = False,
+    blame: Annotated[
+        bool, typer.Option("--blame", help="run only the coherence gate and report the ops it suspects")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, at most 10 a GPU")] = None,
     changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
 ) -> int:
@@ -42,12 +44,12 @@ def mutants(
 
     chosen = choose_lane(lane)
     if reason := environment.why_no_triton():
-        raise CannotJudge(reason)
+        raise NotAvailable(reason)
     check_ops(op or [])
     if changed:
         op = [*(op or ()), *changes.ops(changed)]
         if not op:
-            print(f"not judged: no op and nothing that ops share has changed since {changed}")
+            print(f"skipped: no op and nothing that ops share has changed since {changed}")
             return 0
     others = [read_matrix(path) for path in beside or ()]
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or selection.KINDS
@@ -61,7 +63,7 @@ def mutants(
 
     count = environment.cpus()
     if chosen == "gpu":
-        count = min(count, MOST_ON_A_GPU * len(environment.gpus()))
+        count = min(count, MAX_WORKERS_PER_GPU * len(environment.gpus()))
     with Progress(f"mutants on the {chosen} lane") as progress:
         matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), **left_out}
     keep(matrix)
@@ -86,7 +88,7 @@ def read_matrix(path: Path) -> dict:
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no kill matrix: {error}") from None
+        raise UserError(f"{path} is not a kill matrix: {error}") from None
 
 
 def load(text: str) -> dict:
@@ -95,4 +97,4 @@ def load(text: str) -> dict:
     if not isinstance(matrix, dict) or not {"lane", "mutants", "seconds"} <= matrix.keys():
         raise ValueError("it has no lane, mutants and seconds")
     empty = {"gate": "", "subject": "", "said": "", "seconds": 0.0}
-    return {**matrix, "mutants": [empty | row for row in matrix["mutants"]]}
+    return {**matrix, "mutants": [empty | format_1.mutant(row) for row in matrix["mutants"]]}

@@ -1,4 +1,4 @@
-"""``braidcheck list`` and ``braidcheck doctor``: what there is to judge, and what can be judged here."""
+"""``braidcheck list`` and ``braidcheck doctor``: what there is to evaluate, and what can be evaluated here."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.table import Table
 
 from braidcheck import environment
 from braidcheck.cli import bounds
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
 
 
 def list_ops(
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-    with_bounds: Annotated[bool, typer.Option("--bounds", help="the published shares of the bounds instead")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+    with_bounds: Annotated[bool, typer.Option("--bounds", help="the published error ratios instead")] = False,
 ) -> int:
-    """List the ops and the cases at which they are judged, or what is known of their bounds."""
+    """List the ops and the cases at which they are evaluated, or what is known of their bounds."""
     if with_bounds:
         published = bounds.read()
         print(json.dumps({"lanes": published}, indent=1)) if as_json else bounds.show(published)
@@ -55,9 +55,9 @@ def check_ops(names: Iterable[str]) -> None:
 
 
 def find_ops() -> dict[str, Op]:
-    """All ops. Raises CannotJudge where Triton is missing."""
+    """All ops. Raises NotAvailable where Triton is missing."""
     if reason := environment.why_no_triton():
-        raise CannotJudge(reason)
+        raise NotAvailable(reason)
     from braidcheck import kernels
 
     return kernels.find()
@@ -80,7 +80,7 @@ def _plain(op: Op) -> dict[str, Any]:
 
 
 def doctor() -> int:
-    """Say what is here and what a gate run would judge; exits with 3 where it could judge nothing."""
+    """Say what is here and what a gate run would evaluate; exits with 3 where it could evaluate nothing."""
     seen = environment.fingerprint()
     table = Table("what", "found", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("braidcheck", " ".join(filter(None, (seen["braidcheck"], seen["commit"]))))

@@ -1,4 +1,4 @@
-"""``braidcheck protect``: the base's judges on the change's kernels, and the change's own beside them."""
+"""``braidcheck protect``: the base's oracles on the change's kernels, and the change's own beside them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braidcheck.ci.protection import exceptions, oracles, waivers
 from braidcheck.cli.gate import Lane, choose_lane, write
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import attend, variables
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
 from braidcheck.report import protection as report
 from braidcheck.result import Run, Verdict
@@ -29,7 +29,7 @@ KNOWS = "import braidcheck.settings as c; raise SystemExit('kernels' not in c.Se
 
 @dataclass(frozen=True)
 class Request:
-    """What both runs are asked: the tree whose kernels are judged, lane, ops, workers, and where files go."""
+    """What both runs are asked: the tree whose kernels are evaluated, lane, ops, workers, and where files go."""
 
     change: Path
     lane: str
@@ -38,9 +38,9 @@ class Request:
     out: Path
 
     def run(self, tree: Path, name: str) -> Run:
-        """The Run of the judges in ``tree`` on the change's kernels; its files go to a folder of that name.
+        """The Run of the oracles in ``tree`` on the change's kernels; its files go to a folder of that name.
 
-        Raises CannotJudge where they give none, and KeyboardInterrupt where the wait for it was interrupted.
+        Raises NotAvailable where they give none, and KeyboardInterrupt where the wait for it was interrupted.
         """
         folder = (self.out / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class Request:
         command = [sys.executable, "-m", "braidcheck", "gate", "--kernels", str(self.change), "--lane", self.lane]
         command += ["--out", str(folder), *(word for op in self.ops for word in ("--op", op))]
         command += ["--workers", str(self.workers)] if self.workers else []
-        print(f"judging by {name}", file=sys.stderr)
+        print(f"evaluating with {name}", file=sys.stderr)
         with (folder / "said.txt").open("wb") as said:
             interrupted, code = attend(command, variables(tree), stdout=said)
         if interrupted or code == 130:
@@ -56,53 +56,54 @@ class Request:
         try:
             return Run.from_json((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise CannotJudge(f"not judged: {name} gave no run (exit code {code}); see {folder / 'said.txt'}") from None
+            raise NotAvailable(f"skipped: {name} gave no run (exit code {code}); see {folder / 'said.txt'}") from None
 
 
 def protect(
-    ref: Annotated[str, typer.Argument(help="the base: its judges judge the change's kernels")],
+    ref: Annotated[str, typer.Argument(help="base ref, whose references and tolerances are applied")],
     change: Annotated[Path, typer.Option(help="the checkout that holds the change")] = REPOSITORY,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
-    op: Annotated[list[str] | None, typer.Option(help="judge this op only; may be repeated")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
-    own: Annotated[Path | None, typer.Option(help="run.json of the change's own gate; made if it is needed")] = None,
+    own: Annotated[Path | None, typer.Option(help="run.json of the change's own gate; run if needed")] = None,
     out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path(
         "braidcheck-out/protection"
     ),
 ) -> int:
-    """Judge the change's kernels by the base's bounds, cases, goldens and gates: what they refuse needs a human."""
+    """Evaluate the change's kernels by the base's bounds, cases, goldens and gates: what they refuse requires
+    maintainer approval."""
     began = time.monotonic()
     change = change.resolve()
     base = resolve(ref, change)
-    asked = Request(change, choose_lane(lane), tuple(op or ()), workers, out)
-    check_ops(asked.ops)
-    held = [waiver for waiver in waivers.read(change) if not asked.ops or _op(waiver["subject"]) in asked.ops]
-    given = _given(own, asked.lane) if own else None
-    verdicts, theirs = _judge(asked, base, given, held)
+    request = Request(change, choose_lane(lane), tuple(op or ()), workers, out)
+    check_ops(request.ops)
+    held = [waiver for waiver in waivers.read(change) if not request.ops or _op(waiver["subject"]) in request.ops]
+    given = _given(own, request.lane) if own else None
+    verdicts, theirs = _evaluate(request, base, given, held)
     seconds = round(time.monotonic() - began, 1)
-    about = {**theirs.environment, "judges": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
+    about = {**theirs.environment, "oracles": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
     run = Run(about, tuple(verdict.id for verdict in verdicts), verdicts)
     write(run, out, report.markdown)
     report.show(run, out)
     return run.exit_code
 
 
-def _judge(
-    asked: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
+def _evaluate(
+    request: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
 ) -> tuple[tuple[Verdict, ...], Run]:
     """The verdicts of this gate and the base's Run."""
     with tempfile.TemporaryDirectory(prefix="braidcheck-protect-") as folder:
-        with checked_out(base, Path(folder), asked.change) as tree:
+        with checked_out(base, Path(folder), request.change) as tree:
             knows = subprocess.run([sys.executable, "-c", KNOWS], env=variables(tree), capture_output=True, check=False)
             if knows.returncode:
-                raise CannotJudge(f"not judged: the base {base[:12]} has no gate --kernels; give a newer base")
-            edited = oracles.edited(tree, asked.change)
-            excused = {} if asked.ops else _excused(tree, asked.change)  # which are of no op alone
-            theirs = asked.run(tree, "the base's judges")
-        mine = (given or asked.run(asked.change, "the change's judges")) if edited else None
+                raise NotAvailable(f"skipped: the base {base[:12]} has no gate --kernels; give a newer base")
+            edited = oracles.edited(tree, request.change)
+            excused = {} if request.ops else _excused(tree, request.change)  # which are of no op alone
+            theirs = request.run(tree, "the base's oracles")
+        mine = (given or request.run(request.change, "the change's oracles")) if edited else None
     today = datetime.now(UTC).date().isoformat()
     found = gate.evaluate(theirs, mine, edited, held, today, excused)
-    return tuple(replace(verdict, lane=asked.lane) for verdict in found), theirs
+    return tuple(replace(verdict, lane=request.lane) for verdict in found), theirs
 
 
 def _excused(base: Path, change: Path) -> dict[str, str]:

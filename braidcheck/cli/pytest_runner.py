@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from braidcheck import environment
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 from braidcheck.plugin import OBSERVING, PROGRESS, unit_of
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
@@ -26,7 +26,7 @@ from braidcheck.schedule.durations import Durations
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
-PATIENCE = 60  # seconds in which an interrupted run may still write what it has
+SHUTDOWN_GRACE_S = 60  # seconds in which an interrupted run may still write what it has
 TIMEOUT = 600  # seconds an item may take that sets no limit of its own
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
@@ -116,7 +116,7 @@ class ProjectTests(Phase):
 
 
 def launch(phase: Phase) -> tuple[bool, Run]:
-    """Run ``phase``; whether it was interrupted, and its Run. Raises CannotJudge where pytest itself broke."""
+    """Run ``phase``; whether it was interrupted, and its Run. Raises NotAvailable where pytest itself broke."""
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
@@ -129,7 +129,7 @@ def launch(phase: Phase) -> tuple[bool, Run]:
         return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
     if interrupted:
         return True, Run({}, (), ())
-    raise CannotJudge(f"the gate's own test run broke (exit code {code}): {_complaint(log)}; see {log}")
+    raise NotAvailable(f"the gate's own test run broke (exit code {code}): {_error_line(log)}; see {log}")
 
 
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
@@ -158,7 +158,7 @@ def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing of the working directory
 
 
-def _complaint(log: Path) -> str:
+def _error_line(log: Path) -> str:
     """The line of the log that says most: the last that names an error, else the last."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [line for line in lines if "rror: " in line]
@@ -173,7 +173,7 @@ def _wait(child: subprocess.Popen[bytes]) -> bool:
     except KeyboardInterrupt:
         _interrupt(child)
     try:
-        child.wait(PATIENCE)
+        child.wait(SHUTDOWN_GRACE_S)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         child.kill()
         child.wait()

@@ -36,7 +36,7 @@ def report(
         sizes = _sizes(sensitivity) if sensitivity else []
         text = _page(path, runs, last, before, matrices, sizes)
     elif last is None:
-        raise UserError(f"{path} holds numbers and no verdicts: only an .html can show them")
+        raise UserError(f"{path} has measurements but no verdicts: write an .html")
     else:
         text = markdown.render(last, before, matrices) if out.suffix == ".md" else junit.render(last)
     try:
@@ -48,7 +48,7 @@ def report(
 
 
 def _read(path: Path) -> tuple[list[Run], Run | None]:
-    """The Runs of a history or a CSV, oldest first, and the Run that is judged; one file is a Run without a past."""
+    """The Runs of a history or a CSV, oldest first, and the Run that is evaluated; one file is a Run without a past."""
     if path.is_dir():
         runs = history.runs(path)
         if not runs:
@@ -70,7 +70,7 @@ def _load(path: Path) -> Run:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no Run: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is not a Run: {str(error).splitlines()[0]}") from None
 
 
 def _sizes(path: Path) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _page(
     from braidcheck.report import page
 
     with Progress("report") as progress:
-        trend = evaluate.judge(runs, progress)
+        trend = evaluate.evaluate(runs, progress)
         progress("drawing")
         commit = last.environment.get("commit") if last and not runs else ""
         title = f"commit {commit[:12]}" if commit else path.resolve().name

@@ -1,4 +1,4 @@
-"""``braidcheck soak``: kernels, stock PyTorch and honest variants under many fresh inputs."""
+"""``braidcheck soak``: kernels, the PyTorch baseline and equivalent implementations under many fresh inputs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ Task = tuple[str, list[Case], str]  # op, its pairs, device
 
 
 def soak(
-    op: Annotated[list[str] | None, typer.Option(help="soak this op only; may be repeated")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="run only this op; may be repeated")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case, an op")] = PAIRS,
     lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
     workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
     save: Annotated[bool, typer.Option("--save", help="publish for: braidcheck list --bounds")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Run kernels, stock PyTorch and honest variants on fresh inputs: 1 if any uses over half of its bound."""
+    """Run kernels, the PyTorch baseline and equivalent implementations on fresh inputs: 1 if any error ratio exceeds
+    0.5."""
     check_ops(op or [])
     chosen = gate.choose_lane(lane)
     if chosen == "interpret":
@@ -39,7 +40,7 @@ def soak(
     from braidcheck.gates.soak import evaluate
 
     names = list(dict.fromkeys(op or find_ops()))
-    seen = _observe(names, pairs, chosen, workers)
+    seen = _measure(names, pairs, chosen, workers)
     run = Run({}, (), tuple(verdict for one in seen for verdict in evaluate(one, chosen)))
     if save:
         chosen_ops = "".join(f" --op {name}" for name in op or ())
@@ -48,8 +49,8 @@ def soak(
     return run.exit_code
 
 
-def _observe(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
-    """One observation an op, made of those of its cases; in several processes if there are several ``workers``."""
+def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+    """One measurement an op, made of those of its cases; in several processes if there are several ``workers``."""
     from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
@@ -81,11 +82,11 @@ def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[dict[str, Any
 def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:
     import torch
 
-    from braidcheck.gates.soak.measure import observe_soak
+    from braidcheck.gates.soak.measure import measure_soak
     from braidcheck.mutants import honest
 
     name, cases, device = task
-    seen = observe_soak(find_ops()[name], cases, honest.find(name), device, progress)
+    seen = measure_soak(find_ops()[name], cases, honest.find(name), device, progress)
     if device == "cuda":
         torch.cuda.empty_cache()  # the other workers share this GPU's memory
     return seen

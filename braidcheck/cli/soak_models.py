@@ -1,4 +1,5 @@
-"""``braidcheck soak-models``: whole models made of honest variants, none of which the coherence gate may refuse."""
+"""``braidcheck soak-models``: whole models made of equivalent implementations, none of which the coherence gate may
+refuse."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import typer
 from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.parallel import together
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 from braidcheck.report import models as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, json_by_line, write_atomically
@@ -27,19 +28,20 @@ def soak_models(
     runs: Annotated[int, typer.Option(min=1, help="models, each drawn by its seed: 1, 2, ...")] = RUNS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, at most 8")] = None,
-    save: Annotated[Path | None, typer.Option(help="write what was seen to this file")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    save: Annotated[Path | None, typer.Option(help="write the measurements to this file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Judge whole models in which honest variants stand in for kernels: 1 if the coherence gate refuses any."""
+    """Evaluate whole models in which equivalent implementations stand in for kernels: 1 if the coherence gate refuses
+    any."""
     chosen = choose_lane(lane)
     if reason := environment.why_no_triton():
-        raise CannotJudge(reason)
+        raise NotAvailable(reason)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
     from braidcheck.gates.soak import evaluate_models
 
     began = time.monotonic()
-    models = _observe(runs, chosen, workers or min(environment.cpus(), 8))
+    models = _measure(runs, chosen, workers or min(environment.cpus(), 8))
     run = Run({}, (), (evaluate_models(models, chosen),))
     body = {
         "format": FORMAT,
@@ -59,7 +61,7 @@ def soak_models(
     return run.exit_code
 
 
-def _observe(runs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+def _measure(runs: int, lane: str, workers: int) -> list[dict[str, Any]]:
     tasks = [(seed, lane) for seed in range(1, runs + 1)]
     models = []
     with Progress("soak of whole models") as progress:
@@ -75,4 +77,4 @@ def _run(task: tuple[int, str]) -> dict[str, Any]:
 
     seed, lane = task
     checkpoint, golden = resolve()
-    return models.observe(models.draw(seed, lane), checkpoint, golden, "cuda" if lane == "gpu" else "cpu")
+    return models.measure(models.draw(seed, lane), checkpoint, golden, "cuda" if lane == "gpu" else "cpu")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from braidcheck import environment
 from braidcheck.cli.overview import check_ops
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 from braidcheck.gates import static as gate
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
@@ -24,18 +24,18 @@ from braidcheck.result import Run, Status, Verdict
 
 def static(
     op: Annotated[list[str] | None, typer.Option(help="compile this op only; may be repeated")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-    accept: Annotated[bool, typer.Option("--accept", help="make this the baseline of this Triton version")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="accept as the baseline of this Triton version")] = False,
 ) -> int:
     """Compile every kernel ahead of time and show what it takes: registers, spills, shared memory, instructions."""
     from braidcheck.static import baseline
-    from braidcheck.static.observe import observe_static
+    from braidcheck.static.measure import measure_static
 
     check_ops(op or [])
     if reason := environment.why_no_triton():
-        raise CannotJudge(reason)
+        raise NotAvailable(reason)
     with Progress("static") as progress:
-        evidence = observe_static(op or [], progress)
+        evidence = measure_static(op or [], progress)
     if accept:
         baseline.accept(evidence, op or [])
     accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
@@ -52,7 +52,7 @@ HEADS = ("target", "registers", "spills", "shared", "warps", "instructions", "ma
 
 
 def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """A small table a configuration; what is wrong or was not judged below them."""
+    """A small table a configuration; what is wrong or was skipped below them."""
     screen = console()
     for (op, kernel, configuration), group in groupby(rows, itemgetter("op", "kernel", "configuration")):
         of_one = list(group)
@@ -66,12 +66,12 @@ def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Non
         screen.print(table)
     screen.print("warps: resident on a multiprocessor; load, store: bits of global memory an instruction")
     for verdict in verdicts:
-        if verdict.status not in (Status.PASS, Status.NOT_JUDGED):
+        if verdict.status not in (Status.PASS, Status.SKIPPED):
             screen.print(
-                f"{verdict.status} {verdict.subject}: {verdict.sentence}", style="red", soft_wrap=True, markup=False
+                f"{verdict.status} {verdict.subject}: {verdict.message}", style="red", soft_wrap=True, markup=False
             )
-    for said in dict.fromkeys(verdict.sentence for verdict in verdicts if verdict.status == Status.NOT_JUDGED):
-        screen.print(f"not judged: {said}", style="dim", soft_wrap=True, markup=False)
+    for said in dict.fromkeys(verdict.message for verdict in verdicts if verdict.status == Status.SKIPPED):
+        screen.print(f"skipped: {said}", style="dim", soft_wrap=True, markup=False)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

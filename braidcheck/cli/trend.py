@@ -14,49 +14,49 @@ from rich.table import Table
 from rich.text import Text
 
 from braidcheck.ci import history
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
 
 if TYPE_CHECKING:
     from braidcheck.ci.trend.evaluate import Trend
 
-MOST_NAMES = 4
+MAX_NAMES = 4
 
 
 def trend(
     path: Annotated[Path, typer.Argument(help="a history's folder, or a CSV with time,series,value[,control]")],
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-    since: Annotated[str, typer.Option(help="say only what changed at this time or later")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+    since: Annotated[str, typer.Option(help="only changes at this time or later")] = "",
 ) -> int:
-    """Find changes of level in timings and rates: 0 none for the worse, 1 some, 3 nothing to judge."""
+    """Find changes of level in timings and rates: 0 none for the worse, 1 some, 3 nothing to evaluate."""
     from braidcheck.ci.trend import evaluate, table
 
-    start = _moment(since)
+    start = _timestamp(since)
     with Progress("trend") as progress:
         progress("reading")
         runs = history.runs(path) if path.is_dir() else table.read(path)
-        found = evaluate.judge(runs, progress)
-    if not found.judged and not found.not_judged:
-        raise CannotJudge(f"{path} holds no timing and no rate")
+        found = evaluate.evaluate(runs, progress)
+    if not found.evaluated and not found.skipped:
+        raise NotAvailable(f"{path} has no timing or rate")
     if start is not None:
-        found = replace(found, findings=tuple(f for f in found.findings if history.moment(f.time) >= start))
+        found = replace(found, findings=tuple(f for f in found.findings if history.timestamp(f.time) >= start))
     if as_json:
         print(json.dumps({"changes": [finding.plain() for finding in found.findings]}, indent=1))
     else:
         _table(found)
-    # With --json too, but beside it: what was not judged must not read as green.
+    # With --json too, but beside it: what was skipped must not read as green.
     aside = sys.stderr if as_json else sys.stdout
     for reason, names in _by_reason(found).items():
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        print(f"not judged: {', '.join(names[:MOST_NAMES])}{more}: {reason}", file=aside)
-    print(_closing(found), file=aside)
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        print(f"skipped: {', '.join(names[:MAX_NAMES])}{more}: {reason}", file=aside)
+    print(_summary_line(found), file=aside)
     return found.exit_code
 
 
-def _moment(since: str) -> float | None:
+def _timestamp(since: str) -> float | None:
     try:
-        return history.moment(since) if since else None
+        return history.timestamp(since) if since else None
     except ValueError:
         raise UserError(f"--since {since!r} is neither an ISO 8601 time nor a number") from None
 
@@ -79,13 +79,13 @@ def _sure(confidence: float) -> str:
 
 def _by_reason(found: Trend) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for name, reason in found.not_judged.items():
+    for name, reason in found.skipped.items():
         groups.setdefault(reason, []).append(name)
     return groups
 
 
-def _closing(found: Trend) -> str:
+def _summary_line(found: Trend) -> str:
     worse = sum(finding.worse for finding in found.findings)
-    word = {0: "PASS", 1: "FAIL", 3: "NOT JUDGED"}[found.exit_code]
-    counts = f"{worse} worse, {len(found.findings) - worse} better, in {found.judged} series"
-    return f"{word}: {counts}" + (f"; {len(found.not_judged)} not judged" if found.not_judged else "")
+    word = {0: "PASS", 1: "FAIL", 3: "SKIPPED"}[found.exit_code]
+    counts = f"{worse} worse, {len(found.findings) - worse} better, in {found.evaluated} series"
+    return f"{word}: {counts}" + (f"; {len(found.skipped)} skipped" if found.skipped else "")

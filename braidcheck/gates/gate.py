@@ -11,7 +11,7 @@ from braidcheck.op import Op
 from braidcheck.result import Verdict
 from braidcheck.settings import Settings
 
-EVERY_OP = "every op"  # the subject where Triton is missing, and with it the list of ops
+ALL_OPS = "every op"  # the subject where Triton is missing, and with it the list of ops
 
 Check = Callable[[], str | None]  # gives the violation that it finds, or None
 Progress = Callable[[str], None]  # told how far a long measurement is

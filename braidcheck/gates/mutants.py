@@ -13,7 +13,7 @@ FLOORS_OVER_ALL = {"named": 1.0, "generated": 0.95}
 EQUIVALENT_LIMIT = 0.05  # share of the generated mutants that may be argued to change nothing
 CAUGHT = ("killed", "crash", "timeout")
 BROKEN = ("stale", "error")
-MOST_NAMES = 6
+MAX_NAMES = 6
 BLAME_FLOOR = 0.95  # of the mutants that the coherence gate catches
 
 Matrix = Mapping[str, Any]
@@ -70,49 +70,49 @@ def _of_lane(matrix: Matrix) -> list[Verdict]:
     if matrix.get("blame"):
         return [_blame(rows, lane)]
     named, generated = _of(rows, "named"), _of(rows, "generated")
-    found = [_score(named, "named", lane, FLOORS["named"])] if named else []
+    problems = [_score(named, "named", lane, FLOORS["named"])] if named else []
     if generated and not matrix.get("left_out"):  # a score among those that another lane missed would say nothing
-        found += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
-    return found
+        problems += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
+    return problems
 
 
 def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
     caught, total = score(_of(rows, kind))
     left = survivors(_of(rows, kind))
     value = caught / total if total else 0.0
-    named = f"; not by name: {', '.join(left[:MOST_NAMES])}" if left else ""
-    more = f" and {len(left) - MOST_NAMES} more" if len(left) > MOST_NAMES else ""
-    said = f"{caught} of {total} {kind} mutants are caught{named}{more}"
-    return _share(f"{kind}, {lane}", value, floor, said, {"caught": caught, "total": total, "survivors": left})
+    named = f"; not by name: {', '.join(left[:MAX_NAMES])}" if left else ""
+    more = f" and {len(left) - MAX_NAMES} more" if len(left) > MAX_NAMES else ""
+    message = f"{caught} of {total} {kind} mutants are caught{named}{more}"
+    return _share(f"{kind}, {lane}", value, floor, message, {"caught": caught, "total": total, "survivors": left})
 
 
-def blamed_rightly(row: Row) -> bool:
+def blamed_correctly(row: Row) -> bool:
     """Whether blame fell on ops that the fault lies in alone, or on none where it lies in no op."""
-    accused = set(row["blame"].get("ops", ["nothing found"]))
-    return accused <= set(row["ops"]) and bool(accused) == bool(row["ops"])
+    suspects = set(row["blame"].get("ops", ["nothing found"]))
+    return suspects <= set(row["ops"]) and bool(suspects) == bool(row["ops"])
 
 
 def _blame(rows: Sequence[Row], lane: str) -> Verdict:
     reached = [row for row in rows if "blame" in row and row["kind"] in FLOORS]
-    wrong = [row["id"] for row in reached if not blamed_rightly(row)]
+    wrong = [row["id"] for row in reached if not blamed_correctly(row)]
     value = 1 - len(wrong) / len(reached) if reached else 0.0
-    named = f"; wrong for {', '.join(wrong[:MOST_NAMES])}" if wrong else ""
-    said = f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows blame rightly{named}"
-    return _share(f"blame, {lane}", value, BLAME_FLOOR, said, {"reached": len(reached), "wrong": wrong})
+    named = f"; wrong for {', '.join(wrong[:MAX_NAMES])}" if wrong else ""
+    message = f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows name the right op{named}"
+    return _share(f"blame, {lane}", value, BLAME_FLOOR, message, {"reached": len(reached), "wrong": wrong})
 
 
-def _share(subject: str, value: float, floor: float, sentence: str, numbers: Mapping[str, Any]) -> Verdict:
-    """A verdict on a share of the mutants, which may be no less than ``floor``."""
+def _share(subject: str, value: float, floor: float, message: str, metrics: Mapping[str, Any]) -> Verdict:
+    """A verdict on a share of the mutants, which may be no less than ``higher_is_better``."""
     return Verdict(
         gate=GATE,
         subject=subject,
         status=Status.PASS if value >= floor else Status.FAIL,
-        sentence=sentence,
+        message=message,
         value=value,
         limit=floor,
-        floor=True,
+        higher_is_better=True,
         unit="of the mutants",
-        numbers=numbers,
+        metrics=metrics,
     )
 
 
@@ -123,7 +123,7 @@ def _equivalents(rows: Sequence[Row], lane: str) -> Verdict:
         gate=GATE,
         subject=f"equivalents, {lane}",
         status=Status.PASS if share <= EQUIVALENT_LIMIT else Status.FAIL,
-        sentence=f"{len(listed)} of {len(rows)} generated mutants are argued to change nothing",
+        message=f"{len(listed)} of {len(rows)} generated mutants are listed as equivalent",
         value=share,
         limit=EQUIVALENT_LIMIT,
         unit="of the mutants",
@@ -133,22 +133,22 @@ def _equivalents(rows: Sequence[Row], lane: str) -> Verdict:
 def _soundness(matrix: Matrix) -> Verdict:
     """Whether the run can be believed: nothing stale, nothing broken, no false alarm, no false excuse."""
     rows = matrix["mutants"]
-    found = [f"{matrix['missing']} trials are missing: the run did not end"] if matrix.get("missing") else []
-    found += [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
+    problems = [f"{matrix['missing']} trials are missing: the run did not end"] if matrix.get("missing") else []
+    problems += [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
     for row in rows:
         if row["kind"] == "control" and row["outcome"] in CAUGHT:
-            found.append(f"{row['gate']} fails the package as it is, at {row['subject']}: {row['said']}")
+            problems.append(f"{row['gate']} fails the package as it is, at {row['subject']}: {row['said']}")
         elif row.get("equivalent") and row["outcome"] in CAUGHT:
-            found.append(f"{row['id']} stands among the equivalents, but {row['gate']} catches it: remove it there")
-    sentence = f"{len(rows)} trials, none stale or broken, and nothing catches the package as it is"
+            problems.append(f"{row['id']} stands among the equivalents, but {row['gate']} catches it: remove it there")
+    message = f"{len(rows)} trials, none stale or broken, and nothing catches the package as it is"
     return Verdict(
         gate=GATE,
         subject=f"trials, {matrix['lane']}",
-        status=Status.ERROR if found else Status.PASS,
-        sentence="; ".join(found[:MOST_NAMES]) if found else sentence,
-        value=float(len(found)),
+        status=Status.ERROR if problems else Status.PASS,
+        message="; ".join(problems[:MAX_NAMES]) if problems else message,
+        value=float(len(problems)),
         limit=0.0,
         unit="unsound trials",
         seconds=matrix["seconds"],
-        numbers={"unsound": found},
+        metrics={"unsound": problems},
     )

@@ -31,7 +31,7 @@ from braidcheck.settings import Settings
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 LOOKS = (10, 15, 20, 30, 40)
 SERIES_ALPHA, RUN_ALPHA, MISS = 1e-3, 1e-2, 0.05
-EVERY = "every kernel"  # the subject where nothing can be timed
+ALL_KERNELS = "every kernel"  # the subject where nothing can be timed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Decision:
 
 
 def decide(ratios: Sequence[float], series: int) -> Decision:
-    """The verdict on one series from its log ratios, a restart each, in a run that judges ``series`` of them."""
+    """The verdict on one series from its log ratios, a restart each, in a run that evaluates ``series`` of them."""
     decision = Decision(Status.INCONCLUSIVE, len(ratios))
     for look in LOOKS:
         if len(ratios) >= look and decision.status == Status.INCONCLUSIVE:
@@ -92,34 +92,34 @@ def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]
     ]
 
 
-def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (EVERY,)) -> tuple[Verdict, ...]:
-    """One verdict a series of ``names`` from what ``paired.observe`` saw.
+def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (ALL_KERNELS,)) -> tuple[Verdict, ...]:
+    """One verdict a series of ``names`` from what ``paired.measure`` saw.
 
-    Where there was a ``reason`` to time nothing none is judged; a series that was to be timed and was not is red.
+    Where there was a ``reason`` to time nothing none is evaluated; a series that was to be timed and was not is red.
     """
     if reason := evidence.get("reason"):
-        return tuple(Verdict("paired", name, Status.NOT_JUDGED, reason, lane=lane) for name in names)
+        return tuple(Verdict("paired", name, Status.SKIPPED, reason, lane=lane) for name in names)
     found = evidence.get("series") or {}
     lost = {"trouble": {"side": "change", "said": "it was not timed"}}
     return tuple(_verdict(name, found.get(name) or lost, len(names), evidence, lane) for name in names)
 
 
 def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
-    """A series that was troubled is red if the change troubled it, else not judged; one that was timed is decided."""
+    """A series that was troubled is red if the change troubled it, else skipped; one that was timed is decided."""
     against = f"against {evidence.get('against', 'the base')[:12]}"
     if trouble := found.get("trouble"):
-        status = Status.ERROR if trouble["side"] == "change" else Status.NOT_JUDGED
+        status = Status.ERROR if trouble["side"] == "change" else Status.SKIPPED
         return Verdict("paired", name, status, f"{trouble['said']} ({trouble['side']}, {against})", lane=lane)
     try:
         ratios = log_ratios(found.get("restarts") or ())
         decision = decide(ratios, series)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, statistics.StatisticsError):
         return Verdict("paired", name, Status.ERROR, "a turn of this series has no time", lane=lane)
-    numbers = {"restarts": decision.count, "against": evidence.get("against", "")}
+    metrics = {"restarts": decision.count, "against": evidence.get("against", "")}
     if math.isnan(decision.mean):
-        said = f"{decision.count} of {LOOKS[0]} restarts fitted into the time, too few to say anything"
-        return Verdict("paired", name, Status.INCONCLUSIVE, said, lane=lane, numbers=numbers)
-    numbers |= {
+        message = f"{decision.count} of {LOOKS[0]} process pairs fitted into the time, too few to decide"
+        return Verdict("paired", name, Status.INCONCLUSIVE, message, lane=lane, metrics=metrics)
+    metrics |= {
         "interval": [math.exp(decision.low), math.exp(decision.high)],
         "smallest": math.exp(decision.smallest),
         "spread_between_restarts": statistics.stdev(ratios[: decision.count]),
@@ -130,16 +130,16 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
         gate="paired",
         subject=name,
         status=decision.status,
-        sentence=f"{_sentence(decision)}, {against}",
+        message=f"{_message(decision)}, {against}",
         value=math.exp(decision.mean),
         limit=math.exp(MARGIN),
         unit="x the base's time",
         lane=lane,
-        numbers=numbers,
+        metrics=metrics,
     )
 
 
-def _sentence(decision: Decision) -> str:
+def _message(decision: Decision) -> str:
     low, mean, high, smallest = (
         f"{math.expm1(x):+.2%}" for x in (decision.low, decision.mean, decision.high, decision.smallest)
     )
@@ -148,7 +148,7 @@ def _sentence(decision: Decision) -> str:
         return f"slower by {mean}, at least {low} {after}; {math.expm1(FLOOR):.1%} is allowed"
     if decision.status == Status.PASS:
         return f"{mean}, at most {high} {after}; a slow-down of {math.expm1(MARGIN):.0%} is excluded"
-    return f"{mean}, between {low} and {high} {after}; could not have seen less than {smallest}"
+    return f"{mean}, between {low} and {high} {after}; smallest detectable slowdown is {smallest}"
 
 
 def subjects(settings: Settings) -> list[str]:
@@ -163,10 +163,10 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
     """Time every series in both trees: the error rates are those of all series together."""
     from braidcheck import kernels
     from braidcheck.benchmarks.shapes import series
-    from braidcheck.ci.paired.measure import observe_paired
+    from braidcheck.ci.paired.measure import measure_paired
 
     wanted = series(kernels.find())
-    evidence = observe_paired(settings.against, wanted, 60 * settings.minutes, progress)
+    evidence = measure_paired(settings.against, wanted, 60 * settings.minutes, progress)
     return evaluate(evidence, settings.lane, [one.name for one in wanted])
 
 
@@ -178,6 +178,6 @@ GATE = Gate(
     per_op=True,
     timed=True,
     needs_gpu="no GPU: the static lane decides",
-    stand_in=EVERY,
+    stand_in=ALL_KERNELS,
     timeout_s=7200,
 )

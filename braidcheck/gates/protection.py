@@ -1,4 +1,4 @@
-"""The gate of threshold protection: what only the change's own judges let pass needs a human."""
+"""The gate of threshold protection: what only the change's own oracles let pass requires maintainer approval."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import MappingProxyType
 from braidcheck.result import Run, Status, Verdict
 
 GATE = "protection"
-HUMAN = "needs a human"
-LOOSER = 1.001  # times: two observations of one kernel give the same numbers
+APPROVAL = "requires maintainer approval"
+LOOSER = 1.001  # times: two measurements of one kernel give the same numbers
 Waiver = Mapping[str, str]
 
 
@@ -21,91 +21,96 @@ def evaluate(
     today: str = "",
     excused: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
-    """Verdicts on a change's kernels, from ``base``, the Run of the base's judges on them.
+    """Verdicts on a change's kernels, from ``base``, the Run of the base's oracles on them.
 
-    ``own`` is the Run of the change's judges on the same kernels; None where ``edited``, the judges that the change
+    ``own`` is the Run of the change's oracles on the same kernels; None where ``edited``, the oracles that the change
     edits with what each of them decides, is empty. ``excused`` is what the change adds to the lists of exceptions, with
     its reason. A waiver has a ``subject``, a ``reason`` and the last day on which it ``expires``; days are ISO dates.
-    What both judges refuse is a failure that no waiver covers.
+    What both oracles refuse is a failure that no waiver covers.
     """
     theirs, mine = _by_id(base), _by_id(own) if own else {}
     wanted = tuple(dict.fromkeys([*base.expected, *theirs]))
     found = [verdict for name in wanted for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
     found += _new(wanted, mine, {verdict.gate for verdict in theirs.values()})
-    found += [_human(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
+    found += [_approval(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
     passed = sum(verdict.status == Status.PASS for verdict in theirs.values())
-    said = [Verdict(GATE, "the base's judges", Status.PASS, f"{passed} of {len(wanted)} subjects pass with them")]
+    verdicts = [Verdict(GATE, "the base's oracles", Status.PASS, f"{passed} of {len(wanted)} subjects pass with them")]
     if edited:
         listed = ", ".join(f"{file} ({why})" for file, why in edited.items())
         files = {"files": dict(edited)}
-        said.append(Verdict(GATE, "edited judges", Status.PASS, f"the change edits {listed}", numbers=files))
-    return (*said, *_waived({verdict.subject: verdict for verdict in found}, waivers, today))
+        verdicts.append(Verdict(GATE, "edited oracles", Status.PASS, f"the change edits {listed}", metrics=files))
+    return (*verdicts, *_waived({verdict.subject: verdict for verdict in found}, waivers, today))
 
 
-def needs_human(verdict: Verdict) -> bool:
-    """Whether a verdict of this gate waits for a human's word."""
-    return verdict.status == Status.FAIL and verdict.sentence.startswith(HUMAN)
+def requires_approval(verdict: Verdict) -> bool:
+    """Whether a verdict of this gate requires maintainer approval."""
+    return verdict.status == Status.FAIL and verdict.message.startswith(APPROVAL)
 
 
 def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run | None) -> Iterator[Verdict]:
-    """What is to say of one subject of the base's judges; nothing where both let it pass alike."""
+    """What is to say of one subject of the base's oracles; nothing where both let it pass alike."""
     subject = _subject(name, theirs)
-    status, said = (theirs.status, theirs.sentence) if theirs else (Status.ERROR, "no verdict came")
+    status, message = (theirs.status, theirs.message) if theirs else (Status.ERROR, "no verdict came")
     for case in _listed(theirs) if own and mine else ():
         if case not in _listed(mine):
-            yield _human(f"{theirs.gate} {case}", f"the change removed it; {said}")
+            yield _approval(f"{theirs.gate} {case}", f"the change removed it; {message}")
     if own and mine is None:
-        yield _human(subject, f"the change removed it; the base's judges say {status}: {said}")
+        yield _approval(subject, f"the change removed it; the base's oracles say {status}: {message}")
     elif status != Status.PASS and mine is not None and mine.status == Status.PASS:
-        yield _human(subject, f"only the change's judges let it pass; the base's say {status}: {said}")
+        yield _approval(subject, f"only the change's oracles let it pass; the base's say {status}: {message}")
     elif status != Status.PASS:
-        yield Verdict(GATE, subject, status, said)
+        yield Verdict(GATE, subject, status, message)
     elif mine is not None and mine.status != Status.PASS:
-        yield Verdict(GATE, subject, mine.status, f"the change's own judges do not let it pass: {mine.sentence}")
+        yield Verdict(GATE, subject, mine.status, f"the change's own oracles do not let it pass: {mine.message}")
     elif mine is not None and _looser(theirs, mine):
-        used = f"the same result uses {mine.used:.3g} of the change's limit, {theirs.used:.3g} of the base's"
-        yield _human(subject, f"the change's judges are looser: {used}")
+        used = f"{mine.limit_fraction:.3g} of the change's limit, {theirs.limit_fraction:.3g} of the base's"
+        yield _approval(subject, f"the change's oracles are looser: the same result uses {used}")
 
 
 def _listed(verdict: Verdict | None) -> Sequence[str]:
     """The subjects that a verdict stands for, where it stands for several."""
-    return verdict.numbers.get("subjects", ()) if verdict else ()
+    return verdict.metrics.get("subjects", ()) if verdict else ()
 
 
 def _looser(theirs: Verdict, mine: Verdict) -> bool:
     """Whether the numbers show that the change's limit is the looser one: nothing of a limit used shows nothing."""
-    return bool(theirs.used) and mine.used is not None and mine.used * LOOSER < theirs.used
+    return (
+        bool(theirs.limit_fraction)
+        and mine.limit_fraction is not None
+        and mine.limit_fraction * LOOSER < theirs.limit_fraction
+    )
 
 
 def _new(wanted: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:
-    """What only the change's judges know, of the gates that the base's ran."""
+    """What only the change's oracles know, of the gates that the base's ran."""
     for name in sorted(mine.keys() - set(wanted)):
         if mine[name].gate in gates:
-            said = f"new, judged by the change only: {mine[name].sentence}"
-            yield Verdict(GATE, _subject(name, mine[name]), mine[name].status, said)
+            message = f"new, evaluated by the change only: {mine[name].message}"
+            yield Verdict(GATE, _subject(name, mine[name]), mine[name].status, message)
 
 
-def _human(subject: str, why: str) -> Verdict:
-    return Verdict(GATE, subject, Status.FAIL, f"{HUMAN}: {why}")
+def _approval(subject: str, why: str) -> Verdict:
+    return Verdict(GATE, subject, Status.FAIL, f"{APPROVAL}: {why}")
 
 
 def _waived(verdicts: Mapping[str, Verdict], waivers: Sequence[Waiver], today: str) -> Iterator[Verdict]:
-    """The verdicts, passed where a waiver covers what needs a human; and each waiver that is not as it should be."""
+    """The verdicts, passed where a waiver covers what requires maintainer approval; and each waiver that is not as it
+    should be."""
     held = {waiver["subject"]: waiver for waiver in waivers}
     for subject, verdict in verdicts.items():
         waiver = held.get(subject)
-        if waiver and needs_human(verdict) and today <= waiver["expires"]:
-            said = f"waived until {waiver['expires']}: {waiver['reason']} (it {verdict.sentence})"
-            yield Verdict(GATE, subject, Status.PASS, said, numbers={"waiver": dict(waiver)})
+        if waiver and requires_approval(verdict) and today <= waiver["expires"]:
+            message = f"waived until {waiver['expires']}: {waiver['reason']} (it {verdict.message})"
+            yield Verdict(GATE, subject, Status.PASS, message, metrics={"waiver": dict(waiver)})
         else:
             yield verdict
     for subject, waiver in held.items():
-        if subject not in verdicts or not needs_human(verdicts[subject]):
-            said = f"no longer needed, take it out: {waiver['reason']}"
-            yield Verdict(GATE, f"waiver of {subject}", Status.FAIL, said)
+        if subject not in verdicts or not requires_approval(verdicts[subject]):
+            message = f"no longer needed, take it out: {waiver['reason']}"
+            yield Verdict(GATE, f"waiver of {subject}", Status.FAIL, message)
         elif today > waiver["expires"]:
-            said = f"expired on {waiver['expires']}: {waiver['reason']}"
-            yield Verdict(GATE, f"waiver of {subject}", Status.FAIL, said)
+            message = f"expired on {waiver['expires']}: {waiver['reason']}"
+            yield Verdict(GATE, f"waiver of {subject}", Status.FAIL, message)
 
 
 def _subject(name: str, verdict: Verdict | None) -> str:

@@ -1,7 +1,7 @@
-"""The speed gate: tokens per second next to HF transformers in the same run, and the documents' floors.
+"""The speed gate: tokens per second next to HF transformers in the same run, and the specification's floors.
 
-The documents name no hardware for their floors. A token reads every weight once, so a floor holds on any GPU whose
-measured bandwidth can move the weights that often; on another it is not judged, whatever was measured.
+The specification names no hardware for their floors. A token reads every weight once, so a floor holds on any GPU whose
+measured bandwidth can move the weights that often; on another it is skipped, whatever was measured.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ MODEL = "synthetic 0.6B"
 class Target:
     """The ``reading`` of the rate ``of`` (decode, prefill) is at least ``against``: tok/s, or another rate's median.
 
-    ``words`` say what that is, ``sentence`` is the one that it comes from.
+    ``words`` say what that is, ``requirement`` is the sentence that it comes from.
     """
 
     of: str
     reading: str
     against: float | str
     words: str
-    sentence: str
+    requirement: str
 
 
-def _floor(rate: float, sentence: str) -> Target:
-    return Target("decode", "low", rate, f"the documents' floor of {rate:g}", sentence)
+def _floor(rate: float, requirement: str) -> Target:
+    return Target("decode", "low", rate, f"the required {rate:g}", requirement)
 
 
 def _next_to_hf(of: str, who: str) -> Target:
-    sentence = f"a kernel suite whose {of} is slower than HF transformers' has no reason to be"
-    return Target(of, "median", f"hf_{of}", f"{who} {{:,.0f}} in the same run", sentence)
+    requirement = f"a kernel suite whose {of} is slower than HF transformers' has no reason to be"
+    return Target(of, "median", f"hf_{of}", f"{who} {{:,.0f}} in the same run", requirement)
 
 
 TARGETS: Mapping[str, Target] = {
@@ -51,7 +51,7 @@ TARGETS: Mapping[str, Target] = {
 
 
 def subject(check: str) -> str:
-    """The name under which a check is judged."""
+    """The name under which a check is evaluated."""
     return f"{MODEL}: {check}"
 
 
@@ -59,7 +59,7 @@ CHECKS = tuple(subject(check) for check in TARGETS)
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a check from what ``benchmarks.speed.observe_speed`` saw."""
+    """One verdict a check from what ``benchmarks.speed.measure_speed`` saw."""
     return tuple(_verdict(subject(check), target, evidence, lane) for check, target in TARGETS.items())
 
 
@@ -70,26 +70,28 @@ def _verdict(name: str, target: Target, evidence: Mapping[str, Any], lane: str) 
     bandwidth, read = (positive(evidence.get(key)) for key in ("copy_bandwidth", "read_bytes"))
     wanted = {target.of: rate, target.against: least} | ({"bandwidth": bandwidth, "weights": read} if is_floor else {})
     if lost := [str(what) for what, number in wanted.items() if not number]:
-        said = f"not measured: {', '.join(lost)}; nothing can be held against {target.sentence!r}"
-        return Verdict("speed", name, Status.ERROR, said, lane=lane)
-    numbers = {"spread": evidence[target.of], "source": target.sentence, "device": evidence.get("device", "")}
+        message = f"not measured: {', '.join(lost)}; cannot compare with the requirement {target.requirement!r}"
+        return Verdict("speed", name, Status.ERROR, message, lane=lane)
+    metrics = {"spread": evidence[target.of], "source": target.requirement, "device": evidence.get("device", "")}
     if is_floor and least * read > bandwidth:
-        said = f"{least:g} tok/s read {least * read / 1e9:,.1f} GB/s of weights, the copy bandwidth measured here is "
-        said += f"{bandwidth / 1e9:,.1f} GB/s: no kernel could, this one runs at {rate:,.0f} tok/s"
-        return Verdict("speed", name, Status.NOT_JUDGED, said, lane=lane, numbers=numbers)
+        message = (
+            f"{least:g} tok/s read {least * read / 1e9:,.1f} GB/s of weights, the copy bandwidth measured here is "
+        )
+        message += f"{bandwidth / 1e9:,.1f} GB/s: above this GPU's roofline; measured {rate:,.0f} tok/s"
+        return Verdict("speed", name, Status.SKIPPED, message, lane=lane, metrics=metrics)
     passed = rate >= least
     against = target.words.format(least)
     return Verdict(
         gate="speed",
         subject=name,
         status=Status.PASS if passed else Status.FAIL,
-        sentence=f"{target.of} runs at {rate:,.0f} tok/s, {'no less than' if passed else 'below'} {against}",
+        message=f"{target.of} runs at {rate:,.0f} tok/s, {'no less than' if passed else 'below'} {against}",
         value=rate,
         limit=least,
-        floor=True,
+        higher_is_better=True,
         unit="tok/s",
         lane=lane,
-        numbers=numbers,
+        metrics=metrics,
     )
 
 
@@ -100,9 +102,9 @@ def _rate(evidence: Mapping[str, Any], of: str, reading: str) -> float:
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
     """Time decode and prefill next to HF."""
-    from braidcheck.benchmarks.speed import observe_speed
+    from braidcheck.benchmarks.speed import measure_speed
 
-    return evaluate(observe_speed(settings.device, progress), settings.lane)
+    return evaluate(measure_speed(settings.device, progress), settings.lane)
 
 
 GATE = Gate(

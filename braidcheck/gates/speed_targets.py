@@ -1,4 +1,4 @@
-"""The documents' speed targets, each with the sentence it comes from: ratios to a comparator, floors and savings.
+"""The speed requirements, each with the sentence it comes from: ratios to a comparator, floors and savings.
 
 Ratios hold on any GPU. A floor in GB/s holds on any GPU whose measured bandwidth allows it, a saving on any GPU on
 which the comparator takes that long.
@@ -16,35 +16,35 @@ from braidcheck.gates.measured import positive
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-OURS = "braidcheck"
-EVERY = "every target"  # the subject where nothing can be timed
+BRAIDCHECK = "braidcheck"
+ALL_TARGETS = "every target"  # the subject where nothing can be timed
 LAYERS = 28
-FUSED = "the documents' kernel"
+FUSED = "the specified kernel"
 DECODE, PREFILLS = "1 token", ("512 tokens", "4096 tokens")
 
 
 @dataclass(frozen=True)
 class Target:
-    """``kind`` of ``race``: "speedup" at least, "slowdown" at most, "GB/s" at least, "ms a token saved" at least.
+    """``kind`` of ``comparison``: "speedup" at least, "slowdown" at most, "GB/s" at least, "ms a token saved" at least.
 
-    ``peer`` is the comparator, ``ours`` the call that is held against it.
+    ``baseline`` is the comparator, ``candidate`` the call that is held against it.
     """
 
-    race: str
+    comparison: str
     kind: str
     limit: float
-    peer: str
-    sentence: str
-    ours: str = OURS
+    baseline: str
+    requirement: str
+    candidate: str = BRAIDCHECK
 
     @property
-    def floor(self) -> bool:
+    def higher_is_better(self) -> bool:
         """Whether ``limit`` is the least that the value may be."""
         return self.kind != "slowdown"
 
 
-def _everywhere(name: str, race: str, *rest: Any, **more: Any) -> dict[str, Target]:
-    return {f"{name}[{shape}]": Target(f"{race}[{shape}]", *rest, **more) for shape in (DECODE, *PREFILLS)}
+def _everywhere(name: str, comparison: str, *rest: Any, **more: Any) -> dict[str, Target]:
+    return {f"{name}[{shape}]": Target(f"{comparison}[{shape}]", *rest, **more) for shape in (DECODE, *PREFILLS)}
 
 
 TARGETS: Mapping[str, Target] = {
@@ -53,7 +53,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     **_everywhere(
         "QKV + RoPE", "norm, QKV + RoPE", "slowdown", 1.10, FUSED, "QKV+RoPE kernel: Similar performance to current",
-        ours="QKV + RoPE alone",
+        candidate="QKV + RoPE alone",
     ),
     **_everywhere(
         "whole path", "norm, QKV, head norms + RoPE", "slowdown", 1.10, FUSED,
@@ -84,58 +84,60 @@ UNITS = {"speedup": "x as fast", "slowdown": "x the time", "GB/s": "GB/s", "ms a
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a target from what ``benchmarks.fusions.observe_rivals`` saw; without clocks not judged."""
+    """One verdict a target from what ``benchmarks.fusions.measure_fusions`` saw; without clocks skipped."""
     if reason := evidence.get("reason"):
-        return tuple(Verdict("speed_targets", check, Status.NOT_JUDGED, reason, lane=lane) for check in CHECKS)
+        return tuple(Verdict("speed_targets", check, Status.SKIPPED, reason, lane=lane) for check in CHECKS)
     return tuple(_verdict(check, target, evidence, lane) for check, target in TARGETS.items())
 
 
 def _verdict(check: str, target: Target, evidence: Mapping[str, Any], lane: str) -> Verdict:
-    race = (evidence.get("races") or {}).get(target.race) or {}
-    errors = race.get("errors") or {}
-    for who in filter(None, (target.ours, target.peer)):
+    comparison = (evidence.get("comparisons") or {}).get(target.comparison) or {}
+    errors = comparison.get("errors") or {}
+    for who in filter(None, (target.candidate, target.baseline)):
         if who in errors:
-            status = Status.ERROR if who == target.ours else Status.NOT_JUDGED
+            status = Status.ERROR if who == target.candidate else Status.SKIPPED
             return Verdict("speed_targets", check, status, f"{who} did not run: {errors[who]}", lane=lane)
     try:
-        values = _values(target, race)
+        values = _values(target, comparison)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        said = f"no times to hold against: {target.sentence!r}"
-        return Verdict("speed_targets", check, Status.ERROR, said, lane=lane)
-    if why := _out_of_reach(target, race, evidence.get("limits") or {}):
-        return Verdict("speed_targets", check, Status.NOT_JUDGED, why, lane=lane, numbers={"source": target.sentence})
-    reached = [value >= target.limit if target.floor else value <= target.limit for value in values]
+        message = f"no times to compare with the requirement {target.requirement!r}"
+        return Verdict("speed_targets", check, Status.ERROR, message, lane=lane)
+    if why := _out_of_reach(target, comparison, evidence.get("limits") or {}):
+        return Verdict("speed_targets", check, Status.SKIPPED, why, lane=lane, metrics={"source": target.requirement})
+    reached = [value >= target.limit if target.higher_is_better else value <= target.limit for value in values]
     status = Status.PASS if all(reached) else Status.INCONCLUSIVE if any(reached) else Status.FAIL
     value, unit = statistics.median(values), UNITS[target.kind]
-    against = f" next to {target.peer}" if target.peer else ""
+    against = f" next to {target.baseline}" if target.baseline else ""
     doubt = ", but not in every round" if status == Status.INCONCLUSIVE else ""
     return Verdict(
         gate="speed_targets",
         subject=check,
         status=status,
-        sentence=f"{value:.3g} {unit}{against}{doubt}; the documents say: {target.sentence!r}",
+        message=f"{value:.3g} {unit}{against}{doubt}; requirement: {target.requirement!r}",
         value=value,
         limit=target.limit,
-        floor=target.floor,
+        higher_is_better=target.higher_is_better,
         unit=unit,
         lane=lane,
-        numbers={
+        metrics={
             "spread": {"low": min(values), "high": max(values)},
-            "us": {name: 1e6 * statistics.median(times) for name, times in race["seconds"].items() if _whole(times)},
-            "source": target.sentence,
+            "us": {
+                name: 1e6 * statistics.median(times) for name, times in comparison["seconds"].items() if _whole(times)
+            },
+            "source": target.requirement,
         },
     )
 
 
-def _values(target: Target, race: Mapping[str, Any]) -> list[float]:
+def _values(target: Target, comparison: Mapping[str, Any]) -> list[float]:
     """What the target is about, a value a round. Raises ValueError for a round without times."""
-    ours = _times(race["seconds"][target.ours])
+    candidate = _times(comparison["seconds"][target.candidate])
     if target.kind == "GB/s":
-        return [race["bytes"] / seconds / 1e9 for seconds in ours]
-    pairs = list(zip(ours, _times(race["seconds"][target.peer]), strict=True))
+        return [comparison["bytes"] / seconds / 1e9 for seconds in candidate]
+    pairs = list(zip(candidate, _times(comparison["seconds"][target.baseline]), strict=True))
     if target.kind == "ms a token saved":
-        return [1e3 * LAYERS * (peer - own) for own, peer in pairs]
-    return [own / peer if target.kind == "slowdown" else peer / own for own, peer in pairs]
+        return [1e3 * LAYERS * (baseline - own) for own, baseline in pairs]
+    return [own / baseline if target.kind == "slowdown" else baseline / own for own, baseline in pairs]
 
 
 def _times(given: Any) -> list[float]:
@@ -148,26 +150,26 @@ def _whole(times: Any) -> bool:
     return bool(times) and all(map(positive, times))
 
 
-def _out_of_reach(target: Target, race: Mapping[str, Any], limits: Mapping[str, float]) -> str:
+def _out_of_reach(target: Target, comparison: Mapping[str, Any], limits: Mapping[str, float]) -> str:
     """Why this machine cannot show the target, whatever the kernel does; empty where it can."""
     if target.kind == "GB/s":
         peak = max(positive(limits.get("copy")), positive(limits.get("read"))) / 1e9
         if peak >= target.limit:
             return ""
-        measured = f"is {peak:,.1f} GB/s: no kernel could" if peak else "was not measured"
+        measured = f"is {peak:,.1f} GB/s: above this GPU's roofline" if peak else "was not measured"
         return f"{target.limit:g} GB/s are asked for, the bandwidth here {measured}"
     if target.kind == "ms a token saved":
-        spent = 1e3 * LAYERS * statistics.median(race["seconds"][target.peer])
+        spent = 1e3 * LAYERS * statistics.median(comparison["seconds"][target.baseline])
         if spent < target.limit:
-            return f"{target.peer} takes {spent:.2f} ms a token here: there are no {target.limit:g} ms to save"
+            return f"{target.baseline} takes {spent:.2f} ms a token here: there are no {target.limit:g} ms to save"
     return ""
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
     """Time the fused kernels next to their baselines."""
-    from braidcheck.benchmarks.fusions import observe_rivals
+    from braidcheck.benchmarks.fusions import measure_fusions
 
-    return evaluate(observe_rivals(progress), settings.lane)
+    return evaluate(measure_fusions(progress), settings.lane)
 
 
 GATE = Gate(
@@ -177,6 +179,6 @@ GATE = Gate(
     run=run,
     timed=True,
     needs_gpu="no GPU: a CPU's times say nothing about kernels",
-    stand_in=EVERY,
+    stand_in=ALL_TARGETS,
     timeout_s=1800,
 )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from braidcheck.arch import GPUS
-from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -23,11 +23,11 @@ Row = Mapping[str, Any]
 class Finding(NamedTuple):
     """What is wrong with one configuration: a part of a sentence, the number that says so, and what it may be."""
 
-    said: str
+    message: str
     value: float | None = None
     limit: float | None = None
     unit: str = ""
-    floor: bool = False
+    higher_is_better: bool = False
 
 
 TARGETS = tuple(GPUS)
@@ -49,10 +49,10 @@ def evaluate(
     lane: str = "",
     excused: Mapping[tuple[str, ...], str] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
-    """Two verdicts a target on ``op``, from what ``static.observe`` saw and the ``baseline`` of its Triton version.
+    """Two verdicts a target on ``op``, from what ``static.measure`` saw and the ``baseline`` of its Triton version.
 
     Without a baseline, or where only one of the two knows some configuration and no other is worse, the comparison is
-    not judged; without any configuration, or with one that was not read, both are an error. ``excused`` gives the
+    skipped; without any configuration, or with one that was not read, both are an error. ``excused`` gives the
     reason why a configuration may spill.
     """
     verdicts = []
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _lost(rows: Sequence[Row]) -> str:
-    """Why there is nothing to judge; empty where every configuration was read, or could not be compiled."""
+    """Why there is nothing to evaluate; empty where every configuration was read, or could not be compiled."""
     for row in (row for row in rows if not row.get("error")):
         if unread := _unread(row) + ([] if positive(row.get("shared_limit")) else ["the chip's limit"]):
             return f"{row['kernel']} of {row['configuration']} for {row['target']} was not read: {', '.join(unread)}"
@@ -107,8 +107,8 @@ def _alone(rows: Sequence[Row], subject: str, lane: str, excused: Mapping[tuple[
     spilling = [row for row in rows if row["spills"]]
     reasons = ", ".join(dict.fromkeys(excused[_key(row)] for row in spilling))
     spills = f"{len(spilling)} may spill ({reasons})" if spilling else "none spills"
-    said = f"{_count(rows)} compiled, {spills}; at most {worst:,} of {limit:,} bytes of shared memory"
-    return Verdict("static", subject, Status.PASS, said, worst, limit, unit="bytes shared", lane=lane)
+    message = f"{_count(rows)} compiled, {spills}; at most {worst:,} of {limit:,} bytes of shared memory"
+    return Verdict("static", subject, Status.PASS, message, worst, limit, unit="bytes shared", lane=lane)
 
 
 def _faults(row: Row, may_spill: bool) -> Iterator[Finding]:
@@ -117,11 +117,11 @@ def _faults(row: Row, may_spill: bool) -> Iterator[Finding]:
         yield Finding(f"does not compile: {row['error']}")
         return
     if row["shared"] > (limit := row["shared_limit"]):
-        said = f"takes {row['shared']:,} bytes of shared memory, the chip has {limit:,}"
-        yield Finding(said, row["shared"], limit, "bytes shared")
+        message = f"takes {row['shared']:,} bytes of shared memory, the chip has {limit:,}"
+        yield Finding(message, row["shared"], limit, "bytes shared")
     if row["spills"] and not may_spill:
-        said = f"spills {row['spills']} bytes a thread at {row['registers']} registers, none are allowed"
-        yield Finding(said, row["spills"], 0, "bytes spilled")
+        message = f"spills {row['spills']} bytes a thread at {row['registers']} registers, none are allowed"
+        yield Finding(message, row["spills"], 0, "bytes spilled")
 
 
 def _compared(
@@ -133,23 +133,23 @@ def _compared(
         return _failed(subject, found, lane)
     new = len(rows) - len(pairs)
     if new:
-        what = "nothing" if known is None else f"nothing of {_count(rows[:new])}"
-        said = f"the baseline of Triton {triton} says {what}; to make it what is here now: {ACCEPT}"
-        return Verdict("static", subject, Status.NOT_JUDGED, said, lane=lane)
+        what = "any configuration" if known is None else _count(rows[:new])
+        message = f"no baseline of Triton {triton} for {what}; create it with: {ACCEPT}"
+        return Verdict("static", subject, Status.SKIPPED, message, lane=lane)
     if gone := sorted(known.keys() - {_key(row) for row in rows}):
         name = f"{gone[0][2]} of {gone[0][3]}" + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
-        said = f"{name}, in the baseline of Triton {triton}, was not compiled; if that is meant: {ACCEPT}"
-        return Verdict("static", subject, Status.NOT_JUDGED, said, lane=lane)
+        message = f"{name}, in the baseline of Triton {triton}, was not compiled; if that is intended: {ACCEPT}"
+        return Verdict("static", subject, Status.SKIPPED, message, lane=lane)
     ratio = max(row["instructions"] / old["instructions"] for row, old in pairs)
-    said = f"{_count(rows)} no worse than the baseline of Triton {triton}; instructions at most {ratio:.2f} times"
-    return Verdict("static", subject, Status.PASS, said, ratio, INSTRUCTIONS, unit="x instructions", lane=lane)
+    message = f"{_count(rows)} no worse than the baseline of Triton {triton}; instructions at most {ratio:.2f} times"
+    return Verdict("static", subject, Status.PASS, message, ratio, INSTRUCTIONS, unit="x instructions", lane=lane)
 
 
 def _spills(now: Row, old: Row) -> Finding | None:
     if now["spills"] <= old["spills"]:
         return None
-    said = f"spills {now['spills']} bytes a thread, {old['spills']} in the baseline"
-    return Finding(said, now["spills"], old["spills"], "bytes spilled")
+    message = f"spills {now['spills']} bytes a thread, {old['spills']} in the baseline"
+    return Finding(message, now["spills"], old["spills"], "bytes spilled")
 
 
 def _matrix(now: Row, old: Row) -> Finding | None:
@@ -158,8 +158,8 @@ def _matrix(now: Row, old: Row) -> Finding | None:
         return None
     has = ", ".join(f"{count} {kind}" for kind, count in now["matrix"].items()) or "no matrix instruction"
     had = ", ".join(f"{old['matrix'][kind]} {kind}" for kind in lost)
-    said = f"lost {lost[0]}: {has}, {had} in the baseline"
-    return Finding(said, 0, old["matrix"][lost[0]], f"{lost[0]} instructions", floor=True)
+    message = f"lost {lost[0]}: {has}, {had} in the baseline"
+    return Finding(message, 0, old["matrix"][lost[0]], f"{lost[0]} instructions", higher_is_better=True)
 
 
 def _narrower(kind: str) -> Callable[[Row, Row], Finding | None]:
@@ -167,8 +167,8 @@ def _narrower(kind: str) -> Callable[[Row, Row], Finding | None]:
         width, before = mean_width(now[kind]), mean_width(old[kind])
         if width >= WIDTH * before:
             return None
-        said = f"narrower {kind}: {width:.0f} bits an instruction, {before:.0f} in the baseline"
-        return Finding(said, width, WIDTH * before, f"bits a {kind.removesuffix('s')}", floor=True)
+        message = f"narrower {kind}: {width:.0f} bits an instruction, {before:.0f} in the baseline"
+        return Finding(message, width, WIDTH * before, f"bits a {kind.removesuffix('s')}", higher_is_better=True)
 
     return rule
 
@@ -176,19 +176,19 @@ def _narrower(kind: str) -> Callable[[Row, Row], Finding | None]:
 def _occupancy(now: Row, old: Row) -> Finding | None:
     if now["occupancy"] >= old["occupancy"]:
         return None
-    said = (
+    message = (
         f"fewer resident warps: {now['occupancy']} on a multiprocessor, {old['occupancy']} in the baseline (registers "
         f"{now['registers']}, were {old['registers']}; shared {now['shared']:,} bytes, were {old['shared']:,})"
     )
-    return Finding(said, now["occupancy"], old["occupancy"], "resident warps", floor=True)
+    return Finding(message, now["occupancy"], old["occupancy"], "resident warps", higher_is_better=True)
 
 
 def _instructions(now: Row, old: Row) -> Finding | None:
     ratio = now["instructions"] / old["instructions"]
     if ratio <= INSTRUCTIONS:
         return None
-    said = f"{now['instructions']:,} instructions, {old['instructions']:,} in the baseline: {ratio - 1:+.0%}"
-    return Finding(f"{said}, {INSTRUCTIONS - 1:.0%} more are allowed", ratio, INSTRUCTIONS, "x instructions")
+    message = f"{now['instructions']:,} instructions, {old['instructions']:,} in the baseline: {ratio - 1:+.0%}"
+    return Finding(f"{message}, {INSTRUCTIONS - 1:.0%} more are allowed", ratio, INSTRUCTIONS, "x instructions")
 
 
 RULES = (_spills, _matrix, _narrower("loads"), _narrower("stores"), _occupancy, _instructions)
@@ -199,20 +199,20 @@ def _failed(subject: str, found: Sequence[tuple[Row, Finding]], lane: str) -> Ve
     first, finding = found[0]
     wrong: dict[str, list[str]] = {}
     for row, other in found:
-        wrong.setdefault(f"{row['kernel']} of {row['configuration']}", []).append(other.said)
-    (name, said), *others = wrong.items()
+        wrong.setdefault(f"{row['kernel']} of {row['configuration']}", []).append(other.message)
+    (name, messages), *others = wrong.items()
     more = f" (and {len(others)} more configuration{'s' * (len(others) > 1)})" if others else ""
     return Verdict(
         gate="static",
         subject=subject,
         status=Status.FAIL,
-        sentence=f"{name} for {first['target']} {'; '.join(said)}{more}",
+        message=f"{name} for {first['target']} {'; '.join(messages)}{more}",
         value=finding.value,
         limit=finding.limit,
-        floor=finding.floor,
+        higher_is_better=finding.higher_is_better,
         unit=finding.unit,
         lane=lane,
-        numbers=wrong,
+        metrics=wrong,
     )
 
 
@@ -223,10 +223,10 @@ def _count(rows: Sequence[Row]) -> str:
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Compile the ops of these subjects for every target, wherever this runs."""
     from braidcheck.static import baseline
-    from braidcheck.static.observe import observe_static
+    from braidcheck.static.measure import measure_static
 
     ops = tuple(dict.fromkeys(subject.split("[")[0] for subject in subjects))
-    evidence = observe_static(ops, progress)
+    evidence = measure_static(ops, progress)
     accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
     for op in ops:
         yield from evaluate(evidence, accepted, op, settings.lane, excused)
@@ -239,6 +239,6 @@ GATE = Gate(
     run=run,
     per_op=True,
     shared=True,
-    stand_in=EVERY_OP,
+    stand_in=ALL_OPS,
     timeout_s=1800,
 )

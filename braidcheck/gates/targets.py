@@ -1,4 +1,4 @@
-"""The documents' own targets that need no clock, accuracy and memory traffic, each with the sentence it comes from."""
+"""The requirements that need no clock, accuracy and memory traffic, each with the sentence it comes from."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Target:
     dtype: str
     reading: str
     limit: float
-    sentence: str
+    requirement: str
 
 
-# Both hold for ordinary numbers in the storage type that the documents mean: bfloat16's own rounding is larger.
+# Both hold for ordinary numbers in the storage type that the specification means: bfloat16's own rounding is larger.
 TARGETS = {
     "fused RMSNorm + QKV": Target(
         "rms_norm_qkv", "unit", "float32", "largest", 2.3e-5, "Numerical accuracy (< 2.3e-5 error)"
@@ -34,49 +34,51 @@ TARGETS = {
         "fused_attention", "unit", "float16", "relative", 1e-3, "Maintain numerical accuracy within 1e-3 of reference"
     ),
 }
-TRAFFIC, LEAST_SAVED = "fused attention: memory traffic", 0.5
-TRAFFIC_SENTENCE = "Reduce memory traffic by 50%+ through fusion"
+TRAFFIC, MIN_SAVED_FRACTION = "fused attention: memory traffic", 0.5
+TRAFFIC_REQUIREMENT = "Reduce memory traffic by 50%+ through fusion"
 CHECKS = (*TARGETS, TRAFFIC)
 UNITS = {"largest": "largest absolute error", "relative": "norm-wise relative error"}
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
-    """Verdict on the target ``check`` from what ``accuracy.measure.observe_op`` saw on its cases."""
+    """Verdict on the target ``check`` from what ``accuracy.measure.measure_op`` saw on its cases."""
     target = TARGETS[check]
     outputs = [output for seen in evidence for output in seen["outputs"]]
     silent = [seen["case"] for seen in evidence if not seen["outputs"]]
     value = max((output[target.reading] for output in outputs), default=math.nan)
     nonfinite = sum(output["nonfinite"] for output in outputs)
     unit = UNITS[target.reading]
-    status, said = Status.FAIL, f"the {unit} is {value:.2g}; the documents say: {target.sentence!r}"
+    status, message = Status.FAIL, f"the {unit} is {value:.2g}; requirement: {target.requirement!r}"
     if not evidence or silent or nonfinite:
-        said = f"{', '.join(silent) or target.op} gave no numbers to hold against: {target.sentence!r}"
+        message = (
+            f"{', '.join(silent) or target.op} gave no result to compare with the requirement {target.requirement!r}"
+        )
         value = math.nan
     elif value < target.limit:
         status = Status.PASS
-    numbers = {"source": target.sentence, "cases": len(evidence)}
-    return Verdict("targets", check, status, said, value, target.limit, unit=unit, lane=lane, numbers=numbers)
+    metrics = {"source": target.requirement, "cases": len(evidence)}
+    return Verdict("targets", check, status, message, value, target.limit, unit=unit, lane=lane, metrics=metrics)
 
 
 def evaluate_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
     """Verdict on TRAFFIC from what ``benchmarks.traffic`` counted, on the prompt that saves the least."""
     saved = {prompt: _saved(seen) for prompt, seen in evidence.items()}
     value = min(saved.values(), key=lambda share: (share == share, share), default=math.nan)
-    status = Status.PASS if value >= LEAST_SAVED else Status.FAIL
-    said = f"{value:.0%} of the separate operations' bytes are saved in prefill; the documents say:"
+    status = Status.PASS if value >= MIN_SAVED_FRACTION else Status.FAIL
+    message = f"{value:.0%} of the separate operations' bytes are saved in prefill; requirement:"
     if math.isnan(value):
-        said = "no bytes were counted to hold against:"
+        message = "no bytes were counted to compare with the requirement"
     return Verdict(
         gate="targets",
         subject=TRAFFIC,
         status=status,
-        sentence=f"{said} {TRAFFIC_SENTENCE!r}",
+        message=f"{message} {TRAFFIC_REQUIREMENT!r}",
         value=value,
-        limit=LEAST_SAVED,
-        floor=True,
+        limit=MIN_SAVED_FRACTION,
+        higher_is_better=True,
         unit="of the bytes saved",
         lane=lane,
-        numbers={"source": TRAFFIC_SENTENCE, "saved": saved, "bytes": dict(evidence)},
+        metrics={"source": TRAFFIC_REQUIREMENT, "saved": saved, "bytes": dict(evidence)},
     )
 
 
@@ -91,14 +93,14 @@ def _saved(seen: Mapping[str, Any]) -> float:
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Measure the error of each target's op on its cases, and the memory traffic of fused attention."""
     from braidcheck import kernels
-    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.accuracy.measure import measure_op
     from braidcheck.gates.under_test import wrapper
 
     for check in subjects:
         if check == TRAFFIC:
-            from braidcheck.benchmarks.traffic import FUSED, observe_traffic
+            from braidcheck.benchmarks.traffic import FUSED, measure_traffic
 
-            yield evaluate_traffic(observe_traffic(settings.device, wrapper(FUSED)))
+            yield evaluate_traffic(measure_traffic(settings.device, wrapper(FUSED)))
             continue
         target = TARGETS[check]
         op = kernels.find()[target.op]
@@ -109,7 +111,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
             and (settings.lane == "gpu" or not case.large)
         ]
         call = wrapper(op.name)
-        yield evaluate([observe_op(op, case, settings.device, call) for case in wanted], check)
+        yield evaluate([measure_op(op, case, settings.device, call) for case in wanted], check)
 
 
 GATE = Gate(

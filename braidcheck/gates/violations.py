@@ -13,25 +13,25 @@ def evaluate(gate: str, subject: str, violations: Mapping[str, str | None], lane
     Fail where there is any, error where no check ran.
     """
     broken = {check: violation for check, violation in violations.items() if violation}
-    status, said = Status.PASS, f"keeps {_count(len(violations))}"
+    status, message = Status.PASS, f"{_count(len(violations))}"
     if not violations:
-        status, said = Status.ERROR, "nothing was asked"
+        status, message = Status.ERROR, "no check was run"
     elif broken:
         check, violation = next(iter(broken.items()))
         more = f"; {len(broken) - 1} more of {len(violations)} fail" if len(broken) > 1 else ""
-        status, said = Status.FAIL, f"{'' if check == subject else f'{check}: '}{violation}{more}"
+        status, message = Status.FAIL, f"{'' if check == subject else f'{check}: '}{violation}{more}"
     return Verdict(
         gate=gate,
         subject=subject,
         status=status,
-        sentence=said,
+        message=message,
         value=len(broken),
         limit=0,
-        unit="broken promises",
+        unit="contract violations",
         lane=lane,
-        numbers={"asked": len(violations), "broken": broken},
+        metrics={"asked": len(violations), "broken": broken},
     )
 
 
 def _count(number: int) -> str:
-    return "its promise" if number == 1 else f"all of {number} promises"
+    return "1 contract check passed" if number == 1 else f"{number} contract checks passed"

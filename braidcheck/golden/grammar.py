@@ -243,9 +243,9 @@ def document(seed: int | str, split: str = "train", size: str | None = None, lim
     Raises ValueError on an unknown split or size.
     """
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if size not in (None, *SIZES):
-        raise ValueError(f"size {size!r} is none of {', '.join(SIZES)}")
+        raise ValueError(f"size {size!r} is not one of {', '.join(SIZES)}")
     stream = Stream(f"{split}/{seed}")
     size = _header(stream, size)
     if limit is None:

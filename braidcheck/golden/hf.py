@@ -89,7 +89,7 @@ def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Referen
     try:
         kind = PreTrainedConfig.get_config_dict(checkpoint, local_files_only=True)[0].get("model_type")
         if kind != "qwen3":
-            raise CheckpointError(f"{checkpoint} is a {kind} model: braidcheck judges qwen3")
+            raise CheckpointError(f"{checkpoint} is a {kind} model: braidcheck supports qwen3")
         model, info = Qwen3ForCausalLM.from_pretrained(
             checkpoint,
             dtype=dtype,

@@ -25,14 +25,14 @@ from braidcheck.golden.texts import Document, Text, tokenise
 
 PROMPTS = 2
 NEW_TOKENS = 20
-LONGEST_PROMPT = 384
+MAX_PROMPT_TOKENS = 384
 """Greedy answers are few and short: a token takes Triton's interpreter most of a second."""
 
-SURE = 2.0
+MARGIN_SIGMA = 2.0
 """Two logits, each off by bfloat16's worst error, can swap only within twice that error."""
 
 FULL_BYTES = 512 * 1024
-FEWEST_FULL = 8
+MIN_FULL_POSITIONS = 8
 
 
 def record(
@@ -52,7 +52,7 @@ def record(
     """
     checkpoint, out = Path(checkpoint_dir), Path(out_dir)
     if out.exists() and not (out / store.MANIFEST).is_file():
-        raise UserError(f"{out} exists and is no golden: give an empty place")
+        raise UserError(f"{out} exists and is not a golden: give an empty folder")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = model_id or checkpoint.resolve().name
     runs = [load_reference(checkpoint, getattr(torch, run), device) for run in store.RUNS]
@@ -112,7 +112,7 @@ def _samples(lengths: list[int], vocabulary: int, projection: Tensor) -> list[Sa
         places.append(torch.tensor([(step + 1) * length // count - 1 for step in range(count)]))
     total = sum(map(len, places))
     # Six bytes a logit: float32 and bfloat16.
-    stride = max(1, -(-total // max(FEWEST_FULL, FULL_BYTES // (6 * vocabulary))))
+    stride = max(1, -(-total // max(MIN_FULL_POSITIONS, FULL_BYTES // (6 * vocabulary))))
     chosen = torch.arange(total) % stride == stride - 1
     full = chosen.split([len(place) for place in places])
     return [Samples(place, place[keep], projection) for place, keep in zip(places, full, strict=True)]
@@ -149,12 +149,12 @@ def _probes(documents: list[Document]) -> Tensor:
 def _surest(document: Document, readings: tuple[Readings, Readings]) -> tuple[int, int]:
     """Length of the longest stretch that HF foresees beyond doubt, and of the prompt that ends where it begins."""
     truth, floor = readings
-    doubt = SURE * noise(truth.top, floor.top).clamp_min(store.typical_noise(truth.top, floor.top))
+    doubt = MARGIN_SIGMA * noise(truth.top, floor.top).clamp_min(store.typical_noise(truth.top, floor.top))
     sure = (margin(truth) > doubt)[:-1] & (truth.argmax[:-1] == torch.tensor(document.ids[1:]))
     best, start = (0, 1), 0
     for place, good in enumerate([*sure.tolist(), False]):
         if not good:
-            best = max(best, (place - start, start + 1)) if start < LONGEST_PROMPT else best
+            best = max(best, (place - start, start + 1)) if start < MAX_PROMPT_TOKENS else best
             start = place + 1
     return best
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from braidcheck.errors import CannotJudge, CheckpointError, UserError
+from braidcheck.errors import CheckpointError, NotAvailable, UserError
 from braidcheck.golden import corpus, store
 from braidcheck.golden.texts import load_text
 
@@ -29,7 +29,7 @@ def resolve(
 
     ``model`` is "nano", a directory or a hub id; ``dataset`` as `texts.load_text` takes it. The cache is
     BRAIDCHECK_CACHE, or braidcheck in the user's cache directory. Raises UserError, CheckpointError, GoldenError,
-    or CannotJudge where the hub cannot be reached.
+    or NotAvailable where the hub cannot be reached.
     """
     checkpoint, commit = find_checkpoint(model, revision)
     if model == "nano" and dataset in (None, "corpus"):
@@ -56,7 +56,7 @@ def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str 
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
-            raise CheckpointError(f"{path} is no checkpoint: it needs config.json and *.safetensors")
+            raise CheckpointError(f"{path} is not a checkpoint: it needs config.json and *.safetensors")
         return path, None
     if path.exists() or path.is_absolute() or model.startswith(".") or model.count("/") != 1:
         raise UserError(f"no model {model}: give nano, a checkpoint directory, or a hub id such as Qwen/Qwen3-0.6B")
@@ -73,7 +73,7 @@ def _from_hub(model: str, revision: str | None) -> tuple[Path, str]:
         at = f" at revision {revision}" if revision else ""
         raise UserError(f"the hub has no model {model}{at}, or it needs a login: check the name") from None
     except (OSError, HfHubHTTPError):
-        raise CannotJudge(
+        raise NotAvailable(
             f"{model} is not in the local hub cache and the hub cannot be reached: download it where there is a "
             "network and pass its directory to --model"
         ) from None

@@ -1,4 +1,4 @@
-"""Text to judge on: the corpus, wikitext, or a file of one's own, cut into tokenised documents."""
+"""Text to evaluate on: the corpus, wikitext, or a file of one's own, cut into tokenised documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braidcheck.errors import CannotJudge, UserError
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.golden import corpus
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def load_text(name: str | None = None) -> Text:
 
     A path is a directory that `Dataset.save_to_disk` wrote or a .txt, .jsonl, .json or .parquet file. A table with
     a ``probes`` column keeps its rows as documents, any other is running text. Raises UserError where there is no
-    such text, CannotJudge where it cannot be fetched.
+    such text, NotAvailable where it cannot be fetched.
     """
     if find_spec("datasets") is None:
-        raise CannotJudge("texts are read by the package `datasets`, which is not installed: pip install datasets")
+        raise NotAvailable("texts are read by the package `datasets`, which is not installed: pip install datasets")
     if name in (None, "corpus"):
         rows, origin = corpus.load("heldout"), "braidcheck corpus, held-out split"
     elif name == "wikitext":
@@ -79,7 +79,7 @@ def _wikitext() -> Dataset:
         return load_dataset(path, name, split="test", revision=revision)
     except (OSError, DatasetNotFoundError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise CannotJudge(
+        raise NotAvailable(
             f"wikitext cannot be fetched ({reason}): with a network, save its test split by "
             "Dataset.save_to_disk(DIR), then pass --dataset DIR"
         ) from None
@@ -101,7 +101,7 @@ def _from_disk(path: Path) -> Dataset:
         raise UserError(f"cannot read dataset {path}: {str(error).splitlines()[0]}") from None
     if isinstance(table, DatasetDict):
         if "test" not in table:
-            raise UserError(f"dataset {path} has splits {', '.join(table)}: save the one to judge on by itself")
+            raise UserError(f"dataset {path} has splits {', '.join(table)}: save the one to evaluate separately")
         return table["test"]
     return table
 
@@ -135,5 +135,5 @@ def _span(probe: dict[str, Any], offsets: list[tuple[int, int]]) -> Span:
     """A token belongs to the answer when it holds a character of it; special tokens hold none."""
     inside = [at for at, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
     if not inside:
-        raise UserError(f"probe {probe['start']}:{probe['end']} covers no token of its text: mend the dataset")
+        raise UserError(f"probe {probe['start']}:{probe['end']} covers no token of its text: correct the dataset")
     return Span(probe["kind"], inside[0], inside[-1] + 1, probe["distance"])

@@ -1,1 +1,1 @@
-"""Deliberate faults that some gate must catch, and honest variants that none may."""
+"""Deliberate faults that some gate must catch, and equivalent implementations that none may."""

@@ -1,4 +1,4 @@
-"""Which ops a device function or a file can reach, read from the source: what a fault there is judged on."""
+"""Which ops a device function or a file can reach, read from the source: what a fault there is evaluated on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-# The shared files that ops run; ``inputs`` judges them.
+# The shared files that ops run; ``inputs`` evaluates them.
 SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in ("__init__", "inputs")))
 Name = tuple[str, str]  # a shared file and what it calls something
 

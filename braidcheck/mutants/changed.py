@@ -11,7 +11,7 @@ from braidcheck.environment import PACKAGE
 from braidcheck.errors import UserError
 from braidcheck.mutants import affected_ops
 
-# What judges every op, or makes what it is judged on: a change there may let a fault of any of them through.
+# What evaluates every op, or makes what it is evaluated on: a change there may let a fault of any of them through.
 SHARED = ("op.py", "result.py", "numerics", "gates", "suite", "mutants")
 
 
@@ -22,7 +22,7 @@ def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
     """
     base = _git(repository, "merge-base", "HEAD", ref)
     if base is None:
-        raise UserError(f"--changed {ref}: no commit with which this one has a past in common; is the history here?")
+        raise UserError(f"--changed {ref}: no merge base with this commit; is this a shallow clone?")
     return touched(files(base.strip(), repository))
 
 
@@ -50,5 +50,5 @@ def _git(repository: Path, *words: str) -> str | None:
     """What git said; None where it refused, or is not there."""
     if not shutil.which("git"):
         return None
-    asked = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
-    return asked.stdout if asked.returncode == 0 else None
+    completed = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    return completed.stdout if completed.returncode == 0 else None

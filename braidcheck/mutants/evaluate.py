@@ -1,6 +1,6 @@
-"""One trial: gates in the order cheapest likely killer first, on the package as it lies mutated in ``sys.modules``.
+"""One trial: gates in the order cheapest expected detector first, on the package as it lies mutated in ``sys.modules``.
 
-What is judged is mutated; cases, references, bounds and gates are those of the worker, which are not.
+What is evaluated is mutated; cases, references, bounds and gates are those of the worker, which are not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def first_kill(
 ) -> Row:
     """The first gate and subject that catch the mutant, what was said, and the seconds spent on each gate.
 
-    ``say`` is told the gate and subject before each check, lest the mutant ends this process.
+    ``say`` is told the gate and subject before each check, in case the mutant ends this process.
     """
     seconds: dict[str, float] = {}
     trial = _trial(task, device, case_seconds, fixtures)

@@ -23,15 +23,15 @@ OFFSETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 class Fault:
     """One kind of fault: the sizes at which it is tried and, of the two, the side of the op that it is put into.
 
-    ``outputs(tensors, masks, size, generator)`` gives the outputs anew, changed only where the masks are true;
-    ``inputs(given, size, generator)`` gives the arguments anew. Size 0 changes nothing.
+    ``outputs(tensors, masks, size, generator)`` gives the outputs again, changed only where the masks are true;
+    ``inputs(kwargs, size, generator)`` gives the arguments again. Size 0 changes nothing.
     """
 
     name: str
     sizes: Sequence[float] = SIZES
     outputs: Callable[[Sequence[Tensor], Sequence[Tensor], float, torch.Generator], list[Tensor]] | None = None
     inputs: Callable[[Given, float, torch.Generator], Given] | None = None
-    needs: Callable[[Given], bool] = lambda given: True
+    needs: Callable[[Given], bool] = lambda kwargs: True
 
 
 def noise(outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, generator: torch.Generator) -> list[Tensor]:
@@ -56,44 +56,44 @@ def one_element(
     return changed
 
 
-def weight_column(given: Given, size: float, generator: torch.Generator) -> Given:
+def weight_column(kwargs: Given, size: float, generator: torch.Generator) -> Given:
     """One column of one weight matrix, that of one input feature, times 1 + size."""
-    names = _matrices(given)
+    names = _matrices(kwargs)
     name = names[int(torch.randint(len(names), (), generator=generator))]
-    weight = given[name].clone()
+    weight = kwargs[name].clone()
     column = int(torch.randint(weight.shape[1], (), generator=generator))
     weight[:, column] = (weight[:, column].double() * (1 + size)).to(weight.dtype)
-    return given | {name: weight}
+    return kwargs | {name: weight}
 
 
-def one_position(given: Given, size: float, generator: torch.Generator) -> Given:
+def one_position(kwargs: Given, size: float, generator: torch.Generator) -> Given:
     """One token ``size`` positions further on, or further back where the table ends, or the cache that it goes into."""
-    positions, limit = given["positions"].clone(), len(given["cos_sin"])
-    if "k_cache" in given and "lengths" not in given:  # there a position is a slot too
-        limit = min(limit, given["k_cache"].shape[1])
+    positions, limit = kwargs["positions"].clone(), len(kwargs["cos_sin"])
+    if "k_cache" in kwargs and "lengths" not in kwargs:  # there a position is a slot too
+        limit = min(limit, kwargs["k_cache"].shape[1])
     token = int(torch.randint(len(positions), (), generator=generator))
     moved = int(positions[token]) + int(size)
     positions[token] = moved if moved < limit else max(0, moved - 2 * int(size))
-    return given | {"positions": positions}
+    return kwargs | {"positions": positions}
 
 
-def all_angles(given: Given, size: float, generator: torch.Generator) -> Given:
+def all_angles(kwargs: Given, size: float, generator: torch.Generator) -> Given:
     """Every angle of RoPE times 1 + size: the table turned further by size times its own angles."""
-    cos, sin = given["cos_sin"].double().chunk(2, dim=-1)
+    cos, sin = kwargs["cos_sin"].double().chunk(2, dim=-1)
     if not size:
-        return given
+        return kwargs
     frequencies = torch.atan2(sin[1], cos[1])  # the angles at position 1 are below pi
     further = size * torch.arange(len(cos), device=cos.device)[:, None] * frequencies
     turned = [cos * further.cos() - sin * further.sin(), sin * further.cos() + cos * further.sin()]
-    return given | {"cos_sin": torch.cat(turned, dim=-1).to(given["cos_sin"].dtype)}
+    return kwargs | {"cos_sin": torch.cat(turned, dim=-1).to(kwargs["cos_sin"].dtype)}
 
 
 FAULTS = (
     Fault("every element", outputs=noise),
     Fault("one element", outputs=one_element),
-    Fault("weight column", inputs=weight_column, needs=lambda given: bool(_matrices(given))),
-    Fault("one position", OFFSETS, inputs=one_position, needs=lambda given: "cos_sin" in given),
-    Fault("all angles", inputs=all_angles, needs=lambda given: "cos_sin" in given),
+    Fault("weight column", inputs=weight_column, needs=lambda kwargs: bool(_matrices(kwargs))),
+    Fault("one position", OFFSETS, inputs=one_position, needs=lambda kwargs: "cos_sin" in kwargs),
+    Fault("all angles", inputs=all_angles, needs=lambda kwargs: "cos_sin" in kwargs),
 )
 
 
@@ -109,28 +109,30 @@ def written(op: Op, before: Mapping[str, Any], outputs: Sequence[Tensor]) -> lis
 def injected(op: Op, function: Callable[..., Any], fault: Fault, size: float, seed: int) -> Callable[..., Any]:
     """``function``, called like ``op``, with ``fault`` of ``size`` in every call.
 
-    A weight or a token has its fault in every call, as a broken kernel has; noise is drawn anew each time.
+    A weight or a token has its fault in every call, as a broken kernel has; noise is drawn again each time.
     """
     signature, drawn = inspect.signature(op.call), torch.Generator().manual_seed(seed)
 
     @wraps(op.call)
     def faulty(*args: Any, **options: Any) -> Any:
-        given = dict(signature.bind(*args, **options).arguments)
+        kwargs = dict(signature.bind(*args, **options).arguments)
         if fault.inputs is not None:
-            return function(**fault.inputs(given, size, torch.Generator().manual_seed(seed)))
-        before = given | {name: given[name].clone() for name in op.contract.mutates}
-        outputs = run(op, function, given)
+            return function(**fault.inputs(kwargs, size, torch.Generator().manual_seed(seed)))
+        before = kwargs | {name: kwargs[name].clone() for name in op.contract.mutates}
+        outputs = run(op, function, kwargs)
         changed = fault.outputs(outputs, written(op, before, outputs), size, drawn)
         for name, value in zip(op.contract.mutates, changed[len(changed) - len(op.contract.mutates) :], strict=True):
-            given[name].copy_(value)
+            kwargs[name].copy_(value)
         returned = tuple(changed[: len(changed) - len(op.contract.mutates)])
         return returned if len(returned) > 1 else returned[0] if returned else None
 
     return faulty
 
 
-def _matrices(given: Given) -> list[str]:
-    return [name for name, value in given.items() if name.endswith("weight") and value is not None and value.dim() == 2]
+def _matrices(kwargs: Given) -> list[str]:
+    return [
+        name for name, value in kwargs.items() if name.endswith("weight") and value is not None and value.dim() == 2
+    ]
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,5 @@
-"""Whole models made of honest variants, drawn by seed, and what the coherence gate says of each: it may refuse none."""
+"""Whole models made of equivalent implementations, drawn by seed, and what the coherence gate says of each: it may
+refuse none."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.errors import in_one_line
 from braidcheck.gates import coherence
-from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.soak.measure import KERNEL
 from braidcheck.gates.swap import Function, swapped
 from braidcheck.golden.store import Golden
@@ -37,7 +38,7 @@ TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and
 NOT_IN_FLOAT16 = {"linear_residual": ("product rounded", "library")}
 # What the interpreter takes ten times as long for as torch for all the others.
 TRITON = (KERNEL, "other blocks", "in blocks", "three kernels")
-TRITON_EVERY = 4  # models of which one has it, in the interpreter
+MODELS_PER_TRITON_MODEL = 4  # models of which one has it, in the interpreter
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Draw:
 
 
 def candidates(op: str) -> dict[str, Function]:
-    """The kernel of ``op`` and its honest variants by name, as far as they take all that the model may pass."""
+    """The kernel of ``op`` and its equivalent implementations by name, as far as they take all that the model may
+    pass."""
     call = kernels.find()[op].call
     every = {KERNEL: call, **honest.find(op)}
     wanted = inspect.signature(call).parameters.keys()
@@ -62,7 +64,7 @@ def candidates(op: str) -> dict[str, Function]:
 
 
 def draw(seed: int, lane: str) -> Draw:
-    """The model that belongs to ``seed``: every op gets its kernel or one of its honest variants.
+    """The model that belongs to ``seed``: every op gets its kernel or one of its equivalent implementations.
 
     In the interpreter Triton code is drawn for one op of one model in TRITON_EVERY, and nowhere else.
     """
@@ -71,7 +73,7 @@ def draw(seed: int, lane: str) -> Draw:
     banned = NOT_IN_FLOAT16 if storage == "float16" else {}
     names = {op: [name for name in candidates(op) if name not in banned.get(op, ())] for op in kernels.find()}
     if lane == "interpret":
-        slow = dice.choice(list(names)) if seed % TRITON_EVERY == 0 else None
+        slow = dice.choice(list(names)) if seed % MODELS_PER_TRITON_MODEL == 0 else None
         names = {op: [name for name in of_op if (name in TRITON) == (op == slow)] for op, of_op in names.items()}
     return Draw(seed, attention, storage, {op: dice.choice(of_op) for op, of_op in names.items()}, answers)
 
@@ -85,7 +87,7 @@ def load(checkpoint: Path, device: str, model: Draw) -> Engine:
     return Engine(config, weights, model.attention)
 
 
-def observe(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:
+def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:
     """What the coherence gate says of ``model`` on a part of ``golden`` that its seed draws, as plain data.
 
     Keys: what was drawn (``functions`` of the ops that the model calls), documents, tokens, seconds; ``checks``: by
@@ -102,14 +104,18 @@ def observe(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[
     try:
         with swapped(engine, functions) as calls, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
-            verdicts = coherence.evaluate(observe_coherence(engine, text))
+            verdicts = coherence.evaluate(measure_coherence(engine, text))
     except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
         return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}
     seen["checks"] = {v.subject.rpartition(": ")[2]: [v.status, _used(v)] for v in verdicts}
-    seen["refused"] = [f"{v.subject}: {v.sentence}" for v in verdicts if v.status in ("fail", "error")]
+    seen["refused"] = [f"{v.subject}: {v.message}" for v in verdicts if v.status in ("fail", "error")]
     return seen | {"seconds": round(time.perf_counter() - began, 2)}
 
 
 def _used(verdict: Verdict) -> float | None:
-    return round(verdict.used, 4) if verdict.used is not None and math.isfinite(verdict.used) else None
+    return (
+        round(verdict.limit_fraction, 4)
+        if verdict.limit_fraction is not None and math.isfinite(verdict.limit_fraction)
+        else None
+    )

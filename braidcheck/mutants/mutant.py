@@ -16,24 +16,24 @@ PACKAGE = Path(braidcheck.__file__).parent
 class Mutant:
     """One fault.
 
-    ``part`` is the op or the part of the model it belongs to, the row of the report; ``story`` one line on what was
-    done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text`` that
-    file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
+    ``part`` is the op or the part of the model it belongs to, the row of the report; ``description`` one line on what
+    was done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text``
+    that file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
     applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one;
-    ``killer`` the gate and subject known to catch it, which are asked first.
+    ``expected_detector`` the gate and subject known to catch it, which are asked first.
     """
 
     id: str
     kind: str
     part: str
-    story: str
+    description: str
     file: str
     ops: tuple[str, ...]
     text: str = ""
     bug: str = ""
     stale: str = ""
     lane: str = ""
-    killer: tuple[str, str] = "", ""
+    expected_detector: tuple[str, str] = "", ""
 
 
 CONTROL = "unmutated"

@@ -33,8 +33,8 @@ def _part(path: Path) -> str:
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
     """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
 
-    Each has id, story and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane`` and ``killer``
-    ("gate: subject") are optional.
+    Each has id, description and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane`` and
+    ``expected_detector`` ("gate: subject") are optional.
     """
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
         patch = Patch(row["file"], row["function"], row["old"], row["new"])
@@ -47,12 +47,12 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             id=row["id"],
             kind="named",
             part=_part(path),
-            story=row["story"],
+            description=row["description"],
             file=patch.file,
             ops=affected_ops.ops(patch.file, patch.function.split(".")[0] or None),
             text=text,
             bug=row.get("bug", ""),
             stale=stale,
             lane=row.get("lane", ""),
-            killer=tuple(row.get("killer", ": ").split(": ", 1)),
+            expected_detector=tuple(row.get("expected_detector", ": ").split(": ", 1)),
         )

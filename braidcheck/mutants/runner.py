@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck import environment
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.equivalence import Compiler
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
 
 FORMAT = 1
-KEEP_EVERY = 15  # seconds
+SAVE_INTERVAL_S = 15  # seconds
 SAID = 160  # characters kept of what a gate said
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Runner:
         """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
 
         With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down. ``keep`` is
-        given the unfinished matrix from time to time, lest a run that is killed lose all of it.
+        given the unfinished matrix from time to time, so that a killed run does not lose all of it.
         """
         self.lane = lane
         self.progress = progress
@@ -54,11 +54,12 @@ class Runner:
         self.devices = itertools.cycle([gpu["id"] for gpu in environment.gpus()] if lane == "gpu" else [""])
 
     def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
-        """The kill matrix of ``mutants`` and of the unmutated package. Raises CannotJudge where no worker starts."""
+        """The kill matrix of ``mutants`` and of the unmutated package. Raises NotAvailable where no worker starts."""
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
         self.gates = {mutant.id: selection.gates(mutant, self.blame) for mutant in mutants}
         mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
-        # Those that many ops are asked for take the longest: they come first, lest the others wait for them at the end.
+        # Those that many ops are asked for take the longest: they come first, so that the others do not wait for them
+        # at the end.
         everything = (control(ops), *sorted(mutants, key=lambda mutant: -len(mutant.ops)))
         met = {gate for gates in self.gates.values() for gate in gates}
         self.gates = {CONTROL: tuple(gate for gate in selection.GATES if gate in met)} | self.gates
@@ -71,7 +72,7 @@ class Runner:
             _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
             self._again(source, everything)
             if len(self.rows) < self.total:
-                raise CannotJudge("the workers could not start; see what they said above")
+                raise NotAvailable("the workers could not start; see what they said above")
             self.keep({**self._matrix(), "missing": 0})
             if not self.blame:
                 self._find_same(source, mutants, workers)
@@ -98,7 +99,7 @@ class Runner:
         }
 
     def _find_same(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
-        """Mark the survivors that compile to the same code, and those that are argued to change nothing."""
+        """Mark the survivors that compile to the same code, and those that are listed as equivalent."""
         left: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         reasons = selection.equivalents()
         for mutant in mutants:
@@ -155,7 +156,7 @@ class Runner:
             "overlay": str(overlay(source, mutant, folder)),
             "ops": mutant.ops,
             "gates": self.gates[mutant.id],
-            "first": mutant.killer[1],
+            "first": mutant.expected_detector[1],
             "limit": selection.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
         }
@@ -177,7 +178,7 @@ class Runner:
         done = len(self.rows)
         left = (time.monotonic() - self.began) / done * (self.total - done)
         self.progress(f"{row['id']} {row['outcome']}; about {left / 60:.0f} min left", done, self.total)
-        if time.monotonic() - self.kept > KEEP_EVERY:
+        if time.monotonic() - self.kept > SAVE_INTERVAL_S:
             self.kept = time.monotonic()
             self.keep({**self._matrix(), "missing": self.total - done})
 
@@ -198,7 +199,13 @@ def _next(todo: queue.SimpleQueue[Mutant]) -> Mutant | None:
 
 
 def _row(mutant: Mutant, result: dict[str, Any]) -> Row:
-    row = {"id": mutant.id, "kind": mutant.kind, "part": mutant.part, "story": mutant.story, "bug": mutant.bug}
+    row = {
+        "id": mutant.id,
+        "kind": mutant.kind,
+        "part": mutant.part,
+        "description": mutant.description,
+        "bug": mutant.bug,
+    }
     row |= {"outcome": result["outcome"], "gate": result.get("gate", ""), "subject": result.get("subject", "")}
     row |= {"said": result.get("said", "")[:SAID], "seconds": result.get("wall", 0.0)}
     row |= {"gates": result.get("seconds", {})}

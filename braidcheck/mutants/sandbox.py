@@ -18,7 +18,7 @@ from typing import Any
 Row = dict[str, Any]
 Say = Callable[[Row], None]
 
-PATIENCE = 5
+TIMEOUT_FACTOR = 5
 
 
 def enter(overlay: Path) -> None:
@@ -33,7 +33,7 @@ def in_child(work: Callable[[Say], Row], limit: float) -> Row:
     """What ``work`` returns in a forked child; one that dies or hangs is told by its outcome: crash or timeout.
 
     The limit is in seconds of the processor's time, for a busy machine is no hang; a child that waits for nothing is
-    given up after PATIENCE times as long.
+    given up after TIMEOUT_FACTOR times as long.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -41,7 +41,7 @@ def in_child(work: Callable[[Say], Row], limit: float) -> Row:
         os.close(reader)
         _run_and_exit(work, writer, math.ceil(limit))
     os.close(writer)
-    lines, in_time = _read(reader, PATIENCE * limit)
+    lines, in_time = _read(reader, TIMEOUT_FACTOR * limit)
     os.close(reader)
     if not in_time:
         os.kill(child, signal.SIGKILL)

@@ -15,7 +15,7 @@ KINDS = ("named", "generated")
 GATES = tuple(gate.name for gate in ALL_GATES.values() if gate.detects_mutants)
 OF_OPS, OF_MODEL = (tuple(name for name in GATES if ALL_GATES[name].per_op is per_op) for per_op in (True, False))
 LOADER, COHERENCE = "loader", "coherence"
-# Ops that the engine which coherence judges does not take: it answers greedily, by one of the fusions.
+# Ops that the engine which coherence evaluates does not take: it answers greedily, by one of the fusions.
 APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
 LOADERS = ("models/qwen3/architecture.py", "models/qwen3/weights.py")
@@ -33,11 +33,12 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
 
 
 def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
-    """The gates that a mutant meets, its known or else the cheapest likely killer first; of a generated one, an op's.
+    """The gates that a mutant meets, its expected detector first, else the cheapest likely one; of a generated one, an
+    op's.
 
     For ``blame`` the coherence gate alone, of those mutants that it can meet.
     """
-    return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.killer[0]))
+    return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.expected_detector[0]))
 
 
 def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
@@ -54,6 +55,6 @@ def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
 
 
 def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:
-    """The generated mutants that are argued to change nothing: the reason by id."""
+    """The generated mutants that are listed as equivalent: the reason by id."""
     reasons = tomllib.loads(path.read_text(encoding="utf-8"))
     return {name: reason for reason, names in reasons.items() for name in names}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from braidcheck import kernels
-from braidcheck.gates.accuracy.measure import observe_op
-from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
 from braidcheck.gates.swap import swapped
 from braidcheck.golden.store import Golden
@@ -25,9 +25,9 @@ from braidcheck.numerics.error import distance
 from braidcheck.op import Case, Op
 from braidcheck.settings import PRODUCTION
 
-TRIALS, MOST_MISSED = 20, 1  # 19 of 20 trials seen: 95%
-RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel anew for every trial
-TOKENS, STEPS = 1000, 18  # of the golden: the least that the coherence gate judges
+TRIALS, MAX_MISSED = 20, 1  # 19 of 20 trials seen: 95%
+RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel again for every trial
+TOKENS, STEPS = 1000, 18  # of the golden: the minimum for the coherence gate
 LAYER = 1  # K norms reach 44.5 there
 # The flow whose prompts take the op, or whose answers do; all others are in the default one.
 FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}
@@ -56,7 +56,7 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> dict[str, Any]:
         if sizes[at] not in counts:
             counts[sizes[at]] = _count(seen, sizes[at])
         hits, tried = counts[sizes[at]]
-        return tried - hits <= MOST_MISSED
+        return tried - hits <= MAX_MISSED
 
     at = bisect_left(range(len(sizes)), True, key=lambda index: seen(sizes[index], 0))
     while at < len(sizes) and not mostly(at):
@@ -78,7 +78,7 @@ def _count(seen: Seen, size: float) -> tuple[int, int]:
     hits = 0
     for seed in range(TRIALS):
         hits += seen(size, seed)
-        if seed + 1 - hits > MOST_MISSED:
+        if seed + 1 - hits > MAX_MISSED:
             return hits, seed + 1
     return hits, TRIALS
 
@@ -115,7 +115,7 @@ class Look:
         """Runs the kernel, the reference in float64 and the bound."""
         given = op.inputs(case, device)
         got = run(op, op.call, copies(given))
-        without = observe_op(op, case, device)
+        without = measure_op(op, case, device)
         return cls(op, without, given, got, run(op, op.reference, in_float64(given)), op.bound(**given))
 
     def open_to(self, fault: Fault) -> bool:
@@ -123,7 +123,7 @@ class Look:
         return fault.needs(self.given) and any(out.is_floating_point() for out in self.got)
 
     def evidence(self, fault: Fault, size: float, seed: int) -> dict[str, Any]:
-        """What ``accuracy.measure.observe_op`` would see with the fault in the kernel."""
+        """What ``accuracy.measure.measure_op`` would see with the fault in the kernel."""
         generator = torch.Generator().manual_seed(seed)
         if fault.inputs is not None:
             given = {**copies(self.given), **fault.inputs(self.given, size, generator)}
@@ -138,7 +138,8 @@ def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: F
     """Per kind of fault: the fault in ``op`` in all layers of the model, on a part of ``golden``.
 
     The other ops are kernels on a GPU and references on a CPU, where that is faster. Attention of one token is
-    judged by greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no less.
+    evaluated by greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no
+    less.
     """
     if op.name in NOT_IN_AN_ANSWER:
         return
@@ -152,7 +153,7 @@ def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: F
 
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
             with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
-                return fails(observe_coherence(engine, text, parts=parts))
+                return fails(measure_coherence(engine, text, parts=parts))
 
         yield {"gate": "coherence", "op": op.name, "on": on, "fault": fault.name, **smallest(seen, fault.sizes)}
 
@@ -161,13 +162,13 @@ def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dic
     """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``."""
     if op.name in NOT_IN_A_LAYER:
         return
-    engine, observe = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
+    engine, measure = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
     sound = _sound(device)
     for fault in _faults(op):
 
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
             with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
-                return fails(observe())
+                return fails(measure())
 
         found = smallest(seen, fault.sizes)
         yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **found}

@@ -20,7 +20,7 @@ from braidcheck.gates.under_test import interpreter
 PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
 
 from braidcheck.gates import GATES  # noqa: E402
-from braidcheck.gates.accuracy.measure import observe_op  # noqa: E402
+from braidcheck.gates.accuracy.measure import measure_op  # noqa: E402
 from braidcheck.gates.gate import Fixtures  # noqa: E402
 from braidcheck.mutants import evaluate  # noqa: E402
 from braidcheck.mutants.sandbox import Row, Say, enter, in_child  # noqa: E402
@@ -38,7 +38,7 @@ class Worker:
         self.timed: set[str] = set()
         self.fixtures = Fixtures()
 
-    def judge(self, task: Mapping[str, Any]) -> Row:
+    def evaluate(self, task: Mapping[str, Any]) -> Row:
         """The result of one task: outcome, gate, subject, said, seconds."""
         if self.fixtures.tiny is None and any(not GATES[gate].per_op for gate in task["gates"]):
             self.fixtures = _fixtures()
@@ -60,8 +60,8 @@ def _times(name: str) -> dict[str, float]:
     """Seconds that each case of an op takes here without a fault: the quickest are asked first."""
     op = evaluate.REFERENCE_OPS[name]
     cases = [case for case in op.cases if not case.large]
-    observe_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
-    return {case.id: observe_op(op, case)["seconds"] for case in cases}
+    measure_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
+    return {case.id: measure_op(op, case)["seconds"] for case in cases}
 
 
 def _fixtures() -> Fixtures:
@@ -83,7 +83,7 @@ def main() -> None:
     worker = Worker(sys.argv[1])
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in sys.stdin:
-        answers.write(json.dumps(worker.judge(json.loads(line))) + "\n")
+        answers.write(json.dumps(worker.evaluate(json.loads(line))) + "\n")
 
 
 if __name__ == "__main__":

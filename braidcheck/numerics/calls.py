@@ -14,32 +14,32 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from braidcheck.op import Case, Op
 
 
-def run(op: Op, function: Callable[..., Any], given: dict[str, Any]) -> tuple[Any, ...]:
+def run(op: Op, function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
     """The outputs of one call: what it returns, or the arguments that its contract says it changes."""
     required, optional = [], {}
     for name, parameter in inspect.signature(op.call).parameters.items():
         if parameter.default is parameter.empty:
             required.append(name)
-        elif name in given:
-            optional[name] = given[name]
+        elif name in inputs:
+            optional[name] = inputs[name]
     try:
         # Required arguments by position: a candidate may name them otherwise.
-        bound = inspect.signature(function).bind(*(given[name] for name in required), **optional)
+        bound = inspect.signature(function).bind(*(inputs[name] for name in required), **optional)
     except TypeError:
-        bound = inspect.signature(function).bind(**{name: given[name] for name in required}, **optional)
+        bound = inspect.signature(function).bind(**{name: inputs[name] for name in required}, **optional)
     returned = function(*bound.args, **bound.kwargs)
     if len(op.contract.mutates) == len(op.outputs):
         returned = ()  # such an op works in place: what it returns, if anything, is its own business
     outputs = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-    return *outputs, *(given[name] for name in op.contract.mutates)
+    return *outputs, *(inputs[name] for name in op.contract.mutates)
 
 
-def copies(given: Mapping[str, Any]) -> dict[str, Any]:
+def copies(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The same arguments, tensors cloned: a call may write into them."""
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in inputs.items()}
 
 
-def in_float64(given: Mapping[str, Any]) -> dict[str, Any]:
+def in_float64(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The same numbers in float64; a float type that is asked for becomes float64 too."""
 
     def exact(value: Any) -> Any:
@@ -47,7 +47,7 @@ def in_float64(given: Mapping[str, Any]) -> dict[str, Any]:
             return torch.float64
         return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
-    return {name: exact(value) for name, value in copies(given).items()}
+    return {name: exact(value) for name, value in copies(inputs).items()}
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def input_bytes(op: Op, case: Case) -> int:
     """Bytes of the input tensors of ``case``; they take memory only where their sizes follow from numbers."""
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            given = op.inputs(case, "cpu")
+            inputs = op.inputs(case, "cpu")
     except DataDependentOutputException:
-        given = op.inputs(case, "cpu")
-    return sum(value.nbytes for value in given.values() if isinstance(value, Tensor))
+        inputs = op.inputs(case, "cpu")
+    return sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))

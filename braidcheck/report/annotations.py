@@ -8,20 +8,20 @@ from braidcheck.report.failures import failures
 from braidcheck.report.source import place
 from braidcheck.result import Run, Status
 
-MOST = 10  # errors that GitHub shows of one step
+MAX_ANNOTATIONS = 10  # errors that GitHub shows of one step
 
 
 def lines(run: Run) -> Iterator[str]:
-    """Workflow commands for standard output, the worst first; what could not be judged is a warning."""
-    for one in failures(run)[:MOST]:
+    """Workflow commands for standard output, the worst first; what could not be evaluated is a warning."""
+    for one in failures(run)[:MAX_ANNOTATIONS]:
         verdict = one.first
         where = {"title": f"{verdict.status} {verdict.gate} {one.names}"}
         if found := place(verdict):
             where = {"file": found[0], "line": str(found[1])} | where
         properties = ",".join(f"{key}={_property(value)}" for key, value in where.items())
         word = "warning" if verdict.status == Status.INCONCLUSIVE else "error"
-        said = f"{verdict.sentence}\n{verdict.reproduce}".strip()
-        yield f"::{word} {properties}::{_message(said)}"
+        text = f"{verdict.message}\n{verdict.reproduce}".strip()
+        yield f"::{word} {properties}::{_message(text)}"
 
 
 def _message(text: str) -> str:

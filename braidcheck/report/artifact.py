@@ -1,8 +1,8 @@
-"""A Run from strangers: an artifact's zip is refused in one line unless it holds what a gate writes (standard library).
+"""An untrusted Run: an artifact's zip is refused in one line unless it holds what a gate writes (standard library).
 
     python3 -m braidcheck.report.artifact ARTIFACT.zip > comment.md
 
-No refusal repeats the artifact's own text: places are named by number, so a log shows nothing that a stranger chose.
+No refusal repeats the artifact's own text: places are named by number, so a log shows nothing untrusted.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from braidcheck import format_1
 from braidcheck.errors import UserError
 from braidcheck.report import markdown
 from braidcheck.result import FORMAT, Run, Status
 
 NAME = "run.json"  # the one file of an artifact
-MOST_PACKED, MOST_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB
-MOST_VERDICTS, MOST_VALUES, DEEPEST = 5_000, 200_000, 10  # a real Run: 250, 5,000 and 6
-LARGEST = 1e300  # of a number, so that no reader overflows
+MAX_ZIP_BYTES, MAX_FILE_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB
+MAX_VERDICTS, MAX_VALUES, MAX_DEPTH = 5_000, 200_000, 10  # a real Run: 250, 5,000 and 6
+MAX_NUMBER = 1e300  # of a number, so that no reader overflows
 INFINITE = ("inf", "-inf", "nan")  # how a Run writes them
 LANES = ("", "interpret", "gpu", "static")
 # Nothing invisible: no control characters but white space, nothing that turns the direction of writing, no half of a
@@ -41,10 +42,11 @@ def read(path: Path) -> Run:
     try:
         body = json.loads(_unpacked(path), parse_constant=_no_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{NAME} is no JSON that can be read ({type(error).__name__})") from None
+        raise Refused(f"{NAME} is not valid JSON ({type(error).__name__})") from None
     check(body)
     run = Run.from_json(json.dumps(body))
-    if (run.status, run.exit_code) != (body["status"], body["exit_code"]):
+    claimed = format_1.upgraded(body) if body["format"] == 1 else body
+    if (run.status, run.exit_code) != (claimed["status"], claimed["exit_code"]):
         raise Refused("status and exit_code are not what the verdicts say")
     return run
 
@@ -63,27 +65,28 @@ def check(body: Any) -> None:
     """Hold ``body``, parsed JSON, to the schema of a Run. Raises Refused at the first fault."""
     _measure(body)
     _shape(body, RUN, "the Run")
-    if body["format"] != FORMAT:
-        raise Refused(f"format is not {FORMAT}")
+    if body["format"] not in VERDICTS:
+        raise Refused(f"format is not one of {', '.join(map(str, VERDICTS))}")
+    _one_of(*STATUSES[body["format"]])(body["status"], "status of the Run")
     for number, verdict in enumerate(body["verdicts"]):
-        _shape(verdict, VERDICT, f"verdict {number}")
+        _shape(verdict, VERDICTS[body["format"]], f"verdict {number}")
 
 
 def _unpacked(path: Path) -> str:
     """The text of the one file; sizes are looked at before anything is unpacked, and again while it is."""
     try:
-        if path.stat().st_size > MOST_PACKED:
-            raise Refused(f"the artifact has more than {MOST_PACKED:,} bytes")
+        if path.stat().st_size > MAX_ZIP_BYTES:
+            raise Refused(f"the artifact has more than {MAX_ZIP_BYTES:,} bytes")
         with zipfile.ZipFile(path) as archive:
             files = archive.infolist()
             if [file.filename for file in files] != [NAME]:
                 raise Refused(f"the artifact holds {len(files)} files; it must hold {NAME} and nothing else")
-            if files[0].file_size > MOST_BYTES:
-                raise Refused(f"{NAME} has more than {MOST_BYTES:,} bytes")
+            if files[0].file_size > MAX_FILE_BYTES:
+                raise Refused(f"{NAME} has more than {MAX_FILE_BYTES:,} bytes")
             with archive.open(files[0]) as packed:
-                data = packed.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise Refused(f"{NAME} has more than {MOST_BYTES:,} bytes")
+                data = packed.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise Refused(f"{NAME} has more than {MAX_FILE_BYTES:,} bytes")
         return data.decode("utf-8")
     except Refused:
         raise
@@ -110,10 +113,10 @@ def _measure(body: Any) -> None:
     while left:
         value, depth = left.pop()
         seen += 1
-        if depth > DEEPEST:
-            raise Refused(f"it is nested more than {DEEPEST} deep")
-        if seen > MOST_VALUES:
-            raise Refused(f"it holds more than {MOST_VALUES:,} values")
+        if depth > MAX_DEPTH:
+            raise Refused(f"it is nested more than {MAX_DEPTH} deep")
+        if seen > MAX_VALUES:
+            raise Refused(f"it holds more than {MAX_VALUES:,} values")
         if isinstance(value, dict):
             for key in value:
                 _text(200)(key, "a key")
@@ -122,13 +125,13 @@ def _measure(body: Any) -> None:
             left += [(item, depth + 1) for item in value]
         elif isinstance(value, str):
             _text(20_000)(value, "a text")
-        elif isinstance(value, int | float) and not abs(value) <= LARGEST:
+        elif isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
             raise Refused("a number is out of range")
 
 
 def _shape(value: Any, schema: Mapping[str, Check], where: str) -> None:
     if not isinstance(value, dict):
-        raise Refused(f"{where} is no object")
+        raise Refused(f"{where} is not an object")
     if value.keys() != schema.keys():
         missing = sorted(schema.keys() - value.keys())
         raise Refused(f"{where} lacks {', '.join(missing)}" if missing else f"{where} has a field too many")
@@ -139,7 +142,7 @@ def _shape(value: Any, schema: Mapping[str, Check], where: str) -> None:
 def _text(most: int, least: int = 0) -> Check:
     def checked(value: Any, where: str) -> None:
         if not isinstance(value, str) or not least <= len(value) <= most:
-            raise Refused(f"{where} is no text of {least} to {most:,} characters")
+            raise Refused(f"{where} is not a text of {least} to {most:,} characters")
         if INVISIBLE.search(value):
             raise Refused(f"{where} holds characters that cannot be seen")
 
@@ -149,7 +152,7 @@ def _text(most: int, least: int = 0) -> Check:
 def _one_of(*allowed: str) -> Check:
     def checked(value: Any, where: str) -> None:
         if not isinstance(value, str) or value not in allowed:
-            raise Refused(f"{where} is none of {', '.join(repr(str(word)) for word in allowed)}")
+            raise Refused(f"{where} is not one of {', '.join(repr(str(word)) for word in allowed)}")
 
     return checked
 
@@ -165,7 +168,7 @@ def _matches(pattern: str) -> Check:
 def _of(*types: type) -> Check:
     def checked(value: Any, where: str) -> None:
         if type(value) not in types:  # not isinstance: True is an int
-            raise Refused(f"{where} is no {' or '.join(kind.__name__ for kind in types)}")
+            raise Refused(f"{where} is not a {' or '.join(kind.__name__ for kind in types)}")
 
     return checked
 
@@ -177,24 +180,24 @@ def _number(value: Any, where: str) -> None:
 
 def _seconds(value: Any, where: str) -> None:
     if type(value) not in (int, float) or value < 0:
-        raise Refused(f"{where} is no time")
+        raise Refused(f"{where} is not a time")
 
 
 def _names(value: Any, where: str) -> None:
-    if not isinstance(value, list) or len(value) > MOST_VERDICTS:
-        raise Refused(f"{where} is no list of at most {MOST_VERDICTS:,}")
+    if not isinstance(value, list) or len(value) > MAX_VERDICTS:
+        raise Refused(f"{where} is not a list of at most {MAX_VERDICTS:,}")
     for name in value:
         _text(1_000, 1)(name, f"a name in {where}")
 
 
 def _verdicts(value: Any, where: str) -> None:
-    if not isinstance(value, list) or len(value) > MOST_VERDICTS:
-        raise Refused(f"{where} is no list of at most {MOST_VERDICTS:,}")
+    if not isinstance(value, list) or len(value) > MAX_VERDICTS:
+        raise Refused(f"{where} is not a list of at most {MAX_VERDICTS:,}")
 
 
 RUN: dict[str, Check] = {
     "format": _of(int),
-    "status": _one_of(*Status),
+    "status": _text(20, 1),  # which ones there are depends on the format
     "exit_code": _of(int),
     "environment": _of(dict),
     "expected": _names,
@@ -204,15 +207,21 @@ VERDICT: dict[str, Check] = {
     "gate": _matches("[a-z][a-z_]{0,39}"),
     "subject": _text(500, 1),
     "status": _one_of(*Status),
-    "sentence": _text(10_000, 1),
+    "message": _text(10_000, 1),
     "value": _number,
     "limit": _number,
-    "floor": _of(bool),
+    "higher_is_better": _of(bool),
     "unit": _text(100),
     "lane": _one_of(*LANES),
     "seconds": _seconds,
-    "numbers": _of(dict),
+    "metrics": _of(dict),
     "reproduce": _text(2_000),
+}
+_OLD = {new: old for old, new in {**format_1.FIELDS, **format_1.STATUSES}.items()}
+STATUSES = {1: tuple(_OLD.get(status, status) for status in Status), FORMAT: tuple(Status)}
+VERDICTS = {
+    1: {_OLD.get(field, field): check for field, check in VERDICT.items()} | {"status": _one_of(*STATUSES[1])},
+    FORMAT: VERDICT,
 }
 
 

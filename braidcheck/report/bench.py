@@ -1,4 +1,5 @@
-"""Timings beside peers on the terminal: decode, its phases, prefill, single ops; what has no figure says why below."""
+"""Timings beside baselines on the terminal: decode, its phases, prefill, single ops; what has no figure says why
+below."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck.benchmarks import OURS
+from braidcheck.benchmarks import BRAIDCHECK
 from braidcheck.gates import timing
 from braidcheck.report.terminal import console
 from braidcheck.result import Status
@@ -19,112 +20,119 @@ Row = Mapping[str, Any]
 LIBRARIES = ("torch", "triton", "transformers")
 
 
-def show_decode(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Print a row a setting and subject, the wall above them."""
-    table = _table("batch", "context", "decode", "tok/s", "lowest to highest", "of the wall")
-    for place in dict.fromkeys((row["batch"], row["context"]) for row in seen["rows"]):
-        of_place = [row for row in seen["rows"] if (row["batch"], row["context"]) == place]
+def show_decode(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Print a row a setting and subject, the roofline above them."""
+    table = _table("batch", "context", "decode", "tok/s", "lowest to highest", "of the roofline")
+    for place in dict.fromkeys((row["batch"], row["context"]) for row in data["rows"]):
+        of_place = [row for row in data["rows"] if (row["batch"], row["context"]) == place]
         first = of_place[0]
-        wall = f"the wall: {first['bytes'] / 1e6:,.0f} MB a step"
-        table.add_row(f"{place[0]}", f"{place[1]:,}", wall, f"{first['wall']:,.0f}", "", "100%", style="dim")
+        roofline = f"the roofline: {first['bytes'] / 1e6:,.0f} MB a step"
+        table.add_row(f"{place[0]}", f"{place[1]:,}", roofline, f"{first['roofline']:,.0f}", "", "100%", style="dim")
         for row in of_place:
-            table.add_row("", "", row["subject"], *_rate(row, "of_wall"))
-    bandwidth = f"wall: those bytes at {seen['copy_bandwidth'] / 1e9:,.0f} GB/s, this process's copy bandwidth"
+            table.add_row("", "", row["subject"], *_rate(row, "of_roofline"))
+    bandwidth = f"roofline: those bytes at {data['copy_bandwidth'] / 1e9:,.0f} GB/s, this process's copy bandwidth"
     counted = (
-        f"medians of {seen['samples']} samples of {seen['tokens']} tokens a row, taking turns; seeded weights, caches"
+        f"medians of {data['samples']} samples of {data['tokens']} tokens a row, in interleaved rounds; "
+        "seeded weights and caches"
     )
-    _print(table, _missing(seen["rows"]), [bandwidth, counted, circumstances(seen, environment)])
+    _print(table, _missing(data["rows"]), [bandwidth, counted, circumstances(data, environment)])
 
 
-def show_phases(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Print a row a kernel, its op's sum on the first of them."""
     table = _table("op", "us a step", "of the step", "kernel", "launches", "us", numbers=("us a step", "of the step"))
-    step, sums = seen["step"]["median"], {}
-    for row in seen["rows"]:
+    step, sums = data["step"]["median"], {}
+    for row in data["rows"]:
         sums[row["op"]] = sums.get(row["op"], 0.0) + row["microseconds"]
     shown = set()
-    for row in seen["rows"]:
+    for row in data["rows"]:
         op = row["op"]
         head = ("", "", "") if op in shown else (op, f"{sums[op]:.1f}", f"{sums[op] / step:.0%}")
         shown.add(op)
         table.add_row(*head, escape(row["kernel"][:60]), f"{row['launches']:.4g}", f"{row['microseconds']:.1f}")
     total = sum(sums.values())
     lines = [
-        f"batch {seen['batch']}, context {seen['context']:,}: a step takes {step:.1f} us ({seen['step']['low']:.1f} to "
-        f"{seen['step']['high']:.1f}), its kernels {total:.1f} us together, the wall is {seen['wall']:.1f} us",
+        f"batch {data['batch']}, context {data['context']:,}: a step takes {step:.1f} us ({data['step']['low']:.1f} to "
+        f"{data['step']['high']:.1f}), its kernels {total:.1f} us together, the roofline is {data['roofline']:.1f} us",
         "more than the step: kernels overlap, and count their waiting; less: the rest is gaps between them",
     ]
-    if seen["serial"]:
+    if data["serial"]:
         lines.append("recorded of one step launched kernel by kernel: the profiler does not see into the graph here")
-    _print(table, [], [*lines, circumstances(seen, environment)])
+    _print(table, [], [*lines, circumstances(data, environment)])
 
 
-def show_prefill(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+def show_prefill(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Print a row a number of tokens and subject."""
-    table = _table("tokens", "prefill", "tok/s", "lowest to highest", "of the matrix rate")
+    table = _table("tokens", "prefill", "tok/s", "lowest to highest", "of GEMM peak")
     last = None
-    for row in seen["rows"]:
+    for row in data["rows"]:
         tokens = f"{row['tokens']:,}" if row["tokens"] != last else ""
         last = row["tokens"]
-        table.add_row(tokens, row["subject"], *_rate(row, "of_matrix_rate"))
-    rate = f"matrix rate: {seen['matrix_rate'] / 1e12:,.0f} TFLOP/s, measured in this process"
-    counted = f"medians of {seen['samples']} samples, taking turns; seeded weights"
-    _print(table, _missing(seen["rows"]), [rate, counted, circumstances(seen, environment)])
+        table.add_row(tokens, row["subject"], *_rate(row, "of_gemm_peak"))
+    rate = f"GEMM peak: {data['gemm_peak'] / 1e12:,.0f} TFLOP/s, measured in this process"
+    counted = f"medians of {data['samples']} samples, in interleaved rounds; seeded weights"
+    _print(table, _missing(data["rows"]), [rate, counted, circumstances(data, environment)])
 
 
-def show_ops(seen: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
+def show_ops(data: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
     """Print a row a series, a column a subject; ``rows`` as ``op_rows`` makes them."""
-    peers = [name for name in dict.fromkeys(row["subject"] for row in rows) if name != OURS]
+    baselines = [name for name in dict.fromkeys(row["subject"] for row in rows) if name != BRAIDCHECK]
     table = _table(
-        "op[shape]", "braidcheck us", "of the limit", *peers, numbers=("braidcheck us", "of the limit", *peers)
+        "op[shape]", "braidcheck us", "of the limit", *baselines, numbers=("braidcheck us", "of the limit", *baselines)
     )
     for name in dict.fromkeys(row["series"] for row in rows):
         cells = {row["subject"]: row for row in rows if row["series"] == name}
-        ours = cells[OURS]
-        spread = f" ({_us(ours['low'])}-{_us(ours['high'])})" if "us" in ours else ""
-        table.add_row(escape(name), _cell(ours) + spread, _limit(ours), *(_cell(cells.get(peer, {})) for peer in peers))
-    limits = seen["limits"]
+        own_cell = cells[BRAIDCHECK]
+        spread = f" ({_us(own_cell['low'])}-{_us(own_cell['high'])})" if "us" in own_cell else ""
+        table.add_row(
+            escape(name),
+            _cell(own_cell) + spread,
+            _limit(own_cell),
+            *(_cell(cells.get(baseline, {})) for baseline in baselines),
+        )
+    limits = data["limits"]
     lines = [
-        f"limit: bandwidth (BW, {max(limits['copy'], limits['read']) / 1e9:,.0f} GB/s) or matrix rate (MM, "
-        f"{limits['matrix'] / 1e12:,.0f} TFLOP/s), measured in this process, the nearer one; medians, taking turns",
-        circumstances(seen, environment),
+        f"limit: bandwidth (BW, {max(limits['copy'], limits['read']) / 1e9:,.0f} GB/s) or GEMM peak (MM, "
+        f"{limits['matrix'] / 1e12:,.0f} TFLOP/s), measured in this process, the nearer one; "
+        "medians, in interleaved rounds",
+        circumstances(data, environment),
     ]
     _print(table, _missing(rows), lines)
 
 
-def op_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+def op_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What ``evidence.bench.ops`` saw, a row a series and subject: ``us``, low, high and shares of the limits.
 
     A time that this machine could not reach reads ``refused``, as the timing gate has it.
     """
     made = []
-    for series, of_series in seen["series"].items():
+    for series, of_series in data["series"].items():
         for subject, found in of_series["subjects"].items():
             row = {"series": series, "subject": subject}
-            made.append(row | (_shares(seen, of_series, found) if "seconds" in found else found))
+            made.append(row | (_shares(data, of_series, found) if "seconds" in found else found))
     return made
 
 
-def _shares(seen: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     counted = {key: of_series[key] for key in ("bytes", "flops")}
-    (verdict,) = timing.evaluate({"limits": seen["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
+    (verdict,) = timing.evaluate({"limits": data["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
     if verdict.status != Status.PASS:
-        return {"refused": verdict.sentence.removeprefix("refused: ")}
-    shares = {key: verdict.numbers[key] for key in ("of_bandwidth", "of_matrix_rate")}
-    return {"us": verdict.value, **verdict.numbers["spread"], **shares}
+        return {"refused": verdict.message.removeprefix("refused: ")}
+    shares = {key: verdict.metrics[key] for key in ("of_bandwidth", "of_gemm_peak")}
+    return {"us": verdict.value, **verdict.metrics["spread"], **shares}
 
 
-def circumstances(seen: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def circumstances(data: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The machine, the day and the versions in one line."""
     commit = f" ({environment['commit'][:12]})" if environment["commit"] else ""
     driver = [f"driver {environment['driver']}"] if environment["driver"] else []
     versions = [f"{name} {environment['libraries'][name]}" for name in LIBRARIES]
-    said = [seen["device"], *driver, environment["started"][:10], f"braidcheck {environment['braidcheck']}{commit}"]
+    said = [data["device"], *driver, environment["started"][:10], f"braidcheck {environment['braidcheck']}{commit}"]
     return ", ".join([*said, *versions])
 
 
 def _table(
-    *columns: str, numbers: Sequence[str] = ("tok/s", "lowest to highest", "of the wall", "of the matrix rate")
+    *columns: str, numbers: Sequence[str] = ("tok/s", "lowest to highest", "of the roofline", "of GEMM peak")
 ) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
@@ -134,13 +142,13 @@ def _table(
 
 def _rate(row: Row, share: str) -> tuple[str, str, str]:
     if "rate" not in row:
-        return next(iter(_reasons(row)), ("not judged",))[0], "", ""
+        return next(iter(_reasons(row)), ("skipped",))[0], "", ""
     rate = row["rate"]
     return f"{rate['median']:,.0f}", f"{rate['low']:,.0f} to {rate['high']:,.0f}", f"{row[share]:.0%}"
 
 
 def _reasons(row: Row) -> Iterator[tuple[str, str]]:
-    for key in ("refused", "not_judged"):
+    for key in ("refused", "skipped"):
         if key in row:
             yield key.replace("_", " "), row[key]
 
@@ -167,7 +175,7 @@ def _us(value: float) -> str:
 def _limit(row: Row) -> str:
     if "us" not in row:
         return ""
-    share, name = max((row["of_bandwidth"], "BW"), (row["of_matrix_rate"], "MM"))
+    share, name = max((row["of_bandwidth"], "BW"), (row["of_gemm_peak"], "MM"))
     return f"{share:.0%} {name}"
 
 

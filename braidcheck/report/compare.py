@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from braidcheck.ci.history import hardware
 from braidcheck.gates import GATES
-from braidcheck.report.rows import LARGE, Row, headroom, rows, used
+from braidcheck.report.rows import LARGE, Row, headroom, limit_fraction, rows
 from braidcheck.result import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
@@ -49,15 +49,16 @@ PAIRED = ("series", "verdict", "base, us", "change, us", "slower by", "interval"
 
 
 def paired(run: Run) -> list[tuple[str, ...]]:
-    """What the paired gate timed of change and base, taking turns: a row of PAIRED a series, the slowest first."""
+    """What the paired gate timed of change and base, in interleaved rounds: a row of PAIRED a series, the slowest
+    first."""
     timed = [v for v in run.verdicts if v.gate == "paired" and v.value is not None]
     return [_paired(verdict) for verdict in sorted(timed, key=lambda v: -v.value)]
 
 
 def _paired(verdict: Verdict) -> tuple[str, ...]:
-    base, change = (verdict.numbers.get(key) for key in ("base_us", "change_us"))
+    base, change = (verdict.metrics.get(key) for key in ("base_us", "change_us"))
     times = (f"{time:.4g}" if isinstance(time, int | float) else "" for time in (base, change))
-    bounds = verdict.numbers.get("interval") or ()
+    bounds = verdict.metrics.get("interval") or ()
     between = " to ".join(f"{bound - 1:+.2%}" for bound in bounds if isinstance(bound, int | float))
     return (verdict.subject, str(verdict.status), *times, f"{verdict.value - 1:+.2%}", between)
 
@@ -90,17 +91,19 @@ def _rows(run: Run) -> dict[tuple[str, str, str], Row]:
 
 def _measured(row: Row) -> Verdict | None:
     """The verdict whose number speaks for the row; a timing has a number but no limit."""
-    return row.worst or next((verdict for verdict in row.judged if verdict.value is not None), None)
+    return row.worst or next((verdict for verdict in row.evaluated if verdict.value is not None), None)
 
 
 def _loss(before: Row, now: Row) -> float:
-    worse = now.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.NOT_JUDGED)
+    worse = now.status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.SKIPPED)
     if before.status != now.status:
         return float("inf") if worse else float("-inf")
     old, new = _measured(before), _measured(now)
     if old is None or new is None:
         return 0.0
     if now.gate in TIMED:
-        slow, fast = (old.value, new.value) if new.floor or new.unit.endswith("/s") else (new.value, old.value)
+        slow, fast = (
+            (old.value, new.value) if new.higher_is_better or new.unit.endswith("/s") else (new.value, old.value)
+        )
         return slow / fast - 1 if fast else 0.0
-    return 0.0 if used(old) == used(new) else used(new) - used(old)
+    return 0.0 if limit_fraction(old) == limit_fraction(new) else limit_fraction(new) - limit_fraction(old)

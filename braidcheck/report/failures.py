@@ -1,4 +1,5 @@
-"""What a person must look at in a Run: one entry a failing op or check, with culprit and command, the worst first."""
+"""What a person must look at in a Run: one entry a failing op or check, with suspect ops and command, the worst
+first."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from braidcheck.gates import GATES
-from braidcheck.report.rows import MOST_NAMES, headroom, reading, rows, subject_of, used
+from braidcheck.report.rows import MAX_NAMES, headroom, limit_fraction, reading, rows, subject_of
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 BAD = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE)
@@ -28,11 +29,11 @@ class Blame:
 
 @dataclass(frozen=True)
 class Failure:
-    """Verdicts of one status and gate that share a subject or a sentence, the worst first; ``judged`` counts the
+    """Verdicts of one status and gate that share a subject or a sentence, the worst first; ``evaluated`` counts the
     subject's verdicts that say anything."""
 
     verdicts: tuple[Verdict, ...]
-    judged: int
+    evaluated: int
 
     @property
     def first(self) -> Verdict:
@@ -45,14 +46,14 @@ class Failure:
         subjects = list(dict.fromkeys(subject_of(verdict) for verdict in self.verdicts))
         if len(subjects) == 1:
             return self.first.subject
-        more = len(subjects) - MOST_NAMES
-        return ", ".join(subjects[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+        more = len(subjects) - MAX_NAMES
+        return ", ".join(subjects[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
     @property
     def count(self) -> str:
         """How many of the subject's cases it is; empty where it has one, or where several subjects are meant."""
-        cases = self.judged > 1 and len({subject_of(verdict) for verdict in self.verdicts}) == 1
-        return f"{len(self.verdicts)} of {self.judged}" if cases else ""
+        cases = self.evaluated > 1 and len({subject_of(verdict) for verdict in self.verdicts}) == 1
+        return f"{len(self.verdicts)} of {self.evaluated}" if cases else ""
 
     @property
     def reading(self) -> str:
@@ -76,30 +77,30 @@ def failures(run: Run) -> list[Failure]:
     found: dict[tuple[str, ...], list[Failure]] = {}
     for row in rows(run):
         for status in BAD:
-            bad = sorted((v for v in row.judged if v.status == status), key=lambda v: (-used(v), v.id))
+            bad = sorted((v for v in row.evaluated if v.status == status), key=lambda v: (-limit_fraction(v), v.id))
             if bad:
                 # Checks that say the same, such as the same error, are one thing to look at.
-                key = (status, row.gate, row.lane, bad[0].sentence)
-                found.setdefault(key, []).append(Failure(tuple(bad), len(row.judged)))
+                key = (status, row.gate, row.lane, bad[0].message)
+                found.setdefault(key, []).append(Failure(tuple(bad), len(row.evaluated)))
     joined = [_joined(alike) for alike in found.values()]
-    return sorted(joined, key=lambda one: (SEVERITY.index(one.first.status), -used(one.first), one.first.id))
+    return sorted(joined, key=lambda one: (SEVERITY.index(one.first.status), -limit_fraction(one.first), one.first.id))
 
 
 def _joined(alike: list[Failure]) -> Failure:
-    return Failure(tuple(v for one in alike for v in one.verdicts), sum(one.judged for one in alike))
+    return Failure(tuple(v for one in alike for v in one.verdicts), sum(one.evaluated for one in alike))
 
 
 def blame(verdict: Verdict) -> Blame:
-    """Who is held responsible for ``verdict``: its ``numbers["blame"]`` where a gate said so (``ops`` with ``layers``,
+    """Who is held responsible for ``verdict``: its ``metrics["blame"]`` where a gate said so (``ops`` with ``layers``,
     the first and the last, or ops alone), else the op it is about, and the layer it names or at which the model first
     departs."""
-    said = verdict.numbers.get("blame")
+    said = verdict.metrics.get("blame")
     if isinstance(said, Mapping) and said:
         return Blame(tuple(map(str, said.get("ops") or ())), _layers(said.get("layers")))
     about = (re.split(r"[\[ ]", verdict.subject)[0],) if verdict.gate in PER_OP else ()
     ops = tuple(map(str, said)) if isinstance(said, list | tuple) else about
     named = re.search(r": layer (\d+)", verdict.subject)
-    layer = named[1] if named else verdict.numbers.get("departs_first_at_layer")
+    layer = named[1] if named else verdict.metrics.get("departs_first_at_layer")
     return Blame(ops, _layers(layer))
 
 
@@ -110,7 +111,7 @@ def _layers(layers: object) -> str:
     return f"layer {first}" if first == last else f"layers {first} to {last}"
 
 
-def culprits(found: Iterable[Failure]) -> dict[str, list[str]]:
+def suspects(found: Iterable[Failure]) -> dict[str, list[str]]:
     """The ops that are blamed, the most often blamed first, each with the gates that blame it."""
     by_op: dict[str, dict[str, None]] = {}
     times: Counter[str] = Counter()

@@ -15,7 +15,7 @@ KINDS = {
     Status.FAIL: "failure",
     Status.ERROR: "error",
     Status.INCONCLUSIVE: "error",
-    Status.NOT_JUDGED: "skipped",
+    Status.SKIPPED: "skipped",
 }
 
 
@@ -31,7 +31,7 @@ def render(run: Run) -> str:
         suite = SubElement(root, "testsuite", name="no verdict")
         for name in run.missing:
             case = SubElement(suite, "testcase", classname="no verdict", name=_text(name))
-            SubElement(case, "error", message="this was expected, and there is no verdict on it", type="missing")
+            SubElement(case, "error", message="expected, but no verdict was recorded", type="missing")
     for suite in root:
         _count(suite)
     indent(root)
@@ -49,8 +49,8 @@ def _case(suite: Element, verdict: Verdict) -> None:
     if kind := KINDS.get(verdict.status):
         value, limit, unit = reading(verdict)
         facts = f"{value} ({limit}) {unit}, headroom {headroom(verdict)}" if value else ""
-        said = SubElement(case, kind, message=_text(verdict.sentence), type=str(verdict.status))
-        said.text = _text("\n".join(part for part in (verdict.sentence, facts, verdict.reproduce) if part))
+        element = SubElement(case, kind, message=_text(verdict.message), type=str(verdict.status))
+        element.text = _text("\n".join(part for part in (verdict.message, facts, verdict.reproduce) if part))
 
 
 def _count(suite: Element) -> None:

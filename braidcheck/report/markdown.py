@@ -8,8 +8,8 @@ from typing import Any
 
 from braidcheck.gates.mutants import score, survivors
 from braidcheck.report.compare import PAIRED, SAME, SAME_SPEED, compare, paired
-from braidcheck.report.failures import culprits, failures
-from braidcheck.report.rows import closing, not_judged, rows
+from braidcheck.report.failures import failures, suspects
+from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.result import Run
 
 # Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
@@ -18,11 +18,11 @@ LIMITS = {
     "Against the base": 8_000,
     "Kill score": 3_000,
     "Verdicts": 14_000,
-    "Not judged": 6_000,
+    "Skipped": 6_000,
     "Environment": 4_000,
 }
-MOST_SAID = 600  # characters of one sentence
-MOST_SURVIVORS = 20
+MAX_MESSAGE_CHARS = 600  # characters of one sentence
+MAX_SURVIVORS = 20
 
 
 def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -32,10 +32,10 @@ def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, An
         "Against the base": [*_timed(run), *(_against(run, base) if base else ())],
         "Kill score": _kills(matrices),
         "Verdicts": _verdicts(run),
-        "Not judged": _left_out(run),
+        "Skipped": _left_out(run),
         "Environment": _environment(run),
     }
-    page = [f"# {closing(run)}", ""]
+    page = [f"# {summary_line(run)}", ""]
     for title, lines in sections.items():
         if fitting := list(_fitting(lines, LIMITS[title])):
             page += [f"## {title}", "", *fitting, ""]
@@ -57,16 +57,16 @@ def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
 
 def _failures(run: Run) -> Iterator[str]:
     found = failures(run)
-    for op, gates in culprits(found).items():
+    for op, gates in suspects(found).items():
         yield f"**Blamed: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
     for one in found:
         facts = [one.reading, f"headroom {one.headroom}" if one.headroom else "", one.count and f"{one.count} cases"]
-        facts += [f"blamed: {one.blame}" if str(one.blame) else ""]
+        facts += [f"suspect ops: {one.blame}" if str(one.blame) else ""]
         known = "; ".join(_escaped(fact) for fact in facts if fact)
         yield f"- **{one.first.status}** {_escaped(one.first.gate)} **{_escaped(one.names)}**" + (
             f" ({known})" if known else ""
         )
-        yield f"  {_escaped(_short(one.first.sentence))}"
+        yield f"  {_escaped(_short(one.first.message))}"
         if one.first.reproduce:
             yield f"  `{_code(one.first.reproduce)}`"
     for name in run.missing:
@@ -81,7 +81,7 @@ def _timed(run: Run) -> Iterator[str]:
 def _against(run: Run, base: Run) -> Iterator[str]:
     found = compare(run, base)
     before = str(base.environment.get("commit") or "unknown")[:12]
-    yield f"Base: commit `{_code(before)}`, {_escaped(closing(base))}"
+    yield f"Base: commit `{_code(before)}`, {_escaped(summary_line(base))}"
     yield from (_escaped(note) for note in found.notes)
     if not found.changes:
         yield from ("", f"No verdict changed, no headroom by {SAME:.1%} of its limit, no speed by {SAME_SPEED:.0%}.")
@@ -101,13 +101,13 @@ def _kills(matrices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             if not total:
                 continue
             left = survivors(of_kind)
-            more = f" and {len(left) - MOST_SURVIVORS} more" if len(left) > MOST_SURVIVORS else ""
-            named = f"; not caught: {', '.join(map(_escaped, left[:MOST_SURVIVORS]))}{more}" if left else ""
+            more = f" and {len(left) - MAX_SURVIVORS} more" if len(left) > MAX_SURVIVORS else ""
+            named = f"; not caught: {', '.join(map(_escaped, left[:MAX_SURVIVORS]))}{more}" if left else ""
             yield f"- {_escaped(str(matrix['lane']))}: {caught} of {total} {kind} faults are caught{named}"
 
 
 def _verdicts(run: Run) -> Iterator[str]:
-    heads = ("gate", "subject", "verdict", "judged", "worst", "limit", "unit", "headroom", "time", "lane")
+    heads = ("gate", "subject", "verdict", "evaluated", "worst", "limit", "unit", "headroom", "time", "lane")
     yield from (_line(heads), _line("---" for _ in heads))
     for row in rows(run):
         time = f"{row.seconds:.1f} s"
@@ -115,8 +115,8 @@ def _verdicts(run: Run) -> Iterator[str]:
 
 
 def _left_out(run: Run) -> Iterator[str]:
-    for group in not_judged(run):
-        yield f"- {_escaped(group.names)}: {_escaped(_short(group.first.sentence))}"
+    for group in skipped(run):
+        yield f"- {_escaped(group.names)}: {_escaped(_short(group.first.message))}"
 
 
 def _environment(run: Run) -> Iterator[str]:
@@ -124,15 +124,15 @@ def _environment(run: Run) -> Iterator[str]:
         return
     yield from (_line(("what", "value")), _line(("---", "---")))
     for name, value in run.environment.items():
-        yield _line((name, _short(said(value))))
+        yield _line((name, _short(format_value(value))))
 
 
-def said(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of a Run's environment in words."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item) or "none"
     if isinstance(value, list | tuple):
-        return "; ".join(said(item) for item in value) or "none"
+        return "; ".join(format_value(item) for item in value) or "none"
     return str(value) if value not in (None, "") else "none"
 
 
@@ -141,7 +141,7 @@ def _line(cells: Iterable[Any]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]} ..."
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]} ..."
 
 
 def _escaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Whole models of honest variants on the terminal: what each check of the coherence gate said of them."""
+"""Whole models of equivalent implementations on the terminal: what each check of the coherence gate said of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from braidcheck.report.terminal import console
 from braidcheck.result import Status, Verdict
 
-SAID = ("pass", "inconclusive", "not judged", "fail", "error")
+SAID = ("pass", "inconclusive", "skipped", "fail", "error")
 
 
 def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
@@ -35,4 +35,4 @@ def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
         f"{len(models)} models, {tokens} tokens, {len(functions)} functions of {len({o for o, _ in functions})} ops"
     )
     style = "green" if verdict.status == Status.PASS else "bold red"
-    console().print(Text.assemble((f"{verdict.status} ", style), verdict.sentence), soft_wrap=True)
+    console().print(Text.assemble((f"{verdict.status} ", style), verdict.message), soft_wrap=True)

@@ -24,10 +24,10 @@ def show(matrix: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
     screen.print(_table(rows))
     for row in rows if not matrix.get("blame") else []:
         if row["outcome"] == "survived" and not row.get("equivalent"):
-            screen.print(Text.assemble(("survived ", "yellow"), f"{row['id']}: {row['story']}"), soft_wrap=True)
+            screen.print(Text.assemble(("survived ", "yellow"), f"{row['id']}: {row['description']}"), soft_wrap=True)
     for verdict in verdicts:
-        said = f"{verdict.subject}: {verdict.sentence}"
-        screen.print(Text.assemble((f"{verdict.status} ", STYLES[verdict.status]), said), soft_wrap=True)
+        line = f"{verdict.subject}: {verdict.message}"
+        screen.print(Text.assemble((f"{verdict.status} ", STYLES[verdict.status]), line), soft_wrap=True)
     screen.print(Text(f"{len(rows)} mutants on the {matrix['lane']} lane in {matrix['seconds']:.0f} s", style="bold"))
 
 

@@ -26,7 +26,7 @@ class State(NamedTuple):
 
 PLAIN_SECONDS = 15.0  # between two lines that nobody watches
 LIVE_SECONDS = 0.5
-LEAST_DONE = 0.1  # of all steps, before which the time left would be a guess
+MIN_DONE_FRACTION = 0.1  # of all steps, before which the time left would be a guess
 
 
 class Progress:
@@ -102,7 +102,7 @@ def time_left(state: tuple[int, int, str], taken: float, clocks: dict[int, tuple
     for number, (done, total) in enumerate(counted):
         if clocks.get(number, (None,))[0] != done:
             clocks[number] = (done, taken)
-        if total and done < LEAST_DONE * total:
+        if total and done < MIN_DONE_FRACTION * total:
             return None
         if total:
             since = clocks[number][1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
-MOST_NAMES = 4
+MAX_NAMES = 4
 LARGE = 10  # times a limit, from which on percent of headroom say nothing to a person
 
 
@@ -22,25 +22,25 @@ class Row:
     verdicts: tuple[Verdict, ...]
 
     @property
-    def judged(self) -> tuple[Verdict, ...]:
+    def evaluated(self) -> tuple[Verdict, ...]:
         """Those that say something."""
-        return tuple(verdict for verdict in self.verdicts if verdict.status != Status.NOT_JUDGED)
+        return tuple(verdict for verdict in self.verdicts if verdict.status != Status.SKIPPED)
 
     @property
     def status(self) -> Status:
-        """The worst of those judged."""
-        return min((v.status for v in self.judged or self.verdicts), key=SEVERITY.index)
+        """The worst of those evaluated."""
+        return min((v.status for v in self.evaluated or self.verdicts), key=SEVERITY.index)
 
     @property
     def worst(self) -> Verdict | None:
         """The verdict that used most of its limit."""
-        return max((v for v in self.judged if v.used is not None), key=used, default=None)
+        return max((v for v in self.evaluated if v.limit_fraction is not None), key=limit_fraction, default=None)
 
     @property
     def count(self) -> str:
-        """How many were judged, of how many; one "not judged" may stand for several cases."""
-        total = sum(len(verdict.numbers.get("subjects", (verdict.subject,))) for verdict in self.verdicts)
-        return f"{len(self.judged)} of {total}"
+        """How many were evaluated, of how many; one "skipped" may stand for several cases."""
+        total = sum(len(verdict.metrics.get("subjects", (verdict.subject,))) for verdict in self.verdicts)
+        return f"{len(self.evaluated)} of {total}"
 
     @property
     def reading(self) -> tuple[str, str, str]:
@@ -76,29 +76,29 @@ def reading(verdict: Verdict) -> tuple[str, str, str]:
     """The value, the limit it was held against, and their unit; empty texts where there is no value or no limit."""
     if verdict.value is None or verdict.limit is None:
         return "", "", ""
-    return f"{verdict.value:.4g}", f"{'>=' if verdict.floor else '<='} {verdict.limit:.4g}", verdict.unit
+    return f"{verdict.value:.4g}", f"{'>=' if verdict.higher_is_better else '<='} {verdict.limit:.4g}", verdict.unit
 
 
 def headroom(verdict: Verdict) -> str:
     """1 - the used part of the limit, in percent; how many times it was used where that is ten times and more."""
-    part = verdict.used
+    part = verdict.limit_fraction
     if part is None:
         return ""
     return f"{1 - part:.0%}" if part < LARGE else f"none, {part:.3g} x the limit"
 
 
-def used(verdict: Verdict) -> float:
+def limit_fraction(verdict: Verdict) -> float:
     """The used part of the limit to sort by: NaN, and no number at all, are worse than any number.
 
     Where nothing is allowed, the number itself is as good as any.
     """
-    part = verdict.value if verdict.limit == 0 else verdict.used
+    part = verdict.value if verdict.limit == 0 else verdict.limit_fraction
     return math.inf if part is None or math.isnan(part) else part
 
 
 @dataclass(frozen=True)
 class Group:
-    """Verdicts that were not judged for the same reason."""
+    """Verdicts that were skipped for the same reason."""
 
     verdicts: tuple[Verdict, ...]
 
@@ -110,27 +110,27 @@ class Group:
     @property
     def names(self) -> str:
         """Gate and subjects, a few of them by name."""
-        named = [verdict.subject for verdict in self.verdicts[:MOST_NAMES]]
+        named = [verdict.subject for verdict in self.verdicts[:MAX_NAMES]]
         more = len(self.verdicts) - len(named)
         return f"{self.first.gate} {', '.join(named)}" + (f" and {more} more" if more else "")
 
 
-def not_judged(run: Run) -> list[Group]:
-    """What was not judged, one group a reason."""
+def skipped(run: Run) -> list[Group]:
+    """What was skipped, one group a reason."""
     groups: dict[tuple[str, str], list[Verdict]] = {}
-    for verdict in (v for v in run.verdicts if v.status == Status.NOT_JUDGED):
-        groups.setdefault((verdict.gate, verdict.sentence), []).append(verdict)
+    for verdict in (v for v in run.verdicts if v.status == Status.SKIPPED):
+        groups.setdefault((verdict.gate, verdict.message), []).append(verdict)
     return [Group(tuple(group)) for group in groups.values()]
 
 
-def closing(run: Run, interrupted: bool = False) -> str:
+def summary_line(run: Run, interrupted: bool = False) -> str:
     """The last line: what the whole run says."""
     counts = {status: sum(v.status == status for v in run.verdicts) for status in SEVERITY}
-    said = [f"{count} {status}" for status, count in counts.items() if count]
-    skipped = sum("budget" in verdict.numbers for verdict in run.verdicts)
-    said += [f"{skipped} of these skipped for the budget"] if skipped else []
-    said += [f"{len(run.missing)} without a verdict"] if run.missing else []
+    parts = [f"{count} {status}" for status, count in counts.items() if count]
+    skipped = sum("budget" in verdict.metrics for verdict in run.verdicts)
+    parts += [f"{skipped} of these skipped for the budget"] if skipped else []
+    parts += [f"{len(run.missing)} without a verdict"] if run.missing else []
     word = "INTERRUPTED" if interrupted else str(run.status).upper()
     seconds = run.environment.get("seconds")
     took = f" in {seconds:.0f} s" if seconds is not None else ""
-    return f"{word}: {', '.join(said) or 'nothing was judged'}{took}"
+    return f"{word}: {', '.join(parts) or 'nothing was evaluated'}{took}"

@@ -31,7 +31,7 @@ def tables(rows: Rows) -> Iterator[Sizes]:
         faults = tuple(dict.fromkeys(row["fault"] for row in of_gate))
         made = []
         for op, on in dict.fromkeys((row["op"], _where(row)) for row in of_gate):
-            cells = {row["fault"]: said(row) for row in of_gate if (row["op"], _where(row)) == (op, on)}
+            cells = {row["fault"]: format_size(row) for row in of_gate if (row["op"], _where(row)) == (op, on)}
             made.append((op, on, tuple(cells.get(fault, "") for fault in faults)))
         yield Sizes(gate, faults, tuple(made))
 
@@ -58,7 +58,7 @@ def show(rows: Rows) -> None:
     screen.print(explanation(rows), soft_wrap=True)
 
 
-def said(row: Mapping[str, Any]) -> str:
+def format_size(row: Mapping[str, Any]) -> str:
     """The size in words: "2^-9", "<= 2^-32" where none smaller was tried, or up to where the fault was not seen.
 
     Positions are whole: "1", of which there is nothing less.

@@ -1,4 +1,4 @@
-"""A Run on the terminal: what is wrong first, one line each, then what passed, what was not judged, where files are."""
+"""A Run on the terminal: what is wrong first, one line each, then what passed, what was skipped, where files are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from braidcheck.report.failures import Failure, culprits, failures
-from braidcheck.report.rows import MOST_NAMES, Row, closing, not_judged, rows, used
+from braidcheck.report.failures import Failure, failures, suspects
+from braidcheck.report.rows import MAX_NAMES, Row, limit_fraction, rows, skipped, summary_line
 from braidcheck.result import Run, Status
 
-STYLES = {Status.FAIL: "bold red", Status.ERROR: "red", Status.INCONCLUSIVE: "yellow", Status.NOT_JUDGED: "dim"}
-MOST = 20  # failures said here; summary.md has all
+STYLES = {Status.FAIL: "bold red", Status.ERROR: "red", Status.INCONCLUSIVE: "yellow", Status.SKIPPED: "dim"}
+MAX_FAILURES = 20  # failures said here; summary.md has all
 PIPE_WIDTH = 140
 
 
@@ -35,19 +35,19 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
             screen.print(Text(line, style="green"), soft_wrap=True)
     elif run.verdicts:
         screen.print(_table(rows(run)))
-    for group in not_judged(run):
-        screen.print(Text(f"not judged: {group.names}: {group.first.sentence}", style="dim"), soft_wrap=True)
+    for group in skipped(run):
+        screen.print(Text(f"skipped: {group.names}: {group.first.message}", style="dim"), soft_wrap=True)
     if out is not None:
         screen.print(Text(f"files: {out / 'run.json'}, {out / 'summary.md'}, {out / 'junit.xml'}"), soft_wrap=True)
-    if blamed := culprits(found):
-        said = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
-        screen.print(Text(f"blamed: {said}", style="bold red"), soft_wrap=True)
-    screen.print(Text(closing(run, interrupted), style="bold"))
+    if blamed := suspects(found):
+        line = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
+        screen.print(Text(f"suspect ops: {line}", style="bold red"), soft_wrap=True)
+    screen.print(Text(summary_line(run, interrupted), style="bold"))
 
 
 def _failures(run: Run, found: list[Failure], screen: Console) -> None:
     """A line of facts each, the worst first, and below it what was said of it."""
-    for one in found[:MOST]:
+    for one in found[:MAX_FAILURES]:
         status = one.first.status
         line = Text.assemble((str(status), STYLES[status]), f" {one.first.gate} ", (one.names, "bold"))
         for fact in _facts(one):
@@ -60,21 +60,21 @@ def _failures(run: Run, found: list[Failure], screen: Console) -> None:
         screen.print(line, soft_wrap=True)
         if command and apart:
             screen.print(Text(f"    {command}", style="cyan"), soft_wrap=True)
-        sentence = " ".join(one.first.sentence.split())  # no line of its own, which a CI could take for a command
+        message = " ".join(one.first.message.split())  # no line of its own, which a CI could take for a command
         if screen.is_terminal:
-            screen.print(Padding(Text(sentence), (0, 0, 0, 4)))
+            screen.print(Padding(Text(message), (0, 0, 0, 4)))
         else:
-            screen.print(Text(f"    {sentence}"), soft_wrap=True)
-        if trace := one.first.numbers.get("traceback"):
+            screen.print(Text(f"    {message}"), soft_wrap=True)
+        if trace := one.first.metrics.get("traceback"):
             screen.print(Text(f"    {trace}", style="dim"), soft_wrap=True)
-    if len(found) > MOST:
-        screen.print(f"and {len(found) - MOST} more")
+    if len(found) > MAX_FAILURES:
+        screen.print(f"and {len(found) - MAX_FAILURES} more")
     if run.missing:
         screen.print(Text(f"no verdict: {', '.join(run.missing[:4])}{' ...' * (len(run.missing) > 4)}", style="red"))
 
 
 def _facts(one: Failure) -> Iterator[str]:
-    """Number and bound, headroom, how many cases, who is blamed: what is known of them."""
+    """Number and bound, headroom, how many cases, who is suspect ops: what is known of them."""
     if one.reading:
         yield one.reading
     if one.headroom:
@@ -82,7 +82,7 @@ def _facts(one: Failure) -> Iterator[str]:
     if one.count:
         yield f"{one.count} cases"
     if blamed := str(one.blame):
-        yield f"blamed: {blamed}"
+        yield f"suspect ops: {blamed}"
 
 
 def _passed(run: Run) -> Iterator[str]:
@@ -93,17 +93,17 @@ def _passed(run: Run) -> Iterator[str]:
             by_gate.setdefault(row.gate, []).append(row)
     for gate, passed in by_gate.items():
         measured = [row for row in passed if row.worst is not None]
-        nearest = max(measured, key=lambda row: used(row.worst), default=None)
-        more = f" and {len(passed) - MOST_NAMES} more" if len(passed) > MOST_NAMES else ""
+        nearest = max(measured, key=lambda row: limit_fraction(row.worst), default=None)
+        more = f" and {len(passed) - MAX_NAMES} more" if len(passed) > MAX_NAMES else ""
         tail = f", least headroom {nearest.headroom} ({nearest.subject})" if nearest else ""
-        yield f"pass {gate}: {', '.join(row.subject for row in passed[:MOST_NAMES])}{more}{tail}"
+        yield f"pass {gate}: {', '.join(row.subject for row in passed[:MAX_NAMES])}{more}{tail}"
 
 
 def _table(made: list[Row]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("gate", "subject", "verdict"):
         table.add_column(title, no_wrap=True)
-    for title in ("judged", "worst", "limit"):
+    for title in ("evaluated", "worst", "limit"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("unit", overflow="fold")
     for title in ("headroom", "time"):

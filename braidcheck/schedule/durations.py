@@ -65,9 +65,9 @@ class Durations:
 
     @classmethod
     def read(cls, path: str | Path) -> Durations:
-        """The shipped durations, and over them those of the Run in ``path``; "" is no Run.
+        """The shipped durations, and over them those of the Run in ``path``; "" is not a Run.
 
-        Raises UserError where ``path`` cannot be read or is no Run.
+        Raises UserError where ``path`` cannot be read or is not a Run.
         """
         if not path:
             return cls.shipped()
@@ -76,7 +76,7 @@ class Durations:
         except OSError as error:
             raise UserError(f"--durations {path}: {error.strerror}; give the run.json of a gate run") from None
         except (ValueError, TypeError, RecursionError):
-            raise UserError(f"--durations {path} is no Run; give the run.json of a gate run") from None
+            raise UserError(f"--durations {path} is not a Run; give the run.json of a gate run") from None
 
 
 def table(run: Run) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _by_gate(run: Run) -> dict[tuple[str, str], list[Verdict]]:
     """The verdicts by lane and gate, without those that a budget skipped: their seconds say nothing."""
     found: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in run.verdicts:
-        if verdict.lane and "budget" not in verdict.numbers:
+        if verdict.lane and "budget" not in verdict.metrics:
             found.setdefault((verdict.lane, verdict.gate), []).append(verdict)
     return found
 

@@ -81,13 +81,13 @@ class Selection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip what the budget has no time for, before a fixture observes anything."""
+        """Skip what the budget has no time for, before a fixture measures anything."""
         gate, subject = self.name(item.nodeid)
         if self.budget and not self.budget.fits(self.unit(gate, subject), time.time()):
-            sentence = f"skipped: the budget of {self.settings.budget:g} minutes has no time left for it"
-            numbers = {"budget": self.settings.budget}
-            item.stash[SKIPPED] = Verdict(gate, subject, Status.NOT_JUDGED, sentence, numbers=numbers)
-            pytest.skip(sentence)
+            message = f"skipped: the budget of {self.settings.budget:g} minutes has no time left for it"
+            metrics = {"budget": self.settings.budget}
+            item.stash[SKIPPED] = Verdict(gate, subject, Status.SKIPPED, message, metrics=metrics)
+            pytest.skip(message)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Learn how fast this worker is."""

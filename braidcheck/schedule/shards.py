@@ -83,7 +83,7 @@ def _check_shard(file: str, run: Run) -> None:
     commit = str(seen.get("commit") or "")
     clean = commit.removesuffix("+")
     if not seen.get("shard"):
-        raise UserError(f"{file} is no shard; make it with: braidcheck gate --shard K/N")
+        raise UserError(f"{file} is not a shard; make it with: braidcheck gate --shard K/N")
     if not (seen.get("suite") and seen.get("started")):
         raise UserError(f"{file}: shard {seen['shard']} ended before it knew the suite's items; run it again")
     if not commit:

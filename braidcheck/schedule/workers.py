@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 
 class Scheduler(LoadScopeScheduling):
-    """One unit of work an item or, where items share an observation, a gate; what killed a worker is not run again.
+    """One unit of work an item or, where items share an measurement, a gate; what killed a worker is not run again.
 
     xdist's own groups (``--dist loadgroup``) do nothing under pytest 9.2, without a word.
     """
@@ -28,15 +28,15 @@ class Scheduler(LoadScopeScheduling):
         """Forget ``node`` and hand its untouched work to others; the item that it died on, or None."""
         left = {scope: unit for scope, unit in self.assigned_work[node].items() if not all(unit.values())}
         dying = next(iter(left), None)
-        killer = next(nodeid for nodeid, done in left[dying].items() if not done) if dying else None
-        if self._is_given_back(killer):
-            killer = None
+        crashed_item = next(nodeid for nodeid, done in left[dying].items() if not done) if dying else None
+        if self._is_given_back(crashed_item):
+            crashed_item = None
         elif dying:
             left.pop(dying)
         # A unit that is finished must not go back either: xdist would hand it out and wait for it for ever.
         self.assigned_work[node] = left
         super().remove_node(node)
-        return killer
+        return crashed_item
 
     def _is_given_back(self, nodeid: str | None) -> bool:
         """Whether the item's worker ended because the GPU had no memory left; each item may do so once."""

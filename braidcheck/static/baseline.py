@@ -23,7 +23,7 @@ LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # what a row says that th
 def read(triton: str) -> list[dict[str, Any]] | None:
     """The rows that were accepted for this Triton version; None where there are none.
 
-    Raises UserError for a file that is no baseline of this format.
+    Raises UserError for a file that is not a baseline of this format.
     """
     file = _file(triton)
     if not file.exists():
@@ -34,7 +34,7 @@ def read(triton: str) -> list[dict[str, Any]] | None:
             return [dict(zip(NAMES, key.split(SEPARATOR), strict=True), **row) for key, row in body["rows"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{file} is no baseline of format {FORMAT}; make it anew with: braidcheck static --accept")
+    raise UserError(f"{file} is not a baseline of format {FORMAT}; make it again with: braidcheck static --accept")
 
 
 def excused(triton: str) -> dict[tuple[str, ...], str]:

@@ -57,7 +57,7 @@ class Work:
         return {**told, "target": self.target.name, "shared_limit": self.target.shared_memory_bytes, **cost, **seen}
 
 
-def observe(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
+def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
     work = [Work(one, target) for target in GPUS.values() for one in configurations.find(ops, target.capability)]
     work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
@@ -129,7 +129,7 @@ def _keep(file: Path, result: dict[str, Any]) -> None:
 def main() -> None:
     """Print lines of JSON: how far the work is, then the evidence."""
     children, *ops = sys.argv[1:]
-    rows = observe(ops, int(children), lambda *counts: print(json.dumps(counts), flush=True))
+    rows = measure(ops, int(children), lambda *counts: print(json.dumps(counts), flush=True))
     print(json.dumps({"triton": triton.__version__.split("+")[0], "rows": rows}), flush=True)
 
 

@@ -42,7 +42,7 @@ def _test(gate: Gate) -> Callable[..., Verdict]:
         if error := _failed.get(gate.name):
             raise error
         if reason := gate.why_not(settings.lane):
-            return Verdict(gate.name, subject, Status.NOT_JUDGED, reason)
+            return Verdict(gate.name, subject, Status.SKIPPED, reason)
         if gate.in_one_worker:
             return request.getfixturevalue(f"{gate.name}_verdicts")[subject]
         (verdict,) = gate.run(settings, [subject], progress)

@@ -51,9 +51,9 @@ class Worker(plugin.Worker):
         error = call.excinfo.value
         first = (str(error).strip().splitlines() or [""])[0]
         if report.skipped:
-            return Verdict(GATE, item.nodeid, Status.NOT_JUDGED, first or "skipped")
-        numbers = {"traceback": self.keep_traceback(item, error)}
-        return Verdict(GATE, item.nodeid, Status.FAIL, f"{type(error).__name__}: {first}", numbers=numbers)
+            return Verdict(GATE, item.nodeid, Status.SKIPPED, first or "skipped")
+        metrics = {"traceback": self.keep_traceback(item, error)}
+        return Verdict(GATE, item.nodeid, Status.FAIL, f"{type(error).__name__}: {first}", metrics=metrics)
 
     def reproduce(self, item: pytest.Item) -> str:
         """The pytest command for this test."""

@@ -46,5 +46,5 @@ def untimed(monkeypatch):
     for module in (decode, prefill):
         monkeypatch.setattr(module, "gpu_seconds", seconds)
     monkeypatch.setattr(decode, "copy_bandwidth", lambda device: 1e9)
-    monkeypatch.setattr(prefill, "matrix_rate", lambda device: 1e12)
+    monkeypatch.setattr(prefill, "gemm_peak", lambda device: 1e12)
     monkeypatch.setattr(decode, "NEW_TOKENS", 2)

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from braidcheck.benchmarks.answers import answer, complaint
-from braidcheck.benchmarks.backends import HFGenerate, HFStatic, Ours, seeded_start
+from braidcheck.benchmarks.answers import answer, mismatch
+from braidcheck.benchmarks.backends import BraidcheckDecoder, HFGenerate, HFStatic, seeded_start
 from braidcheck.benchmarks.decode import Setting
 from braidcheck.benchmarks.speed import models
 from braidcheck.gates.layers.measure import SEED, hf_model
@@ -28,13 +28,13 @@ def known(config):
 def said(known, subject):
     *_, start, truth, floor = known
     with torch.no_grad():
-        return complaint(answer(subject, start), truth, floor)
+        return mismatch(answer(subject, start), truth, floor)
 
 
-def test_honest_decoders_are_the_model(known, altered):
+def test_decoders_match_model(known, altered):
     engine, hf, start, *_ = known
     static = HFStatic(hf, start, lambda function: function)
-    for subject in (Ours(engine, start), static, altered(engine, start)):
+    for subject in (BraidcheckDecoder(engine, start), static, altered(engine, start)):
         assert said(known, subject) == "", type(subject).__name__
 
 
@@ -63,5 +63,5 @@ def test_a_loop_that_stays_where_it_is_is_refused(known, altered):
 def test_other_tokens_are_refused(known):
     *_, truth, floor = known
     other = dataclasses.replace(truth, tokens=truth.tokens + 1)
-    assert complaint(other, truth, floor) == "its tokens are not HF's"
-    assert complaint(dataclasses.replace(truth, logits=truth.logits * torch.nan), truth, floor)
+    assert mismatch(other, truth, floor) == "its tokens are not HF's"
+    assert mismatch(dataclasses.replace(truth, logits=truth.logits * torch.nan), truth, floor)

@@ -1,16 +1,16 @@
-"""On a GPU: every peer runs, computes the model and is timed; a wrong one is refused at every context."""
+"""On a GPU: every baseline runs, computes the model and is timed; a wrong one is refused at every context."""
 
 import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.benchmarks import OURS
-from braidcheck.benchmarks.answers import answer, complaint
+from braidcheck.benchmarks import BRAIDCHECK
+from braidcheck.benchmarks.answers import answer, mismatch
 from braidcheck.benchmarks.backends import HFGenerate, seeded_start
-from braidcheck.benchmarks.decode import Setting, observe_decode
-from braidcheck.benchmarks.ops import observe_ops
-from braidcheck.benchmarks.prefill import HF, SERIAL, observe_prefill
-from braidcheck.benchmarks.profile import observe_phases
+from braidcheck.benchmarks.decode import Setting, measure_decode
+from braidcheck.benchmarks.ops import measure_ops
+from braidcheck.benchmarks.prefill import HF, SERIAL, measure_prefill
+from braidcheck.benchmarks.profile import measure_phases
 from braidcheck.benchmarks.speed import models
 from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
@@ -19,8 +19,8 @@ from braidcheck.models.qwen3.synthetic import synthetic_tensors
 pytestmark = pytest.mark.gpu
 
 
-def test_every_peer_decodes_the_model(config):
-    seen = observe_decode([Setting(2, 300)], "cuda", with_peers=True, config=config)
+def test_every_baseline_decodes_the_model(config):
+    seen = measure_decode([Setting(2, 300)], "cuda", with_baselines=True, config=config)
     assert len(seen["rows"]) == 5
     assert [row for row in seen["rows"] if "rate" not in row] == []
 
@@ -32,24 +32,24 @@ def test_theta_10000_is_refused_at_the_real_shape(altered):
         start = seeded_start(QWEN3_0_6B, setting.batch, setting.filled, setting.capacity, "cuda")
         with torch.no_grad():
             truth, floor = (answer(HFGenerate(model, start), start) for model in (exact, hf))
-            assert complaint(answer(altered(engine, start), start), truth, floor) == ""
-            assert "from HF's" in complaint(answer(altered(engine, start, rope_theta=1e4), start), truth, floor)
+            assert mismatch(answer(altered(engine, start), start), truth, floor) == ""
+            assert "from HF's" in mismatch(answer(altered(engine, start, rope_theta=1e4), start), truth, floor)
 
 
-def test_prefill_is_timed_beside_hf(config):
-    rows = observe_prefill([100], "cuda", with_peers=True, config=config)["rows"]
-    assert [row["subject"] for row in rows] == [OURS, SERIAL, HF]
+def test_prefill_is_timed_with_hf(config):
+    rows = measure_prefill([100], "cuda", with_baselines=True, config=config)["rows"]
+    assert [row["subject"] for row in rows] == [BRAIDCHECK, SERIAL, HF]
     assert all(row["rate"]["median"] > 0 for row in rows)
 
 
 def test_a_steps_kernels_are_seen(config):
-    seen = observe_phases(Setting(1, 300), "cuda", config=config)
+    seen = measure_phases(Setting(1, 300), "cuda", config=config)
     assert {"lm_head", "gate_up_silu"} <= {row["op"] for row in seen["rows"]}
     assert sum(row["launches"] for row in seen["rows"] if row["op"] == "lm_head") >= 1
 
 
-def test_an_op_is_timed_beside_its_peers():
-    seen = observe_ops({"rms_norm_qkv": kernels.find()["rms_norm_qkv"]}, with_peers=True)
+def test_op_is_timed_with_baselines():
+    seen = measure_ops({"rms_norm_qkv": kernels.find()["rms_norm_qkv"]}, with_baselines=True)
     for found in seen["series"].values():
         assert set(found["subjects"]) == {"braidcheck", "eager", "torch.compile", "cuBLAS alone"}
         assert all("seconds" in subject for subject in found["subjects"].values())

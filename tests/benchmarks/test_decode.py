@@ -1,4 +1,4 @@
-"""The decode bench around its subjects: who is timed, refused, not judged; what a step must read."""
+"""The decode bench around its subjects: who is timed, refused, skipped; what a step must read."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import torch
 
 from braidcheck.benchmarks import decode
 from braidcheck.benchmarks.backends import HF_STATIC, HFGenerate
-from braidcheck.benchmarks.decode import Setting, least_bytes, observe_decode
+from braidcheck.benchmarks.decode import Setting, least_bytes, measure_decode
 from braidcheck.errors import UserError
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 
@@ -17,8 +17,8 @@ def broken():
 
 
 @pytest.fixture
-def observe(untimed, monkeypatch, config, altered):
-    """Observes decode on a CPU, with peers of every fate."""
+def measure(untimed, monkeypatch, config, altered):
+    """Measures decode on a CPU, with baselines of every fate."""
 
     def planted(engine, hf, start):
         return {
@@ -28,34 +28,34 @@ def observe(untimed, monkeypatch, config, altered):
             HF_STATIC: lambda: HFGenerate(hf, start),
         }
 
-    monkeypatch.setattr(decode, "peers", planted)
-    return partial(observe_decode, device="cpu", config=config)
+    monkeypatch.setattr(decode, "baselines_of", planted)
+    return partial(measure_decode, device="cpu", config=config)
 
 
-def test_peers_are_timed_refused_or_not_judged(observe, config):
-    seen = observe([Setting(2, 128), Setting(1, 200)], with_peers=True)
+def test_baselines_are_timed_refused_or_skipped(measure, config):
+    seen = measure([Setting(2, 128), Setting(1, 200)], with_baselines=True)
     first, second = seen["rows"][:5], seen["rows"][5:]
     found = {row["subject"]: row for row in first}
     for name in ("braidcheck", "honest", HF_STATIC):
         assert found[name]["rate"] == {"median": 2000, "low": 1000, "high": 4000}  # 2 rows of 2 tokens in 2 ms
-        assert found[name]["of_wall"] == pytest.approx(2000 / (2 * 1e9 / least_bytes(config, Setting(2, 128))))
+        assert found[name]["of_roofline"] == pytest.approx(2000 / (2 * 1e9 / least_bytes(config, Setting(2, 128))))
     assert "from HF's in float32" in found["wrong"]["refused"]
-    assert found["broken"]["not_judged"] == "RuntimeError: no such backend"
+    assert found["broken"]["skipped"] == "RuntimeError: no such backend"
     for name in ("wrong", "broken"):
         assert "rate" not in found[name]
-    assert {row["subject"]: row for row in second}[HF_STATIC]["not_judged"].endswith("ask for this one: --context")
+    assert {row["subject"]: row for row in second}[HF_STATIC]["skipped"].endswith("ask for this one: --context")
 
 
-def test_without_peers_ours_is_alone_and_checked(observe, monkeypatch):
-    (row,) = observe([Setting(1, 128)])["rows"]
+def test_without_baselines_only_braidcheck_is_timed(measure, monkeypatch):
+    (row,) = measure([Setting(1, 128)])["rows"]
     assert row["subject"] == "braidcheck"
     assert row["rate"]
     monkeypatch.setattr("braidcheck.models.qwen3.engine.rope_table", lambda *size, **rest: torch.ones(size[:2]))
-    (row,) = observe([Setting(1, 128)])["rows"]
+    (row,) = measure([Setting(1, 128)])["rows"]
     assert "from HF's in float32" in row["refused"]
 
 
-def test_the_wall_of_the_documents():
+def test_roofline_matches_requirements():
     """1192 MB of weights a token and 114,688 bytes of K and V for each token of context."""
     assert round(least_bytes(QWEN3_0_6B, Setting(1, 0)) / 1e6) == 1192
     assert least_bytes(QWEN3_0_6B, Setting(16, 512)) - least_bytes(QWEN3_0_6B, Setting(1, 0)) == 16 * 512 * 114_688
@@ -70,6 +70,6 @@ def test_the_context_is_that_of_the_middle_step():
 
 def test_contexts_that_cannot_be_are_refused_before_anything_runs(config):
     with pytest.raises(UserError, match="context 20 is too short"):
-        observe_decode([Setting(1, 20)], "cpu", config=config)
+        measure_decode([Setting(1, 20)], "cpu", config=config)
     with pytest.raises(UserError, match="context 4096 needs 4224 positions, the model has 4096"):
-        observe_decode([Setting(1, 4096)], "cpu", config=config)
+        measure_decode([Setting(1, 4096)], "cpu", config=config)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.benchmarks.eager import CUBLAS, EAGER, beside, without_operand
+from braidcheck.benchmarks.eager import CUBLAS, EAGER, baselines_for, without_operand
 from braidcheck.benchmarks.ops import _filled, checked
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.op import Case
@@ -16,24 +16,24 @@ SHAPES = [(op, shape) for op in OPS if op in EAGER for shape in OPS[op].benchmar
 
 def small(op, shape):
     """The op and its arguments on a small relative of a production shape."""
-    given = OPS[op].benchmark_shapes[shape]
-    axes = {axis: min(size, LARGEST.get(axis, size)) for axis, size in given.items()}
-    if given.get("S") == given.get("T"):  # a prompt that fills its row
+    inputs = OPS[op].benchmark_shapes[shape]
+    axes = {axis: min(size, LARGEST.get(axis, size)) for axis, size in inputs.items()}
+    if inputs.get("S") == inputs.get("T"):  # a prompt that fills its row
         axes |= {"S": axes["T"]} if "T" in axes else {}
     return OPS[op], _filled(arguments(OPS[op], Case(op, axes)), "cpu")
 
 
 @pytest.mark.parametrize(("name", "shape"), SHAPES, ids=[f"{op}[{shape}]" for op, shape in SHAPES])
 def test_eager_is_the_op(name, shape):
-    op, given = small(name, shape)
-    assert checked(op, "eager", EAGER[name], given) == {}
-    calls, given = beside(name, given)
+    op, inputs = small(name, shape)
+    assert checked(op, "eager", EAGER[name], inputs) == {}
+    calls, inputs = baselines_for(name, inputs)
     assert list(calls)[:2] == ["eager", "torch.compile"]
     if CUBLAS in calls:
-        assert checked(op, CUBLAS, calls[CUBLAS], given) == {}
-        assert without_operand(lambda **rest: rest)(**given).keys() == given.keys() - {"operand"}
+        assert checked(op, CUBLAS, calls[CUBLAS], inputs) == {}
+        assert without_operand(lambda **rest: rest)(**inputs).keys() == inputs.keys() - {"operand"}
     if "FlashAttention" in calls:
-        assert checked(op, "FlashAttention", calls["FlashAttention"], given) == {}
+        assert checked(op, "FlashAttention", calls["FlashAttention"], inputs) == {}
 
 
 def test_only_what_draws_by_noise_of_its_own_has_no_eager_form():
@@ -41,22 +41,22 @@ def test_only_what_draws_by_noise_of_its_own_has_no_eager_form():
 
 
 def test_neither_backend_is_asked_for_rows_of_several_lengths():
-    calls, _ = beside("attention_decode", small("attention_decode", "16 rows of 2048")[1])
+    calls, _ = baselines_for("attention_decode", small("attention_decode", "16 rows of 2048")[1])
     assert list(calls) == ["eager", "torch.compile"]
 
 
 @pytest.mark.parametrize("fault", ["scale", "lengths"])
 def test_another_answer_is_refused(fault):
-    op, given = small("attention_decode", "1 row of 2048")
-    wrong = given | {"scale": given["scale"] * 1.5, "lengths": given["lengths"] - 20}
-    said = checked(op, "eager", lambda **rest: EAGER["attention_decode"](**rest | {fault: wrong[fault]}), given)
+    op, inputs = small("attention_decode", "1 row of 2048")
+    wrong = inputs | {"scale": inputs["scale"] * 1.5, "lengths": inputs["lengths"] - 20}
+    said = checked(op, "eager", lambda **rest: EAGER["attention_decode"](**rest | {fault: wrong[fault]}), inputs)
     assert said["refused"].startswith("its answer is ")
 
 
 def test_another_token_or_shape_is_refused_and_an_exception_is_said():
-    op, given = small("lm_head", "16 tokens")
-    assert "refused" in checked(op, "eager", lambda **rest: EAGER["lm_head"](**rest) ^ 1, given)
-    assert checked(op, "eager", lambda **rest: torch.zeros(3), given) == {
+    op, inputs = small("lm_head", "16 tokens")
+    assert "refused" in checked(op, "eager", lambda **rest: EAGER["lm_head"](**rest) ^ 1, inputs)
+    assert checked(op, "eager", lambda **rest: torch.zeros(3), inputs) == {
         "refused": "its answer is inf of the norm from the reference's"
     }
-    assert checked(op, "eager", lambda x: x, given)["not_judged"].startswith("TypeError: ")
+    assert checked(op, "eager", lambda x: x, inputs)["skipped"].startswith("TypeError: ")

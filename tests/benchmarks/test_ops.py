@@ -14,11 +14,11 @@ from braidcheck.op import Case
 LIMITS = {"copy": 1e9, "read": 1e9, "matrix": 1e12}
 
 
-class Turns:
+class Rounds:
     """In place of a graph's replays: a call that cannot be captured raises, others take 1, 2, 3, ... us."""
 
-    def __init__(self, call, given, touched):
-        call(**given)
+    def __init__(self, call, inputs, touched):
+        call(**inputs)
         self.seconds = 0.0
 
     def turn(self):
@@ -27,59 +27,59 @@ class Turns:
 
 
 @pytest.fixture
-def observe(monkeypatch):
+def measure(monkeypatch):
     shape = {"T": 3, "H": 64}
     monkeypatch.setattr(
         ops, "series", lambda found: [Series(f"{name}[small]", name, Case(name, shape)) for name in found]
     )
     monkeypatch.setattr(ops, "Monitor", lambda uuid: None)
     monkeypatch.setattr(ops, "measure_limits", lambda device: LIMITS)
-    monkeypatch.setattr(fusions, "Replay", Turns)
+    monkeypatch.setattr(fusions, "Replay", Rounds)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="none"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch, "compile", lambda call, **options: call)
     rms_norm = {"rms_norm": kernels.find()["rms_norm"]}
-    return lambda **options: ops.observe_ops(rms_norm, device="cpu", **options)
+    return lambda **options: ops.measure_ops(rms_norm, device="cpu", **options)
 
 
-def test_every_subject_has_its_rounds(observe):
-    seen = observe(with_peers=True)
+def test_every_subject_has_its_rounds(measure):
+    seen = measure(with_baselines=True)
     (found,) = seen["series"].values()
     assert list(found["subjects"]) == ["braidcheck", "eager", "torch.compile"]
     for subject in found["subjects"].values():
         assert subject == pytest.approx({"seconds": 3e-6, "low": 1e-6, "high": 5e-6, "kept": 5})
     assert found["bytes"] > 0
-    assert list(observe()["series"]["rms_norm[small]"]["subjects"]) == ["braidcheck"]
+    assert list(measure()["series"]["rms_norm[small]"]["subjects"]) == ["braidcheck"]
 
 
-def test_a_wrong_peer_is_refused_and_one_that_cannot_be_captured_is_not_judged(observe, monkeypatch):
-    class Fails(Turns):
-        def __init__(self, call, given, touched):
-            super().__init__(call, given, touched)
+def test_wrong_baseline_is_refused_and_uncapturable_one_is_skipped(measure, monkeypatch):
+    class Fails(Rounds):
+        def __init__(self, call, inputs, touched):
+            super().__init__(call, inputs, touched)
             raise RuntimeError("cannot be captured")
 
     right = eager.EAGER["rms_norm"]
     monkeypatch.setattr(eager, "EAGER", {"rms_norm": lambda x, weight, eps: right(x, weight, eps) * 1.1})
-    subjects = observe(with_peers=True)["series"]["rms_norm[small]"]["subjects"]
+    subjects = measure(with_baselines=True)["series"]["rms_norm[small]"]["subjects"]
     assert subjects["eager"] == {"refused": "its answer is 0.1 of the norm from the reference's"}
     assert subjects["braidcheck"]["seconds"]
     monkeypatch.setattr(fusions, "Replay", Fails)
-    subjects = observe()["series"]["rms_norm[small]"]["subjects"]
-    assert subjects["braidcheck"] == {"not_judged": "RuntimeError: cannot be captured"}
+    subjects = measure()["series"]["rms_norm[small]"]["subjects"]
+    assert subjects["braidcheck"] == {"skipped": "RuntimeError: cannot be captured"}
 
 
-def test_an_op_without_an_eager_form_says_so(observe, monkeypatch):
+def test_an_op_without_an_eager_form_says_so(measure, monkeypatch):
     monkeypatch.setattr(ops, "EAGER", {})
     monkeypatch.setattr(eager, "EAGER", {})
-    subjects = observe(with_peers=True)["series"]["rms_norm[small]"]["subjects"]
+    subjects = measure(with_baselines=True)["series"]["rms_norm[small]"]["subjects"]
     assert list(subjects) == ["braidcheck", "eager"]
-    assert subjects["eager"]["not_judged"].startswith("no eager form of it is written")
+    assert subjects["eager"]["skipped"].startswith("no eager form of it is written")
 
 
-def test_without_clocks_nothing_is_timed(observe, monkeypatch):
+def test_without_clocks_nothing_is_timed(measure, monkeypatch):
     def none(uuid):
         raise NoClocks("the clocks cannot be read: install nvidia-ml-py")
 
     monkeypatch.setattr(ops, "Monitor", none)
-    assert observe() == {"reason": "the clocks cannot be read: install nvidia-ml-py"}
+    assert measure() == {"reason": "the clocks cannot be read: install nvidia-ml-py"}

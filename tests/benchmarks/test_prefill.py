@@ -1,24 +1,24 @@
-"""The prefill bench: rates beside the matrix rate, another model's refusal, the operations counted."""
+"""The prefill bench: rates beside the GEMM peak, another model's refusal, the operations counted."""
 
 import pytest
 import torch
 
-from braidcheck.benchmarks.prefill import flops, observe_prefill
+from braidcheck.benchmarks.prefill import flops, measure_prefill
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 
 
-def test_ours_and_hf_are_timed(untimed, config):
-    seen = observe_prefill([7, 20], "cpu", with_peers=True, config=config)
+def test_braidcheck_and_hf_are_timed(untimed, config):
+    seen = measure_prefill([7, 20], "cpu", with_baselines=True, config=config)
     subjects = "braidcheck", "braidcheck, launch by launch", "HF transformers"
     assert [(row["tokens"], row["subject"]) for row in seen["rows"]] == [(n, who) for n in (7, 20) for who in subjects]
     for row in seen["rows"]:
         assert row["rate"]["median"] == row["tokens"] / 2e-3
-        assert row["of_matrix_rate"] == pytest.approx(flops(config, row["tokens"]) / 2e-3 / 1e12)
+        assert row["of_gemm_peak"] == pytest.approx(flops(config, row["tokens"]) / 2e-3 / 1e12)
 
 
 def test_another_model_is_refused(untimed, config, monkeypatch):
     monkeypatch.setattr("braidcheck.models.qwen3.engine.rope_table", lambda *size, **rest: torch.ones(size[:2]))
-    rows = observe_prefill([20], "cpu", config=config)["rows"]
+    rows = measure_prefill([20], "cpu", config=config)["rows"]
     assert len(rows) == 2
     assert all(row["refused"].startswith("its logits are ") and "rate" not in row for row in rows)
 

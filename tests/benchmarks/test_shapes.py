@@ -7,7 +7,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.benchmarks import shapes
-from braidcheck.benchmarks.replay import FEWEST, MOST, copies
+from braidcheck.benchmarks.replay import MAX_COPIES, MIN_COPIES, copies
 
 SERIES = shapes.series(kernels.find())
 
@@ -22,12 +22,12 @@ def test_every_op_has_series_of_its_own():
 )
 def test_a_batch_moves_what_its_cost_says(one):
     op = kernels.find()[one.op]
-    given = shapes.arguments(op, one.case)
-    if "k_cache" in given and one.op != "cache_write":
-        lengths = given["lengths"] if "lengths" in given else given["positions"] + 1
+    inputs = shapes.arguments(op, one.case)
+    if "k_cache" in inputs and one.op != "cache_write":
+        lengths = inputs["lengths"] if "lengths" in inputs else inputs["positions"] + 1
         filled = int(lengths.sum()) * one.case["Hkv"] * one.case["D"] * 2 * 2
         assert 0.9 < filled / op.cost(one.case).bytes <= 1 or one.op == "fused_attention"
-        assert not any(given[name].isnan().any() for name in ("k_cache", "v_cache"))
+        assert not any(inputs[name].isnan().any() for name in ("k_cache", "v_cache"))
 
 
 @pytest.mark.parametrize("op", kernels.find().values(), ids=kernels.find())
@@ -46,9 +46,9 @@ def test_an_op_without_shapes_is_timed_on_its_large_cases():
 def test_copies_exceed_the_cache_or_are_as_many_as_may_be(touched):
     cache = 60 * 2**20
     count = copies({"x": torch.empty(8)}, touched, cache)
-    assert FEWEST <= count <= MOST
-    assert count * touched > 2 * cache or count == MOST
+    assert MIN_COPIES <= count <= MAX_COPIES
+    assert count * touched > 2 * cache or count == MAX_COPIES
 
 
 def test_copies_fit_into_memory():
-    assert copies({"x": torch.empty(10**10, dtype=torch.uint8, device="meta")}, 1, 60 * 2**20) == FEWEST
+    assert copies({"x": torch.empty(10**10, dtype=torch.uint8, device="meta")}, 1, 60 * 2**20) == MIN_COPIES

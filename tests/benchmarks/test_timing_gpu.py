@@ -18,35 +18,35 @@ REHEARSALS = 3  # calls before the graph is captured
 
 
 @pytest.fixture
-def given():
+def inputs():
     """Arguments that lie on the CPU, as an op's do: 4 MiB."""
     return {"x": torch.randn(1024, 1024, generator=torch.Generator().manual_seed(3)), "more": 1.0}
 
 
-def made(given, call=lambda x, more: x + more):
+def made(inputs, call=lambda x, more: x + more):
     """A replay of an addition: it reads x and writes as much."""
-    return Replay(call, given, 2 * given["x"].nbytes)
+    return Replay(call, inputs, 2 * inputs["x"].nbytes)
 
 
-def test_every_call_of_the_graph_has_inputs_and_outputs_of_its_own(given):
+def test_every_call_of_the_graph_has_inputs_and_outputs_of_its_own(inputs):
     seen = []
 
     def call(x, more):
         seen.append(x.data_ptr())
         return x + more
 
-    one = made(given, call)
+    one = made(inputs, call)
     captured = seen[REHEARSALS:]
     outputs = [out.data_ptr() for out in one.kept[1]]
     assert len(captured) == one.count
     assert len({*captured, *outputs}) == 2 * one.count
-    touched = 2 * one.count * given["x"].nbytes
+    touched = 2 * one.count * inputs["x"].nbytes
     assert one.cold
     assert touched >= TIMES_L2 * torch.cuda.get_device_properties(0).L2_cache_size
 
 
-def test_a_turn_computes_and_reads(given):
-    one = made(given)
+def test_a_turn_computes_and_reads(inputs):
+    one = made(inputs)
     inputs, outputs = one.kept
     for number, copy in enumerate(inputs):
         copy["x"].fill_(number)
@@ -65,19 +65,19 @@ def test_inputs_too_small_to_leave_the_cache_are_said_to_be_warm():
     assert not made(small).turn()["cold"]
 
 
-def test_what_moves_less_than_it_should_is_refused(given):
+def test_what_moves_less_than_it_should_is_refused(inputs):
     """As if the inputs had stayed in the cache: of each copy one row is read, and all is claimed."""
     claimed = 2**28
-    reading = Replay(lambda x, more: x[:1] + more, given, claimed).turn()
+    reading = Replay(lambda x, more: x[:1] + more, inputs, claimed).turn()
     found = {"limits": roofline.measure_limits(), "series": {"op": reading | {"bytes": claimed, "flops": 1}}}
-    (verdict,) = timing.judge(found, names=("op",))
+    (verdict,) = timing.evaluate(found, names=("op",))
     assert verdict.status == Status.ERROR
-    assert "so inputs were cached" in verdict.sentence
+    assert "so inputs were cached" in verdict.message
 
 
-def test_copies_fit_into_the_memory_they_may_take(given, monkeypatch):
-    monkeypatch.setattr(replay, "MEMORY", 10 * given["x"].nbytes)
-    assert made(given).count == 10
+def test_copies_fit_into_the_memory_they_may_take(inputs, monkeypatch):
+    monkeypatch.setattr(replay, "MEMORY", 10 * inputs["x"].nbytes)
+    assert made(inputs).count == 10
 
 
 def test_the_limits_are_possible_ones():
@@ -99,7 +99,7 @@ def test_the_clock_and_the_power_are_read():
     assert state.power > 0
 
 
-def test_functions_take_turns():
+def test_functions_are_interleaved():
     order = []
     timings = gpu_seconds(lambda: order.append("a"), lambda: order.append("b"), count=3, warmup=2)
     assert "".join(order) == "aabb" + "ab" * 3

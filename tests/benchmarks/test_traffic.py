@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from braidcheck.benchmarks.traffic import observe_traffic
+from braidcheck.benchmarks.traffic import measure_traffic
 from braidcheck.gates import targets
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.cache_write import cache_write
@@ -17,7 +17,7 @@ HIDDEN, Q, KV = 1024, 2048, 1024  # numbers a token
 
 
 def test_the_bytes_are_those_counted_by_hand():
-    seen = observe_traffic("cpu", fused_attention)
+    seen = measure_traffic("cpu", fused_attention)
     for tokens in (512, 4096):
         assert {phase: moved / tokens for phase, moved in seen[f"{tokens} tokens"]["separate"].items()} == {
             "1 RMSNorm": 2 * HIDDEN + 4 * HIDDEN,
@@ -30,7 +30,7 @@ def test_the_bytes_are_those_counted_by_hand():
         }
         assert seen[f"{tokens} tokens"]["fused"] / tokens == 2 * 2 * HIDDEN + 2 * 2 * (KV + KV)
         assert seen[f"{tokens} tokens"]["between"] / tokens == 4 * Q + 4 * Q  # Q, and the heads' outputs
-    assert targets.judge_traffic(seen).status == Status.PASS
+    assert targets.evaluate_traffic(seen).status == Status.PASS
 
 
 def in_name_only(
@@ -46,17 +46,17 @@ def in_name_only(
 
 
 def test_what_is_fused_in_name_only_misses_the_target():
-    seen = observe_traffic("cpu", in_name_only)
-    verdict = targets.judge_traffic(seen)
+    seen = measure_traffic("cpu", in_name_only)
+    verdict = targets.evaluate_traffic(seen)
     assert (seen["512 tokens"]["launches"], verdict.status) == (5, Status.FAIL)
     assert verdict.value == pytest.approx(0.38, abs=0.005)
 
 
 def test_a_call_that_launches_nothing_was_not_counted():
-    seen = observe_traffic("cpu", lambda hidden, **rest: hidden)
-    assert targets.judge_traffic(seen).status == Status.FAIL
+    seen = measure_traffic("cpu", lambda hidden, **rest: hidden)
+    assert targets.evaluate_traffic(seen).status == Status.FAIL
 
 
 def test_kernels_run_again_afterwards():
-    observe_traffic("cpu", fused_attention)
+    measure_traffic("cpu", fused_attention)
     assert rms_norm(torch.ones(1, 16), torch.ones(16), 1e-12).eq(1).all()

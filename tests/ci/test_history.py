@@ -31,7 +31,9 @@ history.add(run, folder)
 
 
 def made(**more):
-    verdict = Verdict("speed", "decode", Status.PASS, "fine", value=80.0, unit="tok/s", floor=True, lane="gpu")
+    verdict = Verdict(
+        "speed", "decode", Status.PASS, "fine", value=80.0, unit="tok/s", higher_is_better=True, lane="gpu"
+    )
     return Run(ENVIRONMENT | more, (verdict.id,), (verdict,))
 
 
@@ -82,15 +84,15 @@ def test_the_oldest_comes_first_whatever_its_zone(file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no JSON"),
-        (made().to_json()[:-40], "no JSON, or a part of one"),
+        ("", "not complete JSON"),
+        (made().to_json()[:-40], "not complete JSON"),
         ("[]", "not a braidcheck run"),
         ('{"format": 99}', "not a braidcheck run"),
         (Run({}, (), ()).to_json(), "where and when"),
         (made(started=None).to_json(), "where and when"),
         (made(started=5).to_json(), "where and when"),
         (made(started="yesterday").to_json(), "yesterday"),
-        (made(started="nan").to_json(), "no time"),
+        (made(started="nan").to_json(), "not a time"),
         (made(gpus=["H200"]).to_json(), "where and when"),
     ],
 )

@@ -70,8 +70,8 @@ def run(capfd):
 
     def go(*words):
         code = main([str(word) for word in words])
-        said = capfd.readouterr()
-        return SimpleNamespace(code=code, out=said.out, err=said.err)
+        captured = capfd.readouterr()
+        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
 
     return go
 
@@ -81,11 +81,11 @@ def refused(run):
     """Runs the command line and wants a refusal: one line that says what to do, and no traceback."""
 
     def go(code, text, *words):
-        said = run(*words)
-        assert (said.code, said.out) == (code, "")
-        assert said.err.count("\n") == 1, said.err
-        assert said.err.startswith("braidcheck: ")
-        assert text in said.err
+        completed = run(*words)
+        assert (completed.code, completed.out) == (code, "")
+        assert completed.err.count("\n") == 1, completed.err
+        assert completed.err.startswith("braidcheck: ")
+        assert text in completed.err
 
     return go
 

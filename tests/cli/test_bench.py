@@ -10,9 +10,9 @@ RATE = {"median": 2000.0, "low": 1900.0, "high": 2100.0}
 
 
 def decoded(settings, **changed):
-    place = {"subject": "braidcheck", "bytes": 1_000_000, "wall": 4000.0}
+    place = {"subject": "braidcheck", "bytes": 1_000_000, "roofline": 4000.0}
     rows = [
-        place | {"batch": one.batch, "context": one.context} | (changed or {"rate": RATE, "of_wall": 0.5})
+        place | {"batch": one.batch, "context": one.context} | (changed or {"rate": RATE, "of_roofline": 0.5})
         for one in settings
     ]
     return {"device": "a GPU", "copy_bandwidth": 4e12, "samples": 5, "tokens": 32, "rows": rows}
@@ -26,11 +26,11 @@ def asked(monkeypatch):
     calls = []
 
     def answers(name, make):
-        def observe(*given):
+        def measure(*given):
             calls.append((name, *given[:-1]))
             return make(*given)
 
-        return observe
+        return measure
 
     limits = {"copy": 4e12, "read": 4e12, "matrix": 7e14}
     subject = {"seconds": 1e-5, "low": 1e-5, "high": 1e-5, "kept": 5}
@@ -38,28 +38,28 @@ def asked(monkeypatch):
     step = {"median": 300.0, "low": 299.0, "high": 301.0}
     phase = {"op": "lm_head", "kernel": "_lm_head", "launches": 1.0, "microseconds": 90.0}
     monkeypatch.setattr(environment, "why_no_gpu", lambda: "")
-    monkeypatch.setattr(decode, "observe_decode", answers("decode", lambda settings, *_: decoded(settings)))
+    monkeypatch.setattr(decode, "measure_decode", answers("decode", lambda settings, *_: decoded(settings)))
     monkeypatch.setattr(
-        ops, "observe_ops", answers("ops", lambda *_: {"device": "a GPU", "limits": limits, "series": series})
+        ops, "measure_ops", answers("ops", lambda *_: {"device": "a GPU", "limits": limits, "series": series})
     )
     seen = {
         "device": "a GPU",
         "batch": 1,
         "context": 512,
         "step": step,
-        "wall": 280.0,
+        "roofline": 280.0,
         "serial": False,
         "rows": [phase],
     }
-    monkeypatch.setattr(profile, "observe_phases", answers("phases", lambda *_: seen))
-    row = {"tokens": 512, "subject": "braidcheck", "rate": RATE, "of_matrix_rate": 0.5}
-    filled = {"device": "a GPU", "matrix_rate": 7e14, "samples": 5, "rows": [row]}
-    monkeypatch.setattr(prefill, "observe_prefill", answers("prefill", lambda *_: filled))
+    monkeypatch.setattr(profile, "measure_phases", answers("phases", lambda *_: seen))
+    row = {"tokens": 512, "subject": "braidcheck", "rate": RATE, "of_gemm_peak": 0.5}
+    filled = {"device": "a GPU", "gemm_peak": 7e14, "samples": 5, "rows": [row]}
+    monkeypatch.setattr(prefill, "measure_prefill", answers("prefill", lambda *_: filled))
     return calls
 
 
 def test_without_a_gpu_it_says_so_in_one_line(refused, no_gpu):
-    for words in ([], ["rms_norm"], ["decode", "--peers"], ["prefill"], ["decode", "--phases"]):
+    for words in ([], ["rms_norm"], ["decode", "--baselines"], ["prefill"], ["decode", "--phases"]):
         refused(3, "timings need a GPU: no GPU that torch", "bench", *words)
 
 
@@ -79,9 +79,9 @@ def test_mistakes_are_one_line(refused, no_gpu, words, says):
 def test_decode_is_asked_for_all_its_contexts_or_those_given(run, asked):
     from braidcheck.benchmarks.decode import SETTINGS, Setting
 
-    said = run("bench", "decode", "--peers")
-    assert said.code == 0
-    assert "the wall: 1 MB a step" in said.out
+    completed = run("bench", "decode", "--baselines")
+    assert completed.code == 0
+    assert "the roofline: 1 MB a step" in completed.out
     run("bench", "decode", "--batch", "16", "--context", "512", "--context", "1024")
     run("bench", "decode", "--batch", "4")
     assert asked == [
@@ -91,27 +91,29 @@ def test_decode_is_asked_for_all_its_contexts_or_those_given(run, asked):
     ]
 
 
-def test_phases_are_of_one_context_and_of_ours(run, refused, asked):
+def test_phases_need_one_context_without_baselines(run, refused, asked):
     from braidcheck.benchmarks.decode import Setting
 
     assert "_lm_head" in run("bench", "decode", "--phases", "--context", "2048").out
     assert asked == [("phases", Setting(1, 2048), "cuda")]
-    refused(2, "--phases shows ours at one context", "bench", "decode", "--phases", "--peers")
-    refused(2, "--phases shows ours at one context", "bench", "decode", "--phases", "--batch", "1", "--batch", "2")
+    refused(2, "--phases shows braidcheck at one context", "bench", "decode", "--phases", "--baselines")
+    refused(
+        2, "--phases shows braidcheck at one context", "bench", "decode", "--phases", "--batch", "1", "--batch", "2"
+    )
 
 
 def test_ops_need_no_command_of_their_own(run, asked):
-    for words in (["rms_norm", "lm_head", "--peers"], ["ops", "rms_norm", "lm_head", "--peers"]):
+    for words in (["rms_norm", "lm_head", "--baselines"], ["ops", "rms_norm", "lm_head", "--baselines"]):
         assert "rms_norm[x]" in run("bench", *words).out
-        name, found, peers = asked.pop()
-        assert (name, list(found), peers) == ("ops", ["rms_norm", "lm_head"], True)
+        name, found, with_baselines = asked.pop()
+        assert (name, list(found), with_baselines) == ("ops", ["rms_norm", "lm_head"], True)
     run("bench")
     assert len(asked.pop()[1]) > 10
 
 
-def test_programs_get_rows_and_the_circumstances(run, asked, tmp_path):
-    said = run("bench", "decode", "--context", "512", "--json", "--save", tmp_path / "decode.json")
-    body = json.loads(said.out)
+def test_json_has_rows_and_environment(run, asked, tmp_path):
+    completed = run("bench", "decode", "--context", "512", "--json", "--save", tmp_path / "decode.json")
+    body = json.loads(completed.out)
     assert json.loads((tmp_path / "decode.json").read_text()) == body
     assert body["bench"] == "decode"
     assert body["environment"]["libraries"]["torch"]
@@ -124,12 +126,12 @@ def test_programs_get_rows_and_the_circumstances(run, asked, tmp_path):
     assert (prefill["bench"], prefill["rows"][0]["tokens"]) == ("prefill", 512)
 
 
-def test_ours_without_a_figure_is_a_failure(run, refused, asked, monkeypatch):
+def test_missing_braidcheck_timing_is_failure(run, refused, asked, monkeypatch):
     from braidcheck.benchmarks import decode, ops
 
-    monkeypatch.setattr(decode, "observe_decode", lambda settings, *_: decoded(settings, refused="it is another model"))
-    said = run("bench", "decode", "--context", "512")
-    assert said.code == 1
-    assert "refused: it is another model" in said.out
-    monkeypatch.setattr(ops, "observe_ops", lambda *_: {"reason": "the clocks cannot be read: install nvidia-ml-py"})
+    monkeypatch.setattr(decode, "measure_decode", lambda settings, *_: decoded(settings, refused="it is another model"))
+    completed = run("bench", "decode", "--context", "512")
+    assert completed.code == 1
+    assert "refused: it is another model" in completed.out
+    monkeypatch.setattr(ops, "measure_ops", lambda *_: {"reason": "the clocks cannot be read: install nvidia-ml-py"})
     refused(3, "nothing can be timed here: the clocks cannot be read", "bench", "rms_norm")

@@ -38,24 +38,24 @@ def file(tmp_path, no_gpu):
 
 
 def checked(run, file, function, *words):
-    said = run("check", "rms_norm", f"{file}:{function}", "--json", *words)
-    body = json.loads(said.out)
-    assert body["exit_code"] == said.code
-    return said.code, body
+    completed = run("check", "rms_norm", f"{file}:{function}", "--json", *words)
+    body = json.loads(completed.out)
+    assert body["exit_code"] == completed.code
+    return completed.code, body
 
 
 def test_a_right_function_passes_every_case_that_runs_here(run, file):
     code, body = checked(run, file, "full")
-    left_out = [verdict for verdict in body["verdicts"] if verdict["status"] == "not judged"]
+    left_out = [verdict for verdict in body["verdicts"] if verdict["status"] == "skipped"]
     assert (code, body["status"], body["op"]) == (0, "pass", "rms_norm")
-    assert {verdict["sentence"] for verdict in left_out} == {"large cases need a GPU"}
+    assert {verdict["message"] for verdict in left_out} == {"large cases need a GPU"}
     assert len(body["verdicts"]) - len(left_out) > 10
 
 
-def test_what_it_does_not_take_is_not_judged_and_listed(run, file):
+def test_cases_with_unsupported_argument_are_skipped_and_listed(run, file):
     code, body = checked(run, file, "plain")
     assert code == 0
-    named = {v["subject"] for v in body["verdicts"] if v["sentence"].startswith("takes no residual")}
+    named = {v["subject"] for v in body["verdicts"] if v["message"].startswith("does not take residual")}
     assert named
     assert all("residual" in subject for subject in named)
     assert checked(run, file, "plain", "--case", "residual1")[0] == 3
@@ -66,15 +66,15 @@ def test_a_wrong_function_fails(run, file, function, says):
     code, body = checked(run, file, function)
     failed = [verdict for verdict in body["verdicts"] if verdict["status"] == "fail"]
     assert code == 1
-    assert any(says in verdict["sentence"] for verdict in failed)
+    assert any(says in verdict["message"] for verdict in failed)
     assert f"--case '{failed[0]['subject']}'" in failed[0]["reproduce"]
 
 
 def test_the_answer_for_a_person(run, file):
-    said = run("check", "rms_norm", f"{file}:no_eps")
-    assert said.code == 1
-    assert "fail accuracy rms_norm[" in said.out
-    assert said.out.splitlines()[-1].startswith("FAIL: ")
+    completed = run("check", "rms_norm", f"{file}:no_eps")
+    assert completed.code == 1
+    assert "fail accuracy rms_norm[" in completed.out
+    assert completed.out.splitlines()[-1].startswith("FAIL: ")
 
 
 def test_a_module_of_the_working_directory_can_be_named(run, file, monkeypatch, tmp_path):
@@ -82,8 +82,8 @@ def test_a_module_of_the_working_directory_can_be_named(run, file, monkeypatch, 
     package.mkdir()
     (package / "kernels.py").write_text(CANDIDATES)
     monkeypatch.chdir(tmp_path)
-    said = run("check", "rms_norm", "their_package.kernels:full", "--json", "--case", "T1-")
-    assert said.code == 0
+    completed = run("check", "rms_norm", "their_package.kernels:full", "--json", "--case", "T1-")
+    assert completed.code == 0
 
 
 @pytest.mark.parametrize(

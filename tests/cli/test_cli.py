@@ -11,10 +11,10 @@ from braidcheck.gates import GATES
 from braidcheck.golden import resolve
 
 
-def test_list_gives_programs_every_op_with_its_cases(run):
-    said = run("list", "--json")
-    ops = {op["name"]: op for op in json.loads(said.out)["ops"]}
-    assert said.code == 0
+def test_list_prints_every_op_as_json(run):
+    completed = run("list", "--json")
+    ops = {op["name"]: op for op in json.loads(completed.out)["ops"]}
+    assert completed.code == 0
     assert ops["rms_norm"]["signature"].startswith("(x:")
     assert ops["rms_norm"]["contract"]["outputs"] == {"y": "out_dtype or float32", "sum": "x"}
     case = ops["rms_norm"]["cases"][0]
@@ -23,17 +23,17 @@ def test_list_gives_programs_every_op_with_its_cases(run):
 
 
 def test_list_for_a_person(run):
-    said = run("list")
-    assert said.code == 0
-    assert "rms_norm" in said.out
+    completed = run("list")
+    assert completed.code == 0
+    assert "rms_norm" in completed.out
 
 
 def test_doctor_names_all_gates(run, no_gpu):
-    said = run("doctor")
-    assert said.code == 0
-    assert "no: no GPU that torch" in said.out
+    completed = run("doctor")
+    assert completed.code == 0
+    assert "no: no GPU that torch" in completed.out
     for row, lanes in (("gates that can run", ("interpret", "gpu")), ("gates that need a GPU", ("gpu",))):
-        line = next(line for line in said.out.splitlines() if row in line)
+        line = next(line for line in completed.out.splitlines() if row in line)
         assert set(re.findall(r"\w+", line.split(row)[1])) == {name for name in GATES if GATES[name].lanes == lanes}
 
 

@@ -24,22 +24,22 @@ FAILS = """
 
 
 def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result):
-    said = run("gate", "--workers", 1)
+    completed = run("gate", "--workers", 1)
     made, body, junit = result()
-    assert said.code == body["exit_code"] == 0
+    assert completed.code == body["exit_code"] == 0
     assert {verdict.gate for verdict in made.verdicts} == set(gate.GATES)
     assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
     assert junit.count("<testcase ") == 6
-    assert "PASS: 6 pass in" in said.out.splitlines()[-1]
-    assert "braidcheck-out/summary.md" in said.out
+    assert "PASS: 6 pass in" in completed.out.splitlines()[-1]
+    assert "braidcheck-out/summary.md" in completed.out
 
 
-def test_a_failure_is_exit_1_and_one_sentence(suite, run):
+def test_failure_is_exit_1_with_one_message(suite, run):
     suite(accuracy=FAILS)
-    said = run("gate")
-    assert said.code == 1
-    assert said.out.splitlines()[:2] == [
-        "fail accuracy op[a] | 2 (limit <= 1) | headroom -100% | 2 of 2 cases | blamed: op | "
+    completed = run("gate")
+    assert completed.code == 1
+    assert completed.out.splitlines()[:2] == [
+        "fail accuracy op[a] | 2 (limit <= 1) | headroom -100% | 2 of 2 cases | suspect ops: op | "
         "braidcheck gate --lane interpret --op op -k 'op[a]'",
         "    too far",
     ]
@@ -53,7 +53,7 @@ def test_on_github_a_failure_is_annotated(suite, run, monkeypatch):
     assert "::error" not in run("gate").out
 
 
-def test_only_what_was_asked_for_is_judged(suite, run, result):
+def test_selection_runs_only_matching_items(suite, run, result):
     suite(accuracy=FAILS)
     assert run("gate", "-k", "op[a]").code == 1
     assert [verdict.subject for verdict in result()[0].verdicts] == ["op[a]"]
@@ -122,12 +122,12 @@ def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result,
     assert {name: str(verdict.status) for name, verdict in tests.items()} == {
         "test_planted[right]": "pass",
         "test_planted[wrong]": "fail",
-        "test_skipped": "not judged",
+        "test_skipped": "skipped",
         "test_untidy": "error",
     }
-    assert "a GPU test went stale" in tests["test_planted[wrong]"].sentence
-    assert "left a process" in tests["test_untidy"].sentence
-    assert tests["test_skipped"].sentence == "no second GPU"
+    assert "a GPU test went stale" in tests["test_planted[wrong]"].message
+    assert "left a process" in tests["test_untidy"].message
+    assert tests["test_skipped"].message == "no second GPU"
     summary = (tmp_path / "braidcheck-out" / "summary.md").read_text()
     assert "a GPU test went stale" in summary
     assert "too far" in summary
@@ -151,17 +151,17 @@ def test_a_phase_that_breaks_hides_no_other(suite, run, result, monkeypatch, tmp
     suite(accuracy=FAILS)
     assert run("gate", "--tests", "tests").code == 1
     made, _, _ = result()
-    assert "no-such-option" in {verdict.gate: verdict.sentence for verdict in made.verdicts}["suite"]
+    assert "no-such-option" in {verdict.gate: verdict.message for verdict in made.verdicts}["suite"]
     assert {verdict.gate for verdict in made.verdicts} >= {"accuracy", "speed"}
 
 
-def test_tests_that_are_not_there_are_a_mistake_in_the_call(refused):
+def test_missing_tests_folder_is_usage_error(refused):
     refused(2, "--tests nowhere: no such folder", "gate", "--tests", "nowhere")
 
 
-def test_nothing_that_matches_is_a_mistake_in_the_call(suite, run, refused):
+def test_selection_without_match_is_usage_error(suite, run, refused):
     refused(2, "nothing matches -k 'no_such_thing'; see: braidcheck list", "gate", "-k", "no_such_thing")
-    refused(2, "-k 'not (a' is no pytest expression", "gate", "-k", "not (a")
+    refused(2, "-k 'not (a' is not a valid pytest expression", "gate", "-k", "not (a")
 
 
 def test_an_earlier_result_is_never_taken_for_this_one(suite, run, result, tmp_path, refused):
@@ -173,7 +173,7 @@ def test_an_earlier_result_is_never_taken_for_this_one(suite, run, result, tmp_p
     assert sorted(path.name for path in (tmp_path / "braidcheck-out").iterdir()) == ["correctness", "mine.txt"]
 
 
-def test_a_run_that_breaks_itself_cannot_judge(suite, refused, tmp_path):
+def test_broken_run_is_not_available(suite, refused, tmp_path):
     (tmp_path / "suite" / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
     refused(3, "--no-such-option", "gate")
 
@@ -183,7 +183,7 @@ def test_a_place_that_cannot_be_written_is_said(suite, refused, tmp_path):
     refused(2, "give another --out", "gate", "--out", "file/inside")
 
 
-def test_another_model_has_its_golden_recorded_first_and_its_refusal_ends_the_run(suite, run, monkeypatch):
+def test_golden_of_another_model_is_recorded_first(suite, run, monkeypatch):
     asked = []
 
     def record(words, **_):
@@ -202,18 +202,18 @@ def test_a_model_that_is_not_there_is_one_line(refused, no_gpu, tmp_path, monkey
     refused(2, "no model ./nowhere", "gate", "--model", "./nowhere")
 
 
-def test_without_triton_the_gate_says_what_it_cannot_judge(tmp_path):
+def test_without_triton_gate_reports_skipped(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['triton'] = None\n")
     path = os.pathsep.join([str(tmp_path), str(environment.PACKAGE.parent)])
     words = [sys.executable, "-m", "braidcheck", "gate", "--workers", "1"]
     env = os.environ | {"PYTHONPATH": path}
-    said = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    completed = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     made = Run.from_json((tmp_path / "braidcheck-out" / "run.json").read_text())
-    assert said.returncode == 3, said.stderr
-    assert {str(verdict.status) for verdict in made.verdicts} == {"not judged"}
+    assert completed.returncode == 3, completed.stderr
+    assert {str(verdict.status) for verdict in made.verdicts} == {"skipped"}
     assert {verdict.gate for verdict in made.verdicts} == set(gate.GATES)
-    assert "every op: Triton is not available here" in said.stdout
-    assert "NOT JUDGED" in said.stdout.splitlines()[-1]
+    assert "every op: Triton is not available here" in completed.stdout
+    assert "SKIPPED" in completed.stdout.splitlines()[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -24,10 +24,10 @@ def test_add_and_list(run, files):
     assert (added.code, added.err) == (0, "")
     assert (files / added.out.strip()).read_text() == (files / "run.json").read_text()
     run("history", "add", "run.json", "--to", "other")
-    said = run("history", "list")
-    assert "2026-11-21T10:36:16+00:00" in said.out
-    assert "dc37b668f99a" in said.out
-    assert said.out.endswith("1 Runs in braidcheck-history\n")
+    completed = run("history", "list")
+    assert "2026-11-21T10:36:16+00:00" in completed.out
+    assert "dc37b668f99a" in completed.out
+    assert completed.out.endswith("1 Runs in braidcheck-history\n")
     assert run("history", "list", "other").out.endswith("1 Runs in other\n")
 
 
@@ -45,7 +45,7 @@ def test_import_and_merge(run, files):
     [
         (["add", "nowhere.json"], "cannot read nowhere.json: No such file"),
         (["add", "."], "cannot read .: Is a directory"),
-        (["add", "nights.csv"], "no JSON"),
+        (["add", "nights.csv"], "not complete JSON"),
         (["add", "run.json", "--to", "nights.csv"], "cannot write to nights.csv"),
         (["add"], "See: braidcheck history add --help"),
         (["list", "nowhere"], "no history in nowhere"),
@@ -57,7 +57,7 @@ def test_import_and_merge(run, files):
         (["import", "broken.csv", "--to", "all"], "line 4"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(refused, files, words, says):
+def test_usage_errors_are_one_line_and_write_nothing(refused, files, words, says):
     (files / "empty.csv").write_text("time,series,value\n")
     (files / "broken.csv").write_text(CSV + "2026-01-03,a,x\n")
     before = sorted(files.iterdir())
@@ -65,7 +65,7 @@ def test_mistakes_are_one_line_and_leave_nothing(refused, files, words, says):
     assert sorted(files.iterdir()) == before
 
 
-def test_a_night_that_was_missed_is_said(run, files):
+def test_missed_night_is_reported(run, files):
     (files / "history").mkdir()
     none = run("history", "age", "history")
     assert (none.code, none.out) == (1, "there is no Run in history\n")

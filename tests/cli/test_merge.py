@@ -37,7 +37,7 @@ def sharded(suite, run, committed, tmp_path):
 
 def verdicts(run):
     return {
-        verdict.id: (verdict.status, verdict.sentence, verdict.value, verdict.limit, verdict.reproduce)
+        verdict.id: (verdict.status, verdict.message, verdict.value, verdict.limit, verdict.reproduce)
         for verdict in run.verdicts
     }
 
@@ -48,10 +48,10 @@ def test_two_shards_merge_to_the_verdicts_of_the_whole(sharded, run, result, tmp
     assert [part.environment["shard"] for part in parts] == ["1/2", "2/2"]
     gates = [{verdict.gate for verdict in part.verdicts} for part in parts]
     assert "speed" in gates[0] - gates[1]
-    assert ("coherence" in gates[0]) != ("coherence" in gates[1])  # its items share one observation
+    assert ("coherence" in gates[0]) != ("coherence" in gates[1])  # its items share one measurement
     assert run("gate", "--workers", 1, "--out", "whole").code == 1
-    said = run("merge", *sharded, "-o", "merged")
-    assert said.code == 1
+    completed = run("merge", *sharded, "-o", "merged")
+    assert completed.code == 1
     whole, _, _ = result("whole")
     merged, body, junit = result("merged")
     assert verdicts(merged) == verdicts(whole)
@@ -60,8 +60,8 @@ def test_two_shards_merge_to_the_verdicts_of_the_whole(sharded, run, result, tmp
     assert body["exit_code"] == 1
     assert junit.count("<testcase ") == len(whole.verdicts)
     assert (tmp_path / "merged" / "summary.md").exists()
-    assert "fail accuracy op[c]" in said.out
-    assert "FAIL: 1 fail, 13 pass" in said.out.splitlines()[-1]
+    assert "fail accuracy op[c]" in completed.out
+    assert "FAIL: 1 fail, 13 pass" in completed.out.splitlines()[-1]
 
 
 def test_what_is_shared_out_is_what_was_asked_for(sharded, run, result, tmp_path):
@@ -131,7 +131,7 @@ def drop_item(body):
         (seen(commit=""), "its commit is not known; run the shards from a git checkout"),
         (seen(shard="2/3"), "differ in the number of shards: 2 and 3"),
         (seen(shard="1/2"), "overlap: both are shard 1/2; give each shard once"),
-        (seen(shard=""), "is no shard; make it with: braidcheck gate --shard K/N"),
+        (seen(shard=""), "is not a shard; make it with: braidcheck gate --shard K/N"),
         (seen(suite={}), "shard 2/2 ended before it knew the suite's items; run it again"),
         (seen(suite={"items": 3, "sha256": "0"}), "differ in the items of the suite: items 4"),
         (seen(gpus=[{"name": "NVIDIA H100"}]), "differ in hardware: "),
@@ -153,7 +153,7 @@ def test_a_missing_shard_is_named(pair, refused):
     refused(2, "is given twice", "merge", pair[0], pair[0])
     refused(2, "cannot read nowhere.json", "merge", pair[0], "nowhere.json")
     pair[1].write_text("{}")
-    refused(2, "is no Run; give the run.json of a shard", "merge", *pair)
+    refused(2, "is not a Run; give the run.json of a shard", "merge", *pair)
 
 
 def test_a_shard_for_which_nothing_is_left_is_refused(suite, committed, refused):
@@ -205,17 +205,17 @@ def test_what_a_budget_has_no_time_for_is_said_and_not_run(suite, run, result, t
         verdict["seconds"] = 36_000.0 if verdict["subject"] == "slow" or verdict["gate"] == "coherence" else 0.001
     (tmp_path / "known.json").write_text(json.dumps(body))
     (tmp_path / "suite" / "ran-slow").unlink()
-    said = run("gate", "--workers", 1, "--budget", 60, "--durations", "known.json")
+    completed = run("gate", "--workers", 1, "--budget", 60, "--durations", "known.json")
     made, _, _ = result()
-    assert said.code == 0
-    skipped = {verdict.id: verdict for verdict in made.verdicts if verdict.status == "not judged"}
+    assert completed.code == 0
+    skipped = {verdict.id: verdict for verdict in made.verdicts if verdict.status == "skipped"}
     assert skipped.keys() == {"interpret/accuracy/slow", "interpret/coherence/thing"}
-    assert "skipped: the budget of 60 minutes has no time left for it" in skipped["interpret/accuracy/slow"].sentence
+    assert "skipped: the budget of 60 minutes has no time left for it" in skipped["interpret/accuracy/slow"].message
     assert not (tmp_path / "suite" / "ran-slow").exists()
-    assert said.out.splitlines()[-1].startswith("PASS: 2 not judged, 6 pass, 2 of these skipped for the budget in")
+    assert completed.out.splitlines()[-1].startswith("PASS: 2 skipped, 6 pass, 2 of these skipped for the budget in")
     assert not made.missing
 
 
 def test_a_budget_that_holds_nothing_is_never_green(suite, run, result):
     assert run("gate", "--workers", 1, "--budget", 0.0001).code == 3
-    assert {str(verdict.status) for verdict in result()[0].verdicts} == {"not judged"}
+    assert {str(verdict.status) for verdict in result()[0].verdicts} == {"skipped"}

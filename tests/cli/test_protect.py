@@ -1,4 +1,5 @@
-"""``braidcheck protect`` in small repositories: the base's judges on a change, waivers, and what cannot be judged."""
+"""``braidcheck protect`` in small repositories: the base's oracles on a change, waivers, and what cannot be
+evaluated."""
 
 import re
 import shutil
@@ -51,71 +52,73 @@ def protect(repository, run, no_gpu, tmp_path):
     return go
 
 
-def test_a_fault_under_a_looser_bound_needs_a_human(repository, protect, tmp_path):
+def test_fault_under_looser_bound_requires_approval(repository, protect, tmp_path):
     for one in (LOOSER, FAULT):
         edit(repository, *one)
-    said = protect()
-    assert said.code == 1
-    assert f"fail {CASE}: needs a human: only the change's judges let it pass" in said.out
-    assert "the change edits braidcheck/kernels/linear_residual/oracle.py (the op's reference and bound)" in said.out
+    completed = protect()
+    assert completed.code == 1
+    assert f"fail {CASE}: requires maintainer approval: only the change's oracles let it pass" in completed.out
+    assert (
+        "the change edits braidcheck/kernels/linear_residual/oracle.py (the op's reference and bound)" in completed.out
+    )
     made = Run.from_json((tmp_path / "out" / "run.json").read_text())
-    assert (made.status, made.environment["judges"]) == ("fail", git(repository, "rev-parse", "main").strip())
-    assert f"- **fail** `{CASE}`: needs a human" in (tmp_path / "out" / "summary.md").read_text()
+    assert (made.status, made.environment["oracles"]) == ("fail", git(repository, "rev-parse", "main").strip())
+    assert f"- **fail** `{CASE}`: requires maintainer approval" in (tmp_path / "out" / "summary.md").read_text()
     assert git(repository, "worktree", "list").count("\n") == 1
 
     waiver = f'[[waiver]]\nsubject = "{CASE}"\nreason = "agreed"\nexpires = 2999-01-31\n'
     (repository / "waivers.toml").write_text(waiver)
-    own = tmp_path / "out" / "the change's judges" / "run.json"
-    said = protect("--own", own)
-    assert f"pass {CASE}: waived until 2999-01-31: agreed" in said.out
-    assert "judging by the change's judges" not in said.err
+    own = tmp_path / "out" / "the change's oracles" / "run.json"
+    completed = protect("--own", own)
+    assert f"pass {CASE}: waived until 2999-01-31: agreed" in completed.out
+    assert "evaluating with the change's oracles" not in completed.err
 
 
-def test_without_edited_judges_only_the_base_judges(repository, protect, tmp_path):
-    said = protect()
-    assert (said.code, "edited judges" in said.out) == (0, False)
-    assert not (tmp_path / "out" / "the change's judges").exists()
+def test_unedited_oracles_run_base_only(repository, protect, tmp_path):
+    completed = protect()
+    assert (completed.code, "edited oracles" in completed.out) == (0, False)
+    assert not (tmp_path / "out" / "the change's oracles").exists()
 
 
-def test_a_base_without_the_means_is_not_judged(repository, protect):
+def test_base_without_kernels_option_is_skipped(repository, protect):
     edit(repository, "braidcheck/settings.py", "kernels: str", "others: str")
     git(repository, "-c", "user.name=a", "-c", "user.email=a@example", "commit", "-qam", "old")
-    said = protect(ref="HEAD")
-    assert said.code == 3
-    assert "not judged: the base" in said.err
-    assert "has no gate --kernels" in said.err
+    completed = protect(ref="HEAD")
+    assert completed.code == 3
+    assert "skipped: the base" in completed.err
+    assert "has no gate --kernels" in completed.err
 
 
 @pytest.mark.parametrize(
-    ("words", "ref", "code", "complaint"),
+    ("words", "ref", "code", "says"),
     [
         ((), "nowhere", 2, "nowhere: no such commit"),
         (("--own", "nothing.json"), "main", 2, "--own nothing.json: no run of a gate"),
         (("--op", "no_op"), "main", 2, "no_op"),
     ],
 )
-def test_a_wrong_call_is_one_line(protect, words, ref, code, complaint):
-    said = protect(*words, ref=ref)
-    assert said.code == code
-    assert complaint in said.err
-    assert said.err.count("\n") == 1
+def test_a_wrong_call_is_one_line(protect, words, ref, code, says):
+    completed = protect(*words, ref=ref)
+    assert completed.code == code
+    assert says in completed.err
+    assert completed.err.count("\n") == 1
 
 
-def test_a_waiver_without_a_reason_is_a_wrong_call(repository, protect):
+def test_waiver_without_reason_is_usage_error(repository, protect):
     (repository / "waivers.toml").write_text('[[waiver]]\nsubject = "a"\nexpires = 2999-01-31\n')
-    said = protect()
-    assert (said.code, "has no reason" in said.err) == (2, True)
+    completed = protect()
+    assert (completed.code, "has no reason" in completed.err) == (2, True)
 
 
-def test_kernels_that_are_not_there_are_a_wrong_call(run, no_gpu, tmp_path):
-    said = run("gate", "--lane", "interpret", "--kernels", tmp_path)
-    assert (said.code, "no braidcheck/kernels in it" in said.err) == (2, True)
+def test_missing_kernels_folder_is_usage_error(run, no_gpu, tmp_path):
+    completed = run("gate", "--lane", "interpret", "--kernels", tmp_path)
+    assert (completed.code, "no braidcheck/kernels in it" in completed.err) == (2, True)
 
 
-def test_of_another_tree_only_what_judges_kernels_runs(suite, run, result):
-    said = run("gate", "--lane", "interpret", "--workers", 1, "--kernels", PACKAGE.parent)
+def test_only_kernel_gates_run_on_another_tree(suite, run, result):
+    completed = run("gate", "--lane", "interpret", "--workers", 1, "--kernels", PACKAGE.parent)
     made, _, _ = result()
-    assert said.code == 0
+    assert completed.code == 0
     assert {verdict.gate for verdict in made.verdicts} == {"coherence", "layers", "accuracy", "targets"}
 
 

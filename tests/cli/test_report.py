@@ -67,9 +67,9 @@ def test_mistakes_are_one_line(refused, made, csv, tmp_path):
     out = tmp_path / "report.html"
     refused(2, "give a name that ends in .html, .md, .xml", "report", made, "-o", tmp_path / "report.pdf")
     refused(2, "cannot read", "report", tmp_path / "nowhere.json", "-o", out)
-    refused(2, "numbers and no verdicts", "report", csv, "-o", tmp_path / "report.md")
-    refused(2, "is no Run", "report", made, "--base", csv, "-o", out)
-    refused(2, "is no kill matrix", "report", made, "--mutants", made, "-o", out)
+    refused(2, "measurements but no verdicts", "report", csv, "-o", tmp_path / "report.md")
+    refused(2, "is not a Run", "report", made, "--base", csv, "-o", out)
+    refused(2, "is not a kill matrix", "report", made, "--mutants", made, "-o", out)
     refused(2, "See: braidcheck report --help", "report", made)
     (tmp_path / "empty").mkdir()
     refused(2, "no Runs in", "report", tmp_path / "empty", "-o", out)

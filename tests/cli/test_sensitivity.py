@@ -23,16 +23,16 @@ def measured(monkeypatch, no_gpu):
 
 
 def test_the_gates_that_a_cpu_can_ask_are_asked_for_every_op(run, measured, tmp_path):
-    said = run("sensitivity", "--lane", "interpret", "--save", tmp_path / "found.json")
-    assert said.code == 0
-    assert "not seen up to 2^4" in said.out
+    completed = run("sensitivity", "--lane", "interpret", "--save", tmp_path / "found.json")
+    assert completed.code == 0
+    assert "not seen up to 2^4" in completed.out
     assert {gate for gate, _op, _lane in measured} == {"accuracy", "coherence"}
     body = json.loads((tmp_path / "found.json").read_text())
     assert body["environment"]["libraries"]["torch"]
     assert len(body["faults"]) == len(measured) == 2 * len(kernels.find())
 
 
-def test_one_op_is_measured_and_printed_for_programs(run, measured):
+def test_one_op_is_printed_as_json(run, measured):
     body = json.loads(run("sensitivity", "--lane", "interpret", "--op", "lm_head", "--json").out)
     assert {row["op"] for row in body["faults"]} == {"lm_head"}
     assert body["command"] == "braidcheck sensitivity --lane interpret --op lm_head"
@@ -43,7 +43,7 @@ def test_mistakes_are_said(refused, no_gpu):
     refused(3, "--lane gpu cannot run here", "sensitivity", "--lane", "gpu")
 
 
-def test_a_failing_gate_is_told_from_one_that_was_not_asked():
+def test_failing_gate_differs_from_skipped_gate():
     fails = sensitivity._fails("coherence")
     assert not fails({"format": 1, "model": "nano"})
     runs = [{"changed_from": 3, "differing": 2, "first": 1, "later_changed": True}]

@@ -30,8 +30,8 @@ def lines(title, verb):
 def words(line, variables):
     """What the shell makes of a command line."""
     shell = ["bash", "-uc", f"printf '%s\\n' {line}"]
-    said = subprocess.run(shell, env=os.environ | variables, capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()[1:]
+    completed = subprocess.run(shell, env=os.environ | variables, capture_output=True, text=True, check=True)
+    return completed.stdout.splitlines()[1:]
 
 
 def test_every_example_of_the_page_is_run():
@@ -49,6 +49,6 @@ def test_the_shards_of_an_example_are_a_whole_run(suite, run, result, monkeypatc
     for variables in VARIABLES[title]:
         made = words(gate, variables)
         assert run(*made, "--workers", "1").code == 0, shlex.join(made)
-    said = run(*words(merge, VARIABLES[title][0]))
-    assert said.code == 0, said.err
+    completed = run(*words(merge, VARIABLES[title][0]))
+    assert completed.code == 0, completed.err
     assert len(result()[0].verdicts) == 6

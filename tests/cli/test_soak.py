@@ -27,34 +27,34 @@ def dishonest(monkeypatch):
     monkeypatch.setattr(honest, "find", lambda op: honest_ones | {"early": early})
 
 
-def test_honest_variants_pass(run, file):
-    said = run(*SOAK, "--json")
-    body = json.loads(said.out)
-    assert (said.code, body["status"], body["lane"]) == (0, "pass", "interpret")
-    assert {verdict["numbers"]["pairs"] for verdict in body["verdicts"]} == {5}
+def test_equivalent_implementations_pass(run, file):
+    completed = run(*SOAK, "--json")
+    body = json.loads(completed.out)
+    assert (completed.code, body["status"], body["lane"]) == (0, "pass", "interpret")
+    assert {verdict["metrics"]["pairs"] for verdict in body["verdicts"]} == {5}
     assert not file.exists()
 
 
-def test_a_dishonest_variant_fails(run, file, dishonest):
-    said = run(*SOAK)
-    assert said.code == 1
-    assert "early of cache_write uses inf of the bound" in said.out
+def test_wrong_variant_fails(run, file, dishonest):
+    completed = run(*SOAK)
+    assert completed.code == 1
+    assert "early of cache_write reaches an error ratio of inf" in completed.out
 
 
 def test_the_bounds_are_published_and_read(run, refused, file):
     refused(2, "braidcheck soak --save", "list", "--bounds")
     assert run(*SOAK, "--save").code == 0
-    said = run("list", "--bounds")
-    assert said.code == 0
-    assert "5 pairs an op" in said.out
-    assert "braidcheck soak --pairs 5 --lane interpret --op cache_write --save" in said.out
-    assert "stock PyTorch" in said.out
+    completed = run("list", "--bounds")
+    assert completed.code == 0
+    assert "5 pairs an op" in completed.out
+    assert "braidcheck soak --pairs 5 --lane interpret --op cache_write --save" in completed.out
+    assert "PyTorch baseline" in completed.out
     entry = json.loads(run("list", "--bounds", "--json").out)["lanes"]["interpret"]["cache_write"]
     assert (entry["pairs"], len(entry["functions"])) == (5, 6)
 
 
 def test_another_op_and_lane_stay_when_one_is_published_again(file):
-    one = {"op": "a", "pairs": 1, "functions": [{"function": "kernel", "share": float("inf")}]}
+    one = {"op": "a", "pairs": 1, "functions": [{"function": "kernel", "error_ratio": float("inf")}]}
     bounds.publish("interpret", [one, one | {"op": "b"}], "first")
     bounds.publish("interpret", [one | {"pairs": 2}], "second")
     entries = bounds.read()["interpret"]
@@ -62,7 +62,7 @@ def test_another_op_and_lane_stay_when_one_is_published_again(file):
         "a": (2, "second"),
         "b": (1, "first"),
     }
-    assert entries["a"]["functions"][0]["share"] == "inf"
+    assert entries["a"]["functions"][0]["error_ratio"] == "inf"
 
 
 def test_a_file_of_another_format_is_refused(refused, file):
@@ -75,18 +75,21 @@ def test_mistakes_are_said(refused, file):
     refused(3, "--lane gpu cannot run here", "soak", "--lane", "gpu")
 
 
-def test_whole_models_are_judged_and_saved(run, no_gpu, tmp_path, monkeypatch):
+def test_random_models_are_evaluated_and_saved(run, no_gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(soak_models, "together", lambda work, tasks, workers: map(work, tasks))
-    said = run("soak-models", "--runs", "2", "--lane", "interpret", "--save", tmp_path / "models.json")
-    assert said.code == 0, said.out
-    assert "0 of 2 whole models" in json.loads((tmp_path / "models.json").read_text())["verdict"]["sentence"]
-    assert "pass 0 of 2 whole models" in said.out
+    completed = run("soak-models", "--runs", "2", "--lane", "interpret", "--save", tmp_path / "models.json")
+    assert completed.code == 0, completed.out
+    assert "0 of 2 whole models" in json.loads((tmp_path / "models.json").read_text())["verdict"]["message"]
+    assert "pass 0 of 2 whole models" in completed.out
 
 
 def test_a_refused_model_fails_the_soak(run, no_gpu, monkeypatch):
     model = {"seed": 1, "attention": "fused", "storage": "bfloat16", "functions": {"lm_head": "split"}, "tokens": 9}
     model |= {"checks": {"kl": ["fail", 3.0]}, "refused": ["nano: kl: far off"], "raised": None}
     monkeypatch.setattr(soak_models, "together", lambda work, tasks, workers: [model])
-    said = run("soak-models", "--runs", "1", "--lane", "interpret")
-    assert said.code == 1
-    assert "fail 1 of 1 whole models of honest variants were refused; first seed 1: nano: kl: far off" in said.out
+    completed = run("soak-models", "--runs", "1", "--lane", "interpret")
+    assert completed.code == 1
+    assert (
+        "fail 1 of 1 whole models of equivalent implementations were refused; first seed 1: nano: kl: far off"
+        in completed.out
+    )

@@ -1,19 +1,19 @@
-"""Every threshold of the documents is a target somewhere, with its number and its own sentence."""
+"""Every threshold of the requirements is a target somewhere, with its number and its own sentence."""
 
 import pytest
 
 from braidcheck.gates import speed, speed_targets, targets
 
-ACCURACY = {check: (target.limit, target.sentence) for check, target in targets.TARGETS.items()}
+ACCURACY = {check: (target.limit, target.requirement) for check, target in targets.TARGETS.items()}
 HELD = {
-    "targets": ACCURACY | {targets.TRAFFIC: (targets.LEAST_SAVED, targets.TRAFFIC_SENTENCE)},
-    "speed": {check: (target.against, target.sentence) for check, target in speed.TARGETS.items()},
-    "speed_targets": {check: (target.limit, target.sentence) for check, target in speed_targets.TARGETS.items()},
+    "targets": ACCURACY | {targets.TRAFFIC: (targets.MIN_SAVED_FRACTION, targets.TRAFFIC_REQUIREMENT)},
+    "speed": {check: (target.against, target.requirement) for check, target in speed.TARGETS.items()},
+    "speed_targets": {check: (target.limit, target.requirement) for check, target in speed_targets.TARGETS.items()},
 }
 
 
 @pytest.mark.parametrize(
-    ("gate", "check", "limit", "sentence"),
+    ("gate", "check", "limit", "message"),
     [
         ("speed_targets", "RMSNorm overhead[1 token]", 1.05, "RMSNorm kernel: < 5% overhead vs fused"),
         ("speed_targets", "RMSNorm overhead[512 tokens]", 1.05, "RMSNorm kernel: < 5% overhead vs fused"),
@@ -38,5 +38,5 @@ HELD = {
         ("speed", "decode 200 tok/s", 200.0, "Target of 200+ tok/s is achievable."),
     ],
 )
-def test_each_threshold_is_held_with_its_sentence(gate, check, limit, sentence):
-    assert HELD[gate][check] == (limit, sentence)
+def test_each_requirement_is_a_target(gate, check, limit, message):
+    assert HELD[gate][check] == (limit, message)

@@ -38,7 +38,7 @@ def test_a_planted_survivor_lowers_the_score_and_is_named():
     assert (one.status, one.value) == (Status.PASS, 0.95)
     two = verdict("named, interpret", matrix(*many(18), row("the hole", "survived"), row("another", "survived")))
     assert (two.status, two.value) == (Status.FAIL, 0.9)
-    assert "the hole" in two.sentence
+    assert "the hole" in two.message
     assert Run({}, (), (two,)).exit_code == 1
 
 
@@ -46,13 +46,13 @@ def test_a_planted_survivor_lowers_the_score_and_is_named():
 def test_what_could_not_be_tried_is_an_error(outcome):
     found = verdict("trials, interpret", matrix(*many(3), row("old", outcome, said="stands 0 times")))
     assert found.status == Status.ERROR
-    assert f"old is {outcome}: stands 0 times" in found.sentence
+    assert f"old is {outcome}: stands 0 times" in found.message
     assert Run({}, (), evaluate([matrix(*many(3), row("old", outcome))])).exit_code == 3
 
 
 def test_a_false_alarm_is_an_error():
     rows = {"lane": "interpret", "seconds": 1.0, "mutants": [row("unmutated", "killed", "control"), *many(3)]}
-    assert "fails the package as it is" in verdict("trials, interpret", rows).sentence
+    assert "fails the package as it is" in verdict("trials, interpret", rows).message
 
 
 def test_equivalents_and_the_same_code_do_not_count():
@@ -68,7 +68,7 @@ def test_equivalents_and_the_same_code_do_not_count():
 def test_an_equivalent_that_a_gate_catches_is_an_error():
     found = verdict("trials, interpret", matrix(*many(9, "generated"), row("a", kind="generated", equivalent="so")))
     assert found.status == Status.ERROR
-    assert "remove it there" in found.sentence
+    assert "remove it there" in found.message
 
 
 def test_too_many_equivalents_fail():
@@ -84,7 +84,7 @@ def test_over_all_lanes_a_mutant_is_caught_if_one_lane_catches_it():
     assert verdict("named, all lanes", cpu, cpu).status == Status.FAIL
 
 
-def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
+def test_partial_lane_has_no_score():
     cpu = matrix(*many(19, "generated"), row("hole", "survived", "generated"))
     gpu = matrix(row("hole", "survived", "generated"), lane="gpu") | {"left_out": 19}
     assert settled([cpu, gpu, matrix(row("same", "same code"))]) == {*(f"generated {n}" for n in range(19)), "same"}
@@ -95,7 +95,7 @@ def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("ops", "accused", "right"),
+    ("ops", "suspects", "right"),
     [
         (["a"], ["a"], True),
         (["a", "b"], ["b"], True),
@@ -105,11 +105,11 @@ def test_a_lane_that_left_out_what_another_caught_has_no_score_of_its_own():
         ([], ["a"], False),
     ],
 )
-def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, accused, right):
-    rows = [row("one", ops=ops, blame={"ops": accused}), row("two", "survived")]
+def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, suspects, right):
+    rows = [row("one", ops=ops, blame={"ops": suspects}), row("two", "survived")]
     (found,) = [v for v in evaluate([matrix(*rows) | {"blame": True}]) if v.subject.startswith("blame")]
     assert found.status == (Status.PASS if right else Status.FAIL)
-    assert found.numbers["reached"] == 1
+    assert found.metrics["reached"] == 1
 
 
 def test_blame_that_found_nothing_is_wrong():

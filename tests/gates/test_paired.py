@@ -39,17 +39,17 @@ KINDS = ("plain", "drift", "autocorrelated", "outliers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_false_alarm_in_a_thousand_clean_series(kind):
     ratios = simulate(1000, 0.0, kind, np.random.default_rng(1))
-    said = [paired.decide(list(one), SERIES).status for one in ratios]
-    assert said.count(Status.FAIL) == 0
-    assert said.count(Status.PASS) >= 950
+    statuses = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert statuses.count(Status.FAIL) == 0
+    assert statuses.count(Status.PASS) >= 950
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_percent_are_seen(kind):
     ratios = simulate(300, 0.02, kind, np.random.default_rng(2))
-    said = [paired.decide(list(one), SERIES).status for one in ratios]
-    assert said.count(Status.FAIL) >= 0.95 * len(said)
-    assert said.count(Status.PASS) == 0
+    statuses = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert statuses.count(Status.FAIL) >= 0.95 * len(statuses)
+    assert statuses.count(Status.PASS) == 0
 
 
 def test_at_the_floor_itself_the_alarms_stay_below_what_is_stated():
@@ -61,15 +61,15 @@ def test_at_the_floor_itself_the_alarms_stay_below_what_is_stated():
         seen = ratios[:, :look]
         error = seen.std(axis=1, ddof=1) / math.sqrt(look)
         near |= seen.mean(axis=1) - student.isf(0.02, look - 1) * error > paired.FLOOR
-    said = [paired.decide(list(one), 1).status for one in ratios[near]]
-    assert 0 < said.count(Status.FAIL) <= 33  # at most 20 are expected, and 33 or more in one of 200 runs
+    statuses = [paired.decide(list(one), 1).status for one in ratios[near]]
+    assert 0 < statuses.count(Status.FAIL) <= 33  # at most 20 are expected, and 33 or more in one of 200 runs
 
 
 def test_a_slow_down_of_the_margin_seldom_passes():
     rng = np.random.default_rng(4)
     ratios = paired.MARGIN + rng.normal(0, 0.004, (1000, paired.LOOKS[-1]))
-    said = [paired.decide(list(one), SERIES).status for one in ratios]
-    assert said.count(Status.PASS) <= 1000 * paired.MISS
+    statuses = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert statuses.count(Status.PASS) <= 1000 * paired.MISS
 
 
 def test_sequential_timing_would_have_cried_wolf():
@@ -77,8 +77,8 @@ def test_sequential_timing_would_have_cried_wolf():
     rng = np.random.default_rng(5)
     turns = rng.normal(0, 0.004, (200, paired.LOOKS[-1], 2 * ROUNDS)) + np.linspace(0, 0.02, 2 * ROUNDS)
     ratios = np.median(turns[..., ROUNDS:], axis=-1) - np.median(turns[..., :ROUNDS], axis=-1)
-    said = [paired.decide(list(one), SERIES).status for one in ratios]
-    assert said.count(Status.FAIL) > 190
+    statuses = [paired.decide(list(one), SERIES).status for one in ratios]
+    assert statuses.count(Status.FAIL) > 190
 
 
 def test_more_series_ask_for_more_evidence():
@@ -88,7 +88,7 @@ def test_more_series_ask_for_more_evidence():
     assert one.high == many.high
 
 
-def test_the_first_look_that_can_say_decides():
+def test_first_decisive_interim_look_decides():
     slow, rest = [0.03, 0.031] * 5, [0.0] * 30
     assert paired.decide(slow + rest, 1).status == Status.FAIL
     assert paired.decide(slow + rest, 1).count == paired.LOOKS[0]
@@ -99,25 +99,25 @@ def evidence(change=1.0e-5, restarts=10):
     return {"series": {"op[a]": {"restarts": [copy.deepcopy(turns) for _ in range(restarts)], "trouble": None}}}
 
 
-def judged(given, names=("op[a]",)):
+def evaluated(given, names=("op[a]",)):
     (verdict,) = paired.evaluate(given, names=names)
     return verdict
 
 
-def test_values_and_sentences():
+def test_values_and_messages():
     for number, one in enumerate(evidence()["series"]["op[a]"]["restarts"]):
         one["change"][0] *= 1 + number / 1e4
-    good, bad = judged(evidence()), judged(evidence(change=1.03e-5))
+    good, bad = evaluated(evidence()), evaluated(evidence(change=1.03e-5))
     assert (good.status, bad.status) == (Status.PASS, Status.FAIL)
     assert bad.value == pytest.approx(1.03)
-    assert "slower by +3.00%" in bad.sentence
-    assert {"interval", "smallest", "base_us", "change_us", "restarts"} <= bad.numbers.keys()
+    assert "slower by +3.00%" in bad.message
+    assert {"interval", "smallest", "base_us", "change_us", "restarts"} <= bad.metrics.keys()
 
 
 def outcome(given):
     """The status; a gate that raises is an error of its item, so no silent pass either."""
     try:
-        return judged(given).status
+        return evaluated(given).status
     except (AttributeError, TypeError):
         return Status.ERROR
 
@@ -151,8 +151,8 @@ def test_what_was_not_measured_is_never_green():
             damage((*one, "restarts", 3, side, 1), value)
     for side in ("base", "change"):
         damage((*one, "trouble"), {"side": side, "said": "it died"})
-    broken.append(("too few", 9, judged(evidence(restarts=9)).status))
-    broken.append(("reason", "none", judged(evidence() | {"reason": "no GPU"}).status))
-    broken.append(("absent", "name", judged(evidence(), names=("another[a]",)).status))
+    broken.append(("too few", 9, evaluated(evidence(restarts=9)).status))
+    broken.append(("reason", "none", evaluated(evidence() | {"reason": "no GPU"}).status))
+    broken.append(("absent", "name", evaluated(evidence(), names=("another[a]",)).status))
     assert len(broken) == 6 * 7 + 6 + 2 + 3
     assert [row for row in broken if row[2] == Status.PASS] == []

@@ -106,7 +106,7 @@ def test_gate_that_cannot_run_says_why_for_itself_alone(package, tmp_path, chang
     gate.write_text(gate.read_text().replace(*change))
     package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", "throw_away", check=False)
     run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
-    said = {verdict["subject"]: verdict["sentence"] for verdict in run["verdicts"]}
+    said = {verdict["subject"]: verdict["message"] for verdict in run["verdicts"]}
     assert said.keys() == verdicts.keys()
     assert all(verdicts[subject] in said[subject] for subject in said)
 

@@ -12,11 +12,11 @@ LAYERS = [
     for mode in ("prefill", "decode")
 ]
 MEASURED = {
-    "layers": ("braidcheck.gates.layers.measure.observe_layers", LAYERS),
-    "timing": ("braidcheck.benchmarks.timing.observe_timing", NOTHING),
-    "paired": ("braidcheck.ci.paired.measure.observe_paired", NOTHING),
-    "speed": ("braidcheck.benchmarks.speed.observe_speed", {}),
-    "speed_targets": ("braidcheck.benchmarks.fusions.observe_rivals", NOTHING),
+    "layers": ("braidcheck.gates.layers.measure.measure_layers", LAYERS),
+    "timing": ("braidcheck.benchmarks.timing.measure_timing", NOTHING),
+    "paired": ("braidcheck.ci.paired.measure.measure_paired", NOTHING),
+    "speed": ("braidcheck.benchmarks.speed.measure_speed", {}),
+    "speed_targets": ("braidcheck.benchmarks.fusions.measure_fusions", NOTHING),
 }
 
 

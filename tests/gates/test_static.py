@@ -14,7 +14,7 @@ ROW = {
 }  # fmt: skip
 
 
-def judged(now=None, before=None, rows=None, baseline=None):
+def evaluated(now=None, before=None, rows=None, baseline=None):
     """The verdicts on sm_90: by itself, and next to the baseline."""
     evidence = {"triton": "3.7.1", "rows": rows or [ROW | (now or {})]}
     baseline = baseline if baseline is not None else [ROW | (before or {})]
@@ -24,14 +24,14 @@ def judged(now=None, before=None, rows=None, baseline=None):
 
 
 def test_what_did_not_change_passes():
-    alone, compared = judged()
+    alone, compared = evaluated()
     assert (alone.status, compared.status) == (Status.PASS, Status.PASS)
-    assert alone.sentence == "1 configuration compiled, none spills; at most 8,192 of 232,448 bytes of shared memory"
+    assert alone.message == "1 configuration compiled, none spills; at most 8,192 of 232,448 bytes of shared memory"
     assert (compared.value, compared.limit) == (1.0, 1.1)
 
 
 @pytest.mark.parametrize(
-    ("now", "said", "value", "limit"),
+    ("now", "expected", "value", "limit"),
     [
         ({"spills": 8, "registers": 255}, "spills 8 bytes a thread, 0 in the baseline", 8, 0),
         ({"matrix": {"mma": 32}}, "lost wgmma: 32 mma, 8 wgmma in the baseline", 0, 8),
@@ -53,13 +53,13 @@ def test_what_did_not_change_passes():
         ),
     ],
 )
-def test_each_rule_fails_by_itself_with_both_numbers(now, said, value, limit):
-    _, compared = judged(now)
+def test_each_rule_fails_by_itself_with_both_numbers(now, expected, value, limit):
+    _, compared = evaluated(now)
     assert compared.status == Status.FAIL
-    assert compared.sentence == f"_demo of T64 for sm_90 {said}"
+    assert compared.message == f"_demo of T64 for sm_90 {expected}"
     assert compared.value == pytest.approx(value, rel=0.01)
     assert compared.limit == pytest.approx(limit, rel=0.01)
-    assert compared.used is None or compared.used > 1  # of a limit of 0 no part can be used
+    assert compared.limit_fraction is None or compared.limit_fraction > 1  # of a limit of 0 no part can be used
 
 
 @pytest.mark.parametrize(
@@ -73,27 +73,29 @@ def test_each_rule_fails_by_itself_with_both_numbers(now, said, value, limit):
     ],
 )
 def test_what_is_allowed_passes(now):
-    assert judged(now)[1].status == Status.PASS
+    assert evaluated(now)[1].status == Status.PASS
 
 
 def test_what_got_better_passes():
-    _, compared = judged(before={"spills": 40, "occupancy": 4, "instructions": 3000, "matrix": {}, "loads": {"16": 9}})
+    _, compared = evaluated(
+        before={"spills": 40, "occupancy": 4, "instructions": 3000, "matrix": {}, "loads": {"16": 9}}
+    )
     assert compared.status == Status.PASS
     assert compared.value == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "expected"),
     [
         ({"spills": 8}, "spills 8 bytes a thread at 80 registers, none are allowed"),
         ({"shared": 232449}, "takes 232,449 bytes of shared memory, the chip has 232,448"),
         ({"error": "CompilationError: at 3:4"}, "does not compile: CompilationError: at 3:4"),
     ],
 )
-def test_what_no_baseline_can_excuse(now, said):
-    alone, _ = judged(now, before=now)
+def test_what_no_baseline_can_excuse(now, expected):
+    alone, _ = evaluated(now, before=now)
     assert alone.status == Status.FAIL
-    assert alone.sentence == f"_demo of T64 for sm_90 {said}"
+    assert alone.message == f"_demo of T64 for sm_90 {expected}"
 
 
 def test_a_spill_with_a_reason_passes_and_the_reason_is_said():
@@ -101,52 +103,52 @@ def test_a_spill_with_a_reason_passes_and_the_reason_is_said():
     evidence = {"triton": "3.7.1", "rows": [ROW | {"spills": 8}]}
     alone = static.evaluate(evidence, None, "demo", excused={key: "the older compiler"})[2]
     assert alone.status == Status.PASS
-    assert "1 may spill (the older compiler);" in alone.sentence
+    assert "1 may spill (the older compiler);" in alone.message
     assert static.evaluate(evidence, None, "demo", excused={(*key[:3], "T65"): "another's"})[2].status == Status.FAIL
 
 
-def test_without_a_baseline_only_the_comparison_is_not_judged():
+def test_without_baseline_only_comparison_is_skipped():
     evidence = {"triton": "3.9.0", "rows": [ROW]}
     alone, compared = static.evaluate(evidence, None, "demo")[2:4]
-    assert (alone.status, compared.status) == (Status.PASS, Status.NOT_JUDGED)
-    assert compared.sentence == (
-        "the baseline of Triton 3.9.0 says nothing; to make it what is here now: braidcheck static --accept"
+    assert (alone.status, compared.status) == (Status.PASS, Status.SKIPPED)
+    assert compared.message == (
+        "no baseline of Triton 3.9.0 for any configuration; create it with: braidcheck static --accept"
     )
 
 
-def test_a_configuration_that_the_baseline_does_not_know_is_not_judged_unless_another_is_worse():
+def test_configuration_missing_from_baseline_is_skipped_unless_another_is_worse():
     new = ROW | {"configuration": "T128"}
-    _, compared = judged(rows=[ROW, new])
-    assert compared.status == Status.NOT_JUDGED
-    assert "says nothing of 1 configuration;" in compared.sentence
-    _, compared = judged(rows=[ROW | {"spills": 4}, new])
+    _, compared = evaluated(rows=[ROW, new])
+    assert compared.status == Status.SKIPPED
+    assert "for 1 configuration; create it with" in compared.message
+    _, compared = evaluated(rows=[ROW | {"spills": 4}, new])
     assert compared.status == Status.FAIL
 
 
 def test_what_does_not_compile_is_no_comparison():
-    assert judged({"error": "died"})[1].status == Status.NOT_JUDGED
+    assert evaluated({"error": "died"})[1].status == Status.SKIPPED
 
 
 def test_several_configurations_are_counted_and_all_are_said():
     worse = [ROW | {"configuration": name, "spills": 4, "occupancy": 8} for name in ("T64", "T65", "T66")]
     baseline = [ROW | {"configuration": row["configuration"]} for row in worse]
-    _, compared = judged(rows=worse, baseline=baseline)
-    assert compared.sentence.startswith("_demo of T64 for sm_90 spills 4 bytes a thread, 0 in the baseline; fewer")
-    assert compared.sentence.endswith("(and 2 more configurations)")
-    assert len(compared.numbers["_demo of T66"]) == 2
+    _, compared = evaluated(rows=worse, baseline=baseline)
+    assert compared.message.startswith("_demo of T64 for sm_90 spills 4 bytes a thread, 0 in the baseline; fewer")
+    assert compared.message.endswith("(and 2 more configurations)")
+    assert len(compared.metrics["_demo of T66"]) == 2
 
 
-def test_a_configuration_that_was_not_compiled_is_not_judged_unless_another_is_worse():
+def test_configuration_not_compiled_is_skipped_unless_another_is_worse():
     before = [ROW, ROW | {"configuration": "T128"}, ROW | {"kernel": "_other"}]
-    alone, compared = judged(baseline=before)
-    assert (alone.status, compared.status) == (Status.PASS, Status.NOT_JUDGED)
-    assert compared.sentence == (
+    alone, compared = evaluated(baseline=before)
+    assert (alone.status, compared.status) == (Status.PASS, Status.SKIPPED)
+    assert compared.message == (
         "_demo of T128 and 1 more, in the baseline of Triton 3.7.1, was not compiled; "
-        "if that is meant: braidcheck static --accept"
+        "if that is intended: braidcheck static --accept"
     )
-    assert judged({"spills": 4}, baseline=before)[1].status == Status.FAIL
+    assert evaluated({"spills": 4}, baseline=before)[1].status == Status.FAIL
     others = [ROW | {"op": "another"}, ROW | {"target": "sm_80", "configuration": "T128"}]
-    assert judged(baseline=[ROW, *others])[1].status == Status.PASS, "another op's or target's"
+    assert evaluated(baseline=[ROW, *others])[1].status == Status.PASS, "another op's or target's"
 
 
 READ = ("shared", "shared_limit", "spills", "registers", "occupancy", "instructions", "matrix", "loads", "stores")
@@ -158,11 +160,11 @@ def test_what_was_not_read_is_never_green(name):
     inner = {"128": None}, {"128": math.nan}, {"128": -1}
     for value in (KeyError, None, math.nan, -1, "8", True, [], *inner, *([0] if name == "instructions" else [])):
         row = {key: of for key, of in ROW.items() if key != name} | ({} if value is KeyError else {name: value})
-        assert {verdict.status for verdict in judged(rows=[row])} == {Status.ERROR}, value
-        assert judged(rows=[row])[0].sentence.startswith("_demo of T64 for sm_90 was not read: ")
-        alone, compared = judged(baseline=[row])
+        assert {verdict.status for verdict in evaluated(rows=[row])} == {Status.ERROR}, value
+        assert evaluated(rows=[row])[0].message.startswith("_demo of T64 for sm_90 was not read: ")
+        alone, compared = evaluated(baseline=[row])
         assert alone.status == Status.PASS
-        assert compared.status == (Status.PASS if name == "shared_limit" else Status.NOT_JUDGED), value
+        assert compared.status == (Status.PASS if name == "shared_limit" else Status.SKIPPED), value
 
 
 def test_no_configuration_is_an_error():

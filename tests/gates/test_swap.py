@@ -48,7 +48,7 @@ def test_a_swap_in_one_layer_is_seen_there_only(engine):
     assert within == [0, 1]
 
 
-def test_afterwards_all_is_as_before_even_after_an_error(engine):
+def test_patches_are_undone_after_an_error(engine):
     own, layer = module.gate_up_silu, engine.layer
     with pytest.raises(ZeroDivisionError), swapped(engine, {"gate_up_silu": lambda *_: 1 / 0}):
         engine.prefill(IDS)

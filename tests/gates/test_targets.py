@@ -1,4 +1,4 @@
-"""The documents' targets that need no clock, from plain data."""
+"""The requirements that need no clock, from plain data."""
 
 import math
 
@@ -9,30 +9,30 @@ from braidcheck.gates import targets
 from braidcheck.result import Status
 
 
-def judged(check, *readings, nonfinite=0):
+def evaluated(check, *readings, nonfinite=0):
     reading = targets.TARGETS[check].reading
     outputs = [{reading: value, "nonfinite": nonfinite} for value in readings]
     return targets.evaluate([{"case": "x[a]", "outputs": outputs}], check)
 
 
 @pytest.mark.parametrize(("check", "limit"), [("fused RMSNorm + QKV", 2.3e-5), ("fused attention", 1e-3)])
-def test_the_worst_output_is_held_against_the_sentence(check, limit):
-    assert judged(check, limit / 2, limit / 3).status == Status.PASS
-    verdict = judged(check, limit / 2, limit)
+def test_worst_output_is_compared_with_requirement(check, limit):
+    assert evaluated(check, limit / 2, limit / 3).status == Status.PASS
+    verdict = evaluated(check, limit / 2, limit)
     assert verdict.status == Status.FAIL
-    assert targets.TARGETS[check].sentence in verdict.sentence
+    assert targets.TARGETS[check].requirement in verdict.message
 
 
 def test_no_numbers_are_no_pass():
     check = targets.CHECKS[0]
-    assert judged(check).status == Status.FAIL
-    assert judged(check, 0.0, nonfinite=1).status == Status.FAIL
-    assert judged(check, math.nan).status == Status.FAIL
+    assert evaluated(check).status == Status.FAIL
+    assert evaluated(check, 0.0, nonfinite=1).status == Status.FAIL
+    assert evaluated(check, math.nan).status == Status.FAIL
     assert targets.evaluate([], check).status == Status.FAIL
 
 
 @pytest.mark.parametrize("target", targets.TARGETS.values(), ids=targets.TARGETS)
-def test_there_are_cases_to_judge_it_on(target):
+def test_each_target_has_cases(target):
     found = [(case.profile, case.dtype) for case in kernels.find()[target.op].cases if not case.large]
     assert found.count((target.profile, target.dtype)) >= 2
 
@@ -50,7 +50,7 @@ def test_half_of_the_traffic_is_saved(between, status):
     given["4096 tokens"]["between"] = between
     verdict = targets.evaluate_traffic(given)
     assert (verdict.status, verdict.value) == (status, pytest.approx(0.7 - between / 100))
-    assert verdict.sentence.endswith(f"{targets.TRAFFIC_SENTENCE!r}")
+    assert verdict.message.endswith(f"{targets.TRAFFIC_REQUIREMENT!r}")
 
 
 def test_traffic_that_was_not_counted_is_never_green():

@@ -19,28 +19,28 @@ def evidence(**changed):
     return {"limits": dict(LIMITS), "control": "frozen", "series": {"op[a]": {**SEEN, **changed}}}
 
 
-def judged(given):
+def evaluated(given):
     (verdict,) = timing.evaluate(given, names=("op[a]",))
     return verdict
 
 
-def test_a_time_is_a_number_with_its_share_of_the_limits():
-    verdict = judged(evidence())
+def test_timing_reports_fraction_of_limits():
+    verdict = evaluated(evidence())
     assert (verdict.status, verdict.unit, verdict.limit) == (Status.PASS, "us", None)
     assert verdict.value == pytest.approx(10)
-    assert verdict.numbers["of_bandwidth"] == pytest.approx(8e11 / 4.2e12)
-    assert verdict.numbers["of_matrix_rate"] == pytest.approx(1e14 / 7e14)
-    assert verdict.numbers["control"] == pytest.approx(40)
-    assert verdict.numbers["spread"] == pytest.approx({"low": 9.9, "high": 10.2})
-    assert "19% of the measured bandwidth, 14% of the matrix rate" in verdict.sentence
+    assert verdict.metrics["of_bandwidth"] == pytest.approx(8e11 / 4.2e12)
+    assert verdict.metrics["of_gemm_peak"] == pytest.approx(1e14 / 7e14)
+    assert verdict.metrics["control"] == pytest.approx(40)
+    assert verdict.metrics["spread"] == pytest.approx({"low": 9.9, "high": 10.2})
+    assert "19% of the measured bandwidth, 14% of the GEMM peak" in verdict.message
 
 
-@pytest.mark.parametrize(("changed", "said"), [({"bytes": 10**8}, "cached"), ({"flops": 10**10}, "left out")])
-def test_faster_than_the_machine_is_refused(changed, said):
-    verdict = judged(evidence(**changed))
+@pytest.mark.parametrize(("changed", "expected"), [({"bytes": 10**8}, "cached"), ({"flops": 10**10}, "left out")])
+def test_faster_than_the_machine_is_refused(changed, expected):
+    verdict = evaluated(evidence(**changed))
     assert verdict.status == Status.ERROR
-    assert verdict.sentence.startswith("refused")
-    assert said in verdict.sentence
+    assert verdict.message.startswith("refused")
+    assert expected in verdict.message
 
 
 def test_what_was_not_measured_is_never_green():
@@ -51,14 +51,14 @@ def test_what_was_not_measured_is_never_green():
             given = copy.deepcopy(evidence())
             inner = given["limits"] if where == "limits" else given["series"]["op[a]"]
             inner.pop(key) if value is KeyError else inner.update({key: value})
-            broken.append((key, value, judged(given).status))
+            broken.append((key, value, evaluated(given).status))
     for given in (evidence(error="it died"), {}, {"reason": "no clocks"}, {"series": {}}, {"series": None}):
-        broken.append(("whole", given, judged(given).status))
+        broken.append(("whole", given, evaluated(given).status))
     for given in (
         evidence() | {"limits": {}},
         evidence() | {"limits": None},
         evidence() | {"limits": {"matrix": 7e14}},
     ):
-        broken.append(("limits", given, judged(given).status))
+        broken.append(("limits", given, evaluated(given).status))
     assert len(broken) == 4 * 9 + 5 + 3
     assert [row for row in broken if row[2] == Status.PASS] == []

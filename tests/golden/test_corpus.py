@@ -27,7 +27,7 @@ def test_columns_hold_the_documents(heldout):
         assert [grammar.Probe(**probe) for probe in row["probes"]] == list(document.probes)
 
 
-def test_heldout_split_is_enough_to_judge(heldout):
+def test_heldout_split_is_large_enough(heldout):
     tokens = [len(grammar._piece.findall(text)) for text in heldout["text"]]
     assert 8_000 < sum(tokens) < 10_000
     assert sum(2_000 <= count <= 2_300 for count in tokens) == 2

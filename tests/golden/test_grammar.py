@@ -158,7 +158,7 @@ def test_splits_share_no_document_and_no_statement():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="split 'test' is none of train, heldout"):
+    with pytest.raises(ValueError, match="split 'test' is not one of train, heldout"):
         grammar.document(0, "test")
-    with pytest.raises(ValueError, match="size 'huge' is none of brief, long"):
+    with pytest.raises(ValueError, match="size 'huge' is not one of brief, long"):
         grammar.document(0, size="huge")

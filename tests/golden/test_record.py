@@ -42,24 +42,26 @@ def test_readings_are_hf_s_own(recorded, hf, run):
     lse = exact.logsumexp(-1)
     # Both sides sum up to that many terms in float64, in any order; the errors of their logarithms are as large.
     twice = 2 * logits.shape[1] * ROUNDOFF[torch.float64]
-    assert distance(readings.nll, nll, twice * (1 + lse[:-1].abs())).share < 1
-    assert distance(readings.lse, lse, twice * (1 + lse.abs())).share < 1
+    assert distance(readings.nll, nll, twice * (1 + lse[:-1].abs())).error_ratio < 1
+    assert distance(readings.lse, lse, twice * (1 + lse.abs())).error_ratio < 1
     assert torch.equal(readings.top, logits.gather(1, document.top_ids))
     joined = torch.logaddexp(readings.top.double().logsumexp(-1), readings.tail.double())
     # The tail is kept in float32.
-    assert distance(joined, lse, twice * (1 + lse.abs()) + ROUNDOFF[torch.float32] * readings.tail.abs()).share < 1
+    assert (
+        distance(joined, lse, twice * (1 + lse.abs()) + ROUNDOFF[torch.float32] * readings.tail.abs()).error_ratio < 1
+    )
     assert torch.equal(readings.full, logits[document.samples.full])
     assert torch.equal(readings.argmax, first_argmax(logits))
     # HF's last hidden state is behind the final norm, so the residual streams are all but that.
     streams = torch.stack(out.hidden_states[1:-1])[:, 0, places].float()
     streams, projection = streams.double(), document.samples.projection.double()
-    rest = dot_error(streams.abs() @ projection.abs(), len(projection))
-    assert distance(readings.hidden[:-1], streams @ projection, rest).share < 1
+    tolerance = dot_error(streams.abs() @ projection.abs(), len(projection))
+    assert distance(readings.hidden[:-1], streams @ projection, tolerance).error_ratio < 1
     norm = streams.norm(dim=-1)
-    assert distance(readings.norm[:-1], norm, norm_error(len(projection)) * norm).share < 1
+    assert distance(readings.norm[:-1], norm, norm_error(len(projection)) * norm).error_ratio < 1
     weights = torch.stack(out.attentions)[:, 0, :, places].double()
     entropies = torch.distributions.Categorical(weights).entropy()
-    assert distance(readings.entropy, entropies, twice * (1 + entropies)).share < 1
+    assert distance(readings.entropy, entropies, twice * (1 + entropies)).error_ratio < 1
     assert all(part.isfinite().all() for part in vars(readings).values())
 
 
@@ -128,8 +130,8 @@ def test_entropy_from_q_and_k_is_causal_and_grouped():
         expected = (keys @ query).softmax(-1)
         # A score's error is a weight's relative one, once its own and once through the sum; it has five roundings more.
         score = (dot_error(keys.abs() @ query.abs(), 8) + 2 * ROUNDOFF[torch.float32] * (keys @ query).abs()).max()
-        rest = (2 * score + sum_error(9) + 5 * ROUNDOFF[torch.float32]) * expected
-        assert distance(weights[head, 8], expected, rest).share < 1
+        tolerance = (2 * score + sum_error(9) + 5 * ROUNDOFF[torch.float32]) * expected
+        assert distance(weights[head, 8], expected, tolerance).error_ratio < 1
     assert torch.equal(entropy(torch.full((1, 4), 0.25)), torch.tensor([math.log(4)]))
 
 
@@ -161,7 +163,7 @@ def test_an_interrupted_write_leaves_the_old_golden(tmp_path, recorded, nano, te
 
 def test_a_place_that_holds_something_else_is_left_alone(tmp_path, nano, text):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists and is no golden: give an empty place"):
+    with pytest.raises(UserError, match="exists and is not a golden: give an empty folder"):
         record(nano, text, tmp_path)
 
 
@@ -191,7 +193,7 @@ def truncate(place):
     ("spoil", "words"),
     [
         (lose_a_tensor, "lacks model.layers.1.self_attn.k_norm.weight"),
-        (another_architecture, "is a llama model: braidcheck judges qwen3"),
+        (another_architecture, "is a llama model: braidcheck supports qwen3"),
         (truncate, "cannot load"),
         (lambda place: (place / "config.json").write_text("{"), "cannot load"),
         (lambda place: (place / "tokenizer.json").unlink(), "no tokenizer"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.errors import CannotJudge, CheckpointError, GoldenError, UserError
+from braidcheck.errors import CheckpointError, GoldenError, NotAvailable, UserError
 from braidcheck.golden import record, resolve, store, texts
 
 
@@ -98,7 +98,7 @@ def test_nano_s_golden_is_shipped_and_needs_no_datasets(monkeypatch, nano):
 
 def test_a_text_without_datasets_says_what_to_do(monkeypatch):
     monkeypatch.setattr(texts, "find_spec", lambda _name: None)
-    with pytest.raises(CannotJudge, match="pip install datasets"):
+    with pytest.raises(NotAvailable, match="pip install datasets"):
         texts.load_text("corpus")
 
 
@@ -130,7 +130,7 @@ def test_a_golden_is_recorded_once_and_kept(tmp_path, cache, nano, text, monkeyp
         ("no-such-model", UserError, "no model no-such-model: give nano, a checkpoint directory, or a hub id"),
         ("/no/such/dir", UserError, "no model /no/such/dir"),
         ("./gone", UserError, "no model ./gone"),
-        ("Qwen/Qwen3-0.6B", CannotJudge, "the hub cannot be reached: download it"),
+        ("Qwen/Qwen3-0.6B", NotAvailable, "the hub cannot be reached: download it"),
     ],
 )
 def test_no_such_model(model, error, words, monkeypatch):
@@ -213,6 +213,6 @@ def test_wikitext_without_a_network_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr("datasets.load_dataset", offline)
     with pytest.raises(
-        CannotJudge, match=r"wikitext cannot be fetched \(Couldn't reach the Hub\): .* pass --dataset DIR"
+        NotAvailable, match=r"wikitext cannot be fetched \(Couldn't reach the Hub\): .* pass --dataset DIR"
     ):
         texts.load_text("wikitext")

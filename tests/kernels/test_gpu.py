@@ -5,7 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.kernels import lm_head as module
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.cache_write import cache_write
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.gpu
 @pytest.mark.parametrize("op", kernels.find().values(), ids=kernels.find())
 def test_the_compiled_kernel_is_within_its_bound(op):
     case = next(case for case in op.cases if case.profile == "tail" and not case.large)
-    verdict = accuracy.judge(observe_op(op, case, "cuda"))
-    assert verdict.status == Status.PASS, verdict.sentence
+    verdict = accuracy.evaluate(measure_op(op, case, "cuda"))
+    assert verdict.status == Status.PASS, verdict.message
 
 
 LAST = slice(-3, None)  # the rows whose addresses need more than 31 bits
@@ -40,7 +40,7 @@ def test_more_than_2_to_the_31_logits_are_addressed():
     got = lm_head(x, norm, weight, 1e-6)[LAST]
     exact = module.reference(x[LAST].double(), norm.double(), weight.double(), 1e-6)
     (rest,) = module.bound(x[LAST], norm, weight, 1e-6)
-    assert distance(got, exact, rest).share < 1
+    assert distance(got, exact, rest).error_ratio < 1
 
 
 def test_caches_of_more_than_2_to_the_31_elements_are_addressed():

@@ -59,7 +59,7 @@ def test_the_reference_keeps_what_hf_keeps(filters):
     # Both round: a sum of up to 300 terms in any order, and an exponential, which errs as its argument does.
     assert (logits / filters[0]).abs().max() < 100
     rest = 2 * 2 * 300 * ROUNDOFF[torch.float64] * expected
-    assert distance(weights / weights.sum(-1, keepdim=True), expected, rest).share < 1
+    assert distance(weights / weights.sum(-1, keepdim=True), expected, rest).error_ratio < 1
 
 
 def test_the_noise_is_philoxs():
@@ -98,7 +98,7 @@ def test_equal_logits_are_kept_together():
         ({"logits": torch.zeros(3, 2).T}, "last axis must be contiguous"),
     ],
 )
-def test_what_cannot_be_served_is_refused_by_name(changed, said):
+def test_wrapper_rejects_invalid_arguments(changed, said):
     given = {"logits": torch.zeros(2, 3), "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     given |= {name: torch.zeros(2, dtype=torch.int64) for name in ("seeds", "positions")}
     with pytest.raises(ValueError, match=said):

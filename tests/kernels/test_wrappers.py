@@ -5,7 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.linear_residual import linear_residual
@@ -22,10 +22,10 @@ BF16 = torch.bfloat16
 
 @pytest.mark.parametrize("op", OPS)
 def test_the_kernel_is_within_its_bound(op):
-    # One case an op shows that the wrapper runs; the gate judges them all.
+    # One case an op shows that the wrapper runs; the gate evaluates them all.
     case = next(case for case in OPS[op].cases if case.profile == "tail" and not case.large)
-    verdict = accuracy.judge(observe_op(OPS[op], case))
-    assert verdict.status == Status.PASS, verdict.sentence
+    verdict = accuracy.evaluate(measure_op(OPS[op], case))
+    assert verdict.status == Status.PASS, verdict.message
 
 
 def test_rows_may_be_strided():
@@ -60,7 +60,7 @@ def test_rms_norm_in_place():
         (lambda: qk(k_scale=0.3), "power of two"),
     ],
 )
-def test_what_cannot_be_served_is_refused_by_name(call, said):
+def test_wrapper_rejects_invalid_arguments(call, said):
     with pytest.raises(ValueError, match=said):
         call()
 

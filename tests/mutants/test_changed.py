@@ -70,7 +70,7 @@ def test_what_the_base_did_since_is_no_change_of_ours(repository):
     assert changed.ops("main", folder) == ["rms_norm"]
 
 
-def test_what_is_not_committed_counts_and_a_renamed_file_counts_at_both_ends(repository):
+def test_changed_files_include_uncommitted_and_renamed(repository):
     folder, git, write = repository
     assert changed.ops("main", folder) == []
     write(f"{KERNELS}/cache_write/__init__.py")
@@ -85,5 +85,5 @@ def test_a_base_that_is_not_there_is_said(repository):
         changed.ops("nowhere", folder)
     git("switch", "--orphan", "apart")
     git("commit", "--allow-empty", "-m", "no past")
-    with pytest.raises(UserError, match="in common"):
+    with pytest.raises(UserError, match="no merge base"):
         changed.ops("main", folder)

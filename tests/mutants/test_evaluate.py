@@ -1,4 +1,4 @@
-"""A trial: its known killer first; blame for the checks that failed in it, without running the model again."""
+"""A trial: its expected detector first; blame for the checks that failed in it, without running the model again."""
 
 import pytest
 
@@ -12,10 +12,10 @@ TASK = {"gates": ["coherence"], "first": "", "blame": True, "ops": [], "overlay"
 
 @pytest.fixture
 def seen(monkeypatch):
-    """How often the model was observed, and for which checks blame was asked."""
+    """How often the model was measured, and for which checks blame was asked."""
     found = {"looks": 0, "asked": []}
 
-    def observe(engine, golden):
+    def measure(engine, golden):
         found["looks"] += 1
         if engine == "broken":
             raise RuntimeError("a kernel that raises")
@@ -25,7 +25,7 @@ def seen(monkeypatch):
         found["asked"].append(list(checks))
         return {"ops": ["qkv_rope"], "layers": [0]}
 
-    monkeypatch.setattr(trial, "observe_coherence", observe)
+    monkeypatch.setattr(trial, "measure_coherence", measure)
     monkeypatch.setattr(trial, "find_blame", blame)
     monkeypatch.setattr(coherence, "failing", lambda evidence: evidence["failing"])
     return found
@@ -59,7 +59,7 @@ def test_a_model_that_cannot_be_loaded_blames_no_op(monkeypatch, seen):
 
 
 @pytest.mark.parametrize(("first", "asked"), [("", "ab"), ("b", "b"), ("gone", "ab")])
-def test_the_known_killer_is_asked_first(monkeypatch, first, asked):
+def test_expected_detector_runs_first(monkeypatch, first, asked):
     seen = []
     looks = [(name, lambda name=name: seen.append(name) or (name == "b" and "caught")) for name in "abc"]
     monkeypatch.setitem(evaluate.TRIAL_CHECKS, "coherence", lambda trial: iter(looks))

@@ -30,10 +30,10 @@ def generated():
     return generate.generated()
 
 
-def stories(tmp_path, source):
+def descriptions(tmp_path, source):
     file = tmp_path / "copy.py"
     file.write_text(source)
-    return {mutant.id: mutant.story for mutant in generate.mutants_of(file, "kernels/copy.py")}
+    return {mutant.id: mutant.description for mutant in generate.mutants_of(file, "kernels/copy.py")}
 
 
 def test_there_are_enough_in_every_op(generated):
@@ -49,13 +49,13 @@ def test_each_is_another_program(generated):
 
 
 def test_only_kernels_are_mutated_and_ids_do_not_depend_on_lines(tmp_path):
-    found = stories(tmp_path, KERNEL)
+    found = descriptions(tmp_path, KERNEL)
     assert all(name.startswith("copy._copy.") for name in found)
-    assert stories(tmp_path, KERNEL.replace("def plain", "# a comment\n\n\ndef plain")) == found
+    assert descriptions(tmp_path, KERNEL.replace("def plain", "# a comment\n\n\ndef plain")) == found
 
 
 @pytest.mark.parametrize(
-    "story",
+    "description",
     [
         "i < count becomes i <= count",
         "i < count becomes i >= count",
@@ -66,8 +66,8 @@ def test_only_kernels_are_mutated_and_ids_do_not_depend_on_lines(tmp_path):
         "tl.store(y_ptr + i * y_stride, x, mask=i < count) becomes pass",
     ],
 )
-def test_the_operators(tmp_path, story):
-    assert f"_copy: {story}" in stories(tmp_path, KERNEL).values()
+def test_the_operators(tmp_path, description):
+    assert f"_copy: {description}" in descriptions(tmp_path, KERNEL).values()
 
 
 @pytest.mark.parametrize(

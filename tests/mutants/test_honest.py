@@ -10,7 +10,7 @@ from triton.runtime.interpreter import InterpretedFunction
 from braidcheck import kernels
 from braidcheck.gates import accuracy
 from braidcheck.gates.soak import VARIANTS
-from braidcheck.gates.soak.measure import observe_soak, pairs
+from braidcheck.gates.soak.measure import measure_soak, pairs
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import configs, get_config
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED
@@ -40,8 +40,8 @@ def test_an_unknown_op_has_none():
 @pytest.mark.parametrize("op", OPS)
 def test_no_variant_is_refused(op):
     cases = [case for case in pairs(OPS[op], 24, large=False) if case.profile == "tail"]
-    seen = observe_soak(OPS[op], cases[:1], honest.find(op))
-    over = [row for row in seen["functions"] if not row["share"] <= accuracy.LIMIT or row["raised"]]
+    seen = measure_soak(OPS[op], cases[:1], honest.find(op))
+    over = [row for row in seen["functions"] if not row["error_ratio"] <= accuracy.LIMIT or row["raised"]]
     assert not over
 
 

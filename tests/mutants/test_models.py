@@ -1,4 +1,5 @@
-"""Whole models of honest variants: the same draw for a seed, every choice within reach, and a dishonest one refused."""
+"""Whole models of equivalent implementations: the same draw for a seed, every choice within reach, and a dishonest one
+refused."""
 
 import pytest
 import torch
@@ -50,29 +51,29 @@ def test_a_part_of_the_golden_is_enough_and_has_its_prompts(nano):
     assert len({tuple(part.numbers) for part in parts}) > 10
 
 
-def test_an_honest_model_is_not_refused(nano, brief):
-    seen = models.observe(models.draw(2, "interpret"), *nano, "cpu")
+def test_equivalent_model_is_accepted(nano, brief):
+    seen = models.measure(models.draw(2, "interpret"), *nano, "cpu")
     assert (seen["refused"], seen["raised"]) == ([], None)
     assert seen["checks"]["hidden"][0] == "pass"
     assert "lm_head" in seen["functions"]
     assert "fused_attention" not in seen["functions"]
 
 
-def test_a_dishonest_variant_is_refused(nano, brief, monkeypatch):
+def test_wrong_variant_is_refused(nano, brief, monkeypatch):
     def twice_as_loud(x, weight, residual):
         return (residual.float() + 1.02 * (x.float() @ weight.float().T)).to(residual.dtype)
 
     model = models.draw(2, "interpret")
     monkeypatch.setattr(honest, "find", lambda op, own=honest.find: own(op) | {model.functions[op]: twice_as_loud}
                         if op == "linear_residual" else own(op))  # fmt: skip
-    seen = models.observe(model, *nano, "cpu")
-    assert any("hidden" in sentence for sentence in seen["refused"])
+    seen = models.measure(model, *nano, "cpu")
+    assert any("hidden" in message for message in seen["refused"])
 
 
 def test_what_raises_is_said(nano, brief, monkeypatch):
     model = models.draw(2, "interpret")
     monkeypatch.setattr(models, "swapped", lambda *_: 1 / 0)
-    assert models.observe(model, *nano, "cpu")["raised"] == "ZeroDivisionError: division by zero"
+    assert models.measure(model, *nano, "cpu")["raised"] == "ZeroDivisionError: division by zero"
 
 
 def test_a_float16_model_keeps_a_wide_residual_stream(nano):

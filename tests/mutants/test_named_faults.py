@@ -21,7 +21,7 @@ PARTS = Counter(mutant.part for mutant in NAMED)
 ENTRY = """
 [[mutant]]
 id = "late"
-story = "one late"
+description = "one late"
 file = "kernels/cache_write/kernel.py"
 function = "{function}"
 old = '''{old}'''
@@ -62,14 +62,16 @@ def test_patches_of_shared_functions_know_whom_they_reach():
     assert mutants["engine: last layer skipped"].ops == ()
 
 
-def test_known_killers_are_there_and_come_first():
+def test_expected_detectors_exist_and_run_first():
     engine, loader = engine_checks(None, None, "cpu"), loader_checks(None, "cpu")
     edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_checks(op, op.call, "cpu")}
     subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
-    known = [mutant for mutant in NAMED if mutant.killer[0]]
+    known = [mutant for mutant in NAMED if mutant.expected_detector[0]]
     assert len(known) > 50
-    assert [mutant.id for mutant in known if mutant.killer[1] not in subjects[mutant.killer[0]]] == []
-    assert [mutant.id for mutant in known if selection.gates(mutant)[0] != mutant.killer[0]] == []
+    assert [
+        mutant.id for mutant in known if mutant.expected_detector[1] not in subjects[mutant.expected_detector[0]]
+    ] == []
+    assert [mutant.id for mutant in known if selection.gates(mutant)[0] != mutant.expected_detector[0]] == []
 
 
 def statements(text):

@@ -22,7 +22,7 @@ def planted(name, file, old, new):
 @pytest.fixture(scope="module")
 def matrix():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "KEEP_EVERY", 0)
+        patch.setattr(runner, "SAVE_INTERVAL_S", 0)
         yield run()
 
 
@@ -43,7 +43,7 @@ def test_a_run_that_is_killed_leaves_what_it_had(matrix):
         assert 0 < len(unfinished["mutants"]) == 6 - unfinished["missing"]
         trials = next(verdict for verdict in evaluate([unfinished]) if verdict.subject.startswith("trials"))
         assert trials.status == Status.ERROR
-        assert trials.sentence.startswith(f"{unfinished['missing']} trials are missing")
+        assert trials.message.startswith(f"{unfinished['missing']} trials are missing")
 
 
 def test_what_became_of_each(matrix):

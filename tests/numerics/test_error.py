@@ -1,27 +1,29 @@
-"""The share of the bound, on numbers small enough to work out by hand."""
+"""The error ratio, on numbers small enough to work out by hand."""
 
 import math
 
 import pytest
 import torch
 
-from braidcheck.numerics.error import distance, shares
+from braidcheck.numerics.error import distance, error_ratios
 
 BF16 = 2.0**-8
 
 
-def one(value, exact, rest, dtype=torch.float32):
+def one(value, exact, tolerance, dtype=torch.float32):
     got = torch.tensor([value], dtype=dtype)
-    return float(shares(got, torch.tensor([exact], dtype=torch.float64), torch.tensor([rest], dtype=torch.float64)))
+    return float(
+        error_ratios(got, torch.tensor([exact], dtype=torch.float64), torch.tensor([tolerance], dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_correctly_rounded_number_uses_nothing(dtype):
     exact = torch.randn(2000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert shares(exact.to(dtype), exact, torch.full_like(exact, 1e-12)).max() == 0
+    assert error_ratios(exact.to(dtype), exact, torch.full_like(exact, 1e-12)).max() == 0
 
 
-def test_the_share_is_the_excess_over_the_rounding_by_the_rest():
+def test_error_ratio_is_excess_over_rounding_by_tolerance():
     # 1.5 away, of which rounding to bfloat16 explains 102.5 / 256; the rest is 2.
     assert one(102.5, 101.0, 2.0, torch.bfloat16) == pytest.approx((1.5 - 102.5 * BF16) / 2)
     assert one(2.0, 1.0, 4.0) == pytest.approx(0.25, rel=1e-6)
@@ -47,10 +49,10 @@ def test_errors_name_the_worst_element():
     exact = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
     errors = distance(got, exact, torch.full((2, 2), 0.5, dtype=torch.float64))
     assert errors.index == (1, 1)
-    assert errors.share == pytest.approx(2, rel=1e-6)
+    assert errors.error_ratio == pytest.approx(2, rel=1e-6)
     assert errors.relative == pytest.approx(1 / math.sqrt(30))
     assert errors.nonfinite == 0
 
 
 def test_an_empty_output_has_no_error():
-    assert distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3)).share == 0
+    assert distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3)).error_ratio == 0

@@ -11,14 +11,14 @@ from braidcheck.result import Run, Status, Verdict
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`'\"&@all ]]> {{7*7}} \x00\n::error::x"
 
 
-def make_verdict(gate, subject, status=Status.PASS, sentence="said", **more):
-    return Verdict(gate, subject, status, sentence, **{"lane": "interpret"} | more)
+def make_verdict(gate, subject, status=Status.PASS, message="said", **more):
+    return Verdict(gate, subject, status, message, **{"lane": "interpret"} | more)
 
 
-def make_share(op, case, value, status=Status.PASS, **more):
-    sentence = f"{op} is {value} times its bound"
-    numbers = {"value": value, "limit": 1.0, "unit": "share of the bound"}
-    return make_verdict("accuracy", f"{op}[{case}]", status, sentence, **numbers, **more)
+def make_accuracy_verdict(op, case, value, status=Status.PASS, **more):
+    message = f"{op} is {value} times its bound"
+    metrics = {"value": value, "limit": 1.0, "unit": "error ratio"}
+    return make_verdict("accuracy", f"{op}[{case}]", status, message, **metrics, **more)
 
 
 @pytest.fixture
@@ -28,31 +28,35 @@ def verdict():
 
 
 @pytest.fixture
-def share():
+def accuracy_verdict():
     """Makes the accuracy verdict of an op's case."""
-    return make_share
+    return make_accuracy_verdict
 
 
 @pytest.fixture
 def broken():
-    """A Run with a broken op, two checks that broke in the same way, a lost verdict and things not judged."""
+    """A Run with a broken op, two checks that broke in the same way, a lost verdict and things skipped."""
     environment = {
         "commit": "abc",
         "seconds": 12.3,
         "libraries": {"torch": "2", "triton": ""},
         "gpus": [{"name": "G", "memory": 8}],
     }
-    left = {"numbers": {"subjects": ["1", "2"]}}
+    left = {"metrics": {"subjects": ["1", "2"]}}
     verdicts = (
-        make_share("fine", "a", 0.25),
-        make_share("fine", "b", 0.5),
-        make_verdict("accuracy", "fine[large]", Status.NOT_JUDGED, "large cases need a GPU", **left),
-        make_share("qkv_rope", "a", 0.5),
-        make_share("qkv_rope", "b", 9.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"),
-        make_share("qkv_rope", "c", 5.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[c]'"),
+        make_accuracy_verdict("fine", "a", 0.25),
+        make_accuracy_verdict("fine", "b", 0.5),
+        make_verdict("accuracy", "fine[large]", Status.SKIPPED, "large cases need a GPU", **left),
+        make_accuracy_verdict("qkv_rope", "a", 0.5),
+        make_accuracy_verdict(
+            "qkv_rope", "b", 9.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
+        ),
+        make_accuracy_verdict(
+            "qkv_rope", "c", 5.0, Status.FAIL, reproduce="braidcheck gate --op qkv_rope -k 'qkv_rope[c]'"
+        ),
         make_verdict("coherence", "nano: kl", Status.ERROR, "it broke", reproduce="braidcheck gate -k kl"),
         make_verdict("coherence", "nano: nll", Status.ERROR, "it broke", reproduce="braidcheck gate -k nll"),
-        make_verdict("coherence", "nano: recall", value=1.0, limit=0.99, floor=True, unit="of a|b"),
+        make_verdict("coherence", "nano: recall", value=1.0, limit=0.99, higher_is_better=True, unit="of a|b"),
         make_verdict("layers", "0.6B: layer 0 decode"),
         make_verdict("layers", "0.6B: layer 1 decode"),
     )
@@ -62,7 +66,7 @@ def broken():
 @pytest.fixture
 def green():
     """A Run in which all is well."""
-    return Run({"commit": "abc"}, (), (make_share("fine", "a", 0.25), make_verdict("coherence", "nano: kl")))
+    return Run({"commit": "abc"}, (), (make_accuracy_verdict("fine", "a", 0.25), make_verdict("coherence", "nano: kl")))
 
 
 @pytest.fixture
@@ -71,12 +75,12 @@ def hostile():
     environment = {"commit": HOSTILE, "libraries": {HOSTILE: HOSTILE}, "gpus": [{"name": HOSTILE}], "driver": HOSTILE}
     environment |= {"started": "2026-01-01T00:00:00+00:00", "hardware": HOSTILE, HOSTILE: HOSTILE}
     texts = {"lane": HOSTILE, "unit": HOSTILE, "reproduce": HOSTILE, "value": 2.0, "limit": 1.0}
-    numbers = {"blame": {"ops": [HOSTILE], "layers": [HOSTILE]}, "traceback": HOSTILE, "subjects": [HOSTILE]}
+    metrics = {"blame": {"ops": [HOSTILE], "layers": [HOSTILE]}, "traceback": HOSTILE, "subjects": [HOSTILE]}
     verdicts = (
-        Verdict("accuracy", HOSTILE, Status.FAIL, HOSTILE, numbers=numbers, **texts),
-        Verdict(HOSTILE, HOSTILE, Status.NOT_JUDGED, HOSTILE, lane=HOSTILE),
+        Verdict("accuracy", HOSTILE, Status.FAIL, HOSTILE, metrics=metrics, **texts),
+        Verdict(HOSTILE, HOSTILE, Status.SKIPPED, HOSTILE, lane=HOSTILE),
         Verdict("speed", f"{HOSTILE} tok/s", Status.PASS, HOSTILE, **texts | {"unit": "tok/s"}),
-        Verdict("coherence", f"{HOSTILE}: position", Status.PASS, HOSTILE, numbers={HOSTILE: {"nll": 1.0}}),
+        Verdict("coherence", f"{HOSTILE}: position", Status.PASS, HOSTILE, metrics={HOSTILE: {"nll": 1.0}}),
     )
     return Run(json.loads(json.dumps(environment)), (HOSTILE,), verdicts)
 
@@ -86,10 +90,10 @@ def matrix():
     """A kill matrix of three faults, one of which survives."""
     rows = [
         {"id": "qkv_rope: K with Q's norm", "kind": "named", "part": "qkv_rope", "outcome": "killed"},
-        {"id": HOSTILE, "kind": "named", "part": HOSTILE, "outcome": "survived", "story": HOSTILE},
+        {"id": HOSTILE, "kind": "named", "part": HOSTILE, "outcome": "survived", "description": HOSTILE},
         {"id": "qkv_rope: < for <=", "kind": "generated", "part": "qkv_rope", "outcome": "crash"},
     ]
-    empty = {"gate": "accuracy", "subject": "", "said": "", "seconds": 1.0, "story": "told"}
+    empty = {"gate": "accuracy", "subject": "", "said": "", "seconds": 1.0, "description": "told"}
     return {"lane": "interpret", "seconds": 3.0, "mutants": [empty | row for row in rows]}
 
 
@@ -106,7 +110,7 @@ def make_nights(series, nights, text="deadbeef", faster=(), slower=()):
                 value=float((5 + one) * np.exp(0.004 * random.normal()) * _factor(one, night, faster, slower)),
                 unit="us",
                 lane="gpu",
-                numbers={"control": float(20 * np.exp(0.004 * random.normal()))},
+                metrics={"control": float(20 * np.exp(0.004 * random.normal()))},
             )
             for one in range(series)
         ]

@@ -1,4 +1,4 @@
-"""An artifact from strangers: what a gate writes is read; all else is refused in a line that repeats nothing of it."""
+"""An untrusted artifact: what a gate writes is read; all else is refused in a line that repeats nothing of it."""
 
 import copy
 import json
@@ -41,8 +41,15 @@ def test_what_a_gate_writes_is_read(packed, broken, green):
     assert "## What is wrong" in artifact.comment(packed(broken.to_json()))
 
 
-def test_what_plain_numbers_cannot_say_is_read(packed, share):
-    run = Run({}, (), (share("op", "a", float("inf"), Status.FAIL), share("op", "b", float("nan"), Status.FAIL)))
+def test_what_plain_numbers_cannot_say_is_read(packed, accuracy_verdict):
+    run = Run(
+        {},
+        (),
+        (
+            accuracy_verdict("op", "a", float("inf"), Status.FAIL),
+            accuracy_verdict("op", "b", float("nan"), Status.FAIL),
+        ),
+    )
     assert artifact.read(packed(run.to_json())).verdicts[0].value == float("inf")
 
 
@@ -58,8 +65,12 @@ def put(body, *path_and_value):
 
 
 FAULTS = {
-    "no object": (lambda body: [], "no object"),
-    "another format": (lambda body: put(body, "format", 2), "format is not 1"),
+    "not an object": (lambda body: [], "not an object"),
+    "another format": (lambda body: put(body, "format", 3), "format is not one of 1, 2"),
+    "the old format with a new field": (
+        lambda body: put(body, "format", 1),
+        "verdict 0 lacks floor, numbers, sentence",
+    ),
     "a format that is almost right": (lambda body: put(body, "format", True), "format"),
     "a field too many": (lambda body: put(body, "html", TAGS), "a field too many"),
     "a verdict's field too many": (lambda body: put(body, "verdicts", 0, "html", TAGS), "verdict 0 has a field"),
@@ -69,18 +80,18 @@ FAULTS = {
     "no such lane": (lambda body: put(body, "verdicts", 1, "lane", TAGS), "lane of verdict 1"),
     "a green lie": (lambda body: body | {"status": "pass", "exit_code": 0}, "not what the verdicts say"),
     "a long subject": (lambda body: put(body, "verdicts", 1, "subject", "x" * 501), "subject of verdict 1"),
-    "an empty sentence": (lambda body: put(body, "verdicts", 1, "sentence", ""), "sentence of verdict 1"),
+    "an empty message": (lambda body: put(body, "verdicts", 1, "message", ""), "message of verdict 1"),
     "a number that is text": (lambda body: put(body, "verdicts", 1, "value", "1e3"), "value of verdict 1"),
     "a number that is true": (lambda body: put(body, "verdicts", 1, "limit", True), "limit of verdict 1"),
-    "time that runs back": (lambda body: put(body, "verdicts", 1, "seconds", -1), "no time"),
-    "an endless integer": (lambda body: put(body, "verdicts", 1, "numbers", {"n": 10**400}), "out of range"),
+    "time that runs back": (lambda body: put(body, "verdicts", 1, "seconds", -1), "not a time"),
+    "an endless integer": (lambda body: put(body, "verdicts", 1, "metrics", {"n": 10**400}), "out of range"),
     "names that are no text": (lambda body: put(body, "expected", [1]), "a name in expected"),
-    "too many verdicts": (lambda body: put(body, "verdicts", body["verdicts"] * 500), "no list of at most 5,000"),
+    "too many verdicts": (lambda body: put(body, "verdicts", body["verdicts"] * 500), "not a list of at most 5,000"),
     "too many values": (lambda body: put(body, "environment", {"n": [0] * 200_001}), "more than 200,000 values"),
     "too deep": (lambda body: put(body, "environment", {"n": [[[[[[[[[[]]]]]]]]]]}), "nested"),
-    "a text turned around": (lambda body: put(body, "verdicts", 1, "sentence", "a\u202eb"), "cannot be seen"),
-    "a terminal's escape": (lambda body: put(body, "verdicts", 1, "sentence", "\x1b[2J"), "cannot be seen"),
-    "half a character": (lambda body: put(body, "verdicts", 1, "sentence", "\ud800"), "cannot be seen"),
+    "a text turned around": (lambda body: put(body, "verdicts", 1, "message", "a\u202eb"), "cannot be seen"),
+    "a terminal's escape": (lambda body: put(body, "verdicts", 1, "message", "\x1b[2J"), "cannot be seen"),
+    "half a character": (lambda body: put(body, "verdicts", 1, "message", "\ud800"), "cannot be seen"),
     "an invisible key": (lambda body: put(body, "environment", {"a\x00": 1}), "cannot be seen"),
     "seconds that are text": (lambda body: put(body, "environment", "seconds", TAGS), "cannot be laid out"),
 }
@@ -119,7 +130,7 @@ def test_a_second_file_is_refused(packed, body):
 
 def test_100_mb_are_refused_before_they_are_unpacked(packed, tmp_path, monkeypatch):
     bomb = packed(b" " * 100_000_000)
-    assert bomb.stat().st_size < artifact.MOST_PACKED
+    assert bomb.stat().st_size < artifact.MAX_ZIP_BYTES
     monkeypatch.setattr(zipfile.ZipFile, "open", None)  # nothing is unpacked
     with pytest.raises(Refused, match="16,000,000 bytes"):
         artifact.read(bomb)
@@ -152,10 +163,10 @@ def test_what_is_no_zip_is_refused(tmp_path, data):
 
 def tagged(value):
     """``value`` with tags in every text that the schema leaves free, keys too."""
-    free = ("subject", "sentence", "unit", "reproduce")
+    free = ("subject", "message", "unit", "reproduce")
     texts = dict.fromkeys(free, TAGS[:100])
     verdicts = [
-        v | texts | {"numbers": {TAGS: TAGS, "blame": {"ops": [TAGS], "layers": TAGS}}} for v in value["verdicts"]
+        v | texts | {"metrics": {TAGS: TAGS, "blame": {"ops": [TAGS], "layers": TAGS}}} for v in value["verdicts"]
     ]
     return value | {"verdicts": verdicts, "expected": [TAGS], "environment": {TAGS: TAGS, "commit": TAGS}}
 
@@ -167,7 +178,7 @@ def test_tags_in_every_text_stay_text(packed, body):
     assert not re.search(r"<|@\w|://|\bwww\.|#\d|(?<!\\)[\[\]]", prose)
 
 
-def test_whatever_stands_in_the_place_of_a_value_is_refused_or_shown_as_text(packed, body):
+def test_fuzzed_artifact_values_are_refused_or_escaped(packed, body):
     """Every value of a Run in turn, by each of these: nothing else than Refused may come out."""
 
     def places(value, path=()):
@@ -176,7 +187,7 @@ def test_whatever_stands_in_the_place_of_a_value_is_refused_or_shown_as_text(pac
             yield (*path, key)
             yield from places(item, (*path, key))
 
-    body["verdicts"][0]["numbers"] = {"blame": {"ops": ["a"], "layers": [1, 2]}, "subjects": ["a"], "interval": [1, 2]}
+    body["verdicts"][0]["metrics"] = {"blame": {"ops": ["a"], "layers": [1, 2]}, "subjects": ["a"], "interval": [1, 2]}
     shown = 0
     for path in list(places(body)):
         for value in (None, True, 7, TAGS, [], [TAGS], {}, {TAGS: [TAGS]}, [[{}]]):

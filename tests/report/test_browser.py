@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.ci.trend.evaluate import judge
+from braidcheck.ci.trend.evaluate import evaluate
 from braidcheck.report import page
 
 pytestmark = pytest.mark.browser
@@ -37,7 +37,7 @@ def open_page(browser, tmp_path):
         path.write_text(text, encoding="utf-8")
         contexts.append(browser.new_context(offline=True, **context))
         tab = contexts[-1].new_page()
-        tab.on("console", lambda said: noise.append(said.text) if said.type in ("error", "warning") else None)
+        tab.on("console", lambda text: noise.append(text.text) if text.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: noise.append(str(error)))
         tab.on("dialog", lambda dialog: (noise.append(f"dialog {dialog.message}"), dialog.dismiss()))
         tab.on("request", lambda request: fetched.append(request.url))
@@ -57,7 +57,7 @@ def year(nights, broken, matrix):
     """A report of a year of 24 series of which one got slower, whose last Run fails."""
     runs = nights(24, 365, slower=(5,), faster=(6,))
     last = type(broken)(broken.environment | runs[-1].environment, broken.expected, broken.verdicts)
-    return page.render(page.Subject("a year", last, runs, judge(runs), None, [matrix]))
+    return page.render(page.Subject("a year", last, runs, evaluate(runs), None, [matrix]))
 
 
 def drawn(tab, number=0):
@@ -78,7 +78,7 @@ def shown_range(tab, number=0):
     )
 
 
-def test_the_headline_names_the_culprits_in_one_look(open_page, year):
+def test_headline_names_suspect_ops(open_page, year):
     tab = open_page(year, viewport={"width": 1280, "height": 800})
     for text in ("qkv_rope is to blame", "op5[512 tokens] got worse by"):
         place = tab.get_by_text(text).first.bounding_box()
@@ -94,10 +94,10 @@ def test_hovering_over_a_night_shows_its_value_and_commit(open_page, year):
         tab.wait_for_timeout(50)
         if tooltip.is_visible():
             break
-    said = tooltip.inner_text()
-    assert "commit" in said
-    assert "deadbeef" in said
-    assert "2026-" in said
+    text = tooltip.inner_text()
+    assert "commit" in text
+    assert "deadbeef" in text
+    assert "2026-" in text
 
 
 def test_the_keyboard_goes_from_night_to_night_and_zooms(open_page, year):
@@ -106,9 +106,9 @@ def test_the_keyboard_goes_from_night_to_night_and_zooms(open_page, year):
     box.focus()
     tab.keyboard.press("ArrowLeft")
     tab.keyboard.press("ArrowLeft")
-    said = tab.locator(".card").first.locator(".readout")
-    assert said.inner_text().startswith("2026-12-30 02:17: ")
-    assert "commit 0363deadbeef" in said.inner_text()
+    text = tab.locator(".card").first.locator(".readout")
+    assert text.inner_text().startswith("2026-12-30 02:17: ")
+    assert "commit 0363deadbeef" in text.inner_text()
     tab.keyboard.press("0")
     whole = shown_range(tab)
     tab.keyboard.press("+")
@@ -197,7 +197,7 @@ def test_a_phone_needs_no_sideways_scrolling(open_page, year):
 def test_hostile_text_does_nothing(open_page, hostile, nights, matrix):
     commit = {"commit": hostile.environment["commit"]}
     runs = [type(run)(run.environment | commit, (), hostile.verdicts) for run in nights(1, 12)]
-    text = page.render(page.Subject(commit["commit"], hostile, runs, judge(runs), hostile, [matrix]))
+    text = page.render(page.Subject(commit["commit"], hostile, runs, evaluate(runs), hostile, [matrix]))
     tab = open_page(text)
     place = drawn(tab).bounding_box()
     tab.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)

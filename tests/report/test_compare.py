@@ -10,26 +10,38 @@ def timed(verdict, value, gate="paired", unit="x the base's time", **more):
     return verdict(gate, "rms_norm", value=value, limit=1.01, unit=unit, **more)
 
 
-def test_what_got_worse_comes_first(share):
-    base = Run({}, (), (share("a", "1", 0.2), share("b", "1", 0.2), share("c", "1", 0.2), share("same", "1", 0.2)))
+def test_what_got_worse_comes_first(accuracy_verdict):
+    base = Run(
+        {},
+        (),
+        (
+            accuracy_verdict("a", "1", 0.2),
+            accuracy_verdict("b", "1", 0.2),
+            accuracy_verdict("c", "1", 0.2),
+            accuracy_verdict("same", "1", 0.2),
+        ),
+    )
     now = Run(
         {},
         (),
         (
-            share("a", "1", 0.1),
-            share("b", "1", 0.6),
-            share("c", "1", 2.0, Status.FAIL),
-            share("same", "1", 0.2001),
+            accuracy_verdict("a", "1", 0.1),
+            accuracy_verdict("b", "1", 0.6),
+            accuracy_verdict("c", "1", 2.0, Status.FAIL),
+            accuracy_verdict("same", "1", 0.2001),
         ),
     )
     found = compare(now, base).changes
     assert [(one.now.subject, one.cells[2]) for one in found] == [("c", "pass -> fail"), ("b", "pass"), ("a", "pass")]
-    assert found[1].cells[3:] == ("0.2", "0.6", "share of the bound", "80%", "40%", "+200.0%")
+    assert found[1].cells[3:] == ("0.2", "0.6", "error ratio", "80%", "40%", "+200.0%")
 
 
-def test_a_verdict_that_is_no_longer_given_is_a_loss(share, verdict):
-    base, now = Run({}, (), (share("a", "1", 0.2),)), Run({}, (), (share("a", "1", 0.2, Status.NOT_JUDGED),))
-    assert compare(now, base).changes[0].cells[2] == "pass -> not judged"
+def test_a_verdict_that_is_no_longer_given_is_a_loss(accuracy_verdict, verdict):
+    base, now = (
+        Run({}, (), (accuracy_verdict("a", "1", 0.2),)),
+        Run({}, (), (accuracy_verdict("a", "1", 0.2, Status.SKIPPED),)),
+    )
+    assert compare(now, base).changes[0].cells[2] == "pass -> skipped"
 
 
 def test_rates_and_times_are_compared_on_one_machine_only(verdict):
@@ -42,15 +54,15 @@ def test_rates_and_times_are_compared_on_one_machine_only(verdict):
 
 
 def test_a_rate_that_falls_is_a_loss(verdict):
-    rate = {"gate": "speed", "unit": "tok/s", "floor": True}
+    rate = {"gate": "speed", "unit": "tok/s", "higher_is_better": True}
     machine = {"hardware": "A"}
     before, now = (Run(machine, (), (timed(verdict, value, **rate),)) for value in (100.0, 90.0))
     assert compare(now, before).changes[0].loss > 0
     assert compare(before, now).changes[0].loss < 0
 
 
-def test_what_is_new_and_what_is_gone_is_said(share):
-    base, now = Run({}, (), (share("a", "1", 0.2),)), Run({}, (), (share("b", "1", 0.2),))
+def test_what_is_new_and_what_is_gone_is_said(accuracy_verdict):
+    base, now = Run({}, (), (accuracy_verdict("a", "1", 0.2),)), Run({}, (), (accuracy_verdict("b", "1", 0.2),))
     assert compare(now, base).notes == ("New: accuracy b.", "Gone: accuracy a.")
     assert compare(replace(now, verdicts=()), base).notes == ("Gone: accuracy a.",)
 
@@ -66,9 +78,9 @@ def test_timings_have_no_limit_and_are_compared_shape_by_shape(verdict):
     assert found.loss > 0
 
 
-def test_what_was_timed_in_turns_is_said_the_slowest_first(verdict):
-    def series(name, value, status=Status.PASS, **numbers):
-        return verdict("paired", name, status, value=value, limit=1.01, unit="x the base's time", numbers=numbers)
+def test_paired_timings_are_sorted_slowest_first(verdict):
+    def series(name, value, status=Status.PASS, **metrics):
+        return verdict("paired", name, status, value=value, limit=1.01, unit="x the base's time", metrics=metrics)
 
     known = {"base_us": 10.0, "change_us": 10.31, "interval": [1.028, 1.034]}
     run = Run({}, (), (series("a", 0.99), series("b", 1.031, Status.FAIL, **known), verdict("paired", "none")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from braidcheck.report.failures import blame, culprits, failures
+from braidcheck.report.failures import blame, failures, suspects
 from braidcheck.result import Run, Status
 
 
@@ -11,21 +11,21 @@ def test_an_op_is_one_failure_and_its_worst_case_speaks_for_it(broken):
     assert (op.names, op.count, op.reading, op.headroom) == (
         "qkv_rope[b]",
         "2 of 3",
-        "9 (limit <= 1) share of the bound",
+        "9 (limit <= 1) error ratio",
         "-800%",
     )
     assert checks.names == "nano: kl, nano: nll"
-    assert culprits([op, checks]) == {"qkv_rope": ["accuracy"]}
+    assert suspects([op, checks]) == {"qkv_rope": ["accuracy"]}
 
 
-def test_nothing_is_worse_than_what_has_no_number(share, verdict):
+def test_nothing_is_worse_than_what_has_no_number(accuracy_verdict, verdict):
     run = Run(
         {},
         (),
         (
-            share("a", "1", 2.0, Status.FAIL),
-            share("b", "1", float("nan"), Status.FAIL),
-            share("c", "1", 7.0, Status.FAIL),
+            accuracy_verdict("a", "1", 2.0, Status.FAIL),
+            accuracy_verdict("b", "1", float("nan"), Status.FAIL),
+            accuracy_verdict("c", "1", 7.0, Status.FAIL),
             verdict("coherence", "nano: kl", Status.ERROR, value=9.0, limit=1.0),
             verdict("coherence", "nano: flips", Status.FAIL, value=3, limit=0),
             verdict("paired", "d", Status.INCONCLUSIVE),
@@ -34,8 +34,8 @@ def test_nothing_is_worse_than_what_has_no_number(share, verdict):
     assert [one.names for one in failures(run)] == ["b[1]", "c[1]", "nano: flips", "a[1]", "nano: kl", "d"]
 
 
-def test_fail_and_error_of_one_op_are_two_things(share):
-    run = Run({}, (), (share("a", "1", 2.0, Status.FAIL), share("a", "2", 9.0, Status.ERROR)))
+def test_fail_and_error_of_one_op_are_two_things(accuracy_verdict):
+    run = Run({}, (), (accuracy_verdict("a", "1", 2.0, Status.FAIL), accuracy_verdict("a", "2", 9.0, Status.ERROR)))
     assert [one.first.status for one in failures(run)] == ["fail", "error"]
 
 
@@ -46,7 +46,7 @@ def test_many_names_are_cut(verdict):
 
 
 @pytest.mark.parametrize(
-    ("gate", "subject", "numbers", "says"),
+    ("gate", "subject", "metrics", "says"),
     [
         ("accuracy", "rms_norm[bfloat16-x]", {}, "rms_norm"),
         ("paired", "rms_norm", {}, "rms_norm"),
@@ -68,19 +68,19 @@ def test_many_names_are_cut(verdict):
         ("coherence", "nano: recall", {}, ""),
     ],
 )
-def test_who_is_blamed(verdict, gate, subject, numbers, says):
-    assert str(blame(verdict(gate, subject, Status.FAIL, numbers=numbers))) == says
+def test_blame_of_verdict(verdict, gate, subject, metrics, says):
+    assert str(blame(verdict(gate, subject, Status.FAIL, metrics=metrics))) == says
 
 
-def test_the_op_that_most_blame_comes_first(share, verdict):
-    named = {"numbers": {"blame": {"ops": ["b"]}}}
+def test_the_op_that_most_blame_comes_first(accuracy_verdict, verdict):
+    named = {"metrics": {"blame": {"ops": ["b"]}}}
     run = Run(
         {},
         (),
         (
-            share("a", "1", 99.0, Status.FAIL),
-            share("b", "1", 2.0, Status.FAIL),
+            accuracy_verdict("a", "1", 99.0, Status.FAIL),
+            accuracy_verdict("b", "1", 2.0, Status.FAIL),
             verdict("coherence", "nano: kl", Status.FAIL, "far", **named),
         ),
     )
-    assert culprits(failures(run)) == {"b": ["coherence", "accuracy"], "a": ["accuracy"]}
+    assert suspects(failures(run)) == {"b": ["coherence", "accuracy"], "a": ["accuracy"]}

@@ -57,8 +57,10 @@ def test_annotations_name_file_and_line_and_are_one_line_each(broken, hostile):
     assert all("\n" not in line for line in annotations.lines(hostile))
 
 
-def test_annotations_are_few_and_the_undecided_warn(share):
-    made = [share(f"op{n}", "a", 2.0, Status.FAIL) for n in range(30)] + [share("last", "a", 9.0, Status.INCONCLUSIVE)]
-    assert len(list(annotations.lines(Run({}, (), tuple(made))))) == annotations.MOST
+def test_annotations_are_few_and_the_undecided_warn(accuracy_verdict):
+    made = [accuracy_verdict(f"op{n}", "a", 2.0, Status.FAIL) for n in range(30)] + [
+        accuracy_verdict("last", "a", 9.0, Status.INCONCLUSIVE)
+    ]
+    assert len(list(annotations.lines(Run({}, (), tuple(made))))) == annotations.MAX_ANNOTATIONS
     (only,) = annotations.lines(Run({}, (), tuple(made[-1:])))
     assert only.startswith("::warning ")

@@ -12,7 +12,7 @@ def heads(page):
 
 def test_failures_come_before_the_table_and_the_environment_last(broken):
     page = markdown.render(broken)
-    assert heads(page) == ["What is wrong", "Verdicts", "Not judged", "Environment"]
+    assert heads(page) == ["What is wrong", "Verdicts", "Skipped", "Environment"]
     assert "**Blamed: `qkv_rope`** (accuracy)" in page
     assert "  `braidcheck gate --op qkv_rope -k 'qkv_rope[b]'`" in page
     assert "- **no verdict** `interpret/accuracy/lost`" in page
@@ -28,24 +28,24 @@ def test_a_green_run_has_nothing_wrong(green):
 def test_the_base_and_the_kill_score_are_said(broken, green, matrix):
     page = markdown.render(broken, green, [matrix])
     assert heads(page)[:3] == ["What is wrong", "Against the base", "Kill score"]
-    assert "| accuracy | fine | pass | 0.25 | 0.5 | share of the bound | 75% | 50% | +100.0% |" in page
+    assert "| accuracy | fine | pass | 0.25 | 0.5 | error ratio | 75% | 50% | +100.0% |" in page
     assert "interpret: 1 of 2 named faults are caught; not caught:" in page
     assert "interpret: 1 of 1 generated faults are caught\n" in page
 
 
-def test_what_was_timed_in_turns_needs_no_base(verdict):
+def test_paired_timings_need_no_base(verdict):
     slow = verdict("paired", "rms_norm[1 token]", Status.FAIL, value=1.031, limit=1.01, unit="x the base's time")
     page = markdown.render(Run({}, (), (slow,)))
     assert heads(page)[:2] == ["What is wrong", "Against the base"]
     assert "| rms\\_norm\\[1 token\\] | fail |  |  | +3.10% |  |" in page
 
 
-def test_a_thousand_failures_stay_below_60_kb_and_what_is_cut_is_said(share, verdict):
-    failing = tuple(share(f"op{n}", "é" * 300, 2.0, Status.FAIL, reproduce="x" * 200) for n in range(1000))
-    left = tuple(verdict("speed", f"s{n}", Status.NOT_JUDGED, f"{n}" * 900) for n in range(1000))
+def test_markdown_of_1000_failures_is_truncated_below_60_kb(accuracy_verdict, verdict):
+    failing = tuple(accuracy_verdict(f"op{n}", "é" * 300, 2.0, Status.FAIL, reproduce="x" * 200) for n in range(1000))
+    left = tuple(verdict("speed", f"s{n}", Status.SKIPPED, f"{n}" * 900) for n in range(1000))
     page = markdown.render(Run({f"key {n}": "v" * 900 for n in range(99)}, (), failing + left))
     assert len(page.encode()) <= 60_000
-    assert heads(page) == ["What is wrong", "Verdicts", "Not judged", "Environment"]
+    assert heads(page) == ["What is wrong", "Verdicts", "Skipped", "Environment"]
     assert len(re.findall("and [0-9]+ more lines: see run.json", page)) == 4
 
 

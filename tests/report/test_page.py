@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from braidcheck.ci.trend.evaluate import judge
+from braidcheck.ci.trend.evaluate import evaluate
 from braidcheck.report import page
 from braidcheck.report.page import sections, trends
 from braidcheck.result import Run, Status
@@ -31,17 +31,17 @@ class Tags(HTMLParser):
 
 
 def of_history(runs, **more):
-    return page.render(page.Subject("history", runs[-1], runs, judge(runs), **more))
+    return page.render(page.Subject("history", runs[-1], runs, evaluate(runs), **more))
 
 
-def test_a_broken_run_begins_with_its_culprit_and_what_is_wrong(broken):
+def test_page_starts_with_suspect_ops(broken):
     text = Tags(page.render(page.Subject("run", broken))).text
     heads = [text.index(said) for said in ("FAIL", "qkv_rope is to blame", "What is wrong", "Headroom of the ops")]
     assert heads == sorted(heads)
     for said in (
         "qkv_rope[b]",
         "qkv_rope is 9.0 times its bound",
-        "9 (limit <= 1) share of the bound",
+        "9 (limit <= 1) error ratio",
         "-800%",
         "2 of 3",
         "braidcheck/kernels/qkv_rope/kernel.py:",
@@ -71,18 +71,18 @@ def test_a_change_is_marked_with_its_commit_and_comes_first(nights):
     text = " ".join(Tags(of_history(runs)).text.split())
     assert re.search(r"gpu/timing/op2\[512 tokens\] got worse by 3\.8%", text)
     assert "on 2026-04-11 02:17: the kernel itself (since commit 0100deadbeef, after 0099deadbeef)" in text
-    first, second, *_ = trends.cards(runs, judge(runs))
+    first, second, *_ = trends.cards(runs, evaluate(runs))
     assert (first.name, second.name) == ("gpu/timing/op2[512 tokens]", "gpu/timing/op1[512 tokens]")
     assert first.levels[99] < first.levels[100] == first.levels[139]
 
 
-def test_a_check_with_a_limit_is_shown_by_night_and_said_not_to_be_searched(nights):
+def test_check_with_limit_has_no_change_detection(nights):
     runs = nights(1, 20)
-    card = next(card for card in trends.cards(runs, judge(runs)) if "kl" in card.name)
+    card = next(card for card in trends.cards(runs, evaluate(runs)) if "kl" in card.name)
     assert card.limit == 1.0
     assert card.drawn[0] == pytest.approx(runs[0].verdicts[-1].value / 1.5)
-    assert card.note == trends.NOT_SOUGHT
-    assert not any("kl" in card.name for card in trends.cards(runs[:1], judge(runs[:1])))
+    assert card.note == trends.NO_CHANGE_DETECTION
+    assert not any("kl" in card.name for card in trends.cards(runs[:1], evaluate(runs[:1])))
 
 
 @pytest.mark.parametrize(("trend", "run", "says"), [(4, "pass", "FAIL"), (0, "pass", "PASS"), (0, "fail", "FAIL")])
@@ -93,16 +93,16 @@ def test_the_headline_is_the_worst_of_run_and_trend(nights, trend, run, says):
     assert f"<title>{says}: history</title>" in of_history(runs)
 
 
-def test_nothing_judged_is_not_green(nights):
+def test_everything_skipped_is_not_green(nights):
     runs = nights(1, 5)
     runs = [replace(run, verdicts=run.verdicts[:1]) for run in runs]
-    imported = page.Subject("nights.csv", None, runs, judge(runs))
-    assert "<title>NOT JUDGED: nights.csv</title>" in page.render(imported)
+    imported = page.Subject("nights.csv", None, runs, evaluate(runs))
+    assert "<title>SKIPPED: nights.csv</title>" in page.render(imported)
 
 
 def test_numbers_without_dates_are_drawn_as_numbers(nights):
     runs = [replace(run, environment={"started": str(n)}) for n, run in enumerate(nights(1, 20))]
-    cards = trends.cards(runs, judge(runs))
+    cards = trends.cards(runs, evaluate(runs))
     assert not cards[0].dated
     assert cards[0].times[:3] == [0.0, 1.0, 2.0]
 
@@ -110,7 +110,7 @@ def test_numbers_without_dates_are_drawn_as_numbers(nights):
 def test_hostile_text_is_no_markup_anywhere(hostile, nights, matrix):
     commit = {"commit": hostile.environment["commit"]}
     runs = [replace(run, verdicts=hostile.verdicts, environment=run.environment | commit) for run in nights(1, 12)]
-    made = page.render(page.Subject(commit["commit"], hostile, runs, judge(runs), hostile, [matrix]))
+    made = page.render(page.Subject(commit["commit"], hostile, runs, evaluate(runs), hostile, [matrix]))
     found = Tags(made)
     assert [tag for tag, _ in found.tags if tag == "img"] == []
     assert sum(tag == "script" for tag, _ in found.tags) == 3
@@ -138,13 +138,13 @@ def test_what_can_be_pressed_has_a_name(nights):
 
 
 def test_the_roofline_takes_the_nearer_limit(verdict):
-    numbers = {"of_bandwidth": 0.8, "of_matrix_rate": 0.1}
-    run = Run({}, (), (verdict("timing", "a[1]", value=5.0, unit="us", numbers=numbers), verdict("timing", "b")))
+    metrics = {"of_bandwidth": 0.8, "of_gemm_peak": 0.1}
+    run = Run({}, (), (verdict("timing", "a[1]", value=5.0, unit="us", metrics=metrics), verdict("timing", "b")))
     (bar,) = sections.roofline(run)
     assert (bar.name, bar.said, bar.percent) == ("a[1]", "80% of bandwidth", 80.0)
 
 
-def test_what_was_timed_in_turns_is_shown(verdict):
+def test_paired_timings_are_shown(verdict):
     slow = verdict("paired", "rms_norm[1 token]", Status.FAIL, value=1.031, limit=1.01, unit="x the base's time")
     text = " ".join(Tags(page.render(page.Subject("run", Run({}, (), (slow,))))).text.split())
     assert "rms_norm is to blame for what paired found" in text
@@ -153,11 +153,11 @@ def test_what_was_timed_in_turns_is_shown(verdict):
 
 def test_strata_without_nll_are_left_out(verdict):
     far = {"nll": 0.01, "nll_low": -0.02, "nll_high": 0.04, "nll_floor": 0.001, "ratio": 1.0}
-    numbers = {"0-127": {"ratio": 1.0, "upper": 1.1}, "128-511": far}
-    (made,) = sections.strata(Run({}, (), (verdict("coherence", "nano: position", numbers=numbers),)))
+    metrics = {"0-127": {"ratio": 1.0, "upper": 1.1}, "128-511": far}
+    (made,) = sections.strata(Run({}, (), (verdict("coherence", "nano: position", metrics=metrics),)))
     assert [row.positions for row in made.rows] == ["128-511"]
     assert (made.place(0.0), made.place(0.04), made.place(-0.04)) == (50.0, 98.0, 2.0)
-    assert sections.strata(Run({}, (), (verdict("coherence", "nano: position", numbers={"0-127": {}}),))) == []
+    assert sections.strata(Run({}, (), (verdict("coherence", "nano: position", metrics={"0-127": {}}),))) == []
 
 
 def test_the_kill_matrix_counts_who_caught_first(matrix):
@@ -165,7 +165,7 @@ def test_the_kill_matrix_counts_who_caught_first(matrix):
     assert made.gates == ("accuracy", "crash")
     assert made.rows[0] == ("qkv_rope", ("1 of 1", "1 of 1"), (1, 1))
     assert made.scores == ("1 of 2 named", "1 of 1 generated")
-    assert [story for _, story in made.survivors] == [matrix["mutants"][1]["story"]]
+    assert [description for _, description in made.survivors] == [matrix["mutants"][1]["description"]]
 
 
 @pytest.mark.parametrize(("value", "percent"), [(0.25, 25.0), (7.0, 100.0), (-1.0, 0.0), (float("nan"), 100.0)])

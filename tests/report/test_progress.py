@@ -22,7 +22,7 @@ def wait_for(stream, text):
     return stream.getvalue()
 
 
-def test_progress_in_a_pipe_is_plain_lines_that_go_on_while_a_step_takes_long(hurry):
+def test_progress_in_pipe_is_plain_lines(hurry):
     stream = io.StringIO()
     with progress.Progress("work", stream=stream) as say:
         say("step [one]", 1, 3)

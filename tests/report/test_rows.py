@@ -18,7 +18,7 @@ def test_rows_are_one_an_op_and_the_worst_first(broken):
         ("layers", "0.6B"),
     }
     fine, recall = found["accuracy", "fine"], found["coherence", "nano: recall"]
-    assert (fine.count, fine.reading, fine.headroom) == ("2 of 4", ("0.5", "<= 1", "share of the bound"), "50%")
+    assert (fine.count, fine.reading, fine.headroom) == ("2 of 4", ("0.5", "<= 1", "error ratio"), "50%")
     assert (recall.reading, recall.headroom) == (("1", ">= 0.99", "of a|b"), "1%")
 
 
@@ -26,16 +26,16 @@ def test_rows_are_one_an_op_and_the_worst_first(broken):
     ("value", "says"),
     [(1.25, "-25%"), (2060.0, "none, 2.06e+03 x the limit"), (float("nan"), "none, nan x the limit")],
 )
-def test_headroom_that_is_used_up(share, value, says):
-    (row,) = rows.rows(Run({}, (), (share("op", "a", value, Status.FAIL),)))
+def test_headroom_that_is_used_up(accuracy_verdict, value, says):
+    (row,) = rows.rows(Run({}, (), (accuracy_verdict("op", "a", value, Status.FAIL),)))
     assert row.headroom == says
 
 
-def test_a_row_of_which_nothing_was_judged_is_not_green(verdict):
-    (row,) = rows.rows(Run({}, (), (verdict("speed", "s", Status.NOT_JUDGED, "no GPU"),)))
-    assert (row.status, row.count) == (Status.NOT_JUDGED, "0 of 1")
+def test_row_with_everything_skipped_is_not_green(verdict):
+    (row,) = rows.rows(Run({}, (), (verdict("speed", "s", Status.SKIPPED, "no GPU"),)))
+    assert (row.status, row.count) == (Status.SKIPPED, "0 of 1")
 
 
-def test_the_closing_line_counts_everything(broken):
-    assert rows.closing(broken) == "FAIL: 2 fail, 2 error, 1 not judged, 6 pass, 1 without a verdict in 12 s"
-    assert rows.closing(Run({}, (), ()), interrupted=True) == "INTERRUPTED: nothing was judged"
+def test_summary_line_counts_everything(broken):
+    assert rows.summary_line(broken) == "FAIL: 2 fail, 2 error, 1 skipped, 6 pass, 1 without a verdict in 12 s"
+    assert rows.summary_line(Run({}, (), ()), interrupted=True) == "INTERRUPTED: nothing was evaluated"

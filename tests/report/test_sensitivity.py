@@ -16,12 +16,12 @@ def row(smallest, fault="one element", largest=16.0, **other):
 
 
 def test_sizes_are_said_as_powers_of_two_and_positions_as_tokens():
-    assert sensitivity.said(row(2**-9)) == "2^-9"
-    assert sensitivity.said(row(4.0, "one position")) == "4"
-    assert sensitivity.said(row(2**-32)) == "<= 2^-32"
-    assert sensitivity.said(row(1.0, "one position", least=1.0)) == "1"
-    assert sensitivity.said(row(None)) == "not seen up to 2^4"
-    assert sensitivity.said(row(None, "one position", 64.0)) == "not seen up to 64"
+    assert sensitivity.format_size(row(2**-9)) == "2^-9"
+    assert sensitivity.format_size(row(4.0, "one position")) == "4"
+    assert sensitivity.format_size(row(2**-32)) == "<= 2^-32"
+    assert sensitivity.format_size(row(1.0, "one position", least=1.0)) == "1"
+    assert sensitivity.format_size(row(None)) == "not seen up to 2^4"
+    assert sensitivity.format_size(row(None, "one position", 64.0)) == "not seen up to 64"
 
 
 def test_a_row_an_op_and_a_table_a_gate(capsys):

@@ -11,21 +11,21 @@ def test_a_failure_in_a_pipe_is_one_plain_line_with_all_that_is_known(broken, ca
     lines = capsys.readouterr().out.splitlines()
     assert "\x1b" not in "".join(lines)
     assert lines[0] == (
-        "fail accuracy qkv_rope[b] | 9 (limit <= 1) share of the bound | headroom -800% | 2 of 3 cases | "
-        "blamed: qkv_rope | braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
+        "fail accuracy qkv_rope[b] | 9 (limit <= 1) error ratio | headroom -800% | 2 of 3 cases | "
+        "suspect ops: qkv_rope | braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
     )
     assert lines[1].strip() == "qkv_rope is 9.0 times its bound"
     assert lines[2].startswith("error coherence nano: kl, nano: nll | braidcheck gate -k kl")
 
 
-def test_after_the_failures_comes_what_passed_was_not_judged_or_lost(broken, capsys, tmp_path):
+def test_summary_order_is_failed_passed_skipped_missing(broken, capsys, tmp_path):
     terminal.show(broken, tmp_path)
     out = capsys.readouterr().out
     assert "pass accuracy: fine, least headroom 50% (fine)\n" in out
-    assert "not judged: accuracy fine[large]: large cases need a GPU" in out
+    assert "skipped: accuracy fine[large]: large cases need a GPU" in out
     assert "no verdict: interpret/accuracy/lost" in out
     assert str(tmp_path / "summary.md") in out
-    assert out.splitlines()[-2:] == ["blamed: qkv_rope (accuracy)", rows.closing(broken)]
+    assert out.splitlines()[-2:] == ["suspect ops: qkv_rope (accuracy)", rows.summary_line(broken)]
 
 
 def test_a_green_run_is_a_table_of_all(green, capsys):
@@ -36,10 +36,10 @@ def test_a_green_run_is_a_table_of_all(green, capsys):
     assert "blamed" not in out
 
 
-def test_many_failures_do_not_flood_the_terminal(share, capsys):
-    terminal.show(Run({}, (), tuple(share(f"op{n}", "a", 2.0 + n, Status.FAIL) for n in range(30))))
+def test_many_failures_do_not_flood_the_terminal(accuracy_verdict, capsys):
+    terminal.show(Run({}, (), tuple(accuracy_verdict(f"op{n}", "a", 2.0 + n, Status.FAIL) for n in range(30))))
     out = capsys.readouterr().out
-    assert out.count("times its bound") == terminal.MOST
+    assert out.count("times its bound") == terminal.MAX_FAILURES
     assert "and 10 more" in out
 
 

@@ -14,7 +14,7 @@ UNITS = {
 SECONDS = dict.fromkeys(UNITS, 1.0) | {"accuracy/rms_norm[long]": 9.0, "coherence": 60.0}
 
 
-def test_without_a_change_the_gates_that_catch_most_come_first_and_their_quickest_items():
+def test_budget_without_change_starts_with_most_sensitive_gates():
     assert order(UNITS, SECONDS, ()) == [
         "accuracy/lm_head[a]",
         "accuracy/rms_norm[short]",
@@ -31,7 +31,7 @@ def test_what_a_change_touches_comes_before_all_else():
     assert order(UNITS, SECONDS, (MODEL,))[:2] == ["engine/tiny", "coherence"]
 
 
-def test_a_unit_that_would_end_too_late_is_skipped_and_a_shorter_one_is_not():
+def test_budget_skips_units_that_do_not_fit():
     budget = Budget(deadline=100.0)
     budget.seconds = {"long": 60.0, "short": 5.0}
     assert not budget.fits("long", 50.0)

@@ -17,7 +17,7 @@ def verdict(subject, seconds, gate="accuracy", **more):
 RUN = Run({}, (), (verdict("a", 3.04), verdict("b", 0.1), verdict("c", 0.06), verdict("x/y: kl", 60.0, "coherence")))
 
 
-def test_an_item_of_a_run_is_known_exactly_and_another_takes_the_median_of_its_gate():
+def test_unknown_item_duration_is_median_of_its_gate():
     known = Durations.of_run(RUN)
     assert known.of("interpret/accuracy/a") == 3.04
     assert known.of("interpret/coherence/x/y: kl") == 60.0
@@ -26,14 +26,14 @@ def test_an_item_of_a_run_is_known_exactly_and_another_takes_the_median_of_its_g
     assert known.of_gates("interpret", ("accuracy", "coherence")) == pytest.approx(63.2, abs=1e-9)
 
 
-def test_the_table_leaves_short_items_out_and_keeps_what_they_take_together():
+def test_durations_table_sums_short_items():
     rows = durations.table(RUN)["interpret"]
     assert rows["accuracy"] == {"other": 0.08, "items": {"a": 3.0}}
     assert rows["coherence"] == {"other": 60.0, "items": {"x/y: kl": 60.0}}
 
 
 def test_what_a_budget_skipped_has_no_duration():
-    skipped = Run({}, (), (verdict("a", 0.0, numbers={"budget": 5}), verdict("b", 2.0)))
+    skipped = Run({}, (), (verdict("a", 0.0, metrics={"budget": 5}), verdict("b", 2.0)))
     assert Durations.of_run(skipped).of("interpret/accuracy/a") == 2.0
 
 

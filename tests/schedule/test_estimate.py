@@ -37,7 +37,7 @@ def state_at(now, seconds, spans):
 
 @pytest.fixture
 def suite():
-    """One long observation with its checks, then many short items."""
+    """One long measurement with its checks, then many short items."""
     draw = random.Random(5)
     seconds = {"interpret/coherence/kl": 60.0, "interpret/coherence/nll": 0.0, "interpret/coherence/flips": 0.0}
     return seconds | {f"interpret/accuracy/{number}": draw.lognormvariate(-0.5, 1) for number in range(120)}

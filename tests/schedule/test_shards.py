@@ -51,7 +51,7 @@ def test_units_that_take_no_time_are_spread_as_well():
     assert sorted(collections.Counter(partition(dict.fromkeys("abcdef", 0.0), 3).values()).values()) == [2, 2, 2]
 
 
-def test_what_times_something_goes_to_the_first_shard_and_what_it_does_later_counts():
+def test_timed_units_go_to_first_shard():
     units = UNITS | {"timing": 1.0, "speed": 1.0}
     given = partition(units, 2, TIMED)
     assert given["timing"] == given["speed"] == 1
@@ -75,6 +75,6 @@ def test_the_shipped_table_is_balanced_as_well_as_its_longest_unit_allows(lane, 
     given = partition(units, count)
     best = max(max(units.values()), math.fsum(units.values()) / count)
     assert max(loads(given, units).values()) <= best * (4 / 3 - 1 / (3 * count))  # Graham's bound for this rule
-    # A gate whose items share one observation is one unit: more shards than this gain nothing on a CPU.
+    # A gate whose items share one measurement is one unit: more shards than this gain nothing on a CPU.
     assert max(loads(given, units).values()) <= 1.02 * best
     assert any(GATES[unit].in_one_worker for unit in units if unit in GATES)

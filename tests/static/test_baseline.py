@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_was_accepted_comes_back_without_what_no_compiler_said():
+def test_baseline_round_trip():
     file = baseline.accept(evidence("a", "b"))
     assert file.name == "triton-9.9.9.json"
     rows = baseline.read("9.9.9")

@@ -33,7 +33,7 @@ def read(launch, target):
 
 
 @pytest.fixture
-def observe(monkeypatch, tmp_path):
+def measure(monkeypatch, tmp_path):
     monkeypatch.setenv("BRAIDCHECK_CACHE", str(tmp_path))
     monkeypatch.setattr(resources, "read", read)
 
@@ -42,15 +42,15 @@ def observe(monkeypatch, tmp_path):
         monkeypatch.setattr(configurations, "find", lambda ops, capability: found)
         monkeypatch.setattr(os, "environ", os.environ.copy())
         said = []
-        rows = compiler.observe((), children, lambda *counts: said.append(counts))
+        rows = compiler.measure((), children, lambda *counts: said.append(counts))
         assert len({done for done, _ in said}) == len(said)
         return {(row["configuration"], row["target"]): row for row in rows}, len(said)
 
     return go
 
 
-def test_a_row_says_what_was_compiled_and_what_was_read(observe, capfd):
-    rows, _ = observe("fine")
+def test_a_row_says_what_was_compiled_and_what_was_read(measure, capfd):
+    rows, _ = measure("fine")
     assert set(rows) == {("fine", target) for target in GPUS}
     assert rows["fine", "sm_90"] == {
         "op": "demo", "configuration": "fine", "kernel": "fine", "target": "sm_90", "shared_limit": 232448,
@@ -59,8 +59,8 @@ def test_a_row_says_what_was_compiled_and_what_was_read(observe, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_one_that_dies_or_raises_takes_no_other_with_it(observe):
-    rows, _ = observe("first", "dies", "raises", "last", children=1)
+def test_one_that_dies_or_raises_takes_no_other_with_it(measure):
+    rows, _ = measure("first", "dies", "raises", "last", children=1)
     errors = {name: rows[name, "sm_90"].get("error") for name in ("first", "dies", "raises", "last")}
     assert errors == {
         "first": None,
@@ -70,21 +70,21 @@ def test_one_that_dies_or_raises_takes_no_other_with_it(observe):
     }
 
 
-def test_what_was_compiled_is_kept_and_an_error_is_not(observe, tmp_path):
-    assert observe("fine", "raises")[1] == 8
-    rows, compiled = observe("fine", "raises", "new")
+def test_what_was_compiled_is_kept_and_an_error_is_not(measure, tmp_path):
+    assert measure("fine", "raises")[1] == 8
+    rows, compiled = measure("fine", "raises", "new")
     assert compiled == 8  # those that raise, and the new ones
     assert rows["fine", "sm_90"]["registers"] == 7
     for file in (tmp_path / "static").iterdir():
         file.write_text("{")
-    assert observe("fine")[1] == 4
+    assert measure("fine")[1] == 4
 
 
-def test_work_that_two_share_is_done_once(observe, monkeypatch):
-    rows, compiled = observe("same", "same")
+def test_work_that_two_share_is_done_once(measure, monkeypatch):
+    rows, compiled = measure("same", "same")
     assert (len(rows), compiled) == (4, 4)
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(observe, tmp_path):
+def test_a_cache_that_cannot_be_written_costs_time_only(measure, tmp_path):
     (tmp_path / "static").write_text("a file where the folder should be")
-    assert observe("fine")[1] == observe("fine")[1] == 4
+    assert measure("fine")[1] == measure("fine")[1] == 4

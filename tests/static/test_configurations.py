@@ -59,9 +59,9 @@ def launch_of(found, op, *parts):
 
 def test_every_op_is_there_and_a_new_file_is_found(found):
     assert {row[0] for row in found} == {*kernels.find(), "another"}
-    ours = [row[1] for row in found if row[0] == "cache_write" and row[1].startswith("bfloat16")]
-    assert ours
-    assert ours == [row[1] for row in found if row[0] == "another"]
+    own_rows = [row[1] for row in found if row[0] == "cache_write" and row[1].startswith("bfloat16")]
+    assert own_rows
+    assert own_rows == [row[1] for row in found if row[0] == "another"]
 
 
 def test_a_launch_is_specialised_as_on_a_gpu(found):

@@ -57,58 +57,58 @@ def rows(tmp_path_factory):
     return json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
 
 
-def judged(rows, name):
+def evaluated(rows, name):
     row = NAMED | {"target": "sm_90", **rows[name]}
     baseline = NAMED | {"target": "sm_90", **rows["unchanged"]}
-    verdicts = static.judge({"triton": "x", "rows": [row]}, [baseline], "demo")
+    verdicts = static.evaluate({"triton": "x", "rows": [row]}, [baseline], "demo")
     return next(v for v in verdicts if v.subject == "demo[sm_90]"), next(
         v for v in verdicts if v.subject == "demo[sm_90 baseline]"
     )
 
 
 def test_the_kernel_as_it_is_passes(rows):
-    assert [verdict.status for verdict in judged(rows, "unchanged")] == [Status.PASS, Status.PASS]
+    assert [verdict.status for verdict in evaluated(rows, "unchanged")] == [Status.PASS, Status.PASS]
 
 
 def test_a_larger_block_spills(rows):
-    for verdict in judged(rows, "two_warps"):
+    for verdict in evaluated(rows, "two_warps"):
         assert verdict.status == Status.FAIL
-        assert f"spills {rows['two_warps']['spills']} bytes a thread" in verdict.sentence
+        assert f"spills {rows['two_warps']['spills']} bytes a thread" in verdict.message
 
 
 def test_an_upcast_loses_wgmma(rows):
-    _, compared = judged(rows, "upcast")
-    assert f"lost wgmma: no matrix instruction, {rows['unchanged']['matrix']['wgmma']} wgmma in" in compared.sentence
+    _, compared = evaluated(rows, "upcast")
+    assert f"lost wgmma: no matrix instruction, {rows['unchanged']['matrix']['wgmma']} wgmma in" in compared.message
     assert "wgmma" in rows["unchanged"]["matrix"]
 
 
 def test_a_stride_that_is_not_known_to_be_even_narrows_the_loads(rows):
-    _, compared = judged(rows, "no_hint")
+    _, compared = evaluated(rows, "no_hint")
     assert compared.status == Status.FAIL
-    assert "narrower loads: " in compared.sentence
+    assert "narrower loads: " in compared.message
     assert "16" in rows["no_hint"]["loads"]
     assert static.mean_width(rows["unchanged"]["loads"]) == 128
 
 
 def test_more_stages_leave_room_for_fewer_warps(rows):
-    alone, compared = judged(rows, "six_stages")
+    alone, compared = evaluated(rows, "six_stages")
     assert alone.status == Status.PASS
     now, before = rows["six_stages"]["occupancy"], rows["unchanged"]["occupancy"]
-    assert f"fewer resident warps: {now} on a multiprocessor, {before} in the baseline" in compared.sentence
+    assert f"fewer resident warps: {now} on a multiprocessor, {before} in the baseline" in compared.message
     assert 0 < now < before
 
 
 def test_what_the_chip_does_not_have_is_said(rows):
-    alone, _ = judged(rows, "thirty_stages")
+    alone, _ = evaluated(rows, "thirty_stages")
     assert alone.status == Status.FAIL
-    assert "bytes of shared memory, the chip has 232,448" in alone.sentence
+    assert "bytes of shared memory, the chip has 232,448" in alone.message
     assert rows["thirty_stages"]["occupancy"] == 0
     assert rows["thirty_stages"]["shared"] > GPUS["sm_90"].shared_memory_bytes
 
 
 def test_more_instructions_are_counted(rows):
-    _, compared = judged(rows, "longer")
+    _, compared = evaluated(rows, "longer")
     now, before = rows["longer"]["instructions"], rows["unchanged"]["instructions"]
-    assert compared.sentence.endswith(
+    assert compared.message.endswith(
         f"{now:,} instructions, {before:,} in the baseline: {now / before - 1:+.0%}, 10% more are allowed"
     )

@@ -38,29 +38,29 @@ def tree(tmp_path):
 
 
 def test_a_fresh_record_vouches_for_its_tree(tree):
-    assert "is missing" in record.complaint(tree)
+    assert "is missing" in record.problem(tree)
     record.write(tree, tree / "run.json")
-    assert record.complaint(tree) == ""
+    assert record.problem(tree) == ""
 
 
 @pytest.mark.parametrize("name", ["braidcheck/kernels/op.py", "tests/kernels/test_gpu.py", "braidcheck/kernels/new.py"])
 def test_a_change_of_what_gpu_tests_cover_makes_it_stale(tree, name):
     record.write(tree, tree / "run.json")
     (tree / name).write_text("another: mark.gpu")
-    assert "of 2026-11-28, and what GPU tests cover has changed since" in record.complaint(tree)
+    assert "of 2026-11-28, and what GPU tests cover has changed since" in record.problem(tree)
 
 
 @pytest.mark.parametrize("name", ["braidcheck/report/page.py", "tests/test_cpu.py"])
 def test_what_no_gpu_runs_does_not(tree, name):
     record.write(tree, tree / "run.json")
     (tree / name).write_text("another")
-    assert record.complaint(tree) == ""
+    assert record.problem(tree) == ""
 
 
 def test_a_red_run_is_said(tree):
     (tree / "run.json").write_text(json.dumps({**RUN, "status": "fail"}))
     record.write(tree, tree / "run.json")
-    assert record.complaint(tree) == "the last GPU run of this tree ended with: fail"
+    assert record.problem(tree) == "the last GPU run of this tree ended with: fail"
 
 
 def test_a_part_of_the_suite_vouches_for_nothing(tree, capsys, monkeypatch):
@@ -68,4 +68,4 @@ def test_a_part_of_the_suite_vouches_for_nothing(tree, capsys, monkeypatch):
     monkeypatch.setattr(record, "ROOT", tree)
     assert record.main(["write", str(tree / "run.json")]) == 2
     assert "1 of 2 items have no verdict" in capsys.readouterr().err
-    assert "is missing" in record.complaint(tree)
+    assert "is missing" in record.problem(tree)

@@ -179,8 +179,8 @@ def comments(rehearsal: Rehearsal, run: bytes) -> None:
 
 def tagged(body: dict[str, Any]) -> dict[str, Any]:
     """A Run with script tags in every text that the schema leaves free."""
-    free = dict.fromkeys(("subject", "sentence", "unit", "reproduce"), TAGS[:100])
-    verdicts = [verdict | free | {"numbers": {TAGS: TAGS, "blame": {"ops": [TAGS]}}} for verdict in body["verdicts"]]
+    free = dict.fromkeys(("subject", "message", "unit", "reproduce"), TAGS[:100])
+    verdicts = [verdict | free | {"metrics": {TAGS: TAGS, "blame": {"ops": [TAGS]}}} for verdict in body["verdicts"]]
     expected = [f"{verdict['lane']}/{verdict['gate']}/{verdict['subject']}" for verdict in verdicts]
     return body | {"verdicts": verdicts, "expected": expected, "environment": {TAGS: TAGS, "commit": TAGS}}
 

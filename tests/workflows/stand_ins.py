@@ -79,8 +79,8 @@ def made(lane: str) -> Run:
     """A Run as small as can be."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     environment = {"started": os.environ["STARTED"], "commit": commit, "processor": "rehearsed", "seconds": 1.0}
-    numbers = {"value": 3.5, "limit": 1.0, "unit": "share of the bound", "lane": lane}
-    slow = Verdict("accuracy", "rms_norm[a]", Status.FAIL, "3.5 of the bound is used", **numbers)
+    metrics = {"value": 3.5, "limit": 1.0, "unit": "error ratio", "lane": lane}
+    slow = Verdict("accuracy", "rms_norm[a]", Status.FAIL, "3.5 of the bound is used", **metrics)
     timed = Verdict("timing", "rms_norm[512 tokens]", Status.PASS, "timed", value=4.0, unit="us", lane=lane)
     return Run(environment, (slow.id, timed.id), (slow, timed))
 

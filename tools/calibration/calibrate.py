@@ -21,7 +21,7 @@ from braidcheck.benchmarks.shapes import series
 from braidcheck.ci.paired.process import Process
 from braidcheck.ci.paired.session import Found, Session
 from braidcheck.ci.paired.slower import slow_tree
-from braidcheck.ci.paired.worktrees import REPOSITORY, judged_tree
+from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.environment import fingerprint
 from braidcheck.errors import UserError
 from braidcheck.gates.paired import log_ratios
@@ -39,7 +39,7 @@ class Calibration:
 
     def __init__(self, folder: Path, wanted: Sequence[str], seconds: float) -> None:
         """``wanted`` are parts of series' names, none for all; ``seconds`` the time for everything."""
-        tree = judged_tree(REPOSITORY, folder / "plain")
+        tree = prepare_worktree(REPOSITORY, folder / "plain")
         slow = Process("change", slow_tree(tree, folder / "slower"), slow_worker)
         self.plain = Session(Process("base", tree), Process("change", tree), 1, _say)
         self.slower = Session(Process("base", tree), slow, 2, _say)
@@ -64,7 +64,7 @@ class Calibration:
         """Restarts of the package against itself, with ``turns`` of extra work by series' name; ``most`` of each."""
         session = self.plain if turns is None else self.slower
         given = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
-        return session.observe(given, seconds, lambda one: len(one["restarts"]) < most)
+        return session.measure(given, seconds, lambda one: len(one["restarts"]) < most)
 
 
 def slow_worker(tree: Path) -> list[str]:

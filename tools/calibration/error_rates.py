@@ -25,7 +25,7 @@ Result = Mapping[str, Any]
 
 
 def verdicts(ratios: Sequence[float], count: int) -> list[Status]:
-    """What the gate says of restarts in the order in which they came, in a run that judges ``count`` series.
+    """What the gate says of restarts in the order in which they came, in a run that evaluates ``count`` series.
 
     Each verdict takes as many as it needs, the next begins where it ended: every one counted is one that the gate would
     have given. The last may be cut short, and is left.
@@ -81,7 +81,7 @@ def load(path: Path) -> dict[str, Any]:
         named = {name: {int(amount): seen for amount, seen in one.items()} for name, one in result["points"].items()}
         return {name: result[name] for name in ("sessions", "rows", "left out", "troubles")} | {"points": named}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is no calibration's JSON: give a file that nox -s calibrate wrote") from None
+        raise UserError(f"{path} is not a calibration result: give a file that nox -s calibrate wrote") from None
 
 
 def pool(results: Sequence[Result]) -> dict[str, Any]:

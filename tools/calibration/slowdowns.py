@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-NEAR = 0.7, 1.5  # times what is wanted: so far off may be what came of it
+ACCEPTED_RATIO = 0.7, 1.5  # times what is wanted: so far off may be what came of it
 CLOSE = 0.8, 1.3  # and what is no further off in a probe, which is short, needs no other
 FIRST = 400  # multiply-adds of the first try
-MOST_TIMES = 4  # by which a try may exceed all that were too little
-ENOUGH = 100_000  # multiply-adds, 0.2 ms: what does not show by then does not run
+MAX_GROWTH = 4  # by which a try may exceed all that were too little
+MAX_MULTIPLY_ADDS = 100_000  # multiply-adds, 0.2 ms: what does not show by then does not run
 ROUNDS = 10
 
 Tries = Mapping[str, int]
 Points = dict[str, dict[int, float]]  # by series, what each amount came to, in logarithms
 
 
-def near(seen: float, wanted: float, within: tuple[float, float] = NEAR) -> bool:
+def near(seen: float, wanted: float, within: tuple[float, float] = ACCEPTED_RATIO) -> bool:
     """Whether a slow-down is one that was wanted (both as logarithms)."""
     return within[0] * wanted <= seen <= within[1] * wanted
 
@@ -30,11 +30,11 @@ def next_try(points: Mapping[int, float], wanted: float, halve: bool) -> int | N
     known = {0: 0.0, **points}
     low = max(amount for amount, seen in known.items() if amount == 0 or seen < wanted)
     high = min((amount for amount, seen in known.items() if amount > low), default=None)
-    if high is None and low >= ENOUGH:
+    if high is None and low >= MAX_MULTIPLY_ADDS:
         return None
     if high is None:
-        steep = known[low] > wanted / MOST_TIMES
-        return round(low * wanted / known[low]) + 1 if steep else MOST_TIMES * low or FIRST
+        steep = known[low] > wanted / MAX_GROWTH
+        return round(low * wanted / known[low]) + 1 if steep else MAX_GROWTH * low or FIRST
     if high - low < 2:
         return None
     halve = halve or bool(low and known[low] < wanted / 10)  # work still hides there: no line leads away from it

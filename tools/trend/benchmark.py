@@ -20,15 +20,17 @@ from dataclasses import dataclass
 from scipy.special import chdtri
 
 from braidcheck.ci.trend import changes
-from braidcheck.ci.trend.evaluate import judge
+from braidcheck.ci.trend.evaluate import evaluate
 from tools.trend import synthetic
 from tools.trend.rules import RULES, Array, Nights, Rule, otava
 from tools.trend.synthetic import AT, NIGHTS, Scenario
 
 FIRST = 20  # the night on which a new series is first looked at
-NEAR = 3  # nights by which a change may be dated wrongly, or a false alarm move from one night to the next
-SOON = 5  # nights after which a change should have been said
-PATIENCE = 20  # nights after which it counts as lost
+MAX_DATING_ERROR_NIGHTS = (
+    3  # nights by which a change may be dated wrongly, or a false alarm move from one night to the next
+)
+MAX_DELAY_NIGHTS = 5  # nights after which a change should have been said
+LOST_AFTER_NIGHTS = 20  # nights after which it counts as lost
 ORACLE_SERIES = 30  # Otava takes a hundred times as long
 
 Asked = tuple[Array, int, int]
@@ -57,7 +59,7 @@ class Score:
     @property
     def recall(self) -> float:
         """The share of changes that was said within SOON nights."""
-        return sum(delay <= SOON for delay in self.delays) / len(self.delays)
+        return sum(delay <= MAX_DELAY_NIGHTS for delay in self.delays) / len(self.delays)
 
     def __str__(self) -> str:
         delay = statistics.median(self.delays)
@@ -70,7 +72,7 @@ def score(replay: Replay, scenario: Scenario, count: int) -> Score:
     calm = [(logs, FIRST, len(logs)) for logs, _, _ in scenario.histories(count, 0.0)]
     false = sum(_new(nights) for nights in replay(calm))
     changed = list(scenario.histories(count, synthetic.STEP))
-    asked = [(logs, start + 1, min(full + PATIENCE, len(logs))) for logs, start, full in changed]
+    asked = [(logs, start + 1, min(full + LOST_AFTER_NIGHTS, len(logs))) for logs, start, full in changed]
     said = replay(asked)
     delays = [_delay(nights, start, full) for nights, (_, start, full) in zip(said, changed, strict=True)]
     return Score(false, sum(last - first + 1 for _, first, last in calm), tuple(delays))
@@ -85,7 +87,7 @@ def told(scenario: Scenario, count: int) -> float:
     """The recall that is left when nothing has to be searched for or estimated."""
     noise = changes.Noise(scenario.sigma, scenario.phi)
     found = [
-        any(changes.told(logs[: full + seen], start, noise) for seen in range(changes.CONFIRM, SOON + 1))
+        any(changes.told(logs[: full + seen], start, noise) for seen in range(changes.CONFIRM, MAX_DELAY_NIGHTS + 1))
         for logs, start, full in scenario.histories(count, synthetic.STEP)
     ]
     return sum(found) / count
@@ -94,13 +96,15 @@ def told(scenario: Scenario, count: int) -> float:
 def _new(nights: Nights) -> int:
     """Changes that were not said the night before."""
     pairs = zip([[], *nights], nights, strict=False)
-    return sum(all(abs(index - old) > NEAR for old in before) for before, now in pairs for index in now)
+    return sum(
+        all(abs(index - old) > MAX_DATING_ERROR_NIGHTS for old in before) for before, now in pairs for index in now
+    )
 
 
 def _delay(nights: Nights, start: int, full: int) -> float:
     """Nights with all of the change that had been seen when it was first said."""
     for tonight, said in enumerate(nights, start + 1):
-        if any(index >= start - NEAR for index in said):
+        if any(index >= start - MAX_DATING_ERROR_NIGHTS for index in said):
             return max(1, tonight - full)
     return math.inf
 
@@ -109,7 +113,10 @@ def causes(count: int) -> dict[str, int]:
     """How often, of ``count`` changes each, the one that was made is found and its cause named right."""
     return {
         cause: sum(
-            any(found.cause == cause and abs(float(found.time) - AT) <= NEAR for found in judge(runs).findings)
+            any(
+                found.cause == cause and abs(float(found.time) - AT) <= MAX_DATING_ERROR_NIGHTS
+                for found in evaluate(runs).findings
+            )
             for runs in (synthetic.moved(cause, seed) for seed in range(count))
         )
         for cause in ("kernel", "control", "environment")
@@ -126,7 +133,9 @@ def main(words: Sequence[str] | None = None) -> int:
     replays = {name: (by_rule(rule), options.series) for name, rule in RULES.items()}
     if options.otava:
         replays["Otava, 1%, 3 nights"] = (lambda asked: otava(options.otava, asked)), min(ORACLE_SERIES, options.series)
-    print(f"{NIGHTS} nights a series, {synthetic.STEP:.0%} change on night {AT}, found within {SOON} nights")
+    print(
+        f"{NIGHTS} nights a series, {synthetic.STEP:.0%} change on night {AT}, found within {MAX_DELAY_NIGHTS} nights"
+    )
     print(f"{'':50}{'series-':>8}{'false':>8} {'at most':>8} {'recall':>8} {'median':>6}")
     print(f"{'noise':26}{'rule':24}{'nights':>8}{'/1000':>8} {'(95%)':>8} {'':>8} {'delay':>6}")
     for scenario in (*synthetic.IID, *synthetic.HARD, *synthetic.OTHERS):

@@ -1,4 +1,4 @@
-"""The rules that the benchmark compares: ours, simple ones that others use, and Apache Otava as an oracle."""
+"""The rules that the benchmark compares: braidcheck's, simple ones that others use, and Apache Otava as an oracle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rule = Callable[[Array], list[int]]  # logarithms up to tonight -> the nights fr
 Nights = list[list[int]]  # what a rule said, night by night
 
 
-def ours(logs: Array) -> list[int]:
+def braidcheck_rule(logs: Array) -> list[int]:
     """``braidcheck trend``."""
     return [change.index for change in changes.find(logs)]
 
@@ -47,7 +47,7 @@ def threshold(logs: Array) -> list[int]:
 
 
 RULES: dict[str, Rule] = {
-    "braidcheck": ours,
+    "braidcheck": braidcheck_rule,
     "ruptures, 1% floor": bare_search,
     "t-test (Perfherder's)": t_test,
     "2% off the last 10": threshold,

@@ -73,5 +73,5 @@ def moved(cause: str, seed: int, step: float = STEP) -> list[Run]:
 
 
 def _run(night: int, driver: str, value: float, control: float) -> Run:
-    verdict = Verdict(table.GATE, "kernel", Status.NOT_JUDGED, "made up", value=value, numbers={"control": control})
+    verdict = Verdict(table.GATE, "kernel", Status.SKIPPED, "made up", value=value, metrics={"control": control})
     return Run({"started": str(night), "hardware": "none", "driver": driver}, (), (verdict,))

@@ -1,1 +1,1 @@
-"""Base and change timed in turns on one GPU, in processes of their own."""
+"""Base and change timed in interleaved rounds on one GPU, in processes of their own."""

@@ -13,12 +13,12 @@ from braidcheck.ci.paired.process import Command, Process, gpu_worker
 from braidcheck.ci.paired.session import Session
 
 
-def observe_paired(
+def measure_paired(
     commit: str, wanted: Sequence[Series], seconds: float, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
     """Time ``wanted`` against ``commit`` (empty: the merge-base with the default branch) for at most so long.
 
-    The evidence has ``series`` (see ``Session.observe``) and ``against``, the commit; or the ``reason`` why not.
+    The evidence has ``series`` (see ``Session.measure``) and ``against``, the commit; or the ``reason`` why not.
     """
     base = commit or worktrees.default_base()
     if not base:
@@ -45,9 +45,9 @@ def compare(
     if worktrees.same_kernels(base, change):
         return {"reason": "the kernels are the base's, byte for byte: there is nothing to compare"}
     sides = [
-        Process(side, worktrees.judged_tree(tree, folder / side), command)
+        Process(side, worktrees.prepare_worktree(tree, folder / side), command)
         for side, tree in (("base", base), ("change", change))
     ]
     series: list[Mapping[str, Any]] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in wanted]
     with Session(*sides, progress=progress) as session:
-        return {"series": session.observe(series, seconds)}
+        return {"series": session.measure(series, seconds)}

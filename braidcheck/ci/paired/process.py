@@ -1,4 +1,4 @@
-"""A worker process seen from outside: asked with a time limit, forked anew, killed when it hangs."""
+"""A worker process seen from outside: asked with a time limit, forked again, killed when it hangs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = {"start": 180.0, "prepare": 180.0, "fork": 60.0, "place": 180.0, "turn"
 Command = Callable[[Path], Sequence[str]]
 
 
-class Trouble(Exception):
+class WorkerError(Exception):
     """A worker that failed: on which side, and what was said."""
 
     def __init__(self, side: str, said: str) -> None:
@@ -34,7 +34,7 @@ def gpu_worker(tree: Path) -> list[str]:
 
 
 class Process:
-    """One tree's worker. Started when asked, anew when it was lost; ``forked`` says whether a child answers."""
+    """One tree's worker. Started when asked, again when it was lost; ``forked`` says whether a child answers."""
 
     def __init__(self, side: str, tree: Path, command: Command = gpu_worker) -> None:
         """``tree`` is the folder to import braidcheck from; ``side`` says whose it is, base or change."""
@@ -54,7 +54,8 @@ class Process:
             self._lost(f"the worker died before {do}")
 
     def answer(self, do: str) -> dict[str, Any]:
-        """The answer to the last command, ``do``. Raises Trouble for an error, a worker that died or one that hangs."""
+        """The answer to the last command, ``do``. Raises WorkerError for an error, a worker that died or one that
+        hangs."""
         try:
             line = self.answers.get(timeout=LIMITS[do])
         except queue.Empty:
@@ -64,13 +65,13 @@ class Process:
         answer = json.loads(line)
         self.forked = "ended" not in answer and (self.forked or do == "fork")
         if "ended" in answer and do != "end":
-            raise Trouble(self.side, f"the process died during {do}: {answer['ended']}")
+            raise WorkerError(self.side, f"the process died during {do}: {answer['ended']}")
         if "error" in answer:
-            raise Trouble(self.side, answer["error"])
+            raise WorkerError(self.side, answer["error"])
         return answer
 
     def ask(self, do: str, series: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Command and answer. Raises Trouble."""
+        """Command and answer. Raises WorkerError."""
         self.send(do, series)
         return self.answer(do)
 
@@ -97,7 +98,7 @@ class Process:
 
     def _lost(self, said: str) -> None:
         self.close()
-        raise Trouble(self.side, said)
+        raise WorkerError(self.side, said)
 
 
 def _read(pipe: Any, answers: queue.SimpleQueue[str]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from braidcheck.ci.paired.process import Process, Trouble
+from braidcheck.ci.paired.process import Process, WorkerError
 from braidcheck.gates.paired import LOOKS, undecided
 
 ROUNDS = 5  # turns of each side in one restart
@@ -35,7 +35,7 @@ class Session:
         for process in self.sides.values():
             process.close()
 
-    def observe(
+    def measure(
         self,
         series: Sequence[Mapping[str, Any]],
         seconds: float,
@@ -72,8 +72,8 @@ class Session:
                     self._fork()
                     running = True
                 if not found[one["name"]]["trouble"]:
-                    found[one["name"]]["restarts"].append(self._turns(one))
-            except Trouble as trouble:
+                    found[one["name"]]["restarts"].append(self._rounds(one))
+            except WorkerError as trouble:
                 found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
                 self._end()
                 running = False
@@ -88,8 +88,8 @@ class Session:
             try:
                 answers = self._both("prepare", one)
                 if answers["base"] != answers["change"]:
-                    raise Trouble("base", f"base and change take different inputs: {_difference(answers)}")
-            except Trouble as trouble:
+                    raise WorkerError("base", f"base and change take different inputs: {_difference(answers)}")
+            except WorkerError as trouble:
                 found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
                 continue
             for side in SIDES:
@@ -99,7 +99,7 @@ class Session:
         for side in self._shuffled():  # in random order: the first may get the better memory
             self.sides[side].ask("fork")
 
-    def _turns(self, one: Mapping[str, Any]) -> dict[str, Any]:
+    def _rounds(self, one: Mapping[str, Any]) -> dict[str, Any]:
         self._both("place", one)
         turns: dict[str, Any] = {side: [] for side in SIDES}
         turns["discarded"] = 0
@@ -111,18 +111,19 @@ class Session:
         return turns
 
     def _both(self, do: str, one: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers of both sides, at the same time, to what is not timed. Raises the first Trouble, base first."""
+        """The answers of both sides, at the same time, to what is not timed. Raises the first WorkerError, base
+        first."""
         answers, troubles, sent = {}, [], []
         for side in SIDES:
             try:
                 self.sides[side].send(do, one)
                 sent.append(side)
-            except Trouble as trouble:
+            except WorkerError as trouble:
                 troubles.append(trouble)
         for side in sent:
             try:
                 answers[side] = self.sides[side].answer(do)
-            except Trouble as trouble:
+            except WorkerError as trouble:
                 troubles.append(trouble)
         if troubles:
             raise min(troubles, key=lambda trouble: SIDES.index(trouble.side))
@@ -134,7 +135,7 @@ class Session:
             if process.forked:
                 try:
                     process.ask("end")
-                except Trouble:
+                except WorkerError:
                     process.close()
             if not process.child:
                 self.prepared[side].clear()

@@ -16,7 +16,7 @@ class SlowBench(GpuBench):
 
     def place(self, series: Message) -> dict[str, Any]:
         """As ever, with so much extra work in the captured launches."""
-        slower.put_in(series["turns"], "cuda")
+        slower.inject_slowdown(series["turns"], "cuda")
         return super().place(series)
 
 

@@ -26,27 +26,28 @@ for _ in range(_turns):
 if _spun == -1.0:
     tl.store(_sink_ptr, _spun)
 """
-_work: list[tuple[int, Tensor]] = []  # what launches are given now, in the process of a slow tree
+_injected: list[tuple[int, Tensor]] = []  # what launches are given now, in the process of a slow tree
 
 
-def put_in(turns: int, device: str) -> None:
+def inject_slowdown(turns: int, device: str) -> None:
     """From now on, launches of a slow tree's kernels on ``device`` spin so many times a program."""
-    # An odd number: Triton compiles anew for 1 and for multiples of 16.
-    _work[:] = [(turns | 1, torch.zeros(1, device=device))]
+    # An odd number: Triton compiles again for 1 and for multiples of 16.
+    _injected[:] = [(turns | 1, torch.zeros(1, device=device))]
 
 
 def work() -> tuple[int, Tensor]:
     """The first two arguments of every launch in a slow tree: multiply-adds, and float32[1], where none is written.
 
-    Raises UserError before ``put_in``.
+    Raises UserError before ``inject_slowdown``.
     """
-    if not _work:
-        raise UserError("a slow tree's kernels are launched after slower.put_in alone")
-    return _work[0]
+    if not _injected:
+        raise UserError("a slow tree's kernels are launched after slower.inject_slowdown alone")
+    return _injected[0]
 
 
 def slow_tree(source: Path, folder: Path) -> Path:
-    """A package like the one in ``source`` in ``folder``, where every launched kernel spins as ``put_in`` said."""
+    """A package like the one in ``source`` in ``folder``, where every launched kernel spins as ``inject_slowdown``
+    said."""
     package = folder / PACKAGE.name
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source / PACKAGE.name, package, ignore=ignored, copy_function=os.link)

@@ -3,7 +3,7 @@
 The process imports torch and makes the inputs once, on the CPU; ``fork`` starts a child that takes over the
 conversation and alone touches the GPU, so that a restarted process with a memory layout of its own costs little.
 Commands of the parent: prepare (series), fork. Of a child: place (series), turn, end. An answer holds ``error``, one
-line, where the command failed. This file and ``measure`` are the judging tree's own in every tree that is judged.
+line, where the command failed. This file and ``measure`` are the evaluating tree's own in every tree that is evaluated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The two trees that are compared: the base in a worktree, the change as it lies here, the judge's tools in both."""
+"""The two trees that are compared: the base in a worktree, the change as it lies here, this tree's tools in both."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from braidcheck.environment import PACKAGE
 from braidcheck.errors import UserError
 
 REPOSITORY = PACKAGE.parent
-JUDGED = ("kernels", "numerics", "op.py")  # what makes a kernel: the rest of a tree is not timed
-TOOLS = ("benchmarks", "ci/paired")  # the judge's own, laid over both trees
+TIMED_FILES = ("kernels", "numerics", "op.py")  # what makes a kernel: the rest of a tree is not timed
+TOOLS = ("benchmarks", "ci/paired")  # this tree's own, laid over both trees
 BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
@@ -44,8 +44,8 @@ def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Ite
         _git(repository, "worktree", "remove", "--force", str(worktree))
 
 
-def judged_tree(source: Path, folder: Path) -> Path:
-    """Copy the package in ``source`` to ``folder``, the judge's tools over it; the directory to import it from.
+def prepare_worktree(source: Path, folder: Path) -> Path:
+    """Copy the package in ``source`` to ``folder``, this tree's tools over it; the directory to import it from.
 
     A base may be older than the tools, and both sides must be timed by the same ones.
     """
@@ -76,7 +76,7 @@ def _is_op(path: Path) -> bool:
 
 
 def _files(package: Path) -> dict[str, Path]:
-    found = [path for name in JUDGED for path in [package / name, *(package / name).rglob("*.py")]]
+    found = [path for name in TIMED_FILES for path in [package / name, *(package / name).rglob("*.py")]]
     return {str(path.relative_to(package)): path for path in found if path.is_file()}
 
 
@@ -84,5 +84,5 @@ def _git(repository: Path, *words: str) -> str | None:
     """What git said, stripped; None where it refused, or is not there."""
     if not shutil.which("git"):
         return None
-    asked = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() if asked.returncode == 0 else None
+    completed = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    return completed.stdout.strip() if completed.returncode == 0 else None

@@ -44,7 +44,7 @@ def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]
     found: dict[str, list[str]] = {}
     for key, old in before.items():
         op, target, kernel, configuration = key.split(" | ")
-        said = [finding.said for rule in RULES if key in after and (finding := rule(after[key], old))]
+        said = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
         said += [] if key in after else ["no longer in the baseline"]
         for one in said:
             found.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")

@@ -1,4 +1,4 @@
-"""Waivers: what a human let pass, why, and until when, in one TOML file of the repository."""
+"""Waivers: what a maintainer approved, why, and until when, in one TOML file of the repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORM = 'a waiver is [[waiver]] with subject = "...", reason = "..." and expires 
 def read(folder: Path) -> list[dict[str, str]]:
     """Subject, reason and ISO date of each waiver in ``folder``; none where there is no file.
 
-    Raises UserError for a file that is no TOML, and for a waiver that lacks one of the three or is there twice.
+    Raises UserError for a file that is not valid TOML, and for a waiver that lacks one of the three or is there twice.
     """
     path = folder / FILE
     if not path.exists():
@@ -23,7 +23,7 @@ def read(folder: Path) -> list[dict[str, str]]:
     try:
         body = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no TOML: {error}") from None
+        raise UserError(f"{path} is not valid TOML: {error}") from None
     entries = body.get("waiver", [])
     if set(body) - {"waiver"} or not isinstance(entries, list):
         raise UserError(f"{path}: {FORM}")

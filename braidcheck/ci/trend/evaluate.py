@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from braidcheck.ci.history import moment
+from braidcheck.ci.history import timestamp
 from braidcheck.ci.trend import changes
 from braidcheck.ci.trend.series import Series, collect
 from braidcheck.result import Run
 
-NEAR = 5  # nights on each side by which it is said whether value or control moved
-SLACK = changes.CONFIRM - 1  # nights by which a change may be dated wrongly
+NEIGHBOUR_NIGHTS = 5  # nights on each side by which it is said whether value or control moved
+DATING_SLACK_NIGHTS = changes.CONFIRM - 1  # nights by which a change may be dated wrongly
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,31 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trend:
-    """All changes, oldest first; how many series were judged; why the others were not."""
+    """All changes, oldest first; how many series were evaluated; why the others were not."""
 
     findings: tuple[Finding, ...]
-    judged: int
-    not_judged: Mapping[str, str]
+    evaluated: int
+    skipped: Mapping[str, str]
 
     @property
     def exit_code(self) -> int:
-        """1 where something changed for the worse, 3 where nothing could be judged, else 0."""
-        return 1 if any(finding.worse for finding in self.findings) else 0 if self.judged else 3
+        """1 where something changed for the worse, 3 where nothing could be evaluated, else 0."""
+        return 1 if any(finding.worse for finding in self.findings) else 0 if self.evaluated else 3
 
 
-def judge(runs: Iterable[Run], progress: Callable[[str, int, int], None] = lambda *_: None) -> Trend:
-    """Judge every series of ``runs``. One without a reading of the last night is not judged, but what is known of
+def evaluate(runs: Iterable[Run], progress: Callable[[str, int, int], None] = lambda *_: None) -> Trend:
+    """Evaluate every series of ``runs``. One without a reading of the last night is skipped, but what is known of
     its earlier nights is said all the same."""
     findings: list[Finding] = []
-    not_judged: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     everything = collect(runs)
     for number, series in enumerate(everything):
         progress(series.name, number, len(everything))
         findings.extend(_findings(series))
         if why := series.missing or _too_few(series):
-            not_judged[series.name] = why
-    findings.sort(key=lambda finding: moment(finding.time))
-    return Trend(tuple(findings), len(everything) - len(not_judged), not_judged)
+            skipped[series.name] = why
+    findings.sort(key=lambda finding: timestamp(finding.time))
+    return Trend(tuple(findings), len(everything) - len(skipped), skipped)
 
 
 def _too_few(series: Series) -> str:
@@ -99,7 +99,8 @@ def _since(series: Series, change: changes.Change) -> str:
 def _cause(series: Series, change: changes.Change) -> tuple[str, str]:
     """Environment, if it differs across the change; else whichever of value and control moved more."""
     before, after = (
-        series.runs[series.nights[index]].environment for index in (change.index - 1 - SLACK, change.index + SLACK)
+        series.runs[series.nights[index]].environment
+        for index in (change.index - 1 - DATING_SLACK_NIGHTS, change.index + DATING_SLACK_NIGHTS)
     )
     if moved := environment_moves(before, after):
         return "environment", ", ".join(moved)
@@ -111,8 +112,8 @@ def _cause(series: Series, change: changes.Change) -> tuple[str, str]:
 
 def _move(readings: list[float], change: changes.Change) -> float:
     """How much ``readings`` alone moved, as a fraction, from the nights before the change to those after it."""
-    before = readings[max(change.start, change.index - NEAR) : change.index]
-    after = readings[change.index : min(change.end, change.index + NEAR)]
+    before = readings[max(change.start, change.index - NEIGHBOUR_NIGHTS) : change.index]
+    after = readings[change.index : min(change.end, change.index + NEIGHBOUR_NIGHTS)]
     return statistics.median(after) / statistics.median(before) - 1
 
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.history import hardware, timestamp
 from braidcheck.ci.trend import table
 from braidcheck.result import Run, Status, Verdict
 
 TIMES = frozenset(("s", "ms", "us", "µs", "ns"))
-SILENT = 36 * 3600  # seconds after which a machine has missed a night
+MAX_SILENCE_S = 36 * 3600  # seconds after which a machine has missed a night
 
 
 @dataclass
@@ -34,9 +34,9 @@ class Series:
 def collect(runs: Iterable[Run]) -> list[Series]:
     """All series of all machines. A series' name ends in its machine where there are several."""
     machines: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=_moment):
+    for run in sorted(runs, key=_timestamp):
         machines.setdefault(hardware(run.environment), []).append(run)
-    newest = max((_moment(own[-1]) for own in machines.values()), default=0.0)
+    newest = max((_timestamp(own[-1]) for own in machines.values()), default=0.0)
     return [
         series
         for machine, own in machines.items()
@@ -54,7 +54,7 @@ def _of_machine(runs: list[Run], suffix: str, newest: float) -> Iterator[Series]
     silent = f"this machine's last Run is of {runs[-1].environment['started']}"
     for name, verdicts in found.items():
         series = _series(name + suffix, runs, verdicts)
-        if newest - _moment(runs[-1]) > SILENT:
+        if newest - _timestamp(runs[-1]) > MAX_SILENCE_S:
             series.missing = silent
         yield series
 
@@ -67,7 +67,7 @@ def _is_timing(verdict: Verdict) -> bool:
 def _series(name: str, runs: list[Run], verdicts: list[tuple[int, Verdict]]) -> Series:
     """Readings of the nights that have one; with a control in some night, a night without it has none."""
     sample = next((verdict for _, verdict in verdicts if _is_timing(verdict)))
-    series = Series(name, runs, sample.floor or sample.unit.endswith("/s"))
+    series = Series(name, runs, sample.higher_is_better or sample.unit.endswith("/s"))
     controlled = any(_control(verdict) for _, verdict in verdicts)
     for night, verdict in verdicts:
         value, control = _positive(verdict.value), _control(verdict)
@@ -87,12 +87,12 @@ def _why_missing(series: Series, last: Verdict | None, controlled: bool) -> str:
         return "the last night's Run does not have it"
     if controlled and _positive(last.value) and not _control(last):
         return "its control was not timed in the last night"
-    return last.sentence
+    return last.message
 
 
 def _control(verdict: Verdict) -> float | None:
-    """The frozen control, timed in the same Run in the same unit: ``numbers["control"]``."""
-    return _positive(verdict.numbers.get("control"))
+    """The frozen control, timed in the same Run in the same unit: ``metrics["control"]``."""
+    return _positive(verdict.metrics.get("control"))
 
 
 def _positive(value: object) -> float | None:
@@ -100,5 +100,5 @@ def _positive(value: object) -> float | None:
     return float(value) if number else None
 
 
-def _moment(run: Run) -> float:
-    return moment(run.environment["started"])
+def _timestamp(run: Run) -> float:
+    return timestamp(run.environment["started"])

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from braidcheck.ci.history import moment
+from braidcheck.ci.history import timestamp
 from braidcheck.errors import UserError
 from braidcheck.result import Run, Status, Verdict
 
@@ -48,7 +48,7 @@ def read(path: Path, hardware: str = "") -> list[Run]:
         night[verdict.subject] = verdict
     machine = {"hardware": hardware or path.stem, "imported": path.name}
     made = [Run({"started": time, **machine}, (), tuple(night.values())) for time, night in nights.items()]
-    return sorted(made, key=lambda run: moment(run.environment["started"]))
+    return sorted(made, key=lambda run: timestamp(run.environment["started"]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -67,12 +67,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV in UTF-8: {error}") from None
+        raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from None
 
 
 def _check_time(where: str, text: str) -> None:
     try:
-        moment(text)
+        timestamp(text)
     except ValueError:
         raise UserError(f"{where}: {text!r} is neither an ISO 8601 time nor a number") from None
 
@@ -82,8 +82,8 @@ def _verdict(where: str, row: dict[str, str]) -> Verdict:
         raise UserError(f"{where}: the series has no name")
     value, control = _number(where, row["value"]), _number(where, row.get("control", ""))
     said = "imported" if value else "the measurement failed: it has no value"
-    rate, numbers = is_rate(row["series"]), {"control": control} if control else {}
-    return Verdict(GATE, row["series"], Status.NOT_JUDGED, said, value=value, floor=rate, numbers=numbers)
+    rate, metrics = is_rate(row["series"]), {"control": control} if control else {}
+    return Verdict(GATE, row["series"], Status.SKIPPED, said, value=value, higher_is_better=rate, metrics=metrics)
 
 
 def _number(where: str, text: str) -> float | None:
@@ -94,5 +94,5 @@ def _number(where: str, text: str) -> float | None:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise UserError(f"{where}: {text!r} is no duration and no rate: give a number above 0")
+        raise UserError(f"{where}: {text!r} is not a duration or rate: give a number above 0")
     return number

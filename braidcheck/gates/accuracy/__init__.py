@@ -7,21 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from braidcheck.gates.gate import EVERY_OP, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.op import Case, Op
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-LIMIT = 1.0  # share of the bound; honest variants stay below 0.5, a mutant must pass 1 on some case
+LIMIT = 1.0  # error ratio; equivalent implementations stay below 0.5, a mutant must pass 1 on some case
 
 NORM_LIMITS = {"float32": 16.0, "bfloat16": 8.0, "float16": 8.0}
-"""By storage type, how many times stock PyTorch's own error an output may have, in the 2-norm.
+"""By storage type, how many times the PyTorch baseline's own error an output may have, in the 2-norm.
 
 A bound on each element allows for all roundings at their worst, so a chain of ops leaves room for a fault that spoils
-every element a little; in the norm roundings average out. Kernels and honest variants reach 3.2 times with roundings
-and 7.2 times in float32, where only the order of sums differs (8 functions an op, 3 seeds, H200, 2026-11-21).
+every element a little; in the norm roundings average out. Kernels and equivalent implementations reach 3.2 times with
+roundings and 7.2 times in float32, where only the order of sums differs (8 functions an op, 3 seeds, H200, 2026-11-21).
 """
-U32 = 2.0**-24  # what stock PyTorch rounds less than by luck alone
+U32 = 2.0**-24  # what the PyTorch baseline rounds less than by luck alone
 
 PEAK_PER_INPUT_BYTE = 40
 """GPU memory at the peak over the bytes of the inputs: they are there three times in their own type, once in float64,
@@ -29,73 +29,77 @@ and references and bounds work in float64. The largest seen on an H200 is 38, of
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
-    """Verdict on one case from what ``measure.observe_op`` saw: fail above a share of 1, or without a result."""
-    status, sentence, share, numbers = _answer(evidence)
+    """Verdict on one case from what ``measure.measure_op`` saw: fail above an error ratio of 1, or without a result."""
+    status, message, error_ratio, metrics = _answer(evidence)
     return Verdict(
         gate="accuracy",
         subject=evidence["case"],
         status=status,
-        sentence=sentence,
-        value=share,
-        limit=LIMIT if share is not None else None,
-        unit="share of the bound",
+        message=message,
+        value=error_ratio,
+        limit=LIMIT if error_ratio is not None else None,
+        unit="error ratio",
         lane=lane,
         seconds=evidence["seconds"],
-        numbers=numbers,
+        metrics=metrics,
     )
 
 
 def violation(evidence: Mapping[str, Any]) -> str | None:
     """What ``evaluate`` says of a failure or an error; nothing of all else."""
     verdict = evaluate(evidence)
-    return verdict.sentence if verdict.status in (Status.FAIL, Status.ERROR) else None
+    return verdict.message if verdict.status in (Status.FAIL, Status.ERROR) else None
 
 
 def _answer(evidence: Mapping[str, Any]) -> tuple[Status, str, float | None, dict[str, Any]]:
     op = evidence["op"]
     if evidence["missing"]:
-        return Status.NOT_JUDGED, f"takes no {' and no '.join(evidence['missing'])}", None, {}
+        return Status.SKIPPED, f"does not take {' or '.join(evidence['missing'])}", None, {}
     if evidence["raised"]:
         return Status.FAIL, f"{op} raised {evidence['raised']}", None, {}
     if evidence["problems"]:
         return Status.FAIL, f"{op}: {'; '.join(evidence['problems'])}", None, {}
     if not evidence["outputs"]:
-        return Status.ERROR, f"{op} gave no output to judge", None, {}
-    worst = max(evidence["outputs"], key=lambda output: (output["share"] != output["share"], output["share"]))
-    numbers = {key: worst[key] for key in ("relative", "stock_share", "stock_relative")} | {"output": worst["name"]}
-    if not worst["share"] <= LIMIT:
-        return Status.FAIL, _complaint(op, worst), worst["share"], numbers
-    ratios = [output["relative"] / max(output["stock_relative"], U32) for output in evidence["outputs"]]
+        return Status.ERROR, f"{op} gave no output", None, {}
+    worst = max(
+        evidence["outputs"], key=lambda output: (output["error_ratio"] != output["error_ratio"], output["error_ratio"])
+    )
+    metrics = {key: worst[key] for key in ("relative", "baseline_error_ratio", "baseline_relative")} | {
+        "output": worst["name"]
+    }
+    if not worst["error_ratio"] <= LIMIT:
+        return Status.FAIL, _violation(op, worst), worst["error_ratio"], metrics
+    ratios = [output["relative"] / max(output["baseline_relative"], U32) for output in evidence["outputs"]]
     ratio, limit = max(ratios, key=lambda each: (each != each, each)), NORM_LIMITS[evidence["dtype"]]
     if not ratio <= limit:
         whole = next(out for out, each in zip(evidence["outputs"], ratios, strict=True) if not each <= limit)
-        numbers |= {"norm_ratio": ratio, "output": whole["name"]}
-        return Status.FAIL, _complaint_in_norm(op, whole, ratio, limit), worst["share"], numbers
-    return Status.PASS, f"{op} uses {worst['share']:.3f} of its bound", worst["share"], numbers
+        metrics |= {"norm_ratio": ratio, "output": whole["name"]}
+        return Status.FAIL, _violation_in_norm(op, whole, ratio, limit), worst["error_ratio"], metrics
+    return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
 
 
-def _complaint(op: str, worst: Mapping[str, Any]) -> str:
+def _violation(op: str, worst: Mapping[str, Any]) -> str:
     where = f"{worst['name']}{list(worst['index'])}"
     if worst["nonfinite"]:
         return (
-            f"{op}: {worst['nonfinite']} elements of {worst['name']} are NaN or infinite "
-            f"(unwritten, or computed so); first looked at {where}, which should be {worst['exact']:.6g}"
+            f"{op}: {worst['name']}: {worst['nonfinite']} non-finite elements "
+            f"(uninitialized or computed); first at {where}, expected {worst['exact']:.6g}"
         )
     if worst["exact"] != worst["exact"]:
-        return f"{op} wrote {worst['got']:.6g} to {where}, where nothing may be written"
+        return f"{op} wrote {worst['got']:.6g} to {where}, which must not be written"
     # As many digits as it takes to see that they differ.
     digits = next((n for n in (6, 9) if f"{worst['got']:.{n}g}" != f"{worst['exact']:.{n}g}"), 17)
     got, exact = (f"{worst[key]:.{digits}g}" for key in ("got", "exact"))
     return (
         f"{op}: {where} is {got}, exactly {exact}; an error of {worst['allowed']:.2g} is "
-        f"permitted, this is {worst['share']:.3g} times the bound (relative error {worst['relative']:.2g})"
+        f"permitted, this is {worst['error_ratio']:.3g} times the bound (relative error {worst['relative']:.2g})"
     )
 
 
-def _complaint_in_norm(op: str, output: Mapping[str, Any], ratio: float, limit: float) -> str:
+def _violation_in_norm(op: str, output: Mapping[str, Any], ratio: float, limit: float) -> str:
     return (
-        f"{op}: {output['name']} as a whole is off by {output['relative']:.2g} of its norm, {ratio:.3g} times stock "
-        f"PyTorch's own {output['stock_relative']:.2g}; at most {limit:g} times is allowed"
+        f"{op}: {output['name']} as a whole is off by {output['relative']:.2g} of its norm, {ratio:.3g} times the "
+        f"PyTorch baseline's {output['baseline_relative']:.2g}; at most {limit:g} times is allowed"
     )
 
 
@@ -110,7 +114,7 @@ def subjects(settings: Settings) -> list[str]:
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Run each case's op, from the package under test, and evaluate its error."""
-    from braidcheck.gates.accuracy.measure import observe_op
+    from braidcheck.gates.accuracy.measure import measure_op
     from braidcheck.gates.under_test import wrapper
 
     for subject in subjects:
@@ -118,9 +122,9 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         if case is None:
             yield _skipped(op)
             continue
-        verdict = evaluate(observe_op(op, case, settings.device, wrapper(op.name)))
+        verdict = evaluate(measure_op(op, case, settings.device, wrapper(op.name)))
         # Other people's functions may leave an optional argument out; an op's own wrapper takes what its cases pass.
-        yield replace(verdict, status=Status.FAIL) if verdict.status == Status.NOT_JUDGED else verdict
+        yield replace(verdict, status=Status.FAIL) if verdict.status == Status.SKIPPED else verdict
 
 
 def _found(subject: str) -> tuple[Op, Case | None]:
@@ -136,8 +140,8 @@ def _large(op: Op) -> str:
 
 
 def _skipped(op: Op) -> Verdict:
-    numbers = {"subjects": [case.id for case in op.cases if case.large]}
-    return Verdict("accuracy", _large(op), Status.NOT_JUDGED, "large cases need a GPU", numbers=numbers)
+    metrics = {"subjects": [case.id for case in op.cases if case.large]}
+    return Verdict("accuracy", _large(op), Status.SKIPPED, "large cases need a GPU", metrics=metrics)
 
 
 def _gpu_memory(subject: str) -> Callable[[], int] | None:
@@ -164,7 +168,7 @@ GATE = Gate(
     run=run,
     per_op=True,
     runs_kernels=True,
-    stand_in=EVERY_OP,
+    stand_in=ALL_OPS,
     gpu_memory=_gpu_memory,
     load_trial_checks=_trial_checks,
 )

@@ -23,25 +23,26 @@ from braidcheck.op import Case, Op
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
 
 
-def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:
+def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:
     """What ``function`` (the op's own wrapper by default) does on ``case``, as JSON-able data.
 
     Keys: op, case, profile, dtype, device, seconds; ``missing``: optional arguments of the case that the function
     does not take; ``raised``: its exception in one line; ``problems``: outputs of wrong number, shape or dtype;
-    ``outputs``: per output its name, the Errors, and stock PyTorch's own share and relative error on the case.
+    ``outputs``: per output its name, the Errors, and the PyTorch baseline's own error ratio and relative error on the
+    case.
     """
     function = function or op.call
     seen = {"op": op.name, "case": case.id, "profile": case.profile, "dtype": case.dtype, "device": device}
     seen |= {"missing": _missing(function, case), "raised": None, "problems": [], "outputs": [], "seconds": 0.0}
     if seen["missing"]:
         return seen
-    given = op.inputs(case, device)
-    exact = run(op, op.reference, in_float64(given))
-    bounds = op.bound(**given)
+    inputs = op.inputs(case, device)
+    exact = run(op, op.reference, in_float64(inputs))
+    bounds = op.bound(**inputs)
     started = time.perf_counter()
     try:
         with poisoned_outputs():
-            got = run(op, function, copies(given))
+            got = run(op, function, copies(inputs))
             if device != "cpu":
                 torch.cuda.synchronize()
     except Exception as error:  # whatever a kernel raises is evidence against it, not an error of ours
@@ -50,19 +51,23 @@ def observe_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         return seen
     seen["seconds"] = time.perf_counter() - started
-    seen["problems"] = _problems(op, given, got, exact)
+    seen["problems"] = _problems(op, inputs, got, exact)
     if not seen["problems"]:
-        stock = run(op, op.reference, copies(given))
+        baseline = run(op, op.reference, copies(inputs))
         seen["outputs"] = [
-            {"name": name, **asdict(distance(value, truth, rest)), **_stock(other.to(value.dtype), truth, rest)}
-            for name, value, truth, rest, other in zip(op.outputs, got, exact, bounds, stock, strict=False)
+            {
+                "name": name,
+                **asdict(distance(value, truth, tolerance)),
+                **_baseline_errors(other.to(value.dtype), truth, tolerance),
+            }
+            for name, value, truth, tolerance, other in zip(op.outputs, got, exact, bounds, baseline, strict=False)
         ]
     return seen
 
 
-def _stock(got: Tensor, exact: Tensor, rest: Tensor) -> dict[str, float]:
-    errors = distance(got, exact, rest)
-    return {"stock_share": errors.share, "stock_relative": errors.relative}
+def _baseline_errors(got: Tensor, exact: Tensor, tolerance: Tensor) -> dict[str, float]:
+    errors = distance(got, exact, tolerance)
+    return {"baseline_error_ratio": errors.error_ratio, "baseline_relative": errors.relative}
 
 
 def _missing(function: Callable[..., Any], case: Case) -> list[str]:
@@ -72,7 +77,7 @@ def _missing(function: Callable[..., Any], case: Case) -> list[str]:
     return [name for name in case.needs if name not in {p.name for p in parameters}]
 
 
-def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
+def _problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
     if len(got) != len(exact):
         return [f"returned {len(got)} outputs, {len(exact)} belong to this call"]
     found = []
@@ -80,7 +85,7 @@ def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tup
         if not isinstance(value, Tensor):
             found.append(f"{name} is {type(value).__name__}, not a tensor")
             continue
-        dtype = str(op.contract.output_dtype(name, given)).removeprefix("torch.")
+        dtype = str(op.contract.output_dtype(name, inputs)).removeprefix("torch.")
         if value.shape != truth.shape:
             found.append(f"{name} has shape {list(value.shape)}, must have {list(truth.shape)}")
         if str(value.dtype) != f"torch.{dtype}":
@@ -90,7 +95,7 @@ def _problems(op: Op, given: Mapping[str, Any], got: tuple[Any, ...], exact: tup
 
 def case_check(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
     """The violation of the bound by the wrapper under test, called through ``guard``, on one case."""
-    return accuracy.violation(observe_op(op, case, device, guard(wrapper(op.name))))
+    return accuracy.violation(measure_op(op, case, device, guard(wrapper(op.name))))
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:

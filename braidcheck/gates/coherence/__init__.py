@@ -1,4 +1,4 @@
-"""The coherence gate: is it still the same model? Evidence of `observe_coherence` in, one Verdict a check out."""
+"""The coherence gate: is it still the same model? Evidence of `measure_coherence` in, one Verdict a check out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from braidcheck.gates.coherence.finding import Finding, Unjudgeable
+from braidcheck.gates.coherence.finding import Finding, InsufficientData
 from braidcheck.gates.gate import Gate, Progress, TrialChecks
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -46,7 +46,7 @@ def failing(evidence: Mapping[str, Any]) -> list[str]:
     return [name for name, check in checks().items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
 
 
-def accusation(blame: Mapping[str, Any]) -> str:
+def describe_blame(blame: Mapping[str, Any]) -> str:
     """What ``blame.find_blame`` found, in words."""
     if not blame:
         return "unknown: the failure did not show again, or broke the GPU's context"
@@ -63,16 +63,18 @@ def accusation(blame: Mapping[str, Any]) -> str:
 def _blamed(finding: Finding, blame: Mapping[str, Any] | None) -> Finding:
     if blame is None or finding.status != Status.FAIL:
         return finding
-    said = f"{finding.sentence}; to blame: {accusation(blame)}"
-    return replace(finding, sentence=said, numbers={**finding.numbers, "blame": blame})
+    message = f"{finding.message}; suspect ops: {describe_blame(blame)}"
+    return replace(finding, message=message, metrics={**finding.metrics, "blame": blame})
 
 
 def _find(check: Callable[[Mapping[str, Any]], Finding], evidence: Mapping[str, Any]) -> Finding:
     try:
         if evidence.get("format") != FORMAT:
-            raise Unjudgeable(Status.ERROR, f"evidence has format {evidence.get('format')}, this gate reads {FORMAT}")
+            raise InsufficientData(
+                Status.ERROR, f"evidence has format {evidence.get('format')}, this gate reads {FORMAT}"
+            )
         return check(evidence)
-    except Unjudgeable as reason:
+    except InsufficientData as reason:
         return reason.finding
     except KeyError as name:
         return Finding(Status.ERROR, f"the evidence has no {name}: the run was not whole")
@@ -88,13 +90,13 @@ def subjects(settings: Settings) -> list[str]:
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
     """Run the model on its golden's documents and, where checks fail, look for the op at fault."""
     from braidcheck.gates.coherence.blame import find_blame
-    from braidcheck.gates.coherence.measure import observe_coherence
+    from braidcheck.gates.coherence.measure import measure_coherence
     from braidcheck.gates.under_test import module
     from braidcheck.golden.resolve import resolve
 
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
     engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
-    evidence = observe_coherence(engine, golden, progress)
+    evidence = measure_coherence(engine, golden, progress)
     if wrong := failing(evidence):
         evidence["blame"] = find_blame(engine, golden, wrong, failing, progress)
     return evaluate(evidence, settings.lane)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from braidcheck.errors import in_one_line
-from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.swap import references, swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
@@ -18,7 +18,7 @@ Layers = Collection[int | None]  # None is what lies outside of all decoder laye
 Kept = Mapping[str, Layers]  # where each op's kernel is kept; elsewhere its reference stands in for it
 Failing = Callable[[Mapping[str, Any]], Collection[str]]
 
-TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, looked at first: the least that can be judged
+TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, looked at first: the minimum for a verdict
 PART_OF = {"causality": "causality", "continuation": "continuations", "decode": "continuations"}
 PART_OF |= {"repetition": "continuations"}
 
@@ -52,7 +52,7 @@ def find_blame(
     return {}
 
 
-def accuse(fails: Callable[[Kept], bool], ops: Sequence[str], layers: int) -> tuple[list[str], list[int]]:
+def find_suspects(fails: Callable[[Kept], bool], ops: Sequence[str], layers: int) -> tuple[list[str], list[int]]:
     """The ops at fault and the layers where they are, given whether the model fails with some kernels kept.
 
     No op where it fails with references alone. An op is at fault if the model fails with its kernel alone; if there is
@@ -61,10 +61,10 @@ def accuse(fails: Callable[[Kept], bool], ops: Sequence[str], layers: int) -> tu
     places: Layers = (None, *range(layers))
     if fails({}):
         return [], []
-    guilty = [op for op in ops if fails({op: places})]
-    if not guilty:
+    suspects = [op for op in ops if fails({op: places})]
+    if not suspects:
         return [op for op in ops if not fails({o: places for o in ops if o != op})], list(range(layers))
-    return guilty, _span(lambda span: fails(dict.fromkeys(guilty, span)), layers)
+    return suspects, _span(lambda span: fails(dict.fromkeys(suspects, span)), layers)
 
 
 def _span(fails: Callable[[Layers], bool], layers: int) -> list[int]:
@@ -108,7 +108,7 @@ class _Search:
         self.say(f"looking for the op to blame, look {self.looks}")
         with swapped(self.engine, self.references, lambda op, layer: layer not in kept.get(op, ())) as calls:
             try:
-                evidence = observe_coherence(self.engine, self.golden, parts=self.parts)
+                evidence = measure_coherence(self.engine, self.golden, parts=self.parts)
             except Exception as error:  # a kernel that raises is at fault like one that is wrong
                 self.error = self.error or in_one_line(error)
                 self.say(f"the model cannot be run: {in_one_line(error)}")
@@ -123,10 +123,10 @@ class _Search:
 
     def result(self, before: Mapping[str, Any]) -> dict[str, Any]:
         layers = len(self.engine.weights.layers)
-        ops, guilty = accuse(lambda kept: self.failed(self.see(kept)), self.called, layers)
-        found = {"ops": ops, "layers": guilty[:1] + guilty[-1:], "kl": _kl(before)}
+        ops, suspect_layers = find_suspects(lambda kept: self.failed(self.see(kept)), self.called, layers)
+        found = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
         if ops:
-            after = self.see(self.kernels(ops, guilty or [None]))
+            after = self.see(self.kernels(ops, suspect_layers or [None]))
             found |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
         found |= {"error": self.error} if self.error else {}
         return found | {"looks": self.looks}

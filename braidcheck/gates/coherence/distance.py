@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from braidcheck.gates.coherence.finding import Finding, Unjudgeable
+from braidcheck.gates.coherence.finding import Finding, InsufficientData
 from braidcheck.gates.coherence.spread import (
-    CERTAIN,
-    FEWEST_TOKENS,
-    FEWEST_UNITS,
+    MARGIN_SIGMA,
+    MIN_DOCUMENTS,
+    MIN_TOKENS,
     RATIO,
     Ratio,
     column,
@@ -26,7 +26,7 @@ NLL_MARGIN = 0.005
 """Nats a token on both sides, for a leak of later tokens lowers perplexity: half a percent of perplexity, a sixth of
 the 3% within which nano must meet its generator's own. HF bfloat16 shifts by 0.00006 on nano."""
 
-ENTROPY_RATIO, ENTROPY_LEAST = 3.0, 0.02
+ENTROPY_RATIO, MIN_ENTROPY_LIMIT_NATS = 3.0, 0.02
 """A head's entropy may be off three times as far as HF bfloat16's, whose own mean of few samples is uncertain by
 a factor of two, and by 0.02 nats, 2% in perplexity of attention, where that is nearly nothing."""
 
@@ -37,39 +37,39 @@ BLOCK = 128
 def kl(evidence: Mapping[str, Any]) -> Finding:
     """Mean KL to HF float32, next to HF bfloat16's."""
     documents = whole_documents(evidence)
-    ours, floor = column(documents, "kl"), column(documents, "kl_floor")
-    ratio = Ratio.of([row.sum() for row in ours], [row.sum() for row in floor])
-    tokens = sum(map(len, ours))
-    distance, floor_distance = (sum(row.sum() for row in rows) / tokens for rows in (ours, floor))
-    numbers = {"kl": distance, "kl_floor": floor_distance, "tokens": tokens, "documents": len(documents)}
-    numbers |= {"departs_first_at_layer": _departs(_layers(evidence)), "perplexity": _perplexity(evidence, documents)}
-    layer = numbers["departs_first_at_layer"]
+    of_engine, floor = column(documents, "kl"), column(documents, "kl_floor")
+    ratio = Ratio.of([row.sum() for row in of_engine], [row.sum() for row in floor])
+    tokens = sum(map(len, of_engine))
+    distance, floor_distance = (sum(row.sum() for row in rows) / tokens for rows in (of_engine, floor))
+    metrics = {"kl": distance, "kl_floor": floor_distance, "tokens": tokens, "documents": len(documents)}
+    metrics |= {"departs_first_at_layer": _departs(_layers(evidence)), "perplexity": _perplexity(evidence, documents)}
+    layer = metrics["departs_first_at_layer"]
     departs = f"; departs first at layer {layer}" if layer is not None and ratio.status != Status.PASS else ""
-    sentence = (
+    message = (
         f"KL to HF float32 is {distance:.2g} nats a token, {ratio.value:.3g}x HF bfloat16's own {floor_distance:.2g} "
         f"(95%: up to {ratio.upper:.3g}x); at most {RATIO}x is allowed{departs}"
     )
-    return Finding(ratio.status, sentence, ratio.upper, RATIO, "x HF bfloat16", numbers)
+    return Finding(ratio.status, message, ratio.upper, RATIO, "x HF bfloat16", metrics)
 
 
 def nll(evidence: Mapping[str, Any]) -> Finding:
     """Likelihood of the text itself: not worse, and not better, than HF float32's."""
     documents = whole_documents(evidence)
-    ours, truth, floor = (column(documents, name) for name in ("nll", "nll_truth", "nll_floor"))
+    of_engine, truth, floor = (column(documents, name) for name in ("nll", "nll_truth", "nll_floor"))
     counts = [len(row) for row in truth]
-    shift = mean([a.sum() - b.sum() for a, b in zip(ours, truth, strict=True)], counts)
+    shift = mean([a.sum() - b.sum() for a, b in zip(of_engine, truth, strict=True)], counts)
     floor_shift = mean([a.sum() - b.sum() for a, b in zip(floor, truth, strict=True)], counts)
     status = Status.PASS if max(-shift.low, shift.high) < NLL_MARGIN else Status.INCONCLUSIVE
     status = Status.FAIL if abs(shift.value) > NLL_MARGIN else status
     leak = ": does it see later tokens?" if shift.value < -NLL_MARGIN else ""
     perplexity = _perplexity(evidence, documents)
-    sentence = (
+    message = (
         f"perplexity is {perplexity['engine']:.5g}, HF float32's {perplexity['hf_float32']:.5g}: NLL differs by "
         f"{shift.value:+.2g} nats a token (90%: {shift.low:+.2g} to {shift.high:+.2g}); at most {NLL_MARGIN} either "
         f"way is allowed{leak}"
     )
-    numbers = {"shift": vars(shift), "floor": vars(floor_shift), "perplexity": perplexity}
-    return Finding(status, sentence, max(-shift.low, shift.high), NLL_MARGIN, "nats a token", numbers)
+    metrics = {"shift": vars(shift), "floor": vars(floor_shift), "perplexity": perplexity}
+    return Finding(status, message, max(-shift.low, shift.high), NLL_MARGIN, "nats a token", metrics)
 
 
 def position(evidence: Mapping[str, Any]) -> Finding:
@@ -77,7 +77,7 @@ def position(evidence: Mapping[str, Any]) -> Finding:
     documents = whole_documents(evidence)
     columns = {name: column(documents, name) for name in ("kl", "kl_floor", "nll", "nll_truth", "nll_floor")}
     found: dict[str, Ratio] = {}
-    numbers: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = {}
     for start, stop in BINS:
         # Few documents are long, so far bins resample blocks of them and not whole documents.
         blocks = [
@@ -85,22 +85,24 @@ def position(evidence: Mapping[str, Any]) -> Finding:
             for number, row in enumerate(columns["kl"])
             for at in range(start, min(stop, len(row)), BLOCK)
         ]
-        if len(blocks) >= FEWEST_UNITS:
+        if len(blocks) >= MIN_DOCUMENTS:
             name = f"{start}-{stop - 1}" if stop < 1 << 62 else f"{start}+"
             sums = {key: [float(rows[n][part].sum()) for n, part in blocks] for key, rows in columns.items()}
             found[name] = Ratio.of(sums["kl"], sums["kl_floor"])
             shifts = _shifts(sums, [len(columns["nll"][n][part]) for n, part in blocks])
-            numbers[name] = {"ratio": found[name].value, "upper": found[name].upper, **shifts}
+            metrics[name] = {"ratio": found[name].value, "upper": found[name].upper, **shifts}
     if not found:
-        raise Unjudgeable(Status.INCONCLUSIVE, f"no stretch of positions has {FEWEST_UNITS} blocks of {BLOCK} tokens")
+        raise InsufficientData(
+            Status.INCONCLUSIVE, f"no stretch of positions has {MIN_DOCUMENTS} blocks of {BLOCK} tokens"
+        )
     worst = max(found, key=lambda name: found[name].upper)
     ratio = found[worst]
-    sentence = (
+    message = (
         f"worst at positions {worst}: KL is {ratio.value:.3g}x HF bfloat16's (95%: up to {ratio.upper:.3g}x); "
         f"at most {RATIO}x is allowed"
     )
     status = Status.FAIL if any(each.status == Status.FAIL for each in found.values()) else ratio.status
-    return Finding(status, sentence, ratio.upper, RATIO, "x HF bfloat16", numbers)
+    return Finding(status, message, ratio.upper, RATIO, "x HF bfloat16", metrics)
 
 
 def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[str, float]:
@@ -109,21 +111,21 @@ def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[
     if not sum(counts):
         return {}
     shifts = {who: np.subtract(sums[who], sums["nll_truth"]).tolist() for who in ("nll", "nll_floor")}
-    ours, floor = mean(shifts["nll"], counts), mean(shifts["nll_floor"], counts)
-    return {"nll": ours.value, "nll_low": ours.low, "nll_high": ours.high, "nll_floor": floor.value}
+    of_engine, floor = mean(shifts["nll"], counts), mean(shifts["nll_floor"], counts)
+    return {"nll": of_engine.value, "nll_low": of_engine.low, "nll_high": of_engine.high, "nll_floor": floor.value}
 
 
 def logits(evidence: Mapping[str, Any]) -> Finding:
     """Logits over the whole vocabulary, of which KL sees only the best 64 apart."""
     documents = [row for row in whole_documents(evidence) if row["logit_error"]]
-    ours, floor = column(documents, "logit_error"), column(documents, "logit_error_floor")
-    ratio = Ratio.of([row.sum() for row in ours], [row.sum() for row in floor])
-    count = sum(map(len, ours))
-    sentence = (
+    of_engine, floor = column(documents, "logit_error"), column(documents, "logit_error_floor")
+    ratio = Ratio.of([row.sum() for row in of_engine], [row.sum() for row in floor])
+    count = sum(map(len, of_engine))
+    message = (
         f"over the whole vocabulary logits are {ratio.value:.3g}x as far from HF float32 as HF bfloat16's (95%: up "
         f"to {ratio.upper:.3g}x, {count} positions); at most {RATIO}x is allowed"
     )
-    return Finding(ratio.status, sentence, ratio.upper, RATIO, "x HF bfloat16", {"positions": count})
+    return Finding(ratio.status, message, ratio.upper, RATIO, "x HF bfloat16", {"positions": count})
 
 
 def hidden(evidence: Mapping[str, Any]) -> Finding:
@@ -132,51 +134,51 @@ def hidden(evidence: Mapping[str, Any]) -> Finding:
     worst = max(range(len(layers)), key=layers.__getitem__)
     first = _departs(layers)
     departs = "" if first is None else f"; departs first at layer {first}, {layers[first]:.3g}x"
-    sentence = (
+    message = (
         f"hidden states are furthest off after layer {worst}, {layers[worst]:.3g}x as far from HF float32 as HF "
         f"bfloat16's; at most {RATIO}x is allowed{departs}"
     )
     status = Status.PASS if first is None else Status.FAIL
-    return Finding(status, sentence, layers[worst], RATIO, "x HF bfloat16", {"layers": layers})
+    return Finding(status, message, layers[worst], RATIO, "x HF bfloat16", {"layers": layers})
 
 
 def flips(evidence: Mapping[str, Any]) -> Finding:
     """The best token, where HF is sure of it."""
     documents = whole_documents(evidence)
-    certain = [row > CERTAIN for row in column(documents, "certainty")]
+    certain = [row > MARGIN_SIGMA for row in column(documents, "certainty")]
     flips = [
         (number, place) for number, row in enumerate(documents) for place in row["flips"] if certain[number][place]
     ]
-    judged, total = int(sum(row.sum() for row in certain)), sum(map(len, certain))
-    numbers = {"flips": flips[:20], "judged": judged, "positions": total}
-    numbers["all_flips"] = sum(len(row["flips"]) for row in documents)
+    evaluated, total = int(sum(row.sum() for row in certain)), sum(map(len, certain))
+    metrics = {"flips": flips[:20], "evaluated": evaluated, "positions": total}
+    metrics["all_flips"] = sum(len(row["flips"]) for row in documents)
     where = f", first in document {flips[0][0]} at token {flips[0][1]}" if flips else ""
-    sentence = f"the best token is not HF float32's at {len(flips)} of {judged} positions where HF is sure{where}"
-    if judged < FEWEST_TOKENS:
-        sentence = f"HF is sure of its best token at {judged} of {total} positions: {FEWEST_TOKENS} are needed"
-        return Finding(Status.INCONCLUSIVE, sentence, numbers=numbers)
-    return Finding(Status.FAIL if flips else Status.PASS, sentence, len(flips), 0, "flips", numbers)
+    message = f"the best token is not HF float32's at {len(flips)} of {evaluated} positions where HF is sure{where}"
+    if evaluated < MIN_TOKENS:
+        message = f"HF is sure of its best token at {evaluated} of {total} positions: {MIN_TOKENS} are needed"
+        return Finding(Status.INCONCLUSIVE, message, metrics=metrics)
+    return Finding(Status.FAIL if flips else Status.PASS, message, len(flips), 0, "flips", metrics)
 
 
 def entropy(evidence: Mapping[str, Any]) -> Finding:
     """How widely each head attends: collapse and blur."""
     tables = evidence["entropy"]
     if not tables:
-        raise Unjudgeable(Status.NOT_JUDGED, "this engine's Q stays inside a fused op: there is nothing to look at")
+        raise InsufficientData(Status.SKIPPED, "this engine's Q stays inside a fused op: there is nothing to look at")
     truth, engine, error, floor = (
         np.array([finite(row) for row in tables[name]]) for name in ("truth", "engine", "engine_error", "floor_error")
     )
-    limits = np.maximum(ENTROPY_RATIO * floor, ENTROPY_LEAST)
+    limits = np.maximum(ENTROPY_RATIO * floor, MIN_ENTROPY_LIMIT_NATS)
     used = error / limits
     layer, head = (int(index) for index in np.unravel_index(used.argmax(), used.shape))
     value, limit = float(error[layer, head]), float(limits[layer, head])
     collapsed = "; it attends to next to nothing else" if engine[layer, head] < truth[layer, head] / 2 else ""
-    sentence = (
+    message = (
         f"attention entropy is furthest off in layer {layer}, head {head}: by {value:.2g} nats (mean "
         f"{engine[layer, head]:.3g}, HF {truth[layer, head]:.3g}); at most {limit:.2g} is allowed{collapsed}"
     )
-    numbers = {"over": int((used > 1).sum()), "heads": used.size}
-    return Finding(Status.FAIL if value > limit else Status.PASS, sentence, value, limit, "nats", numbers)
+    metrics = {"over": int((used > 1).sum()), "heads": used.size}
+    return Finding(Status.FAIL if value > limit else Status.PASS, message, value, limit, "nats", metrics)
 
 
 def _perplexity(evidence: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -188,8 +190,8 @@ def _perplexity(evidence: Mapping[str, Any], documents: Sequence[Mapping[str, An
 
 def _layers(evidence: Mapping[str, Any]) -> list[float]:
     """Error of the hidden states after each layer over HF bfloat16's."""
-    ours, floor = (finite(evidence["hidden"][who], f" of {who}'s layers") for who in ("engine", "floor"))
-    return [float(ratio) for ratio in ours / floor]
+    of_engine, floor = (finite(evidence["hidden"][who], f" of {who}'s layers") for who in ("engine", "floor"))
+    return [float(ratio) for ratio in of_engine / floor]
 
 
 def _departs(layers: Sequence[float]) -> int | None:

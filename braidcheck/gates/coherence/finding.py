@@ -14,16 +14,16 @@ class Finding:
     """What one check found: a Verdict without its names."""
 
     status: Status
-    sentence: str
+    message: str
     value: float | None = None
     limit: float | None = None
     unit: str = ""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Unjudgeable(Exception):
+class InsufficientData(Exception):
     """Evidence that a check cannot use: carries the Finding to give instead."""
 
-    def __init__(self, status: Status, sentence: str) -> None:
-        super().__init__(sentence)
-        self.finding = Finding(status, sentence)
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.finding = Finding(status, message)

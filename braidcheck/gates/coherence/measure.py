@@ -21,7 +21,7 @@ PARTS = ("documents", "causality", "continuations")
 
 
 class Engine(Protocol):
-    """What is judged: a causal language model that can be prefilled and decode greedily."""
+    """What is evaluated: a causal language model that can be prefilled and decode greedily."""
 
     def prefill(self, ids: Tensor, trace: Callable[[int, str, Tensor], None] | None = None) -> Tensor:
         """Logits [T, V] float32 of one document ids [T] int64.
@@ -34,7 +34,7 @@ class Engine(Protocol):
         """Greedy tokens after ids [T], with a KV cache."""
 
 
-def observe_coherence(
+def measure_coherence(
     engine: Engine,
     golden: Golden,
     progress: Callable[[str], None] | None = None,
@@ -94,8 +94,8 @@ def kl(truth: Readings, other: Readings) -> Tensor:
     def log_probabilities(run: Readings) -> Tensor:
         return torch.cat([run.top.double(), run.tail.double()[:, None]], dim=-1) - run.lse.double()[:, None]
 
-    expected, given = log_probabilities(truth), log_probabilities(other)
-    return (expected.exp() * (expected - given)).sum(dim=-1)
+    expected, inputs = log_probabilities(truth), log_probabilities(other)
+    return (expected.exp() * (expected - inputs)).sum(dim=-1)
 
 
 def _document(document: GoldenDocument, seen: Readings, typical: float) -> dict[str, Any]:
@@ -104,15 +104,15 @@ def _document(document: GoldenDocument, seen: Readings, typical: float) -> dict[
     doubt = noise(truth.top, floor.top).clamp_min(typical)
     return {
         "tokens": len(document.ids),
-        "kl": _numbers(kl(truth, seen)),
-        "kl_floor": _numbers(kl(truth, floor)),
-        "nll": _numbers(seen.nll),
-        "nll_truth": _numbers(truth.nll),
-        "nll_floor": _numbers(floor.nll),
-        "certainty": _numbers(margin(truth) / doubt),
+        "kl": _metrics(kl(truth, seen)),
+        "kl_floor": _metrics(kl(truth, floor)),
+        "nll": _metrics(seen.nll),
+        "nll_truth": _metrics(truth.nll),
+        "nll_floor": _metrics(floor.nll),
+        "certainty": _metrics(margin(truth) / doubt),
         "flips": (seen.argmax != truth.argmax).nonzero()[:, 0].tolist(),
-        "logit_error": _numbers(_spread(seen.full - truth.full)),
-        "logit_error_floor": _numbers(_spread(floor.full.float() - truth.full)),
+        "logit_error": _metrics(_spread(seen.full - truth.full)),
+        "logit_error_floor": _metrics(_spread(floor.full.float() - truth.full)),
     }
 
 
@@ -133,7 +133,7 @@ def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[floa
 
     def error(of: Callable[[GoldenDocument, Readings], Readings]) -> list[float | None]:
         relative = [(of(d, s).hidden - d.truth.hidden).norm(dim=-1) / d.truth.norm for d, s in looks]
-        return _numbers(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
+        return _metrics(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
 
     return {"engine": error(lambda _document, seen: seen), "floor": error(lambda document, _seen: document.floor)}
 
@@ -154,7 +154,7 @@ def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[lis
         "engine_error": (engine - truth).abs(),
         "floor_error": (floor - truth).abs(),
     }
-    return {name: [_numbers(row) for row in table.mean(dim=-1)] for name, table in tables.items()}
+    return {name: [_metrics(row) for row in table.mean(dim=-1)] for name, table in tables.items()}
 
 
 def _causality(engine: Engine, ids: Tensor) -> list[dict[str, int | None]]:
@@ -195,14 +195,14 @@ def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -
             "truth": list(recorded.ids),
             "engine": answer,
             "prefill": first_argmax(logits).tolist(),
-            "certainty": _numbers(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
-            "own_certainty": _numbers((best[:, 0] - best[:, 1]) / golden.typical_noise),
+            "certainty": _metrics(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
+            "own_certainty": _metrics((best[:, 0] - best[:, 1]) / golden.typical_noise),
         }
         found.append(row)
     return found
 
 
-def _numbers(values: Tensor) -> list[float | None]:
+def _metrics(values: Tensor) -> list[float | None]:
     """Six significant digits each; None where not finite, so that any JSON reader takes it."""
     finite = values.isfinite().tolist()
     return [float(f"{value:.6g}") if good else None for value, good in zip(values.tolist(), finite, strict=True)]

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from braidcheck.gates.coherence.finding import Unjudgeable
+from braidcheck.gates.coherence.finding import InsufficientData
 from braidcheck.result import Status
 
 RATIO = 1.5
 """The design: "upper bound of mean KL at most 1.5x the floor's", the floor being HF's own bfloat16."""
 
-CERTAIN = 2.0
+MARGIN_SIGMA = 2.0
 """Two logits, each off by bfloat16's worst error there, can swap only within twice that error."""
 
-FEWEST_UNITS, FEWEST_TOKENS = 4, 1000
+MIN_DOCUMENTS, MIN_TOKENS = 4, 1000
 RESAMPLES = 2000
 
 
@@ -29,16 +29,18 @@ class Ratio:
     upper: float
 
     @classmethod
-    def of(cls, ours: Sequence[float], floor: Sequence[float]) -> Ratio:
+    def of(cls, of_engine: Sequence[float], floor: Sequence[float]) -> Ratio:
         """Ratio of the sums, resampled by unit in pairs."""
-        ours, floor = np.asarray(ours, dtype=float), np.asarray(floor, dtype=float)
-        if len(ours) < FEWEST_UNITS:
-            raise Unjudgeable(Status.INCONCLUSIVE, f"{len(ours)} documents: {FEWEST_UNITS} show how they vary")
+        of_engine, floor = np.asarray(of_engine, dtype=float), np.asarray(floor, dtype=float)
+        if len(of_engine) < MIN_DOCUMENTS:
+            raise InsufficientData(
+                Status.INCONCLUSIVE, f"{len(of_engine)} documents: {MIN_DOCUMENTS} show how they vary"
+            )
         if floor.sum() <= 0:
-            raise Unjudgeable(Status.INCONCLUSIVE, "HF bfloat16 is no distance from HF float32: there is no floor")
-        resampled = draws(len(ours))
-        upper = np.quantile(resampled @ ours / (resampled @ floor), 0.95)
-        return cls(float(ours.sum() / floor.sum()), float(upper))
+            raise InsufficientData(Status.INCONCLUSIVE, "HF bfloat16 is no distance from HF float32: there is no floor")
+        resampled = draws(len(of_engine))
+        upper = np.quantile(resampled @ of_engine / (resampled @ floor), 0.95)
+        return cls(float(of_engine.sum() / floor.sum()), float(upper))
 
     @property
     def status(self) -> Status:
@@ -71,24 +73,24 @@ def draws(units: int) -> np.ndarray:
 
 
 def whole_documents(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The evidence's documents. Raises Unjudgeable where they are too few for any statement."""
+    """The evidence's documents. Raises InsufficientData where they are too few for any statement."""
     documents = evidence["documents"]
     tokens = sum(row["tokens"] for row in documents)
-    if len(documents) < FEWEST_UNITS or tokens < FEWEST_TOKENS:
-        need = f"{FEWEST_UNITS} documents and {FEWEST_TOKENS} tokens are needed"
-        raise Unjudgeable(Status.INCONCLUSIVE, f"{len(documents)} documents of {tokens} tokens in all: {need}")
+    if len(documents) < MIN_DOCUMENTS or tokens < MIN_TOKENS:
+        need = f"{MIN_DOCUMENTS} documents and {MIN_TOKENS} tokens are needed"
+        raise InsufficientData(Status.INCONCLUSIVE, f"{len(documents)} documents of {tokens} tokens in all: {need}")
     return documents
 
 
 def column(documents: Sequence[Mapping[str, Any]], name: str) -> list[np.ndarray]:
-    """One array a document. Raises Unjudgeable, as a failure, at the first number that is not finite."""
+    """One array a document. Raises InsufficientData, as a failure, at the first number that is not finite."""
     return [finite(row[name], f" in document {number}") for number, row in enumerate(documents)]
 
 
 def finite(values: Sequence[float | None], where: str = "") -> np.ndarray:
-    """The values as float64. Raises Unjudgeable, as a failure, where one is not finite; ``where`` says of what."""
+    """The values as float64. Raises InsufficientData, as a failure, where one is not finite; ``where`` says of what."""
     bad = [at for at, value in enumerate(values) if value is None or not np.isfinite(value)]
     if bad:
-        sentence = f"{len(bad)} of {len(values)} values{where} are NaN or infinite, first at {bad[0]}"
-        raise Unjudgeable(Status.FAIL, sentence)
+        message = f"{len(bad)} of {len(values)} values{where} are NaN or infinite, first at {bad[0]}"
+        raise InsufficientData(Status.FAIL, message)
     return np.asarray(values, dtype=float)

@@ -8,7 +8,7 @@ from typing import Any
 
 from braidcheck.gates import coherence
 from braidcheck.gates.coherence.blame import find_blame
-from braidcheck.gates.coherence.measure import observe_coherence
+from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 from braidcheck.result import Status
@@ -23,10 +23,10 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 def _violation(trial: Trial) -> str | None:
     """What the first failing check says."""
-    evidence = observe_coherence(engine(trial), trial.fixtures.golden)
+    evidence = measure_coherence(engine(trial), trial.fixtures.golden)
     trial.failing.extend(coherence.failing(evidence))
     verdicts = coherence.evaluate(evidence)
-    return next((f"{v.subject}: {v.sentence}" for v in verdicts if v.status in (Status.FAIL, Status.ERROR)), None)
+    return next((f"{v.subject}: {v.message}" for v in verdicts if v.status in (Status.FAIL, Status.ERROR)), None)
 
 
 def localize(trial: Trial, engine: Any) -> dict[str, Any]:

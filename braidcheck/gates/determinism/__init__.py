@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
@@ -14,34 +14,34 @@ REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thr
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
-    """One verdict on ``op`` from what ``measure.observe_determinism`` saw: fail where any bit differs.
+    """One verdict on ``op`` from what ``measure.measure_determinism`` saw: fail where any bit differs.
 
     A case that was run once, or no case at all, shows nothing and is an error.
     """
-    found = [said for row in evidence for said in _complaints(row)]
+    found = [said for row in evidence for said in _violations(row)]
     repeats = min((row["repeats"] for row in evidence), default=0)
     alone = sum(row["alone"] for row in evidence)
-    status, sentence = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
+    status, message = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
     if alone:
-        sentence += f", and so did {alone} rows without their neighbours"
+        message += f", and so did {alone} rows without their neighbours"
     if found:
-        status, sentence = Status.FAIL, f"{op}: {'; '.join(found)}"
+        status, message = Status.FAIL, f"{op}: {'; '.join(found)}"
     elif repeats < 2:
-        status, sentence = Status.ERROR, f"{op} was not run twice on any case"
+        status, message = Status.ERROR, f"{op} was not run twice on any case"
     return Verdict(
         gate="determinism",
         subject=op,
         status=status,
-        sentence=sentence,
+        message=message,
         value=sum(row["differing"] + row["alone_differing"] for row in evidence),
         limit=0,
         unit="runs with other bits",
         lane=lane,
-        numbers={"cases": [row["case"] for row in evidence], "repeats": repeats, "alone": alone},
+        metrics={"cases": [row["case"] for row in evidence], "repeats": repeats, "alone": alone},
     )
 
 
-def _complaints(row: Mapping[str, Any]) -> list[str]:
+def _violations(row: Mapping[str, Any]) -> list[str]:
     said = []
     if row["differing"]:
         said.append(f"{row['differing']} of {row['repeats']} runs of {row['case']} gave other bits than the first")
@@ -53,12 +53,12 @@ def _complaints(row: Mapping[str, Any]) -> list[str]:
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Run each op again on the same inputs, and on single rows of them."""
     from braidcheck import kernels
-    from braidcheck.gates.determinism.measure import observe_determinism
+    from braidcheck.gates.determinism.measure import measure_determinism
     from braidcheck.gates.under_test import wrapper
 
     for op in subjects:
         under_test = replace(kernels.find()[op], call=wrapper(op))
-        yield evaluate(observe_determinism(under_test, settings.device, REPEATS[settings.lane]), op)
+        yield evaluate(measure_determinism(under_test, settings.device, REPEATS[settings.lane]), op)
 
 
 GATE = Gate(
@@ -68,5 +68,5 @@ GATE = Gate(
     run=run,
     per_op=True,
     runs_kernels=True,
-    stand_in=EVERY_OP,
+    stand_in=ALL_OPS,
 )

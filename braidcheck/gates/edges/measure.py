@@ -1,4 +1,4 @@
-"""What ops promise at their edges, where the cases of the accuracy gate do not go: a complaint each, or nothing."""
+"""What ops promise at their edges, where the cases of the accuracy gate do not go: a violation each, or nothing."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
             yield f"{name}: {subject}", check
 
 
-def _given(op: Op, device: str, least: int = 3) -> dict[str, Any]:
+def _inputs(op: Op, device: str, least: int = 3) -> dict[str, Any]:
     case = next(case for case in op.cases if case.get("T", case.get("B")) >= least and not case.large)
     return op.inputs(case, device)
 
 
 def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """The same bits for a row alone, among its neighbours, and among many copies of all of them."""
-    given = _given(op, device)
-    count = len(next(value for value in given.values() if isinstance(value, torch.Tensor)))
+    inputs = _inputs(op, device)
+    count = len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
     together = torch.arange(count, device=device)
 
     def taken(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        chosen = {k: v[rows] if isinstance(v, torch.Tensor) and len(v) == count else v for k, v in given.items()}
+        chosen = {k: v[rows] if isinstance(v, torch.Tensor) and len(v) == count else v for k, v in inputs.items()}
         return run(op, call, chosen)
 
     crowds = [(len(rows), taken(rows)) for rows in (together, together.repeat(CROWD // count + 1))]
@@ -81,10 +81,10 @@ def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 
 def _out(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    given = _given(op, device)
-    out = torch.zeros(given["x"].shape, dtype=torch.float32, device=device)
-    found = call(**given, out=out)
-    return None if found is out and torch.equal(out, call(**given)) else "out is not what the call returns"
+    inputs = _inputs(op, device)
+    out = torch.zeros(inputs["x"].shape, dtype=torch.float32, device=device)
+    found = call(**inputs, out=out)
+    return None if found is out and torch.equal(out, call(**inputs)) else "out is not what the call returns"
 
 
 def _scale(op: Op, device: str) -> str | None:
@@ -97,7 +97,7 @@ def _scale(op: Op, device: str) -> str | None:
 
 def _refused(op: Op, call: Callable[..., Any], device: str) -> str | None:
     try:
-        call(**_given(op, device) | {"k_scale": 0.3})
+        call(**_inputs(op, device) | {"k_scale": 0.3})
     except ValueError:
         return None
     return "k_scale 0.3 is not refused"
@@ -106,28 +106,28 @@ def _refused(op: Op, call: Callable[..., Any], device: str) -> str | None:
 def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """For a few tokens and, where a case has them, for many."""
     sizes = [case.get("T", case.get("B")) for case in op.cases if not case.large]
-    asked = (_position(op, call, _given(op, device, least)) for least in (3, MANY) if max(sizes) >= least)
+    asked = (_position(op, call, _inputs(op, device, least)) for least in (3, MANY) if max(sizes) >= least)
     return next(filter(None, asked), None)
 
 
-def _position(op: Op, call: Callable[..., Any], given: dict[str, Any]) -> str | None:
-    limit = len(given["cos_sin"])
+def _position(op: Op, call: Callable[..., Any], inputs: dict[str, Any]) -> str | None:
+    limit = len(inputs["cos_sin"])
     for outside in (limit, limit + 1000, -1):
-        positions = given["positions"].clone()
+        positions = inputs["positions"].clone()
         positions[1] = outside
-        outputs = run(op, call, given | {"positions": positions})
+        outputs = run(op, call, inputs | {"positions": positions})
         for name, value in zip(op.outputs, outputs, strict=False):
             if name in ("q", "k", "out") and not value[1].isnan().all():
-                return f"{name} at position {outside} of a table of {limit} is no NaN"
+                return f"{name} at position {outside} of a table of {limit} is not NaN"
     return None
 
 
 def _places(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    given = _given(op, device)
-    tokens = {name: given[name][:3] for name in "kv"}
-    batch, capacity = given["k_cache"].shape[:2]
+    inputs = _inputs(op, device)
+    tokens = {name: inputs[name][:3] for name in "kv"}
+    batch, capacity = inputs["k_cache"].shape[:2]
     for row, slot in ((batch, 0), (-1, capacity - 1), (0, capacity), (1, -1), (batch, -1), (-1, capacity)):
-        caches, expected = ({name: given[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
+        caches, expected = ({name: inputs[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
         rows, slots = (torch.tensor(part, device=device) for part in ([0, row, 1], [2, slot, 4]))
         call(**tokens, **caches, rows=rows, slots=slots)
         kept = {name: part[::2] for name, part in tokens.items()}
@@ -138,31 +138,31 @@ def _places(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 
 def _lengths(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    given = _given(op, device, least=2)
-    capacity = given["k_cache"].shape[1]
-    full = given | {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
-    lengths = torch.full_like(given["lengths"], capacity)
+    inputs = _inputs(op, device, least=2)
+    capacity = inputs["k_cache"].shape[1]
+    full = inputs | {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    lengths = torch.full_like(inputs["lengths"], capacity)
     expected = call(**full | {"lengths": lengths})
     if not torch.equal(call(**full | {"lengths": lengths + 3}), expected):
         return "a length past the cache's end reads past it"
-    zeros = call(**given | {"lengths": torch.zeros_like(lengths)})
+    zeros = call(**inputs | {"lengths": torch.zeros_like(lengths)})
     return None if torch.equal(zeros, torch.zeros_like(zeros)) else "rows without keys do not give zeros"
 
 
 def _no_slot(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """The middle one of three rows past a table that ends before the cache, past the cache, and before both."""
-    given = _given(op, device)
-    capacity = given["k_cache"].shape[1]
-    longer = torch.cat([given["cos_sin"]] * 2)
+    inputs = _inputs(op, device)
+    capacity = inputs["k_cache"].shape[1]
+    longer = torch.cat([inputs["cos_sin"]] * 2)
     for outside, limit in ((capacity // 2, capacity // 2), (capacity, 2 * capacity), (-1, capacity)):
-        positions = given["positions"].clamp_max(capacity // 2 - 1)
+        positions = inputs["positions"].clamp_max(capacity // 2 - 1)
         positions[1] = outside
-        caches = {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
-        out = call(**given | caches | {"positions": positions, "cos_sin": longer[:limit]})
+        caches = {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+        out = call(**inputs | caches | {"positions": positions, "cos_sin": longer[:limit]})
         if not out[1].isnan().all():
             return f"position {outside} of a table of {limit} and a cache of {capacity} gives no NaN"
         for name, cache in caches.items():
-            changed = (cache != given[name].nan_to_num(0.5)).any(dim=(2, 3))
+            changed = (cache != inputs[name].nan_to_num(0.5)).any(dim=(2, 3))
             allowed = torch.zeros_like(changed)
             allowed[[0, 2], positions[[0, 2]]] = True
             if (changed & ~allowed).any():
@@ -171,12 +171,12 @@ def _no_slot(op: Op, call: Callable[..., Any], device: str) -> str | None:
 
 
 def _arrivals(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    given = _given(op, device)
-    arrivals = torch.zeros(given["k"].shape[:2], dtype=torch.int32, device=device)
-    first = call(**given, arrivals=arrivals)
+    inputs = _inputs(op, device)
+    arrivals = torch.zeros(inputs["k"].shape[:2], dtype=torch.int32, device=device)
+    first = call(**inputs, arrivals=arrivals)
     if arrivals.any():
         return f"arrivals are left {arrivals.flatten().tolist()}"
-    return None if torch.equal(call(**given, arrivals=arrivals), first) else "the second of two equal steps differs"
+    return None if torch.equal(call(**inputs, arrivals=arrivals), first) else "the second of two equal steps differs"
 
 
 def _ties(call: Callable[..., Any], device: str) -> str | None:
@@ -252,15 +252,15 @@ def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, devic
 def _slots(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """Decode with an empty row and one longer than the cache: zeros for the first, nothing written for both."""
     case = next(case for case in op.cases if case["T"] == case["B"] > 2 and not case.get("raw"))
-    given = op.inputs(case, device)
-    capacity = given["k_cache"].shape[1]
-    lengths = given["lengths"].clone()
+    inputs = op.inputs(case, device)
+    capacity = inputs["k_cache"].shape[1]
+    lengths = inputs["lengths"].clone()
     lengths[0], lengths[1] = 0, capacity + 1
-    caches, expected = ({name: given[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
-    out = call(**given | caches | {"lengths": lengths})
-    full = call(**given | expected)
+    caches, expected = ({name: inputs[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
+    out = call(**inputs | caches | {"lengths": lengths})
+    full = call(**inputs | expected)
     for name in expected:
-        kept, changed = given[name][:2].nan_to_num(7), caches[name]
+        kept, changed = inputs[name][:2].nan_to_num(7), caches[name]
         if not torch.equal(changed[:2].nan_to_num(7), kept):
             return f"{name} is written for a slot outside it"
         if not torch.equal(changed[2:].nan_to_num(7), expected[name][2:].nan_to_num(7)):

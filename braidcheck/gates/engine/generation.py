@@ -16,7 +16,9 @@ from braidcheck.numerics.sampling import kept, uniform
 LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
 LONG = 10  # tokens: more than a stream decodes at once
-SURE = 2e-3  # how far a uniform number lies from where the token changes, in probability: past float32's rounding
+MIN_DISTANCE_TO_EDGE = (
+    2e-3  # how far a uniform number lies from where the token changes, in probability: past float32's rounding
+)
 
 
 def sampling_checks(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str, Check]]:
@@ -55,7 +57,7 @@ def _rows(tiny: Tiny, make: Callable[[], Any]) -> str | None:
 def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     """The first tokens next to those that HF's logits and the same noise give, where these are sure."""
     engine, prompts = make(), [tiny.ids[:length].tolist() for length in range(4, 28, 3)]
-    judged = 0
+    evaluated = 0
     for options in ({}, {"top_k": 5, "top_p": 1.0}, {"temperature": 1.5, "top_k": 0, "seed": 7}):
         chosen = {**WARM, **options}
         tokens = [row[0] for row in engine.generate(prompts, 1, _sampling(**options))]
@@ -63,12 +65,12 @@ def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:
             weights = kept(tiny.logits[len(prompt) - 1, None].double(), *(chosen[name] for name in list(WARM)[:3]))[0]
             ends = (weights / weights.sum()).cumsum(0)
             noise = uniform(torch.tensor([(chosen["seed"] << 32) + row]), torch.tensor([len(prompt)]))
-            if (ends - noise).abs().min() < SURE:
+            if (ends - noise).abs().min() < MIN_DISTANCE_TO_EDGE:
                 continue
-            judged += 1
+            evaluated += 1
             if token != int((ends <= noise).sum()):
                 return f"with {chosen} row {row} draws {token}, HF's probabilities give {int((ends <= noise).sum())}"
-    return None if judged > 12 else f"only {judged} draws were sure"
+    return None if evaluated > 12 else f"only {evaluated} draws were sure"
 
 
 def _noise(tiny: Tiny, make: Callable[[], Any]) -> str | None:

@@ -53,7 +53,7 @@ def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.d
 
 
 def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
-    """A complaint where ``got`` is not ``expected`` up to float32 rounding."""
+    """A violation where ``got`` is not ``expected`` up to float32 rounding."""
     got, expected = got.float().cpu(), expected.float().cpu()
     if got.shape != expected.shape:
         return f"{what}: shape {list(got.shape)}, must be {list(expected.shape)}"
@@ -86,11 +86,11 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
                 whole[row] = part[0]
         last = torch.tensor(lengths, device=device) - 1
         h = engine.forward(ids[last], step.decode(last), cache)
-        complaint = differs("a decoded row is not HF float32's", engine.logits(h), tiny.logits[last.cpu()])
+        violation = differs("a decoded row is not HF float32's", engine.logits(h), tiny.logits[last.cpu()])
         best = engine.next_tokens(h).cpu()
-    if complaint is None and not torch.equal(best, tiny.logits[last.cpu()].argmax(-1)):
-        complaint = "the next tokens are not the best ones"
-    return complaint
+    if violation is None and not torch.equal(best, tiny.logits[last.cpu()].argmax(-1)):
+        violation = "the next tokens are not the best ones"
+    return violation
 
 
 def _chunks(tiny: Tiny, device: str) -> str | None:

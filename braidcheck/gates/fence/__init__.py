@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from braidcheck.gates import violations
-from braidcheck.gates.gate import EVERY_OP, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.result import Verdict
 from braidcheck.settings import Settings
 
@@ -34,6 +34,6 @@ GATE = Gate(
     run=run,
     per_op=True,
     runs_kernels=True,
-    stand_in=EVERY_OP,
+    stand_in=ALL_OPS,
     load_trial_checks=_trial_checks,
 )

@@ -26,7 +26,7 @@ from braidcheck.op import Case, Op
 
 MARGIN = 4096  # elements on each side, on a GPU
 GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
-APART = 24  # elements between two rows; eight more for each further argument, lest two strides agree
+APART = 24  # elements between two rows; eight more for each further argument, so that no two strides agree
 PACKED = ("cos_sin",)  # arguments that ops take without gaps only
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an index of nothing
@@ -37,12 +37,12 @@ class OutOfBoundsError(Exception):
     """A kernel wrote outside the tensors that it was given."""
 
 
-class Fences(TorchFunctionMode):
+class RedZones(TorchFunctionMode):
     """Within it the tensors that a wrapper makes get a fence around; ``check`` looks at all of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fences: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.red_zones: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every call but those that make a tensor for a kernel goes through as it is."""
@@ -66,41 +66,41 @@ class Fences(TorchFunctionMode):
             whole.fill_(fill)
         inside = whole.as_strided(tensor.shape, strides, start)
         inside.copy_(tensor)
-        self.fences.append((whole, outside, whole[outside]))
+        self.red_zones.append((whole, outside, whole[outside]))
         return inside
 
     def check(self) -> None:
         """Raise OutOfBoundsError where a fence is not as it was."""
-        for whole, outside, before in self.fences:
+        for whole, outside, before in self.red_zones:
             if not torch.equal(whole[outside].view(torch.uint8), before.view(torch.uint8)):
                 raise OutOfBoundsError("wrote outside a tensor")
 
 
-def fenced(call: Callable[..., Any]) -> Callable[..., Any]:
+def with_red_zones(call: Callable[..., Any]) -> Callable[..., Any]:
     """``call`` with its tensors and those that it makes fenced, and gaps between the rows of those it is given."""
 
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        fences, given = Fences(), inspect.signature(call).bind(*args, **kwargs).arguments
-        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        red_zones, inputs = RedZones(), inspect.signature(call).bind(*args, **kwargs).arguments
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         copies = {
-            name: fences.around(value, _outside(value), 0 if name in PACKED else APART + 8 * number)
+            name: red_zones.around(value, _outside(value), 0 if name in PACKED else APART + 8 * number)
             for number, (name, value) in enumerate(tensors.items())
         }
-        with fences, last_program_first():
-            result = call(**{**given, **copies})
-        fences.check()
+        with red_zones, last_program_first():
+            result = call(**{**inputs, **copies})
+        red_zones.check()
         for name, copy in copies.items():
-            given[name].copy_(copy)  # what works in place is looked for where it was given
+            inputs[name].copy_(copy)  # what works in place is looked for where it was given
         return result
 
     return guarded
 
 
-def fences(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
+def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
     cases = [case for case in op.cases if not case.large]
-    asked = [(case.id, case, fenced) for case in cases]
+    asked = [(case.id, case, with_red_zones) for case in cases]
     if device != "cpu":
         return asked
     # Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory.
@@ -114,15 +114,15 @@ def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        given = inspect.signature(call).bind(*args, **kwargs).arguments
+        inputs = inspect.signature(call).bind(*args, **kwargs).arguments
         copies = {
             name: _far(value)
-            for name, value in given.items()
+            for name, value in inputs.items()
             if isinstance(value, Tensor) and value.dim() > 1 and len(value) > 2 and name not in PACKED
         }
-        result = call(**{**given, **copies})
+        result = call(**{**inputs, **copies})
         for name, copy in copies.items():
-            given[name].copy_(copy)
+            inputs[name].copy_(copy)
         return result
 
     return guarded
@@ -163,11 +163,11 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
 
 def op_checks(op: Op, device: str) -> dict[str, Check]:
     """The checks of one op by name: its cases, each with one guard."""
-    return {name: partial(case_check, op, case, device, guard) for name, case, guard in fences(op, device)}
+    return {name: partial(case_check, op, case, device, guard) for name, case, guard in red_zones(op, device)}
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
     """The checks of all of the trial's ops."""
-    rows = [(op, *rest) for op in trial.ops.values() for rest in fences(op, trial.device)]
+    rows = [(op, *rest) for op in trial.ops.values() for rest in red_zones(op, trial.device)]
     for op, name, case, guard in sorted(rows, key=lambda row: trial.case_seconds.get(row[2].id, 0.0)):
         yield name, partial(case_check, op, case, trial.device, guard)

@@ -16,7 +16,7 @@ MODES = ("prefill", "decode")
 
 
 def subject(layer: int, mode: str) -> str:
-    """The name under which a layer is judged."""
+    """The name under which a layer is evaluated."""
     return f"{MODEL}: layer {layer} {mode}"
 
 
@@ -24,7 +24,7 @@ CHECKS = tuple(subject(layer, mode) for layer in range(28) for mode in MODES)
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a layer and mode from what ``measure.observe_layers`` saw."""
+    """One verdict a layer and mode from what ``measure.measure_layers`` saw."""
     return tuple(_verdict(reading, lane) for reading in evidence)
 
 
@@ -32,30 +32,30 @@ def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
     engine, floor = reading["engine"], reading["hf_bf16"]
     ratio = engine / floor if floor > 0 else math.inf
     passed = math.isfinite(ratio) and ratio <= LIMIT
-    said = f"layer {reading['layer']} in {reading['mode']} is {engine:.2g} from HF float32"
+    message = f"layer {reading['layer']} in {reading['mode']} is {engine:.2g} from HF float32"
     if not math.isfinite(engine):
-        said = f"layer {reading['layer']} in {reading['mode']} gives NaN or infinities"
+        message = f"layer {reading['layer']} in {reading['mode']} gives NaN or infinities"
     blame = ""
     if "blame" in reading:
-        blame = f"; to blame: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
+        blame = f"; suspect ops: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
     return Verdict(
         gate="layers",
         subject=subject(reading["layer"], reading["mode"]),
         status=Status.PASS if passed else Status.FAIL,
-        sentence=f"{said}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed{blame}",
+        message=f"{message}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed{blame}",
         value=ratio,
         limit=LIMIT,
         unit="times HF bf16's error",
         lane=lane,
-        numbers={"engine": engine, "hf_bf16": floor} | ({"blame": reading["blame"]} if blame else {}),
+        metrics={"engine": engine, "hf_bf16": floor} | ({"blame": reading["blame"]} if blame else {}),
     )
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
     """Run each layer of a model of full size by itself."""
-    from braidcheck.gates.layers.measure import observe_layers
+    from braidcheck.gates.layers.measure import measure_layers
 
-    return evaluate(observe_layers(settings.device, progress, attention=settings.attention, limit=LIMIT), settings.lane)
+    return evaluate(measure_layers(settings.device, progress, attention=settings.attention, limit=LIMIT), settings.lane)
 
 
 GATE = Gate(

@@ -45,7 +45,7 @@ def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype
     return model
 
 
-def observe_layers(
+def measure_layers(
     device: str,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
@@ -67,9 +67,9 @@ def observe_layers(
             read = partial(_read, engine, index, *states)
             readings = read()
             if _over(readings, limit) and not _over(seen, limit):
-                accused = _accused(engine, read, limit)
+                suspects = _suspects(engine, read, limit)
                 for reading in _over(readings, limit):
-                    reading["blame"] = accused[reading["mode"]]
+                    reading["blame"] = suspects[reading["mode"]]
             seen += readings
             progress(f"layer {index + 1} of {config.num_hidden_layers}")
     return seen
@@ -105,16 +105,16 @@ def _over(readings: list[Reading], limit: float) -> list[Reading]:
     return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
 
 
-def _accused(engine: Engine, read: Callable[[], list[Reading]], limit: float) -> dict[str, list[str]]:
+def _suspects(engine: Engine, read: Callable[[], list[Reading]], limit: float) -> dict[str, list[str]]:
     """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
     with swapped(engine, references()) as calls:
         readings = read()
-    accused: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
+    suspects: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
     for name in calls:
         with swapped(engine, references(), lambda op, layer, name=name: op != name):
             for reading in _over(read(), limit):
-                accused[reading["mode"]].append(name)
-    return accused | {reading["mode"]: [] for reading in _over(readings, limit)}
+                suspects[reading["mode"]].append(name)
+    return suspects | {reading["mode"]: [] for reading in _over(readings, limit)}
 
 
 def _read(engine: Engine, index: int, h: Tensor, truth: Tensor, floor: Tensor) -> list[Reading]:

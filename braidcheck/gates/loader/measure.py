@@ -134,5 +134,5 @@ def _ignored(tiny: Tiny, device: str, change: Callable[[dict], Any], what: str) 
     with _copy(tiny, {}, change) as directory, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logits = _load(directory, device).prefill(tiny.ids)
-    complaint = differs(f"{what} change the logits", logits, tiny.logits)
-    return complaint or (None if caught else f"{what} are dropped without a word")
+    violation = differs(f"{what} change the logits", logits, tiny.logits)
+    return violation or (None if caught else f"{what} are dropped without a word")

@@ -13,14 +13,14 @@ NAME = "braidcheck"
 
 
 class PackageUnderTest:
-    """The kernels and the engine of another tree; judged by this one's references, cases, bounds and gates.
+    """The kernels and the engine of another tree; evaluated by this one's references, cases, bounds and gates.
 
-    Only ``module`` gives anything of it: whatever else imports ``braidcheck`` gets the judges, always. This keeps an
-    edited judge out, not code that sets out to patch this process.
+    Only ``module`` gives anything of it: whatever else imports ``braidcheck`` gets the oracles, always. This keeps an
+    edited oracle out, not code that sets out to patch this process.
     """
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` holds the package. Importing it must not be able to put other judges in place of these."""
+        """``folder`` holds the package. Importing it must not be able to put other oracles in place of these."""
         self.folder = folder
         self.modules: dict[str, ModuleType] = {}
 
@@ -35,7 +35,7 @@ class PackageUnderTest:
     @contextmanager
     def _in_place(self) -> Iterator[None]:
         """Within, the tree's modules stand in ``sys.modules`` where this package's stood."""
-        judges = take_out()
+        oracles = take_out()
         sys.modules |= self.modules
         sys.path.insert(0, str(self.folder))
         importlib.invalidate_caches()
@@ -43,19 +43,19 @@ class PackageUnderTest:
             yield
         finally:
             self.modules = take_out()
-            sys.modules |= judges
+            sys.modules |= oracles
             sys.path.remove(str(self.folder))
 
 
 def take_out() -> dict[str, ModuleType]:
-    """Take the package's modules out of ``sys.modules``: the next import reads its files anew."""
+    """Take the package's modules out of ``sys.modules``: the next import reads its files again."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == NAME}
 
 
 def _interpreter_kept() -> AbstractContextManager[None]:
-    """Within, Triton's interpreter may be mended anew; afterwards it is as this package mended it.
+    """Within, Triton's interpreter may be mended again; afterwards it is as this package mended it.
 
-    It stands for the GPU: a change that mends it otherwise must not be judged on its own.
+    It stands for the GPU: a change that mends it otherwise must not be evaluated on its own.
     """
     if importlib.util.find_spec("triton") is None:
         return nullcontext()

@@ -5,37 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from braidcheck.gates.gate import EVERY_OP, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
-    """One verdict on ``op`` from what ``measure.observe_vacuity`` saw: fail if a wrong answer gets through."""
+    """One verdict on ``op`` from what ``measure.measure_vacuity`` saw: fail if a wrong answer gets through."""
     missed = [row["answer"] for row in evidence if not row["caught_by"]]
-    status, said = Status.PASS, f"each of {len(evidence)} wrong answers fails on some case"
+    status, message = Status.PASS, f"each of {len(evidence)} wrong answers fails on some case"
     if missed or not evidence:
-        status, said = Status.FAIL, f"no case of {op} tells the truth from: {', '.join(missed) or 'anything'}"
+        status, message = Status.FAIL, f"no case of {op} detects a wrong result: {', '.join(missed) or 'anything'}"
     return Verdict(
         gate="vacuity",
         subject=op,
         status=status,
-        sentence=said,
+        message=message,
         value=len(missed),
         limit=0,
         unit="wrong answers let through",
         lane=lane,
-        numbers={row["answer"]: row["caught_by"][:1] for row in evidence},
+        metrics={row["answer"]: row["caught_by"][:1] for row in evidence},
     )
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Try the negative controls of each op. No kernel runs, so on every lane they run on the CPU."""
     from braidcheck import kernels
-    from braidcheck.gates.vacuity.measure import observe_vacuity
+    from braidcheck.gates.vacuity.measure import measure_vacuity
 
     for op in subjects:
-        yield evaluate(observe_vacuity(kernels.find()[op]), op)
+        yield evaluate(measure_vacuity(kernels.find()[op]), op)
 
 
 GATE = Gate(
@@ -44,5 +44,5 @@ GATE = Gate(
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,
-    stand_in=EVERY_OP,
+    stand_in=ALL_OPS,
 )

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from braidcheck.numerics.calls import copies, in_float64, run
-from braidcheck.numerics.error import shares
+from braidcheck.numerics.error import error_ratios
 from braidcheck.op import Op
 
 Outputs = tuple[Tensor, ...]
 
 
-def observe_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
+def measure_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
     """For each wrong answer to ``op``: its name and ``caught_by``, the ids of the cases that tell it from the truth.
 
     Only cases that run everywhere are asked. No kernel runs: the wrong answers are made by the reference.
@@ -24,32 +24,32 @@ def observe_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
     for case in op.cases:
         if case.large:
             continue
-        given = op.inputs(case, device)
-        exact = run(op, op.reference, in_float64(given))
-        bounds = op.bound(**given)
-        dtypes = [_dtype(op, name, given) for name in op.outputs]
-        for name, answer in _wrong_answers(op, given, exact).items():
+        inputs = op.inputs(case, device)
+        exact = run(op, op.reference, in_float64(inputs))
+        bounds = op.bound(**inputs)
+        dtypes = [_dtype(op, name, inputs) for name in op.outputs]
+        for name, answer in _wrong_answers(op, inputs, exact).items():
             outputs = answer()
             if outputs and any(
-                _told(value.to(dtype), truth, rest)
-                for value, truth, rest, dtype in zip(outputs, exact, bounds, dtypes, strict=False)
+                _told(value.to(dtype), truth, tolerance)
+                for value, truth, tolerance, dtype in zip(outputs, exact, bounds, dtypes, strict=False)
             ):
                 caught[name].append(case.id)
     return [{"op": op.name, "answer": name, "caught_by": cases} for name, cases in caught.items()]
 
 
-def _wrong_answers(op: Op, given: Mapping[str, Any], exact: Outputs) -> dict[str, Callable[[], Outputs]]:
+def _wrong_answers(op: Op, inputs: Mapping[str, Any], exact: Outputs) -> dict[str, Callable[[], Outputs]]:
     def zeros() -> Outputs:
         return tuple(torch.zeros_like(truth) for truth in exact)
 
     def the_input() -> Outputs:
         # The first input that could be mistaken for each output; an output that no input fits stays zero.
-        tensors = [value for value in in_float64(given).values() if isinstance(value, Tensor)]
+        tensors = [value for value in in_float64(inputs).values() if isinstance(value, Tensor)]
         return tuple(next((t for t in tensors if t.shape == truth.shape), torch.zeros_like(truth)) for truth in exact)
 
     def spoiled(spoil: Callable[[dict], dict]) -> Callable[[], Outputs]:
-        changed = spoil(copies(given))
-        same = changed.keys() == given.keys() and all(_equal(changed[name], given[name]) for name in given)
+        changed = spoil(copies(inputs))
+        same = changed.keys() == inputs.keys() and all(_equal(changed[name], inputs[name]) for name in inputs)
         return lambda: () if same else run(op, op.reference, in_float64(changed))
 
     return {"zeros": zeros, "the input": the_input} | {name: spoiled(spoil) for name, spoil in op.spoilers.items()}
@@ -61,10 +61,10 @@ def _equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and not isinstance(one, Tensor) and one == other
 
 
-def _told(value: Tensor, exact: Tensor, rest: Tensor) -> bool:
-    return bool(value.numel()) and bool(shares(value, exact, rest).max() > 1)
+def _told(value: Tensor, exact: Tensor, tolerance: Tensor) -> bool:
+    return bool(value.numel()) and bool(error_ratios(value, exact, tolerance).max() > 1)
 
 
-def _dtype(op: Op, output: str, given: Mapping[str, Any]) -> torch.dtype:
-    dtype = op.contract.output_dtype(output, given)
+def _dtype(op: Op, output: str, inputs: Mapping[str, Any]) -> torch.dtype:
+    dtype = op.contract.output_dtype(output, inputs)
     return getattr(torch, dtype) if isinstance(dtype, str) else dtype

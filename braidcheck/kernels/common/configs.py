@@ -1,4 +1,4 @@
-"""Launch configs of all kernels, by GPU class: tuned ahead of time, since a search inside a gate would judge noise.
+"""Launch configs of all kernels, by GPU class: tuned ahead of time, since a search inside a gate would evaluate noise.
 
 A config is found by op, regime and size bucket. A GPU class that nobody tuned gets ``DEFAULT_CONFIGS`` and neither TMA
 nor PDL. The interpreter is a class too: few, large programs, and of attention enough splits to test them.

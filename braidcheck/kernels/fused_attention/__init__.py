@@ -1,4 +1,4 @@
-"""Attention fused from RMSNorm to output projection: the documents' six phases in three launches.
+"""Attention fused from RMSNorm to output projection: the specification's six phases in three launches.
 
 Norm, projection, head norm, RoPE and cache write are one launch, attention the second, the output projection the
 third; only Q and the heads' outputs pass through memory between them. The bound is derived in ``oracle``.

@@ -45,7 +45,7 @@ def reference(
     hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
     lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
 ):  # fmt: skip
-    """The documents' six phases, one after another."""
+    """The specification's six phases, one after another."""
     dtype, raw = qkv_weight.dtype, cache == "raw"
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
     qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))

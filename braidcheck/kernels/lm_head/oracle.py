@@ -2,7 +2,7 @@
 
 The bound: the normalised row carries a norm's error and is rounded once to the weight's dtype (declared); the dot
 accumulates in float32. The argmax form gives the lowest of the best tokens; another one uses the share
-(best logit - its own) / (the bounds of both): only margins above both bounds are judged.
+(best logit - its own) / (the bounds of both): only margins above both bounds are evaluated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The inputs on which ``rms_norm`` is judged, and the wrong ones that its cases must tell from the right."""
+"""The inputs on which ``rms_norm`` is evaluated, and the wrong ones that its cases must tell from the right."""
 
 from __future__ import annotations
 

@@ -6,8 +6,9 @@ per block of the vocabulary, what reaches each of the 2**RADIX_BITS candidate ke
 raises the row's threshold. ``_draw`` then walks the CDF in the order of the vocabulary: first over ``block_sums``,
 then inside one block, to a uniform number of Philox4x32-10 (seed as key, position as counter).
 
-Alabi et al., "Fast k-Selection Algorithms for Graphics Processing Units" (2012), https://doi.org/10.1145/2133803.2345676;
-Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), https://doi.org/10.1145/2063384.2063405.
+Alabi et al., "Fast k-Selection Algorithms for Graphics Processing Units" (2012),
+https://doi.org/10.1145/2133803.2345676; Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011),
+https://doi.org/10.1145/2063384.2063405.
 
 Grid: ``_block_max`` and ``_histogram`` (blocks of BLOCK_N tokens, blocks of BLOCK_M rows); ``_refine`` and ``_draw``
 one program per BLOCK_M rows. Tiles: logits [BLOCK_M, BLOCK_N]; candidates [BLOCK_M, NUM_BINS, BLOCK_N].

@@ -1,4 +1,4 @@
-"""Attention with its norm, cache and residual, in the documents' three fusions and as a plain reference.
+"""Attention with its norm, cache and residual, in the specification's three fusions and as a plain reference.
 
 All take the residual stream h[T,H] and give it back with attention added; they differ in which ops they call.
 """
@@ -75,7 +75,7 @@ class Trace(Protocol):
 
 @dataclass(frozen=True)
 class Qwen3AttentionSeparated:
-    """RMSNorm by itself in float32, then projection + head norm + RoPE in one op: the documents' new flow."""
+    """RMSNorm by itself in float32, then projection + head norm + RoPE in one op: the specification's new flow."""
 
     config: Qwen3Config
     cos_sin: Tensor
@@ -135,7 +135,8 @@ class Qwen3AttentionProduction(Qwen3AttentionSeparated):
 
 @dataclass(frozen=True)
 class Qwen3AttentionFused(Qwen3AttentionSeparated):
-    """RMSNorm fused into the projection, then head norm + RoPE: the documents' old flow, norm and RoPE in order."""
+    """RMSNorm fused into the projection, then head norm + RoPE: the specification's old flow, norm and RoPE in
+    order."""
 
     def project(self, w: LayerWeights, h: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """As in the separated flow, with K and Q rounded once more between projection and norm."""

@@ -179,7 +179,7 @@ class Engine:
         low, high, vocab = int(ids.min()), int(ids.max()), self.config.vocab_size
         if low < 0 or high >= vocab:
             raise UserError(
-                f"token {high if low >= 0 else low} is none of the model's {vocab}: give ids of its tokenizer"
+                f"token {high if low >= 0 else low} is not one of the model's {vocab}: give ids of its tokenizer"
             )
         return ids.to(self.device)
 

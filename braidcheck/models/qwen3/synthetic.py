@@ -1,6 +1,6 @@
 """Seeded weights of a real shape, for full-size runs where no checkpoint can be had.
 
-Random weights amplify rounding, so such a model is judged layer by layer, never by its perplexity.
+Random weights amplify rounding, so such a model is evaluated layer by layer, never by its perplexity.
 """
 
 from __future__ import annotations

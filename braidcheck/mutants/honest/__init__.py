@@ -26,7 +26,8 @@ _MORE: dict[str, dict[str, Variant]] = {
 
 
 def find(op: str) -> dict[str, Variant]:
-    """The honest variants of the op called ``op``, by name, each called exactly like its wrapper; none if unknown."""
+    """The equivalent implementations of the op called ``op``, by name, each called exactly like its wrapper; none if
+    unknown."""
     found: dict[str, Variant] = {"other blocks": other_blocks(op)} if op in SIZES else {}
     if op in IN_BLOCKS:
         found["in blocks"] = in_blocks(op)

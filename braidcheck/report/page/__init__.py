@@ -11,14 +11,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.history import hardware, timestamp
 from braidcheck.ci.trend.evaluate import Trend
 from braidcheck.report import sensitivity
 from braidcheck.report.compare import PAIRED, Comparison, compare, paired
-from braidcheck.report.failures import culprits, failures
-from braidcheck.report.markdown import said
+from braidcheck.report.failures import failures, suspects
+from braidcheck.report.markdown import format_value
 from braidcheck.report.page import sections, trends
-from braidcheck.report.rows import closing, not_judged, rows
+from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.report.source import place
 from braidcheck.result import Run, Status
 
@@ -49,8 +49,8 @@ def render(subject: Subject) -> str:
     return environment.get_template("page.html").render(
         title=subject.title,
         status=_status(subject),
-        closing=closing(run) if subject.run else "",
-        culprits=culprits(found),
+        summary_line=summary_line(run) if subject.run else "",
+        suspects=suspects(found),
         worse=[finding for finding in subject.trend.findings if finding.worse],
         trend=subject.trend,
         failures=[(one, place(one.first)) for one in found],
@@ -71,9 +71,9 @@ def render(subject: Subject) -> str:
         paired=paired(run),
         paired_heads=PAIRED,
         rows=rows(run),
-        left=not_judged(run),
+        left=skipped(run),
         meta=_meta(run, subject.history),
-        environment={name: said(value) for name, value in run.environment.items()},
+        environment={name: format_value(value) for name, value in run.environment.items()},
         absent=_absent(subject),
     )
 
@@ -92,19 +92,19 @@ def _when(time: str) -> str:
     try:
         float(time)
     except ValueError:
-        return datetime.fromtimestamp(moment(time), UTC).strftime("%Y-%m-%d %H:%M")
+        return datetime.fromtimestamp(timestamp(time), UTC).strftime("%Y-%m-%d %H:%M")
     return time
 
 
 def _status(subject: Subject) -> Status:
     """The worst that the Run or the trend says."""
-    run = subject.run.status if subject.run else Status.NOT_JUDGED
+    run = subject.run.status if subject.run else Status.SKIPPED
     if run in (Status.FAIL, Status.ERROR) or not subject.history:
         return run
-    word = {0: Status.PASS, 1: Status.FAIL, 3: Status.NOT_JUDGED}[subject.trend.exit_code]
+    word = {0: Status.PASS, 1: Status.FAIL, 3: Status.SKIPPED}[subject.trend.exit_code]
     if word == Status.FAIL:
         return word
-    return word if run == Status.NOT_JUDGED else run
+    return word if run == Status.SKIPPED else run
 
 
 def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Any], str]:

@@ -10,7 +10,7 @@ from bokeh.models import BoxZoomTool, ColumnDataSource, DatetimeTickFormatter, H
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
-from braidcheck.ci.history import moment
+from braidcheck.ci.history import timestamp
 from braidcheck.report.page.trends import Card
 
 HEIGHT = 200  # pixels
@@ -74,7 +74,7 @@ def _x(card: Card, times: Any) -> Any:
 
 def _changes(plot: Any, card: Card) -> None:
     for word in ("worse", "better"):
-        at = [moment(one.time) for one in card.findings if one.worse == (word == "worse")]
+        at = [timestamp(one.time) for one in card.findings if one.worse == (word == "worse")]
         for x in _x(card, at):
             plot.add_layout(Span(location=float(x), dimension="height", line_width=2, line_dash="dotted", name=word))
 

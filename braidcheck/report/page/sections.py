@@ -10,11 +10,11 @@ from typing import Any
 
 from braidcheck.gates import GATES
 from braidcheck.gates.mutants import CAUGHT, score
-from braidcheck.report.rows import headroom, reading, rows, used
+from braidcheck.report.rows import headroom, limit_fraction, reading, rows
 from braidcheck.result import Run, Status, Verdict
 
 KINDS = ("named", "generated")
-LIMITS = {"bandwidth": "of_bandwidth", "matrix rate": "of_matrix_rate"}  # keys of a timing's numbers
+LIMITS = {"bandwidth": "of_bandwidth", "GEMM peak": "of_gemm_peak"}  # keys of a timing's numbers
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,34 @@ def _percent(part: float) -> float:
 
 
 def headrooms(run: Run) -> list[Bar]:
-    """By op, the worst share of the bound, with stock PyTorch's on the same case; the least headroom first."""
+    """By op, the worst error ratio, with the PyTorch baseline's on the same case; the least headroom first."""
     found = [row for row in rows(run) if row.gate == "accuracy" and row.worst]
-    return [_bar(row.worst, row.subject, row.count) for row in sorted(found, key=lambda row: -used(row.worst))]
+    return [
+        _bar(row.worst, row.subject, row.count) for row in sorted(found, key=lambda row: -limit_fraction(row.worst))
+    ]
 
 
 def _bar(worst: Verdict, name: str, count: str) -> Bar:
-    stock = worst.numbers.get("stock_share")
-    known = isinstance(stock, int | float) and math.isfinite(stock)
-    beside = f"; plain PyTorch uses {stock:.3g}" if known else ""
-    detail = f"{count} cases judged; worst: {worst.subject}{beside}"
-    return Bar(name, used(worst), _left(worst), detail, worst.status != Status.PASS, stock if known else None)
+    baseline = worst.metrics.get("baseline_error_ratio")
+    known = isinstance(baseline, int | float) and math.isfinite(baseline)
+    beside = f"; plain PyTorch uses {baseline:.3g}" if known else ""
+    detail = f"{count} cases evaluated; worst: {worst.subject}{beside}"
+    return Bar(
+        name, limit_fraction(worst), _left(worst), detail, worst.status != Status.PASS, baseline if known else None
+    )
 
 
 def _left(verdict: Verdict) -> str:
-    return headroom(verdict) + (" left" if used(verdict) <= 1 else "")
+    return headroom(verdict) + (" left" if limit_fraction(verdict) <= 1 else "")
 
 
 def checks(run: Run) -> list[Bar]:
     """The model's checks that have a limit, the least headroom first."""
     shown = {gate.name for gate in GATES.values() if gate.has_headroom}
-    found = [v for v in run.verdicts if v.gate in shown and v.used is not None]
+    found = [v for v in run.verdicts if v.gate in shown and v.limit_fraction is not None]
     return [
-        Bar(v.subject, used(v), _left(v), " ".join(reading(v)), v.status not in (Status.PASS, Status.NOT_JUDGED))
-        for v in sorted(found, key=lambda v: -used(v))
+        Bar(v.subject, limit_fraction(v), _left(v), " ".join(reading(v)), v.status not in (Status.PASS, Status.SKIPPED))
+        for v in sorted(found, key=lambda v: -limit_fraction(v))
     ]
 
 
@@ -104,7 +108,7 @@ def strata(run: Run) -> list[Strata]:
     found = []
     for verdict in run.verdicts:
         if verdict.gate == "coherence" and verdict.subject.endswith(": position"):
-            known = [_stratum(name, item) for name, item in verdict.numbers.items() if isinstance(item, Mapping)]
+            known = [_stratum(name, item) for name, item in verdict.metrics.items() if isinstance(item, Mapping)]
             if made := tuple(one for one in known if one):
                 found.append(Strata(verdict.subject, made))
     return found
@@ -117,10 +121,10 @@ def _stratum(name: str, item: Mapping[str, Any]) -> Stratum | None:
 
 
 def roofline(run: Run) -> list[Bar]:
-    """By timed series, the larger of its parts of the measured bandwidth and of the measured matrix rate."""
+    """By timed series, the larger of its parts of the measured bandwidth and of the measured GEMM peak."""
     made = []
     for verdict in run.verdicts:
-        parts = {name: verdict.numbers.get(key) for name, key in LIMITS.items()}
+        parts = {name: verdict.metrics.get(key) for name, key in LIMITS.items()}
         parts = {name: part for name, part in parts.items() if isinstance(part, int | float)}
         if parts:
             by = max(parts, key=parts.__getitem__)
@@ -161,7 +165,7 @@ def _kills(matrix: Mapping[str, Any]) -> Kills:
         first = Counter(_way(row) for row in own if row["outcome"] in CAUGHT)
         made.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
     missed = [row for row in faults if row["outcome"] == "survived" and not row.get("equivalent")]
-    left = [(row["id"], row.get("story", "")) for row in missed]
+    left = [(row["id"], row.get("description", "")) for row in missed]
     scores = tuple(f"{said} {kind}" for kind in KINDS if (said := _score(faults, kind)))
     return Kills(str(matrix["lane"]), ways, tuple(made), scores, tuple(left))
 

@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from braidcheck.ci.history import hardware, moment
+from braidcheck.ci.history import hardware, timestamp
 from braidcheck.ci.trend.evaluate import Finding, Trend
 from braidcheck.ci.trend.series import Series, collect
 from braidcheck.report.rows import LARGE, rows
 from braidcheck.result import Run
 
-NOT_SOUGHT = "held to its limit every night; changes of level are not sought in it"
+NO_CHANGE_DETECTION = "held to its limit every night; changes of level are not sought in it"
 EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of the user's own
 
 
@@ -50,7 +50,7 @@ def cards(runs: Sequence[Run], trend: Trend) -> list[Card]:
     by_name: dict[str, list[Finding]] = {}
     for finding in trend.findings:
         by_name.setdefault(finding.series, []).append(finding)
-    timed = [_card(s, by_name.get(s.name, []), trend.not_judged.get(s.name, "")) for s in collect(runs) if s.nights]
+    timed = [_card(s, by_name.get(s.name, []), trend.skipped.get(s.name, "")) for s in collect(runs) if s.nights]
     return sorted([*timed, *_limited(runs)], key=lambda card: card.rank)
 
 
@@ -66,15 +66,15 @@ def _card(series: Series, findings: list[Finding], note: str) -> Card:
         times=times,
         values=series.values,
         drawn=drawn,
-        levels=_levels(times, drawn, [moment(finding.time) for finding in findings]),
+        levels=_levels(times, drawn, [timestamp(finding.time) for finding in findings]),
         commits=_commits(nights),
         findings=findings,
-        note=f"not judged: {note}" if note else "",
+        note=f"skipped: {note}" if note else "",
     )
 
 
 def _limited(runs: Sequence[Run]) -> Iterator[Card]:
-    """What is judged against a limit, an op or a check of a machine a card: the part of the limit that it uses."""
+    """What is evaluated against a limit, an op or a check of a machine a card: the part of the limit that it uses."""
     found: dict[str, list[tuple[Run, float]]] = {}
     machines = [hardware(run.environment) for run in runs]
     for run, machine in zip(runs, machines, strict=True):
@@ -82,17 +82,17 @@ def _limited(runs: Sequence[Run]) -> Iterator[Card]:
             if row.worst and not row.worst.unit.endswith("/s"):
                 name = "/".join(part for part in (row.lane, row.gate, row.subject) if part)
                 name += f" @ {machine}" if len(set(machines)) > 1 else ""
-                found.setdefault(name, []).append((run, min(row.worst.used, LARGE)))
+                found.setdefault(name, []).append((run, min(row.worst.limit_fraction, LARGE)))
     for name, nights in found.items():
         if len(nights) == 1:
             continue  # a point is no trend
         seen, used = [run for run, _ in nights], [used for _, used in nights]
-        said = f"{'over its limit in the last night; ' if used[-1] > 1 else ''}{NOT_SOUGHT}"
+        said = f"{'over its limit in the last night; ' if used[-1] > 1 else ''}{NO_CHANGE_DETECTION}"
         yield Card(name, "part of the limit that is used", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
 
 
 def _times(nights: Sequence[Run]) -> list[float]:
-    return [moment(run.environment["started"]) for run in nights]
+    return [timestamp(run.environment["started"]) for run in nights]
 
 
 def _commits(nights: Sequence[Run]) -> list[str]:

@@ -30,13 +30,13 @@ def side(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def observe(side):
+def measure(side):
     """Runs a whole session of two sides, each given as ops by name."""
 
     def go(base, change, seconds=3600.0, goal=None):
         names = sorted(base.keys() | change.keys())
         series = [{"name": f"{op}[shape]", "op": op, "axes": {}} for op in names]
         with Session(side("base", **base), side("change", **change)) as session:
-            return session.observe(series, seconds, goal)
+            return session.measure(series, seconds, goal)
 
     return go

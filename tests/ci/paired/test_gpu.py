@@ -7,7 +7,7 @@ import pytest
 from braidcheck.ci.paired.process import Process
 from braidcheck.ci.paired.session import ROUNDS, SIDES, Session
 from braidcheck.ci.paired.slower import slow_tree
-from braidcheck.ci.paired.worktrees import REPOSITORY, judged_tree
+from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.gates import paired
 from braidcheck.result import Status
 from tools.calibration.calibrate import slow_worker
@@ -18,42 +18,42 @@ SERIES = {"name": "rms_norm[1 token]", "op": "rms_norm", "axes": {"T": 1, "H": 1
 MANY = {"name": "gate_up_silu[512 tokens]", "op": "gate_up_silu", "axes": {"T": 512, "H": 1024, "I": 3072, "norm": 1}}
 
 
-def test_a_restart_gives_a_time_a_turn_of_either_side(tmp_path):
-    sides = [Process(side, judged_tree(REPOSITORY, tmp_path / side)) for side in SIDES]
+def test_process_pair_times_every_round_of_both_sides(tmp_path):
+    sides = [Process(side, prepare_worktree(REPOSITORY, tmp_path / side)) for side in SIDES]
     with Session(*sides) as session:
-        found = session.observe([SERIES], 300.0, lambda one: not one["restarts"])
+        found = session.measure([SERIES], 300.0, lambda one: not one["restarts"])
     one = found[SERIES["name"]]
     assert one["trouble"] is None
     (restart,) = one["restarts"]
     for side in SIDES:
         assert len(restart[side]) == ROUNDS
         assert all(0 < seconds < math.inf for seconds in restart[side])
-    (verdict,) = paired.judge({"series": found}, names=(SERIES["name"],))
+    (verdict,) = paired.evaluate({"series": found}, names=(SERIES["name"],))
     assert verdict.status == Status.INCONCLUSIVE
-    assert "1 of 10 restarts" in verdict.sentence
+    assert "1 of 10 process pairs" in verdict.message
 
 
 def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
-    base, change = (judged_tree(REPOSITORY, tmp_path / side) for side in SIDES)
+    base, change = (prepare_worktree(REPOSITORY, tmp_path / side) for side in SIDES)
     file = change / "braidcheck" / "kernels" / "rms_norm" / "__init__.py"
     text = file.read_text(encoding="utf-8")
     assert "tl.program_id" in text
     file.write_text(text.replace("tl.program_id", "tl.no_such_thing"), encoding="utf-8")
     with Session(Process("base", base), Process("change", change)) as session:
-        found = session.observe([SERIES], 300.0)
-    (verdict,) = paired.judge({"series": found}, names=(SERIES["name"],))
+        found = session.measure([SERIES], 300.0)
+    (verdict,) = paired.evaluate({"series": found}, names=(SERIES["name"],))
     assert verdict.status == Status.ERROR
-    assert "(change, " in verdict.sentence
+    assert "(change, " in verdict.message
 
 
 @pytest.mark.exclusive_gpu
 @pytest.mark.parametrize("series", [SERIES, MANY])
-def test_work_is_put_into_the_kernel_that_the_shape_launches(tmp_path, series):
+def test_slowdown_is_injected_into_launched_kernel(tmp_path, series):
     """Also where a shape launches another kernel than the file's first: 20,000 multiply-adds take 40 us or more."""
-    tree = judged_tree(REPOSITORY, tmp_path / "plain")
+    tree = prepare_worktree(REPOSITORY, tmp_path / "plain")
     slow = Process("change", slow_tree(tree, tmp_path / "slower"), slow_worker)
     with Session(Process("base", tree), slow) as session:
-        found = session.observe([series | {"turns": 20_000}], 300.0, lambda one: not one["restarts"])
+        found = session.measure([series | {"turns": 20_000}], 300.0, lambda one: not one["restarts"])
     assert found[series["name"]]["trouble"] is None
     (restart,) = found[series["name"]]["restarts"]
     assert min(restart["change"]) > max(restart["base"]) + 4e-5

@@ -10,7 +10,7 @@ import pytest
 from braidcheck import kernels
 from braidcheck.ci.paired import slower
 from braidcheck.ci.paired.slower import launched, slow_tree, slowed
-from braidcheck.ci.paired.worktrees import REPOSITORY, judged_tree
+from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.environment import PACKAGE
 from braidcheck.errors import UserError
 
@@ -83,7 +83,7 @@ HALF = "0f3F000000"
 
 
 def test_the_compiler_keeps_the_work(tmp_path):
-    slow = slow_tree(judged_tree(REPOSITORY, tmp_path / "plain"), tmp_path / "slower")
+    slow = slow_tree(prepare_worktree(REPOSITORY, tmp_path / "plain"), tmp_path / "slower")
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env |= {"PYTHONPATH": str(slow), "PYTHONSAFEPATH": "1", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
     asked = subprocess.run([sys.executable, "-c", AHEAD], env=env, check=True, capture_output=True, text=True)
@@ -95,7 +95,7 @@ ANSWERS = """
 import sys
 from braidcheck.kernels import find
 from braidcheck.ci.paired import slower
-slower.put_in(int(sys.argv[1]), "cpu")
+slower.inject_slowdown(int(sys.argv[1]), "cpu")
 for name, op in find().items():
     case = next(case for case in op.cases if not case.large)
     answer = op.call(**op.inputs(case, "cpu"))
@@ -106,7 +106,7 @@ print(op.call.__code__.co_filename)
 
 
 def test_slower_kernels_give_the_same_answers(tmp_path):
-    tree = judged_tree(REPOSITORY, tmp_path / "plain")
+    tree = prepare_worktree(REPOSITORY, tmp_path / "plain")
     said = []
     for folder in (tree, slow_tree(tree, tmp_path / "slower")):
         env = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
@@ -120,7 +120,7 @@ def test_slower_kernels_give_the_same_answers(tmp_path):
 
 
 def test_only_files_with_kernels_or_launches_change(tmp_path):
-    tree = judged_tree(REPOSITORY, tmp_path / "plain")
+    tree = prepare_worktree(REPOSITORY, tmp_path / "plain")
     slow = slow_tree(tree, tmp_path / "slower")
     names = (path.relative_to(slow) for path in slow.rglob("*.py"))
     changed = {f"{n.parent.name}/{n.name}" for n in names if (slow / n).read_bytes() != (tree / n).read_bytes()}
@@ -129,13 +129,13 @@ def test_only_files_with_kernels_or_launches_change(tmp_path):
 
 
 def test_a_launch_before_it_was_said_how_long(monkeypatch):
-    monkeypatch.setattr(slower, "_work", [])
-    with pytest.raises(UserError, match="put_in"):
+    monkeypatch.setattr(slower, "_injected", [])
+    with pytest.raises(UserError, match="inject_slowdown"):
         slower.work()
 
 
-def test_the_number_is_odd_so_that_nothing_is_compiled_anew():
-    slower.put_in(400, "cpu")
+def test_spin_count_is_odd_to_avoid_respecialization():
+    slower.inject_slowdown(400, "cpu")
     turns, sink = slower.work()
     assert turns == 401
     assert sink.shape == (1,)

@@ -67,10 +67,10 @@ def test_the_worktree_holds_the_base_and_goes_again(repository, tmp_path):
 
 
 def test_both_trees_are_timed_by_the_same_tools(repository, tmp_path):
-    tree = worktrees.judged_tree(repository, tmp_path / "tree")
+    tree = worktrees.prepare_worktree(repository, tmp_path / "tree")
     assert (tree / "braidcheck" / "kernels" / "op.py").read_text() == "new"
     for tool in worktrees.TOOLS:
-        assert worktrees._files(worktrees.PACKAGE)  # the judge's own are there
+        assert worktrees._files(worktrees.PACKAGE)  # this tree's own are there
         assert (tree / "braidcheck" / tool / "__init__.py").read_bytes() == (
             worktrees.PACKAGE / tool / "__init__.py"
         ).read_bytes()

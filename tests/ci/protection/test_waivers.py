@@ -32,7 +32,7 @@ def test_a_waiver_is_read(tmp_path):
         (GOOD + GOOD, "accuracy op.a. is waived twice"),
         ("waiver = 3\n", "a waiver is"),
         ("[other]\n", "a waiver is"),
-        ("[[waiver", "is no TOML"),
+        ("[[waiver", "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, text, said):

@@ -15,10 +15,10 @@ def nights():
     def make(values, name="decode", unit="us", control=None, status=Status.PASS, environment=lambda night: {}):
         made = []
         for night, value in enumerate(values):
-            numbers = {"control": control(night)} if control else {}
+            metrics = {"control": control(night)} if control else {}
             failed = Verdict("speed", name, Status.ERROR, "the GPU fell off", lane="gpu")
             verdict = failed if value is None else Verdict(
-                "speed", name, status, "fine", value=value, unit=unit, lane="gpu", numbers=numbers,
+                "speed", name, status, "fine", value=value, unit=unit, lane="gpu", metrics=metrics,
             )  # fmt: skip
             where = {"started": str(night), "hardware": "H200", "commit": f"{night:040}"} | environment(night)
             made.append(Run(where, (), () if value == "" else (verdict,)))

@@ -92,7 +92,7 @@ def test_more_nights_make_it_surer():
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.6])
-def test_a_short_history_is_judged_with_care(phi):
+def test_short_history_needs_larger_change(phi):
     short = [correlated(seed, phi)[:night] for seed in range(150) for night in range(10, 20)]
     assert sum(len(changes.find(logs)) for logs in short) <= 2
     assert all(changes.find(stepped(noise(seed, 18, 0.003), 12, 0.05)) for seed in range(10))

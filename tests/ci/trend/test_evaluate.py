@@ -1,11 +1,11 @@
-"""From Runs to a Trend: which way is worse, what moved, and what was not judged."""
+"""From Runs to a Trend: which way is worse, what moved, and what was skipped."""
 
 import math
 
 import numpy as np
 import pytest
 
-from braidcheck.ci.trend.evaluate import environment_moves, judge
+from braidcheck.ci.trend.evaluate import environment_moves, evaluate
 from braidcheck.result import Run, Status, Verdict
 
 
@@ -16,13 +16,13 @@ def times(nights=40, at=30, change=0.05, seed=0, base=100.0):
 
 
 def test_a_slower_kernel(nights):
-    trend = judge(nights(times()))
+    trend = evaluate(nights(times()))
     (found,) = trend.findings
     assert (found.series, found.time, found.cause, found.worse) == ("gpu/speed/decode", "30", "kernel", True)
     assert found.change == pytest.approx(0.05, abs=0.005)
     assert 0.99 < found.confidence <= 1
     assert found.detail == f"since commit {'0' * 12}, after {'0' * 12}"
-    assert (trend.exit_code, trend.judged, trend.not_judged) == (1, 1, {})
+    assert (trend.exit_code, trend.evaluated, trend.skipped) == (1, 1, {})
     assert list(found.plain()) == ["series", "time", "change", "confidence", "cause"]
 
 
@@ -31,92 +31,92 @@ def test_a_slower_kernel(nights):
     ("tok/s", 0.05, False), ("tok/s", -0.05, True), ("GB/s", -0.05, True), ("TFLOP/s", -0.05, True),
 ])  # fmt: skip
 def test_more_time_is_worse_and_more_rate_is_better(nights, unit, change, worse):
-    trend = judge(nights(times(change=change), unit=unit))
+    trend = evaluate(nights(times(change=change), unit=unit))
     assert [found.worse for found in trend.findings] == [worse]
     assert trend.exit_code == worse
 
 
 def test_a_floor_says_that_more_is_better():
     runs = [Run({"started": str(night), "hardware": "H200"}, (), (
-        Verdict("imported", "x", Status.NOT_JUDGED, "imported", value=value, floor=True),
+        Verdict("imported", "x", Status.SKIPPED, "imported", value=value, higher_is_better=True),
     )) for night, value in enumerate(times())]  # fmt: skip
-    assert judge(runs).exit_code == 0
-    assert len(judge(runs).findings) == 1
+    assert evaluate(runs).exit_code == 0
+    assert len(evaluate(runs).findings) == 1
 
 
 def test_a_failed_gate_is_still_a_measurement(nights):
-    assert judge(nights(times(), status=Status.FAIL)).judged == 1
+    assert evaluate(nights(times(), status=Status.FAIL)).evaluated == 1
 
 
 def test_a_measurement_that_went_wrong_is_none(nights):
-    trend = judge(nights(times(), status=Status.ERROR))
-    assert (trend.judged, trend.findings, trend.exit_code) == (0, (), 3)
-    assert trend.not_judged
+    trend = evaluate(nights(times(), status=Status.ERROR))
+    assert (trend.evaluated, trend.findings, trend.exit_code) == (0, (), 3)
+    assert trend.skipped
 
 
 def test_the_order_of_the_runs_is_that_of_their_times(nights):
     runs = nights(times())
-    assert judge(runs[::-1]) == judge(runs)
+    assert evaluate(runs[::-1]) == evaluate(runs)
 
 
 def test_what_is_no_timing_is_no_series(nights):
-    trend = judge(nights(times(), unit="x HF bfloat16"))
-    assert (trend.judged, trend.not_judged, trend.exit_code) == (0, {}, 3)
+    trend = evaluate(nights(times(), unit="x HF bfloat16"))
+    assert (trend.evaluated, trend.skipped, trend.exit_code) == (0, {}, 3)
 
 
 @pytest.mark.parametrize(("last", "says"), [("", "does not have it"), (None, "the GPU fell off"), (math.nan, "fine"),
                                             (math.inf, "fine"), (0.0, "fine")])  # fmt: skip
-def test_without_a_value_tonight_it_is_not_judged(nights, last, says):
+def test_series_without_last_value_is_skipped(nights, last, says):
     calm = times(change=0)
-    assert judge(nights(calm)).exit_code == 0
-    trend = judge(nights([*calm, last]))
-    assert (trend.exit_code, trend.judged) == (3, 0)
-    assert says in trend.not_judged["gpu/speed/decode"]
-    assert judge(nights([*times(), last])).exit_code == 1, "what is known of earlier nights is said all the same"
+    assert evaluate(nights(calm)).exit_code == 0
+    trend = evaluate(nights([*calm, last]))
+    assert (trend.exit_code, trend.evaluated) == (3, 0)
+    assert says in trend.skipped["gpu/speed/decode"]
+    assert evaluate(nights([*times(), last])).exit_code == 1, "what is known of earlier nights is said all the same"
 
 
 def test_a_missing_control_is_a_missing_value(nights):
     runs = nights(times(change=0), control=lambda night: 50.0 if night < 39 else None)
-    assert "control" in judge(runs).not_judged["gpu/speed/decode"]
-    assert not judge(nights(times(change=0), control=lambda night: 50.0 if night != 20 else None)).not_judged
+    assert "control" in evaluate(runs).skipped["gpu/speed/decode"]
+    assert not evaluate(nights(times(change=0), control=lambda night: 50.0 if night != 20 else None)).skipped
 
 
-def test_a_machine_that_went_silent_is_not_judged(nights):
+def test_silent_machine_is_skipped(nights):
     def day(first):
         return lambda night: {"started": f"2026-{1 + (night + first) // 28:02}-{1 + (night + first) % 28:02}"}
 
     here, there = nights(times(change=0), environment=day(3)), nights(times(change=0), environment=day(0))
     there = [Run({**run.environment, "hardware": "H100"}, (), run.verdicts) for run in there]
-    trend = judge([*here, *there])
-    assert list(trend.not_judged) == ["gpu/speed/decode @ H100"]
-    assert "last Run is of 2026-02-12" in trend.not_judged["gpu/speed/decode @ H100"]
+    trend = evaluate([*here, *there])
+    assert list(trend.skipped) == ["gpu/speed/decode @ H100"]
+    assert "last Run is of 2026-02-12" in trend.skipped["gpu/speed/decode @ H100"]
 
 
-def test_few_nights_are_not_judged(nights):
-    trend = judge(nights(times(9, 5)))
-    assert trend.not_judged == {"gpu/speed/decode": "9 nights, 10 are needed"}
+def test_too_few_nights_are_skipped(nights):
+    trend = evaluate(nights(times(9, 5)))
+    assert trend.skipped == {"gpu/speed/decode": "9 nights, 10 are needed"}
     assert trend.exit_code == 3
 
 
 def test_machines_are_never_compared(nights):
     slow, fast = times(change=0), times(change=0, base=50.0)
     runs = nights(slow[:20] + fast[:20], environment=lambda night: {"hardware": "H100" if night < 20 else "H200"})
-    assert judge(runs).findings == ()
+    assert evaluate(runs).findings == ()
     same = nights(slow[:20] + fast[:20])
-    assert len(judge(same).findings) == 1, "on one machine this is a change"
+    assert len(evaluate(same).findings) == 1, "on one machine this is a change"
 
 
 def test_what_moves_the_whole_machine_is_divided_away(nights):
     values = times()
-    assert judge(nights(values)).findings
-    assert not judge(nights(values, control=lambda night: 50.0 * (1.05 if night >= 30 else 1))).findings
+    assert evaluate(nights(values)).findings
+    assert not evaluate(nights(values, control=lambda night: 50.0 * (1.05 if night >= 30 else 1))).findings
 
 
 def test_the_control_may_be_what_moved(nights):
-    (found,) = judge(nights(times(change=0), control=lambda night: 50.0 * (0.95 if night >= 30 else 1))).findings
+    (found,) = evaluate(nights(times(change=0), control=lambda night: 50.0 * (0.95 if night >= 30 else 1))).findings
     assert found.cause == "control"
     assert "the control moved by -5.0%, the kernel by +0." in found.detail
-    (found,) = judge(nights(times(), control=lambda night: 50.0 + night % 2 / 50)).findings
+    (found,) = evaluate(nights(times(), control=lambda night: 50.0 + night % 2 / 50)).findings
     assert found.cause == "kernel"
 
 
@@ -131,12 +131,12 @@ def test_the_control_may_be_what_moved(nights):
 def test_the_environment_may_be_what_moved(nights, before, after, says):
     for at in (30, 28, 32):  # the change may be dated a night or two beside it
         runs = nights(times(), environment=lambda night, at=at: after if night >= at else before)
-        (found,) = judge(runs).findings
+        (found,) = evaluate(runs).findings
         assert (found.cause, found.detail.split("; ")[1]) == ("environment", says)
-    (found,) = judge(nights(times(), environment=lambda night: after if night >= 20 else before)).findings
+    (found,) = evaluate(nights(times(), environment=lambda night: after if night >= 20 else before)).findings
     assert found.cause == "kernel", "it moved long before"
 
 
-def test_what_one_run_does_not_know_did_not_move():
+def test_unknown_subject_is_no_change():
     assert environment_moves({"driver": "570"}, {"driver": ""}) == []
     assert environment_moves({}, {"clocks": {"sm": 1980}}) == []

@@ -20,7 +20,7 @@ def test_rows_of_one_time_are_one_run(file):
     text = "\ufefftime,series,value,control\r\n2026-01-02,b,2,\r\n2026-01-01,a,1,10\r\n2026-01-02, a ,nan,10\r\n\r\n"
     first, second = table.read(file(text))
     assert first.environment == {"started": "2026-01-01", "hardware": "nights", "imported": "nights.csv"}
-    assert [(v.subject, v.value, dict(v.numbers)) for v in first.verdicts] == [("a", 1.0, {"control": 10.0})]
+    assert [(v.subject, v.value, dict(v.metrics)) for v in first.verdicts] == [("a", 1.0, {"control": 10.0})]
     assert [(v.subject, v.value) for v in second.verdicts] == [("b", 2.0), ("a", None)]
     assert table.read(file(text), "H200")[0].environment["hardware"] == "H200"
 
@@ -38,16 +38,16 @@ def test_numbers_are_times_too(file):
         ("time,series,value,contrl\n", "the first line must be"),
         ("time;series;value\n", "the first line must be"),
         ("time,series,value\n1,a,1\n2,a\n", "line 3: 2 cells, not 3"),
-        ("time,series,value\n1,a,fast\n", "line 2: 'fast' is no duration"),
-        ("time,series,value\n1,a,0\n", "line 2: '0' is no duration"),
-        ("time,series,value\n1,a,-1\n", "line 2: '-1' is no duration"),
-        ("time,series,value\n1,a,inf\n", "line 2: 'inf' is no duration"),
-        ("time,series,value,control\n1,a,1,x\n", "line 2: 'x' is no duration"),
+        ("time,series,value\n1,a,fast\n", "line 2: 'fast' is not a duration"),
+        ("time,series,value\n1,a,0\n", "line 2: '0' is not a duration"),
+        ("time,series,value\n1,a,-1\n", "line 2: '-1' is not a duration"),
+        ("time,series,value\n1,a,inf\n", "line 2: 'inf' is not a duration"),
+        ("time,series,value,control\n1,a,1,x\n", "line 2: 'x' is not a duration"),
         ("time,series,value\nnoon,a,1\n", "line 2: 'noon' is neither"),
         ("time,series,value\n1,,1\n", "line 2: the series has no name"),
         ("time,series,value\n1,a,1\n1,a,2\n", "line 3: a has two values at 1"),
-        (b"time,series,value\n1,\xff,1\n", "no CSV in UTF-8"),
-        ('time,series,value\n1,"a,1\n', "no CSV in UTF-8"),
+        (b"time,series,value\n1,\xff,1\n", "not a CSV file in UTF-8"),
+        ('time,series,value\n1,"a,1\n', "not a CSV file in UTF-8"),
     ],
 )
 def test_what_is_no_such_table_is_refused(file, text, says):

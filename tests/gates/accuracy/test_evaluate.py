@@ -8,12 +8,12 @@ from braidcheck.gates import accuracy
 from braidcheck.result import Status
 
 OUTPUT = {
-    "name": "q", "share": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,
-    "allowed": 0.1, "stock_share": 0.4, "stock_relative": 2e-3,
+    "name": "q", "error_ratio": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,
+    "allowed": 0.1, "baseline_error_ratio": 0.4, "baseline_relative": 2e-3,
 }  # fmt: skip
 
 
-def judged(outputs=(OUTPUT,), **changes):
+def evaluated(outputs=(OUTPUT,), **changes):
     seen = {
         "op": "qkv_rope",
         "case": "qkv_rope[x]",
@@ -26,60 +26,60 @@ def judged(outputs=(OUTPUT,), **changes):
     return accuracy.evaluate(json.loads(json.dumps(seen | {"outputs": list(outputs)} | changes)), lane="interpret")
 
 
-def test_a_share_below_one_passes():
-    verdict = judged()
+def test_error_ratio_below_one_passes():
+    verdict = evaluated()
     assert (verdict.status, verdict.value, verdict.limit) == (Status.PASS, 0.3, 1.0)
     assert verdict.id == "interpret/accuracy/qkv_rope[x]"
 
 
-@pytest.mark.parametrize("share", [1.01, float("inf"), float("nan")])
-def test_the_worst_output_decides(share):
-    verdict = judged([OUTPUT, OUTPUT | {"name": "k", "share": share}, OUTPUT])
+@pytest.mark.parametrize("error_ratio", [1.01, float("inf"), float("nan")])
+def test_the_worst_output_decides(error_ratio):
+    verdict = evaluated([OUTPUT, OUTPUT | {"name": "k", "error_ratio": error_ratio}, OUTPUT])
     assert verdict.status == Status.FAIL
-    assert "k[2, 0] is 1.5, exactly 1.25" in verdict.sentence
+    assert "k[2, 0] is 1.5, exactly 1.25" in verdict.message
 
 
 def test_one_is_still_within_the_bound():
-    assert judged([OUTPUT | {"share": 1.0}]).status == Status.PASS
+    assert evaluated([OUTPUT | {"error_ratio": 1.0}]).status == Status.PASS
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "said"),
+    ("changes", "status", "expected"),
     [
         ({"raised": "ValueError: x must be [T,H]"}, Status.FAIL, "qkv_rope raised ValueError"),
         ({"problems": ["q has shape [1], must have [2]"]}, Status.FAIL, "must have"),
-        ({"missing": ["qkv_bias", "eps"]}, Status.NOT_JUDGED, "takes no qkv_bias and no eps"),
+        ({"missing": ["qkv_bias", "eps"]}, Status.SKIPPED, "does not take qkv_bias or eps"),
         ({"outputs": []}, Status.ERROR, "no output"),
     ],
 )
-def test_what_gave_no_numbers_never_passes(changes, status, said):
-    verdict = judged(**changes)
+def test_what_gave_no_numbers_never_passes(changes, status, expected):
+    verdict = evaluated(**changes)
     assert verdict.status == status
-    assert said in verdict.sentence
+    assert expected in verdict.message
 
 
 def test_nan_and_trespass_are_said_in_words():
-    assert "17 elements of q are NaN" in judged([OUTPUT | {"share": float("inf"), "nonfinite": 17}]).sentence
-    trespass = OUTPUT | {"share": float("inf"), "exact": float("nan")}
-    assert "where nothing may be written" in judged([trespass]).sentence
+    assert "q: 17 non-finite elements" in evaluated([OUTPUT | {"error_ratio": float("inf"), "nonfinite": 17}]).message
+    trespass = OUTPUT | {"error_ratio": float("inf"), "exact": float("nan")}
+    assert "which must not be written" in evaluated([trespass]).message
 
 
 def test_two_numbers_that_differ_are_written_so_that_they_do():
-    close = OUTPUT | {"share": 1.1, "got": -1.0548712, "exact": -1.0548739}
-    assert "is -1.0548712, exactly -1.0548739" in judged([close]).sentence
+    close = OUTPUT | {"error_ratio": 1.1, "got": -1.0548712, "exact": -1.0548739}
+    assert "is -1.0548712, exactly -1.0548739" in evaluated([close]).message
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 8), ("float16", 8), ("float32", 16)])
 def test_an_output_within_its_bound_may_still_be_off_as_a_whole(dtype, limit):
     near, far = (OUTPUT | {"name": "k", "relative": factor * limit * 2e-3} for factor in (0.99, 1.01))
-    assert judged([OUTPUT, near], dtype=dtype).status == Status.PASS
-    verdict = judged([OUTPUT, far], dtype=dtype)
+    assert evaluated([OUTPUT, near], dtype=dtype).status == Status.PASS
+    verdict = evaluated([OUTPUT, far], dtype=dtype)
     assert verdict.status == Status.FAIL
-    assert f"k as a whole is off by {limit * 2.02e-3:.2g} of its norm" in verdict.sentence
+    assert f"k as a whole is off by {limit * 2.02e-3:.2g} of its norm" in verdict.message
 
 
-def test_stock_pytorch_may_be_exact_by_luck():
-    lucky = OUTPUT | {"stock_relative": 0.0}
-    assert judged([lucky | {"relative": 8 * 2**-24}]).status == Status.PASS
-    assert judged([lucky | {"relative": 9 * 2**-24}]).status == Status.FAIL
-    assert judged([OUTPUT, lucky | {"relative": float("nan")}]).status == Status.FAIL
+def test_baseline_may_be_exact():
+    lucky = OUTPUT | {"baseline_relative": 0.0}
+    assert evaluated([lucky | {"relative": 8 * 2**-24}]).status == Status.PASS
+    assert evaluated([lucky | {"relative": 9 * 2**-24}]).status == Status.FAIL
+    assert evaluated([OUTPUT, lucky | {"relative": float("nan")}]).status == Status.FAIL

@@ -5,7 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.numerics import rope
 from braidcheck.numerics.calls import input_bytes
 from braidcheck.result import Status
@@ -13,18 +13,18 @@ from braidcheck.result import Status
 OPS = kernels.find()
 
 
-def judged(op, function):
+def evaluated(op, function):
     """The verdicts of ``function`` on the cases of ``op`` that run everywhere, by status."""
     verdicts = [
-        accuracy.evaluate(observe_op(OPS[op], case, "cpu", function)) for case in OPS[op].cases if not case.large
+        accuracy.evaluate(measure_op(OPS[op], case, "cpu", function)) for case in OPS[op].cases if not case.large
     ]
     return {status: [v for v in verdicts if v.status == status] for status in Status}
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_the_plain_reference_is_accepted(op):
-    found = judged(op, OPS[op].reference)
-    assert not found[Status.FAIL], [v.sentence for v in found[Status.FAIL]]
+    found = evaluated(op, OPS[op].reference)
+    assert not found[Status.FAIL], [v.message for v in found[Status.FAIL]]
     assert not found[Status.ERROR]
 
 
@@ -61,8 +61,8 @@ def hf_qkv_rope(
 )
 def test_roundings_as_in_hf_are_accepted(op, function):
     """More of them than the kernels make; the model that results is HF's own, so the gate must not refuse it."""
-    found = judged(op, function)
-    assert not found[Status.FAIL], [v.sentence for v in found[Status.FAIL]]
+    found = evaluated(op, function)
+    assert not found[Status.FAIL], [v.message for v in found[Status.FAIL]]
     assert len(found[Status.PASS]) > 5
 
 
@@ -86,9 +86,9 @@ def qkv_rope_turned_first(
     return tuple(part.to(weight.dtype) for part in (q, k, v))
 
 
-def qkv_rope_with_theta_1e4(x, weight, cos_sin, positions, *rest, **options):
+def qkv_rope_with_theta_1e4(x, weight, cos_sin, positions, *tolerance, **options):
     table = rope.rope_table(*cos_sin.shape, theta=1e4)
-    return OPS["qkv_rope"].reference(x, weight, table, positions, *rest, **options)
+    return OPS["qkv_rope"].reference(x, weight, table, positions, *tolerance, **options)
 
 
 def linear_residual_accumulating_in_bf16(x, weight, residual):
@@ -140,8 +140,8 @@ def rms_norm_qkv_with_eps_1e5(x, norm_weight, qkv_weight, eps, *heads, qkv_bias=
     return OPS["rms_norm_qkv"].reference(x, norm_weight, qkv_weight, 1e-5, *heads, qkv_bias, out_dtype)
 
 
-def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *rest, cache="rotated"):
-    return OPS["fused_attention"].reference(hidden, norm, qkv, k_norm, q_norm, *rest, cache)
+def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *tolerance, cache="rotated"):
+    return OPS["fused_attention"].reference(hidden, norm, qkv, k_norm, q_norm, *tolerance, cache)
 
 
 FAULTS = [fault for name, fault in sorted(globals().items()) if any(name.startswith(f"{op}_") for op in OPS)]
@@ -150,7 +150,7 @@ FAULTS = [fault for name, fault in sorted(globals().items()) if any(name.startsw
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_is_refused(fault):
     op = max((name for name in OPS if fault.__name__.startswith(name)), key=len)
-    found = judged(op, fault)
+    found = evaluated(op, fault)
     assert found[Status.FAIL], f"{fault.__name__} passes every case"
 
 
@@ -161,26 +161,26 @@ def test_an_element_that_is_not_written_fails():
         return y
 
     case = next(case for case in OPS["rms_norm"].cases if case["T"] > 1)
-    verdict = accuracy.evaluate(observe_op(OPS["rms_norm"], case, "cpu", lazy))
+    verdict = accuracy.evaluate(measure_op(OPS["rms_norm"], case, "cpu", lazy))
     assert verdict.status == Status.FAIL
-    assert "NaN or infinite" in verdict.sentence
+    assert "non-finite" in verdict.message
 
 
-def test_an_argument_that_is_not_taken_leaves_its_cases_not_judged():
-    found = judged("rms_norm", lambda x, weight, eps: OPS["rms_norm"].reference(x, weight, eps))
+def test_cases_with_unsupported_argument_are_skipped():
+    found = evaluated("rms_norm", lambda x, weight, eps: OPS["rms_norm"].reference(x, weight, eps))
     assert not found[Status.FAIL]
-    sentences = {v.sentence for v in found[Status.NOT_JUDGED]}
-    assert sentences == {"takes no residual", "takes no out_dtype", "takes no residual and no out_dtype"}
+    messages = {v.message for v in found[Status.SKIPPED]}
+    assert messages == {"does not take residual", "does not take out_dtype", "does not take residual or out_dtype"}
 
 
 def test_other_names_and_keyword_only_arguments_are_called_alike():
     reference = OPS["linear_residual"].reference
     for alike in (lambda a, b, c: reference(a, b, c), lambda *, x, weight, residual: reference(x, weight, residual)):
-        assert not judged("linear_residual", alike)[Status.FAIL]
+        assert not evaluated("linear_residual", alike)[Status.FAIL]
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "expected"),
     [
         (lambda x, weight, eps, **_: 1 / 0, "raised ZeroDivisionError"),
         (lambda x, weight, eps, **_: x.half(), "must be float32"),
@@ -189,10 +189,10 @@ def test_other_names_and_keyword_only_arguments_are_called_alike():
         (lambda x, weight, eps, **_: (x.float(), x, x), "returned 3 outputs"),
     ],
 )
-def test_what_is_no_answer_fails_in_words(function, said):
-    verdict = accuracy.evaluate(observe_op(OPS["rms_norm"], OPS["rms_norm"].cases[0], "cpu", function))
+def test_invalid_result_fails_with_message(function, expected):
+    verdict = accuracy.evaluate(measure_op(OPS["rms_norm"], OPS["rms_norm"].cases[0], "cpu", function))
     assert verdict.status == Status.FAIL
-    assert said in verdict.sentence
+    assert expected in verdict.message
 
 
 LARGE = [(op, case) for op in kernels.find().values() for case in op.cases if case.large]

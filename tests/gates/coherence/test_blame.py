@@ -2,8 +2,8 @@
 
 import pytest
 
-from braidcheck.gates.coherence import accusation, blame
-from braidcheck.gates.coherence.blame import accuse, find_blame
+from braidcheck.gates.coherence import blame, describe_blame
+from braidcheck.gates.coherence.blame import find_blame, find_suspects
 from braidcheck.golden.resolve import resolve
 from braidcheck.golden.subset import shortest
 from braidcheck.models.qwen3 import attention
@@ -27,28 +27,28 @@ def made_up(faults, enough=1):
 def test_one_op_in_some_layers(op, layers):
     for first in range(layers):
         for last in range(first, layers):
-            found = accuse(made_up({op: range(first, last + 1)}), OPS, layers)
+            found = find_suspects(made_up({op: range(first, last + 1)}), OPS, layers)
             assert found == ([op], list(range(first, last + 1)))
 
 
 def test_two_ops_and_one_outside_of_layers():
-    assert accuse(made_up({"norm": [3], "mlp": [5]}), OPS, 8) == (["norm", "mlp"], [3, 4, 5])
-    assert accuse(made_up({"head": [None]}), OPS, 8) == (["head"], [])
+    assert find_suspects(made_up({"norm": [3], "mlp": [5]}), OPS, 8) == (["norm", "mlp"], [3, 4, 5])
+    assert find_suspects(made_up({"head": [None]}), OPS, 8) == (["head"], [])
 
 
 def test_a_fault_that_takes_all_layers_or_two_ops_together():
-    assert accuse(made_up({"mlp": range(8)}, enough=6), OPS, 8) == (["mlp"], list(range(8)))
-    assert accuse(made_up({"mlp": range(8), "norm": range(8)}, enough=16), OPS, 8)[0] == ["norm", "mlp"]
+    assert find_suspects(made_up({"mlp": range(8)}, enough=6), OPS, 8) == (["mlp"], list(range(8)))
+    assert find_suspects(made_up({"mlp": range(8), "norm": range(8)}, enough=16), OPS, 8)[0] == ["norm", "mlp"]
 
 
 def test_no_op_where_references_fail_too():
-    assert accuse(lambda kept: True, OPS, 8) == ([], [])
+    assert find_suspects(lambda kept: True, OPS, 8) == ([], [])
 
 
 def test_the_search_is_short():
     looks = []
     fails = made_up({"mlp": [17]})
-    accuse(lambda kept: looks.append(kept) or fails(kept), OPS, 28)
+    find_suspects(lambda kept: looks.append(kept) or fails(kept), OPS, 28)
     assert len(looks) <= 1 + len(OPS) + 2 + 2 * 5
 
 
@@ -78,7 +78,7 @@ def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
     assert (found["ops"], found["layers"], found["repaired"]) == (["gate_up_silu"], [3, 3], True)
     assert "error" not in found
     assert found["kl_repaired"] < found["kl"] / 100
-    assert "gate_up_silu in layer 3; with the reference there KL is" in accusation(found)
+    assert "gate_up_silu in layer 3; with the reference there KL is" in describe_blame(found)
 
 
 def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_fault_in_the_weights_is_no_ops_fault(nano):
     engine.weights.layers[0].input_norm.mul_(3)
     found = find_blame(engine, golden, ["kl"], distant)
     assert found["ops"] == []
-    assert accusation(found).startswith("no op")
+    assert describe_blame(found).startswith("no op")
 
 
 def test_an_op_that_raises_is_at_fault(nano, monkeypatch):
@@ -120,16 +120,16 @@ def test_nothing_is_blamed_where_nothing_fails(nano, monkeypatch):
     monkeypatch.setattr(blame, "shortest", lambda golden, *_: shortest(golden, 50, 0, 0))
     found = find_blame(engine, shortest(golden, 50, 0, 0), ["kl"], distant)
     assert found == {}
-    assert accusation(found).startswith("unknown")
+    assert describe_blame(found).startswith("unknown")
 
 
-def test_a_broken_context_accuses_nobody(nano, monkeypatch):
+def test_broken_context_blames_no_op(nano, monkeypatch):
     engine, golden = nano
 
     def broken(*_):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(blame, "observe_coherence", broken)
+    monkeypatch.setattr(blame, "measure_coherence", broken)
     monkeypatch.setattr(blame.torch.cuda, "synchronize", broken)
     monkeypatch.setattr(engine, "device", blame.torch.device("cuda"))
     assert find_blame(engine, golden, ["kl"], distant) == {}

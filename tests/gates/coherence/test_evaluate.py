@@ -67,7 +67,7 @@ def sound():
     }
 
 
-def judged(evidence):
+def evaluated(evidence):
     return dict(zip(coherence.CHECKS, coherence.evaluate(evidence, lane="gpu"), strict=True))
 
 
@@ -102,7 +102,7 @@ def test_sound_evidence_passes_every_check_and_says_why():
     assert [verdict.id for verdict in verdicts] == [f"gpu/coherence/nano: {name}" for name in coherence.CHECKS]
     assert {verdict.status for verdict in verdicts} == {Status.PASS}
     assert all(verdict.value <= verdict.limit for verdict in verdicts)
-    assert judged(sound())["kl"].numbers["perplexity"]["generator"] == 2.7
+    assert evaluated(sound())["kl"].metrics["perplexity"]["generator"] == 2.7
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_sound_evidence_passes_every_check_and_says_why():
 def test_each_check_fails_on_its_own_fault(check, fault, words):
     evidence = sound()
     fault(evidence)
-    verdict = judged(evidence)[check]
+    verdict = evaluated(evidence)[check]
     assert verdict.status == Status.FAIL
-    assert words in verdict.sentence
+    assert words in verdict.message
     assert verdict.value > verdict.limit
 
 
@@ -138,15 +138,15 @@ def test_kl_names_the_layer_that_departs_first():
     evidence = sound()
     scale("kl", 40)(evidence)
     evidence["hidden"]["engine"] = [0.004, 0.4]
-    assert "40" in judged(evidence)["kl"].sentence
-    assert judged(evidence)["kl"].sentence.endswith("departs first at layer 1")
+    assert "40" in evaluated(evidence)["kl"].message
+    assert evaluated(evidence)["kl"].message.endswith("departs first at layer 1")
 
 
 @pytest.mark.parametrize("key", [key for key in sound() if key not in ("model", "golden")])
 def test_evidence_that_is_missing_never_passes(key):
     evidence = sound()
     del evidence[key]
-    unsure = [verdict for verdict in judged(evidence).values() if verdict.status != Status.PASS]
+    unsure = [verdict for verdict in evaluated(evidence).values() if verdict.status != Status.PASS]
     assert unsure
     assert all(verdict.status == Status.ERROR for verdict in unsure)
 
@@ -159,9 +159,9 @@ def test_empty_evidence_is_an_error_everywhere():
 def test_numbers_that_are_not_finite_fail(name):
     evidence = sound()
     evidence["documents"][4][name][7] = None
-    failed = [verdict for verdict in judged(evidence).values() if verdict.status == Status.FAIL]
+    failed = [verdict for verdict in evaluated(evidence).values() if verdict.status == Status.FAIL]
     assert failed
-    assert all("in document 4 are NaN or infinite, first at 7" in verdict.sentence for verdict in failed)
+    assert all("in document 4 are NaN or infinite, first at 7" in verdict.message for verdict in failed)
 
 
 @pytest.mark.parametrize(
@@ -179,25 +179,25 @@ def test_numbers_that_are_not_finite_fail(name):
 def test_too_little_to_tell_is_inconclusive(check, fault):
     evidence = sound()
     fault(evidence)
-    assert judged(evidence)[check].status == Status.INCONCLUSIVE
+    assert evaluated(evidence)[check].status == Status.INCONCLUSIVE
 
 
 def test_a_ratio_below_the_limit_with_a_bound_above_it_is_inconclusive():
     evidence = sound()
     # One document carries most of the distance: another draw of documents could be over.
     evidence["documents"][0]["kl"] = [value * 4.5 for value in evidence["documents"][0]["kl"]]
-    assert judged(evidence)["kl"].status == Status.INCONCLUSIVE
+    assert evaluated(evidence)["kl"].status == Status.INCONCLUSIVE
 
 
-def test_a_text_without_probes_is_not_judged_for_recall():
-    assert judged(sound() | {"probes": []})["recall"].status == Status.NOT_JUDGED
+def test_recall_without_probes_is_skipped():
+    assert evaluated(sound() | {"probes": []})["recall"].status == Status.SKIPPED
 
 
 def test_parting_from_hf_is_allowed_where_hf_is_unsure():
     evidence = sound()
     row = evidence["continuations"][0]
     row["engine"][20:], row["certainty"][20] = [1, 2, 3, 4], 0.3
-    assert judged(evidence)["continuation"].status == Status.PASS
+    assert evaluated(evidence)["continuation"].status == Status.PASS
 
 
 def test_the_verdict_can_be_had_again():
@@ -211,8 +211,8 @@ def test_position_gives_the_difference_of_nll_by_stretch():
 
     evidence = sound()
     worse_far_out(evidence)
-    numbers = judged(evidence)["position"].numbers
-    near, far = numbers["0-127"], numbers["128-511"]
+    metrics = evaluated(evidence)["position"].metrics
+    near, far = metrics["0-127"], metrics["128-511"]
     assert near["nll"] == pytest.approx(0.0, abs=1e-12)
     assert (far["nll"], far["nll_low"], far["nll_high"]) == (pytest.approx(0.1),) * 3
     assert abs(far["nll_floor"]) < 0.01
@@ -226,4 +226,4 @@ def test_a_stretch_that_has_no_nll_still_has_its_kl():
         for name in ("nll", "nll_truth", "nll_floor"):
             row[name] = row[name][:128]
         row["tokens"], row["certainty"] = 129, row["certainty"][:129]
-    assert set(judged(evidence)["position"].numbers["128-511"]) == {"ratio", "upper"}
+    assert set(evaluated(evidence)["position"].metrics["128-511"]) == {"ratio", "upper"}

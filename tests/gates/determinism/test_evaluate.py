@@ -12,20 +12,20 @@ def row(**changes):
 
 def test_the_same_bits_pass():
     verdict = determinism.evaluate([row(), row()], "x", "gpu")
-    said = "x: 20 runs of 2 cases gave the same bits, and so did 6 rows without their neighbours"
-    assert (verdict.status, verdict.sentence) == (Status.PASS, said)
+    expected = "x: 20 runs of 2 cases gave the same bits, and so did 6 rows without their neighbours"
+    assert (verdict.status, verdict.message) == (Status.PASS, expected)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"differing": 1}, "1 of 20 runs of x[a] gave other bits than the first"),
         ({"alone_differing": 2}, "2 of 3 rows of x[a] depend on their neighbours"),
     ],
 )
-def test_other_bits_fail(changes, said):
+def test_other_bits_fail(changes, expected):
     verdict = determinism.evaluate([row(), row(**changes)], "x")
-    assert (verdict.status, verdict.sentence) == (Status.FAIL, f"x: {said}")
+    assert (verdict.status, verdict.message) == (Status.FAIL, f"x: {expected}")
 
 
 @pytest.mark.parametrize("evidence", [[], [row(repeats=1)]])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from braidcheck.gates.fence.measure import Fences, OutOfBoundsError, far_apart, fenced
+from braidcheck.gates.fence.measure import OutOfBoundsError, RedZones, far_apart, with_red_zones
 from braidcheck.mutants.sandbox import in_child
 
 
@@ -14,15 +14,15 @@ def scaled(x, out):
     return result
 
 
-def test_an_honest_call_is_not_disturbed():
+def test_red_zones_do_not_disturb_correct_call():
     x, out = torch.randn(3, 5), torch.zeros(3, 5)
-    assert torch.equal(fenced(scaled)(x, out=out), x.sum(1))
+    assert torch.equal(with_red_zones(scaled)(x, out=out), x.sum(1))
     assert torch.equal(out, x)
 
 
 def test_rows_lie_apart_and_far_apart():
     seen = []
-    fenced(lambda x, y: seen.append((x.stride(), y.stride())))(torch.zeros(2, 8), torch.zeros(2, 8))
+    with_red_zones(lambda x, y: seen.append((x.stride(), y.stride())))(torch.zeros(2, 8), torch.zeros(2, 8))
     far_apart(lambda x: seen.append((x.stride(), x.tolist())))(torch.tensor([[1.0], [2.0], [3.0]]))
     (one, other), (far, values) = seen
     assert one != other != (8, 1) != one
@@ -35,14 +35,14 @@ def test_a_write_between_rows_is_seen():
         x.as_strided((9,), (1,)).zero_()
 
     with pytest.raises(OutOfBoundsError):
-        fenced(careless)(torch.ones(2, 8))
+        with_red_zones(careless)(torch.ones(2, 8))
 
 
 @pytest.mark.parametrize("place", [8, 4096, -4096])
 def test_a_read_outside_ends_the_process(place):
     def careless(_say):
-        fences = Fences()
-        inside = fences.around(torch.zeros(8), 0.0)
+        red_zones = RedZones()
+        inside = red_zones.around(torch.zeros(8), 0.0)
         import ctypes
 
         ctypes.string_at(inside.data_ptr() + 4 * place, 4)

@@ -6,25 +6,25 @@ from braidcheck.gates import layers
 from braidcheck.result import Status
 
 
-def judged(engine, floor):
+def evaluated(engine, floor):
     (verdict,) = layers.evaluate([{"layer": 3, "mode": "decode", "engine": engine, "hf_bf16": floor}], "gpu")
     return verdict
 
 
 @pytest.mark.parametrize(("engine", "status"), [(0.01, Status.PASS), (0.03, Status.PASS), (0.031, Status.FAIL)])
 def test_half_as_much_again_as_hf_is_the_limit(engine, status):
-    assert judged(engine, 0.02).status == status
+    assert evaluated(engine, 0.02).status == status
 
 
 @pytest.mark.parametrize(("engine", "floor"), [(float("nan"), 0.02), (float("inf"), 0.02), (0.01, 0.0)])
 def test_what_is_no_number_fails(engine, floor):
-    assert judged(engine, floor).status == Status.FAIL
+    assert evaluated(engine, floor).status == Status.FAIL
 
 
-def test_the_sentence_names_layer_and_mode():
-    assert "layer 3 in decode is 0.1 from HF float32, 5.00x" in judged(0.1, 0.02).sentence
+def test_message_names_layer_and_mode():
+    assert "layer 3 in decode is 0.1 from HF float32, 5.00x" in evaluated(0.1, 0.02).message
 
 
 def test_every_layer_is_expected():
     assert len(layers.CHECKS) == 56
-    assert judged(0.1, 0.2).subject in layers.CHECKS
+    assert evaluated(0.1, 0.2).subject in layers.CHECKS

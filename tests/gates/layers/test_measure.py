@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braidcheck.gates import layers
-from braidcheck.gates.layers.measure import hf_model, observe_layers
+from braidcheck.gates.layers.measure import hf_model, measure_layers
 from braidcheck.models.qwen3 import engine as module
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
@@ -18,10 +18,10 @@ SMALL = Qwen3Config(
 
 
 def verdicts(**options):
-    return layers.evaluate(observe_layers("cpu", config=SMALL, tokens=40, limit=layers.LIMIT, **options))
+    return layers.evaluate(measure_layers("cpu", config=SMALL, tokens=40, limit=layers.LIMIT, **options))
 
 
-def test_an_honest_engine_passes():
+def test_correct_engine_passes_layers():
     assert {verdict.status for verdict in verdicts()} == {Status.PASS}
 
 
@@ -38,14 +38,14 @@ def test_a_broken_op_is_named(name, monkeypatch):
     first, second, *rest = verdicts()
     for verdict in (first, second):
         assert verdict.status == Status.FAIL
-        assert verdict.numbers["blame"] == [name]
-        assert verdict.sentence.endswith(f"to blame: {name}")
-    assert not any("blame" in verdict.numbers for verdict in rest)
+        assert verdict.metrics["blame"] == [name]
+        assert verdict.message.endswith(f"suspect ops: {name}")
+    assert not any("blame" in verdict.metrics for verdict in rest)
 
 
 def test_what_is_no_ops_fault_is_said_to_be_none(monkeypatch):
     own = module.Engine.layer
     monkeypatch.setattr(module.Engine, "layer", lambda self, w, h, *rest, **more: own(self, w, h, *rest, **more) * 1.1)
     first, *_ = verdicts()
-    assert first.numbers["blame"] == []
-    assert "no op" in first.sentence
+    assert first.metrics["blame"] == []
+    assert "no op" in first.message

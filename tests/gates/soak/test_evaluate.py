@@ -8,30 +8,31 @@ from braidcheck.gates import soak
 from braidcheck.result import Status
 
 
-def seen(share=0.2, pairs=1000, raised=None, variants=3):
-    names = ["kernel", "stock PyTorch", *(f"variant {number}" for number in range(variants))]
+def seen(error_ratio=0.2, pairs=1000, raised=None, variants=3):
+    names = ["kernel", "PyTorch baseline", *(f"variant {number}" for number in range(variants))]
     rows = [
-        {"function": name, "pairs": 1000, "share": 0.1, "case": "x[a]", "output": "y", "raised": None} for name in names
+        {"function": name, "pairs": 1000, "error_ratio": 0.1, "case": "x[a]", "output": "y", "raised": None}
+        for name in names
     ]
-    rows[-1] |= {"share": share, "pairs": pairs, "raised": raised}
+    rows[-1] |= {"error_ratio": error_ratio, "pairs": pairs, "raised": raised}
     return {"op": "x", "pairs": 1000, "elements": 5, "functions": rows}
 
 
 def test_below_half_passes_function_by_function():
     verdicts = soak.evaluate(seen(0.5), "gpu")
     assert {verdict.status for verdict in verdicts} == {Status.PASS}
-    assert [verdict.subject for verdict in verdicts][:3] == ["x[kernel]", "x[stock PyTorch]", "x[variant 0]"]
-    assert verdicts[-1].sentence == "variant 2 of x uses 0.500 of the bound on x[a] (y), worst of 1000"
+    assert [verdict.subject for verdict in verdicts][:3] == ["x[kernel]", "x[PyTorch baseline]", "x[variant 0]"]
+    assert verdicts[-1].message == "variant 2 of x reaches an error ratio of 0.500 on x[a] (y), worst of 1000"
 
 
-@pytest.mark.parametrize("share", [0.501, math.inf, math.nan])
-def test_above_half_fails(share):
-    assert soak.evaluate(seen(share))[-1].status == Status.FAIL
+@pytest.mark.parametrize("error_ratio", [0.501, math.inf, math.nan])
+def test_above_half_fails(error_ratio):
+    assert soak.evaluate(seen(error_ratio))[-1].status == Status.FAIL
 
 
 def test_what_raised_fails_in_words():
     verdict = soak.evaluate(seen(math.inf, raised="ValueError: no"))[-1]
-    assert (verdict.status, verdict.sentence) == (Status.FAIL, "variant 2 of x raised ValueError: no on x[a]")
+    assert (verdict.status, verdict.message) == (Status.FAIL, "variant 2 of x raised ValueError: no on x[a]")
 
 
 def test_what_never_ran_is_an_error():
@@ -48,18 +49,18 @@ def model(seed, refused=(), raised=None, flips="pass"):
     return {"seed": seed, "checks": checks, "refused": list(refused), "raised": raised}
 
 
-def test_models_that_are_not_refused_pass_and_say_how_sure_that_is():
+def test_accepted_models_pass_with_confidence_bound():
     verdict = soak.evaluate_models([model(seed) for seed in range(199)] + [model(199, flips="inconclusive")], "gpu")
-    assert (verdict.status, verdict.value, verdict.numbers["inconclusive"]) == (Status.PASS, 0, {"flips": 1})
-    assert verdict.sentence == "0 of 200 whole models of honest variants were refused (95%: at most 1.5% are)"
+    assert (verdict.status, verdict.value, verdict.metrics["inconclusive"]) == (Status.PASS, 0, {"flips": 1})
+    assert verdict.message == "0 of 200 whole models of equivalent implementations were refused (95%: at most 1.5% are)"
 
 
 @pytest.mark.parametrize("bad", [{"refused": ["kl: far"]}, {"raised": "ValueError: far"}])
 def test_one_refused_model_fails_with_its_seed_and_reason(bad):
     verdict = soak.evaluate_models([model(1), model(2, **bad)])
-    assert (verdict.status, verdict.numbers["seeds"]) == (Status.FAIL, [2])
-    assert "first seed 2" in verdict.sentence
-    assert "far" in verdict.sentence
+    assert (verdict.status, verdict.metrics["seeds"]) == (Status.FAIL, [2])
+    assert "first seed 2" in verdict.message
+    assert "far" in verdict.message
 
 
 def test_no_model_at_all_is_an_error():

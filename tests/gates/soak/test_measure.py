@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.gates.soak.measure import KERNEL, STOCK, merge, observe_soak, pairs
+from braidcheck.gates.soak.measure import KERNEL, TORCH_BASELINE, measure_soak, merge, pairs
 
 OPS = kernels.find()
 NORM, LINEAR = OPS["rms_norm"], OPS["linear_residual"]
@@ -46,19 +46,19 @@ def accumulating_in_bfloat16(x, weight, residual):
 
 
 @pytest.mark.parametrize(("op", "variant"), [(NORM, rounding_before_the_weight), (LINEAR, accumulating_in_bfloat16)])
-def test_a_dishonest_variant_stands_out(op, variant):
-    seen = observe_soak(op, pairs(op, 10, large=False), {"dishonest": variant})
-    shares = {row["function"]: row["share"] for row in seen["functions"]}
-    assert shares["dishonest"] > 1
-    assert shares[KERNEL] < 0.5
-    assert shares[STOCK] < 0.5
+def test_wrong_variant_has_large_error_ratio(op, variant):
+    seen = measure_soak(op, pairs(op, 10, large=False), {"dishonest": variant})
+    error_ratios = {row["function"]: row["error_ratio"] for row in seen["functions"]}
+    assert error_ratios["dishonest"] > 1
+    assert error_ratios[KERNEL] < 0.5
+    assert error_ratios[TORCH_BASELINE] < 0.5
     assert seen["pairs"] == 10
 
 
 def test_the_exact_answer_and_the_bound_are_made_once_a_pair():
     calls = []
-    counted = replace(NORM, bound=lambda **given: calls.append("bound") or NORM.bound(**given))
-    observe_soak(counted, pairs(NORM, 2, large=False), {"one": NORM.reference, "two": NORM.reference})
+    counted = replace(NORM, bound=lambda **inputs: calls.append("bound") or NORM.bound(**inputs))
+    measure_soak(counted, pairs(NORM, 2, large=False), {"one": NORM.reference, "two": NORM.reference})
     assert calls == ["bound"] * 2
 
 
@@ -70,21 +70,21 @@ def test_the_exact_answer_and_the_bound_are_made_once_a_pair():
         (lambda x, weight, eps, residual=None: torch.full(x.shape, math.nan), None),
     ],
 )
-def test_what_is_no_answer_has_an_infinite_share(variant, said):
-    seen = observe_soak(NORM, pairs(NORM, 1, large=False), {"none": variant})
+def test_invalid_result_has_infinite_error_ratio(variant, said):
+    seen = measure_soak(NORM, pairs(NORM, 1, large=False), {"none": variant})
     row = seen["functions"][-1]
-    assert row["share"] == math.inf
+    assert row["error_ratio"] == math.inf
     assert row["raised"] is None if said is None else said in row["raised"]
 
 
 def test_a_variant_is_not_run_where_it_lacks_an_argument():
     cases = [case for case in pairs(NORM, 20, large=False) if case.get("residual")][:1]
-    seen = observe_soak(NORM, cases, {"plain": lambda x, weight, eps: NORM.reference(x, weight, eps)})
+    seen = measure_soak(NORM, cases, {"plain": lambda x, weight, eps: NORM.reference(x, weight, eps)})
     assert [row["pairs"] for row in seen["functions"]] == [1, 1, 0]
 
 
-def row(share, case="a", pairs=1):
-    return {"function": "f", "pairs": pairs, "share": share, "case": case, "output": "y", "raised": None}
+def row(error_ratio, case="a", pairs=1):
+    return {"function": "f", "pairs": pairs, "error_ratio": error_ratio, "case": case, "output": "y", "raised": None}
 
 
 def test_merging_keeps_the_worst_and_adds_the_counts():

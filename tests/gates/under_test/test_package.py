@@ -1,4 +1,4 @@
-"""Kernels of another tree under this one's judges: whatever that tree does to its own judges, a fault is seen."""
+"""Kernels of another tree under this one's oracles: whatever that tree does to its own oracles, a fault is seen."""
 
 import shutil
 import sys
@@ -10,11 +10,11 @@ import torch
 from braidcheck import kernels
 from braidcheck.environment import PACKAGE
 from braidcheck.gates import accuracy, under_test
-from braidcheck.gates.accuracy.measure import observe_op
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.gates.edges import measure as edges
 from braidcheck.gates.engine import tiny
 from braidcheck.gates.engine.measure import engine_checks
-from braidcheck.gates.fence.measure import fences
+from braidcheck.gates.fence.measure import red_zones
 from braidcheck.gates.swap import swapped
 from braidcheck.gates.under_test import interpreter
 from braidcheck.gates.under_test.package import PackageUnderTest
@@ -28,7 +28,7 @@ FEW = f"offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)\n  
 ELEMENT = (KERNEL, FEW, f"{FEW} + tl.where((offs_m == 1)[:, None] & (offs_n == 1)[None, :], 0.1, 0.0)")
 FAULT = (KERNEL, SUM, f"{SUM} * 1.02")
 NUMBERS = '"residual": numbers.'
-# Each lets the fault pass where the change's own judges are asked.
+# Each lets the fault pass where the change's own oracles are asked.
 FOOLING = {
     "a looser bound": (f"{LINEAR}/oracle.py", "return (error + ", "return (1e9 + error + "),
     "looser pieces of bounds": ("numerics/rounding.py", "U32 = ", "U32 = 1e9 * "),
@@ -36,14 +36,14 @@ FOOLING = {
         f"{LINEAR}/op.py", "reference=oracle.reference",
         "reference=lambda x, weight, residual: linear_residual(*(t.bfloat16() for t in (x, weight, residual)))",
     ),
-    "a looser comparison": ("numerics/error.py", "share=float(share[worst])", "share=0.0"),
-    "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, _complaint", "Status.PASS, _complaint"),
+    "a looser comparison": ("numerics/error.py", "error_ratio=float(error_ratio[worst])", "error_ratio=0.0"),
+    "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, _violation", "Status.PASS, _violation"),
     "larger numbers": (f"{LINEAR}/cases.py", NUMBERS, '"residual": 1e4 * numbers.'),
 }  # fmt: skip
 
 
 @pytest.fixture
-def judged(tmp_path, monkeypatch):
+def evaluated(tmp_path, monkeypatch):
     """Puts a copy of the package with some edits under judgement."""
 
     def go(*edits):
@@ -67,58 +67,58 @@ def case_of(op):
 
 def verdict(function=None):
     op = kernels.find()["linear_residual"]
-    return accuracy.evaluate(observe_op(op, case_of(op), "cpu", function or under_test.wrapper("linear_residual")))
+    return accuracy.evaluate(measure_op(op, case_of(op), "cpu", function or under_test.wrapper("linear_residual")))
 
 
 @pytest.mark.parametrize("name", FOOLING)
-def test_no_edit_of_the_changes_judges_hides_its_fault(judged, name):
-    tree = judged(ELEMENT, FOOLING[name])
+def test_edited_oracle_does_not_hide_fault(evaluated, name):
+    tree = evaluated(ELEMENT, FOOLING[name])
     own = tree.module("kernels.linear_residual.op").OP
-    fooled = tree.module("gates.accuracy").evaluate(tree.module("gates.accuracy.measure").observe_op(own, case_of(own)))
+    fooled = tree.module("gates.accuracy").evaluate(tree.module("gates.accuracy.measure").measure_op(own, case_of(own)))
     assert fooled.status == "pass"
     assert verdict().status == Status.FAIL
     assert verdict(kernels.find()["linear_residual"].call).status == Status.PASS
 
 
-def test_outputs_are_poisoned_by_the_judges(judged):
+def test_outputs_are_prefilled_by_base_oracles(evaluated):
     mask = "(offs_m < M)[:, None] & (offs_n < N)"
     unwritten = (KERNEL, mask, mask.replace("< N", "< N - 1"))
-    judged(unwritten, ("numerics/calls.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
-    assert "NaN" in verdict().sentence
+    evaluated(unwritten, ("numerics/calls.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
+    assert "non-finite" in verdict().message
 
 
-def test_an_unchanged_tree_passes_all_the_same(judged):
-    judged()
+def test_an_unchanged_tree_passes_all_the_same(evaluated):
+    evaluated()
     assert verdict().status == Status.PASS
     op = replace(kernels.find()["rms_norm"], call=under_test.wrapper("rms_norm"))
     assert [probe() for _, probe in edges.edge_checks(op, op.call, "cpu")] == [None, None]
 
 
-def test_a_removed_case_is_still_asked(judged):
-    judged(FAULT, (f"{LINEAR}/cases.py", '    _case(7, 1000, 331, "tail"),\n', ""))
+def test_a_removed_case_is_still_asked(evaluated):
+    evaluated(FAULT, (f"{LINEAR}/cases.py", '    _case(7, 1000, 331, "tail"),\n', ""))
     assert verdict().status == Status.FAIL
 
 
-def test_the_fence_asks_the_other_trees_kernel(judged):
-    judged((KERNEL, "offs_m[:, None] * stride_rm", "offs_m[:, None] * N"))
+def test_fence_calls_other_trees_kernel(evaluated):
+    evaluated((KERNEL, "offs_m[:, None] * stride_rm", "offs_m[:, None] * N"))
     assert verdict().status == Status.PASS
     op = kernels.find()["linear_residual"]
-    _, case, guard = next(row for row in fences(op, "cpu") if row[1] == case_of(op))
-    assert accuracy.evaluate(observe_op(op, case, "cpu", guard(under_test.wrapper(op.name)))).status == Status.FAIL
+    _, case, guard = next(row for row in red_zones(op, "cpu") if row[1] == case_of(op))
+    assert accuracy.evaluate(measure_op(op, case, "cpu", guard(under_test.wrapper(op.name)))).status == Status.FAIL
 
 
-def test_another_interpreter_of_the_change_is_put_back(judged):
+def test_another_interpreter_of_the_change_is_put_back(evaluated):
     kernels.find()
     before = interpreter.state()
-    tree = judged((DEVICE, "0x7FFF", "0x7FFE"))
+    tree = evaluated((DEVICE, "0x7FFF", "0x7FFE"))
     assert tree.module("kernels.linear_residual").linear_residual is not kernels.find()["linear_residual"].call
     assert interpreter.state() == before
 
 
-def test_the_judges_stay_in_place(judged):
+def test_oracles_are_not_replaced(evaluated):
     names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
     path = list(sys.path)
-    tree = judged(
+    tree = evaluated(
         (INIT, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
     )
     tree.module("models.qwen3.engine")
@@ -128,17 +128,17 @@ def test_the_judges_stay_in_place(judged):
     assert verdict().status == Status.FAIL
 
 
-def test_an_import_that_fails_leaves_everything_in_place(judged):
+def test_an_import_that_fails_leaves_everything_in_place(evaluated):
     names = {name: module for name, module in sys.modules.items() if name.startswith("braidcheck")}
-    judged((INIT, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
+    evaluated((INIT, "import torch\n", "import torch\nraise RuntimeError('no')\n"))
     with pytest.raises(RuntimeError, match="no"):
         under_test.wrapper("linear_residual")
     assert {name: sys.modules[name] for name in names} == names
 
 
 @pytest.mark.numeric
-def test_engine_and_blame_are_of_the_other_tree(judged, assert_tiny):
-    tree = judged(FAULT)
+def test_engine_and_blame_are_of_the_other_tree(evaluated, assert_tiny):
+    tree = evaluated(FAULT)
     with torch.random.fork_rng(devices=[]):
         model = tiny.make()
     named = dict(engine_checks(model, model, "cpu"))

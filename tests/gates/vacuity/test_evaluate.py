@@ -2,7 +2,7 @@
 
 from braidcheck import kernels
 from braidcheck.gates import vacuity
-from braidcheck.gates.vacuity.measure import observe_vacuity
+from braidcheck.gates.vacuity.measure import measure_vacuity
 from braidcheck.result import Status
 
 
@@ -14,7 +14,7 @@ def test_one_answer_that_gets_through_fails_the_op():
     assert vacuity.evaluate(seen[:1], "x").status == Status.PASS
     verdict = vacuity.evaluate(seen, "x")
     assert verdict.status == Status.FAIL
-    assert verdict.sentence == "no case of x tells the truth from: without eps"
+    assert verdict.message == "no case of x detects a wrong result: without eps"
 
 
 def test_nothing_asked_is_nothing_shown():
@@ -26,6 +26,6 @@ def test_without_its_tiny_rows_rms_norm_would_not_notice_a_missing_eps():
 
     op = kernels.find()["rms_norm"]
     blind = replace(op, cases=tuple(case for case in op.cases if case.profile != "tiny"))
-    caught = {row["answer"]: row["caught_by"] for row in observe_vacuity(blind)}
+    caught = {row["answer"]: row["caught_by"] for row in measure_vacuity(blind)}
     assert not caught["without eps"]
     assert caught["without weight"]

@@ -44,7 +44,7 @@ def test_dot_of_bfloat16_multiplies_values():
     c = torch.empty(32, 32)
     _dot[(1,)](a, b, c, N=32)
     exact, magnitude = a.double() @ b.double(), a.double().abs() @ b.double().abs()
-    assert distance(c, exact, dot_error(magnitude, 32)).share < 1
+    assert distance(c, exact, dot_error(magnitude, 32)).error_ratio < 1
 
 
 def test_arithmetic_of_bfloat16_works_on_values():

@@ -5,7 +5,7 @@ import torch
 
 from braidcheck.errors import UserError
 from braidcheck.gates import layers
-from braidcheck.gates.layers.measure import observe_layers
+from braidcheck.gates.layers.measure import measure_layers
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.attention import ATTENTIONS, Step
 from braidcheck.models.qwen3.decode import Decoder
@@ -84,8 +84,8 @@ def test_an_unknown_attention_and_an_empty_prompt_are_refused(tiny):
 @pytest.mark.parametrize("attention", ["separated", "fully_fused_raw"])
 def test_the_layer_gate_passes_and_sees_a_fault(attention, monkeypatch):
     config = Qwen3Config(256, 2, 6, 2, 64, 576, 1024, 4096, 1e6, 1e-6, True)
-    verdicts = layers.judge(observe_layers("cpu", config=config, attention=attention, tokens=40))
+    verdicts = layers.evaluate(measure_layers("cpu", config=config, attention=attention, tokens=40))
     assert {verdict.status for verdict in verdicts} == {Status.PASS}
     monkeypatch.setattr("braidcheck.models.qwen3.engine.rope_table", lambda *size, **rest: torch.ones(size[:2]))
-    verdicts = layers.judge(observe_layers("cpu", config=config, attention=attention, tokens=40))
+    verdicts = layers.evaluate(measure_layers("cpu", config=config, attention=attention, tokens=40))
     assert {verdict.status for verdict in verdicts} == {Status.FAIL}

@@ -73,7 +73,7 @@ def test_when_all_rows_have_stopped_no_step_is_run(engine, monkeypatch):
     assert len(steps) <= 2
 
 
-def test_a_stream_is_the_answer(engine):
+def test_stream_matches_generate(engine):
     whole = engine.generate(IDS, 10, WARM)
     assert list(engine.stream(IDS, 10, WARM)) == whole
     stop = whole[4]
@@ -110,8 +110,8 @@ def test_a_context_may_be_as_long_as_the_model_has_positions(engine):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (([3, 70], 1), "token 70 is none of the model's 70"),
-        (([[3], [-1]], 1), "token -1 is none"),
+        (([3, 70], 1), "token 70 is not one of the model's 70"),
+        (([[3], [-1]], 1), "token -1 is not one"),
         (([[3], []], 1), "an empty prompt"),
         (([], 1), "an empty prompt"),
         (([[[3]]], 1), "a prompt is a list of ids"),

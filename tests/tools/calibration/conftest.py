@@ -1,3 +1,3 @@
 """Played workers, as the tests of paired runs have them."""
 
-from tests.ci.paired.conftest import observe, side  # noqa: F401
+from tests.ci.paired.conftest import measure, side  # noqa: F401

@@ -81,7 +81,7 @@ def test_what_came_to_something_else_is_left_out_and_said():
     assert f"Left out of 2%: qkv_rope[a], where the work put in came to {came:+.2f}%." in page
 
 
-def test_without_slow_downs_all_of_the_time_is_for_false_alarms():
+def test_calibration_without_slowdowns_measures_false_alarms():
     work = MadeUp()
     result = calibrate(work, ())
     assert list(result["rows"]) == ["0"]
@@ -97,7 +97,7 @@ def test_what_an_earlier_calibration_found_is_not_looked_for_again():
     assert not {"rms_norm[b]", "lm_head[a]"} & set(again.tried)
 
 
-def test_what_the_work_came_to_in_the_end_corrects_what_a_probe_saw():
+def test_calibration_uses_measured_slowdown_over_probe():
     """``qkv_rope`` comes to twice what its probes said; by the next slow-down that is known."""
     result = calibrate(MadeUp(), (1.0, 2.0))
     assert "qkv_rope[a]" in result["left out"]["1"]
@@ -133,7 +133,7 @@ def test_what_is_no_result_is_one_line(tmp_path, capsys):
         (tmp_path / "odd.json").write_text(text)
         with pytest.raises(SystemExit):
             main(["--minutes", "0", "--earlier", str(tmp_path / "odd.json")])
-        assert "is no calibration's JSON: give a file that nox -s calibrate wrote" in capsys.readouterr().err
+        assert "is not a calibration result: give a file that nox -s calibrate wrote" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--minutes", "0"])
     assert "none" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def result(slower, count, percent="0", **more):
     return begun(HERE) | {"rows": {percent: rows({"op[a]": found(slower, count, **more)}, 4)}}
 
 
-def test_every_verdict_takes_restarts_of_its_own():
+def test_verdicts_do_not_share_process_pairs():
     calm = random.Random(7)
     assert verdicts([calm.gauss(0, 0.001) for _ in range(65)], 4) == ["pass"] * (65 // LOOKS[0])
     assert verdicts([calm.gauss(0.03, 0.001) for _ in range(25)], 4) == ["fail"] * (25 // LOOKS[0])
@@ -62,9 +62,9 @@ def test_results_of_several_gpus_are_not_pooled():
 
 def test_the_page_says_so():
     small = rows({"op[small]": found(0.02, 20, us=5.0)}, 4)
-    put_in = result(0.02, 65, "2")
-    put_in["rows"]["2"] |= small
-    page = render(pool([result(0.0, 65), put_in]))
+    inject_slowdown = result(0.02, 65, "2")
+    inject_slowdown["rows"]["2"] |= small
+    page = render(pool([result(0.0, 65), inject_slowdown]))
     assert "# The paired gate's error rates: a GPU" in page
     assert "0 red of 6 verdicts, 6 green: 0 red per 1,000 (95%: 0.0 to 459.3)" in page
     assert "8 red of 8 verdicts" in page

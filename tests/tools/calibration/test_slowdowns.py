@@ -62,8 +62,8 @@ def test_what_cannot_be_done_is_left_out():
     assert deaf == jumps == silent == late == {}
 
 
-def test_there_is_an_end_to_it():
-    assert next_try({slowdowns.ENOUGH: 0.0}, 0.02, False) is None
+def test_search_terminates():
+    assert next_try({slowdowns.MAX_MULTIPLY_ADDS: 0.0}, 0.02, False) is None
     assert next_try({7: 0.0, 8: 0.5}, 0.02, False) is None
     assert next_try({7: 0.0, 9: 0.5}, 0.02, True) == 8
 
@@ -79,7 +79,7 @@ def test_with_workers(side):
         sides = [side(f"{which} {len(made)}", **plan) for which, plan in (("base", plain), ("change", slower))]
         series = [{"name": op, "op": op, "axes": {}} for op in tries]
         with Session(*sides) as session:
-            found = session.observe(series, 60.0, lambda one: len(one["restarts"]) < 3)
+            found = session.measure(series, 60.0, lambda one: len(one["restarts"]) < 3)
         return {op: sum(log_ratios(found[op]["restarts"])) / 3 for op in tries}
 
     found = search(0.02, {"hidden behind memory": {}, "steep at first": {}, "weak": {}}, probe, lambda: True)

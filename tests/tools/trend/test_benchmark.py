@@ -15,7 +15,7 @@ SERIES = 25
     ids=lambda value: getattr(value, "name", None),
 )
 def test_the_numbers_to_reach(scenario, false, recall):
-    made = benchmark.score(benchmark.by_rule(rules.ours), scenario, SERIES)
+    made = benchmark.score(benchmark.by_rule(rules.braidcheck_rule), scenario, SERIES)
     assert made.nights == SERIES * 121
     assert made.per_thousand <= false
     assert made.recall >= recall

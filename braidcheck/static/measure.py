@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braidcheck import environment
-from braidcheck.errors import CannotJudge
+from braidcheck.errors import NotAvailable
 
 
-def observe_static(ops: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def measure_static(ops: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """What every configuration of ``ops`` (all by default) takes on every target, as JSON-able data.
 
     Keys: triton, its version; rows, one a configuration and target: op, configuration, kernel, target, the bytes and
     flops that the op's cost says, and what ``resources.read`` gives, or the compiler's ``error``. What was compiled
-    once is kept in the user's cache. Raises CannotJudge where the process that compiles breaks.
+    once is kept in the user's cache. Raises NotAvailable where the process that compiles breaks.
     """
     alone = environment.for_worker(environment.PACKAGE.parent) | {"TRITON_DISABLE_LINE_INFO": "1"}
     command = [sys.executable, "-m", "braidcheck.static.compiler", str(environment.cpus()), *ops]
@@ -29,7 +29,7 @@ def observe_static(ops: Sequence[str] = (), progress: Callable[[str], None] = la
             last = json.loads(line)
             if isinstance(last, list):
                 progress(f"compiled {last[0]} of {last[1]}")
-        complaint = child.stderr.read().strip().splitlines()
+        violation = child.stderr.read().strip().splitlines()
     if child.returncode or not isinstance(last, dict):
-        raise CannotJudge(f"compiling ahead of time broke: {(complaint or ['no output'])[-1]}")
+        raise NotAvailable(f"compiling ahead of time broke: {(violation or ['no output'])[-1]}")
     return last

@@ -1,0 +1,39 @@
+"""Runs of format 1, which are still read: the runs of a history never change, and artifacts come from older trees.
+
+Standard library only. The words of that format, and those of today for the same things:
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FIELDS = {"sentence": "message", "numbers": "metrics", "floor": "higher_is_better"}
+METRICS = {
+    "stock_share": "baseline_error_ratio",
+    "stock_relative": "baseline_relative",
+    "of_matrix_rate": "of_gemm_peak",
+}
+STATUSES = {"not judged": "skipped"}
+UNITS = {"share of the bound": "error ratio"}
+
+
+def upgraded(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a run of format 1 in format 2. Raises KeyError, TypeError or AttributeError for anything else."""
+    status = STATUSES.get(run["status"], run["status"])
+    return {**run, "format": 2, "status": status, "verdicts": [_verdict(verdict) for verdict in run["verdicts"]]}
+
+
+def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    if newer := verdict.keys() & FIELDS.values():
+        raise KeyError(f"a verdict of format 1 has no {min(newer)}")
+    body = {FIELDS.get(name, name): value for name, value in verdict.items()}
+    body["status"] = STATUSES.get(body["status"], body["status"])
+    body["unit"] = UNITS.get(body["unit"], body["unit"])
+    body["metrics"] = {METRICS.get(name, name): value for name, value in body["metrics"].items()}
+    return body
+
+
+def mutant(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a kill matrix, where a mutant's description may have the name that it had at that time."""
+    return {"description" if name == "story" else name: value for name, value in row.items()}
