@@ -6,7 +6,8 @@ A gate must accept each of them: they round elsewhere, within the contracts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from braidcheck.numerics.rounding import wide
 CHUNK = 48  # terms of one partial sum: divides neither the widths nor the kernels' blocks
 SPLITS = 7
 LOG2E = 1.4426950408889634
+_MATMUL = torch.backends.cuda.matmul
 
 
 def product_last_first(x: Tensor, weight: Tensor) -> Tensor:
@@ -157,3 +159,18 @@ UNROUNDED = {"no operand rounded": Style(product_pairwise, norm_by_division, rop
 def in_styles(function: Callable[..., Any], styles: Mapping[str, Style]) -> dict[str, Callable[..., Any]]:
     """One implementation a style: ``function(style, ...)``, each then called like the op's wrapper."""
     return {name: partial(function, style) for name, style in styles.items()}
+
+
+@contextmanager
+def float32_reduction() -> Iterator[None]:
+    """The library adds its partial sums in float32 within: by default it may add them in 16 bits, which is no cast
+    of any contract."""
+    names = "allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"
+    before = [getattr(_MATMUL, name) for name in names]
+    for name in names:
+        setattr(_MATMUL, name, False)
+    try:
+        yield
+    finally:
+        for name, value in zip(names, before, strict=True):
+            setattr(_MATMUL, name, value)

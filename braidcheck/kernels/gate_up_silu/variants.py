@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common.inputs import EPS
-from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
-from braidcheck.kernels.linear_residual.variants import float32_reduction
+from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, float32_reduction, in_styles
 from braidcheck.numerics.rounding import wide
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.variants import STYLES, Style, in_styles
+from braidcheck.kernels.common.variants import STYLES, Style, float32_reduction, in_styles
 from braidcheck.numerics.rounding import wide
-
-_MATMUL = torch.backends.cuda.matmul
 
 
 def linear_residual(style: Style, x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
@@ -29,21 +25,6 @@ def linear_residual_by_library(x: Tensor, weight: Tensor, residual: Tensor) -> T
     """The op: the library's product in the operands' own dtype."""
     with float32_reduction():
         return (wide(residual) + wide(torch.nn.functional.linear(x, weight))).to(residual.dtype)
-
-
-@contextmanager
-def float32_reduction() -> Iterator[None]:
-    """The library adds its partial sums in float32 within: by default it may add them in 16 bits, which is no cast
-    of any contract."""
-    names = "allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"
-    before = [getattr(_MATMUL, name) for name in names]
-    for name in names:
-        setattr(_MATMUL, name, False)
-    try:
-        yield
-    finally:
-        for name, value in zip(names, before, strict=True):
-            setattr(_MATMUL, name, value)
 
 
 VARIANTS = in_styles(linear_residual, STYLES) | {

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from braidcheck.kernels import attention_decode as decode_op
 from braidcheck.kernels import attention_prefill as prefill_op
-from braidcheck.kernels import rms_norm as rms_norm_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.attention_step import attention_step
@@ -21,9 +20,10 @@ from braidcheck.kernels.cache_write import cache_write
 from braidcheck.kernels.fused_attention import fused_attention
 from braidcheck.kernels.linear_residual import linear_residual
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
-from braidcheck.kernels.qkv_rope import op as qkv_rope_op
 from braidcheck.kernels.qkv_rope import qkv_rope
+from braidcheck.kernels.qkv_rope.oracle import reference as qkv_rope_reference
 from braidcheck.kernels.rms_norm import rms_norm
+from braidcheck.kernels.rms_norm.oracle import reference as rms_norm_reference
 from braidcheck.kernels.rms_norm_qkv import rms_norm_qkv
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.weights import LayerWeights
@@ -152,8 +152,8 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
     def project(self, w: LayerWeights, h: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """As in the separated flow."""
         eps = self.config.rms_norm_eps
-        return qkv_rope_op.OP.reference(
-            rms_norm_op.reference(h, w.input_norm, eps), w.qkv, self.cos_sin, step.positions, *self.config.heads,
+        return qkv_rope_reference(
+            rms_norm_reference(h, w.input_norm, eps), w.qkv, self.cos_sin, step.positions, *self.config.heads,
             q_norm_weight=w.q_norm, k_norm_weight=w.k_norm, eps=eps,
         )  # fmt: skip
 
