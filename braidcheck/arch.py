@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 KIB = 1024
@@ -97,6 +98,7 @@ INTERPRETER = Arch("interpreter", backend="interpreter", has_tma=True)  # its te
 GENERIC = Arch("generic", backend="")  # a GPU of which nothing is known
 
 
+@cache
 def of_capability(capability: tuple[int, int]) -> Arch:
     """The NVIDIA GPU class of this compute capability; ``GENERIC`` for one without a row, and for (0, 0)."""
     return next((arch for arch in GPUS.values() if arch.capability == capability != (0, 0)), GENERIC)

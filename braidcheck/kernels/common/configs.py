@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 import triton
@@ -62,6 +62,10 @@ class KernelConfig:
 
     def meta(self) -> dict[str, int]:
         """The keyword arguments of a launch: constexprs as ``BLOCK_M``, Triton's own options as ``num_warps``."""
+        return dict(self._meta)
+
+    @cached_property
+    def _meta(self) -> dict[str, int]:  # once a config: a launch takes microseconds
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name if name in ("num_warps", "num_stages") else name.upper(): value
