@@ -35,7 +35,7 @@ def test_process_pair_times_every_round_of_both_sides(tmp_path):
 
 def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
     base, change = (prepare_worktree(REPOSITORY, tmp_path / side) for side in SIDES)
-    file = change / "braidcheck" / "kernels" / "rms_norm" / "__init__.py"
+    file = change / "braidcheck" / "kernels" / "rms_norm" / "kernel.py"
     text = file.read_text(encoding="utf-8")
     assert "tl.program_id" in text
     file.write_text(text.replace("tl.program_id", "tl.no_such_thing"), encoding="utf-8")
