@@ -29,6 +29,7 @@ class Regime(Enum):
     SMALL_M = "as many rows as one tensor-core tile has"
     TILED = "any number of rows, a tile a program"
     PERSISTENT = "many rows: tiles through TMA, several a program"
+    __hash__ = object.__hash__  # Enum's own is Python code, and every launch looks its config up
 
 
 class SizeBucket(Enum):
@@ -38,6 +39,7 @@ class SizeBucket(Enum):
     SMALL = "small"
     MEDIUM = "medium"
     LARGE = "large"
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True)
