@@ -226,22 +226,19 @@ def tiled_bucket(block_m: int) -> SizeBucket:
     return SMALL if block_m <= 16 else LARGE
 
 
-_OLD_NAMES = {
+_OLD_NAMES = {  # of attention's kernels, which still have them
     "BLOCK_M": "BLOCK_T",
-    "HEADS_PER_TILE": "HEADS",
+    "BLOCK_N": "BLOCK_S",
     "MIN_KEYS_PER_SPLIT": "LEAST",
     "MAX_SPLITS": "MOST_SPLITS",
+    "COMBINE_BLOCK": "TOGETHER",
 }
-_OLD_NAMES |= {"COMBINE_BLOCK": "TOGETHER", "CTAS_PER_SM": "RESIDENT", "NUM_CTAS": "PROGRAMS"}
 _OLD_REGIMES = {"one": (GEMV, ANY), "few": (SMALL_M, ANY), "several": (SMALL_M, ANY), "many": (TILED, ANY)}
-_OLD_REGIMES |= {"dozens": (PERSISTENT, SMALL), "hundreds": (PERSISTENT, MEDIUM), "thousands": (PERSISTENT, LARGE)}
 
 
 def old_key(kernel: str) -> Key:
     """Transitional: the key of a kernel named in prose, for the ops that do not call ``get_config`` yet."""
     op, where = kernel.split(" ", 1)
-    if where.startswith("in blocks of "):
-        return op, TILED, tiled_bucket(int(where.split()[-1]))
     if where == "of long":
         return op, SMALL_M if op == "attention_step" else TILED, LARGE
     return op, *_OLD_REGIMES[where.removeprefix("of ")]
@@ -249,13 +246,4 @@ def old_key(kernel: str) -> Key:
 
 def cut(kernel: str) -> dict[str, int]:
     """Transitional: the config of a kernel named in prose, by the old names of its constants."""
-    op, regime, bucket = old_key(kernel)
-    names = _OLD_NAMES | ({"BLOCK_N": "ROWS"} if regime in (GEMV, SMALL_M) else {})
-    if op.startswith("attention"):
-        names |= {"BLOCK_N": "BLOCK_S"}
-    return {names.get(name, name): value for name, value in get_config(op, regime, bucket).meta().items()}
-
-
-def has(kernel: str) -> bool:
-    """Transitional: ``has_config`` of a kernel named in prose."""
-    return has_config(*old_key(kernel))
+    return {_OLD_NAMES.get(name, name): value for name, value in get_config(*old_key(kernel)).meta().items()}
