@@ -20,11 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin.start(config, Worker, Controller)
 
 
-@cache
 def marks_gpu(path: Path) -> bool:
     """Whether a test file, or a conftest.py above it, can mark tests with ``gpu``."""
-    files = (path, *(folder / "conftest.py" for folder in path.parents))
-    return any(file.exists() and "mark.gpu" in file.read_text(encoding="utf-8", errors="replace") for file in files)
+    return any(map(_says_so, (path, *(folder / "conftest.py" for folder in path.parents))))
+
+
+@cache  # a conftest.py stands above many files
+def _says_so(file: Path) -> bool:
+    return file.exists() and "mark.gpu" in file.read_text(encoding="utf-8", errors="replace")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
