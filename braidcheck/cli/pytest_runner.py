@@ -31,6 +31,11 @@ TIMEOUT = 600  # seconds an item may take that sets no limit of its own
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
 
+def _plugins(own: str) -> list[str]:
+    """The options that load ``own`` and what every phase needs."""
+    return [word for name in ("xdist", "pytest_timeout", own, "no:cacheprovider") for word in ("-p", name)]
+
+
 @dataclass(frozen=True)
 class Phase:
     """One pytest run: some gates' items on so many workers, written to a folder of its name."""
@@ -63,7 +68,7 @@ class Phase:
             "--timeout-method": method,
             "--junitxml": self.out / "junit.xml",
         }
-        plugins = ["-p", "xdist", "-p", "pytest_timeout", "-p", "braidcheck.plugin", "-p", "no:cacheprovider"]
+        plugins = _plugins("braidcheck.plugin")
         words = [f"{name}={value}" for name, value in options.items()]
         words += ["-k", self.expression] if self.expression else []
         flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
@@ -93,16 +98,7 @@ class ProjectTests(Phase):
     def command(self) -> list[str]:
         """The pytest command; ``gates`` holds the path of the tests."""
         settings = replace(self.settings, out=str(self.out))
-        plugins = [
-            "-p",
-            "xdist",
-            "-p",
-            "pytest_timeout",
-            "-p",
-            "braidcheck.suite.project_tests",
-            "-p",
-            "no:cacheprovider",
-        ]
+        plugins = _plugins("braidcheck.suite.project_tests")
         words = ["-m", "gpu", f"--braidcheck={settings.to_json()}", f"--numprocesses={self.workers}"]
         words += ["--dist=loadscope", "--no-loadscope-reorder", f"--max-worker-restart={16 + self.workers}"]
         words += ["--timeout-method=thread", f"--junitxml={self.out / 'junit.xml'}"]
