@@ -45,9 +45,14 @@ def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor
 
 def can_use_tma(matrix: Tensor) -> bool:
     """Whether kernels on this machine can read and write the matrix, of a 16-bit dtype, through TMA."""
-    offsets = matrix.data_ptr(), *(stride * matrix.element_size() for stride in matrix.stride()[:-1])
-    aligned = matrix.stride(-1) == 1 and all(offset % TMA_ALIGNMENT == 0 for offset in offsets)
-    return aligned and matrix.element_size() == 2 and configs.launch_arch().has_tma
+    size = matrix.element_size()
+    return (
+        configs.launch_arch().has_tma
+        and size == 2
+        and matrix.stride(-1) == 1
+        and matrix.data_ptr() % TMA_ALIGNMENT == 0
+        and all(stride * size % TMA_ALIGNMENT == 0 for stride in matrix.stride()[:-1])
+    )
 
 
 def size_bucket(m: int, n: int) -> SizeBucket:
