@@ -159,8 +159,8 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
     def attend(self, q: Tensor, k_cache: Tensor, v_cache: Tensor, step: Step) -> Tensor:
         """As in the separated flow."""
         if step.start is None:
-            return decode_op.reference(q, k_cache, v_cache, step.lengths, self.config.scale)
-        return prefill_op.reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
+            return decode_op.OP.reference(q, k_cache, v_cache, step.lengths, self.config.scale)
+        return prefill_op.OP.reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
 
 
 @dataclass(frozen=True)
