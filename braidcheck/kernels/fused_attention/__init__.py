@@ -11,10 +11,9 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import default_block_m
-from braidcheck.kernels.common.inputs import with_ones, without, without_last, without_rotation
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
-from braidcheck.kernels.fused_attention import oracle as analysis
+from braidcheck.kernels.fused_attention import cases, oracle
 from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
 from braidcheck.op import Contract, Op
 
@@ -85,9 +84,9 @@ def fused_attention(
 
 OP = Op(
     call=fused_attention,
-    reference=analysis.reference,
-    inputs=analysis.inputs,
-    cases=analysis.CASES,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
     contract=Contract(
         outputs={"out": "o_weight", "k_cache": "k_cache", "v_cache": "v_cache"},
         casts=(
@@ -98,16 +97,7 @@ OP = Op(
         ),
         mutates=("k_cache", "v_cache"),
     ),
-    bound=analysis.bound,
-    cost=analysis.cost,
-    spoilers={
-        "without norm weight": with_ones("norm_weight"),
-        "without head norm weights": with_ones("q_norm_weight", "k_norm_weight"),
-        "without eps": without("eps", 0.0),
-        "without rotation": without_rotation,
-        "without scale": without("scale", 1.0),
-        "without the last column": without_last("hidden"),
-        "without the last head's last dimension": without_last("o_weight"),
-        "the other cache form": lambda given: given | {"cache": "rotated" if "cache" in given else "raw"},
-    },
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
 )

@@ -1,4 +1,4 @@
-"""Reference, bound, inputs and cases of fused attention.
+"""Reference, bound and cost of fused attention.
 
 The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
 projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, Numbers
 from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Cost
 
@@ -137,46 +136,6 @@ def _attended(q, q_error, caches, rows, slots, setting, from_raw):
     return out.flatten(1), error.flatten(1)
 
 
-def inputs(case: Case, device: str) -> dict:
-    """A residual stream, weights, and a cache filled up to each row's new tokens; the rest of it is NaN."""
-    numbers = Numbers(case, device)
-    tokens, batch, capacity, width = case["T"], case["B"], case["S"], case["H"]
-    heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
-    given = {
-        "hidden": numbers.activations(tokens, width),
-        "norm_weight": numbers.norm_weight(width, peak=20.0),
-        "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, width),
-        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
-        "k_norm_weight": numbers.norm_weight(dim, peak=K_NORM_MAX),
-        "o_weight": numbers.weights(width, heads * dim),
-        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
-    }
-    if tokens == batch:
-        lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
-        lengths[-1] = capacity
-        filled, positions = lengths - 1, lengths - 1
-    else:
-        lengths = torch.tensor([tokens + case.get("start")])
-        filled, positions = torch.tensor([case.get("start")]), torch.arange(tokens) + case.get("start")
-    k, v = numbers.normal(batch, capacity, kv_heads, dim), numbers.normal(batch, capacity, kv_heads, dim)
-    if not case.get("raw"):
-        k = k * given["k_norm_weight"].float().cpu()  # as norm and RoPE would leave it
-    empty = torch.arange(capacity)[None, :] >= filled[:, None]
-    k[empty], v[empty] = float("nan"), float("nan")
-    return given | {
-        "positions": positions.to(device),
-        "k_cache": numbers.place(k),
-        "v_cache": numbers.place(v),
-        "lengths": lengths.to(device),
-        "num_heads": heads,
-        "num_kv_heads": kv_heads,
-        "head_dim": dim,
-        "eps": EPS,
-        "scale": dim**-0.5,
-        **({"cache": "raw"} if case.get("raw") else {}),
-    }
-
-
 def cost(case: Case) -> Cost:
     """Both weights, the stream and the cache read once; the output and the new K and V written."""
     size, tokens, width, dim = getattr(torch, case.dtype).itemsize, case["T"], case["H"], case["D"]
@@ -186,36 +145,3 @@ def cost(case: Case) -> Cost:
     pairs = filled if tokens == case["B"] else tokens * (case.get("start") + (tokens + 1) / 2)
     flops = 2 * tokens * width * (rows + case["Hq"] * dim) + 4 * pairs * case["Hq"] * dim
     return Cost(size * moved, int(flops))
-
-
-def _case(tokens, batch, capacity, width, shape, profile="unit", dtype="bfloat16", raw=0, start=0, large=False):
-    heads, kv_heads, dim = shape
-    axes = {"T": tokens, "B": batch, "S": capacity, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
-    axes |= {name: size for name, size in (("raw", raw), ("start", start)) if size}
-    return Case("fused_attention", axes, dtype, profile, large=large, needs=("cache",) if raw else ())
-
-
-NANO, QWEN = (6, 2, 64), (16, 8, 128)
-CASES = (
-    _case(1, 1, 1, 256, NANO),
-    _case(65, 1, 80, 256, NANO, "qwen"),
-    _case(65, 1, 80, 256, NANO, "qwen", raw=1),
-    _case(40, 1, 400, 256, NANO, "qwen", start=301),
-    _case(40, 1, 400, 256, NANO, "qwen", start=301, raw=1),
-    _case(24, 1, 600, 256, NANO, "unit", start=560),
-    _case(3, 3, 130, 256, NANO, "qwen"),
-    _case(3, 3, 130, 256, NANO, "qwen", raw=1),
-    _case(4, 4, 300, 256, NANO, "unit", "float16"),
-    _case(130, 1, 130, 256, NANO, "unit", "float16"),
-    _case(33, 1, 33, 256, NANO, "qwen", "float32"),
-    _case(33, 1, 33, 256, NANO, "qwen", "float32", raw=1),
-    _case(19, 1, 67, 100, (3, 1, 80), "tail", start=7),
-    _case(5, 5, 67, 129, (5, 5, 32), "tail", "float16", raw=1),
-    _case(17, 1, 17, 256, (2, 1, 64), "tiny"),
-    _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
-    _case(512, 1, 700, 1024, QWEN, "qwen", large=True),
-    _case(512, 1, 700, 1024, QWEN, "qwen", raw=1, start=100, large=True),
-    _case(16, 16, 2048, 1024, QWEN, "qwen", large=True),
-    _case(8, 8, 4096, 1024, QWEN, "qwen", raw=1, large=True),
-    _case(1, 1, 40960, 1024, QWEN, "unit", large=True),
-)
