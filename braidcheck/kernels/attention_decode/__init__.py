@@ -1,8 +1,4 @@
-"""Grouped-query attention of one query a row over its KV cache, split over the context and then combined.
-
-The bound is ``_attention``'s; combining the splits rescales partial sums by exponentials that the score error already
-covers, and adds a few roundings of the value, counted with the sum's.
-"""
+"""Grouped-query attention of one query a row over its KV cache: Flash-Decoding, in two launches (``kernel``)."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels.attention_decode import cases, oracle
-from braidcheck.kernels.attention_decode.kernel import _attend_split, _combine
+from braidcheck.kernels.attention_decode.kernel import attention_decode_combine_kernel, attention_decode_split_kernel
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.op import Contract, Op
 
-BLOCK_S = 256 if INTERPRETED else 64
+BLOCK_N = 256 if INTERPRETED else 64
 MAX_SPLITS = 4 if INTERPRETED else 64
 LOG2E = 1.4426950408889634
 
@@ -29,8 +25,9 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
     depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
     require(q.dim() == 3 and k_cache.dim() == 4 and k_cache.shape == v_cache.shape, "q[B,Hq,D], caches [B,S,Hkv,D]")
-    batch, capacity, kv_heads, dim = k_cache.shape
-    require(q.shape[0] == batch and q.shape[2] == dim and q.shape[1] % kv_heads == 0, "q and the caches do not agree")
+    batch, cache_len, kv_heads, dim = k_cache.shape
+    num_heads = q.shape[1]
+    require(q.shape[0] == batch and q.shape[2] == dim and num_heads % kv_heads == 0, "q and the caches do not agree")
     require(q.dtype == k_cache.dtype == v_cache.dtype, "q and the caches must have one dtype")
     require(lengths.shape == (batch,), f"lengths must be [{batch}], is {tuple(lengths.shape)}")
     require(q.stride()[1:] == (dim, 1), "the heads of q must be contiguous")
@@ -40,18 +37,41 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     if not out.numel():
         return out
-    splits = min(MAX_SPLITS, triton.cdiv(capacity, 2 * BLOCK_S))
-    per_split = triton.cdiv(triton.cdiv(capacity, splits), BLOCK_S) * BLOCK_S
-    group, block_d = q.shape[1] // kv_heads, max(16, triton.next_power_of_2(dim))
-    parts = torch.empty(batch, q.shape[1], splits, dim, dtype=torch.float32, device=q.device)
-    tops, totals = torch.empty(2, batch, q.shape[1], splits, dtype=torch.float32, device=q.device)
-    _attend_split[batch, kv_heads, splits](
-        q, k_cache, v_cache, lengths, parts, tops, totals, capacity, per_split, scale * LOG2E, q.stride(0),
-        k_cache.stride(0), v_cache.stride(0), NUM_KV_HEADS=kv_heads, GROUP=group,
-        BLOCK_G=max(16, triton.next_power_of_2(group)), HEAD_DIM=dim, BLOCK_D=block_d, BLOCK_S=BLOCK_S,
-    )  # fmt: skip
-    _combine[(batch * q.shape[1],)](
-        parts, tops, totals, out, splits, HEAD_DIM=dim, BLOCK_D=block_d, SPLITS=triton.next_power_of_2(splits)
+    num_splits = min(MAX_SPLITS, triton.cdiv(cache_len, 2 * BLOCK_N))
+    keys_per_split = triton.cdiv(triton.cdiv(cache_len, num_splits), BLOCK_N) * BLOCK_N
+    gqa_group_size, block_d = num_heads // kv_heads, max(16, triton.next_power_of_2(dim))
+    partial_out = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
+    m_i, l_i = torch.empty(2, batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
+    attention_decode_split_kernel[batch, kv_heads, num_splits](
+        q_ptr=q,
+        k_cache_ptr=k_cache,
+        v_cache_ptr=v_cache,
+        lengths_ptr=lengths,
+        partial_out_ptr=partial_out,
+        m_ptr=m_i,
+        l_ptr=l_i,
+        cache_len=cache_len,
+        keys_per_split=keys_per_split,
+        qk_scale=scale * LOG2E,
+        stride_qb=q.stride(0),
+        stride_kb=k_cache.stride(0),
+        stride_vb=v_cache.stride(0),
+        NUM_KV_HEADS=kv_heads,
+        GQA_GROUP_SIZE=gqa_group_size,
+        BLOCK_M=max(16, triton.next_power_of_2(gqa_group_size)),
+        HEAD_DIM=dim,
+        BLOCK_D=block_d,
+        BLOCK_N=BLOCK_N,
+    )
+    attention_decode_combine_kernel[(batch * num_heads,)](
+        partial_out_ptr=partial_out,
+        m_ptr=m_i,
+        l_ptr=l_i,
+        out_ptr=out,
+        num_splits=num_splits,
+        HEAD_DIM=dim,
+        BLOCK_D=block_d,
+        BLOCK_SPLITS=triton.next_power_of_2(num_splits),
     )
     return out
 

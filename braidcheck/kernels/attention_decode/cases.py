@@ -71,5 +71,5 @@ NEGATIVE_CONTROLS = {
         given | {"lengths": given["lengths"][:1].expand_as(given["lengths"])}
     ),
     "without the last value dimension": without_last("v_cache"),
-    "heads dealt in turn": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
 }

@@ -1,7 +1,17 @@
-"""Grouped-query attention of one query a row over its KV cache, split over the context and then combined.
+"""Split-KV decode attention: Flash-Decoding (Dao, Haziza, Massa, Sizov 2023) in two launches.
 
-The bound is ``_attention``'s; combining the splits rescales partial sums by exponentials that the score error already
-covers, and adds a few roundings of the value, counted with the sum's.
+    out[b, h] = softmax(scale * q[b, h] . K[b, :n].T) V[b, :n]        n = min(lengths[b], S), K and V of h's KV head
+
+Launch 1, ``attention_decode_split_kernel``, grid (B, Hkv, num_splits). A program takes the Hq / Hkv query heads of one
+KV head as the M of its products (padded to 16, a tensor core's least), and walks ``keys_per_split`` keys in tiles of
+BLOCK_N with the online softmax of FlashAttention-2. q, m_i, l_i and acc stay in registers.
+Launch 2, ``attention_decode_combine_kernel``, grid (B * Hq,). A program combines all splits of one query head.
+
+HBM traffic: K and V once; 4 * (D + 2) bytes a query head and split, written and read; q and out.
+Cast points: P to v's dtype before P.V, out to q's dtype. Products, m_i, l_i and acc are float32 (no TF32).
+Out of range: keys at and past n are masked and not read; a row with n <= 0 gives zeros; a length past S stops at S.
+Synchronisation: none within a launch; the second launch follows the first on the stream.
+Determinism: num_splits depends on S alone, so that a row's bits do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -9,64 +19,96 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from braidcheck.kernels.common.softmax import combine_splits, finite_max, online_softmax_update, softmax_denominator
+
 
 @triton.jit
-def _attend_split(
-    q_ptr, k_ptr, v_ptr, lengths_ptr, part_ptr, top_ptr, total_ptr, capacity, per_split, scale_log2, q_stride,
-    k_batch_stride, v_batch_stride, NUM_KV_HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK_G: tl.constexpr,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_S: tl.constexpr,
-):  # fmt: skip
+def attention_decode_split_kernel(
+    # pointers
+    q_ptr,  # [B, Hq, D]
+    k_cache_ptr,  # [B, S, Hkv, D]
+    v_cache_ptr,  # [B, S, Hkv, D]
+    lengths_ptr,  # [B]
+    partial_out_ptr,  # [B, Hq, num_splits, D] float32
+    m_ptr,  # [B, Hq, num_splits] float32
+    l_ptr,  # [B, Hq, num_splits] float32
+    # sizes
+    cache_len,
+    keys_per_split,
+    qk_scale,
+    # strides
+    stride_qb,
+    stride_kb,
+    stride_vb,
+    # meta
+    NUM_KV_HEADS: tl.constexpr,
+    GQA_GROUP_SIZE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """acc, m_i and l_i of the query heads of one KV head over one split of one row's keys."""
     row = tl.program_id(0).to(tl.int64)
     kv_head = tl.program_id(1)
-    split = tl.program_id(2)
-    group = tl.arange(0, BLOCK_G)
-    dims = tl.arange(0, BLOCK_D)
-    dim_mask = dims < HEAD_DIM
-    q_mask = (group < GROUP)[:, None] & dim_mask[None, :]
-    heads = kv_head * GROUP + group
-    q = tl.load(q_ptr + row * q_stride + heads[:, None] * HEAD_DIM + dims[None, :], mask=q_mask, other=0.0)
-    length = tl.minimum(tl.load(lengths_ptr + row), capacity).to(tl.int32)
-    begin = split * per_split
-    end = tl.minimum(length, begin + per_split)
-    top = tl.full([BLOCK_G], float("-inf"), dtype=tl.float32)
-    total = tl.zeros([BLOCK_G], dtype=tl.float32)
-    acc = tl.zeros([BLOCK_G, BLOCK_D], dtype=tl.float32)
-    for start in range(begin, end, BLOCK_S):
-        keys = (start + tl.arange(0, BLOCK_S)).to(tl.int64)
-        key_mask = keys < end  # slots past the length may hold anything, NaN included
-        offsets = (keys * NUM_KV_HEADS + kv_head) * HEAD_DIM
-        k_mask = key_mask[None, :] & dim_mask[:, None]
-        k = tl.load(k_ptr + row * k_batch_stride + offsets[None, :] + dims[:, None], mask=k_mask, other=0.0)
-        s = tl.where(key_mask[None, :], tl.dot(q, k, input_precision="ieee") * scale_log2, float("-inf"))
-        new_top = tl.maximum(top, tl.max(s, axis=1))
-        p = tl.exp2(s - new_top[:, None])
-        shrink = tl.exp2(top - new_top)
-        total = total * shrink + tl.sum(p, axis=1)
-        v_mask = key_mask[:, None] & dim_mask[None, :]
-        v = tl.load(v_ptr + row * v_batch_stride + offsets[:, None] + dims[None, :], mask=v_mask, other=0.0)
-        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
-        top = new_top
-    slot = (row * NUM_KV_HEADS * GROUP + heads) * tl.num_programs(2) + split
-    tl.store(part_ptr + slot[:, None] * HEAD_DIM + dims[None, :], acc, mask=q_mask)
-    tl.store(top_ptr + slot, top, mask=group < GROUP)
-    tl.store(total_ptr + slot, total, mask=group < GROUP)
+    split_id = tl.program_id(2)
+    offs_m = tl.arange(0, BLOCK_M)
+    offs_d = tl.arange(0, BLOCK_D)
+    d_mask = offs_d < HEAD_DIM
+    q_mask = (offs_m < GQA_GROUP_SIZE)[:, None] & d_mask[None, :]  # [BLOCK_M, BLOCK_D]
+    heads = kv_head * GQA_GROUP_SIZE + offs_m
+    # [BLOCK_M, BLOCK_D]
+    q = tl.load(q_ptr + row * stride_qb + heads[:, None] * HEAD_DIM + offs_d[None, :], mask=q_mask, other=0.0)
+    context_len = tl.minimum(tl.load(lengths_ptr + row), cache_len).to(tl.int32)
+    start_split = split_id * keys_per_split
+    end_split = tl.minimum(context_len, start_split + keys_per_split)
+    m_i = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
+    l_i = tl.zeros([BLOCK_M], dtype=tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
+    for start_n in range(start_split, end_split, BLOCK_N):
+        offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
+        kv_mask = offs_n < end_split  # slots past the length may hold anything, NaN included
+        kv_offsets = (offs_n * NUM_KV_HEADS + kv_head) * HEAD_DIM
+        k_mask = kv_mask[None, :] & d_mask[:, None]
+        # [BLOCK_D, BLOCK_N]
+        k = tl.load(k_cache_ptr + row * stride_kb + kv_offsets[None, :] + offs_d[:, None], mask=k_mask, other=0.0)
+        qk = tl.where(kv_mask[None, :], tl.dot(q, k, input_precision="ieee") * qk_scale, float("-inf"))
+        p, alpha, m_i, l_i = online_softmax_update(qk, m_i, l_i, 1.0, GUARD=False)  # every tile has a key
+        v_mask = kv_mask[:, None] & d_mask[None, :]
+        # [BLOCK_N, BLOCK_D]
+        v = tl.load(v_cache_ptr + row * stride_vb + kv_offsets[:, None] + offs_d[None, :], mask=v_mask, other=0.0)
+        acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")  # [BLOCK_M, BLOCK_D]
+    partial = (row * NUM_KV_HEADS * GQA_GROUP_SIZE + heads) * tl.num_programs(2) + split_id  # [BLOCK_M]
+    tl.store(partial_out_ptr + partial[:, None] * HEAD_DIM + offs_d[None, :], acc, mask=q_mask)
+    tl.store(m_ptr + partial, m_i, mask=offs_m < GQA_GROUP_SIZE)
+    tl.store(l_ptr + partial, l_i, mask=offs_m < GQA_GROUP_SIZE)
 
 
 @triton.jit
-def _combine(
-    part_ptr, top_ptr, total_ptr, out_ptr, num_splits, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
-    SPLITS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    splits = tl.arange(0, SPLITS)
-    dims = tl.arange(0, BLOCK_D)
-    there = splits < num_splits
-    tops = tl.load(top_ptr + row * num_splits + splits, mask=there, other=float("-inf"))
-    totals = tl.load(total_ptr + row * num_splits + splits, mask=there, other=0.0)
-    top = tl.max(tops, axis=0)
-    weights = tl.exp2(tops - tl.where(top == float("-inf"), 0.0, top))  # 0 for an empty split, also of an empty row
-    mask = there[:, None] & (dims < HEAD_DIM)[None, :]
-    parts = tl.load(part_ptr + (row * num_splits + splits)[:, None] * HEAD_DIM + dims[None, :], mask=mask, other=0.0)
-    total = tl.sum(totals * weights, axis=0)
-    out = tl.sum(parts * weights[:, None], axis=0) / tl.where(total == 0.0, 1.0, total)
-    tl.store(out_ptr + row * HEAD_DIM + dims, out.to(out_ptr.dtype.element_ty), mask=dims < HEAD_DIM)
+def attention_decode_combine_kernel(
+    # pointers
+    partial_out_ptr,  # [B * Hq, num_splits, D] float32
+    m_ptr,  # [B * Hq, num_splits] float32
+    l_ptr,  # [B * Hq, num_splits] float32
+    out_ptr,  # [B * Hq, D]
+    # sizes
+    num_splits,
+    # meta
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_SPLITS: tl.constexpr,
+):
+    """The output of one query head from its splits."""
+    query = tl.program_id(0).to(tl.int64)
+    offs_s = tl.arange(0, BLOCK_SPLITS)
+    offs_d = tl.arange(0, BLOCK_D)
+    split_mask = offs_s < num_splits
+    m_i = tl.load(m_ptr + query * num_splits + offs_s, mask=split_mask, other=float("-inf"))  # [BLOCK_SPLITS]
+    l_i = tl.load(l_ptr + query * num_splits + offs_s, mask=split_mask, other=0.0)  # [BLOCK_SPLITS]
+    weights = tl.exp2(m_i - finite_max(tl.max(m_i, axis=0)))  # [BLOCK_SPLITS]; 0 for a split without keys
+    partial_mask = split_mask[:, None] & (offs_d < HEAD_DIM)[None, :]
+    partial_ptrs = partial_out_ptr + (query * num_splits + offs_s)[:, None] * HEAD_DIM + offs_d[None, :]
+    partial_out = tl.load(partial_ptrs, mask=partial_mask, other=0.0)  # [BLOCK_SPLITS, BLOCK_D]
+    acc, l_i = combine_splits(partial_out, l_i, weights, AXIS=0)  # [BLOCK_D], []
+    out = acc / softmax_denominator(l_i)  # [BLOCK_D]
+    tl.store(out_ptr + query * HEAD_DIM + offs_d, out.to(out_ptr.dtype.element_ty), mask=offs_d < HEAD_DIM)

@@ -1,4 +1,8 @@
-"""Reference, bound and cost."""
+"""Reference, bound and cost.
+
+The bound is that of ``numerics.attention``. Combining the splits rescales partial sums by exponentials, which the score
+error already covers, and adds a few roundings of the value, counted with the sum's.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def reference(q, k_cache, v_cache, lengths, scale):
 
 
 def bound(q, k_cache, v_cache, lengths, scale):
-    """See ``_attention``; a row without keys must be exactly zero."""
+    """See the module; a row without keys must be exactly zero."""
     rows = _per_row(q.double(), k_cache.double(), v_cache.double(), lengths)
     parts = [
         attention.attend_bound(qh, kh, vh, scale, mask, q.dtype)[0] if len(kh) else torch.zeros_like(qh[0])

@@ -31,7 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "qk_norm_rope": {"BLOCK_T": 16},
     "cache_write": {"BLOCK_T": 16},
     "attention_prefill": {},
-    "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
+    "attention_decode": {"BLOCK_N": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
     "attention_step": {},
     "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
     | {"default_block_m": _rows},
