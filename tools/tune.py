@@ -73,7 +73,7 @@ CHOICES: Mapping[str, Sequence[Cut]] = {
     },
     **{
         f"attention_prefill of {keys}": _all(
-            BLOCK_T=(64, 128), BLOCK_S=(64, 128), num_warps=(4, 8), num_stages=(2, 3, 4)
+            BLOCK_M=(64, 128), BLOCK_N=(64, 128), num_warps=(4, 8), num_stages=(2, 3, 4)
         )
         for keys in ("many", "long")
     },
@@ -115,7 +115,7 @@ class Prompt:
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
         self.ops = {many.cut_name(op, tokens, width): op for op, width in outputs.items()}
-        self.ops[attention_prefill.cut_name(tokens, tokens, by_tiles=True)] = "attention_prefill"
+        self.ops[attention_prefill.cut_name(tokens, tokens, use_tma=True)] = "attention_prefill"
 
     def kernels(self) -> list[str]:
         """Those that it takes."""

@@ -73,7 +73,8 @@ def attention_decode_split_kernel(
         # [BLOCK_D, BLOCK_N]
         k = tl.load(k_cache_ptr + row * stride_kb + kv_offsets[None, :] + offs_d[:, None], mask=k_mask, other=0.0)
         qk = tl.where(kv_mask[None, :], tl.dot(q, k, input_precision="ieee") * qk_scale, float("-inf"))
-        p, alpha, m_i, l_i = online_softmax_update(qk, m_i, l_i, 1.0, GUARD=False)  # every tile has a key
+        p, alpha, m_i = online_softmax_update(qk, m_i, 1.0, GUARD=False)  # every tile has a key
+        l_i = l_i * alpha + tl.sum(p, axis=1)
         v_mask = kv_mask[:, None] & d_mask[None, :]
         # [BLOCK_N, BLOCK_D]
         v = tl.load(v_cache_ptr + row * stride_vb + kv_offsets[:, None] + offs_d[None, :], mask=v_mask, other=0.0)

@@ -1,7 +1,4 @@
-"""Causal grouped-query attention of many queries over contiguous K and V, with the softmax in float32.
-
-The bound is derived in ``_attention``: score error, P rounded to v's dtype, P.V in float32.
-"""
+"""Causal grouped-query attention of many queries over contiguous K and V: FlashAttention-2 (``kernel``)."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import triton
 from torch import Tensor
 
 from braidcheck.kernels.attention_prefill import cases, oracle
-from braidcheck.kernels.attention_prefill.kernel import _attention_prefill
+from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.interpreter import INTERPRETED
@@ -43,29 +40,43 @@ def attention_prefill(
     require_contiguous_last_dim(cu_seqlens=cu_seqlens)
     require_same_device(q=q, k=k, v=v, cu_seqlens=cu_seqlens)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
+    seq_starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
     if out.numel():
         block_d = max(16, triton.next_power_of_2(q.shape[2]))
-        by_tiles = block_d == q.shape[2] and all(map(many.fits, (q, k, v)))
+        use_tma = block_d == q.shape[2] and all(map(many.fits, (q, k, v)))
         k, v = k[: q_start + len(q)], v[: q_start + len(q)]
-        cut = pinned.cut(cut_name(len(q), len(k), by_tiles))
+        config = pinned.cut(cut_name(len(q), len(k), use_tma))
         sources = q, k, v
-        if by_tiles:
-            rows = cut["BLOCK_T"], cut["BLOCK_S"], cut["BLOCK_S"]
+        if use_tma:
+            rows = config["BLOCK_M"], config["BLOCK_N"], config["BLOCK_N"]
             sources = [many.tiles(x, count, 1, block_d) for x, count in zip(sources, rows, strict=True)]
-        _attention_prefill[q.shape[1], triton.cdiv(len(q), cut["BLOCK_T"])](
-            *sources, starts, out, len(q), q_start, scale * LOG2E, q.stride(0), k.stride(0), v.stride(0),
-            GROUP=q.shape[1] // k.shape[1], HEAD_DIM=q.shape[2], BLOCK_D=block_d, PACKED=starts is not None,
-            TILES=by_tiles, **cut,
-        )  # fmt: skip
+        attention_prefill_kernel[q.shape[1], triton.cdiv(len(q), config["BLOCK_M"])](
+            q_ptr=sources[0],
+            k_ptr=sources[1],
+            v_ptr=sources[2],
+            seq_starts_ptr=seq_starts,
+            out_ptr=out,
+            num_tokens=len(q),
+            q_start=q_start,
+            qk_scale=scale * LOG2E,
+            stride_qt=q.stride(0),
+            stride_ks=k.stride(0),
+            stride_vs=v.stride(0),
+            GQA_GROUP_SIZE=q.shape[1] // k.shape[1],
+            HEAD_DIM=q.shape[2],
+            BLOCK_D=block_d,
+            PACKED=seq_starts is not None,
+            USE_TMA=use_tma,
+            **config,
+        )
     return out
 
 
-def cut_name(tokens: int, keys: int, by_tiles: bool) -> str:
+def cut_name(tokens: int, keys: int, use_tma: bool) -> str:
     """What the cut for so many queries and keys is called."""
     if tokens <= 16:
         return "attention_prefill of few"
-    return "attention_prefill of long" if by_tiles and keys > LONG else "attention_prefill of many"
+    return "attention_prefill of long" if use_tma and keys > LONG else "attention_prefill of many"
 
 
 def _sequence_starts(cu_seqlens: Tensor, rows: int) -> Tensor:

@@ -89,7 +89,7 @@ NEGATIVE_CONTROLS = {
     "without cu_seqlens": without("cu_seqlens"),
     "without the last key": without_last("k", 0),
     "without the last value dimension": without_last("v"),
-    "heads dealt in turn": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
+    "interleaved GQA mapping": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
     "mask one too wide": lambda given: _seeing_ahead(given, 1),
     "without mask": lambda given: _seeing_ahead(given, len(given["q"])),
 }

@@ -1,6 +1,17 @@
-"""Causal grouped-query attention of many queries over contiguous K and V, with the softmax in float32.
+"""Causal prefill attention: FlashAttention-2 (Dao 2023, arXiv:2307.08691), forward only, grouped queries.
 
-The bound is derived in ``_attention``: score error, P rounded to v's dtype, P.V in float32.
+    out[i, h] = softmax(scale * q[i, h] . K[j].T) V[j]        over first_key[i] <= j <= q_start + i, K, V of h's KV head
+
+Grid: (Hq, cdiv(T, BLOCK_M)), the last tile of queries first, since it has the most keys (LPT scheduling). A program
+holds q [BLOCK_M, BLOCK_D], m_i, l_i and acc in registers and walks tiles of BLOCK_N keys: those that all of its queries
+see without a mask, then those on the diagonal with one. Packed sequences (PACKED) mask all tiles, from the tile of
+their earliest key on.
+HBM traffic: q and out once; K and V once a tile of queries and query head, most of it from the L2 cache.
+Cast points: P to v's dtype before P.V, out to q's dtype. Products, m_i, l_i and acc are float32 (no TF32); the scale is
+applied after q.k, in float32.
+Out of range: queries from T on are not stored, keys from q_start + T on read as zeros and are masked; both by the mask
+of a load or, with USE_TMA, by the bounds of the tensor descriptor.
+Synchronisation: none; programs share nothing.
 """
 
 from __future__ import annotations
@@ -8,75 +19,152 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from braidcheck.kernels.common.softmax import online_softmax_update, softmax_denominator
+
 
 @triton.jit
-def _attention_prefill(
-    q_ptr, k_ptr, v_ptr, starts_ptr, out_ptr, num_tokens, q_start, scale_log2, q_stride, k_stride, v_stride,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_S: tl.constexpr,
-    PACKED: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
+def attention_prefill_kernel(
+    # pointers
+    q_ptr,  # [T, Hq, D], a pointer or, with USE_TMA, a tensor descriptor
+    k_ptr,  # [S, Hkv, D], likewise
+    v_ptr,  # [S, Hkv, D], likewise
+    seq_starts_ptr,  # [T] the first row of each row's sequence, read where PACKED
+    out_ptr,  # [T, Hq, D]
+    # sizes
+    num_tokens,
+    q_start,
+    qk_scale,
+    # strides
+    stride_qt,
+    stride_ks,
+    stride_vs,
+    # meta
+    GQA_GROUP_SIZE: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    PACKED: tl.constexpr,
+    USE_TMA: tl.constexpr,
+):
+    """One tile of queries of one head over all keys that it sees."""
     head = tl.program_id(0)
-    row = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK_T  # the longest rows first: none is left to the end
-    kv_head = head // GROUP
-    rows = row + tl.arange(0, BLOCK_T)
-    row_mask = rows < num_tokens
-    q = _heads(q_ptr, row, head, num_tokens, q_stride, HEAD_DIM, BLOCK_D, BLOCK_T, TILES)
-    # Row i sees keys first_i <= j <= q_start + i; packed sequences differ in where they start.
+    start_m = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK_M
+    kv_head = head // GQA_GROUP_SIZE
+    offs_m = start_m + tl.arange(0, BLOCK_M)
+    m_mask = offs_m < num_tokens
+    q = load_head_tile(q_ptr, start_m, head, num_tokens, stride_qt, HEAD_DIM, BLOCK_D, BLOCK_M, USE_TMA)
     num_keys = q_start + num_tokens  # keys past them may hold anything
-    last = q_start + rows
-    first = tl.zeros([BLOCK_T], dtype=tl.int32)
-    begin = 0
-    whole = (q_start + row) // BLOCK_S * BLOCK_S  # the keys before it are seen by all rows
+    last_key = q_start + offs_m  # [BLOCK_M]
+    first_key = tl.zeros([BLOCK_M], dtype=tl.int32)
+    start_n = 0
+    diagonal_n = (q_start + start_m) // BLOCK_N * BLOCK_N  # the keys before it are seen by all queries
     if PACKED:
-        first = tl.load(starts_ptr + rows, mask=row_mask, other=num_tokens).to(tl.int32)
-        begin = tl.min(first, axis=0) // BLOCK_S * BLOCK_S
-        whole = begin
-    top = tl.full([BLOCK_T], float("-inf"), dtype=tl.float32)
-    total = tl.zeros([BLOCK_T], dtype=tl.float32)
-    acc = tl.zeros([BLOCK_T, BLOCK_D], dtype=tl.float32)
-    for start in range(begin, whole, BLOCK_S):
-        k = _heads(k_ptr, start, kv_head, num_keys, k_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
-        v = _heads(v_ptr, start, kv_head, num_keys, v_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
-        s = tl.dot(q, k.T, input_precision="ieee")
-        acc, top, total = _attend(s, v, acc, top, total, scale_log2, PACKED)
-    for start in range(whole, tl.minimum(num_keys, q_start + row + BLOCK_T), BLOCK_S):
-        k = _heads(k_ptr, start, kv_head, num_keys, k_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
-        v = _heads(v_ptr, start, kv_head, num_keys, v_stride, HEAD_DIM, BLOCK_D, BLOCK_S, TILES)
-        s = tl.dot(q, k.T, input_precision="ieee")
-        keys = start + tl.arange(0, BLOCK_S)
-        seen = (keys[None, :] <= last[:, None]) & (keys[None, :] >= first[:, None])
-        acc, top, total = _attend(tl.where(seen, s, float("-inf")), v, acc, top, total, scale_log2, PACKED)
-    out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
-    dims = tl.arange(0, BLOCK_D)
-    offsets = rows.to(tl.int64)[:, None] * (tl.num_programs(0) * HEAD_DIM) + head * HEAD_DIM + dims[None, :]
-    mask = row_mask[:, None] & (dims < HEAD_DIM)[None, :]
-    tl.store(out_ptr + offsets, out.to(out_ptr.dtype.element_ty), mask=mask)
+        first_key = tl.load(seq_starts_ptr + offs_m, mask=m_mask, other=num_tokens).to(tl.int32)
+        start_n = tl.min(first_key, axis=0) // BLOCK_N * BLOCK_N
+        diagonal_n = start_n
+    m_i = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
+    l_i = tl.zeros([BLOCK_M], dtype=tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
+    for MASKED in tl.static_range(2):  # off the diagonal, then on it
+        lo = diagonal_n if MASKED else start_n
+        hi = tl.minimum(num_keys, q_start + start_m + BLOCK_M) if MASKED else diagonal_n
+        m_i, l_i, acc = attend_keys(
+            q,
+            m_i,
+            l_i,
+            acc,
+            k_ptr,
+            v_ptr,
+            kv_head,
+            lo,
+            hi,
+            num_keys,
+            first_key,
+            last_key,
+            qk_scale,
+            stride_ks,
+            stride_vs,
+            HEAD_DIM,
+            BLOCK_D,
+            BLOCK_N,
+            MASKED,
+            PACKED,
+            USE_TMA,
+        )
+    out = acc / softmax_denominator(l_i)[:, None]  # [BLOCK_M, BLOCK_D]
+    offs_d = tl.arange(0, BLOCK_D)
+    out_offsets = offs_m.to(tl.int64)[:, None] * (tl.num_programs(0) * HEAD_DIM) + head * HEAD_DIM + offs_d[None, :]
+    out_mask = m_mask[:, None] & (offs_d < HEAD_DIM)[None, :]
+    tl.store(out_ptr + out_offsets, out.to(out_ptr.dtype.element_ty), mask=out_mask)
 
 
 @triton.jit
-def _heads(
-    source, row, head, num_rows, stride, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
-    TILES: tl.constexpr,
-):  # fmt: skip
-    """One head of ROWS rows from ``row`` on, [ROWS, BLOCK_D]; zeros from ``num_rows`` on."""
-    if TILES:
-        block = tl.reshape(source.load([row, head, 0]), (ROWS, BLOCK_D))
+def attend_keys(
+    # state: m_i and l_i [BLOCK_M], q and acc [BLOCK_M, BLOCK_D]
+    q,
+    m_i,
+    l_i,
+    acc,
+    # pointers or tensor descriptors
+    k_ptr,
+    v_ptr,
+    # keys: start_n <= j < end_n; a query sees first_key <= j <= last_key, both [BLOCK_M]
+    kv_head,
+    start_n,
+    end_n,
+    num_keys,
+    first_key,
+    last_key,
+    qk_scale,
+    # strides
+    stride_ks,
+    stride_vs,
+    # meta
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    MASKED: tl.constexpr,
+    PACKED: tl.constexpr,
+    USE_TMA: tl.constexpr,
+):
+    """Take the keys from ``start_n`` to ``end_n`` into m_i, l_i and acc, a tile of BLOCK_N at a time."""
+    for start in range(start_n, end_n, BLOCK_N):
+        k = load_head_tile(k_ptr, start, kv_head, num_keys, stride_ks, HEAD_DIM, BLOCK_D, BLOCK_N, USE_TMA)
+        v = load_head_tile(v_ptr, start, kv_head, num_keys, stride_vs, HEAD_DIM, BLOCK_D, BLOCK_N, USE_TMA)
+        qk = tl.dot(q, k.T, input_precision="ieee")  # [BLOCK_M, BLOCK_N]
+        if MASKED:
+            offs_n = start + tl.arange(0, BLOCK_N)
+            visible = (offs_n[None, :] <= last_key[:, None]) & (offs_n[None, :] >= first_key[:, None])
+            qk = tl.where(visible, qk, float("-inf"))
+        p, alpha, m_i = online_softmax_update(qk, m_i, qk_scale, GUARD=PACKED)
+        acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")  # [BLOCK_M, BLOCK_D]
+        l_i = l_i * alpha + tl.sum(p, axis=1)
+    return m_i, l_i, acc
+
+
+@triton.jit
+def load_head_tile(
+    # pointer or tensor descriptor, [num_rows, heads, D]
+    source,
+    # sizes
+    start,
+    head,
+    num_rows,
+    # strides
+    stride,
+    # meta
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    USE_TMA: tl.constexpr,
+):
+    """One head of BLOCK rows from ``start`` on, [BLOCK, BLOCK_D]; zeros from ``num_rows`` on."""
+    if USE_TMA:
+        tile = tl.reshape(source.load([start, head, 0]), (BLOCK, BLOCK_D))
     else:
-        rows = (row + tl.arange(0, ROWS)).to(tl.int64)
-        dims = tl.arange(0, BLOCK_D)
-        mask = (rows < num_rows)[:, None] & (dims < HEAD_DIM)[None, :]
-        block = tl.load(source + rows[:, None] * stride + head * HEAD_DIM + dims[None, :], mask=mask, other=0.0)
-    return block
-
-
-@triton.jit
-def _attend(s, v, acc, top, total, scale_log2, PACKED: tl.constexpr):
-    """The running softmax over one more block of scores; what a row does not see is -inf."""
-    new_top = tl.maximum(top, tl.max(s, axis=1) * scale_log2)
-    safe_top = new_top
-    if PACKED:
-        safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)  # a row that has seen no key yet
-    p = tl.exp2(s * scale_log2 - safe_top[:, None])
-    shrink = tl.exp2(top - safe_top)
-    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
-    return acc, new_top, total * shrink + tl.sum(p, axis=1)
+        offs = (start + tl.arange(0, BLOCK)).to(tl.int64)
+        offs_d = tl.arange(0, BLOCK_D)
+        mask = (offs < num_rows)[:, None] & (offs_d < HEAD_DIM)[None, :]
+        tile = tl.load(source + offs[:, None] * stride + head * HEAD_DIM + offs_d[None, :], mask=mask, other=0.0)
+    return tile

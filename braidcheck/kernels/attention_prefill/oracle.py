@@ -1,4 +1,7 @@
-"""Reference, bound and cost."""
+"""Reference, bound and cost.
+
+The bound is that of ``numerics.attention``: score error, P rounded to v's dtype, P.V in float32.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def reference(q, k, v, scale, q_start=0, cu_seqlens=None):
 
 
 def bound(q, k, v, scale, q_start=0, cu_seqlens=None):
-    """See ``_attention``."""
+    """See the module."""
     k, v = k[: q_start + q.shape[0]].double(), v[: q_start + q.shape[0]].double()
     out = torch.zeros(q.shape, dtype=torch.float64, device=q.device).unflatten(
         1, (k.shape[1], q.shape[1] // k.shape[1])

@@ -18,17 +18,19 @@ import triton.language as tl
 
 
 @triton.jit
-def online_softmax_update(qk, m_i, l_i, qk_scale, GUARD: tl.constexpr):
-    """Take a block of scores qk [M, N] into m_i, l_i [M]; what a query may not see is -inf.
+def online_softmax_update(qk, m_i, qk_scale, GUARD: tl.constexpr):
+    """Take a block of scores qk [M, N] into the maximum m_i [M]; what a query may not see is -inf.
 
     ``qk_scale`` >= 0 is scale * log2(e), or 1.0 where the scores have it already. GUARD: a query may see no key in
-    this block and those before it. Returns p [M, N], not normalised, alpha [M] for the caller's acc, m_i and l_i.
+    this block and those before it. Returns p [M, N], not normalised, alpha [M] and m_i; the caller then has
+
+        l_i = l_i * alpha + sum_j p        acc = acc * alpha + p.v
     """
     m_new = tl.maximum(m_i, tl.max(qk, axis=1) * qk_scale)  # [M]
     m_safe = finite_max(m_new) if GUARD else m_new  # [M]
     p = tl.exp2(qk * qk_scale - m_safe[:, None])  # [M, N]
     alpha = tl.exp2(m_i - m_safe)  # [M]
-    return p, alpha, m_new, l_i * alpha + tl.sum(p, axis=1)
+    return p, alpha, m_new
 
 
 @triton.jit
