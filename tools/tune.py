@@ -22,7 +22,7 @@ from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import AXES, HIDDEN, INNER, arguments
 from braidcheck.evidence.layers import SEED
-from braidcheck.kernels import attention_prefill, attention_step
+from braidcheck.kernels import attention_prefill, decode_attention
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
@@ -47,12 +47,13 @@ _TILES = (
     + _all(BLOCK_T=(64,), BLOCK_K=(128,), RESIDENT=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
     + _all(BLOCK_T=(128,), BLOCK_K=(64,), RESIDENT=(1,), num_warps=(8,), num_stages=(3, 4))
 )
-_STEP = _all(
-    BLOCK_S=(32, 64, 128), LEAST=(64, 128, 256), MOST_SPLITS=(16, 32, 64), TOGETHER=(8, 32), num_warps=(2, 4, 8),
+_SPLIT_KV = _all(
+    BLOCK_N=(32, 64, 128), MIN_KEYS_PER_SPLIT=(64, 128, 256), MAX_SPLITS=(16, 32, 64), COMBINE_BLOCK=(8, 32),
+    num_warps=(2, 4, 8),
     num_stages=(2, 3),
 )  # fmt: skip
 CHOICES: Mapping[str, Sequence[Cut]] = {
-    **{f"attention_step of {rows}": _STEP for rows in ("one", "several", "long")},
+    **{f"decode_attention of {rows}": _SPLIT_KV for rows in ("one", "several", "long")},
     "rms_norm_qkv of one": _all(ROWS=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
     "linear_residual of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
     "gate_up_silu of one": _all(ROWS=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
@@ -95,7 +96,7 @@ class Decode:
     def kernels(self) -> list[str]:
         """Those that a step takes."""
         ending = "of one" if self.batch == 1 else ("of few", "in blocks of 16")
-        step = attention_step.cut_name(self.batch, self.cache.capacity)
+        step = decode_attention.cut_name(self.batch, self.cache.capacity)
         return [step, *(name for name in CHOICES if "attention" not in name and name.endswith(ending))]
 
     def time(self, kernel: str) -> Timing:

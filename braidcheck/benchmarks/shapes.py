@@ -69,7 +69,7 @@ AXES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
         "16 rows of 2048": _rows(16, 2048),
         "1 row of 32768": _rows(1, 32768),
     },
-    "attention_step": {
+    "decode_attention": {
         "1 row of 128": _step(1, 128),
         "1 row of 2048": _step(1, 2048),
         "1 row of 32768": _step(1, 32768),
@@ -100,9 +100,9 @@ def arguments(op: Op, case: Case) -> dict[str, Any]:
     """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
     given = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")
-    if "arrivals" in inspect.signature(op.call).parameters:  # a decoder has them ready
-        given["arrivals"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
-    if batch < 2 or not given.keys() & {"lengths", "arrivals"}:
+    if "split_counter" in inspect.signature(op.call).parameters:  # a decoder has them ready
+        given["split_counter"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
+    if batch < 2 or not given.keys() & {"lengths", "split_counter"}:
         return given
     # Lengths are drawn at random there; here a call must move the bytes that its cost says.
     lengths = torch.arange(1, batch + 1) * capacity // batch

@@ -8,7 +8,7 @@ import pytest
 
 import braidcheck
 from braidcheck import kernels
-from braidcheck.kernels import attention_step
+from braidcheck.kernels import decode_attention
 from braidcheck.kernels.common import configs as pinned
 from braidcheck.kernels.common import gemv as few
 
@@ -85,8 +85,8 @@ def test_what_the_page_names_is_there(page):
 
 def test_sizes_are_as_the_page_has_them():
     """Where one of these fails, code that the page calls unexecuted is executed now, or the other way round."""
-    steps = [case for case in OPS["attention_step"].cases if not case.large]
-    assert max(case["S"] for case in steps) <= attention_step.LONG
+    steps = [case for case in OPS["decode_attention"].cases if not case.large]
+    assert max(case["S"] for case in steps) <= decode_attention.LONG
     assert few.WIDEST_OF_SEVERAL <= few.CHUNK
     assert list(pinned.BY_CAPABILITY) == [(9, 0)]
 

@@ -33,9 +33,9 @@ def edge_probes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "a place outside the cache is not written", partial(_places, op, call, device)
     if op.name == "attention_decode":
         yield "rows without keys give zeros, rows past the cache stop at its end", partial(_lengths, op, call, device)
-    if op.name == "attention_step":
+    if op.name == "decode_attention":
         yield "a token at no slot gives NaN and is not written", partial(_no_slot, op, call, device)
-        yield "arrivals are left zero, as the next step needs them", partial(_arrivals, op, call, device)
+        yield "the split counter is left zero, as the next step needs it", partial(_split_counter, op, call, device)
     if op.name == "lm_head":
         yield "the lowest of equal logits is the best", partial(_ties, call, device)
         yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
@@ -162,13 +162,17 @@ def _no_slot(op: Op, call: Callable[..., Any], device: str) -> str | None:
     return None
 
 
-def _arrivals(op: Op, call: Callable[..., Any], device: str) -> str | None:
+def _split_counter(op: Op, call: Callable[..., Any], device: str) -> str | None:
     given = _given(op, device)
-    arrivals = torch.zeros(given["k"].shape[:2], dtype=torch.int32, device=device)
-    first = call(**given, arrivals=arrivals)
-    if arrivals.any():
-        return f"arrivals are left {arrivals.flatten().tolist()}"
-    return None if torch.equal(call(**given, arrivals=arrivals), first) else "the second of two equal steps differs"
+    split_counter = torch.zeros(given["k"].shape[:2], dtype=torch.int32, device=device)
+    first = call(**given, split_counter=split_counter)
+    if split_counter.any():
+        return f"the split counter is left {split_counter.flatten().tolist()}"
+    return (
+        None
+        if torch.equal(call(**given, split_counter=split_counter), first)
+        else "the second of two equal steps differs"
+    )
 
 
 def _ties(call: Callable[..., Any], device: str) -> str | None:

@@ -106,10 +106,11 @@ def attention_decode_combine_kernel(
     split_mask = offs_s < num_splits
     m_i = tl.load(m_ptr + query * num_splits + offs_s, mask=split_mask, other=float("-inf"))  # [BLOCK_SPLITS]
     l_i = tl.load(l_ptr + query * num_splits + offs_s, mask=split_mask, other=0.0)  # [BLOCK_SPLITS]
-    weights = tl.exp2(m_i - finite_max(tl.max(m_i, axis=0)))  # [BLOCK_SPLITS]; 0 for a split without keys
+    weights = tl.exp2(m_i - finite_max(tl.max(m_i, axis=0)))  # [BLOCK_SPLITS]
     partial_mask = split_mask[:, None] & (offs_d < HEAD_DIM)[None, :]
     partial_ptrs = partial_out_ptr + (query * num_splits + offs_s)[:, None] * HEAD_DIM + offs_d[None, :]
     partial_out = tl.load(partial_ptrs, mask=partial_mask, other=0.0)  # [BLOCK_SPLITS, BLOCK_D]
-    acc, l_i = combine_splits(partial_out, l_i, weights, AXIS=0)  # [BLOCK_D], []
+    l_i = combine_splits(l_i, weights, AXIS=0)  # []
+    acc = combine_splits(partial_out, weights[:, None], AXIS=0)  # [BLOCK_D]
     out = acc / softmax_denominator(l_i)  # [BLOCK_D]
     tl.store(out_ptr + query * HEAD_DIM + offs_d, out.to(out_ptr.dtype.element_ty), mask=offs_d < HEAD_DIM)

@@ -16,8 +16,15 @@ from braidcheck.kernels.common.interpreter import INTERPRETED
 
 Cut = Mapping[str, int]
 
-# A decode step of attention: TOGETHER parts of the splits are put together at a time.
-_STEP = {"BLOCK_S": 64, "LEAST": 256, "MOST_SPLITS": 32, "TOGETHER": 8, "num_warps": 4, "num_stages": 2}
+# Decode attention: COMBINE_BLOCK splits are combined at a time.
+_SPLIT_KV = {
+    "BLOCK_N": 64,
+    "MIN_KEYS_PER_SPLIT": 256,
+    "MAX_SPLITS": 32,
+    "COMBINE_BLOCK": 8,
+    "num_warps": 4,
+    "num_stages": 2,
+}
 SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "rms_norm_qkv of one": {"ROWS": 4, "num_warps": 4},
     "linear_residual of one": {"ROWS": 4, "num_warps": 4},
@@ -37,9 +44,9 @@ SAFE: Mapping[str, Cut] = {  # any GPU: no spills at any width that is served
     "attention_prefill of few": {"BLOCK_M": 16, "BLOCK_N": 64, "num_warps": 4},
     "attention_prefill of many": {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4},
     "attention_prefill of long": {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4},
-    "attention_step of one": _STEP | {"LEAST": 64},
-    "attention_step of several": _STEP,
-    "attention_step of long": _STEP,
+    "decode_attention of one": _SPLIT_KV | {"MIN_KEYS_PER_SPLIT": 64},
+    "decode_attention of several": _SPLIT_KV,
+    "decode_attention of long": _SPLIT_KV,
 }
 # Of many tokens: blocks for one program of a multiprocessor, and for two.
 _LARGE = {"BLOCK_T": 128, "BLOCK_K": 64, "RESIDENT": 1, "num_warps": 8, "num_stages": 3}
@@ -56,8 +63,10 @@ BY_CAPABILITY: Mapping[tuple[int, int], Mapping[str, Cut]] = {
         "rms_norm_qkv in blocks of 16": {"BLOCK_N": 32, "BLOCK_K": 256},
         "linear_residual in blocks of 16": {"BLOCK_N": 16, "BLOCK_K": 512, "num_warps": 2, "num_stages": 4},
         "lm_head in blocks of 16": {"BLOCK_N": 128, "BLOCK_K": 128, "num_warps": 8, "num_stages": 4},
-        "attention_step of one": _STEP | {"LEAST": 64, "MOST_SPLITS": 64, "TOGETHER": 32, "num_warps": 2},
-        "attention_step of long": _STEP | {"BLOCK_S": 128, "MOST_SPLITS": 16, "TOGETHER": 16, "num_stages": 3},
+        "decode_attention of one": _SPLIT_KV
+        | {"MIN_KEYS_PER_SPLIT": 64, "MAX_SPLITS": 64, "COMBINE_BLOCK": 32, "num_warps": 2},
+        "decode_attention of long": _SPLIT_KV
+        | {"BLOCK_N": 128, "MAX_SPLITS": 16, "COMBINE_BLOCK": 16, "num_stages": 3},
         "attention_prefill of many": {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4, "num_stages": 3},
         "attention_prefill of long": {"BLOCK_M": 128, "BLOCK_N": 128, "num_warps": 8, "num_stages": 3},
         "rms_norm_qkv of dozens": _SMALL | {"BLOCK_N": 64, "BLOCK_K": 128},
@@ -91,9 +100,9 @@ IN_THE_INTERPRETER: Mapping[str, Cut] = {  # few, large programs; of attention e
     "attention_prefill of few": {"BLOCK_M": 16, "BLOCK_N": 256},
     "attention_prefill of many": {"BLOCK_M": 128, "BLOCK_N": 128},
     "attention_prefill of long": {"BLOCK_M": 256, "BLOCK_N": 128},
-    "attention_step of one": {"BLOCK_S": 64, "LEAST": 64, "MOST_SPLITS": 4, "TOGETHER": 2},
-    "attention_step of several": {"BLOCK_S": 64, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
-    "attention_step of long": {"BLOCK_S": 128, "LEAST": 128, "MOST_SPLITS": 4, "TOGETHER": 2},
+    "decode_attention of one": {"BLOCK_N": 64, "MIN_KEYS_PER_SPLIT": 64, "MAX_SPLITS": 4, "COMBINE_BLOCK": 2},
+    "decode_attention of several": {"BLOCK_N": 64, "MIN_KEYS_PER_SPLIT": 128, "MAX_SPLITS": 4, "COMBINE_BLOCK": 2},
+    "decode_attention of long": {"BLOCK_N": 128, "MIN_KEYS_PER_SPLIT": 128, "MAX_SPLITS": 4, "COMBINE_BLOCK": 2},
 }
 FORCED: dict[str, Cut] = {}  # what a search tries just now
 

@@ -34,14 +34,12 @@ def online_softmax_update(qk, m_i, qk_scale, GUARD: tl.constexpr):
 
 
 @triton.jit
-def combine_splits(partial_out, l_i, weights, AXIS: tl.constexpr):
-    """Add up splits that were attended apart.
+def combine_splits(partial, weights, AXIS: tl.constexpr):
+    """Add up l_i or acc of splits that were attended apart, along the AXIS of the splits.
 
-    partial_out [..., SPLITS, D] not normalised, l_i and weights = 2^(m_i - max m_i) [..., SPLITS]; AXIS is that of the
-    splits. Returns acc [..., D] and l_i [...].
+    ``weights`` = 2^(m_i - max m_i) bring them to one maximum and broadcast to ``partial``; those of no keys are 0.
     """
-    l_sum = tl.sum(l_i * weights, axis=AXIS)  # [...]
-    return tl.sum(partial_out * tl.expand_dims(weights, AXIS + 1), axis=AXIS), l_sum
+    return tl.sum(partial * weights, axis=AXIS)
 
 
 @triton.jit

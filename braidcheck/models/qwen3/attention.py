@@ -17,8 +17,8 @@ from braidcheck.kernels import qkv_rope as qkv_rope_op
 from braidcheck.kernels import rms_norm as rms_norm_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
-from braidcheck.kernels.attention_step import attention_step
 from braidcheck.kernels.cache_write import cache_write
+from braidcheck.kernels.decode_attention import decode_attention
 from braidcheck.kernels.fused_attention import fused_attention
 from braidcheck.kernels.linear_residual import linear_residual
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
@@ -118,9 +118,9 @@ class Qwen3AttentionProduction(Qwen3AttentionSeparated):
             return super().__call__(w, h, step, k_cache, v_cache, trace)
         eps = self.config.rms_norm_eps
         q, k, v = rms_norm_qkv(h, w.input_norm, w.qkv, eps, *self.config.heads, out_dtype=torch.float32)
-        out = attention_step(
+        out = decode_attention(
             q, k, v, w.q_norm, w.k_norm, self.cos_sin, step.positions, k_cache, v_cache, eps, self.config.scale,
-            arrivals=step.arrivals,
+            split_counter=step.arrivals,
         )  # fmt: skip
         return linear_residual(out.flatten(1), w.o, h)
 

@@ -20,7 +20,7 @@ _WRITTEN: dict[str, Variant] = {
     "qk_norm_rope": heads.qk_norm_rope,
     "attention_prefill": heads.attention_prefill,
     "attention_decode": heads.attention_decode,
-    "attention_step": heads.attention_step,
+    "decode_attention": heads.decode_attention,
     "fused_attention": fused.fused_attention,
     "linear_residual": projections.linear_residual,
     "gate_up_silu": projections.gate_up_silu,
@@ -34,7 +34,7 @@ _MORE: dict[str, dict[str, Variant]] = {
         "flat": heads.cache_write_flat,
         "last first": heads.cache_write_last_first,
     },
-    "attention_step": {"three kernels": fused.step_separated},
+    "decode_attention": {"three kernels": fused.step_separated},
     "fused_attention": {"five kernels": fused.separated},
     "linear_residual": {
         "product rounded": partial(projections.linear_residual_rounded, _SPLIT),

@@ -32,7 +32,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "cache_write": {"BLOCK_T": 16},
     "attention_prefill": {},
     "attention_decode": {"BLOCK_N": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
-    "attention_step": {},
+    "decode_attention": {},
     "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
     | {"default_block_m": _rows},
     "linear_residual": {"default_block_m": _rows},
@@ -42,7 +42,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.
 IN_BLOCKS = ("rms_norm_qkv", "qkv_rope", "attention_prefill", "linear_residual", "gate_up_silu", "lm_head")
-SPLITS = {"MOST_SPLITS": 7, "PROGRAMS": 3 if INTERPRETED else 300}
+SPLITS = {"MAX_SPLITS": 7, "PROGRAMS": 3 if INTERPRETED else 300}
 
 
 def other_blocks(op: str) -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def _otherwise(own: Callable[..., Cut]) -> Callable[..., Cut]:
     """``own``, a choice of a cut, with every size in it another: what a tensor core takes stays large enough for it."""
 
     def other(name: str, value: int) -> int:
-        if name.startswith(("num_", "MOST", "PROGRAMS")):
+        if name.startswith(("num_", "MAX_SPLITS", "PROGRAMS")):
             return SPLITS.get(name, value)
         return 2 * value if 8 <= value <= 16 else max(1, value // 2)
 

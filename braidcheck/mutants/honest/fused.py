@@ -71,9 +71,9 @@ def separated(
 
 def step_separated(
     q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
-    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, split_counter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """See ``attention_step``: three kernels instead of one, none of which counts arrivals."""
+    """See ``decode_attention``: three kernels instead of one, none of which counts splits."""
     turned = qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     query, key, value = (part.to(k_cache.dtype) for part in (*turned, v))
     cache_write(key, value, k_cache, v_cache, torch.arange(len(q), device=q.device), positions)

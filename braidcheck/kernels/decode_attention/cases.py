@@ -55,7 +55,7 @@ def inputs(case: Case, device: str) -> dict:
 def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", wide=0, large=False):
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
-    return Case("attention_step", axes, dtype, profile, large=large)
+    return Case("decode_attention", axes, dtype, profile, large=large)
 
 
 NANO, QWEN = (6, 2, 64), (16, 8, 128)
@@ -86,5 +86,5 @@ NEGATIVE_CONTROLS = {
     "without scale": without("scale", 1.0),
     "without the last dimension": without_last("k"),
     "without the last value dimension": without_last("v"),
-    "heads dealt in turn": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
 }
