@@ -53,7 +53,7 @@ def inputs(case: Case, device: str) -> dict:
         "head_dim": dim,
         "eps": EPS,
         "scale": dim**-0.5,
-        **({"cache": "raw"} if case.get("raw") else {}),
+        **({"cache": "pre_rope"} if case.get("raw") else {}),
     }
 
 
@@ -97,5 +97,5 @@ NEGATIVE_CONTROLS = {
     "without scale": without("scale", 1.0),
     "without the last column": without_last("hidden"),
     "without the last head's last dimension": without_last("o_weight"),
-    "the other cache form": lambda given: given | {"cache": "rotated" if "cache" in given else "raw"},
+    "the other cache form": lambda given: given | {"cache": "post_rope" if "cache" in given else "pre_rope"},
 }

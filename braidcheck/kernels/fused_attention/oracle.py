@@ -1,9 +1,10 @@
 """Reference, bound and cost of fused attention.
 
 The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
-projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
-and once more after it; operand errors are independent and move a score by scale times the sum of their products, and
-the output by ``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
+projection; Q and K through norm and RoPE and their own cast; V through its cast; a pre-RoPE cache rounds K before its
+norm and once more after it; operand errors are independent and move a score by scale times the sum of their products,
+and the output by the formula of ``numerics.attention``; the heads are rounded once and go through a float32 dot with
+the output weight.
 """
 
 from __future__ import annotations
@@ -41,11 +42,26 @@ def _groups(q: Tensor, rows: Tensor, slots: Tensor):
 
 
 def reference(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
-):  # fmt: skip
+    hidden,
+    norm_weight,
+    qkv_weight,
+    q_norm_weight,
+    k_norm_weight,
+    o_weight,
+    cos_sin,
+    positions,
+    k_cache,
+    v_cache,
+    lengths,
+    num_heads,
+    num_kv_heads,
+    head_dim,
+    eps,
+    scale,
+    cache="post_rope",
+):
     """The documents' six phases, one after another."""
-    dtype, raw = qkv_weight.dtype, cache == "raw"
+    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
     qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
@@ -66,11 +82,26 @@ def reference(
 
 
 def bound(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
-):  # fmt: skip
+    hidden,
+    norm_weight,
+    qkv_weight,
+    q_norm_weight,
+    k_norm_weight,
+    o_weight,
+    cos_sin,
+    positions,
+    k_cache,
+    v_cache,
+    lengths,
+    num_heads,
+    num_kv_heads,
+    head_dim,
+    eps,
+    scale,
+    cache="post_rope",
+):
     """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
-    dtype, raw = qkv_weight.dtype, cache == "raw"
+    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
     unit = rounding.ROUNDOFF[dtype]
     sizes = [num_heads, num_kv_heads, num_kv_heads]
     operand, weight = rounding.rms_normed(hidden.double(), norm_weight.double(), eps), qkv_weight.double()
@@ -80,13 +111,13 @@ def bound(
         part.unflatten(1, (sum(sizes), head_dim)).split(sizes, dim=1) for part in (operand @ weight.T, error)
     )
 
-    def turned(x, x_error, norm, at):
+    def rotated(x, x_error, norm, at):
         normed, normed_error = rope.normed_error(x, x_error, norm, eps)
         return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
 
-    q, q_error = turned(q, q_error, q_norm_weight, positions)
+    q, q_error = rotated(q, q_error, q_norm_weight, positions)
     if not raw:
-        k, k_error = turned(k, k_error, k_norm_weight, positions)
+        k, k_error = rotated(k, k_error, k_norm_weight, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
     there = slots >= 0
     caches = []
@@ -98,9 +129,14 @@ def bound(
         rounded[rows[there], slots[there]] = unit * new[there].abs()
         caches.append((full, full_error, full_error + rounded))
     heads, error = _attended(
-        q, q_error + unit * q.abs(), caches, rows, slots, (num_kv_heads, scale, dtype),
-        (lambda x, e: _raw_keys(x, e, turned, k_norm_weight, unit)) if raw else None,
-    )  # fmt: skip
+        q,
+        q_error + unit * q.abs(),
+        caches,
+        rows,
+        slots,
+        (num_kv_heads, scale, dtype),
+        (lambda x, e: _raw_keys(x, e, rotated, k_norm_weight, unit)) if raw else None,
+    )
     error = error + unit * heads.abs()
     weight = o_weight.double()
     passed = rounding.independent(error @ weight.abs().T, (error.square() @ weight.square().T).sqrt())
@@ -108,8 +144,8 @@ def bound(
     return out_error, caches[0][1], caches[1][1]
 
 
-def _raw_keys(cached, cached_error, turned, k_norm_weight, unit):
-    keys, keys_error = turned(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
+def _raw_keys(cached, cached_error, rotated, k_norm_weight, unit):
+    keys, keys_error = rotated(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
     return keys, keys_error + unit * keys.abs()
 
 

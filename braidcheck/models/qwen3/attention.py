@@ -165,11 +165,11 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
 
 @dataclass(frozen=True)
 class Qwen3AttentionFullyFused:
-    """RMSNorm to output projection in one op, K cached after norm and RoPE ("rotated") or before both ("raw")."""
+    """RMSNorm to output projection in one op, K cached after norm and RoPE ("post_rope") or before ("pre_rope")."""
 
     config: Qwen3Config
     cos_sin: Tensor
-    cache: str = "rotated"
+    cache: str = "post_rope"
 
     def __call__(
         self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
@@ -187,6 +187,6 @@ ATTENTIONS = {
     "separated": Qwen3AttentionSeparated,
     "fused": Qwen3AttentionFused,
     "fully_fused": Qwen3AttentionFullyFused,
-    "fully_fused_raw": lambda config, cos_sin: Qwen3AttentionFullyFused(config, cos_sin, cache="raw"),
+    "fully_fused_raw": lambda config, cos_sin: Qwen3AttentionFullyFused(config, cos_sin, cache="pre_rope"),
     "reference": Qwen3AttentionReference,
 }
