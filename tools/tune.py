@@ -24,7 +24,7 @@ from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
-from braidcheck.kernels import attention_prefill, attention_step
+from braidcheck.kernels import attention_prefill, decode_attention
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import (
     ANY,
@@ -38,7 +38,6 @@ from braidcheck.kernels.common.configs import (
     KernelConfig,
     Key,
     get_config,
-    old_key,
     override_config,
 )
 from braidcheck.kernels.common.inputs import HIDDEN, INNER
@@ -68,7 +67,7 @@ _PERSISTENT = (
     + _all(block_m=(64,), block_k=(128,), ctas_per_sm=(1, 2), num_warps=(4, 8), num_stages=(2, 3))
     + _all(block_m=(128,), block_k=(64,), ctas_per_sm=(1,), num_warps=(8,), num_stages=(3, 4))
 )
-_STEP = _all(
+_SPLIT_KV = _all(
     block_n=(32, 64, 128),
     min_keys_per_split=(64, 128, 256),
     max_splits=(16, 32, 64),
@@ -84,9 +83,9 @@ _PERSISTENT_OF = {
     "gate_up_silu": _each(_PERSISTENT, block_n=(64, 128)),
 }
 CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
-    ("attention_step", GEMV, ANY): _STEP,
-    ("attention_step", SMALL_M, ANY): _STEP,
-    ("attention_step", SMALL_M, LARGE): _STEP,
+    ("decode_attention", GEMV, ANY): _SPLIT_KV,
+    ("decode_attention", SMALL_M, ANY): _SPLIT_KV,
+    ("decode_attention", SMALL_M, LARGE): _SPLIT_KV,
     ("rms_norm_qkv", GEMV, ANY): _all(block_n=(2, 4, 8, 16), num_warps=(1, 2, 4, 8)),
     ("linear_residual", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
     ("gate_up_silu", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
@@ -121,7 +120,7 @@ class Decode:
 
     def kernels(self) -> list[Key]:
         """The keys of a step's kernels."""
-        step = old_key(attention_step.cut_name(self.batch, self.cache.capacity))
+        step = decode_attention.config_key(self.batch, self.cache.capacity)
         sizes = ((GEMV, ANY),) if self.batch == 1 else ((SMALL_M, ANY), (TILED, SMALL))
         return [step, *(key for key in CHOICES if "attention" not in key[0] and key[1:] in sizes)]
 
@@ -142,7 +141,7 @@ class Prompt:
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
         self.keys = [(op, PERSISTENT, many.size_bucket(tokens, width)) for op, width in outputs.items()]
-        self.keys.append(old_key(attention_prefill.cut_name(tokens, tokens, by_tiles=True)))
+        self.keys.append(attention_prefill.config_key(tokens, tokens, use_tma=True))
 
     def kernels(self) -> list[Key]:
         """The keys of a prompt's kernels."""

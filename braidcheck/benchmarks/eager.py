@@ -80,10 +80,10 @@ def attention_decode(q, k_cache, v_cache, lengths, scale):
     return attended(q, k_cache.transpose(1, 2), v_cache.transpose(1, 2), seen, scale)
 
 
-def attention_step(
-    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, arrivals=None
+def decode_attention(
+    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None
 ):  # fmt: skip
-    """As the op; nothing here has arrivals to count."""
+    """As the op; nothing here has splits to count."""
     q, k = qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     rows = torch.arange(len(q), device=q.device)
     cache_write(k.to(k_cache.dtype), v.to(v_cache.dtype), k_cache, v_cache, rows, positions)
@@ -123,7 +123,7 @@ EAGER: Mapping[str, Call] = {
         call.__name__: call
         for call in (
             rms_norm, qkv_rope, qk_norm_rope, gate_up_silu, linear_residual, lm_head, cache_write, attention_decode,
-            attention_step, attention_prefill, fused_attention,
+            decode_attention, attention_prefill, fused_attention,
         )
     },
 }  # fmt: skip

@@ -42,9 +42,9 @@ def arguments(op: Op, case: Case) -> dict[str, Any]:
     """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
     inputs = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")
-    if "arrivals" in inspect.signature(op.call).parameters:  # a decoder has them ready
-        inputs["arrivals"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
-    if batch < 2 or not inputs.keys() & {"lengths", "arrivals"}:
+    if "split_counter" in inspect.signature(op.call).parameters:  # a decoder has them ready
+        inputs["split_counter"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
+    if batch < 2 or not inputs.keys() & {"lengths", "split_counter"}:
         return inputs
     # Lengths are drawn at random there; here a call must move the bytes that its cost says.
     lengths = torch.arange(1, batch + 1) * capacity // batch

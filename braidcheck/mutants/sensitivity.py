@@ -32,7 +32,7 @@ LAYER = 1  # K norms reach 44.5 there
 # The flow whose prompts take the op, or whose answers do; all others are in the default one.
 FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}
 FLOWS |= {"attention_decode": "separated"}
-IN_ANSWERS = ("attention_decode", "attention_step")  # alone: one token a row
+IN_ANSWERS = ("attention_decode", "decode_attention")  # alone: one token a row
 NOT_IN_A_LAYER = ("lm_head", "sample")
 NOT_IN_AN_ANSWER = ("sample",)  # which is greedy
 

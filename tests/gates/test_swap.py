@@ -27,10 +27,10 @@ def test_references_stand_in_for_every_op(model, engine, assert_tiny):
     with swapped(engine, references()) as calls:
         assert_tiny(engine.prefill(IDS), model, IDS)
         assert engine.generate(IDS, 3) == engine.generate(IDS, 3)
-    assert {"rms_norm", "qkv_rope", "attention_step", "lm_head"} <= set(calls)
+    assert {"rms_norm", "qkv_rope", "decode_attention", "lm_head"} <= set(calls)
     prompts, steps, layers = 3, 2 * 2, 2
     assert calls["rms_norm"] == calls["attention_prefill"] == layers * prompts
-    assert calls["rms_norm_qkv"] == calls["attention_step"] == layers * steps
+    assert calls["rms_norm_qkv"] == calls["decode_attention"] == layers * steps
 
 
 def test_a_swap_in_one_layer_is_seen_there_only(engine):

@@ -137,3 +137,14 @@ def test_a_row_does_not_depend_on_its_neighbours():
         one, all_rows = op.call(**alone), op.call(**given)
         for part, whole in zip(one, all_rows, strict=True) if isinstance(one, tuple) else [(one, all_rows)]:
             assert torch.equal(part[0], whole[1]), name
+
+
+@pytest.mark.parametrize(("old", "new"), [("rotated", "post_rope"), ("raw", "pre_rope")])
+def test_the_old_names_of_the_cache_forms_are_taken(old, new):
+    op = kernels.find()["fused_attention"]
+    given = op.inputs(op.cases[1], "cpu")
+    outs = []
+    for cache in (old, new):
+        caches = {name: given[name].clone() for name in ("k_cache", "v_cache")}
+        outs.append((op.call(**given | caches | {"cache": cache}), caches["k_cache"].nan_to_num(7)))
+    assert all(torch.equal(one, other) for one, other in zip(*outs, strict=True))

@@ -34,9 +34,9 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "a place outside the cache is not written", partial(_places, op, call, device)
     if op.name == "attention_decode":
         yield "rows without keys give zeros, rows past the cache stop at its end", partial(_lengths, op, call, device)
-    if op.name == "attention_step":
+    if op.name == "decode_attention":
         yield "a token at no slot gives NaN and is not written", partial(_no_slot, op, call, device)
-        yield "arrivals are left zero, as the next step needs them", partial(_arrivals, op, call, device)
+        yield "the split counter is left zero, as the next step needs it", partial(_split_counter, op, call, device)
     if op.name == "lm_head":
         yield "the lowest of equal logits is the best", partial(_ties, call, device)
         yield "the best of negative logits is in the vocabulary", partial(_negative, call, device)
@@ -170,13 +170,14 @@ def _no_slot(op: Op, call: Callable[..., Any], device: str) -> str | None:
     return None
 
 
-def _arrivals(op: Op, call: Callable[..., Any], device: str) -> str | None:
+def _split_counter(op: Op, call: Callable[..., Any], device: str) -> str | None:
     inputs = _inputs(op, device)
-    arrivals = torch.zeros(inputs["k"].shape[:2], dtype=torch.int32, device=device)
-    first = call(**inputs, arrivals=arrivals)
-    if arrivals.any():
-        return f"arrivals are left {arrivals.flatten().tolist()}"
-    return None if torch.equal(call(**inputs, arrivals=arrivals), first) else "the second of two equal steps differs"
+    split_counter = torch.zeros(inputs["k"].shape[:2], dtype=torch.int32, device=device)
+    first = call(**inputs, split_counter=split_counter)
+    if split_counter.any():
+        return f"the split counter is left {split_counter.flatten().tolist()}"
+    same = torch.equal(call(**inputs, split_counter=split_counter), first)
+    return None if same else "the second of two equal steps differs"
 
 
 def _ties(call: Callable[..., Any], device: str) -> str | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from braidcheck.kernels.attention_decode import OP as _OP
+from braidcheck.kernels.attention_decode import attention_decode, cases, oracle
 from braidcheck.kernels.common.inputs import HEADS
+from braidcheck.op import Contract, Op
 
 BENCHMARK_SHAPES = {
     "1 row of 2048": {"B": 1, "S": 2048, **HEADS},
@@ -13,4 +12,14 @@ BENCHMARK_SHAPES = {
     "1 row of 32768": {"B": 1, "S": 32768, **HEADS},
 }
 
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=attention_decode,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",), batch_invariant=True),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=BENCHMARK_SHAPES,
+)

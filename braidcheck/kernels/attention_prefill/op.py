@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from braidcheck.kernels.attention_prefill import OP as _OP
+from braidcheck.kernels.attention_prefill import attention_prefill, cases, oracle
 from braidcheck.kernels.common.inputs import HEADS
+from braidcheck.op import Contract, Op
 
 BENCHMARK_SHAPES = {f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)}
 
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=attention_prefill,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",)),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=BENCHMARK_SHAPES,
+)

@@ -82,7 +82,7 @@ Configs = Mapping[Key, KernelConfig]
 GEMV, SMALL_M, TILED, PERSISTENT = Regime
 ANY, SMALL, MEDIUM, LARGE = SizeBucket
 
-_STEP = KernelConfig(block_n=64, min_keys_per_split=256, max_splits=32, combine_block=8, num_warps=4, num_stages=2)
+_SPLIT_KV = KernelConfig(block_n=64, min_keys_per_split=256, max_splits=32, combine_block=8, num_warps=4, num_stages=2)
 DEFAULT_CONFIGS: Configs = {  # any GPU: no spills at any width that is served
     ("rms_norm", TILED, ANY): KernelConfig(block_m=1),
     ("qk_norm_rope", TILED, ANY): KernelConfig(block_m=4),
@@ -106,9 +106,9 @@ DEFAULT_CONFIGS: Configs = {  # any GPU: no spills at any width that is served
     ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=64, num_warps=4),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=64, block_n=64, num_warps=4),
-    ("attention_step", GEMV, ANY): replace(_STEP, min_keys_per_split=64),
-    ("attention_step", SMALL_M, ANY): _STEP,
-    ("attention_step", SMALL_M, LARGE): _STEP,
+    ("decode_attention", GEMV, ANY): replace(_SPLIT_KV, min_keys_per_split=64),
+    ("decode_attention", SMALL_M, ANY): _SPLIT_KV,
+    ("decode_attention", SMALL_M, LARGE): _SPLIT_KV,
 }
 # Persistent grids of one CTA a multiprocessor, and of two.
 _ONE_CTA = KernelConfig(block_m=128, block_k=64, ctas_per_sm=1, num_warps=8, num_stages=3)
@@ -138,8 +138,12 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("lm_head", TILED, SMALL): KernelConfig(block_n=128, block_k=128, num_warps=8, num_stages=4),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4, num_stages=3),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=128, block_n=128, num_warps=8, num_stages=3),
-    ("attention_step", GEMV, ANY): replace(_STEP, min_keys_per_split=64, max_splits=64, combine_block=32, num_warps=2),
-    ("attention_step", SMALL_M, LARGE): replace(_STEP, block_n=128, max_splits=16, combine_block=16, num_stages=3),
+    ("decode_attention", GEMV, ANY): replace(
+        _SPLIT_KV, min_keys_per_split=64, max_splits=64, combine_block=32, num_warps=2
+    ),
+    ("decode_attention", SMALL_M, LARGE): replace(
+        _SPLIT_KV, block_n=128, max_splits=16, combine_block=16, num_stages=3
+    ),
 }
 _FEW_CTAS = KernelConfig(block_m=64, block_n=128, block_k=128, ctas_per_sm=1)
 _FEW_SPLITS = KernelConfig(block_n=64, min_keys_per_split=128, max_splits=4, combine_block=2)
@@ -167,9 +171,9 @@ INTERPRETER_CONFIGS: Configs = {
     ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=256),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=128, block_n=128),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=256, block_n=128),
-    ("attention_step", GEMV, ANY): replace(_FEW_SPLITS, min_keys_per_split=64),
-    ("attention_step", SMALL_M, ANY): _FEW_SPLITS,
-    ("attention_step", SMALL_M, LARGE): replace(_FEW_SPLITS, block_n=128),
+    ("decode_attention", GEMV, ANY): replace(_FEW_SPLITS, min_keys_per_split=64),
+    ("decode_attention", SMALL_M, ANY): _FEW_SPLITS,
+    ("decode_attention", SMALL_M, LARGE): replace(_FEW_SPLITS, block_n=128),
 }
 TUNED_CONFIGS: Mapping[str, Configs] = {"sm_90": SM_90_CONFIGS, INTERPRETER.name: INTERPRETER_CONFIGS}
 _OVERRIDES: ContextVar[Configs] = ContextVar("overrides", default={})  # noqa: B039 it is never written to
@@ -224,26 +228,3 @@ def default_block_m(num_tokens: int) -> int:
 def tiled_bucket(block_m: int) -> SizeBucket:
     """The bucket of a TILED kernel of this BLOCK_M."""
     return SMALL if block_m <= 16 else LARGE
-
-
-_OLD_NAMES = {  # of attention's kernels, which still have them
-    "BLOCK_M": "BLOCK_T",
-    "BLOCK_N": "BLOCK_S",
-    "MIN_KEYS_PER_SPLIT": "LEAST",
-    "MAX_SPLITS": "MOST_SPLITS",
-    "COMBINE_BLOCK": "TOGETHER",
-}
-_OLD_REGIMES = {"one": (GEMV, ANY), "few": (SMALL_M, ANY), "several": (SMALL_M, ANY), "many": (TILED, ANY)}
-
-
-def old_key(kernel: str) -> Key:
-    """Transitional: the key of a kernel named in prose, for the ops that do not call ``get_config`` yet."""
-    op, where = kernel.split(" ", 1)
-    if where == "of long":
-        return op, SMALL_M if op == "attention_step" else TILED, LARGE
-    return op, *_OLD_REGIMES[where.removeprefix("of ")]
-
-
-def cut(kernel: str) -> dict[str, int]:
-    """Transitional: the config of a kernel named in prose, by the old names of its constants."""
-    return {_OLD_NAMES.get(name, name): value for name, value in get_config(*old_key(kernel)).meta().items()}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
-from braidcheck.kernels.fused_attention import OP as _OP
+from braidcheck.kernels.fused_attention import cases, fused_attention, oracle
+from braidcheck.op import Contract, Op
 
 BENCHMARK_SHAPES = {
     "1 row of 2048": {"T": 1, "B": 1, "S": 2048, "H": HIDDEN, **HEADS},
@@ -14,4 +13,23 @@ BENCHMARK_SHAPES = {
     "4096 tokens": {"T": 4096, "B": 1, "S": 4096, "H": HIDDEN, **HEADS},
 }
 
-OP = replace(_OP, benchmark_shapes=BENCHMARK_SHAPES)
+OP = Op(
+    call=fused_attention,
+    reference=oracle.reference,
+    inputs=cases.inputs,
+    cases=cases.CASES,
+    contract=Contract(
+        outputs={"out": "o_weight", "k_cache": "k_cache", "v_cache": "v_cache"},
+        casts=(
+            "the normalised row to the weight's dtype",
+            "q, k, v to the weight's dtype; pre_rope: k before its norm, and again after RoPE",
+            "P to v's dtype",
+            "the heads' outputs to the weight's dtype",
+        ),
+        mutates=("k_cache", "v_cache"),
+    ),
+    bound=oracle.bound,
+    cost=oracle.cost,
+    spoilers=cases.NEGATIVE_CONTROLS,
+    benchmark_shapes=BENCHMARK_SHAPES,
+)

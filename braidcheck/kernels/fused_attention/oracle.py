@@ -1,9 +1,10 @@
-"""Reference, bound, inputs and cases of fused attention.
+"""Reference, bound and cost of fused attention.
 
 The bound carries every phase's error into the next: the normalised row (a norm's error, one cast) through the
-projection; Q and K through norm and RoPE and their own cast; V through its cast; a raw cache rounds K before its norm
-and once more after it; operand errors are independent and move a score by scale times the sum of their products, and
-the output by ``_attention``'s formula; the heads are rounded once and go through a float32 dot with the output weight.
+projection; Q and K through norm and RoPE and their own cast; V through its cast; a pre-RoPE cache rounds K before its
+norm and once more after it; operand errors are independent and move a score by scale times the sum of their products,
+and the output by the formula of ``numerics.attention``; the heads are rounded once and go through a float32 dot with
+the output weight.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, Numbers
 from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Cost
 
@@ -42,11 +42,26 @@ def _groups(q: Tensor, rows: Tensor, slots: Tensor):
 
 
 def reference(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
-):  # fmt: skip
+    hidden,
+    norm_weight,
+    qkv_weight,
+    q_norm_weight,
+    k_norm_weight,
+    o_weight,
+    cos_sin,
+    positions,
+    k_cache,
+    v_cache,
+    lengths,
+    num_heads,
+    num_kv_heads,
+    head_dim,
+    eps,
+    scale,
+    cache="post_rope",
+):
     """The specification's six phases, one after another."""
-    dtype, raw = qkv_weight.dtype, cache == "raw"
+    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
     qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
@@ -67,11 +82,26 @@ def reference(
 
 
 def bound(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale, cache="rotated",
-):  # fmt: skip
+    hidden,
+    norm_weight,
+    qkv_weight,
+    q_norm_weight,
+    k_norm_weight,
+    o_weight,
+    cos_sin,
+    positions,
+    k_cache,
+    v_cache,
+    lengths,
+    num_heads,
+    num_kv_heads,
+    head_dim,
+    eps,
+    scale,
+    cache="post_rope",
+):
     """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
-    dtype, raw = qkv_weight.dtype, cache == "raw"
+    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
     unit = rounding.ROUNDOFF[dtype]
     sizes = [num_heads, num_kv_heads, num_kv_heads]
     operand, weight = rounding.rms_normed(hidden.double(), norm_weight.double(), eps), qkv_weight.double()
@@ -81,13 +111,13 @@ def bound(
         part.unflatten(1, (sum(sizes), head_dim)).split(sizes, dim=1) for part in (operand @ weight.T, error)
     )
 
-    def turned(x, x_error, norm, at):
+    def rotated(x, x_error, norm, at):
         normed, normed_error = rope.normed_error(x, x_error, norm, eps)
         return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
 
-    q, q_error = turned(q, q_error, q_norm_weight, positions)
+    q, q_error = rotated(q, q_error, q_norm_weight, positions)
     if not raw:
-        k, k_error = turned(k, k_error, k_norm_weight, positions)
+        k, k_error = rotated(k, k_error, k_norm_weight, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
     there = slots >= 0
     caches = []
@@ -99,9 +129,14 @@ def bound(
         rounded[rows[there], slots[there]] = unit * new[there].abs()
         caches.append((full, full_error, full_error + rounded))
     heads, error = _attended(
-        q, q_error + unit * q.abs(), caches, rows, slots, (num_kv_heads, scale, dtype),
-        (lambda x, e: _raw_keys(x, e, turned, k_norm_weight, unit)) if raw else None,
-    )  # fmt: skip
+        q,
+        q_error + unit * q.abs(),
+        caches,
+        rows,
+        slots,
+        (num_kv_heads, scale, dtype),
+        (lambda x, e: _raw_keys(x, e, rotated, k_norm_weight, unit)) if raw else None,
+    )
     error = error + unit * heads.abs()
     weight = o_weight.double()
     passed = rounding.independent(error @ weight.abs().T, (error.square() @ weight.square().T).sqrt())
@@ -109,8 +144,8 @@ def bound(
     return out_error, caches[0][1], caches[1][1]
 
 
-def _raw_keys(cached, cached_error, turned, k_norm_weight, unit):
-    keys, keys_error = turned(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
+def _raw_keys(cached, cached_error, rotated, k_norm_weight, unit):
+    keys, keys_error = rotated(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
     return keys, keys_error + unit * keys.abs()
 
 
@@ -137,46 +172,6 @@ def _attended(q, q_error, caches, rows, slots, setting, from_raw):
     return out.flatten(1), error.flatten(1)
 
 
-def inputs(case: Case, device: str) -> dict:
-    """A residual stream, weights, and a cache filled up to each row's new tokens; the rest of it is NaN."""
-    numbers = Numbers(case, device)
-    tokens, batch, capacity, width = case["T"], case["B"], case["S"], case["H"]
-    heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
-    given = {
-        "hidden": numbers.activations(tokens, width),
-        "norm_weight": numbers.norm_weight(width, peak=20.0),
-        "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, width),
-        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
-        "k_norm_weight": numbers.norm_weight(dim, peak=K_NORM_MAX),
-        "o_weight": numbers.weights(width, heads * dim),
-        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
-    }
-    if tokens == batch:
-        lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
-        lengths[-1] = capacity
-        filled, positions = lengths - 1, lengths - 1
-    else:
-        lengths = torch.tensor([tokens + case.get("start")])
-        filled, positions = torch.tensor([case.get("start")]), torch.arange(tokens) + case.get("start")
-    k, v = numbers.normal(batch, capacity, kv_heads, dim), numbers.normal(batch, capacity, kv_heads, dim)
-    if not case.get("raw"):
-        k = k * given["k_norm_weight"].float().cpu()  # as norm and RoPE would leave it
-    empty = torch.arange(capacity)[None, :] >= filled[:, None]
-    k[empty], v[empty] = float("nan"), float("nan")
-    return given | {
-        "positions": positions.to(device),
-        "k_cache": numbers.place(k),
-        "v_cache": numbers.place(v),
-        "lengths": lengths.to(device),
-        "num_heads": heads,
-        "num_kv_heads": kv_heads,
-        "head_dim": dim,
-        "eps": EPS,
-        "scale": dim**-0.5,
-        **({"cache": "raw"} if case.get("raw") else {}),
-    }
-
-
 def cost(case: Case) -> Cost:
     """Both weights, the stream and the cache read once; the output and the new K and V written."""
     size, tokens, width, dim = getattr(torch, case.dtype).itemsize, case["T"], case["H"], case["D"]
@@ -186,36 +181,3 @@ def cost(case: Case) -> Cost:
     pairs = filled if tokens == case["B"] else tokens * (case.get("start") + (tokens + 1) / 2)
     flops = 2 * tokens * width * (rows + case["Hq"] * dim) + 4 * pairs * case["Hq"] * dim
     return Cost(size * moved, int(flops))
-
-
-def _case(tokens, batch, capacity, width, shape, profile="unit", dtype="bfloat16", raw=0, start=0, large=False):
-    heads, kv_heads, dim = shape
-    axes = {"T": tokens, "B": batch, "S": capacity, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
-    axes |= {name: size for name, size in (("raw", raw), ("start", start)) if size}
-    return Case("fused_attention", axes, dtype, profile, large=large, needs=("cache",) if raw else ())
-
-
-NANO, QWEN = (6, 2, 64), (16, 8, 128)
-CASES = (
-    _case(1, 1, 1, 256, NANO),
-    _case(65, 1, 80, 256, NANO, "qwen"),
-    _case(65, 1, 80, 256, NANO, "qwen", raw=1),
-    _case(40, 1, 400, 256, NANO, "qwen", start=301),
-    _case(40, 1, 400, 256, NANO, "qwen", start=301, raw=1),
-    _case(24, 1, 600, 256, NANO, "unit", start=560),
-    _case(3, 3, 130, 256, NANO, "qwen"),
-    _case(3, 3, 130, 256, NANO, "qwen", raw=1),
-    _case(4, 4, 300, 256, NANO, "unit", "float16"),
-    _case(130, 1, 130, 256, NANO, "unit", "float16"),
-    _case(33, 1, 33, 256, NANO, "qwen", "float32"),
-    _case(33, 1, 33, 256, NANO, "qwen", "float32", raw=1),
-    _case(19, 1, 67, 100, (3, 1, 80), "tail", start=7),
-    _case(5, 5, 67, 129, (5, 5, 32), "tail", "float16", raw=1),
-    _case(17, 1, 17, 256, (2, 1, 64), "tiny"),
-    _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
-    _case(512, 1, 700, 1024, QWEN, "qwen", large=True),
-    _case(512, 1, 700, 1024, QWEN, "qwen", raw=1, start=100, large=True),
-    _case(16, 16, 2048, 1024, QWEN, "qwen", large=True),
-    _case(8, 8, 4096, 1024, QWEN, "qwen", raw=1, large=True),
-    _case(1, 1, 40960, 1024, QWEN, "unit", large=True),
-)

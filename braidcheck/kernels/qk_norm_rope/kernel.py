@@ -18,8 +18,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common.rope import rmsnorm_halves as norm_halves
-from braidcheck.kernels.common.rope import rotate_halves
+from braidcheck.kernels.common.rope import rmsnorm_halves, rotate_halves
 
 
 @triton.jit
@@ -65,7 +64,7 @@ def _qk_norm_rope(
     # [BLOCK_M, BLOCK_D]
     x1 = tl.load(in_ptrs, mask=mask, other=0.0).to(tl.float32)
     x2 = tl.load(in_ptrs + HEAD_DIM // 2, mask=mask, other=0.0).to(tl.float32)
-    x1, x2 = norm_halves(x1, x2, norm_ptr, offs_d, dim_mask, eps, HEAD_DIM)
+    x1, x2 = rmsnorm_halves(x1, x2, norm_ptr, offs_d, dim_mask, eps, HEAD_DIM)
     positions = tl.load(positions_ptr + offs_m, mask=row_mask, other=0).to(tl.int64)
     x1, x2 = rotate_halves(x1, x2, cos_sin_ptr, positions, row_mask, max_positions, offs_d, dim_mask, HEAD_DIM)
     out_ptrs = out_ptr + (offs_m[:, None] * num_heads + head) * HEAD_DIM + offs_d[None, :]

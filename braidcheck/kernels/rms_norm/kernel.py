@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from braidcheck.kernels.common.rms_norm import rmsnorm_rows as norm_rows
+from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
 
 @triton.jit
@@ -50,5 +50,5 @@ def _rms_norm(
         residual_ptrs = residual_ptr + offs_m[:, None] * stride_rm + offs_n[None, :]
         x += tl.load(residual_ptrs, mask=mask, other=0.0).to(tl.float32)
         tl.store(sum_ptr + offs_m[:, None] * N + offs_n[None, :], x.to(sum_ptr.dtype.element_ty), mask=mask)
-    y = norm_rows(x, weight_ptr, offs_n, N, eps)
+    y = rmsnorm_rows(x, weight_ptr, offs_n, N, eps)
     tl.store(y_ptr + offs_m[:, None] * stride_ym + offs_n[None, :], y.to(y_ptr.dtype.element_ty), mask=mask)

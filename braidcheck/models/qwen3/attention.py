@@ -15,8 +15,8 @@ from braidcheck.kernels import attention_decode as decode_op
 from braidcheck.kernels import attention_prefill as prefill_op
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
-from braidcheck.kernels.attention_step import attention_step
 from braidcheck.kernels.cache_write import cache_write
+from braidcheck.kernels.decode_attention import decode_attention
 from braidcheck.kernels.fused_attention import fused_attention
 from braidcheck.kernels.linear_residual import linear_residual
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
@@ -118,9 +118,9 @@ class Qwen3AttentionProduction(Qwen3AttentionSeparated):
             return super().__call__(w, h, step, k_cache, v_cache, trace)
         eps = self.config.rms_norm_eps
         q, k, v = rms_norm_qkv(h, w.input_norm, w.qkv, eps, *self.config.heads, out_dtype=torch.float32)
-        out = attention_step(
+        out = decode_attention(
             q, k, v, w.q_norm, w.k_norm, self.cos_sin, step.positions, k_cache, v_cache, eps, self.config.scale,
-            arrivals=step.arrivals,
+            split_counter=step.arrivals,
         )  # fmt: skip
         return linear_residual(out.flatten(1), w.o, h)
 
@@ -160,17 +160,17 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
     def attend(self, q: Tensor, k_cache: Tensor, v_cache: Tensor, step: Step) -> Tensor:
         """As in the separated flow."""
         if step.start is None:
-            return decode_op.reference(q, k_cache, v_cache, step.lengths, self.config.scale)
-        return prefill_op.reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
+            return decode_op.OP.reference(q, k_cache, v_cache, step.lengths, self.config.scale)
+        return prefill_op.OP.reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
 
 
 @dataclass(frozen=True)
 class Qwen3AttentionFullyFused:
-    """RMSNorm to output projection in one op, K cached after norm and RoPE ("rotated") or before both ("raw")."""
+    """RMSNorm to output projection in one op, K cached after norm and RoPE ("post_rope") or before ("pre_rope")."""
 
     config: Qwen3Config
     cos_sin: Tensor
-    cache: str = "rotated"
+    cache: str = "post_rope"
 
     def __call__(
         self, w: LayerWeights, h: Tensor, step: Step, k_cache: Tensor, v_cache: Tensor, trace: Trace
@@ -188,6 +188,6 @@ ATTENTIONS = {
     "separated": Qwen3AttentionSeparated,
     "fused": Qwen3AttentionFused,
     "fully_fused": Qwen3AttentionFullyFused,
-    "fully_fused_raw": lambda config, cos_sin: Qwen3AttentionFullyFused(config, cos_sin, cache="raw"),
+    "fully_fused_raw": lambda config, cos_sin: Qwen3AttentionFullyFused(config, cos_sin, cache="pre_rope"),
     "reference": Qwen3AttentionReference,
 }

@@ -16,11 +16,11 @@ Variant = Callable[..., Any]
 _WRITTEN: dict[str, Variant] = {
     "attention_prefill": heads.attention_prefill,
     "attention_decode": heads.attention_decode,
-    "attention_step": heads.attention_step,
+    "decode_attention": heads.decode_attention,
     "fused_attention": fused.fused_attention,
 }
 _MORE: dict[str, dict[str, Variant]] = {
-    "attention_step": {"three kernels": fused.step_separated},
+    "decode_attention": {"three kernels": fused.step_separated},
     "fused_attention": {"five kernels": fused.separated},
 }
 

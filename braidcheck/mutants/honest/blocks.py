@@ -30,9 +30,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "qk_norm_rope": {},
     "cache_write": {},
     "attention_prefill": {},
-    "attention_decode": {"BLOCK_S": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
-    "attention_step": {},
-    "fused_attention": {"BLOCK_S": 64 if INTERPRETED else 32, "BLOCK_N": 64, "BLOCK_K": 64 if INTERPRETED else 32}
+    "attention_decode": {"BLOCK_N": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
+    "decode_attention": {},
+    "fused_attention": {
+        "ATTENTION_BLOCK_N": 64 if INTERPRETED else 32,
+        "BLOCK_N": 64,
+        "BLOCK_K": 64 if INTERPRETED else 32,
+    }
     | {"default_block_m": _rows},
     "linear_residual": {"default_block_m": _rows},
     "gate_up_silu": {"default_block_m": _rows},

@@ -22,14 +22,14 @@ def fused_attention(
     style: Style, hidden: Tensor, norm_weight: Tensor, qkv_weight: Tensor, q_norm_weight: Tensor,
     k_norm_weight: Tensor, o_weight: Tensor, cos_sin: Tensor, positions: Tensor, k_cache: Tensor, v_cache: Tensor,
     lengths: Tensor, num_heads: int, num_kv_heads: int, head_dim: int, eps: float, scale: float,
-    cache: str = "rotated",
+    cache: str = "post_rope",
 ) -> Tensor:  # fmt: skip
     """See the op."""
 
     def turned(x: Tensor, norm: Tensor, at: Tensor) -> Tensor:
         return style.rotate(style.norm(wide(x), wide(norm), eps), cos_sin, at)
 
-    dtype, raw = qkv_weight.dtype, cache == "raw"
+    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
     operand = style.operand(style.norm(wide(hidden), wide(norm_weight), eps), dtype)
     q, k, v = split_heads(style.product(operand, wide(qkv_weight)), num_heads, num_kv_heads, head_dim)
     q = style.operand(turned(q, q_norm_weight, positions), dtype)
@@ -54,7 +54,7 @@ def separated(
     o_weight: Tensor, cos_sin: Tensor, positions: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor,
     num_heads: int, num_kv_heads: int, head_dim: int, eps: float, scale: float,
 ) -> Tensor:  # fmt: skip
-    """See the op: five kernels instead of three; the cache is always "rotated", so there is no such argument."""
+    """See the op: five kernels instead of three; the cache is always "post_rope", so there is no such argument."""
     q, k, v = qkv_rope(
         rms_norm(hidden, norm_weight, eps), qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim,
         q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, eps=eps,
@@ -71,9 +71,9 @@ def separated(
 
 def step_separated(
     q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
-    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+    k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, split_counter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """See ``attention_step``: three kernels instead of one, none of which counts arrivals."""
+    """See ``decode_attention``: three kernels instead of one, none of which counts splits."""
     turned = qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     query, key, value = (part.to(k_cache.dtype) for part in (*turned, v))
     cache_write(key, value, k_cache, v_cache, torch.arange(len(q), device=q.device), positions)

@@ -33,11 +33,11 @@ def attention_decode(
     return out
 
 
-def attention_step(
+def decode_attention(
     style: Style, q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor,
-    positions: Tensor, k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, arrivals: Tensor | None = None,
+    positions: Tensor, k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, split_counter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """See the op: the new token first, then row by row over the cache; without splits no arrivals are counted."""
+    """See the op: the new token first, then row by row over the cache; no splits, none to count."""
     dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
     query = style.operand(style.rotate(style.norm(wide(q), wide(q_norm_weight), eps), cos_sin, positions), dtype)
     key = style.rotate(style.norm(wide(k), wide(k_norm_weight), eps), cos_sin, positions)

@@ -42,7 +42,7 @@ def edit(tmp_path):
         (f"{KERNELS}/common/variants.py", '"""', '""" ', "equivalent implementations"),
         (f"{KERNELS}/rms_norm/mutants.toml", "[[mutant]]", "[[mutant]] ", "faults"),
         (f"{KERNELS}/rms_norm/__init__.py", "x.numel()", "x.numel() > 1", ""),
-        (f"{KERNELS}/rms_norm/kernel.py", "y = norm_rows(", "y = 2 * norm_rows(", ""),
+        (f"{KERNELS}/rms_norm/kernel.py", "y = rmsnorm_rows(", "y = 2 * rmsnorm_rows(", ""),
         (f"{KERNELS}/common/rms_norm.py", "squares += x * x", "squares += x * x * 2", ""),
         (f"{KERNELS}/common/configs.py", "block_m=1", "block_m=2", ""),
         (f"{KERNELS}/common/inputs.py", '"""', '""" ', "the cases' numbers"),

@@ -140,7 +140,7 @@ def rms_norm_qkv_with_eps_1e5(x, norm_weight, qkv_weight, eps, *heads, qkv_bias=
     return OPS["rms_norm_qkv"].reference(x, norm_weight, qkv_weight, 1e-5, *heads, qkv_bias, out_dtype)
 
 
-def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *tolerance, cache="rotated"):
+def fused_attention_with_head_norms_swapped(hidden, norm, qkv, q_norm, k_norm, *tolerance, cache="post_rope"):
     return OPS["fused_attention"].reference(hidden, norm, qkv, k_norm, q_norm, *tolerance, cache)
 
 

@@ -85,7 +85,7 @@ def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
     engine, golden = nano
     text = shortest(golden, 0, 1, 3)
     monkeypatch.setattr(blame, "shortest", lambda *_: text)
-    own, faulty_at = attention.attention_step, engine.weights.layers[2].q_norm
+    own, faulty_at = attention.decode_attention, engine.weights.layers[2].q_norm
 
     def faulty(q, k, v, q_norm, *rest, **options):
         out = own(q, k, v, q_norm, *rest, **options)
@@ -94,9 +94,9 @@ def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
     def strays(evidence):
         return ["decode"] if any(row["engine"] != row["prefill"] for row in evidence["continuations"]) else []
 
-    monkeypatch.setattr(attention, "attention_step", faulty)
+    monkeypatch.setattr(attention, "decode_attention", faulty)
     found = find_blame(engine, text, ["decode"], strays)
-    assert (found["ops"], found["layers"], found["repaired"]) == (["attention_step"], [2, 2], True)
+    assert (found["ops"], found["layers"], found["repaired"]) == (["decode_attention"], [2, 2], True)
 
 
 def test_a_fault_in_the_weights_is_no_ops_fault(nano):

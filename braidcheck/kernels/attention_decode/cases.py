@@ -1,0 +1,75 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Ragged lengths, one of them full; slots past a length hold NaN."""
+    numbers = Numbers(case, device)
+    batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
+    lengths = torch.randint(0 if case.get("empty") else 1, capacity + 1, (batch,), generator=numbers.generator)
+    if batch:
+        lengths[-1] = capacity
+    if case.get("empty"):
+        lengths[0] = 0
+    q, k = numbers.normal(batch, heads, dim), numbers.normal(batch, capacity, kv_heads, dim)
+    v = numbers.normal(batch, capacity, kv_heads, dim)
+    if case.profile == "qwen":
+        channels = torch.randperm(dim, generator=numbers.generator)[: dim // 16]
+        k[..., channels] *= K_NORM_MAX
+        q[..., channels] *= 0.1
+    if case.profile == "extreme":
+        q, k, v = 8 * q, 8 * k, 100 * v
+    if case.profile == "cancel":
+        v = v.abs() * (1 - 2 * (torch.arange(capacity) % 2))[:, None, None] * 100
+        q *= 0.05
+    unwritten = torch.arange(capacity)[None, :] >= lengths[:, None]
+    k[unwritten], v[unwritten] = float("nan"), float("nan")
+    return {
+        "q": numbers.place(q),
+        "k_cache": numbers.place(k),
+        "v_cache": numbers.place(v),
+        "lengths": lengths.to(device),
+        "scale": dim**-0.5,
+    }
+
+
+def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", empty=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"empty": 1} if empty else {})
+    return Case("attention_decode", axes, dtype, profile, large=large)
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, 1, NANO),
+    _case(1, 700, NANO, "qwen"),
+    _case(3, 300, NANO, "qwen", "float16"),
+    _case(3, 300, NANO, "qwen", "float32"),
+    _case(4, 2100, NANO, "qwen", empty=1),
+    _case(2, 130, QWEN, "qwen"),
+    _case(3, 67, (3, 1, 80), "tail"),
+    _case(3, 67, (5, 5, 32), "tail", "float16"),
+    _case(2, 67, (8, 1, 16), "tail", "float32"),
+    _case(2, 300, NANO, "extreme"),
+    _case(2, 1200, NANO, "cancel"),
+    _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 32768, QWEN, "qwen", large=True),
+    _case(1, 40960, QWEN, "cancel", large=True),
+    _case(16, 4096, QWEN, "qwen", empty=1, large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without scale": without("scale", 1.0),
+    "without the newest key": lambda given: given | {"lengths": (given["lengths"] - 1).clamp_min(0)},
+    "all rows as long as the first": lambda given: (
+        given | {"lengths": given["lengths"][:1].expand_as(given["lengths"])}
+    ),
+    "without the last value dimension": without_last("v_cache"),
+    "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+}

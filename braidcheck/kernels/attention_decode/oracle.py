@@ -1,0 +1,46 @@
+"""Reference, bound and cost.
+
+The bound is that of ``numerics.attention``. Combining the splits rescales partial sums by exponentials, which the score
+error already covers, and adds a few roundings of the value, counted with the sum's.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.numerics import attention
+from braidcheck.op import Case, Cost
+
+
+def _per_row(q, k_cache, v_cache, lengths):
+    """q[1,G,D], k[S,D], v[S,D], mask[1,S] of each row and KV head, cut to the row's length."""
+    for row, length in enumerate(lengths.tolist()):
+        k, v = k_cache[row, :length], v_cache[row, :length]
+        grouped = q[row].unflatten(0, (k.shape[1], q.shape[1] // k.shape[1]))
+        mask = torch.ones(1, length, dtype=torch.bool, device=q.device)
+        for head in range(k.shape[1]):
+            yield grouped[head][None], k[:, head], v[:, head], mask
+
+
+def reference(q, k_cache, v_cache, lengths, scale):
+    """Softmax attention over each row's own slots; zeros where there are none."""
+    parts = [attention.attend(*of_head[:3], scale, of_head[3])[0] for of_head in _per_row(q, k_cache, v_cache, lengths)]
+    return torch.cat(parts).view(q.shape) if parts else q.clone()
+
+
+def bound(q, k_cache, v_cache, lengths, scale):
+    """See the module; a row without keys must be exactly zero."""
+    rows = _per_row(q.double(), k_cache.double(), v_cache.double(), lengths)
+    parts = [
+        attention.attend_bound(qh, kh, vh, scale, mask, q.dtype)[0] if len(kh) else torch.zeros_like(qh[0])
+        for qh, kh, vh, mask in rows
+    ]
+    return (torch.cat(parts).view(q.shape) if parts else q.double(),)
+
+
+def cost(case: Case) -> Cost:
+    """The filled part of the caches read once (half of the capacity on average, all of it for one row)."""
+    keys = case["S"] * (1 if case["B"] == 1 else (case["B"] + 1) / 2)
+    size, width = getattr(torch, case.dtype).itemsize, case["D"]
+    moved = size * width * (2 * keys * case["Hkv"] + 2 * case["B"] * case["Hq"])
+    return Cost(int(moved), int(4 * keys * case["Hq"] * width))

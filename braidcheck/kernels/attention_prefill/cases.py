@@ -1,0 +1,95 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Q and K as they come out of norm and RoPE; keys past the last query hold NaN."""
+    numbers = Numbers(case, device)
+    tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
+    start, spare = case.get("start"), case.get("spare")
+    k, v = numbers.normal(start + tokens, kv_heads, dim), numbers.normal(start + tokens, kv_heads, dim)
+    q = numbers.normal(tokens, heads, dim)
+    if case.profile == "qwen":
+        # Norm weights: a few K channels at the real model's maximum, Q's answer them with small ones.
+        channels = torch.randperm(dim, generator=numbers.generator)[: dim // 16]
+        k[..., channels] *= K_NORM_MAX
+        q[..., channels] *= 0.1
+    if case.profile == "extreme":
+        q, k, v = 8 * q, 8 * k, 100 * v
+    if case.profile == "sparse":
+        v *= torch.rand(v.shape, generator=numbers.generator) < 0.05
+    if case.profile == "cancel":
+        v = v.abs() * (1 - 2 * (torch.arange(len(v)) % 2))[:, None, None] * 100
+        q *= 0.05
+    empty = torch.full((spare, kv_heads, dim), float("nan"))
+    given = {
+        "q": numbers.place(q),
+        "k": numbers.place(torch.cat([k, empty])),
+        "v": numbers.place(torch.cat([v, empty])),
+        "scale": dim**-0.5,
+    }
+    if start:
+        given["q_start"] = start
+    if case.get("seqs"):
+        cuts = torch.randperm(tokens - 1, generator=numbers.generator)[: case["seqs"] - 1] + 1
+        bounds = [0, *sorted(cuts.tolist()), tokens]
+        given["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int32, device=device)
+    return given
+
+
+def _seeing_ahead(given: dict, count: int) -> dict:
+    """The inputs with every query ``count`` positions further on: what a mask that leaks lets it see."""
+    keys = {name: given[name][: given.get("q_start", 0) + len(given["q"])] for name in "kv"}
+    return given | keys | {"q_start": given.get("q_start", 0) + count}
+
+
+def _case(tokens, shape, profile="unit", dtype="bfloat16", start=0, seqs=0, spare=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"T": tokens, "Hq": heads, "Hkv": kv_heads, "D": dim}
+    axes |= {name: size for name, size in (("start", start), ("seqs", seqs), ("spare", spare)) if size}
+    needs = (("q_start",) if start else ()) + (("cu_seqlens",) if seqs else ())
+    return Case("attention_prefill", axes, dtype, profile, large=large, needs=needs)
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, NANO),
+    _case(0, NANO),
+    _case(65, NANO, "qwen"),
+    _case(130, NANO, "qwen", "float16"),
+    _case(130, NANO, "qwen", "float32"),
+    _case(300, NANO, "unit", spare=20),
+    _case(300, NANO, "qwen", start=77, spare=5),
+    _case(1, NANO, "qwen", start=700),
+    _case(400, NANO, "qwen", seqs=5),
+    _case(37, QWEN, "qwen"),
+    _case(67, (3, 1, 80), "tail"),
+    _case(67, (5, 5, 32), "tail", "float16", start=13),
+    _case(67, (8, 1, 16), "tail", "float32"),
+    _case(100, NANO, "extreme"),
+    _case(100, NANO, "sparse"),
+    _case(256, NANO, "cancel"),
+    _case(256, NANO, "cancel", "float32"),
+    _case(2048, QWEN, "qwen", large=True),
+    _case(1023, QWEN, "qwen", start=3000, spare=11, large=True),
+    _case(1500, QWEN, "unit", seqs=7, large=True),
+    _case(64, QWEN, "qwen", start=40896, large=True),
+    _case(2048, QWEN, "cancel", large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without scale": without("scale", 1.0),
+    "without q_start": without("q_start", 0),
+    "without cu_seqlens": without("cu_seqlens"),
+    "without the last key": without_last("k", 0),
+    "without the last value dimension": without_last("v"),
+    "interleaved GQA mapping": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
+    "mask one too wide": lambda given: _seeing_ahead(given, 1),
+    "without mask": lambda given: _seeing_ahead(given, len(given["q"])),
+}

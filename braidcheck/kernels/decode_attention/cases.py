@@ -1,0 +1,90 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    K_NORM_MAX,
+    Numbers,
+    with_ones,
+    without,
+    without_last,
+    without_rotation,
+)
+from braidcheck.numerics import rope
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """Q, K and V as projected, ragged pasts, one row at the capacity; slots that are not filled hold NaN."""
+    numbers = Numbers(case, device)
+    batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
+    projected = torch.float32 if case.get("wide") else None
+    positions = torch.randint(0, capacity, (batch,), generator=numbers.generator)
+    if batch:
+        positions[-1] = capacity - 1
+    k_norm = numbers.norm_weight(dim, peak=K_NORM_MAX)
+    q, new_k = (numbers.activations(batch, count, dim, dtype=projected) for count in (heads, kv_heads))
+    new_v = numbers.normal(batch, kv_heads, dim)
+    k = numbers.normal(batch, capacity, kv_heads, dim) * k_norm.float().cpu()  # as norm and RoPE would leave it
+    v = numbers.normal(batch, capacity, kv_heads, dim)
+    if case.profile == "cancel":
+        signs = (1 - 2 * (torch.arange(capacity) % 2))[:, None, None]
+        k, v = 0.05 * k, v.abs() * signs * 100
+    if case.profile == "extreme":
+        v, new_v = 100 * v, 100 * new_v
+    unwritten = torch.arange(capacity)[None, :] >= positions[:, None]
+    k[unwritten], v[unwritten] = float("nan"), float("nan")
+    return {
+        "q": q,
+        "k": new_k,
+        "v": numbers.place(new_v, projected),
+        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
+        "k_norm_weight": k_norm,
+        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
+        "positions": positions.to(device),
+        "k_cache": numbers.place(k),
+        "v_cache": numbers.place(v),
+        "eps": EPS,
+        "scale": dim**-0.5,
+    }
+
+
+def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", wide=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
+    return Case("decode_attention", axes, dtype, profile, large=large)
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, 1, NANO),
+    _case(1, 700, NANO, "qwen", wide=1),
+    _case(3, 300, NANO, "qwen", "float16"),
+    _case(3, 300, NANO, "qwen", "float32"),
+    _case(4, 1300, NANO, "qwen"),
+    _case(2, 130, QWEN, "qwen", wide=1),
+    _case(3, 67, (3, 1, 80), "tail"),
+    _case(3, 67, (5, 5, 32), "tail", "float16", wide=1),
+    _case(2, 67, (8, 1, 16), "tail", "float32"),
+    _case(2, 300, NANO, "tiny"),
+    _case(2, 300, NANO, "tiny", "float32"),
+    _case(2, 300, NANO, "extreme"),
+    _case(2, 1200, NANO, "cancel"),
+    _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 32768, QWEN, "qwen", wide=1, large=True),
+    _case(1, 40960, QWEN, "cancel", large=True),
+    _case(16, 4096, QWEN, "qwen", wide=1, large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without rotation": without_rotation,
+    "without norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+    "without eps": without("eps", 0.0),
+    "without scale": without("scale", 1.0),
+    "without the last dimension": without_last("k"),
+    "without the last value dimension": without_last("v"),
+    "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+}

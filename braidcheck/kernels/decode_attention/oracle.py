@@ -1,0 +1,80 @@
+"""Reference, bound and cost.
+
+The bound: Q and K as in ``qk_norm_rope``, each rounded once to the cache's dtype (declared), V rounded once; then
+attention with those errors in its operands (``numerics.attention``).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.numerics import attention, rope, rounding
+from braidcheck.op import Case, Cost
+
+
+def _seen(q, positions, kv_heads):
+    """Of each row and KV head: the row, the head, its queries [1,G,D], and a mask [1,S] of the slots it sees."""
+    grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
+    for row, position in enumerate(positions.tolist()):
+        mask = torch.ones(1, position + 1, dtype=torch.bool, device=q.device)
+        for head in range(kv_heads):
+            yield row, head, grouped[row, head][None], mask
+
+
+def reference(
+    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None
+):
+    """Norm, rotate, write, attend."""
+    dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
+    rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
+    new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
+    k_cache[rows, positions], v_cache[rows, positions] = new_k.to(dtype), v.to(dtype)
+    out = torch.empty(q.shape, dtype=dtype, device=q.device).unflatten(1, (k.shape[1], -1))
+    for row, head, query, mask in _seen(rotated, positions, k.shape[1]):
+        count = mask.shape[1]
+        out[row, head] = attention.attend(query, k_cache[row, :count, head], v_cache[row, :count, head], scale, mask)[0]
+    return out.flatten(1, 2)
+
+
+def bound(q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None):
+    """See the module. Gives the errors of out, of k_cache and of v_cache."""
+    dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
+    unit = rounding.ROUNDOFF[dtype]
+
+    def rotated(x, weight):
+        normed = rope.normed_error(x.double(), torch.zeros_like(x, dtype=torch.float64), weight, eps)
+        return rope.rotate(normed[0], cos_sin.double(), positions), rope.rotated_error(*normed, cos_sin, positions)
+
+    (query, query_error), (key, key_error) = rotated(q, q_norm_weight), rotated(k, k_norm_weight)
+    errors = []
+    for cache, new, error in ((k_cache, key, key_error), (v_cache, v.double(), torch.zeros_like(key_error))):
+        full, full_error = cache.double(), torch.zeros_like(cache, dtype=torch.float64)
+        full[rows, positions], full_error[rows, positions] = new, error
+        rounded = torch.zeros_like(full_error)
+        rounded[rows, positions] = unit * new.abs()
+        errors.append((full, full_error, full_error + rounded))
+    (keys, written_k, keys_error), (values, written_v, values_error) = errors
+    out = torch.empty_like(query).unflatten(1, (k.shape[1], -1))
+    query_error = (query_error + unit * query.abs()).unflatten(1, (k.shape[1], -1))
+    for row, head, one, mask in _seen(query, positions, k.shape[1]):
+        at = row, slice(mask.shape[1]), head
+        out[row, head] = attention.attend_bound(
+            one,
+            keys[at],
+            values[at],
+            scale,
+            mask,
+            dtype,
+            query_error[row, head][None],
+            keys_error[at],
+            values_error[at],
+        )[0]
+    return out.flatten(1, 2), written_k, written_v
+
+
+def cost(case: Case) -> Cost:
+    """The filled part of the caches read once (half of the capacity on average, all of it for one row)."""
+    keys = case["S"] * (1 if case["B"] == 1 else (case["B"] + 1) / 2)
+    size, width = getattr(torch, case.dtype).itemsize, case["D"]
+    moved = size * width * (2 * keys * case["Hkv"] + 2 * case["B"] * (case["Hq"] + case["Hkv"]))
+    return Cost(int(moved), int(4 * keys * case["Hq"] * width))

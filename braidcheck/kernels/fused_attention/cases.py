@@ -1,0 +1,101 @@
+"""Inputs, cases and negative controls."""
+
+from __future__ import annotations
+
+import torch
+
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    K_NORM_MAX,
+    Numbers,
+    with_ones,
+    without,
+    without_last,
+    without_rotation,
+)
+from braidcheck.numerics import rope
+from braidcheck.op import Case
+
+
+def inputs(case: Case, device: str) -> dict:
+    """A residual stream, weights, and a cache filled up to each row's new tokens; the rest of it is NaN."""
+    numbers = Numbers(case, device)
+    tokens, batch, capacity, width = case["T"], case["B"], case["S"], case["H"]
+    heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
+    given = {
+        "hidden": numbers.activations(tokens, width),
+        "norm_weight": numbers.norm_weight(width, peak=20.0),
+        "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, width),
+        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
+        "k_norm_weight": numbers.norm_weight(dim, peak=K_NORM_MAX),
+        "o_weight": numbers.weights(width, heads * dim),
+        "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
+    }
+    if tokens == batch:
+        lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
+        lengths[-1] = capacity
+        filled, positions = lengths - 1, lengths - 1
+    else:
+        lengths = torch.tensor([tokens + case.get("start")])
+        filled, positions = torch.tensor([case.get("start")]), torch.arange(tokens) + case.get("start")
+    k, v = numbers.normal(batch, capacity, kv_heads, dim), numbers.normal(batch, capacity, kv_heads, dim)
+    if not case.get("raw"):
+        k = k * given["k_norm_weight"].float().cpu()  # as norm and RoPE would leave it
+    empty = torch.arange(capacity)[None, :] >= filled[:, None]
+    k[empty], v[empty] = float("nan"), float("nan")
+    return given | {
+        "positions": positions.to(device),
+        "k_cache": numbers.place(k),
+        "v_cache": numbers.place(v),
+        "lengths": lengths.to(device),
+        "num_heads": heads,
+        "num_kv_heads": kv_heads,
+        "head_dim": dim,
+        "eps": EPS,
+        "scale": dim**-0.5,
+        **({"cache": "pre_rope"} if case.get("raw") else {}),
+    }
+
+
+def _case(tokens, batch, capacity, width, shape, profile="unit", dtype="bfloat16", raw=0, start=0, large=False):
+    heads, kv_heads, dim = shape
+    axes = {"T": tokens, "B": batch, "S": capacity, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
+    axes |= {name: size for name, size in (("raw", raw), ("start", start)) if size}
+    return Case("fused_attention", axes, dtype, profile, large=large, needs=("cache",) if raw else ())
+
+
+NANO, QWEN = (6, 2, 64), (16, 8, 128)
+CASES = (
+    _case(1, 1, 1, 256, NANO),
+    _case(65, 1, 80, 256, NANO, "qwen"),
+    _case(65, 1, 80, 256, NANO, "qwen", raw=1),
+    _case(40, 1, 400, 256, NANO, "qwen", start=301),
+    _case(40, 1, 400, 256, NANO, "qwen", start=301, raw=1),
+    _case(24, 1, 600, 256, NANO, "unit", start=560),
+    _case(3, 3, 130, 256, NANO, "qwen"),
+    _case(3, 3, 130, 256, NANO, "qwen", raw=1),
+    _case(4, 4, 300, 256, NANO, "unit", "float16"),
+    _case(130, 1, 130, 256, NANO, "unit", "float16"),
+    _case(33, 1, 33, 256, NANO, "qwen", "float32"),
+    _case(33, 1, 33, 256, NANO, "qwen", "float32", raw=1),
+    _case(19, 1, 67, 100, (3, 1, 80), "tail", start=7),
+    _case(5, 5, 67, 129, (5, 5, 32), "tail", "float16", raw=1),
+    _case(17, 1, 17, 256, (2, 1, 64), "tiny"),
+    _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
+    _case(512, 1, 700, 1024, QWEN, "qwen", large=True),
+    _case(512, 1, 700, 1024, QWEN, "qwen", raw=1, start=100, large=True),
+    _case(16, 16, 2048, 1024, QWEN, "qwen", large=True),
+    _case(8, 8, 4096, 1024, QWEN, "qwen", raw=1, large=True),
+    _case(1, 1, 40960, 1024, QWEN, "unit", large=True),
+)
+
+NEGATIVE_CONTROLS = {
+    "without norm weight": with_ones("norm_weight"),
+    "without head norm weights": with_ones("q_norm_weight", "k_norm_weight"),
+    "without eps": without("eps", 0.0),
+    "without rotation": without_rotation,
+    "without scale": without("scale", 1.0),
+    "without the last column": without_last("hidden"),
+    "without the last head's last dimension": without_last("o_weight"),
+    "the other cache form": lambda given: given | {"cache": "post_rope" if "cache" in given else "pre_rope"},
+}
