@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.cache_write.kernel import _cache_write
 from braidcheck.kernels.common.configs import get_config
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 
 
@@ -34,7 +34,7 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     num_tokens, num_heads, head_dim = k.shape
     if num_tokens:
         config = get_config("cache_write")
-        _cache_write[(triton.cdiv(num_tokens, config.block_m),)](
+        _cache_write[(cdiv(num_tokens, config.block_m),)](
             k_ptr=k,
             v_ptr=v,
             k_cache_ptr=k_cache,
@@ -49,6 +49,6 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
             stride_k_cache_b=k_cache.stride(0),
             stride_v_cache_b=v_cache.stride(0),
             N=num_heads * head_dim,
-            BLOCK_N=triton.next_power_of_2(num_heads * head_dim),
+            BLOCK_N=next_power_of_2(num_heads * head_dim),
             **config.meta(),
         )

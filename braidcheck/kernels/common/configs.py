@@ -16,9 +16,9 @@ from enum import Enum
 from functools import cache, cached_property
 
 import torch
-import triton
 
 from braidcheck.arch import GENERIC, INTERPRETER, Arch, of_capability
+from braidcheck.kernels.common.grid import next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 
 
@@ -221,7 +221,7 @@ def override_config(overrides: Configs) -> Iterator[None]:
 def default_block_m(num_tokens: int) -> int:
     """BLOCK_M of a projection in tiles: one tensor-core tile in decode; in the interpreter few, large programs."""
     if INTERPRETED:
-        return min(256, max(16, triton.next_power_of_2(num_tokens)))
+        return min(256, max(16, next_power_of_2(num_tokens)))
     return 16 if num_tokens <= 16 else 64
 
 

@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import Regime, get_config
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
@@ -38,8 +39,8 @@ def gemv_config(op: str, x: Tensor) -> dict[str, int]:
 
 def gemv_tiles(m: int, k: int) -> dict[str, int]:
     """The constexprs that follow from x[M,K]: the rows of a program and the tiles of K."""
-    block_k = max(16, min(MAX_BLOCK_K, triton.next_power_of_2(k)))
-    return {"BLOCK_M": 1 if m == 1 else MAX_M, "K": k, "BLOCK_K": block_k, "NUM_K_TILES": triton.cdiv(k, block_k)}
+    block_k = max(16, min(MAX_BLOCK_K, next_power_of_2(k)))
+    return {"BLOCK_M": 1 if m == 1 else MAX_M, "K": k, "BLOCK_K": block_k, "NUM_K_TILES": cdiv(k, block_k)}
 
 
 @triton.jit

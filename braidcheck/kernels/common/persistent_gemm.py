@@ -21,6 +21,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.kernels.common import configs
 from braidcheck.kernels.common.configs import Regime, SizeBucket
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
@@ -74,7 +75,7 @@ def tensor_descriptor(matrix: Tensor, *block_shape: int) -> TensorDescriptor:
 
 def persistent_grid(m: int, n: int, block_m: int, block_n: int, ctas_per_sm: int) -> tuple[int]:
     """At most ``ctas_per_sm`` programs a multiprocessor for the tiles of [M,N]."""
-    return (min(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), ctas_per_sm * num_sms()),)
+    return (min(cdiv(m, block_m) * cdiv(n, block_n), ctas_per_sm * num_sms()),)
 
 
 @cache
@@ -95,7 +96,7 @@ def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dty
     """RMSNorm of x[M,K] with a weight [K], as a matrix of ``dtype`` that TMA can read."""
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     m, k = x.shape
-    rmsnorm_operand_kernel[(triton.cdiv(m, NORM_BLOCK_M),)](
+    rmsnorm_operand_kernel[(cdiv(m, NORM_BLOCK_M),)](
         x_ptr=x,
         norm_weight_ptr=norm_weight,
         out_ptr=out,
@@ -104,7 +105,7 @@ def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dty
         stride_xm=x.stride(0),
         eps=eps,
         BLOCK_M=NORM_BLOCK_M,
-        BLOCK_K=triton.next_power_of_2(k),
+        BLOCK_K=next_power_of_2(k),
     )
     return out
 

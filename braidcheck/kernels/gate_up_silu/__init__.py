@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
     persistent_grid,
@@ -49,7 +49,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
 def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
     meta = gemv_config("gate_up_silu", x)
     m, n = out.shape
-    gate_up_silu_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+    gate_up_silu_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         weight_ptr=weight,
         norm_weight_ptr=norm_weight,
@@ -69,7 +69,7 @@ def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, ou
     block_m = default_block_m(len(x))
     meta = get_config("gate_up_silu", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
-    gate_up_silu_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+    gate_up_silu_tiled_kernel[cdiv(n, meta["BLOCK_N"]), cdiv(m, block_m)](
         x_ptr=x,
         weight_ptr=weight,
         norm_weight_ptr=norm_weight,

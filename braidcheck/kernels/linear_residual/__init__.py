@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import persistent_config, persistent_grid, tensor_descriptor, tma_operand
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.linear_residual.kernel import (
@@ -41,7 +41,7 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
 def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     meta = gemv_config("linear_residual", x)
     m, n = out.shape
-    linear_residual_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+    linear_residual_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         weight_ptr=weight,
         residual_ptr=residual,
@@ -60,7 +60,7 @@ def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     block_m = default_block_m(len(x))
     meta = get_config("linear_residual", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
-    linear_residual_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+    linear_residual_tiled_kernel[cdiv(n, meta["BLOCK_N"]), cdiv(m, block_m)](
         x_ptr=x,
         weight_ptr=weight,
         residual_ptr=residual,

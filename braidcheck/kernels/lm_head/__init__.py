@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common import gemv, pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
 
@@ -57,14 +57,14 @@ def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, Any]]:
     """Grid, constexprs and launch options."""
     meta = gemv.gemv_config("lm_head", x)
     del meta["K"]
-    return (min(meta.pop("NUM_CTAS"), triton.cdiv(n, meta["BLOCK_N"])),), meta
+    return (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
 
 
 def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, Any]]:
     """Grid, constexprs and launch options."""
     block_m = default_block_m(len(x))
     meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()
-    return (triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(len(x), block_m)), {"BLOCK_M": block_m, **meta}
+    return (cdiv(n, meta["BLOCK_N"]), cdiv(len(x), block_m)), {"BLOCK_M": block_m, **meta}
 
 
 def _argmax(maxima: Tensor, best: Tensor) -> Tensor:
@@ -77,6 +77,6 @@ def _argmax(maxima: Tensor, best: Tensor) -> Tensor:
             best_ptr=best,
             out_ptr=token,
             num_splits=num_splits,
-            BLOCK_SPLITS=triton.next_power_of_2(num_splits),
+            BLOCK_SPLITS=next_power_of_2(num_splits),
         )
     return token

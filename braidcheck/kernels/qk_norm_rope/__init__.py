@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.qk_norm_rope.kernel import _qk_norm_rope
 
@@ -62,7 +62,7 @@ def qk_norm_rope(
     k_out = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     if num_tokens:
         config = get_config("qk_norm_rope")
-        _qk_norm_rope[triton.cdiv(num_tokens, config.block_m), num_heads + k.shape[1]](
+        _qk_norm_rope[cdiv(num_tokens, config.block_m), num_heads + k.shape[1]](
             q_ptr=q,
             k_ptr=k,
             q_norm_ptr=q_norm_weight,
@@ -80,7 +80,7 @@ def qk_norm_rope(
             NUM_HEADS=num_heads,
             NUM_KV_HEADS=k.shape[1],
             HEAD_DIM=head_dim,
-            BLOCK_D=triton.next_power_of_2(head_dim // 2),
+            BLOCK_D=next_power_of_2(head_dim // 2),
             **config.meta(),
         )
     return q_out, k_out

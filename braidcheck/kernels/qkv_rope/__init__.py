@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
@@ -76,7 +76,7 @@ def _supports_persistent(x: Tensor, weight: Tensor, cos_sin: Tensor, out: Tensor
     head_dim = cos_sin.shape[1]
     return (
         head_dim >= MIN_PERSISTENT_HEAD_DIM
-        and head_dim == triton.next_power_of_2(head_dim)
+        and head_dim == next_power_of_2(head_dim)
         and cos_sin.data_ptr() % ANGLE_ALIGNMENT == 0
         and supports_persistent_gemm("qkv_rope", x, weight, out)
     )
@@ -96,7 +96,7 @@ def _tiled(
 ) -> None:
     (m, k), (max_positions, head_dim) = x.shape, cos_sin.shape
     block_m = default_block_m(m)
-    qkv_rope_tiled_kernel[triton.cdiv(m, block_m), num_heads + 2 * num_kv_heads](
+    qkv_rope_tiled_kernel[cdiv(m, block_m), num_heads + 2 * num_kv_heads](
         x_ptr=x,
         weight_ptr=weight,
         bias_ptr=bias,
@@ -114,7 +114,7 @@ def _tiled(
         NUM_HEADS=num_heads,
         NUM_KV_HEADS=num_kv_heads,
         HEAD_DIM=head_dim,
-        BLOCK_D=max(16, triton.next_power_of_2(head_dim // 2)),
+        BLOCK_D=max(16, next_power_of_2(head_dim // 2)),
         BLOCK_M=block_m,
         BLOCK_K=BLOCK_K,
         HAS_BIAS=bias is not None,

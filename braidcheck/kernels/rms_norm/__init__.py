@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.rms_norm.kernel import _rms_norm
 
@@ -33,7 +33,7 @@ def rms_norm(
     total = torch.empty_like(x, memory_format=torch.contiguous_format) if residual is not None else None
     if x.numel():
         config = get_config("rms_norm")
-        _rms_norm[(triton.cdiv(x.shape[0], config.block_m),)](
+        _rms_norm[(cdiv(x.shape[0], config.block_m),)](
             x_ptr=x,
             residual_ptr=residual,
             weight_ptr=weight,
@@ -45,7 +45,7 @@ def rms_norm(
             stride_rm=residual.stride(0) if residual is not None else 0,
             stride_ym=y.stride(0),
             eps=eps,
-            BLOCK_N=triton.next_power_of_2(x.shape[1]),
+            BLOCK_N=next_power_of_2(x.shape[1]),
             HAS_RESIDUAL=residual is not None,
             **config.meta(),
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
     persistent_grid,
@@ -57,7 +57,7 @@ def rms_norm_qkv(
 def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
     meta = gemv_config("rms_norm_qkv", x)
     m, n = out.shape
-    rms_norm_qkv_gemv_kernel[(triton.cdiv(n, meta["BLOCK_N"]),)](
+    rms_norm_qkv_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         norm_weight_ptr=norm_weight,
         weight_ptr=weight,
@@ -78,7 +78,7 @@ def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, 
     block_m = default_block_m(len(x))
     meta = get_config("rms_norm_qkv", Regime.TILED, tiled_bucket(block_m)).meta()
     m, n = out.shape
-    rms_norm_qkv_tiled_kernel[triton.cdiv(n, meta["BLOCK_N"]), triton.cdiv(m, block_m)](
+    rms_norm_qkv_tiled_kernel[cdiv(n, meta["BLOCK_N"]), cdiv(m, block_m)](
         x_ptr=x,
         norm_weight_ptr=norm_weight,
         weight_ptr=weight,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.sample.kernel import _block_max, _draw, _histogram, _refine
 
@@ -48,10 +48,10 @@ class _RadixSelect:
         self.logits, self.temperature = logits, temperature
         self.batch, self.vocab_size = logits.shape
         config = get_config("sample")
-        self.num_blocks = triton.cdiv(self.vocab_size, config.block_n)
-        self.num_row_blocks = triton.cdiv(self.batch, config.block_m)
+        self.num_blocks = cdiv(self.vocab_size, config.block_n)
+        self.num_row_blocks = cdiv(self.batch, config.block_m)
         # Triton 3.6 cannot always compile sums of fewer than four.
-        padded_blocks = max(4, triton.next_power_of_2(self.num_blocks))
+        padded_blocks = max(4, next_power_of_2(self.num_blocks))
         self.rows_meta = {"PADDED_BLOCKS": padded_blocks, "BLOCK_M": config.block_m}
         self.meta = self.rows_meta | {"BLOCK_N": config.block_n}
         self.block_max = logits.new_empty(self.batch, self.num_blocks, dtype=torch.float32)
