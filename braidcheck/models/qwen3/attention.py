@@ -34,13 +34,13 @@ class Step:
     """Where the tokens of one forward pass sit: cache rows and slots of each, and what each row may see.
 
     ``positions`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and start at
-    ``start``; in a decode step there is one token a row. ``arrivals`` int32 [B,Hkv], zero, is where a decode step's
-    splits count themselves. Rows and lengths are made when they are asked for: not every flow does.
+    ``start``; in a decode step there is one token a row. ``split_counter`` int32 [B,Hkv], zero, is where a decode
+    step's splits count themselves. Rows and lengths are made when they are asked for: not every flow does.
     """
 
     positions: Tensor
     start: int | None = None
-    arrivals: Tensor | None = None
+    split_counter: Tensor | None = None
 
     @classmethod
     def prompt(cls, count: int, device: torch.device | str, start: int = 0) -> Step:
@@ -48,9 +48,9 @@ class Step:
         return cls(torch.arange(start, start + count, device=device), start)
 
     @classmethod
-    def decode(cls, filled: Tensor, arrivals: Tensor | None = None) -> Step:
+    def decode(cls, filled: Tensor, split_counter: Tensor | None = None) -> Step:
         """One token for each row of which ``filled`` [B] slots are filled."""
-        return cls(filled, arrivals=arrivals)
+        return cls(filled, split_counter=split_counter)
 
     @property
     def rows(self) -> Tensor:
@@ -120,7 +120,7 @@ class Qwen3AttentionProduction(Qwen3AttentionSeparated):
         q, k, v = rms_norm_qkv(h, w.input_norm, w.qkv, eps, *self.config.heads, out_dtype=torch.float32)
         out = decode_attention(
             q, k, v, w.q_norm, w.k_norm, self.cos_sin, step.positions, k_cache, v_cache, eps, self.config.scale,
-            split_counter=step.arrivals,
+            split_counter=step.split_counter,
         )  # fmt: skip
         return linear_residual(out.flatten(1), w.o, h)
 

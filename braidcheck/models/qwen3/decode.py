@@ -43,12 +43,12 @@ class Decoder:
         self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
         self.done = self._stopped()
         heads = engine.config.num_key_value_heads
-        self.arrivals = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
+        self.split_counter = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
-        step = Step.decode(self.filled, self.arrivals)
+        step = Step.decode(self.filled, self.split_counter)
         h = self.engine.forward(self.tokens, step, self.cache)
         places = None if self.sampling.greedy else step.lengths
         tokens = self.engine.next_tokens(h, self.sampling, self.seeds, places)

@@ -67,4 +67,4 @@ def test_overlapping_launches_give_the_bits_of_launches_in_turn(engine, made, co
         assert torch.equal(decoder.run(2 * BURST), tokens)
         for one, other in zip((*cache.k, *cache.v), (*expected.k, *expected.v), strict=True):
             assert torch.equal(one.view(torch.int16), other.view(torch.int16))
-    assert not decoder.arrivals.any()
+    assert not decoder.split_counter.any()
