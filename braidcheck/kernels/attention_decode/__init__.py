@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.attention_decode.kernel import attention_decode_combine_kernel, attention_decode_split_kernel
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 
@@ -35,9 +35,9 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     if not out.numel():
         return out
-    num_splits = min(MAX_SPLITS, triton.cdiv(cache_len, 2 * BLOCK_N))
-    keys_per_split = triton.cdiv(triton.cdiv(cache_len, num_splits), BLOCK_N) * BLOCK_N
-    gqa_group_size, block_d = num_heads // kv_heads, max(16, triton.next_power_of_2(dim))
+    num_splits = min(MAX_SPLITS, cdiv(cache_len, 2 * BLOCK_N))
+    keys_per_split = cdiv(cdiv(cache_len, num_splits), BLOCK_N) * BLOCK_N
+    gqa_group_size, block_d = num_heads // kv_heads, max(16, next_power_of_2(dim))
     partial_out = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
     m_i, l_i = torch.empty(2, batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
     attention_decode_split_kernel[batch, kv_heads, num_splits](
@@ -56,7 +56,7 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
         stride_vb=v_cache.stride(0),
         NUM_KV_HEADS=kv_heads,
         GQA_GROUP_SIZE=gqa_group_size,
-        BLOCK_M=max(16, triton.next_power_of_2(gqa_group_size)),
+        BLOCK_M=max(16, next_power_of_2(gqa_group_size)),
         HEAD_DIM=dim,
         BLOCK_D=block_d,
         BLOCK_N=BLOCK_N,
@@ -69,6 +69,6 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
         num_splits=num_splits,
         HEAD_DIM=dim,
         BLOCK_D=block_d,
-        BLOCK_SPLITS=triton.next_power_of_2(num_splits),
+        BLOCK_SPLITS=next_power_of_2(num_splits),
     )
     return out

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.kernels.common import configs
 from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 
@@ -40,7 +40,7 @@ def attention_prefill(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     seq_starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
     if out.numel():
-        block_d = max(16, triton.next_power_of_2(q.shape[2]))
+        block_d = max(16, next_power_of_2(q.shape[2]))
         use_tma = block_d == q.shape[2] and all(map(many.can_use_tma, (q, k, v)))
         k, v = k[: q_start + len(q)], v[: q_start + len(q)]
         config = configs.get_config(*config_key(len(q), len(k), use_tma)).meta()
@@ -48,7 +48,7 @@ def attention_prefill(
         if use_tma:
             rows = config["BLOCK_M"], config["BLOCK_N"], config["BLOCK_N"]
             sources = [many.tensor_descriptor(x, count, 1, block_d) for x, count in zip(sources, rows, strict=True)]
-        attention_prefill_kernel[q.shape[1], triton.cdiv(len(q), config["BLOCK_M"])](
+        attention_prefill_kernel[q.shape[1], cdiv(len(q), config["BLOCK_M"])](
             q_ptr=sources[0],
             k_ptr=sources[1],
             v_ptr=sources[2],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common import configs, pdl
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.decode_attention.kernel import decode_attention_kernel
 
@@ -66,7 +66,7 @@ def decode_attention(
     if not out.numel() or not cache_len:
         return out.fill_(torch.nan)
     config = configs.get_config(*config_key(batch, cache_len)).meta()
-    max_splits = min(config.pop("MAX_SPLITS"), triton.cdiv(cache_len, config["MIN_KEYS_PER_SPLIT"]))
+    max_splits = min(config.pop("MAX_SPLITS"), cdiv(cache_len, config["MIN_KEYS_PER_SPLIT"]))
     partial_out = torch.empty(batch, num_heads, max_splits, dim, dtype=torch.float32, device=q.device)
     m_i, l_i = torch.empty(2, batch, num_heads, max_splits, dtype=torch.float32, device=q.device)
     gqa_group_size = num_heads // kv_heads
@@ -96,12 +96,12 @@ def decode_attention(
         stride_v_cache_b=v_cache.stride(0),
         NUM_KV_HEADS=kv_heads,
         GQA_GROUP_SIZE=gqa_group_size,
-        BLOCK_M=max(16, triton.next_power_of_2(gqa_group_size + 1)),
-        BLOCK_QK=triton.next_power_of_2(gqa_group_size + 1),
-        BLOCK_GQA=triton.next_power_of_2(gqa_group_size),
+        BLOCK_M=max(16, next_power_of_2(gqa_group_size + 1)),
+        BLOCK_QK=next_power_of_2(gqa_group_size + 1),
+        BLOCK_GQA=next_power_of_2(gqa_group_size),
         HEAD_DIM=dim,
-        BLOCK_D=max(16, triton.next_power_of_2(dim)),
-        BLOCK_SPLITS=triton.next_power_of_2(max_splits),
+        BLOCK_D=max(16, next_power_of_2(dim)),
+        BLOCK_SPLITS=next_power_of_2(max_splits),
         **config,
         **pdl.options(),
     )

@@ -7,10 +7,10 @@ third; only Q and the heads' outputs pass through memory between them. The bound
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
@@ -67,14 +67,14 @@ def fused_attention(
     )
     require_same_device(hidden=hidden, qkv_weight=qkv_weight, k_cache=k_cache, cos_sin=cos_sin, lengths=lengths)
     decode, pre_rope, group = tokens == batch, cache == "pre_rope", num_heads // num_kv_heads
-    half = max(16, triton.next_power_of_2(head_dim // 2))
+    half = max(16, next_power_of_2(head_dim // 2))
     q = torch.empty(tokens, num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
     heads = torch.empty_like(q)
     out = torch.empty(tokens, width, dtype=o_weight.dtype, device=hidden.device)
     if not tokens:
         return out
     block_m = default_block_m(tokens)
-    project_to_cache[triton.cdiv(tokens, block_m), num_heads + 2 * num_kv_heads](
+    project_to_cache[cdiv(tokens, block_m), num_heads + 2 * num_kv_heads](
         x_ptr=hidden,
         norm_ptr=norm_weight,
         weight_ptr=qkv_weight,
@@ -105,7 +105,7 @@ def fused_attention(
         PRE_ROPE=pre_rope,
     )
     per_program = 1 if decode else max(1, default_block_m(tokens) // group)
-    attend_cache[triton.cdiv(tokens, per_program), num_kv_heads](
+    attend_cache[cdiv(tokens, per_program), num_kv_heads](
         q_ptr=q,
         k_cache_ptr=k_cache,
         v_cache_ptr=v_cache,
@@ -125,13 +125,13 @@ def fused_attention(
         HEAD_DIM=head_dim,
         BLOCK_HALF_D=half,
         TOKENS=per_program,
-        BLOCK_M=max(16, triton.next_power_of_2(per_program * group)),
+        BLOCK_M=max(16, next_power_of_2(per_program * group)),
         BLOCK_N=ATTENTION_BLOCK_N,
         DECODE=decode,
         PRE_ROPE=pre_rope,
         num_warps=8 if pre_rope and not decode else 4,  # norm and RoPE of whole blocks of keys spill with four
     )
-    project_out[triton.cdiv(width, BLOCK_N), triton.cdiv(tokens, block_m)](
+    project_out[cdiv(width, BLOCK_N), cdiv(tokens, block_m)](
         x_ptr=heads,
         weight_ptr=o_weight,
         out_ptr=out,
