@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from braidcheck.kernels.attention_decode import attention_decode, cases, oracle
+from braidcheck.kernels.attention_decode.variants import VARIANTS
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.op import Contract, Op
-
-BENCHMARK_SHAPES = {
-    "1 row of 2048": {"B": 1, "S": 2048, **HEADS},
-    "16 rows of 2048": {"B": 16, "S": 2048, **HEADS},
-    "1 row of 32768": {"B": 1, "S": 32768, **HEADS},
-}
 
 OP = Op(
     call=attention_decode,
@@ -21,5 +16,10 @@ OP = Op(
     bound=oracle.bound,
     cost=oracle.cost,
     spoilers=cases.NEGATIVE_CONTROLS,
-    benchmark_shapes=BENCHMARK_SHAPES,
+    benchmark_shapes={
+        "1 row of 2048": {"B": 1, "S": 2048, **HEADS},
+        "16 rows of 2048": {"B": 16, "S": 2048, **HEADS},
+        "1 row of 32768": {"B": 1, "S": 32768, **HEADS},
+    },
+    variants=VARIANTS,
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from braidcheck.kernels.attention_prefill import attention_prefill, cases, oracle
+from braidcheck.kernels.attention_prefill.variants import VARIANTS
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.op import Contract, Op
-
-BENCHMARK_SHAPES = {f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)}
 
 OP = Op(
     call=attention_prefill,
@@ -17,5 +16,6 @@ OP = Op(
     bound=oracle.bound,
     cost=oracle.cost,
     spoilers=cases.NEGATIVE_CONTROLS,
-    benchmark_shapes=BENCHMARK_SHAPES,
+    benchmark_shapes={f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)},
+    variants=VARIANTS,
 )

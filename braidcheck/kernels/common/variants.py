@@ -161,6 +161,21 @@ def in_styles(function: Callable[..., Any], styles: Mapping[str, Style]) -> dict
     return {name: partial(function, style) for name, style in styles.items()}
 
 
+def attend_causal(style: Style, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """The T queries are the last of the S keys' positions: q[T,Hq,D], k, v [S,Hkv,D] -> [T,Hq,D] in q's dtype."""
+    mask = torch.ones(len(q), len(k), dtype=torch.bool, device=q.device).tril(len(k) - len(q))
+    return style.attend(q.unflatten(1, (k.shape[1], -1)), k, v, scale, mask).flatten(1, 2).to(q.dtype)
+
+
+def attend_cached(style: Style, q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
+    """One query a row over the first ``lengths[b]`` slots of its cache, row by row: q[B,Hq,D] -> [B,Hq,D], 0 for 0."""
+    out = torch.zeros_like(q)
+    for row, length in enumerate(lengths.tolist()):
+        if length:
+            out[row] = attend_causal(style, q[row : row + 1], k_cache[row, :length], v_cache[row, :length], scale)[0]
+    return out
+
+
 @contextmanager
 def float32_reduction() -> Iterator[None]:
     """The library adds its partial sums in float32 within: by default it may add them in 16 bits, which is no cast

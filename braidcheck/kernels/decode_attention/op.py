@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.kernels.decode_attention import cases, decode_attention, oracle
+from braidcheck.kernels.decode_attention.variants import VARIANTS
 from braidcheck.op import Contract, Op
-
-BENCHMARK_SHAPES = {  # wide: Q, K and V come as float32
-    "1 row of 128": {"B": 1, "S": 128, **HEADS, "wide": 1},
-    "1 row of 2048": {"B": 1, "S": 2048, **HEADS, "wide": 1},
-    "1 row of 32768": {"B": 1, "S": 32768, **HEADS, "wide": 1},
-    "16 rows of 2048": {"B": 16, "S": 2048, **HEADS, "wide": 1},
-}
 
 OP = Op(
     call=decode_attention,
@@ -26,5 +20,11 @@ OP = Op(
     bound=oracle.bound,
     cost=oracle.cost,
     spoilers=cases.NEGATIVE_CONTROLS,
-    benchmark_shapes=BENCHMARK_SHAPES,
+    benchmark_shapes={  # wide: Q, K and V come as float32
+        "1 row of 128": {"B": 1, "S": 128, **HEADS, "wide": 1},
+        "1 row of 2048": {"B": 1, "S": 2048, **HEADS, "wide": 1},
+        "1 row of 32768": {"B": 1, "S": 32768, **HEADS, "wide": 1},
+        "16 rows of 2048": {"B": 16, "S": 2048, **HEADS, "wide": 1},
+    },
+    variants=VARIANTS,
 )

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
 from braidcheck.kernels.fused_attention import cases, fused_attention, oracle
+from braidcheck.kernels.fused_attention.variants import VARIANTS
 from braidcheck.op import Contract, Op
-
-BENCHMARK_SHAPES = {
-    "1 row of 2048": {"T": 1, "B": 1, "S": 2048, "H": HIDDEN, **HEADS},
-    "16 rows of 2048": {"T": 16, "B": 16, "S": 2048, "H": HIDDEN, **HEADS},
-    "512 tokens": {"T": 512, "B": 1, "S": 512, "H": HIDDEN, **HEADS},
-    "4096 tokens": {"T": 4096, "B": 1, "S": 4096, "H": HIDDEN, **HEADS},
-}
 
 OP = Op(
     call=fused_attention,
@@ -31,5 +25,11 @@ OP = Op(
     bound=oracle.bound,
     cost=oracle.cost,
     spoilers=cases.NEGATIVE_CONTROLS,
-    benchmark_shapes=BENCHMARK_SHAPES,
+    benchmark_shapes={
+        "1 row of 2048": {"T": 1, "B": 1, "S": 2048, "H": HIDDEN, **HEADS},
+        "16 rows of 2048": {"T": 16, "B": 16, "S": 2048, "H": HIDDEN, **HEADS},
+        "512 tokens": {"T": 512, "B": 1, "S": 512, "H": HIDDEN, **HEADS},
+        "4096 tokens": {"T": 4096, "B": 1, "S": 4096, "H": HIDDEN, **HEADS},
+    },
+    variants=VARIANTS,
 )

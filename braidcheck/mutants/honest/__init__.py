@@ -1,4 +1,4 @@
-"""Honest variants of every op: other roundings under the same contract, which no gate may refuse."""
+"""Equivalent implementations of every op: other roundings under the same contract, which no gate may refuse."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from braidcheck import kernels
-from braidcheck.kernels.common.variants import STYLES, UNROUNDED, in_styles
-from braidcheck.mutants.honest import fused, heads
+from braidcheck.mutants.honest import composed
 from braidcheck.mutants.honest.blocks import IN_BLOCKS, SIZES, in_blocks, other_blocks
 
 Variant = Callable[..., Any]
 
-# By op: its computation with the style before the wrapper's arguments. All are written in each of STYLES.
-_WRITTEN: dict[str, Variant] = {
-    "attention_prefill": heads.attention_prefill,
-    "attention_decode": heads.attention_decode,
-    "decode_attention": heads.decode_attention,
-    "fused_attention": fused.fused_attention,
-}
-_MORE: dict[str, dict[str, Variant]] = {
-    "decode_attention": {"three kernels": fused.step_separated},
-    "fused_attention": {"five kernels": fused.separated},
+# An op's own folder holds its other implementations; it may not import the ops that these are composed of.
+_COMPOSED: dict[str, dict[str, Variant]] = {
+    "decode_attention": {"three kernels": composed.decode_separated},
+    "fused_attention": {"five kernels": composed.separated},
 }
 
 
@@ -31,7 +24,5 @@ def find(op: str) -> dict[str, Variant]:
     found: dict[str, Variant] = {"other blocks": other_blocks(op)} if op in SIZES else {}
     if op in IN_BLOCKS:
         found["in blocks"] = in_blocks(op)
-    if op in _WRITTEN:
-        found |= in_styles(_WRITTEN[op], STYLES | UNROUNDED)
     declared = kernels.find()[op].variants if op in kernels.find() else {}
-    return found | declared | _MORE.get(op, {})
+    return {**found, **declared, **_COMPOSED.get(op, {})}

@@ -1,4 +1,4 @@
-"""Honest variants of fused attention: written out in another style, or put together from the other kernels."""
+"""Equivalent implementations of the fused attention ops that are composed of other ops' kernels."""
 
 from __future__ import annotations
 
@@ -8,45 +8,12 @@ from torch import Tensor
 from braidcheck.kernels.attention_decode import attention_decode
 from braidcheck.kernels.attention_prefill import attention_prefill
 from braidcheck.kernels.cache_write import cache_write
-from braidcheck.kernels.common.variants import Style
 from braidcheck.kernels.fused_attention.oracle import places
 from braidcheck.kernels.linear_residual import linear_residual
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
 from braidcheck.kernels.qkv_rope import qkv_rope
-from braidcheck.kernels.qkv_rope.oracle import split_heads
 from braidcheck.kernels.rms_norm import rms_norm
 from braidcheck.numerics.rounding import wide
-
-
-def fused_attention(
-    style: Style, hidden: Tensor, norm_weight: Tensor, qkv_weight: Tensor, q_norm_weight: Tensor,
-    k_norm_weight: Tensor, o_weight: Tensor, cos_sin: Tensor, positions: Tensor, k_cache: Tensor, v_cache: Tensor,
-    lengths: Tensor, num_heads: int, num_kv_heads: int, head_dim: int, eps: float, scale: float,
-    cache: str = "post_rope",
-) -> Tensor:  # fmt: skip
-    """See the op."""
-
-    def turned(x: Tensor, norm: Tensor, at: Tensor) -> Tensor:
-        return style.rotate(style.norm(wide(x), wide(norm), eps), cos_sin, at)
-
-    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
-    operand = style.operand(style.norm(wide(hidden), wide(norm_weight), eps), dtype)
-    q, k, v = split_heads(style.product(operand, wide(qkv_weight)), num_heads, num_kv_heads, head_dim)
-    q = style.operand(turned(q, q_norm_weight, positions), dtype)
-    k = k if raw else turned(k, k_norm_weight, positions)
-    rows, slots = places(len(hidden), len(k_cache), lengths)
-    k_cache[rows, slots], v_cache[rows, slots] = k.to(dtype), v.to(dtype)
-    heads = torch.zeros_like(q)
-    for row in range(len(k_cache)):
-        of_row = (rows == row).nonzero().flatten()
-        slots_of_row = torch.arange(int(lengths[row]), device=q.device)
-        keys, values = k_cache[row, : len(slots_of_row)], v_cache[row, : len(slots_of_row)]
-        if raw:
-            keys = style.operand(turned(keys, k_norm_weight, slots_of_row), dtype)
-        grouped = q[of_row].unflatten(1, (num_kv_heads, -1))
-        mask = slots_of_row[None, :] <= slots[of_row][:, None]
-        heads[of_row] = style.attend(grouped, keys, values, scale, mask).flatten(1, 2)
-    return style.product(style.operand(heads, dtype).flatten(1), wide(o_weight)).to(o_weight.dtype)
 
 
 def separated(
@@ -69,12 +36,12 @@ def separated(
     return linear_residual(heads.flatten(1), o_weight, nothing)
 
 
-def step_separated(
+def decode_separated(
     q: Tensor, k: Tensor, v: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor,
     k_cache: Tensor, v_cache: Tensor, eps: float, scale: float, split_counter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """See ``decode_attention``: three kernels instead of one, none of which counts splits."""
-    turned = qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
-    query, key, value = (part.to(k_cache.dtype) for part in (*turned, v))
+    rotated = qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
+    query, key, value = (part.to(k_cache.dtype) for part in (*rotated, v))
     cache_write(key, value, k_cache, v_cache, torch.arange(len(q), device=q.device), positions)
     return attention_decode(query, k_cache, v_cache, positions + 1, scale)
