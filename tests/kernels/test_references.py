@@ -7,7 +7,8 @@ import torch
 from transformers import Qwen3Config
 from transformers.models.qwen3 import modeling_qwen3 as hf
 
-from braidcheck.kernels import attention_decode, attention_prefill
+from braidcheck.kernels.attention_decode import oracle as attention_decode
+from braidcheck.kernels.attention_prefill import oracle as attention_prefill
 from braidcheck.kernels.gate_up_silu import oracle as gate_up_silu
 from braidcheck.kernels.qk_norm_rope import oracle as qk_norm_rope
 from braidcheck.kernels.qkv_rope import oracle as qkv_rope
@@ -116,27 +117,27 @@ def test_attention_is_torchs(assert_equals):
         return out[0].transpose(0, 1), out[0, :, -1]
 
     q, k, v = drawn(HQ, HKV, HKV)
-    last = attention_decode.OP.reference(q[-1:], k[None], v[None], torch.tensor([T]), 0.3)
-    assert_equals((attention_prefill.OP.reference(q, k, v, 0.3), last[0]), expected, None, q, k, v)
+    last = attention_decode.reference(q[-1:], k[None], v[None], torch.tensor([T]), 0.3)
+    assert_equals((attention_prefill.reference(q, k, v, 0.3), last[0]), expected, None, q, k, v)
 
 
 @torch.no_grad()
 def test_packed_sequences_do_not_see_each_other(assert_equals):
     def apart(_, q, k, v):
-        return [attention_prefill.OP.reference(q[s], k[s], v[s], 0.3) for s in (slice(0, 9), slice(9, T))]
+        return [attention_prefill.reference(q[s], k[s], v[s], 0.3) for s in (slice(0, 9), slice(9, T))]
 
     q, k, v = drawn(HQ, HKV, HKV)
-    packed = attention_prefill.OP.reference(q, k, v, 0.3, cu_seqlens=torch.tensor([0, 9, T]))
+    packed = attention_prefill.reference(q, k, v, 0.3, cu_seqlens=torch.tensor([0, 9, T]))
     assert_equals(packed.split([9, T - 9]), apart, None, q, k, v)
 
 
 @torch.no_grad()
 def test_a_chunk_continues_the_sequence(assert_equals):
     def whole(_, q, k, v):
-        return [attention_prefill.OP.reference(q, k, v, 0.3)[9:]]
+        return [attention_prefill.reference(q, k, v, 0.3)[9:]]
 
     q, k, v = drawn(HQ, HKV, HKV)
-    assert_equals([attention_prefill.OP.reference(q[9:], k, v, 0.3, q_start=9)], whole, None, q, k, v)
+    assert_equals([attention_prefill.reference(q[9:], k, v, 0.3, q_start=9)], whole, None, q, k, v)
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from braidcheck.kernels import attention_decode as decode_op
-from braidcheck.kernels import attention_prefill as prefill_op
 from braidcheck.kernels.attention_decode import attention_decode
+from braidcheck.kernels.attention_decode.oracle import reference as attention_decode_reference
 from braidcheck.kernels.attention_prefill import attention_prefill
+from braidcheck.kernels.attention_prefill.oracle import reference as attention_prefill_reference
 from braidcheck.kernels.cache_write import cache_write
 from braidcheck.kernels.decode_attention import decode_attention
 from braidcheck.kernels.fused_attention import fused_attention
@@ -160,8 +160,8 @@ class Qwen3AttentionReference(Qwen3AttentionSeparated):
     def attend(self, q: Tensor, k_cache: Tensor, v_cache: Tensor, step: Step) -> Tensor:
         """As in the separated flow."""
         if step.start is None:
-            return decode_op.OP.reference(q, k_cache, v_cache, step.lengths, self.config.scale)
-        return prefill_op.OP.reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
+            return attention_decode_reference(q, k_cache, v_cache, step.lengths, self.config.scale)
+        return attention_prefill_reference(q, k_cache[0], v_cache[0], self.config.scale, q_start=step.start)
 
 
 @dataclass(frozen=True)
