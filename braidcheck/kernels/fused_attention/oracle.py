@@ -24,9 +24,9 @@ def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(positions), lengths[0].long() - tokens + positions
 
 
-def _keys(cached: Tensor, raw: bool, k_norm_weight, cos_sin, eps):
+def _keys(cached: Tensor, pre_rope: bool, k_norm_weight, cos_sin, eps):
     """K[S,Hkv,D] as the scores take it: as cached, or normalised and rotated at its slot."""
-    if not raw:
+    if not pre_rope:
         return cached
     normed = rope.head_norm(rounding.wide(cached), k_norm_weight, eps)
     return rope.rotate(normed, cos_sin, torch.arange(len(cached), device=cached.device)).to(cached.dtype)
@@ -61,12 +61,12 @@ def reference(
     cache="post_rope",
 ):
     """The specification's six phases, one after another."""
-    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
+    dtype, pre_rope = qkv_weight.dtype, cache in ("pre_rope", "raw")
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
     qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
     q = rope.rotate(rope.head_norm(q, q_norm_weight, eps), cos_sin, positions).to(dtype)
-    if not raw:
+    if not pre_rope:
         k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
     there = slots >= 0
@@ -74,7 +74,7 @@ def reference(
     out = torch.zeros_like(q).unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
     grouped = q.unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
     for row, of_row, mask in _groups(q, rows, slots):
-        keys = _keys(k_cache[row, : mask.shape[1]], raw, k_norm_weight, cos_sin, eps)
+        keys = _keys(k_cache[row, : mask.shape[1]], pre_rope, k_norm_weight, cos_sin, eps)
         for head in range(num_kv_heads):
             values = v_cache[row, : mask.shape[1], head]
             out[of_row, head] = attention.attend(grouped[of_row, head], keys[:, head], values, scale, mask)
@@ -101,7 +101,7 @@ def bound(
     cache="post_rope",
 ):
     """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
-    dtype, raw = qkv_weight.dtype, cache in ("pre_rope", "raw")
+    dtype, pre_rope = qkv_weight.dtype, cache in ("pre_rope", "raw")
     unit = rounding.ROUNDOFF[dtype]
     sizes = [num_heads, num_kv_heads, num_kv_heads]
     operand, weight = rounding.rms_normed(hidden.double(), norm_weight.double(), eps), qkv_weight.double()
@@ -116,7 +116,7 @@ def bound(
         return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
 
     q, q_error = rotated(q, q_error, q_norm_weight, positions)
-    if not raw:
+    if not pre_rope:
         k, k_error = rotated(k, k_error, k_norm_weight, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
     there = slots >= 0
@@ -135,7 +135,7 @@ def bound(
         rows,
         slots,
         (num_kv_heads, scale, dtype),
-        (lambda x, e: _raw_keys(x, e, rotated, k_norm_weight, unit)) if raw else None,
+        (lambda x, e: _pre_rope_keys(x, e, rotated, k_norm_weight, unit)) if pre_rope else None,
     )
     error = error + unit * heads.abs()
     weight = o_weight.double()
@@ -144,7 +144,7 @@ def bound(
     return out_error, caches[0][1], caches[1][1]
 
 
-def _raw_keys(cached, cached_error, rotated, k_norm_weight, unit):
+def _pre_rope_keys(cached, cached_error, rotated, k_norm_weight, unit):
     keys, keys_error = rotated(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
     return keys, keys_error + unit * keys.abs()
 
