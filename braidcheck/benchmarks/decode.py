@@ -21,7 +21,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
 
@@ -82,14 +82,14 @@ def observe_decode(
     progress("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
     progress("making the models")
-    engine, hf = models(config, device)
+    model, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(settings):
         skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
         asked = _Asked(setting, with_peers, skip if number and not static_everywhere else {})
         with torch.no_grad():
-            seen = _observe(asked, engine, hf, exact, progress)
+            seen = _observe(asked, model, hf, exact, progress)
         least = least_bytes(config, setting)
         wall = setting.batch * bandwidth / least
         for name, found in seen.items():
@@ -114,17 +114,17 @@ class _Asked:
     skip: dict[str, str]
 
 
-def _observe(asked: _Asked, engine: Engine, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
+def _observe(asked: _Asked, model: Qwen3Model, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
     """By subject its rate, or why there is none."""
     setting, where = asked.setting, f"batch {asked.setting.batch}, context {asked.setting.context}"
-    device = engine.device.type
-    start = seeded_start(engine.config, setting.batch, setting.filled, setting.capacity, device)
+    device = model.device.type
+    start = seeded_start(model.config, setting.batch, setting.filled, setting.capacity, device)
     progress(f"{where}: HF's answer")
     with exact_matmul():
         truth = answer(HFGenerate(exact, start), start)
     floor = answer(HFGenerate(hf, start), start)
-    makers: dict[str, Callable[[], Subject]] = {OURS: lambda: Ours(engine, start)}
-    makers |= peers(engine, hf, start) if asked.peers else {}
+    makers: dict[str, Callable[[], Subject]] = {OURS: lambda: Ours(model, start)}
+    makers |= peers(model, hf, start) if asked.peers else {}
     ready: dict[str, Subject] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, make in makers.items():

@@ -50,7 +50,7 @@ def test_without_peers_ours_is_alone_and_checked(observe, monkeypatch):
     (row,) = observe([Setting(1, 128)])["rows"]
     assert row["subject"] == "braidcheck"
     assert row["rate"]
-    monkeypatch.setattr("braidcheck.models.qwen3.engine.rope_table", lambda *size, **rest: torch.ones(size[:2]))
+    monkeypatch.setattr("braidcheck.models.qwen3.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
     (row,) = observe([Setting(1, 128)])["rows"]
     assert "from HF's in float32" in row["refused"]
 
