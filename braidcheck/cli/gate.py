@@ -24,7 +24,7 @@ from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.budget import touched_since
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, suite_of
-from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE, Settings
+from braidcheck.settings import ATTENTIONS, CORPUS, NANO, REFERENCE, Settings
 
 FILES = ("run.json", "summary.md", "junit.xml")
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
@@ -51,9 +51,7 @@ def gate(
     out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path("braidcheck-out"),
     op: Annotated[list[str] | None, typer.Option(help="judge this op's accuracy only; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="judge only what matches, as in pytest")] = "",
-    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = (
-        Attention(PRODUCTION)
-    ),
+    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = Attention.production,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="longest time for timing against a commit")] = 20.0,

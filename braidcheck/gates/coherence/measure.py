@@ -84,7 +84,9 @@ def _read(engine: Engine, document: GoldenDocument) -> Readings:
     logits = engine.forward_logits(document.ids, trace=tracer)
     expected = (len(document.ids), document.truth.full.shape[-1])
     if tuple(logits.shape) != expected or logits.dtype != torch.float32:
-        raise ValueError(f"forward_logits must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}")
+        raise ValueError(
+            f"forward_logits must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}"
+        )
     return Readings(**read_logits(logits, document.ids, document.top_ids, document.samples.full), **tracer.stacked())
 
 

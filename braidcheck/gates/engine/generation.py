@@ -152,11 +152,12 @@ def _stream(tiny: Tiny, make: Callable[[], Any]) -> str | None:
 
 
 def _chunks(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
-    engine = make()
-    for engine.model.prefill_chunk in (4, len(tiny.ids) // 2, len(tiny.ids)):
-        logits = engine.model.logits(engine.model.prefill_into_cache(tiny.ids.to(device), engine.model.new_cache(1, len(tiny.ids)))).cpu()
+    model = make().model
+    for model.prefill_chunk in (4, len(tiny.ids) // 2, len(tiny.ids)):
+        h = model.prefill_into_cache(tiny.ids.to(device), model.new_cache(1, len(tiny.ids)))
+        logits = model.logits(h).cpu()
         if not torch.allclose(logits, tiny.logits[-1:], rtol=2e-4, atol=2e-4):
-            return f"a prompt in chunks of {engine.model.prefill_chunk} does not end in HF's logits"
+            return f"a prompt in chunks of {model.prefill_chunk} does not end in HF's logits"
     return None
 
 

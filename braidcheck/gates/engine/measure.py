@@ -135,7 +135,10 @@ def _limits(tiny: Tiny, device: str) -> str | None:
     longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
     for what, call in (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
-        ("more tokens than the cache holds", lambda: decoder(engine.model, engine.model.new_cache(1, 8), newest, seq_lens).run(4)),
+        (
+            "more tokens than the cache holds",
+            lambda: decoder(engine.model, engine.model.new_cache(1, 8), newest, seq_lens).run(4),
+        ),
         ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
         (
             "an unknown attention",

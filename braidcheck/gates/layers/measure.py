@@ -82,7 +82,7 @@ def observe_layers(
 def one_layer(
     device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
 ) -> tuple[Qwen3Model, Callable[[Qwen3Model], list[Reading]]]:
-    """The model, and a function that reads layer ``index`` of it or of one with other ops: HF's answers are had once."""
+    """The model, and what reads layer ``index`` of it, or of it with other ops; HF answers once."""
     model, exact, narrow, ids = _models(device, config, attention, tokens)
     with torch.inference_mode(), exact_matmul():
         states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))

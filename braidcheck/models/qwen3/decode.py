@@ -33,7 +33,7 @@ class Decoder:
         sampling: Sampling = GREEDY,
         stop: Sequence[int] = (),
     ) -> None:
-        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the tokens in the cache."""
+        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] those in it."""
         self.model, self.cache, self.sampling = model, cache, sampling
         self.tokens, self.seq_lens = tokens.clone(), lengths.clone()
         self.seeds = sampling.seeds(len(tokens), tokens.device)

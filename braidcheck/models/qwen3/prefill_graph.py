@@ -12,7 +12,7 @@ from braidcheck.models.qwen3.model import Qwen3Model
 
 
 class PrefillGraph:
-    """Puts prompts into the first row of a cache, as ``Qwen3Model.prefill_into_cache`` does; a GPU does not wait for launches.
+    """Puts prompts into the first row of a cache, as the model does; a GPU does not wait for launches.
 
     For a server that keeps one for each of a few lengths: recording costs more than a single prompt gains. A shorter
     prompt is padded: slots past its end are written, by tokens that it does not see.

@@ -61,7 +61,9 @@ def test_a_prefill_in_chunks_is_the_prefill(tiny, assert_hf):
 
 def test_the_trace_shows_every_layer(tiny):
     seen = []
-    Engine.load(tiny).forward_logits(IDS, trace=lambda layer, name, tensor: seen.append((layer, name, tuple(tensor.shape))))
+    Engine.load(tiny).forward_logits(
+        IDS, trace=lambda layer, name, tensor: seen.append((layer, name, tuple(tensor.shape)))
+    )
     of_layer = [("q", (19, 6, 16)), ("k", (19, 2, 16)), ("hidden", (19, 48))]
     assert seen == [(layer, *rest) for layer in (0, 1) for rest in of_layer]
 

@@ -93,7 +93,9 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(tiny):
 def test_a_context_of_all_positions():
     """Two layers of the real shape: a prompt in chunks ends as the whole does, and its answer fills the last slot."""
     config = replace(QWEN3_0_6B, num_hidden_layers=2)
-    engine = Engine(Qwen3Model(config, Weights.from_tensors(synthetic_tensors(config, 5, "cuda"), config, torch.bfloat16)))
+    engine = Engine(
+        Qwen3Model(config, Weights.from_tensors(synthetic_tensors(config, 5, "cuda"), config, torch.bfloat16))
+    )
     generator = torch.Generator().manual_seed(6)
     ids = torch.randint(0, config.vocab_size, (config.max_position_embeddings - 40,), generator=generator)
     ends = []
