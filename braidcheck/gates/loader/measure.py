@@ -89,7 +89,7 @@ def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] 
 
 def _theta(tiny: Tiny) -> str | None:
     with _copy(tiny, {"rope_parameters": None, "rope_theta": 7.0}) as directory:
-        theta = _load(directory).config.rope_theta
+        theta = _load(directory).model.config.rope_theta
     return None if theta == 7.0 else f"rope_theta 7 of an older config is read as {theta}"
 
 
