@@ -24,7 +24,7 @@ from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.budget import touched_since
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, suite_of
-from braidcheck.settings import CORPUS, NANO, Settings
+from braidcheck.settings import ATTENTIONS, CORPUS, NANO, REFERENCE, Settings
 
 FILES = ("run.json", "summary.md", "junit.xml")
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
@@ -40,15 +40,7 @@ class Lane(StrEnum):
     gpu = "gpu"
 
 
-class Attention(StrEnum):
-    """The names of ``qwen3.attention.ATTENTIONS``, said here so that a call with a wrong one needs no torch."""
-
-    production = "production"
-    separated = "separated"
-    fused = "fused"
-    fully_fused = "fully_fused"
-    fully_fused_raw = "fully_fused_raw"
-    reference = "reference"
+Attention = StrEnum("Attention", [(name, name) for name in (*ATTENTIONS, REFERENCE)])
 
 
 def gate(
@@ -59,7 +51,7 @@ def gate(
     out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path("braidcheck-out"),
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
-    attention: Annotated[Attention, typer.Option(help="attention backend of the model")] = (Attention.production),
+    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = Attention.production,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
