@@ -10,12 +10,11 @@ from pathlib import Path
 NANO = "nano"
 CORPUS = "corpus"
 PRODUCTION = "production"
-# What the engine is asked, in parts that can be asked at the same time: each attention flow, the model around it,
+ATTENTIONS = (PRODUCTION, "separated", "fused", "fully_fused", "fully_fused_raw")  # the model's attention backends
+REFERENCE = "reference"  # the separated backend with every op's reference in place of its kernel
+# What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around it,
 # sampled tokens, whole answers.
-ENGINE_PARTS = (
-    *("production", "separated", "fused", "fully_fused", "fully_fused_raw"),
-    *("model", "sampling", "generation"),
-)
+ENGINE_PARTS = (*ATTENTIONS, "model", "sampling", "generation")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ RANK = {package: rank for rank, packages in enumerate(ORDER) for package in pack
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 # What the evaluation in a gate's own module may import outside of functions; measuring imports the rest when it runs.
 PURE = ("gates", "op", "arch", "result", "settings", "environment")
-HELPERS = ("swap", "under_test")  # which measurements share
+HELPERS = ("under_test",)  # which measurements share
 
 
 def imported(path, top=False):

@@ -43,7 +43,7 @@ from braidcheck.kernels.common.configs import (
 from braidcheck.kernels.common.inputs import HIDDEN, INNER
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
 from braidcheck.op import Case, Op
@@ -112,8 +112,8 @@ class Decode:
     def __init__(self, context: int, batch: int = 1) -> None:
         """A ``context`` in tokens of each of ``batch`` rows."""
         tensors = synthetic_tensors(QWEN3_0_6B, SEED, "cuda")
-        self.engine = Engine(QWEN3_0_6B, Weights.from_tensors(tensors, QWEN3_0_6B, torch.bfloat16), "production")
-        self.cache = self.engine.new_cache(batch, context + STEPS * (SAMPLES + 2))
+        self.model = Qwen3Model(QWEN3_0_6B, Weights.from_tensors(tensors, QWEN3_0_6B, torch.bfloat16), "production")
+        self.cache = self.model.new_cache(batch, context + STEPS * (SAMPLES + 2))
         for tensor in (*self.cache.k, *self.cache.v):
             tensor.normal_()
         self.context, self.batch = context, batch
@@ -127,7 +127,7 @@ class Decode:
     def time(self, key: Key) -> Timing:
         """Seconds of one decode step with the configs in force."""
         tokens = torch.zeros(self.batch, dtype=torch.int64, device="cuda")
-        decoder = Decoder(self.engine, self.cache, tokens, torch.full_like(tokens, self.context))
+        decoder = Decoder(self.model, self.cache, tokens, torch.full_like(tokens, self.context))
         (timing,) = gpu_seconds(lambda: decoder.run(STEPS), count=SAMPLES)
         return Timing(timing.median / STEPS, timing.fastest / STEPS, timing.slowest / STEPS, timing.count)
 

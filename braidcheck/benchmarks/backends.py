@@ -1,4 +1,4 @@
-"""What decodes from the same filled caches: the engine, HF transformers in two ways, a compiled module of our own."""
+"""What decodes from the same filled caches: the model, HF transformers in two ways, a compiled module of our own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from braidcheck.benchmarks.compiled import CompiledQwen3, Optimise
 from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.attention import AttentionMetadata
 from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 
 KEY_SCALE = 3.5
 Caches = Sequence[tuple[Tensor, Tensor]]
@@ -81,18 +81,18 @@ class Subject(Protocol):
 class BraidcheckDecoder:
     """The engine's Decoder."""
 
-    def __init__(self, engine: Engine, start: Start) -> None:
-        self.engine, self.start = engine, start
-        self.cache = engine.new_cache(len(start.tokens), start.capacity)
+    def __init__(self, model: Qwen3Model, start: Start) -> None:
+        self.model, self.start = model, start
+        self.cache = model.new_cache(len(start.tokens), start.capacity)
         for layer, (k, v) in enumerate(start.caches):
             self.cache.k[layer][:, : start.filled] = k.transpose(1, 2)
             self.cache.v[layer][:, : start.filled] = v.transpose(1, 2)
-        self.decoder = Decoder(engine, self.cache, start.tokens, start.lengths)
+        self.decoder = Decoder(model, self.cache, start.tokens, start.lengths)
 
     def logits(self) -> Tensor:
         """See Subject."""
-        h = self.engine.forward(self.start.tokens, Step.decode(self.start.lengths), self.cache)
-        return self.engine.logits(h)
+        h = self.model.forward(self.start.tokens, AttentionMetadata.decode(self.start.lengths), self.cache)
+        return self.model.logits(h)
 
     def run(self, count: int) -> Tensor:
         """See Subject."""
@@ -169,8 +169,8 @@ class HFStatic:
 class OwnModule(CompiledQwen3):
     """Our own plain PyTorch module, compiled, its step one CUDA graph."""
 
-    def __init__(self, engine: Engine, start: Start, optimise: Optimise) -> None:
-        super().__init__(engine.config, engine.weights, start.roomy(), start.tokens, start.lengths, optimise)
+    def __init__(self, model: Qwen3Model, start: Start, optimise: Optimise) -> None:
+        super().__init__(model.config, model.weights, start.roomy(), start.tokens, start.lengths, optimise)
 
     def written(self, slots: slice) -> list[Tensor]:
         """See Subject."""
@@ -185,12 +185,12 @@ HF_STATIC = "HF static cache + compile"
 TUNED = {"coordinate_descent_tuning": True}  # makes one token's products reductions of Inductor's own, no cuBLAS
 
 
-def baselines_of(engine: Engine, hf: Any, start: Start) -> Mapping[str, Callable[[], Subject]]:
+def baselines_of(model: Qwen3Model, hf: Any, start: Start) -> Mapping[str, Callable[[], Subject]]:
     """What braidcheck is compared with, by name; each is made when it is called."""
     once = partial(torch.compile, fullgraph=True, dynamic=False)
     return {
         "HF generate": lambda: HFGenerate(hf, start),
         HF_STATIC: lambda: HFStatic(hf, start, partial(once, mode="reduce-overhead")),
-        "own module, compile + CUDA graph": lambda: OwnModule(engine, start, once),
-        "the same, tuned by descent": lambda: OwnModule(engine, start, partial(once, options=TUNED)),
+        "own module, compile + CUDA graph": lambda: OwnModule(model, start, once),
+        "the same, tuned by descent": lambda: OwnModule(model, start, partial(once, options=TUNED)),
     }

@@ -30,7 +30,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
 
@@ -91,14 +91,14 @@ def measure_decode(
     progress("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
     progress("making the models")
-    engine, hf = models(config, device)
+    model, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(settings):
         skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
         request = _Request(setting, with_baselines, skip if number and not static_everywhere else {})
         with torch.no_grad():
-            seen = _measure(request, engine, hf, exact, progress)
+            seen = _measure(request, model, hf, exact, progress)
         least = least_bytes(config, setting)
         roofline = setting.batch * bandwidth / least
         for name, found in seen.items():
@@ -123,17 +123,19 @@ class _Request:
     skip: dict[str, str]
 
 
-def _measure(request: _Request, engine: Engine, hf: Any, exact: Any, progress: Callable[[str], None]) -> dict[str, Any]:
+def _measure(
+    request: _Request, model: Qwen3Model, hf: Any, exact: Any, progress: Callable[[str], None]
+) -> dict[str, Any]:
     """By subject its rate, or why there is none."""
     setting, where = request.setting, f"batch {request.setting.batch}, context {request.setting.context}"
-    device = engine.device.type
-    start = seeded_start(engine.config, setting.batch, setting.filled, setting.capacity, device)
+    device = model.device.type
+    start = seeded_start(model.config, setting.batch, setting.filled, setting.capacity, device)
     progress(f"{where}: HF's answer")
     with exact_matmul():
         truth = answer(HFGenerate(exact, start), start)
     floor = answer(HFGenerate(hf, start), start)
-    makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(engine, start)}
-    makers |= baselines_of(engine, hf, start) if request.with_baselines else {}
+    makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(model, start)}
+    makers |= baselines_of(model, hf, start) if request.with_baselines else {}
     ready: dict[str, Subject] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, make in makers.items():

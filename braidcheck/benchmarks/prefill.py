@@ -19,9 +19,9 @@ from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prom
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.attention import Step
-from braidcheck.models.qwen3.engine import Engine
-from braidcheck.models.qwen3.prefill_graph import Feeder
+from braidcheck.models.qwen3.attention import AttentionMetadata
+from braidcheck.models.qwen3.model import Qwen3Model
+from braidcheck.models.qwen3.prefill_graph import PrefillGraph
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 
 TOKENS = (512, 4096)
@@ -51,13 +51,13 @@ def measure_prefill(
     progress("measuring the GEMM peak")
     limit = gemm_peak(device)
     progress("making the models")
-    engine, hf = models(config, device)
+    model, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[dict[str, Any]] = []
     for count in counts:
         progress(f"{count} tokens")
         ids = prompt_of(count, config, device)
-        calls: dict[str, Callable[[], Tensor]] = {BRAIDCHECK: _recorded(engine, ids), SERIAL: _serial(engine, ids)}
+        calls: dict[str, Callable[[], Tensor]] = {BRAIDCHECK: _recorded(model, ids), SERIAL: _serial(model, ids)}
         if with_baselines:
             calls[HF] = lambda ids=ids: hf_prefilled(hf, ids)
         with torch.no_grad():
@@ -71,15 +71,15 @@ def measure_prefill(
     return {"device": name_of(device), "gemm_peak": limit, "samples": SAMPLES, "rows": rows}
 
 
-def _recorded(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
+def _recorded(model: Qwen3Model, ids: Tensor) -> Callable[[], Tensor]:
     """As a server runs it that keeps a graph for prompts of this length."""
-    feeder = Feeder(engine, engine.new_cache(1, len(ids)), len(ids))
-    return lambda: engine.logits(feeder.feed(ids))
+    graph = PrefillGraph(model, model.new_cache(1, len(ids)), len(ids))
+    return lambda: model.logits(graph.prefill_into_cache(ids))
 
 
-def _serial(engine: Engine, ids: Tensor) -> Callable[[], Tensor]:
-    cache, step = engine.new_cache(1, len(ids)), Step.prompt(len(ids), engine.device)
-    return lambda: engine.logits(engine.forward(ids, step, cache)[-1:])
+def _serial(model: Qwen3Model, ids: Tensor) -> Callable[[], Tensor]:
+    cache, metadata = model.new_cache(1, len(ids)), AttentionMetadata.prefill(len(ids), model.device)
+    return lambda: model.logits(model.forward(ids, metadata, cache)[-1:])
 
 
 def _answer(call: Callable[[], Tensor]) -> Answer:

@@ -22,7 +22,7 @@ from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.errors import NotAvailable
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
 
@@ -45,10 +45,10 @@ def measure_phases(
     bandwidth = copy_bandwidth(device)
     progress("making the model")
     weights = Weights.from_tensors(synthetic_tensors(config, SEED, device), config, torch.bfloat16)
-    engine = Engine(config, weights)
+    model = Qwen3Model(config, weights)
     start = seeded_start(config, setting.batch, setting.filled, setting.capacity, device)
     with torch.no_grad():
-        subject = BraidcheckDecoder(engine, start)
+        subject = BraidcheckDecoder(model, start)
         _recorded(lambda: torch.zeros(1, device=device))  # a graph must be captured after the profiler's first start
         subject.run(STEPS)
         progress("timing steps")

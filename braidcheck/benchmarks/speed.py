@@ -12,20 +12,20 @@ from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.attention import AttentionMetadata
 from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
 
 PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
 
 
-def models(config: Qwen3Config, device: str) -> tuple[Engine, Any]:
+def models(config: Qwen3Config, device: str) -> tuple[Qwen3Model, Any]:
     """The engine and HF's model with SDPA, both of the same seeded weights in bfloat16."""
     tensors = synthetic_tensors(config, SEED, device)
-    engine = Engine(config, Weights.from_tensors(tensors, config, torch.bfloat16))
-    return engine, hf_with_sdpa(config, tensors, torch.bfloat16, device)
+    model = Qwen3Model(config, Weights.from_tensors(tensors, config, torch.bfloat16))
+    return model, hf_with_sdpa(config, tensors, torch.bfloat16, device)
 
 
 def hf_with_sdpa(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
@@ -54,13 +54,13 @@ def measure_speed(
 
     HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
     """
-    engine, hf = models(config, device)
+    model, hf = models(config, device)
     ids = prompt_of(PROMPT, config, device)
     with torch.inference_mode():
-        cache = engine.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
-        prompt = Step.prompt(PROMPT, device)
-        h = engine.forward(ids, prompt, cache)
-        decoder = Decoder(engine, cache, engine.next_tokens(h[-1:]), torch.tensor([PROMPT], device=device))
+        cache = model.new_cache(1, PROMPT + NEW_TOKENS * (SAMPLES + 2))
+        prompt = AttentionMetadata.prefill(PROMPT, device)
+        h = model.forward(ids, prompt, cache)
+        decoder = Decoder(model, cache, model.next_tokens(h[-1:]), torch.tensor([PROMPT], device=device))
 
         def generate(count: int) -> Tensor:
             options = {"do_sample": False, "min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}
@@ -72,14 +72,14 @@ def measure_speed(
         )
         progress("decode timed, now prefill")
         prefill, hf_prefill = gpu_seconds(
-            lambda: engine.logits(engine.forward(ids, prompt, cache)[-1:]),
+            lambda: model.logits(model.forward(ids, prompt, cache)[-1:]),
             lambda: hf_prefilled(hf, ids),
             count=SAMPLES,
         )
     return {
         "device": torch.cuda.get_device_name(),
         "copy_bandwidth": copy_bandwidth(device),
-        "read_bytes": read_bytes(engine.weights),
+        "read_bytes": read_bytes(model.weights),
         "prompt": PROMPT,
         "decode": decode_seconds.rate(NEW_TOKENS),
         "hf_decode": {"median": NEW_TOKENS / (longer.median - shorter.median)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,14 +19,14 @@ from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
-from braidcheck.report import annotations, junit, markdown, terminal
-from braidcheck.result import Run, Status, Verdict, write_atomically
+from braidcheck.report import annotations, formats, run_json, terminal
+from braidcheck.report.formats import FORMATS, OUT_HELP
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.budget import touched_since
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, suite_of
-from braidcheck.settings import CORPUS, NANO, Settings
+from braidcheck.settings import ATTENTIONS, CORPUS, NANO, REFERENCE, Settings
 
-FILES = ("run.json", "summary.md", "junit.xml")
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
 MIN_GPU_MEMORY_GIB = 4.0  # a worker: its context takes 0.5, most cases below 2
@@ -40,15 +40,7 @@ class Lane(StrEnum):
     gpu = "gpu"
 
 
-class Attention(StrEnum):
-    """The names of ``qwen3.attention.ATTENTIONS``, said here so that a call with a wrong one needs no torch."""
-
-    production = "production"
-    separated = "separated"
-    fused = "fused"
-    fully_fused = "fully_fused"
-    fully_fused_raw = "fully_fused_raw"
-    reference = "reference"
+Attention = StrEnum("Attention", [(name, name) for name in (*ATTENTIONS, REFERENCE)])
 
 
 def gate(
@@ -56,10 +48,10 @@ def gate(
     revision: Annotated[str | None, typer.Option(help="revision of a hub id")] = None,
     dataset: Annotated[str, typer.Option(help="corpus, wikitext or a path")] = CORPUS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
-    out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path("braidcheck-out"),
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("braidcheck-out"),
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
-    attention: Annotated[Attention, typer.Option(help="attention backend of the model")] = (Attention.production),
+    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = Attention.production,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
@@ -99,31 +91,42 @@ def gate(
         settings = replace(settings, budget=budget, deadline=time.time() + 60 * budget, changed=changed)
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
-    phase_seconds: dict[str, float] = {}
     words = _words({"--op": settings.ops, "-k": (expression,), "--tests": (tests or "",), "--shard": (part,)})
-    interrupted, runs = False, [Run(environment.fingerprint() | {"command": settings.command(*words)}, (), ())]
-    phases = _phases(settings, workers, expression, tests)
+    phases = [replace(phase, durations=usual) for phase in _phases(settings, workers, expression, tests)]
     with gpu_claim.claim(environment.gpus() if chosen == "gpu" else ()):
-        for phase in phases:
-            phase_began = time.monotonic()
-            try:
-                interrupted, run = launch(replace(phase, durations=usual))
-            except NotAvailable as error:
-                if len(phases) == 1:
-                    raise
-                run = Run({}, (), (Verdict("suite", phase.name, Status.ERROR, str(error), lane=chosen),))
-            runs.append(run)
-            phase_seconds[phase.name] = round(time.monotonic() - phase_began, 1)
-            if interrupted:
-                break
-    run = Run.merge(runs)
+        interrupted, run = _launch(phases, Run({"command": settings.command(*words)}, (), ()))
     if part:
-        run = _of_shard(run, [name for one in runs for name in one.environment.get("suite", ())], part, interrupted)
+        run = _of_shard(run, part, interrupted)
     if not run.expected and not run.verdicts and not interrupted:
         raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
-    seconds = {"seconds": round(time.monotonic() - began, 1), "phases": phase_seconds}
-    run = replace(run, environment={**run.environment, **seconds})
+    run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
     return report(run, out, interrupted)
+
+
+def _launch(phases: Sequence[Phase], start: Run) -> tuple[bool, Run]:
+    """Run the phases one after the other until one is interrupted; whether one was, and ``start`` with their Runs.
+
+    Raises NotAvailable where the only phase broke; of several, a broken one is a verdict.
+    """
+    interrupted, runs = False, [replace(start, environment=environment.fingerprint() | start.environment)]
+    seconds: dict[str, float] = {}
+    for phase in phases:
+        began = time.monotonic()
+        try:
+            interrupted, run = launch(phase)
+        except NotAvailable as error:
+            if len(phases) == 1:
+                raise
+            broken = Verdict("suite", phase.name, Status.ERROR, str(error), lane=phase.settings.lane)
+            run = Run({}, (), (broken,))
+        runs.append(run)
+        seconds[phase.name] = round(time.monotonic() - began, 1)
+        if interrupted:
+            break
+    merged = Run.merge(runs)
+    suite = [name for one in runs for name in one.environment.get("suite", ())]  # of a shard
+    more = {"phases": seconds} | ({"suite": suite} if suite else {})
+    return interrupted, replace(merged, environment=merged.environment | more)
 
 
 def choose_lane(lane: Lane) -> str:
@@ -166,25 +169,26 @@ def _words(given: Mapping[str, Iterable[object]]) -> list[str]:
 def _usual(out: Path, known: Durations, given: Path | str) -> Durations:
     """What the time left is told by: what is ``known`` and, unless a Run was ``given``, the last Run in ``out``."""
     try:
-        last = "" if given else (out / FILES[0]).read_text(encoding="utf-8")
+        last = "" if given else (out / run_json.FILE).read_text(encoding="utf-8")
         return known.updated(Durations.of_run(Run.from_json(last))) if last else known
     except (OSError, ValueError, TypeError):  # none, or none that can be read: it is there to be replaced
         return known
 
 
-def _of_shard(run: Run, suite: list[str], part: str, interrupted: bool) -> Run:
+def _of_shard(run: Run, part: str, interrupted: bool) -> Run:
     """The Run with what it is a part of. Raises UserError where there are fewer units of work than shards."""
+    suite = run.environment.get("suite", [])
     if suite and not (run.expected or run.verdicts or interrupted):
         raise UserError(f"--shard {part}: no unit of work is left for it; make fewer shards of the {len(suite)} items")
-    seen = {"shard": part} | ({"suite": suite_of(suite)} if suite else {})
-    return replace(run, environment={**run.environment, **seen})
+    origin = {"shard": part} | ({"suite": suite_of(suite)} if suite else {})
+    return replace(run, environment={**run.environment, **origin})
 
 
 def _clear(out: Path) -> None:
     """Nothing of an earlier run may be taken for this one's; what else lies in ``out`` stays."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
+        for name in FORMATS:
             (out / name).unlink(missing_ok=True)
         for name in (CORRECTNESS, TESTS, SPEED):
             if (out / name).exists():
@@ -217,11 +221,9 @@ def _gpu_workers() -> int:
     return len(gpus) * max(1, min(environment.cpus() // len(gpus), by_memory))
 
 
-def write(run: Run, out: Path, summary: Callable[[Run], str] = markdown.render) -> None:
-    """Write the files of ``run`` to ``out``; on GitHub, print its annotations."""
-    texts = (run.to_json(), summary(run), junit.render(run))
-    for name, text in zip(FILES, texts, strict=True):
-        write_atomically(out / name, text)
+def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
+    """Write the files of ``run`` to ``out``, as ``formats.write`` does; on GitHub, print its annotations."""
+    formats.write(run, out, **renders)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in annotations.lines(run):
             print(line)

@@ -9,15 +9,14 @@ import typer
 
 from braidcheck.cli.gate import report
 from braidcheck.errors import UserError
+from braidcheck.report.formats import OUT_HELP
 from braidcheck.result import Run
 from braidcheck.schedule import shards
 
 
 def merge(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN...", help="the run.json of every shard")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder for run.json, summary.md and junit.xml")] = Path(
-        "braidcheck-out"
-    ),
+    out: Annotated[Path, typer.Option("-o", "--out", help=OUT_HELP)] = Path("braidcheck-out"),
 ) -> int:
     """Merge the Runs of all shards into one; all of one commit, on one kind of machine."""
     if twice := [path for path in paths if paths.count(path) > 1]:

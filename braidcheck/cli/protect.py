@@ -22,6 +22,7 @@ from braidcheck.cli.pytest_runner import attend, variables
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
 from braidcheck.report import protection as report
+from braidcheck.report.formats import OUT_HELP
 from braidcheck.result import Run, Verdict
 
 KNOWS = "import braidcheck.settings as c; raise SystemExit('kernels' not in c.Settings.__dataclass_fields__)"
@@ -66,9 +67,7 @@ def protect(
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
     own: Annotated[Path | None, typer.Option(help="run.json of the change's own gate; run if needed")] = None,
-    out: Annotated[Path, typer.Option(help="folder for run.json, summary.md and junit.xml")] = Path(
-        "braidcheck-out/protection"
-    ),
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("braidcheck-out/protection"),
 ) -> int:
     """Evaluate the change's kernels by the base's bounds, cases, goldens and gates: what they refuse requires
     maintainer approval."""
@@ -83,7 +82,7 @@ def protect(
     seconds = round(time.monotonic() - began, 1)
     about = {**theirs.environment, "oracles": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
     run = Run(about, tuple(verdict.id for verdict in verdicts), verdicts)
-    write(run, out, report.markdown)
+    write(run, out, markdown=report.markdown)
     report.show(run, out)
     return run.exit_code
 

@@ -8,6 +8,7 @@ import math
 import random
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +21,17 @@ from braidcheck.errors import in_one_line
 from braidcheck.gates import coherence
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.soak.measure import KERNEL
-from braidcheck.gates.swap import Function, swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
+from braidcheck.models.ops import KERNELS, Function
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.weights import Weights
 from braidcheck.mutants import honest
 from braidcheck.result import Verdict
+from braidcheck.settings import ATTENTIONS
 
-ATTENTIONS = ("production", "separated", "fused", "fully_fused", "fully_fused_raw")
 # HF bfloat16 is the floor for both: float16 keeps three more bits, so that it must pass the more easily. Its range does
 # not hold nano's residual stream, which reaches 69,542 behind the last layer: there the stream is float32.
 STORAGE = ("bfloat16", "float16")
@@ -84,7 +86,7 @@ def load(checkpoint: Path, device: str, model: Draw) -> Engine:
     weights = Weights.from_directory(checkpoint, config, device, getattr(torch, model.storage))
     if model.storage == "float16":
         weights = replace(weights, embedding=weights.embedding.float())
-    return Engine(config, weights, model.attention)
+    return Engine(Qwen3Model(config, weights, model.attention))
 
 
 def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:
@@ -100,11 +102,12 @@ def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[
     seen = {"seed": model.seed, "attention": model.attention, "storage": model.storage, "functions": {}}
     seen |= {"documents": list(text.numbers), "tokens": sum(len(text.document(n).ids) for n in range(len(text)))}
     seen |= {"checks": {}, "refused": [], "raised": None}
-    functions = {op: candidates(op)[name] for op, name in model.functions.items()}
+    calls: Counter[str] = Counter()
+    ops = KERNELS.replace(**{op: candidates(op)[name] for op, name in model.functions.items()}).counted(calls)
     try:
-        with swapped(engine, functions) as calls, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
-            verdicts = coherence.evaluate(measure_coherence(engine, text))
+            verdicts = coherence.evaluate(measure_coherence(engine.with_ops(ops), text))
     except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
         return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck import kernels
 from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
-from braidcheck.gates.swap import swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
+from braidcheck.models.ops import KERNELS, REFERENCES, OpTable
 from braidcheck.models.qwen3.engine import Engine
 from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
 from braidcheck.numerics.calls import copies, in_float64, run
@@ -147,13 +146,13 @@ def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: F
     decoding = op.name in IN_ANSWERS
     text = shortest(golden, 0 if decoding else TOKENS, int(decoding), STEPS)
     parts = ("continuations",) if decoding else ("documents",)
-    sound = _sound(device)
+    sound = REFERENCES if device == "cpu" else KERNELS
     on = f"{golden.model}, {'references' if device == 'cpu' else 'kernels'}"
     for fault in _faults(op):
 
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
-            with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
-                return fails(measure_coherence(engine, text, parts=parts))
+            faulty = engine.with_ops(_faulty(sound, op, fault, size, seed))
+            return fails(measure_coherence(faulty, text, parts=parts))
 
         yield {"gate": "coherence", "op": op.name, "on": on, "fault": fault.name, **smallest(seen, fault.sizes)}
 
@@ -162,20 +161,20 @@ def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dic
     """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``."""
     if op.name in NOT_IN_A_LAYER:
         return
-    engine, measure = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
-    sound = _sound(device)
+    model, measure = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
+    sound = REFERENCES if device == "cpu" else KERNELS
     for fault in _faults(op):
 
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
-            with swapped(engine, {**sound, op.name: injected(op, sound[op.name], fault, size, seed)}):
-                return fails(measure())
+            return fails(measure(model.with_ops(_faulty(sound, op, fault, size, seed))))
 
         found = smallest(seen, fault.sizes)
         yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **found}
 
 
-def _sound(device: str) -> dict[str, Callable[..., Any]]:
-    return {name: op.reference if device == "cpu" else op.call for name, op in kernels.find().items()}
+def _faulty(sound: OpTable, op: Op, fault: Fault, size: float, seed: int) -> OpTable:
+    """``sound`` with the fault in one op."""
+    return sound.replace(**{op.name: injected(op, getattr(sound, op.name), fault, size, seed)})
 
 
 def _faults(op: Op) -> list[Fault]:

@@ -9,6 +9,7 @@ from braidcheck.report.rows import headroom, reading
 from braidcheck.report.source import place
 from braidcheck.result import Run, Status, Verdict
 
+FILE = "junit.xml"
 # What XML 1.0 cannot hold, not even escaped.
 _UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KINDS = {

@@ -12,6 +12,7 @@ from braidcheck.report.failures import failures, suspects
 from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.result import Run
 
+FILE = "summary.md"
 # Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
 LIMITS = {
     "What is wrong": 24_000,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from braidcheck.gates.protection import requires_approval
+from braidcheck.report.formats import files_line
 from braidcheck.report.rows import summary_line
 from braidcheck.report.terminal import STYLES, console
 from braidcheck.result import Run, Status, Verdict
@@ -19,7 +20,7 @@ def show(run: Run, out: Path) -> None:
     for verdict in run.worst_first():
         line = f" {verdict.subject}: {_message(verdict)}"
         screen.print(Text.assemble((str(verdict.status), STYLES.get(verdict.status, "green")), line), soft_wrap=True)
-    screen.print(Text(f"files: {out / 'run.json'}, {out / 'summary.md'}, {out / 'junit.xml'}"), soft_wrap=True)
+    screen.print(Text(files_line(out)), soft_wrap=True)
     screen.print(Text("\n".join(_summary_line(run)), style="bold"), soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from braidcheck.report.failures import Failure, failures, suspects
+from braidcheck.report.formats import files_line
 from braidcheck.report.rows import MAX_NAMES, Row, limit_fraction, rows, skipped, summary_line
 from braidcheck.result import Run, Status
 
@@ -38,7 +39,7 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
     for group in skipped(run):
         screen.print(Text(f"skipped: {group.names}: {group.first.message}", style="dim"), soft_wrap=True)
     if out is not None:
-        screen.print(Text(f"files: {out / 'run.json'}, {out / 'summary.md'}, {out / 'junit.xml'}"), soft_wrap=True)
+        screen.print(Text(files_line(out)), soft_wrap=True)
     if blamed := suspects(found):
         line = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
         screen.print(Text(f"suspect ops: {line}", style="bold red"), soft_wrap=True)

@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from braidcheck import kernels
 from braidcheck.kernels.common.pdl import overlapped
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
-from braidcheck.models.qwen3.attention import ATTENTIONS, Step
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.attention import BACKENDS, AttentionMetadata
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.weights import Weights, expected_shapes
 from braidcheck.op import Case, Cost, Op
 from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
@@ -91,15 +91,15 @@ def _steps() -> Iterator[tuple[str, Launch]]:
     with FakeTensorMode():
         tensors = {name: torch.empty(shape) for name, shape in expected_shapes(config).items()}
         weights = Weights.from_tensors(tensors, config, getattr(torch, DTYPE))
-        for attention in (name for name in ATTENTIONS if name != "reference"):  # which is plain PyTorch
-            engine = Engine(config, weights, attention)
+        for attention in BACKENDS:
+            model = Qwen3Model(config, weights, attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
-                cache, tokens = engine.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
+                cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
                 with recorded() as found, overlapped():  # as a decoder's graph has them
-                    engine.next_tokens(engine.forward(tokens, Step.decode(tokens), cache))
+                    model.next_tokens(model.forward(tokens, AttentionMetadata.decode(tokens), cache))
                 yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
             for count in PROMPTS:
-                cache, tokens = engine.new_cache(1, CAPACITY), torch.zeros(count, dtype=torch.int64)
+                cache, tokens = model.new_cache(1, CAPACITY), torch.zeros(count, dtype=torch.int64)
                 with recorded() as found:
-                    engine.logits(engine.forward(tokens, Step.prompt(count, "cpu"), cache)[-1:])
+                    model.logits(model.forward(tokens, AttentionMetadata.prefill(count, "cpu"), cache)[-1:])
                 yield from ((f"prompt of {count}, {attention}", launch) for launch in found)

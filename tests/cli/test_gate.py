@@ -260,6 +260,8 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
 
 def test_the_attentions_that_can_be_asked_for_are_the_models():
     from braidcheck.cli.gate import Attention
-    from braidcheck.models.qwen3.attention import ATTENTIONS
+    from braidcheck.models.qwen3.attention import BACKENDS
+    from braidcheck.settings import ATTENTIONS
 
-    assert set(ATTENTIONS) == set(Attention)
+    assert tuple(BACKENDS) == ATTENTIONS
+    assert set(Attention) == {*ATTENTIONS, "reference"}

@@ -43,7 +43,7 @@ class StandIn:
         self._tell(module.layer_idx, "k", k[0].transpose(0, 1))
         return self.attend(module, q, k, v).transpose(1, 2).contiguous(), None
 
-    def prefill(self, ids, trace=None):
+    def forward_logits(self, ids, trace=None):
         """Logits [T, V] float32."""
         self.trace = trace
         with torch.inference_mode():

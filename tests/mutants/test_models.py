@@ -72,12 +72,12 @@ def test_wrong_variant_is_refused(nano, brief, monkeypatch):
 
 def test_what_raises_is_said(nano, brief, monkeypatch):
     model = models.draw(2, "interpret")
-    monkeypatch.setattr(models, "swapped", lambda *_: 1 / 0)
+    monkeypatch.setattr(models, "measure_coherence", lambda *_: 1 / 0)
     assert models.measure(model, *nano, "cpu")["raised"] == "ZeroDivisionError: division by zero"
 
 
 def test_a_float16_model_keeps_a_wide_residual_stream(nano):
     model = next(m for m in (models.draw(seed, "gpu") for seed in range(99)) if m.storage == "float16")
     engine = models.load(nano[0], "cpu", model)
-    assert engine.weights.embedding.dtype == torch.float32
-    assert engine.weights.head.dtype == engine.new_cache(1, 1).k[0].dtype == torch.float16
+    assert engine.model.weights.embedding.dtype == torch.float32
+    assert engine.model.weights.head.dtype == engine.model.new_cache(1, 1).k[0].dtype == torch.float16

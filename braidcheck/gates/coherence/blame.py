@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from braidcheck import kernels
 from braidcheck.errors import in_one_line
 from braidcheck.gates.coherence.measure import measure_coherence
-from braidcheck.gates.swap import references, swapped
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
 
@@ -92,37 +93,48 @@ class _Search:
     def __init__(self, engine: Any, golden: Any, checks: Collection[str], failing: Failing, say: Callable) -> None:
         self.engine, self.golden, self.checks, self.failing, self.say = engine, golden, set(checks), failing, say
         self.parts = {PART_OF.get(check, "documents") for check in checks}
-        self.references = references()
+        self.references = {name: op.reference for name, op in kernels.find().items()}
         self.called = list(self.references)
         self.looks = 0
         self.error = ""  # the first that a run of the model ended with
 
     def kernels(self, but: Collection[str] = (), layers: Layers = ()) -> Kept:
         """All kernels, except those of the ops ``but`` in ``layers``."""
-        places = {None, *range(len(self.engine.weights.layers))}
+        places = {None, *range(len(self.engine.model.layer_ops))}
         return {op: places - set(layers) if op in but else places for op in self.called}
 
     def see(self, kept: Kept) -> dict[str, Any]:
         """The evidence with some kernels kept; empty where the model cannot even be run."""
         self.looks += 1
         self.say(f"looking for the op to blame, look {self.looks}")
-        with swapped(self.engine, self.references, lambda op, layer: layer not in kept.get(op, ())) as calls:
-            try:
-                evidence = measure_coherence(self.engine, self.golden, parts=self.parts)
-            except Exception as error:  # a kernel that raises is at fault like one that is wrong
-                self.error = self.error or in_one_line(error)
-                self.say(f"the model cannot be run: {in_one_line(error)}")
-                if self.engine.device.type == "cuda":
-                    torch.cuda.synchronize()  # raises where the GPU's context broke, and nothing can be seen any more
-                return {}
+        calls: Counter[str] = Counter()
+        try:
+            evidence = measure_coherence(self._engine(kept, calls), self.golden, parts=self.parts)
+        except Exception as error:  # a kernel that raises is at fault like one that is wrong
+            self.error = self.error or in_one_line(error)
+            self.say(f"the model cannot be run: {in_one_line(error)}")
+            if self.engine.model.device.type == "cuda":
+                torch.cuda.synchronize()  # raises where the GPU's context broke, and nothing can be seen any more
+            return {}
         self.called = list(calls)
         return evidence
+
+    def _engine(self, kept: Kept, calls: Counter[str]) -> Any:
+        """The engine with some of its kernels kept, which counts its calls of each op."""
+        model = self.engine.model
+
+        def table(kernels: Any, place: int | None) -> Any:
+            mixed = kernels.map(lambda op, own: own if place in kept.get(op, ()) else self.references.get(op, own))
+            return mixed.counted(calls)
+
+        layer_ops = [table(ops, index) for index, ops in enumerate(model.layer_ops)]
+        return self.engine.with_ops(table(model.ops, None), layer_ops)
 
     def failed(self, evidence: Mapping[str, Any]) -> bool:
         return not evidence or bool(self.checks & set(self.failing(evidence)))
 
     def result(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        layers = len(self.engine.weights.layers)
+        layers = len(self.engine.model.layer_ops)
         ops, suspect_layers = find_suspects(lambda kept: self.failed(self.see(kept)), self.called, layers)
         found = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
         if ops:

@@ -23,7 +23,7 @@ PARTS = ("documents", "causality", "continuations")
 class Engine(Protocol):
     """What is evaluated: a causal language model that can be prefilled and decode greedily."""
 
-    def prefill(self, ids: Tensor, trace: Callable[[int, str, Tensor], None] | None = None) -> Tensor:
+    def forward_logits(self, ids: Tensor, trace: Callable[[int, str, Tensor], None] | None = None) -> Tensor:
         """Logits [T, V] float32 of one document ids [T] int64.
 
         ``trace(layer, name, tensor)`` is called with "hidden" (residual stream after the layer, [T, H]), "q"
@@ -81,10 +81,12 @@ def _documents(engine: Engine, golden: Golden, say: Callable[[str], None]) -> di
 
 def _read(engine: Engine, document: GoldenDocument) -> Readings:
     tracer = Tracer(document.samples)
-    logits = engine.prefill(document.ids, trace=tracer)
+    logits = engine.forward_logits(document.ids, trace=tracer)
     expected = (len(document.ids), document.truth.full.shape[-1])
     if tuple(logits.shape) != expected or logits.dtype != torch.float32:
-        raise ValueError(f"prefill must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}")
+        raise ValueError(
+            f"forward_logits must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}"
+        )
     return Readings(**read_logits(logits, document.ids, document.top_ids, document.samples.full), **tracer.stacked())
 
 
@@ -163,13 +165,13 @@ def _causality(engine: Engine, ids: Tensor) -> list[dict[str, int | None]]:
     Both runs are of the same length, so the same kernels with the same blocks run and the bits must be equal.
     """
     ids = ids[:CAUSAL_LENGTH]
-    before = engine.prefill(ids).clone()
+    before = engine.forward_logits(ids).clone()
     found = []
     for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
         changed = ids.clone()
         # Moved by one id, so that every later token differs from what it was.
         changed[place:] = (ids[place:] + 1) % before.shape[-1]
-        after = engine.prefill(changed)
+        after = engine.forward_logits(changed)
         differs = (after[:place].view(torch.int32) != before[:place].view(torch.int32)).any(dim=-1).nonzero()[:, 0]
         later = not torch.equal(after[place:], before[place:])
         first = int(differs[0]) if len(differs) else None
@@ -187,7 +189,7 @@ def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -
         say(f"coherence: greedy answer {number + 1}, {len(recorded.ids)} tokens after {recorded.prompt}")
         prompt = golden.document(recorded.document).ids[: recorded.prompt]
         answer = [int(token) for token in engine.generate(prompt, len(recorded.ids))]
-        logits = engine.prefill(torch.cat([prompt, torch.tensor(answer)]))[recorded.prompt - 1 : -1].cpu()
+        logits = engine.forward_logits(torch.cat([prompt, torch.tensor(answer)]))[recorded.prompt - 1 : -1].cpu()
         best = logits.topk(2, dim=-1).values
         row = {
             "document": recorded.document,

@@ -124,13 +124,13 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     """Steps after a row has stopped: it repeats its token and takes no room, the other row goes on."""
     engine, prompts = make(), [tiny.ids[:PROMPT], tiny.ids[:20]]
     plain = engine.generate(prompts, ANSWER)
-    cache, rows = engine.new_cache(2, 40), [prompt.to(device) for prompt in prompts]
-    h = torch.cat([engine.feed(row, cache.row(number)) for number, row in enumerate(rows)])
-    filled = torch.tensor([PROMPT, 20], device=device)
+    cache, rows = engine.model.new_cache(2, 40), [prompt.to(device) for prompt in prompts]
+    h = torch.cat([engine.model.prefill_into_cache(row, cache.row(number)) for number, row in enumerate(rows)])
+    seq_lens = torch.tensor([PROMPT, 20], device=device)
     stop = plain[0][1]
     if stop == plain[0][0] or stop in plain[1]:
         return f"token {stop} cannot tell one row's end: {plain}"
-    decoder = partial(module("models.qwen3.decode").Decoder, engine, cache, engine.next_tokens(h), filled)
+    decoder = partial(module("models.qwen3.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
     decoder = decoder(stop=(SIZES["vocab_size"] - 1, stop))
@@ -138,8 +138,8 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
         return f"steps of a stopped row and another give {found}, must be {expected}"
-    if decoder.filled.tolist() != [PROMPT + 1, 24]:
-        return f"then {decoder.filled.tolist()} slots are filled, must be {[PROMPT + 1, 24]}"
+    if decoder.seq_lens.tolist() != [PROMPT + 1, 24]:
+        return f"then {decoder.seq_lens.tolist()} slots are filled, must be {[PROMPT + 1, 24]}"
     return None
 
 
@@ -154,26 +154,27 @@ def _stream(tiny: Tiny, make: Callable[[], Any]) -> str | None:
 
 
 def _chunks(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
-    engine = make()
-    for engine.chunk in (4, len(tiny.ids) // 2, len(tiny.ids)):
-        logits = engine.logits(engine.feed(tiny.ids.to(device), engine.new_cache(1, len(tiny.ids)))).cpu()
+    model = make().model
+    for model.prefill_chunk in (4, len(tiny.ids) // 2, len(tiny.ids)):
+        h = model.prefill_into_cache(tiny.ids.to(device), model.new_cache(1, len(tiny.ids)))
+        logits = model.logits(h).cpu()
         if not torch.allclose(logits, tiny.logits[-1:], rtol=2e-4, atol=2e-4):
-            return f"a prompt in chunks of {engine.chunk} does not end in HF's logits"
+            return f"a prompt in chunks of {model.prefill_chunk} does not end in HF's logits"
     return None
 
 
 def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     memory, error = module("models.qwen3.memory"), module("errors").UserError
     engine, free_bytes = make(), memory.free_bytes
-    cache, weights = engine.new_cache(3, 50), engine.weights
+    cache, weights = engine.model.new_cache(3, 50), engine.model.weights
     dtype = cache.k[0].dtype
     taken = sum(part.nbytes for part in (*cache.k, *cache.v))
-    if memory.of_cache(engine.config, 3, 50, dtype) != taken:
-        return f"a cache of {taken} bytes is said to need {memory.of_cache(engine.config, 3, 50, dtype)}"
+    if memory.kv_cache_bytes(engine.model.config, 3, 50, dtype) != taken:
+        return f"a cache of {taken} bytes is said to need {memory.kv_cache_bytes(engine.model.config, 3, 50, dtype)}"
     held = sum(part.nbytes for layer in weights.layers for part in vars(layer).values()) + weights.embedding.nbytes
-    if not held <= memory.of_weights(engine.config, dtype) <= 2 * held:
-        return f"weights of {held} bytes are said to need {memory.of_weights(engine.config, dtype)}"
-    calls = (lambda: engine.new_cache(3, 50), make, lambda: engine.prefill(tiny.ids))
+    if not held <= memory.weight_bytes(engine.model.config, dtype) <= 2 * held:
+        return f"weights of {held} bytes are said to need {memory.weight_bytes(engine.model.config, dtype)}"
+    calls = (lambda: engine.model.new_cache(3, 50), make, lambda: engine.forward_logits(tiny.ids))
     try:
         for free, refused in ((taken // 2, True), (1 << 40, False)):
             memory.free_bytes = lambda device, free=free: free

@@ -30,7 +30,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """The checks of one of ``settings.ENGINE_PARTS``: an attention flow, the model around it, or what it answers."""
+    """The checks of one of ``settings.ENGINE_PARTS``: an attention backend, the model around it, or what it answers."""
     if part == "model":
         yield "table", partial(_table, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)
@@ -52,6 +52,10 @@ def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.d
     return module("models.qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
 
 
+def _model(tiny: Tiny, device: str, attention: str = PRODUCTION) -> Any:
+    return _engine(tiny, device, attention).model
+
+
 def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
     """A violation where ``got`` is not ``expected`` up to float32 rounding."""
     got, expected = got.float().cpu(), expected.float().cpu()
@@ -63,42 +67,43 @@ def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
 
 
 def _table(tiny: Tiny, device: str) -> str | None:
-    return differs("the table of angles is not HF's", _engine(tiny, device).cos_sin, tiny.table)
+    return differs("the table of angles is not HF's", _model(tiny, device).cos_sin, tiny.table)
 
 
 def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
     with poisoned_outputs():
-        logits = _engine(tiny, device, attention).prefill(tiny.ids)
+        logits = _model(tiny, device, attention).forward_logits(tiny.ids)
     return differs("logits are not HF float32's", logits, tiny.logits)
 
 
 def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
     """Ragged rows, each with its own past, against HF's logits at their places."""
-    engine, lengths = _engine(tiny, device, attention), [5, 1, 27]
-    step, ids = module("models.qwen3.attention").Step, tiny.ids.to(device)
+    model, lengths = _model(tiny, device, attention), [5, 1, 27]
+    metadata, ids = module("models.qwen3.attention").AttentionMetadata, tiny.ids.to(device)
     with poisoned_outputs():
-        cache = engine.new_cache(3, 40)
+        cache = model.new_cache(3, 40)
         for row, length in enumerate(lengths):
-            one = engine.new_cache(1, 40)
+            one = model.new_cache(1, 40)
             if length > 1:
-                engine.forward(ids[: length - 1], step.prompt(length - 1, device), one)
+                model.forward(ids[: length - 1], metadata.prefill(length - 1, device), one)
             for whole, part in zip((*cache.k, *cache.v), (*one.k, *one.v), strict=True):
                 whole[row] = part[0]
         last = torch.tensor(lengths, device=device) - 1
-        h = engine.forward(ids[last], step.decode(last), cache)
-        violation = differs("a decoded row is not HF float32's", engine.logits(h), tiny.logits[last.cpu()])
-        best = engine.next_tokens(h).cpu()
+        h = model.forward(ids[last], metadata.decode(last), cache)
+        violation = differs("a decoded row is not HF float32's", model.logits(h), tiny.logits[last.cpu()])
+        best = model.next_tokens(h).cpu()
     if violation is None and not torch.equal(best, tiny.logits[last.cpu()].argmax(-1)):
         violation = "the next tokens are not the best ones"
     return violation
 
 
 def _chunks(tiny: Tiny, device: str) -> str | None:
-    engine, step, ids = _engine(tiny, device), module("models.qwen3.attention").Step, tiny.ids.to(device)
-    cache = engine.new_cache(1, len(ids))
-    first = engine.forward(ids[:8], step.prompt(8, device), cache)
-    second = engine.forward(ids[8:], step.prompt(len(ids) - 8, device, start=8), cache)
-    return differs("a prefill in chunks is not HF's", engine.logits(torch.cat([first, second])), tiny.logits)
+    model, ids = _model(tiny, device), tiny.ids.to(device)
+    metadata = module("models.qwen3.attention").AttentionMetadata
+    cache = model.new_cache(1, len(ids))
+    first = model.forward(ids[:8], metadata.prefill(8, device), cache)
+    second = model.forward(ids[8:], metadata.prefill(len(ids) - 8, device, start=8), cache)
+    return differs("a prefill in chunks is not HF's", model.logits(torch.cat([first, second])), tiny.logits)
 
 
 def _answer(tiny: Tiny, device: str) -> str | None:
@@ -107,17 +112,16 @@ def _answer(tiny: Tiny, device: str) -> str | None:
 
 
 def _narrow(tiny: Tiny, device: str) -> str | None:
-    engine = module("models.qwen3.engine").Engine.load(tiny.directory, device)
-    logits, truth = engine.prefill(tiny.ids).cpu(), tiny.logits
-    if logits.dtype != torch.float32 or engine.weights.embedding.dtype != torch.bfloat16:
-        return f"logits are {logits.dtype}, weights {engine.weights.embedding.dtype}"
+    model = _engine(tiny, device, dtype=torch.bfloat16).model
+    logits, truth = model.forward_logits(tiny.ids).cpu(), tiny.logits
+    if logits.dtype != torch.float32 or model.weights.embedding.dtype != torch.bfloat16:
+        return f"logits are {logits.dtype}, weights {model.weights.embedding.dtype}"
     ratio = float((logits - truth).norm() / (tiny.floor - truth).norm())
     return None if ratio <= 1.5 else f"bfloat16 is {ratio:.2f}x as far from HF float32 as HF bfloat16"
 
 
 def _cache(tiny: Tiny, device: str) -> str | None:
-    engine = _engine(tiny, device)
-    cache = engine.new_cache(2, 5)
+    cache = _model(tiny, device).new_cache(2, 5)
     heads = SIZES["num_key_value_heads"], SIZES["head_dim"]
     if any(part.shape != (2, 5, *heads) or not part.isnan().all() for part in (*cache.k, *cache.v)):
         return "an empty cache is not full of NaN: a stale read would not show"
@@ -127,11 +131,14 @@ def _cache(tiny: Tiny, device: str) -> str | None:
 def _limits(tiny: Tiny, device: str) -> str | None:
     engine, errors = _engine(tiny, device), module("errors")
     decoder = module("models.qwen3.decode").Decoder
-    newest, filled = tiny.ids[:1].to(device), torch.tensor([5], device=device)
+    newest, seq_lens = tiny.ids[:1].to(device), torch.tensor([5], device=device)
     longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
     for what, call in (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
-        ("more tokens than the cache holds", lambda: decoder(engine, engine.new_cache(1, 8), newest, filled).run(4)),
+        (
+            "more tokens than the cache holds",
+            lambda: decoder(engine.model, engine.model.new_cache(1, 8), newest, seq_lens).run(4),
+        ),
         ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
         (
             "an unknown attention",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.gates.swap import references, swapped
 from braidcheck.gates.under_test import module
 from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.ops import REFERENCES, OpTable
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import PRODUCTION
@@ -52,22 +53,25 @@ def measure_layers(
     attention: str = PRODUCTION,
     tokens: int = 512,
     limit: float = math.inf,
+    ops: OpTable | None = None,
 ) -> list[Reading]:
     """Per layer: relative error of the engine's layer and of HF-bf16's, in prefill and in decode, as plain data.
 
     Each layer is fed HF's float32 hidden states rounded to bfloat16, and the truth is HF's float32 layer on the same
     rounded numbers. Errors are 2-norms relative to what the layer adds to the stream. Decode takes the last rows one
     by one, as a ragged batch. Weights are seeded ones of the config's shape. The first reading whose error is over
-    ``limit`` times HF-bf16's says which ops are to ``blame``: those whose kernel, amid references, makes it so.
+    ``limit`` times HF-bf16's says which ops are to ``blame``: those whose kernel, amid references, makes it so. ``ops``
+    replaces the kernels.
     """
-    engine, exact, narrow, ids = _models(device, config, attention, tokens)
+    model, exact, narrow, ids = _models(device, config, attention, tokens)
+    model = model.with_ops(ops) if ops else model
     seen = []
     with torch.inference_mode(), exact_matmul():
         for index, states in enumerate(_hf_layers(exact, narrow, ids)):
-            read = partial(_read, engine, index, *states)
-            readings = read()
+            read = partial(_read, index, *states)
+            readings = read(model)
             if _over(readings, limit) and not _over(seen, limit):
-                suspects = _suspects(engine, read, limit)
+                suspects = _suspects(model, read, limit)
                 for reading in _over(readings, limit):
                     reading["blame"] = suspects[reading["mode"]]
             seen += readings
@@ -77,49 +81,50 @@ def measure_layers(
 
 def one_layer(
     device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
-) -> tuple[Engine, Callable[[], list[Reading]]]:
-    """The engine, and what reads its layer ``index`` alone as often as it is called: HF's answers are had once."""
-    engine, exact, narrow, ids = _models(device, config, attention, tokens)
+) -> tuple[Qwen3Model, Callable[[Qwen3Model], list[Reading]]]:
+    """The model, and what reads layer ``index`` of it, or of it with other ops; HF answers once."""
+    model, exact, narrow, ids = _models(device, config, attention, tokens)
     with torch.inference_mode(), exact_matmul():
         states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))
 
-    def read() -> list[Reading]:
+    def read(model: Qwen3Model) -> list[Reading]:
         with torch.inference_mode(), exact_matmul():
-            return _read(engine, index, *states)
+            return _read(index, *states, model)
 
-    return engine, read
+    return model, read
 
 
-def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Engine, Any, Any, Tensor]:
-    """The engine, HF's model in float32 and in bfloat16, and the ids of a prompt."""
+def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Qwen3Model, Any, Any, Tensor]:
+    """The model, HF's in float32 and in bfloat16, and the ids of a prompt."""
     tensors = synthetic_tensors(config, SEED, device)
     weights = module("models.qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
-    engine = module("models.qwen3.engine").Engine(config, weights, attention)
+    model = module("models.qwen3.model").Qwen3Model(config, weights, attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
-    return engine, exact, narrow, ids
+    return model, exact, narrow, ids
 
 
 def _over(readings: list[Reading], limit: float) -> list[Reading]:
     return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
 
 
-def _suspects(engine: Engine, read: Callable[[], list[Reading]], limit: float) -> dict[str, list[str]]:
+def _suspects(model: Qwen3Model, read: Callable[[Qwen3Model], list[Reading]], limit: float) -> dict[str, list[str]]:
     """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
-    with swapped(engine, references()) as calls:
-        readings = read()
+    calls: Counter[str] = Counter()
+    references = vars(REFERENCES)
+    readings = read(model.with_ops(model.ops.map(lambda op, own: references.get(op, own)).counted(calls)))
     suspects: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
     for name in calls:
-        with swapped(engine, references(), lambda op, layer, name=name: op != name):
-            for reading in _over(read(), limit):
-                suspects[reading["mode"]].append(name)
+        ops = model.ops.map(lambda op, own, name=name: own if op == name else references.get(op, own))
+        for reading in _over(read(model.with_ops(ops)), limit):
+            suspects[reading["mode"]].append(name)
     return suspects | {reading["mode"]: [] for reading in _over(readings, limit)}
 
 
-def _read(engine: Engine, index: int, h: Tensor, truth: Tensor, floor: Tensor) -> list[Reading]:
-    """The readings of the engine's layer fed h[T,H], next to HF's two."""
-    (whole, one_by_one), added, last = _engine_layer(engine, index, h), truth - h.float(), slice(-DECODE_ROWS, None)
+def _read(index: int, h: Tensor, truth: Tensor, floor: Tensor, model: Qwen3Model) -> list[Reading]:
+    """The readings of the model's layer fed h[T,H], next to HF's two."""
+    (whole, one_by_one), added, last = _run_layer(model, index, h), truth - h.float(), slice(-DECODE_ROWS, None)
     return [
         _reading(index, "prefill", whole, floor, truth, added),
         _reading(index, "decode", one_by_one, floor[last], truth[last], added[last]),
@@ -152,19 +157,19 @@ def _hf_layers(exact: Any, narrow: Any, ids: Tensor) -> Iterator[tuple[Tensor, T
         stream = outs[0][None]
 
 
-def _engine_layer(engine: Engine, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
-    """The engine's layer on all rows of h[T,H] at once, and on the last rows one by one."""
-    tokens, weights = len(h), engine.weights.layers[index]
+def _run_layer(model: Qwen3Model, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The model's layer on all rows of h[T,H] at once, and on the last rows one by one."""
+    tokens, metadata = len(h), module("models.qwen3.attention").AttentionMetadata
     with poisoned_outputs():
-        cache = engine.new_cache(1, tokens)
-        step = module("models.qwen3.attention").Step.prompt(tokens, h.device)
-        out = engine.layer(weights, h, step, cache.k[index], cache.v[index])
+        cache = model.new_cache(1, tokens)
+        prompt = metadata.prefill(tokens, h.device)
+        out = model.layer(index, h, prompt, cache.k[index], cache.v[index])
         # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
-        own = step.positions[-DECODE_ROWS:]
-        later = step.positions[None, :] >= own[:, None]
+        own = prompt.positions[-DECODE_ROWS:]
+        later = prompt.positions[None, :] >= own[:, None]
         k, v = (
             kind[index].expand(len(own), -1, -1, -1).clone().masked_fill_(later[..., None, None], torch.nan)
             for kind in (cache.k, cache.v)
         )
-        one_by_one = engine.layer(weights, h[own], module("models.qwen3.attention").Step.decode(own), k, v)
+        one_by_one = model.layer(index, h[own], metadata.decode(own), k, v)
     return out, one_by_one

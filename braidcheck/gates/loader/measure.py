@@ -89,7 +89,7 @@ def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] 
 
 def _theta(tiny: Tiny) -> str | None:
     with _copy(tiny, {"rope_parameters": None, "rope_theta": 7.0}) as directory:
-        theta = _load(directory).config.rope_theta
+        theta = _load(directory).model.config.rope_theta
     return None if theta == 7.0 else f"rope_theta 7 of an older config is read as {theta}"
 
 
@@ -105,7 +105,7 @@ def _shards(tiny: Tiny, device: str) -> str | None:
             save_file(part, directory / name)
         places = {tensor: name for name, part in files.items() for tensor in part}
         (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-        logits = _load(directory, device).prefill(tiny.ids)
+        logits = _load(directory, device).forward_logits(tiny.ids)
     return differs("a checkpoint in two files gives other logits", logits, tiny.logits)
 
 
@@ -133,6 +133,6 @@ def _tied(tiny: Tiny, device: str) -> str | None:
 def _ignored(tiny: Tiny, device: str, change: Callable[[dict], Any], what: str) -> str | None:
     with _copy(tiny, {}, change) as directory, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        logits = _load(directory, device).prefill(tiny.ids)
+        logits = _load(directory, device).forward_logits(tiny.ids)
     violation = differs(f"{what} change the logits", logits, tiny.logits)
     return violation or (None if caught else f"{what} are dropped without a word")

@@ -7,10 +7,8 @@ tests another tree.
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from braidcheck.errors import in_one_line
@@ -34,12 +32,6 @@ def module(name: str) -> Any:
 def wrapper(op: str) -> Callable[..., Any]:
     """The public wrapper of an op, from the package under test."""
     return getattr(module(f"kernels.{op}"), op)
-
-
-def defining_module(part: Any) -> ModuleType:
-    """The module that defines the class of ``part``, an object of the engine under test."""
-    name = type(part).__module__
-    return module(name.removeprefix(f"{NAME}.")) if name.startswith(f"{NAME}.") else sys.modules[name]
 
 
 def run_check(check: Check) -> str | None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
 from braidcheck.kernels.common.pdl import overlapped
-from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.attention import AttentionMetadata
 from braidcheck.models.qwen3.cache import KVCache
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.sampling import GREEDY, Sampling
 
-if TYPE_CHECKING:
-    from braidcheck.models.qwen3.engine import Engine
-
-LOOK = 32  # steps between two looks of the host at whether all rows have stopped
-BURST = 8  # steps that one CUDA graph takes: a graph's own start costs as much as four kernels
+STOP_CHECK_INTERVAL = 32  # steps after which the host checks again whether all rows have stopped
+STEPS_PER_GRAPH = 8  # decode steps in one CUDA graph: launching a graph costs as much as four kernels
 
 
 class Decoder:
@@ -29,55 +26,55 @@ class Decoder:
 
     def __init__(
         self,
-        engine: Engine,
+        model: Qwen3Model,
         cache: KVCache,
         tokens: Tensor,
         lengths: Tensor,
         sampling: Sampling = GREEDY,
         stop: Sequence[int] = (),
     ) -> None:
-        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] the slots filled."""
-        self.engine, self.cache, self.sampling = engine, cache, sampling
-        self.tokens, self.filled = tokens.clone(), lengths.clone()
+        """``tokens`` int64 [B] are the newest of each row, not yet in the cache; ``lengths`` [B] those in it."""
+        self.model, self.cache, self.sampling = model, cache, sampling
+        self.tokens, self.seq_lens = tokens.clone(), lengths.clone()
         self.seeds = sampling.seeds(len(tokens), tokens.device)
         self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
-        self.done = self._stopped()
-        heads = engine.config.num_key_value_heads
+        self.finished = self._stopped()
+        heads = model.config.num_key_value_heads
         self.split_counter = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
-        step = Step.decode(self.filled, self.split_counter)
-        h = self.engine.forward(self.tokens, step, self.cache)
-        places = None if self.sampling.greedy else step.lengths
-        tokens = self.engine.next_tokens(h, self.sampling, self.seeds, places)
+        metadata = AttentionMetadata.decode(self.seq_lens, self.split_counter)
+        h = self.model.forward(self.tokens, metadata, self.cache)
+        positions = None if self.sampling.greedy else metadata.lengths
+        tokens = self.model.next_tokens(h, self.sampling, self.seeds, positions)
         if len(self.stop):
-            self.tokens.copy_(torch.where(self.done, self.tokens, tokens))
-            self.filled += ~self.done
-            self.done.copy_(self._stopped())
+            self.tokens.copy_(torch.where(self.finished, self.tokens, tokens))
+            self.seq_lens += ~self.finished
+            self.finished.copy_(self._stopped())
         else:
             self.tokens.copy_(tokens)
-            self.filled += 1
+            self.seq_lens += 1
 
     def run(self, count: int) -> Tensor:
         """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError where the cache has no room."""
-        if count and int(self.filled.max()) + count > self.cache.capacity:
+        if count and int(self.seq_lens.max()) + count > self.cache.capacity:
             raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
         index = 0
         while index < count:
-            if len(self.stop) and index % LOOK == 0 and bool(self.done.all()):
+            if len(self.stop) and index % STOP_CHECK_INTERVAL == 0 and bool(self.finished.all()):
                 out[:, index:] = self.tokens[:, None]
                 break
-            steps = BURST if count - index >= BURST else 1
-            out[:, index : index + steps] = self._advance(steps, graphed=count > 1 and self.engine.graphed)
+            steps = STEPS_PER_GRAPH if count - index >= STEPS_PER_GRAPH else 1
+            out[:, index : index + steps] = self._advance(steps, use_cuda_graph=count > 1 and self.model.use_cuda_graph)
             index += steps
         return out
 
-    def _advance(self, steps: int, graphed: bool) -> Tensor:
+    def _advance(self, steps: int, use_cuda_graph: bool) -> Tensor:
         """The tokens of the next ``steps`` steps, int64 [B, steps]."""
-        if not graphed:
+        if not use_cuda_graph:
             return self._serial(steps)
         if steps not in self.graphs:
             self.graphs[steps] = self._recorded(steps)
@@ -97,7 +94,7 @@ class Decoder:
 
     def _recorded(self, steps: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         """A graph of so many steps, and where it leaves their tokens."""
-        state = self.tokens, self.filled, self.done
+        state = self.tokens, self.seq_lens, self.finished
         before = [tensor.clone() for tensor in state]
         graph = torch.cuda.CUDAGraph()
         with overlapped():

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.models.qwen3.attention import Step
+from braidcheck.models.qwen3.attention import AttentionMetadata
 from braidcheck.models.qwen3.cache import KVCache
-
-if TYPE_CHECKING:
-    from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 
 
-class Feeder:
-    """Puts prompts into the first row of a cache, as ``Engine.feed`` does; a GPU is not kept waiting for launches.
+class PrefillGraph:
+    """Puts prompts into the first row of a cache, as the model does; a GPU does not wait for launches.
 
     For a server that keeps one for each of a few lengths: recording costs more than a single prompt gains. A shorter
     prompt is padded: slots past its end are written, by tokens that it does not see.
     """
 
-    def __init__(self, engine: Engine, cache: KVCache, count: int) -> None:
+    def __init__(self, model: Qwen3Model, cache: KVCache, count: int) -> None:
         """For prompts of at most ``count`` tokens. Raises UserError where the cache has no room for them."""
         if not 0 < count <= cache.capacity:
             raise UserError(f"prompts of {count} tokens do not go into a cache of {cache.capacity}: give 1 to that")
-        self.engine, self.cache = engine, cache
-        self.ids = torch.zeros(count, dtype=torch.int64, device=engine.device)
-        self.step = Step.prompt(count, engine.device)
+        self.model, self.cache = model, cache
+        self.ids = torch.zeros(count, dtype=torch.int64, device=model.device)
+        self.metadata = AttentionMetadata.prefill(count, model.device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.hidden: Tensor | None = None
 
-    def feed(self, ids: Tensor) -> Tensor:
+    def prefill_into_cache(self, ids: Tensor) -> Tensor:
         """The residual stream [1,H] of the last token of the prompt ids int64 [T]. Raises UserError if it is longer."""
         if not 0 < len(ids) <= len(self.ids):
             raise UserError(f"a prompt of {len(ids)} tokens: give 1 to {len(self.ids)}")
         self.ids.zero_()[: len(ids)] = ids
-        if not self.engine.graphed:
+        if not self.model.use_cuda_graph:
             return self._forward()[len(ids) - 1 :][:1]
         if self.graph is None:
             self._record()
@@ -45,7 +41,7 @@ class Feeder:
         return self.hidden[len(ids) - 1 :][:1].clone()
 
     def _forward(self) -> Tensor:
-        return self.engine.forward(self.ids, self.step, self.cache)
+        return self.model.forward(self.ids, self.metadata, self.cache)
 
     def _record(self) -> None:
         self._forward()  # compiles the kernels

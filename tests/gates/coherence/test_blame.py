@@ -6,8 +6,7 @@ from braidcheck.gates.coherence import blame, describe_blame
 from braidcheck.gates.coherence.blame import find_blame, find_suspects
 from braidcheck.golden.resolve import resolve
 from braidcheck.golden.subset import shortest
-from braidcheck.models.qwen3 import attention
-from braidcheck.models.qwen3 import engine as module
+from braidcheck.models.ops import KERNELS
 from braidcheck.models.qwen3.engine import Engine
 
 OPS = ("norm", "attention", "mlp", "head")
@@ -65,16 +64,15 @@ def distant(evidence):
     return ["kl"] if sum(sum(row["kl"]) for row in evidence["documents"]) > 0.01 else []
 
 
-def test_a_fault_in_one_layer_of_the_engine_is_found(nano, monkeypatch):
+def test_a_fault_in_one_layer_of_the_engine_is_found(nano):
     engine, golden = nano
-    own, weights = module.gate_up_silu, engine.weights.layers[3]
+    weights = engine.model.weights.layers[3]
 
     def faulty(x, weight, *rest):
         # The fault lies in the op, yet only one layer's numbers bring it out.
-        return own(x, weight, *rest) * (-3 if weight is weights.gate_up else 1)
+        return KERNELS.gate_up_silu(x, weight, *rest) * (-3 if weight is weights.gate_up else 1)
 
-    monkeypatch.setattr(module, "gate_up_silu", faulty)
-    found = find_blame(engine, golden, ["kl"], distant)
+    found = find_blame(engine.with_ops(KERNELS.replace(gate_up_silu=faulty)), golden, ["kl"], distant)
     assert (found["ops"], found["layers"], found["repaired"]) == (["gate_up_silu"], [3, 3], True)
     assert "error" not in found
     assert found["kl_repaired"] < found["kl"] / 100
@@ -85,32 +83,31 @@ def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
     engine, golden = nano
     text = shortest(golden, 0, 1, 3)
     monkeypatch.setattr(blame, "shortest", lambda *_: text)
-    own, faulty_at = attention.decode_attention, engine.weights.layers[2].q_norm
+    faulty_at = engine.model.weights.layers[2].q_norm
 
     def faulty(q, k, v, q_norm, *rest, **options):
-        out = own(q, k, v, q_norm, *rest, **options)
+        out = KERNELS.decode_attention(q, k, v, q_norm, *rest, **options)
         return out.flip(1) * 8 if q_norm is faulty_at else out
 
     def strays(evidence):
         return ["decode"] if any(row["engine"] != row["prefill"] for row in evidence["continuations"]) else []
 
-    monkeypatch.setattr(attention, "decode_attention", faulty)
-    found = find_blame(engine, text, ["decode"], strays)
+    found = find_blame(engine.with_ops(KERNELS.replace(decode_attention=faulty)), text, ["decode"], strays)
     assert (found["ops"], found["layers"], found["repaired"]) == (["decode_attention"], [2, 2], True)
 
 
 def test_a_fault_in_the_weights_is_no_ops_fault(nano):
     engine, golden = nano
-    engine.weights.layers[0].input_norm.mul_(3)
+    engine.model.weights.layers[0].input_norm.mul_(3)
     found = find_blame(engine, golden, ["kl"], distant)
     assert found["ops"] == []
     assert describe_blame(found).startswith("no op")
 
 
-def test_an_op_that_raises_is_at_fault(nano, monkeypatch):
+def test_an_op_that_raises_is_at_fault(nano):
     engine, golden = nano
-    monkeypatch.setattr(module, "lm_head", lambda *_, **__: 1 / 0)
-    found = find_blame(engine, golden, ["kl"], distant)
+    broken = engine.with_ops(KERNELS.replace(lm_head=lambda *_, **__: 1 / 0))
+    found = find_blame(broken, golden, ["kl"], distant)
     assert (found["ops"], found["layers"], found["kl"]) == (["lm_head"], [], None)
     assert found["error"] == "ZeroDivisionError: division by zero"
 
@@ -131,5 +128,5 @@ def test_broken_context_blames_no_op(nano, monkeypatch):
 
     monkeypatch.setattr(blame, "measure_coherence", broken)
     monkeypatch.setattr(blame.torch.cuda, "synchronize", broken)
-    monkeypatch.setattr(engine, "device", blame.torch.device("cuda"))
+    monkeypatch.setattr(engine.model, "device", blame.torch.device("cuda"))
     assert find_blame(engine, golden, ["kl"], distant) == {}

@@ -146,11 +146,11 @@ def test_faulty_engines_fail_at_the_right_checks(golden, stand_in, fault, checks
 
 def test_an_engine_that_breaks_the_interface_is_named(golden, stand_in):
     engine = stand_in()
-    plain = engine.prefill
-    engine.prefill = lambda ids, trace=None: plain(ids, trace).bfloat16()
-    with pytest.raises(ValueError, match="prefill must give float32 logits"):
+    plain = engine.forward_logits
+    engine.forward_logits = lambda ids, trace=None: plain(ids, trace).bfloat16()
+    with pytest.raises(ValueError, match="forward_logits must give float32 logits"):
         measure_coherence(engine, golden)
-    engine.prefill = lambda ids, trace=None: plain(ids)
+    engine.forward_logits = lambda ids, trace=None: plain(ids)
     with pytest.raises(ValueError, match="trace must give hidden of every layer, and q and k of all or none"):
         measure_coherence(engine, golden)
 

@@ -15,7 +15,6 @@ from braidcheck.gates.edges import measure as edges
 from braidcheck.gates.engine import tiny
 from braidcheck.gates.engine.measure import engine_checks
 from braidcheck.gates.fence.measure import red_zones
-from braidcheck.gates.swap import swapped
 from braidcheck.gates.under_test import interpreter
 from braidcheck.gates.under_test.package import PackageUnderTest
 from braidcheck.result import Status
@@ -145,7 +144,5 @@ def test_engine_and_blame_are_of_the_other_tree(evaluated, assert_tiny):
     assert "off by" in named["prefill separated"]()
     engine = tree.module("models.qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
     truth = kernels.find()["linear_residual"].reference
-    with swapped(engine, {"linear_residual": truth}) as calls:
-        repaired = engine.prefill(model.ids)
-    assert calls["linear_residual"]
+    repaired = engine.with_ops(engine.model.ops.replace(linear_residual=truth)).forward_logits(model.ids)
     assert_tiny(repaired, model, model.ids)

@@ -7,9 +7,10 @@ import torch
 
 from braidcheck.errors import UserError
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
-from braidcheck.models.qwen3.attention import ATTENTIONS
+from braidcheck.models.qwen3.attention import BACKENDS
 from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.sampling import GREEDY, Sampling
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
@@ -21,7 +22,7 @@ WARM = Sampling(temperature=1.2, top_k=40, top_p=0.95, seed=5)
 STEPS = 40  # past one look of the host at whether all rows have stopped
 
 
-@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "reference"])
+@pytest.mark.parametrize("attention", BACKENDS)
 @pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("lengths", [(19,), (7, 1, 19)], ids=["alone", "ragged"])
 @pytest.mark.parametrize("stopping", [False, True], ids=["to the end", "stop"])
@@ -30,11 +31,11 @@ def test_the_graph_gives_the_bits_of_the_serial_steps(tiny, attention, sampling,
     rows = [torch.tensor(IDS[:length], device="cuda") for length in lengths]
 
     def decoder(stop=()):
-        cache = engine.new_cache(len(rows), 64)
-        h = torch.cat([engine.feed(row, cache.row(number)) for number, row in enumerate(rows)])
-        filled = torch.tensor(lengths, device="cuda")
-        tokens = engine.next_tokens(h, sampling, sampling.seeds(len(rows), "cuda"), filled)
-        return Decoder(engine, cache, tokens, filled, sampling, stop), cache
+        cache = engine.model.new_cache(len(rows), 64)
+        h = torch.cat([engine.model.prefill_into_cache(row, cache.row(number)) for number, row in enumerate(rows)])
+        seq_lens = torch.tensor(lengths, device="cuda")
+        tokens = engine.model.next_tokens(h, sampling, sampling.seeds(len(rows), "cuda"), seq_lens)
+        return Decoder(engine.model, cache, tokens, seq_lens, sampling, stop), cache
 
     def serial(stop=()):
         plain, cache = decoder(stop)
@@ -47,9 +48,9 @@ def test_the_graph_gives_the_bits_of_the_serial_steps(tiny, attention, sampling,
     stop = serial()[0][:, 5].tolist() if stopping else ()
     expected, plain, untouched = serial(stop)
     for _ in range(2):
-        graphed, cache = decoder(stop)
-        assert torch.equal(graphed.run(STEPS), expected)
-        assert torch.equal(graphed.filled, plain.filled)
+        recorded, cache = decoder(stop)
+        assert torch.equal(recorded.run(STEPS), expected)
+        assert torch.equal(recorded.seq_lens, plain.seq_lens)
         if stopping:  # once all have stopped no step is run, and none is needed
             continue
         for one, other in zip((*cache.k, *cache.v), (*untouched.k, *untouched.v), strict=True):
@@ -85,19 +86,21 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(tiny):
     engine = Engine.load(tiny, "cuda")
     before = torch.cuda.memory_allocated()
     with pytest.raises(UserError, match=r"10000000000 rows of 64 tokens need .* GiB are free on cuda"):
-        engine.new_cache(10**10, 64)
+        engine.model.new_cache(10**10, 64)
     assert torch.cuda.memory_allocated() == before
 
 
 def test_a_context_of_all_positions():
     """Two layers of the real shape: a prompt in chunks ends as the whole does, and its answer fills the last slot."""
     config = replace(QWEN3_0_6B, num_hidden_layers=2)
-    engine = Engine(config, Weights.from_tensors(synthetic_tensors(config, 5, "cuda"), config, torch.bfloat16))
+    engine = Engine(
+        Qwen3Model(config, Weights.from_tensors(synthetic_tensors(config, 5, "cuda"), config, torch.bfloat16))
+    )
     generator = torch.Generator().manual_seed(6)
     ids = torch.randint(0, config.vocab_size, (config.max_position_embeddings - 40,), generator=generator)
     ends = []
-    for engine.chunk in (len(ids), 4096):
-        ends.append(engine.feed(ids.cuda(), engine.new_cache(1, len(ids))).float())
+    for engine.model.prefill_chunk in (len(ids), 4096):
+        ends.append(engine.model.prefill_into_cache(ids.cuda(), engine.model.new_cache(1, len(ids))).float())
     assert (ends[0] - ends[1]).norm() < 0.02 * ends[0].norm()
     for sampling in (GREEDY, WARM):
         answer = engine.generate(ids, 40, sampling)

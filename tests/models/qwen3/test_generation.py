@@ -5,7 +5,7 @@ import torch
 
 from braidcheck.errors import UserError
 from braidcheck.models.qwen3 import memory
-from braidcheck.models.qwen3.attention import ATTENTIONS
+from braidcheck.models.qwen3.attention import BACKENDS
 from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.engine import Engine
 from braidcheck.models.qwen3.sampling import Sampling
@@ -28,7 +28,7 @@ def free(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "reference"])
+@pytest.mark.parametrize("attention", BACKENDS)
 def test_a_ragged_batch_is_each_prompt_alone(tiny, attention):
     engine = Engine.load(tiny, dtype=torch.float32, attention=attention)
     assert engine.generate(PROMPTS, 4) == [engine.generate(prompt, 4) for prompt in PROMPTS]
@@ -68,7 +68,7 @@ def test_when_all_rows_have_stopped_no_step_is_run(engine, monkeypatch):
     steps = []
     step = Decoder.step
     monkeypatch.setattr(Decoder, "step", lambda self: steps.append(1) or step(self))
-    monkeypatch.setattr("braidcheck.models.qwen3.decode.LOOK", 2)
+    monkeypatch.setattr("braidcheck.models.qwen3.decode.STOP_CHECK_INTERVAL", 2)
     engine.generate(PROMPTS[:2], 20, stop=stop)
     assert len(steps) <= 2
 
@@ -91,13 +91,13 @@ def test_a_stream_gives_its_first_tokens_before_the_last_are_decoded(engine, mon
     assert len(steps) == 8
 
 
-@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "reference"])
+@pytest.mark.parametrize("attention", BACKENDS)
 @pytest.mark.parametrize("chunk", [1, pytest.param(7, marks=pytest.mark.numeric)])
 def test_a_prompt_in_chunks_is_the_prompt(tiny, assert_hf, attention, chunk):
     engine = Engine.load(tiny, dtype=torch.float32, attention=attention)
-    engine.chunk = chunk
-    h = engine.feed(torch.tensor(IDS), engine.new_cache(1, len(IDS)))
-    assert_hf(engine.logits(h), torch.tensor(IDS), slice(-1, None))
+    engine.model.prefill_chunk = chunk
+    h = engine.model.prefill_into_cache(torch.tensor(IDS), engine.model.new_cache(1, len(IDS)))
+    assert_hf(engine.model.logits(h), torch.tensor(IDS), slice(-1, None))
 
 
 def test_a_context_may_be_as_long_as_the_model_has_positions(engine):
@@ -152,22 +152,22 @@ def test_numbers_that_mean_nothing_are_refused(given, said):
 
 
 def test_memory_is_asked_for_before_it_is_taken(engine, tiny, free):
-    cache = engine.new_cache(2, 30)
+    cache = engine.model.new_cache(2, 30)
     taken = sum(part.nbytes for part in (*cache.k, *cache.v))
-    assert memory.of_cache(engine.config, 2, 30, torch.float32) == taken
-    needed = taken + memory.of_work(engine.config, 30, 2)
+    assert memory.kv_cache_bytes(engine.model.config, 2, 30, torch.float32) == taken
+    needed = taken + memory.activation_bytes(engine.model.config, 30, 2)
     free(needed)
-    engine.new_cache(2, 30)
+    engine.model.new_cache(2, 30)
     free(needed - 1)
     with pytest.raises(UserError, match=r"2 rows of 30 tokens need 0\.00 GiB, .* free on cpu: give fewer rows"):
-        engine.new_cache(2, 30)
-    free(memory.of_cache(engine.config, 1, 64, torch.float32))
+        engine.model.new_cache(2, 30)
+    free(memory.kv_cache_bytes(engine.model.config, 1, 64, torch.float32))
     with pytest.raises(UserError, match="1 row of 64 tokens"):
-        engine.new_cache(1, 64)
-    free(memory.of_weights(engine.config, torch.bfloat16) - 1)
+        engine.model.new_cache(1, 64)
+    free(memory.weight_bytes(engine.model.config, torch.bfloat16) - 1)
     with pytest.raises(UserError, match=r"the weights need .* take a GPU with more memory"):
         Engine.load(tiny)
-    free(memory.of_weights(engine.config, torch.bfloat16))
+    free(memory.weight_bytes(engine.model.config, torch.bfloat16))
     Engine.load(tiny)
 
 
@@ -175,8 +175,8 @@ def test_the_real_models_needs(engine):
     """114,688 bytes a token of context, 1.19 GB of weights and the stacked ones again."""
     from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 
-    assert memory.of_cache(QWEN3_0_6B, 1, 1, torch.bfloat16) == 114688
-    assert 1.19e9 < memory.of_weights(QWEN3_0_6B, torch.bfloat16) < 2 * 1.2e9
+    assert memory.kv_cache_bytes(QWEN3_0_6B, 1, 1, torch.bfloat16) == 114688
+    assert 1.19e9 < memory.weight_bytes(QWEN3_0_6B, torch.bfloat16) < 2 * 1.2e9
 
 
 def test_of_a_cpus_memory_nothing_is_said():
