@@ -135,7 +135,7 @@ class Qwen3AttentionFused(Qwen3AttentionSeparated):
 
 @dataclass(frozen=True)
 class Qwen3AttentionFullyFused:
-    """RMSNorm to output projection in one op, K cached after norm and RoPE ("post_rope") or before both ("pre_rope")."""
+    """RMSNorm to output projection in one op; K is cached after norm and RoPE ("post_rope") or before ("pre_rope")."""
 
     config: Qwen3Config
     cos_sin: Tensor
