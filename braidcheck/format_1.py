@@ -5,6 +5,7 @@ Standard library only. The words of that format, and those of today for the same
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,15 @@ METRICS = {
 }
 STATUSES = {"not judged": "skipped"}
 UNITS = {"share of the bound": "error ratio"}
+OPS = {"attention_step": "decode_attention"}
+_OP = re.compile(rf"\b({'|'.join(OPS)})\b")
 
 
 def upgraded(run: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a run of format 1 in format 2. Raises KeyError, TypeError or AttributeError for anything else."""
     status = STATUSES.get(run["status"], run["status"])
-    return {**run, "format": 2, "status": status, "verdicts": [_verdict(verdict) for verdict in run["verdicts"]]}
+    verdicts = [_renamed(_verdict(verdict)) for verdict in run["verdicts"]]
+    return {**run, "format": 2, "status": status, "expected": _renamed(run["expected"]), "verdicts": verdicts}
 
 
 def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +38,15 @@ def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _renamed(value: Any) -> Any:
+    """``value`` with ops by the names of today in all its strings."""
+    if isinstance(value, str):
+        return _OP.sub(lambda match: OPS[match[0]], value)
+    if isinstance(value, Mapping):
+        return {name: _renamed(item) for name, item in value.items()}
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
+
+
 def mutant(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a kill matrix, where a mutant's description may have the name that it had at that time."""
-    return {"description" if name == "story" else name: value for name, value in row.items()}
+    """A row of a kill matrix, where a mutant's description and op may have the names that they had at that time."""
+    return _renamed({"description" if name == "story" else name: value for name, value in row.items()})

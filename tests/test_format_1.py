@@ -48,6 +48,20 @@ def test_run_of_format_1_is_read():
     assert Run.from_json(read.to_json()) == read
 
 
+def test_renamed_op_is_read_by_its_name_of_today():
+    old = json.loads(
+        json.dumps(OF_FORMAT_1).replace('"a"', '"attention_step[a]"').replace('/a"', '/attention_step[a]"')
+    )
+    old["verdicts"][0]["reproduce"] = "braidcheck gate --op attention_step"
+    old["verdicts"][0]["numbers"]["subjects"] = ["attention_step[a]", "attention_steps"]
+    read = Run.from_json(json.dumps(old))
+    assert read.verdicts[0].subject == "decode_attention[a]"
+    assert read.verdicts[0].reproduce == "braidcheck gate --op decode_attention"
+    assert read.verdicts[0].metrics["subjects"] == ["decode_attention[a]", "attention_steps"]
+    assert read.expected[0] == "gpu/accuracy/decode_attention[a]"
+    assert format_1.mutant({"id": "attention_step: late"}) == {"id": "decode_attention: late"}
+
+
 @pytest.mark.parametrize(
     "fault",
     [
