@@ -12,9 +12,6 @@ CORPUS = "corpus"
 PRODUCTION = "production"
 ATTENTIONS = (PRODUCTION, "separated", "fused", "fully_fused", "fully_fused_raw")  # the model's attention backends
 REFERENCE = "reference"  # the separated backend with every op's reference in place of its kernel
-# What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around it,
-# sampled tokens, whole answers.
-ENGINE_PARTS = (*ATTENTIONS, "model", "sampling", "generation")
 
 
 @dataclass(frozen=True)

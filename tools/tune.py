@@ -41,8 +41,8 @@ from braidcheck.kernels.common.configs import (
     override_config,
 )
 from braidcheck.kernels.common.inputs import HIDDEN, INNER
+from braidcheck.models.decode import Decoder
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
-from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights

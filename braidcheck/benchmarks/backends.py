@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from braidcheck.benchmarks.compiled import CompiledQwen3, Optimise
+from braidcheck.models.decode import Decoder
+from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.attention import AttentionMetadata
-from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.model import Qwen3Model
 
 KEY_SCALE = 3.5

@@ -32,7 +32,7 @@ from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
-from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
+from braidcheck.models.qwen3.weights import EMBEDDING
 
 NEW_TOKENS, SAMPLES = 32, 5
 MAX_BASELINE_SECONDS = 120  # in which a baseline must be built, compiled, checked and run once
@@ -64,7 +64,7 @@ SETTINGS = (Setting(1, 128), Setting(1, 2048), Setting(1, 32768), Setting(16, 51
 
 def least_bytes(config: Qwen3Config, setting: Setting) -> int:
     """Bytes that one step of all rows must read: every weight once, a separate embedding left out, and all K and V."""
-    shapes = expected_shapes(config)
+    shapes = config.tensor_shapes()
     if not config.tie_word_embeddings:
         del shapes[EMBEDDING]
     slot = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim

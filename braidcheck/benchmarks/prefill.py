@@ -18,10 +18,10 @@ from braidcheck.benchmarks.roofline import gemm_peak
 from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.metadata import AttentionMetadata
+from braidcheck.models.prefill_graph import PrefillGraph
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.attention import AttentionMetadata
 from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.prefill_graph import PrefillGraph
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 
 TOKENS = (512, 4096)

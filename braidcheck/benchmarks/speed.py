@@ -11,9 +11,9 @@ from torch import Tensor
 from braidcheck.benchmarks.events import gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.gates.layers.measure import SEED, hf_model
+from braidcheck.models.decode import Decoder
+from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.attention import AttentionMetadata
-from braidcheck.models.qwen3.decode import Decoder
 from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck import models
 from braidcheck.errors import CheckpointError
 from braidcheck.golden.readings import Readings, Samples, Tracer, best_ids, read_logits
 
@@ -79,18 +80,15 @@ def exact_matmul() -> Iterator[None]:
 
 
 def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Reference:
-    """HF's Qwen3 of a checkpoint directory. Raises CheckpointError, in one line, where it cannot be loaded whole."""
+    """HF's model of a checkpoint directory. Raises CheckpointError, in one line, where it cannot be loaded whole."""
+    import transformers
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import PreTrainedConfig, Qwen3ForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     try:
-        kind = PreTrainedConfig.get_config_dict(checkpoint, local_files_only=True)[0].get("model_type")
-        if kind != "qwen3":
-            raise CheckpointError(f"{checkpoint} is a {kind} model: braidcheck supports qwen3")
-        model, info = Qwen3ForCausalLM.from_pretrained(
+        model, info = getattr(transformers, models.of_checkpoint(checkpoint).hf_model).from_pretrained(
             checkpoint,
             dtype=dtype,
             attn_implementation="eager",

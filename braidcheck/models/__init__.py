@@ -1,1 +1,38 @@
-"""Model architectures, one folder each."""
+"""Model architectures, one folder each; adding a folder here adds the architecture to every gate."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+
+from braidcheck.errors import CheckpointError
+from braidcheck.models.architecture import Architecture, read_config
+
+
+@cache
+def find() -> dict[str, Architecture]:
+    """All architectures by name, found by listing this folder: each folder defines ``ARCHITECTURE``, of its name.
+
+    Standard library only: what a model computes is imported when it is made. Raises TypeError for a folder without.
+    """
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        if not module.ispkg:
+            continue
+        folder = importlib.import_module(f"{__name__}.{module.name}")
+        architecture = getattr(folder, "ARCHITECTURE", None)
+        if not isinstance(architecture, Architecture) or architecture.name != module.name:
+            raise TypeError(f"{folder.__name__} must define ARCHITECTURE, an Architecture named {module.name!r}")
+        found[module.name] = architecture
+    return found
+
+
+def of_checkpoint(directory: str | Path) -> Architecture:
+    """The architecture of a checkpoint directory. Raises CheckpointError where its config.json names no known one."""
+    config = read_config(directory)
+    kind = config.get("model_type") or config.get("architectures") or "nothing"
+    if not isinstance(kind, str) or kind not in find():
+        raise CheckpointError(f"config.json says {kind}: braidcheck's engine runs model_type {', '.join(find())} only")
+    return find()[kind]

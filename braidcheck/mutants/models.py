@@ -23,11 +23,8 @@ from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.soak.measure import KERNEL
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
+from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, Function
-from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.engine import Engine
-from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.weights import Weights
 from braidcheck.mutants import honest
 from braidcheck.result import Verdict
 from braidcheck.settings import ATTENTIONS
@@ -82,11 +79,11 @@ def draw(seed: int, lane: str) -> Draw:
 
 def load(checkpoint: Path, device: str, model: Draw) -> Engine:
     """The engine of ``model``, with the kernels still in it."""
-    config = Qwen3Config.from_directory(checkpoint)
-    weights = Weights.from_directory(checkpoint, config, device, getattr(torch, model.storage))
+    engine = Engine.load(checkpoint, device, getattr(torch, model.storage), model.attention)
     if model.storage == "float16":
-        weights = replace(weights, embedding=weights.embedding.float())
-    return Engine(Qwen3Model(config, weights, model.attention))
+        weights = engine.model.weights
+        engine.model.weights = replace(weights, embedding=weights.embedding.float())
+    return engine
 
 
 def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LOADER, COHERENCE = "loader", "coherence"
 # Ops that the engine which coherence evaluates does not take: it answers greedily, by one of the fusions.
 APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
-LOADERS = ("models/qwen3/architecture.py", "models/qwen3/weights.py")
+LOADERS = ("architecture.py", "checkpoint.py", "weights.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 
@@ -46,7 +46,7 @@ def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
         return () if mutant.ops and set(mutant.ops) <= set(APART) else (COHERENCE,)
     if mutant.kind == "generated":
         return OF_OPS
-    if mutant.file in LOADERS:
+    if mutant.file.startswith("models/") and mutant.file.endswith(LOADERS):
         return tuple(sorted(OF_MODEL, key=lambda gate: gate != LOADER))
     if not mutant.ops:
         return OF_MODEL

@@ -16,8 +16,8 @@ from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
+from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, REFERENCES, OpTable
-from braidcheck.models.qwen3.engine import Engine
 from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import distance

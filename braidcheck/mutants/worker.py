@@ -65,13 +65,13 @@ def _times(name: str) -> dict[str, float]:
 
 
 def _fixtures() -> Fixtures:
-    from braidcheck.gates.engine import tiny
+    from braidcheck.gates.engine import tiny_models
     from braidcheck.golden import subset
     from braidcheck.golden.resolve import resolve
 
     nano, golden = resolve("nano", "corpus", None, "cpu")
     with torch.random.fork_rng(devices=[]):
-        models = tiny.make(), tiny.make(tied=False)
+        models = tiny_models("qwen3")
     return Fixtures(*models, nano, subset.shortest(golden, TOKENS, ANSWERS, STEPS))
 
 

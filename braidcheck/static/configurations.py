@@ -10,12 +10,10 @@ from operator import attrgetter
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from braidcheck import kernels
+from braidcheck import kernels, models
 from braidcheck.kernels.common.pdl import overlapped
-from braidcheck.models.qwen3.architecture import QWEN3_0_6B
-from braidcheck.models.qwen3.attention import BACKENDS, AttentionMetadata
-from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.weights import Weights, expected_shapes
+from braidcheck.models.architecture import Architecture
+from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.op import Case, Cost, Op
 from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
@@ -80,19 +78,19 @@ def _cases(op: Op) -> tuple[Case, ...]:
 
 def _of_the_engine(ops: Sequence[str]) -> Iterator[Configuration]:
     """One layer and the head, decoding and on a prompt, in each fusion; an op's kernels lie in the op's module."""
-    for step, launch in _steps():
-        op = launch.kernel.fn.__module__.removeprefix(f"{kernels.__name__}.").split(".")[0]
-        if op in (ops or kernels.find()):  # what ops share is met in their cases
-            yield Configuration(op, f"Qwen3-0.6B {step}", launch)
+    for architecture in models.find().values():
+        for step, launch in _steps(architecture):
+            op = launch.kernel.fn.__module__.removeprefix(f"{kernels.__name__}.").split(".")[0]
+            if op in (ops or kernels.find()):  # what ops share is met in their cases
+                yield Configuration(op, f"{architecture.title} {step}", launch)
 
 
-def _steps() -> Iterator[tuple[str, Launch]]:
-    config = replace(QWEN3_0_6B, num_hidden_layers=1)
+def _steps(architecture: Architecture) -> Iterator[tuple[str, Launch]]:
+    config = replace(architecture.full_size, num_hidden_layers=1)
     with FakeTensorMode():
-        tensors = {name: torch.empty(shape) for name, shape in expected_shapes(config).items()}
-        weights = Weights.from_tensors(tensors, config, getattr(torch, DTYPE))
-        for attention in BACKENDS:
-            model = Qwen3Model(config, weights, attention)
+        tensors = {name: torch.empty(shape) for name, shape in config.tensor_shapes().items()}
+        for attention in architecture.attentions:
+            model = architecture.model(config, tensors, getattr(torch, DTYPE), attention=attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
                 with recorded() as found, overlapped():  # as a decoder's graph has them

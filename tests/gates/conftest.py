@@ -67,12 +67,10 @@ def assert_tiny(hf_logits, assert_rounded):
     """``assert_tiny(logits, model, ids)``: float32 logits are HF's of the probes' tiny model for ids [T]."""
     from transformers import Qwen3ForCausalLM
 
-    from braidcheck.gates.engine.tiny import SIZES
-
     def check(logits, model, ids):
         hf = Qwen3ForCausalLM.from_pretrained(model.directory, dtype=torch.float32, attn_implementation="eager").eval()
         # The output projection's sums are the longest.
-        assert_rounded(logits, *hf_logits(hf, ids), SIZES["num_attention_heads"] * SIZES["head_dim"])
+        assert_rounded(logits, *hf_logits(hf, ids), model.sizes["num_attention_heads"] * model.sizes["head_dim"])
 
     return check
 

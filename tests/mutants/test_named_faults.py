@@ -3,10 +3,11 @@
 import ast
 from collections import Counter
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
-from braidcheck import kernels
+from braidcheck import kernels, models
 from braidcheck.errors import UserError
 from braidcheck.gates.edges.measure import edge_checks
 from braidcheck.gates.engine.measure import engine_checks
@@ -63,7 +64,8 @@ def test_patches_of_shared_functions_know_whom_they_reach():
 
 
 def test_expected_detectors_exist_and_run_first():
-    engine, loader = engine_checks(None, None, "cpu"), loader_checks(None, "cpu")
+    tiny = SimpleNamespace(architecture=models.find()["qwen3"])
+    engine, loader = engine_checks(tiny, tiny, "cpu"), loader_checks(tiny, "cpu")
     edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_checks(op, op.call, "cpu")}
     subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
     known = [mutant for mutant in NAMED if mutant.expected_detector[0]]

@@ -95,7 +95,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
     from braidcheck.golden.resolve import resolve
 
     checkpoint, golden = resolve(settings.model, settings.dataset, settings.revision, settings.device)
-    engine = module("models.qwen3.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
+    engine = module("models.engine").Engine.load(checkpoint, settings.device, attention=settings.attention)
     evidence = measure_coherence(engine, golden, progress)
     if wrong := failing(evidence):
         evidence["blame"] = find_blame(engine, golden, wrong, failing, progress)

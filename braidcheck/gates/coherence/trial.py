@@ -37,4 +37,4 @@ def localize(trial: Trial, engine: Any) -> dict[str, Any]:
 
 def engine(trial: Trial) -> Any:
     """The mutated engine with nano's weights."""
-    return module("models.qwen3.engine").Engine.load(trial.fixtures.nano, trial.device)
+    return module("models.engine").Engine.load(trial.fixtures.nano, trial.device)

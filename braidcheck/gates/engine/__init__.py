@@ -6,20 +6,32 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from braidcheck import models
 from braidcheck.gates import violations
 from braidcheck.gates.gate import Gate, Progress, TrialChecks
+from braidcheck.models.architecture import Architecture
 from braidcheck.result import Verdict
-from braidcheck.settings import ENGINE_PARTS, Settings
+from braidcheck.settings import Settings
 
-PREFIX = "tiny: "
+
+def parts(architecture: Architecture) -> tuple[str, ...]:
+    """What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around
+    it, sampled tokens, whole answers."""
+    return (*architecture.attentions, "model", "sampling", "generation")
+
+
+def tiny_name(architecture: Architecture) -> str:
+    """What the tiny model is called in subjects; the first architecture's was called so before there were others."""
+    return "tiny" if architecture.name == "qwen3" else f"tiny {architecture.name}"
 
 
 @cache
-def _tiny_models() -> tuple[Any, Any]:
+def tiny_models(architecture: str) -> tuple[Any, Any]:
     """With a tied and with an own output projection, made once a process."""
     from braidcheck.gates.engine import tiny
 
-    return tiny.make(), tiny.make(tied=False)
+    found = models.find()[architecture]
+    return tiny.make(found), tiny.make(found, tied=False)
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
@@ -27,9 +39,15 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
     from braidcheck.gates.engine.measure import engine_part
     from braidcheck.gates.under_test import run_check
 
+    names = {tiny_name(architecture): name for name, architecture in models.find().items()}
     for subject in subjects:
-        checks = engine_part(subject.removeprefix(PREFIX), *_tiny_models(), settings.device)
+        model, part = subject.split(": ")
+        checks = engine_part(part, *tiny_models(names[model]), settings.device)
         yield violations.evaluate("engine", subject, {name: run_check(check) for name, check in checks})
+
+
+def _subjects(settings: Settings) -> list[str]:
+    return [f"{tiny_name(model)}: {part}" for model in models.find().values() for part in parts(model)]
 
 
 def _trial_checks() -> TrialChecks:
@@ -41,7 +59,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="engine",
     question="Does the engine match Hugging Face on a tiny model, in every attention backend, prefill and decode?",
-    subjects=lambda settings: [f"{PREFIX}{part}" for part in ENGINE_PARTS],
+    subjects=_subjects,
     run=run,
     runs_kernels=True,
     timeout_s=600,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
+from braidcheck.gates.engine.tiny import ANSWER, PROMPT, Tiny
 from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test import module
 from braidcheck.numerics.sampling import kept, uniform
@@ -40,7 +40,7 @@ def generation_checks(tiny: Tiny, engine: Callable[[], Any], device: str) -> Ite
 
 
 def _sampling(**changed: Any) -> Any:
-    return module("models.qwen3.sampling").Sampling(**{**WARM, **changed})
+    return module("models.sampling").Sampling(**{**WARM, **changed})
 
 
 def _prompts(tiny: Tiny) -> list[list[int]]:
@@ -103,7 +103,7 @@ def _stop(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     engine, prompts = make(), _prompts(tiny)
     plain = engine.generate(prompts, ANSWER)
     for place in (0, 2):
-        stop = (SIZES["vocab_size"] - 1, tiny.answer[place])
+        stop = (tiny.sizes["vocab_size"] - 1, tiny.answer[place])
         expected = [_until(answer, stop) for answer in plain]
         found = engine.generate(prompts, ANSWER, stop=stop)
         if found != expected or found[0] != tiny.answer[: place + 1]:
@@ -130,10 +130,10 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     stop = plain[0][1]
     if stop == plain[0][0] or stop in plain[1]:
         return f"token {stop} cannot tell one row's end: {plain}"
-    decoder = partial(module("models.qwen3.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
+    decoder = partial(module("models.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
-    decoder = decoder(stop=(SIZES["vocab_size"] - 1, stop))
+    decoder = decoder(stop=(tiny.sizes["vocab_size"] - 1, stop))
     found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
@@ -164,7 +164,7 @@ def _chunks(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
 
 
 def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
-    memory, error = module("models.qwen3.memory"), module("errors").UserError
+    memory, error = module("models.memory"), module("errors").UserError
     engine, free_bytes = make(), memory.free_bytes
     cache, weights = engine.model.new_cache(3, 50), engine.model.weights
     dtype = cache.k[0].dtype
@@ -172,8 +172,9 @@ def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     if memory.kv_cache_bytes(engine.model.config, 3, 50, dtype) != taken:
         return f"a cache of {taken} bytes is said to need {memory.kv_cache_bytes(engine.model.config, 3, 50, dtype)}"
     held = sum(part.nbytes for layer in weights.layers for part in vars(layer).values()) + weights.embedding.nbytes
-    if not held <= memory.weight_bytes(engine.model.config, dtype) <= 2 * held:
-        return f"weights of {held} bytes are said to need {memory.weight_bytes(engine.model.config, dtype)}"
+    needed = memory.weight_bytes(engine.model.config.tensor_shapes(), dtype)
+    if not held <= needed <= 2 * held:
+        return f"weights of {held} bytes are said to need {needed}"
     calls = (lambda: engine.model.new_cache(3, 50), make, lambda: engine.forward_logits(tiny.ids))
     try:
         for free, refused in ((taken // 2, True), (1 << 40, False)):
@@ -189,7 +190,7 @@ def _room(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
 def _refused(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     engine, error = make(), module("errors").UserError
     for what, call in (
-        ("a token past the vocabulary", lambda: engine.generate([3, SIZES["vocab_size"]], 1)),
+        ("a token past the vocabulary", lambda: engine.generate([3, tiny.sizes["vocab_size"]], 1)),
         ("a token below 0", lambda: engine.generate([[3], [5, -1]], 1)),
         ("an empty prompt among others", lambda: engine.generate([[3], []], 1)),
         ("no prompt at all", lambda: engine.generate([], 1)),

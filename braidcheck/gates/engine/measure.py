@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 
+from braidcheck.gates.engine import parts
 from braidcheck.gates.engine.generation import generation_checks, sampling_checks
-from braidcheck.gates.engine.tiny import ANSWER, PROMPT, SIZES, Tiny
+from braidcheck.gates.engine.tiny import ANSWER, PROMPT, Tiny
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 from braidcheck.numerics.calls import poisoned_outputs
-from braidcheck.settings import ENGINE_PARTS, PRODUCTION
+from braidcheck.settings import PRODUCTION
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
 def engine_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
     """Name and probe of each thing asked of the engine."""
-    for part in ENGINE_PARTS:
+    for part in parts(tiny.architecture):
         yield from engine_part(part, tiny, untied, device)
 
 
@@ -30,7 +31,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """The checks of one of ``settings.ENGINE_PARTS``: an attention backend, the model around it, or what it answers."""
+    """The checks of one of ``parts()``: an attention backend, the model around it, or what it answers."""
     if part == "model":
         yield "table", partial(_table, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)
@@ -49,7 +50,7 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
 
 
 def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:
-    return module("models.qwen3.engine").Engine.load(tiny.directory, device, dtype, attention)
+    return module("models.engine").Engine.load(tiny.directory, device, dtype, attention)
 
 
 def _model(tiny: Tiny, device: str, attention: str = PRODUCTION) -> Any:
@@ -79,7 +80,7 @@ def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
 def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
     """Ragged rows, each with its own past, against HF's logits at their places."""
     model, lengths = _model(tiny, device, attention), [5, 1, 27]
-    metadata, ids = module("models.qwen3.attention").AttentionMetadata, tiny.ids.to(device)
+    metadata, ids = module("models.metadata").AttentionMetadata, tiny.ids.to(device)
     with poisoned_outputs():
         cache = model.new_cache(3, 40)
         for row, length in enumerate(lengths):
@@ -99,7 +100,7 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
 
 def _chunks(tiny: Tiny, device: str) -> str | None:
     model, ids = _model(tiny, device), tiny.ids.to(device)
-    metadata = module("models.qwen3.attention").AttentionMetadata
+    metadata = module("models.metadata").AttentionMetadata
     cache = model.new_cache(1, len(ids))
     first = model.forward(ids[:8], metadata.prefill(8, device), cache)
     second = model.forward(ids[8:], metadata.prefill(len(ids) - 8, device, start=8), cache)
@@ -122,7 +123,7 @@ def _narrow(tiny: Tiny, device: str) -> str | None:
 
 def _cache(tiny: Tiny, device: str) -> str | None:
     cache = _model(tiny, device).new_cache(2, 5)
-    heads = SIZES["num_key_value_heads"], SIZES["head_dim"]
+    heads = tiny.sizes["num_key_value_heads"], tiny.sizes["head_dim"]
     if any(part.shape != (2, 5, *heads) or not part.isnan().all() for part in (*cache.k, *cache.v)):
         return "an empty cache is not full of NaN: a stale read would not show"
     return None if len({part.data_ptr() for part in (*cache.k, *cache.v)}) == 4 else "layers share a cache"
@@ -130,9 +131,9 @@ def _cache(tiny: Tiny, device: str) -> str | None:
 
 def _limits(tiny: Tiny, device: str) -> str | None:
     engine, errors = _engine(tiny, device), module("errors")
-    decoder = module("models.qwen3.decode").Decoder
+    decoder = module("models.decode").Decoder
     newest, seq_lens = tiny.ids[:1].to(device), torch.tensor([5], device=device)
-    longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
+    longest = tiny.ids.repeat(tiny.sizes["max_position_embeddings"])[: tiny.sizes["max_position_embeddings"]]
     for what, call in (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
         (
@@ -142,7 +143,7 @@ def _limits(tiny: Tiny, device: str) -> str | None:
         ("an empty prompt", lambda: engine.generate(tiny.ids[:0], 3)),
         (
             "an unknown attention",
-            lambda: module("models.qwen3.engine").Engine.load(tiny.directory, device, attention="no"),
+            lambda: module("models.engine").Engine.load(tiny.directory, device, attention="no"),
         ),
     ):
         try:

@@ -1,10 +1,11 @@
-"""A tiny Qwen3 of HF's with constants unlike any default, and what HF answers with it: the truth of the probes."""
+"""A tiny model of HF's with constants unlike any default, and what HF answers with it: the truth of the probes."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SIZES = {
-    "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16,
-    "intermediate_size": 40, "vocab_size": 300, "max_position_embeddings": 640, "rms_norm_eps": 0.03,
-    "tie_word_embeddings": True,
-}  # fmt: skip
+from braidcheck.models.architecture import Architecture
+
 THETA = 500.0
 PROMPT, ANSWER = 9, 5
 
@@ -28,42 +26,51 @@ class Tiny:
     bfloat16's logits."""
 
     directory: Path
+    architecture: Architecture
     ids: Tensor
     logits: Tensor
     floor: Tensor
     table: Tensor
     answer: list[int]
 
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """The entries of its config.json."""
+        return self.architecture.tiny
 
-def make(tied: bool = True) -> Tiny:
-    """The tiny model, written to a temporary directory, and HF's answers. Deterministic.
+
+def make(architecture: Architecture, tied: bool = True) -> Tiny:
+    """The architecture's tiny model, written to a temporary directory, and HF's answers. Deterministic.
 
     The directory is removed when the result is no longer held, at the latest when the process ends.
     """
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    import transformers
 
     torch.manual_seed(0)
     rope = {"rope_type": "default", "rope_theta": THETA}
-    sizes = SIZES | {"tie_word_embeddings": tied}
-    model = Qwen3ForCausalLM(Qwen3Config(**sizes, rope_parameters=rope, attn_implementation="eager")).eval()
+    sizes = {**architecture.tiny, "tie_word_embeddings": tied}
+    hf_config = getattr(transformers, architecture.hf_config)
+    config = hf_config(**sizes, rope_parameters=rope, attn_implementation="eager")
+    config.architectures, config.model_type = [architecture.hf_model], architecture.name
+    model = getattr(transformers, architecture.hf_model)(config).eval()
     for name, parameter in model.named_parameters():
         drawn = torch.exp(0.5 * torch.randn_like(parameter)) if "norm" in name else 0.2 * torch.randn_like(parameter)
         parameter.data = drawn.to(torch.bfloat16).float()  # exact in bfloat16 too
     directory = Path(tempfile.mkdtemp(prefix="braidcheck-tiny-"))
     model.save_pretrained(directory)
-    ids = torch.randint(0, SIZES["vocab_size"], (27,), generator=torch.Generator().manual_seed(4))
+    ids = torch.randint(0, sizes["vocab_size"], (27,), generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
         logits = model(ids[None]).logits[0]
         answer = model.generate(ids[None, :PROMPT], max_new_tokens=ANSWER, do_sample=False, eos_token_id=None)
-        table = _table(model)
+        table = _table(model, sizes)
         floor = model.to(torch.bfloat16)(ids[None]).logits[0].float()
-    made = Tiny(directory, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist())
+    made = Tiny(directory, architecture, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist())
     weakref.finalize(made, shutil.rmtree, directory, ignore_errors=True)
     return made
 
 
-def _table(model: Any) -> Tensor:
-    positions = torch.arange(SIZES["max_position_embeddings"])[None]
+def _table(model: Any, sizes: Mapping[str, Any]) -> Tensor:
+    positions = torch.arange(sizes["max_position_embeddings"])[None]
     cos, sin = model.model.rotary_emb(torch.zeros(1, 1), positions)
-    half = SIZES["head_dim"] // 2
+    half = sizes["head_dim"] // 2
     return torch.cat([cos[0, :, :half], sin[0, :, :half]], dim=-1).clone()

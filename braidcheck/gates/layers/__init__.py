@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from braidcheck import models
 from braidcheck.gates.gate import Gate, Progress
+from braidcheck.models.architecture import Architecture
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
 LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
-MODEL = "synthetic 0.6B"
 MODES = ("prefill", "decode")
 
 
-def subject(layer: int, mode: str) -> str:
+def name(architecture: Architecture) -> str:
+    """What the architecture's model of full size is called in subjects."""
+    return f"synthetic {architecture.full_size_name}"
+
+
+MODEL = name(models.find()["qwen3"])
+
+
+def subject(layer: int, mode: str, model: str = MODEL) -> str:
     """The name under which a layer is evaluated."""
-    return f"{MODEL}: layer {layer} {mode}"
+    return f"{model}: layer {layer} {mode}"
 
 
-CHECKS = tuple(subject(layer, mode) for layer in range(28) for mode in MODES)
+CHECKS = tuple(
+    subject(layer, mode, name(architecture))
+    for architecture in models.find().values()
+    for layer in range(architecture.full_size.num_hidden_layers)
+    for mode in MODES
+)
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a layer and mode from what ``measure.measure_layers`` saw."""
-    return tuple(_verdict(reading, lane) for reading in evidence)
+def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "", model: str = MODEL) -> tuple[Verdict, ...]:
+    """One verdict a layer and mode from what ``measure.measure_layers`` saw of ``model``."""
+    return tuple(_verdict(reading, lane, model) for reading in evidence)
 
 
-def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
+def _verdict(reading: Mapping[str, Any], lane: str, model: str) -> Verdict:
     engine, floor = reading["engine"], reading["hf_bf16"]
     ratio = engine / floor if floor > 0 else math.inf
     passed = math.isfinite(ratio) and ratio <= LIMIT
@@ -40,7 +54,7 @@ def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
         blame = f"; suspect ops: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
     return Verdict(
         gate="layers",
-        subject=subject(reading["layer"], reading["mode"]),
+        subject=subject(reading["layer"], reading["mode"], model),
         status=Status.PASS if passed else Status.FAIL,
         message=f"{message}, {ratio:.2f}x HF bfloat16's own {floor:.2g}; at most {LIMIT}x is allowed{blame}",
         value=ratio,
@@ -51,11 +65,14 @@ def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
     )
 
 
-def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Run each layer of a model of full size by itself."""
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Run each layer of each architecture's model of full size by itself."""
     from braidcheck.gates.layers.measure import measure_layers
 
-    return evaluate(measure_layers(settings.device, progress, attention=settings.attention, limit=LIMIT), settings.lane)
+    for architecture in models.find().values():
+        config, attention = architecture.full_size, settings.attention
+        evidence = measure_layers(settings.device, progress, config, attention, limit=LIMIT)
+        yield from evaluate(evidence, settings.lane, name(architecture))
 
 
 GATE = Gate(

@@ -6,18 +6,20 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from braidcheck import models
 from braidcheck.gates.under_test import module
 from braidcheck.golden.hf import exact_matmul
+from braidcheck.models.architecture import Config
+from braidcheck.models.model import Model
 from braidcheck.models.ops import REFERENCES, OpTable
-from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
-from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.synthetic import synthetic_tensors
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import PRODUCTION
 
@@ -27,16 +29,17 @@ DECODE_ROWS = 16
 SEED = 0
 
 
-def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
-    """HF's Qwen3ForCausalLM of this config with these tensors, in eager attention and without hub kernels."""
-    from transformers import Qwen3Config as HFConfig
-    from transformers import Qwen3ForCausalLM
+def hf_model(config: Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
+    """HF's model of this config with these tensors, in eager attention and without hub kernels."""
+    import transformers
 
-    sizes = {name: getattr(config, name) for name in Qwen3Config.__annotations__ if name != "rope_theta"}
+    architecture = models.find()[config.model_type]
+    sizes = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "rope_theta"}
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
-    hf_config = HFConfig(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
+    make = getattr(transformers, architecture.hf_config)
+    hf_config = make(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
     with torch.device(device):
-        model = Qwen3ForCausalLM(hf_config).to(dtype).eval()
+        model = getattr(transformers, architecture.hf_model)(hf_config).to(dtype).eval()
         # ``to`` rounds the rotation's frequencies too, which HF does not when it loads a model: too high a floor.
         model.model.rotary_emb = type(model.model.rotary_emb)(hf_config)
     missing, unknown = model.load_state_dict(tensors, strict=False)
@@ -49,7 +52,7 @@ def hf_model(config: Qwen3Config, tensors: dict[str, Tensor], dtype: torch.dtype
 def measure_layers(
     device: str,
     progress: Callable[[str], None] = lambda text: None,
-    config: Qwen3Config = QWEN3_0_6B,
+    config: Config = QWEN3_0_6B,
     attention: str = PRODUCTION,
     tokens: int = 512,
     limit: float = math.inf,
@@ -80,25 +83,24 @@ def measure_layers(
 
 
 def one_layer(
-    device: str, index: int, config: Qwen3Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
-) -> tuple[Qwen3Model, Callable[[Qwen3Model], list[Reading]]]:
+    device: str, index: int, config: Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
+) -> tuple[Model, Callable[[Model], list[Reading]]]:
     """The model, and what reads layer ``index`` of it, or of it with other ops; HF answers once."""
     model, exact, narrow, ids = _models(device, config, attention, tokens)
     with torch.inference_mode(), exact_matmul():
         states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))
 
-    def read(model: Qwen3Model) -> list[Reading]:
+    def read(model: Model) -> list[Reading]:
         with torch.inference_mode(), exact_matmul():
             return _read(index, *states, model)
 
     return model, read
 
 
-def _models(device: str, config: Qwen3Config, attention: str, tokens: int) -> tuple[Qwen3Model, Any, Any, Tensor]:
+def _models(device: str, config: Config, attention: str, tokens: int) -> tuple[Model, Any, Any, Tensor]:
     """The model, HF's in float32 and in bfloat16, and the ids of a prompt."""
-    tensors = synthetic_tensors(config, SEED, device)
-    weights = module("models.qwen3.weights").Weights.from_tensors(tensors, config, torch.bfloat16)
-    model = module("models.qwen3.model").Qwen3Model(config, weights, attention)
+    tensors = models.find()[config.model_type].synthetic(config, SEED, device)
+    model = module("models").find()[config.model_type].model(config, tensors, torch.bfloat16, attention=attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)
@@ -109,7 +111,7 @@ def _over(readings: list[Reading], limit: float) -> list[Reading]:
     return [reading for reading in readings if not reading["engine"] <= limit * reading["hf_bf16"]]
 
 
-def _suspects(model: Qwen3Model, read: Callable[[Qwen3Model], list[Reading]], limit: float) -> dict[str, list[str]]:
+def _suspects(model: Model, read: Callable[[Model], list[Reading]], limit: float) -> dict[str, list[str]]:
     """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
     calls: Counter[str] = Counter()
     references = vars(REFERENCES)
@@ -122,7 +124,7 @@ def _suspects(model: Qwen3Model, read: Callable[[Qwen3Model], list[Reading]], li
     return suspects | {reading["mode"]: [] for reading in _over(readings, limit)}
 
 
-def _read(index: int, h: Tensor, truth: Tensor, floor: Tensor, model: Qwen3Model) -> list[Reading]:
+def _read(index: int, h: Tensor, truth: Tensor, floor: Tensor, model: Model) -> list[Reading]:
     """The readings of the model's layer fed h[T,H], next to HF's two."""
     (whole, one_by_one), added, last = _run_layer(model, index, h), truth - h.float(), slice(-DECODE_ROWS, None)
     return [
@@ -157,9 +159,9 @@ def _hf_layers(exact: Any, narrow: Any, ids: Tensor) -> Iterator[tuple[Tensor, T
         stream = outs[0][None]
 
 
-def _run_layer(model: Qwen3Model, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
+def _run_layer(model: Model, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
     """The model's layer on all rows of h[T,H] at once, and on the last rows one by one."""
-    tokens, metadata = len(h), module("models.qwen3.attention").AttentionMetadata
+    tokens, metadata = len(h), module("models.metadata").AttentionMetadata
     with poisoned_outputs():
         cache = model.new_cache(1, tokens)
         prompt = metadata.prefill(tokens, h.device)

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from braidcheck.gates.engine.measure import differs
-from braidcheck.gates.engine.tiny import SIZES, Tiny
+from braidcheck.gates.engine.tiny import Tiny
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 
 REFUSED_CONFIGS: dict[str, dict[str, Any]] = {
-    "another architecture": {"model_type": "llama"},
+    "another architecture": {"model_type": "no_such_model"},
     "a sliding window": {"use_sliding_window": True},
     "sliding layers": {"layer_types": ["full_attention", "sliding_attention"]},
     "RoPE scaling": {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}},
@@ -75,7 +75,7 @@ def _copy(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | N
 
 
 def _load(directory: Path, device: str = "cpu") -> Any:
-    return module("models.qwen3.engine").Engine.load(directory, device, torch.float32)
+    return module("models.engine").Engine.load(directory, device, torch.float32)
 
 
 def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | None) -> str | None:
@@ -126,7 +126,7 @@ def _biases(tiny: Tiny, device: str) -> str | None:
 
 
 def _tied(tiny: Tiny, device: str) -> str | None:
-    head = {"lm_head.weight": torch.zeros(SIZES["vocab_size"], SIZES["hidden_size"])}
+    head = {"lm_head.weight": torch.zeros(tiny.sizes["vocab_size"], tiny.sizes["hidden_size"])}
     return _ignored(tiny, device, lambda tensors: tensors.update(head), "a stored head that the config ties")
 
 

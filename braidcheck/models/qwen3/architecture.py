@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from braidcheck.errors import CheckpointError
+
+EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Qwen3Config:
     """The sizes and constants that define a Qwen3; none has a default, since transformers' own are another model's."""
 
+    model_type: ClassVar[str] = "qwen3"
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
@@ -42,27 +43,36 @@ class Qwen3Config:
         """Rows of the stacked Q, K and V weight."""
         return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
 
-    @classmethod
-    def from_directory(cls, directory: str | Path) -> Qwen3Config:
-        """The config of a checkpoint directory. Raises CheckpointError where it is missing or unsupported."""
-        path = Path(directory) / "config.json"
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise CheckpointError(f"{directory} has no config.json: give the directory of a Qwen3 checkpoint") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path} is not JSON ({error}): fetch the checkpoint again") from None
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The name and shape of every tensor that a checkpoint of this config holds."""
+        width, inner, (heads, kv_heads, dim) = self.hidden_size, self.intermediate_size, self.heads
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.vocab_size, width), FINAL_NORM: (width,)}
+        if not self.tie_word_embeddings:
+            shapes[HEAD] = self.vocab_size, width
+        for index in range(self.num_hidden_layers):
+            of_layer = {
+                "input_layernorm.weight": (width,),
+                "post_attention_layernorm.weight": (width,),
+                "self_attn.q_proj.weight": (heads * dim, width),
+                "self_attn.k_proj.weight": (kv_heads * dim, width),
+                "self_attn.v_proj.weight": (kv_heads * dim, width),
+                "self_attn.o_proj.weight": (width, heads * dim),
+                "self_attn.q_norm.weight": (dim,),
+                "self_attn.k_norm.weight": (dim,),
+                "mlp.gate_proj.weight": (inner, width),
+                "mlp.up_proj.weight": (inner, width),
+                "mlp.down_proj.weight": (width, inner),
+            }
+            shapes |= {f"model.layers.{index}.{name}": shape for name, shape in of_layer.items()}
+        return shapes
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> Qwen3Config:
-        """The config of these entries. Raises CheckpointError for another architecture or an unsupported feature."""
-        if config.get("model_type") != "qwen3":
-            found = config.get("model_type") or config.get("architectures") or "nothing"
-            raise CheckpointError(f"config.json says {found}: braidcheck's engine runs model_type 'qwen3' only")
+        """The config of these entries. Raises CheckpointError for an unsupported feature."""
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         _refuse_unsupported(config, rope)
         theta = rope.get("rope_theta", config.get("rope_theta"))
-        sizes = {name: config.get(name) for name in cls.__annotations__} | {"rope_theta": theta}
+        sizes = {field.name: config.get(field.name) for field in fields(cls)} | {"rope_theta": theta}
         missing = [name for name, value in sizes.items() if value is None]
         if missing:
             raise CheckpointError(f"config.json lacks {', '.join(missing)}: add them, there are no safe defaults")

@@ -12,47 +12,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.ops import OpTable
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.weights import LayerWeights
-
-
-@dataclass(frozen=True)
-class AttentionMetadata:
-    """Where the tokens of one forward pass sit: cache rows and slots of each, and what each row may see.
-
-    ``positions`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and start at
-    ``start``; in a decode step there is one token a row. ``split_counter`` int32 [B,Hkv], zero, is where a decode
-    step's splits count themselves. Rows and lengths are computed on request: not every backend needs them.
-    """
-
-    positions: Tensor
-    start: int | None = None
-    split_counter: Tensor | None = None
-
-    @classmethod
-    def prefill(cls, count: int, device: torch.device | str, start: int = 0) -> AttentionMetadata:
-        """A prefill of ``count`` tokens from position ``start`` of row 0."""
-        return cls(torch.arange(start, start + count, device=device), start)
-
-    @classmethod
-    def decode(cls, seq_lens: Tensor, split_counter: Tensor | None = None) -> AttentionMetadata:
-        """One token for each row that has ``seq_lens`` [B] tokens in the cache."""
-        return cls(seq_lens, split_counter=split_counter)
-
-    @property
-    def rows(self) -> Tensor:
-        """The cache row of each token, int64 [T]."""
-        if self.start is not None:
-            return torch.zeros_like(self.positions)
-        return torch.arange(len(self.positions), device=self.positions.device)
-
-    @property
-    def lengths(self) -> Tensor:
-        """The slots filled in each row, the new tokens included, int64 [B]."""
-        if self.start is None:
-            return self.positions + 1
-        return torch.tensor([self.start + len(self.positions)], device=self.positions.device)
 
 
 class Trace(Protocol):

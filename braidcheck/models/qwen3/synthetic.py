@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.weights import EMBEDDING, expected_shapes
+from braidcheck.models.qwen3.architecture import EMBEDDING, Qwen3Config
 
 # K-norm maxima reported for Qwen3-0.6B, layers 0-5 (layer 3 is not known: between its neighbours); of the other 22
 # layers ten lie above 10.
@@ -34,7 +33,7 @@ def synthetic_tensors(config: Qwen3Config, seed: int, device: str) -> dict[str, 
         return torch.randn(shape, generator=generator, device=device)
 
     tensors = {}
-    for name, shape in expected_shapes(config).items():
+    for name, shape in config.tensor_shapes().items():
         if len(shape) == 1:
             tensor = torch.exp(0.3 * normal(*shape))
         else:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from braidcheck.errors import CheckpointError
-from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.architecture import EMBEDDING, FINAL_NORM, HEAD, Qwen3Config
 
-EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 BIASES = tuple(f"self_attn.{name}_proj.bias" for name in "qkvo")
 
 
@@ -43,11 +39,6 @@ class Weights:
     head: Tensor
 
     @classmethod
-    def from_directory(cls, directory: str | Path, config: Qwen3Config, device: str, dtype: torch.dtype) -> Weights:
-        """The weights of a checkpoint directory. Raises CheckpointError naming what is missing, odd or truncated."""
-        return cls.from_tensors(read_tensors(directory, device), config, dtype)
-
-    @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], config: Qwen3Config, dtype: torch.dtype) -> Weights:
         """The weights among ``tensors``, which are named as transformers names them.
 
@@ -55,54 +46,11 @@ class Weights:
         not know, and a head that the config ties to the embedding, are left out with a warning.
         """
         tensors = _without_ignored(dict(tensors), config)
-        _check(tensors, expected_shapes(config))
+        _check(tensors, config.tensor_shapes())
         cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         embedding = cast[EMBEDDING]
         layers = tuple(_layer(cast, f"model.layers.{index}.") for index in range(config.num_hidden_layers))
         return cls(embedding, layers, cast[FINAL_NORM], cast.get(HEAD, embedding))
-
-
-def read_tensors(directory: str | Path, device: str) -> dict[str, Tensor]:
-    """All tensors of the safetensors files of ``directory``. Raises CheckpointError if one is missing or damaged."""
-    directory = Path(directory)
-    index = directory / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    tensors: dict[str, Tensor] = {}
-    for name in names:
-        try:
-            with safe_open(directory / name, framework="pt", device=device) as file:
-                tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-        except FileNotFoundError:
-            raise CheckpointError(f"{directory} has no {name}: give the directory of a whole checkpoint") from None
-        except SafetensorError as error:
-            raise CheckpointError(f"{directory / name} is damaged ({error}): fetch it again") from None
-    return tensors
-
-
-def expected_shapes(config: Qwen3Config) -> dict[str, tuple[int, ...]]:
-    """The name and shape of every tensor that a checkpoint of this config holds."""
-    width, inner, (heads, kv_heads, dim) = config.hidden_size, config.intermediate_size, config.heads
-    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, width), FINAL_NORM: (width,)}
-    if not config.tie_word_embeddings:
-        shapes[HEAD] = config.vocab_size, width
-    for index in range(config.num_hidden_layers):
-        of_layer = {
-            "input_layernorm.weight": (width,),
-            "post_attention_layernorm.weight": (width,),
-            "self_attn.q_proj.weight": (heads * dim, width),
-            "self_attn.k_proj.weight": (kv_heads * dim, width),
-            "self_attn.v_proj.weight": (kv_heads * dim, width),
-            "self_attn.o_proj.weight": (width, heads * dim),
-            "self_attn.q_norm.weight": (dim,),
-            "self_attn.k_norm.weight": (dim,),
-            "mlp.gate_proj.weight": (inner, width),
-            "mlp.up_proj.weight": (inner, width),
-            "mlp.down_proj.weight": (width, inner),
-        }
-        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in of_layer.items()}
-    return shapes
 
 
 def _layer(tensors: Mapping[str, Tensor], prefix: str) -> LayerWeights:

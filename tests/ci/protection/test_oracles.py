@@ -54,7 +54,7 @@ def edit(tmp_path):
         ("braidcheck/arch.py", "227", "228", "GPU class"),
         ("braidcheck/mutants/equivalent.toml", "# ", "#  ", "faults, equivalent mutants"),
         ("braidcheck/static/baselines/triton-3.6.0.json", "{", " {", "static baselines"),
-        ("braidcheck/models/qwen3/engine.py", '"""', '""" ', ""),
+        ("braidcheck/models/engine.py", '"""', '""" ', ""),
         ("braidcheck/report/rows.py", '"""', '""" ', ""),
     ],
 )

@@ -6,8 +6,8 @@ from braidcheck.gates.coherence import blame, describe_blame
 from braidcheck.gates.coherence.blame import find_blame, find_suspects
 from braidcheck.golden.resolve import resolve
 from braidcheck.golden.subset import shortest
+from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS
-from braidcheck.models.qwen3.engine import Engine
 
 OPS = ("norm", "attention", "mlp", "head")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from braidcheck import kernels
+from braidcheck import kernels, models
 from braidcheck.environment import PACKAGE
 from braidcheck.gates import accuracy, under_test
 from braidcheck.gates.accuracy.measure import measure_op
@@ -120,7 +120,7 @@ def test_oracles_are_not_replaced(evaluated):
     tree = evaluated(
         (INIT, "import torch\n", "import torch\nimport braidcheck.gates.accuracy as gate\ngate.LIMIT = 1e9\n"), FAULT
     )
-    tree.module("models.qwen3.engine")
+    tree.module("models.engine")
     assert {name: sys.modules[name] for name in names} == names
     assert sys.path == path
     assert accuracy.LIMIT == 1.0
@@ -139,10 +139,10 @@ def test_an_import_that_fails_leaves_everything_in_place(evaluated):
 def test_engine_and_blame_are_of_the_other_tree(evaluated, assert_tiny):
     tree = evaluated(FAULT)
     with torch.random.fork_rng(devices=[]):
-        model = tiny.make()
+        model = tiny.make(models.find()["qwen3"])
     named = dict(engine_checks(model, model, "cpu"))
     assert "off by" in named["prefill separated"]()
-    engine = tree.module("models.qwen3.engine").Engine.load(model.directory, "cpu", torch.float32)
+    engine = tree.module("models.engine").Engine.load(model.directory, "cpu", torch.float32)
     truth = kernels.find()["linear_residual"].reference
     repaired = engine.with_ops(engine.model.ops.replace(linear_residual=truth)).forward_logits(model.ids)
     assert_tiny(repaired, model, model.ids)

@@ -4,8 +4,13 @@ import json
 
 import pytest
 
+from braidcheck import models
 from braidcheck.errors import CheckpointError
-from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B
+
+
+def config_of(directory):
+    return models.of_checkpoint(directory).config_of(directory)
 
 
 def edited(directory, **changes):
@@ -16,7 +21,7 @@ def edited(directory, **changes):
 
 
 def test_sizes_come_from_the_file(tiny):
-    config = Qwen3Config.from_directory(tiny)
+    config = config_of(tiny)
     assert config.heads == (6, 2, 16)
     assert config.qkv_rows == 160
     assert config.rope_theta == 1e6
@@ -24,7 +29,7 @@ def test_sizes_come_from_the_file(tiny):
 
 
 def test_theta_of_older_files_is_found_at_the_top(copy):
-    assert Qwen3Config.from_directory(edited(copy, rope_parameters=None, rope_theta=5e5)).rope_theta == 5e5
+    assert config_of(edited(copy, rope_parameters=None, rope_theta=5e5)).rope_theta == 5e5
 
 
 def test_the_real_shape():
@@ -48,16 +53,16 @@ def test_the_real_shape():
 )
 def test_what_is_not_supported_is_refused(copy, changes, said):
     with pytest.raises(CheckpointError, match=said) as caught:
-        Qwen3Config.from_directory(edited(copy, **changes))
+        config_of(edited(copy, **changes))
     assert "\n" not in str(caught.value)
 
 
 def test_a_directory_without_config(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
-        Qwen3Config.from_directory(tmp_path)
+        config_of(tmp_path)
 
 
 def test_a_config_that_is_not_json(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):
-        Qwen3Config.from_directory(tmp_path)
+        config_of(tmp_path)

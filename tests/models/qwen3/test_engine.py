@@ -6,10 +6,11 @@ import torch
 from braidcheck.errors import UserError
 from braidcheck.gates import layers
 from braidcheck.gates.layers.measure import measure_layers
+from braidcheck.models.decode import Decoder
+from braidcheck.models.engine import Engine
+from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.attention import BACKENDS, AttentionMetadata
-from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
+from braidcheck.models.qwen3.attention import BACKENDS
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.result import Status
 
@@ -88,6 +89,6 @@ def test_the_layer_gate_passes_and_sees_a_fault(attention, monkeypatch):
     config = Qwen3Config(256, 2, 6, 2, 64, 576, 1024, 4096, 1e6, 1e-6, True)
     verdicts = layers.evaluate(measure_layers("cpu", config=config, attention=attention, tokens=40))
     assert {verdict.status for verdict in verdicts} == {Status.PASS}
-    monkeypatch.setattr("braidcheck.models.qwen3.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
+    monkeypatch.setattr("braidcheck.models.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
     verdicts = layers.evaluate(measure_layers("cpu", config=config, attention=attention, tokens=40))
     assert {verdict.status for verdict in verdicts} == {Status.FAIL}

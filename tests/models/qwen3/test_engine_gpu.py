@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from braidcheck.errors import UserError
+from braidcheck.models.decode import Decoder
+from braidcheck.models.engine import Engine
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.attention import BACKENDS
-from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
 from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.sampling import GREEDY, Sampling
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
+from braidcheck.models.sampling import GREEDY, Sampling
 
 pytestmark = pytest.mark.gpu
 

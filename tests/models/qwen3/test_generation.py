@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from braidcheck.errors import UserError
-from braidcheck.models.qwen3 import memory
+from braidcheck.models import memory
+from braidcheck.models.decode import Decoder
+from braidcheck.models.engine import Engine
 from braidcheck.models.qwen3.attention import BACKENDS
-from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.engine import Engine
-from braidcheck.models.qwen3.sampling import Sampling
+from braidcheck.models.sampling import Sampling
 
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4)).tolist()
 PROMPTS = [IDS[:7], IDS[:1], IDS]
@@ -68,7 +68,7 @@ def test_when_all_rows_have_stopped_no_step_is_run(engine, monkeypatch):
     steps = []
     step = Decoder.step
     monkeypatch.setattr(Decoder, "step", lambda self: steps.append(1) or step(self))
-    monkeypatch.setattr("braidcheck.models.qwen3.decode.STOP_CHECK_INTERVAL", 2)
+    monkeypatch.setattr("braidcheck.models.decode.STOP_CHECK_INTERVAL", 2)
     engine.generate(PROMPTS[:2], 20, stop=stop)
     assert len(steps) <= 2
 
@@ -164,10 +164,10 @@ def test_memory_is_asked_for_before_it_is_taken(engine, tiny, free):
     free(memory.kv_cache_bytes(engine.model.config, 1, 64, torch.float32))
     with pytest.raises(UserError, match="1 row of 64 tokens"):
         engine.model.new_cache(1, 64)
-    free(memory.weight_bytes(engine.model.config, torch.bfloat16) - 1)
+    free(memory.weight_bytes(engine.model.config.tensor_shapes(), torch.bfloat16) - 1)
     with pytest.raises(UserError, match=r"the weights need .* take a GPU with more memory"):
         Engine.load(tiny)
-    free(memory.weight_bytes(engine.model.config, torch.bfloat16))
+    free(memory.weight_bytes(engine.model.config.tensor_shapes(), torch.bfloat16))
     Engine.load(tiny)
 
 
@@ -176,7 +176,7 @@ def test_the_real_models_needs(engine):
     from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 
     assert memory.kv_cache_bytes(QWEN3_0_6B, 1, 1, torch.bfloat16) == 114688
-    assert 1.19e9 < memory.weight_bytes(QWEN3_0_6B, torch.bfloat16) < 2 * 1.2e9
+    assert 1.19e9 < memory.weight_bytes(QWEN3_0_6B.tensor_shapes(), torch.bfloat16) < 2 * 1.2e9
 
 
 def test_of_a_cpus_memory_nothing_is_said():

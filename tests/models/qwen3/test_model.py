@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
+from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, REFERENCES
-from braidcheck.models.qwen3.engine import Engine
 
 IDS = torch.arange(5)
 

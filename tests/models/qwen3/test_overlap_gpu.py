@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from braidcheck.models.decode import STEPS_PER_GRAPH, Decoder
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
-from braidcheck.models.qwen3.decode import STEPS_PER_GRAPH, Decoder
 from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.sampling import GREEDY, Sampling
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
+from braidcheck.models.sampling import GREEDY, Sampling
 
 pytestmark = pytest.mark.gpu
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from braidcheck.errors import UserError
-from braidcheck.models.qwen3.engine import Engine
-from braidcheck.models.qwen3.prefill_graph import PrefillGraph
+from braidcheck.models.engine import Engine
+from braidcheck.models.prefill_graph import PrefillGraph
 
 IDS = torch.randint(0, 70, (19,), generator=torch.Generator().manual_seed(4))
 

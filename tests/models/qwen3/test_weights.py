@@ -4,15 +4,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from braidcheck import models
 from braidcheck.errors import CheckpointError
-from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.checkpoint import read_tensors
 from braidcheck.models.qwen3.weights import Weights
 
 K_PROJ = "model.layers.1.self_attn.k_proj.weight"
 
 
 def load(directory):
-    return Weights.from_directory(directory, Qwen3Config.from_directory(directory), "cpu", torch.bfloat16)
+    config = models.find()["qwen3"].config_of(directory)
+    return Weights.from_tensors(read_tensors(directory, "cpu"), config, torch.bfloat16)
 
 
 def changed(directory, change):

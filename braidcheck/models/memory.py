@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
 from braidcheck.errors import UserError
-from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.weights import expected_shapes
+from braidcheck.models.architecture import Config
 
 STACKED = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "gate_proj.weight", "up_proj.weight")
 GIB = 2**30
@@ -29,19 +29,18 @@ def free_bytes(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] + kept
 
 
-def weight_bytes(config: Qwen3Config, dtype: torch.dtype) -> int:
+def weight_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> int:
     """Bytes while a checkpoint is loaded: each tensor as it was read, and those that are stacked once more."""
-    shapes = expected_shapes(config)
     return dtype.itemsize * sum(math.prod(shape) * (1 + name.endswith(STACKED)) for name, shape in shapes.items())
 
 
-def kv_cache_bytes(config: Qwen3Config, batch: int, capacity: int, dtype: torch.dtype) -> int:
+def kv_cache_bytes(config: Config, batch: int, capacity: int, dtype: torch.dtype) -> int:
     """Bytes of K and V of all layers."""
     slot = 2 * config.num_key_value_heads * config.head_dim * dtype.itemsize
     return config.num_hidden_layers * batch * capacity * slot
 
 
-def activation_bytes(config: Qwen3Config, tokens: int, logits: int) -> int:
+def activation_bytes(config: Config, tokens: int, logits: int) -> int:
     """Bytes, not too few, that a pass over so many tokens holds at once beside the cache, and so many rows' logits."""
     widths = 4 * config.hidden_size + 2 * config.qkv_rows + 3 * config.intermediate_size
     return 4 * (tokens * widths + logits * config.vocab_size)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from braidcheck.errors import UserError
 from braidcheck.kernels.common.pdl import overlapped
-from braidcheck.models.qwen3.attention import AttentionMetadata
-from braidcheck.models.qwen3.cache import KVCache
-from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.sampling import GREEDY, Sampling
+from braidcheck.models.cache import KVCache
+from braidcheck.models.metadata import AttentionMetadata
+from braidcheck.models.model import Model
+from braidcheck.models.sampling import GREEDY, Sampling
 
 STOP_CHECK_INTERVAL = 32  # steps after which the host checks again whether all rows have stopped
 STEPS_PER_GRAPH = 8  # decode steps in one CUDA graph: launching a graph costs as much as four kernels
@@ -26,7 +26,7 @@ class Decoder:
 
     def __init__(
         self,
-        model: Qwen3Model,
+        model: Model,
         cache: KVCache,
         tokens: Tensor,
         lengths: Tensor,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.models.qwen3.attention import AttentionMetadata
-from braidcheck.models.qwen3.cache import KVCache
-from braidcheck.models.qwen3.model import Qwen3Model
+from braidcheck.models.cache import KVCache
+from braidcheck.models.metadata import AttentionMetadata
+from braidcheck.models.model import Model
 
 
 class PrefillGraph:
@@ -18,7 +18,7 @@ class PrefillGraph:
     prompt is padded: slots past its end are written, by tokens that it does not see.
     """
 
-    def __init__(self, model: Qwen3Model, cache: KVCache, count: int) -> None:
+    def __init__(self, model: Model, cache: KVCache, count: int) -> None:
         """For prompts of at most ``count`` tokens. Raises UserError where the cache has no room for them."""
         if not 0 < count <= cache.capacity:
             raise UserError(f"prompts of {count} tokens do not go into a cache of {cache.capacity}: give 1 to that")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.architecture import Config
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class KVCache:
     v: tuple[Tensor, ...]
 
     @classmethod
-    def empty(cls, config: Qwen3Config, batch: int, capacity: int, device: str, dtype: torch.dtype) -> KVCache:
+    def empty(cls, config: Config, batch: int, capacity: int, device: str, dtype: torch.dtype) -> KVCache:
         """Room for ``capacity`` tokens in each of ``batch`` rows."""
         shape = batch, capacity, config.num_key_value_heads, config.head_dim
 

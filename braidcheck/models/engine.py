@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from braidcheck import models
 from braidcheck.errors import UserError
+from braidcheck.models import memory
+from braidcheck.models.checkpoint import read_tensors
+from braidcheck.models.decode import Decoder
+from braidcheck.models.model import Model, Trace
 from braidcheck.models.ops import KERNELS, OpTable
-from braidcheck.models.qwen3 import memory
-from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.decode import Decoder
-from braidcheck.models.qwen3.model import Qwen3Model, Trace
-from braidcheck.models.qwen3.sampling import GREEDY, Sampling
-from braidcheck.models.qwen3.weights import Weights
+from braidcheck.models.sampling import GREEDY, Sampling
 from braidcheck.settings import PRODUCTION
 
 Prompt = Tensor | Sequence[int]
@@ -25,7 +25,7 @@ STREAM_CHUNK = 8  # tokens of a stream that are decoded before the host reads th
 class Engine:
     """Generates with a model."""
 
-    def __init__(self, model: Qwen3Model) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
 
     @classmethod
@@ -41,18 +41,18 @@ class Engine:
 
         Raises UserError where the device has no room for the weights, or for an unknown ``attention``.
         """
-        config = Qwen3Config.from_directory(directory)
-        memory.ensure_free_memory(
-            "the weights", memory.weight_bytes(config, dtype), device, "take a GPU with more memory"
-        )
-        return cls(Qwen3Model(config, Weights.from_directory(directory, config, device, dtype), attention, ops))
+        architecture = models.of_checkpoint(directory)
+        config = architecture.config_of(directory)
+        needed = memory.weight_bytes(config.tensor_shapes(), dtype)
+        memory.ensure_free_memory("the weights", needed, device, "take a GPU with more memory")
+        return cls(architecture.model(config, read_tensors(directory, device), dtype, attention=attention, ops=ops))
 
     def with_ops(self, ops: OpTable, layer_ops: Sequence[OpTable] = ()) -> Engine:
-        """The same engine with other ops, as ``Qwen3Model.with_ops`` makes them."""
+        """The same engine with other ops, as ``Model.with_ops`` makes them."""
         return Engine(self.model.with_ops(ops, layer_ops))
 
     def forward_logits(self, ids: Tensor, trace: Trace | None = None) -> Tensor:
-        """See ``Qwen3Model.forward_logits``."""
+        """See ``Model.forward_logits``."""
         return self.model.forward_logits(ids, trace)
 
     def generate(

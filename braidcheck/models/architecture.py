@@ -1,0 +1,76 @@
+"""What makes a model architecture: its config, its weights and its forward pass, and what it is called elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from braidcheck.errors import CheckpointError
+
+
+class Config(Protocol):
+    """The sizes and constants that the decoder and its memory are made by."""
+
+    model_type: ClassVar[str]
+    hidden_size: int
+    num_hidden_layers: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    rope_theta: float
+    rms_norm_eps: float
+
+    @property
+    def qkv_rows(self) -> int:
+        """Rows of the stacked Q, K and V weight."""
+        ...
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The name and shape of every tensor that a checkpoint holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture; ``name`` is the ``model_type`` of its checkpoints' config.json and the name of its folder.
+
+    ``hf_model`` and ``hf_config`` are transformers' classes, by name. ``config`` makes the config of config.json's
+    entries and raises CheckpointError for what the model does not support. ``model`` makes a model of a config, tensors
+    by their names in a checkpoint, a dtype, and the keywords ``attention`` (one of ``attentions``) and ``ops``.
+    ``tiny`` are the config.json entries of the engine gate's model, ``rope_theta`` apart: all unlike any default.
+    ``full_size`` is the config of a model that is in use, which layers, speed and static take: ``title`` is its name,
+    ``full_size_name`` the size in it;
+    ``synthetic(config, seed, device)`` makes tensors for it that stand in for trained ones.
+    """
+
+    name: str
+    hf_model: str
+    hf_config: str
+    config: Callable[[Mapping[str, Any]], Config]
+    model: Callable[..., Any]
+    attentions: tuple[str, ...]
+    tiny: Mapping[str, Any]
+    title: str
+    full_size_name: str
+    full_size: Config
+    synthetic: Callable[[Any, int, str], dict[str, Any]]
+
+    def config_of(self, directory: str | Path) -> Config:
+        """The config of a checkpoint directory. Raises CheckpointError where it is missing or unsupported."""
+        return self.config(read_config(directory))
+
+
+def read_config(directory: str | Path) -> dict[str, Any]:
+    """The entries of a checkpoint's config.json. Raises CheckpointError where there is none that can be read."""
+    path = Path(directory) / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} has no config.json: give the directory of a checkpoint") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}): fetch the checkpoint again") from None
