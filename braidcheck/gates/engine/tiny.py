@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import weakref
@@ -51,13 +52,15 @@ def make(architecture: Architecture, tied: bool = True) -> Tiny:
     sizes = {**architecture.tiny, "tie_word_embeddings": tied}
     hf_config = getattr(transformers, architecture.hf_config)
     config = hf_config(**sizes, rope_parameters=rope, attn_implementation="eager")
-    config.architectures, config.model_type = [architecture.hf_model], architecture.name
     model = getattr(transformers, architecture.hf_model)(config).eval()
     for name, parameter in model.named_parameters():
         drawn = torch.exp(0.5 * torch.randn_like(parameter)) if "norm" in name else 0.2 * torch.randn_like(parameter)
         parameter.data = drawn.to(torch.bfloat16).float()  # exact in bfloat16 too
     directory = Path(tempfile.mkdtemp(prefix="braidcheck-tiny-"))
     model.save_pretrained(directory)
+    entries = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    # One class of HF's may serve several architectures.
+    (directory / "config.json").write_text(json.dumps(entries | {"model_type": architecture.name}), encoding="utf-8")
     ids = torch.randint(0, sizes["vocab_size"], (27,), generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
         logits = model(ids[None]).logits[0]
