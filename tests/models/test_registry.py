@@ -36,7 +36,7 @@ CHANGES = {
     'title="Qwen3-0.6B"': 'title="Throw-away"',
     'full_size_name="0.6B"': 'full_size_name="of two layers"',
     "num_hidden_layers=28": "num_hidden_layers=2",
-    "intermediate_size=3072": "intermediate_size=2048",
+    "intermediate_size=3072": "intermediate_size=2560",
 }
 
 
