@@ -15,7 +15,7 @@ from braidcheck.models.architecture import Architecture, read_config
 def find() -> dict[str, Architecture]:
     """All architectures by name, found by listing this folder: each folder defines ``ARCHITECTURE``, of its name.
 
-    Standard library only: what a model computes is imported when it is made. Raises TypeError for a folder without.
+    Standard library only. Raises TypeError for a folder without.
     """
     found = {}
     for module in pkgutil.iter_modules(__path__):

@@ -37,28 +37,25 @@ class Config(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture; ``name`` is the ``model_type`` of its checkpoints' config.json and the name of its folder.
+    """What the standard library can say of an architecture; ``build`` makes its models.
 
-    ``hf_model`` and ``hf_config`` are transformers' classes, by name. ``config`` makes the config of config.json's
-    entries and raises CheckpointError for what the model does not support. ``model`` makes a model of a config, tensors
-    by their names in a checkpoint, a dtype, and the keywords ``attention`` (one of ``attentions``) and ``ops``.
-    ``tiny`` are the config.json entries of the engine gate's model, ``rope_theta`` apart: all unlike any default.
-    ``full_size`` is the config of a model that is in use, which layers, speed and static take: ``title`` is its name,
-    ``full_size_name`` the size in it;
-    ``synthetic(config, seed, device)`` makes tensors for it that stand in for trained ones.
+    ``name`` is the ``model_type`` of its checkpoints' config.json and the name of its folder. ``hf_model`` and
+    ``hf_config`` are transformers' classes, by name. ``config`` makes the config of config.json's entries and raises
+    CheckpointError for what the model does not support; ``attentions`` are the model's backends. ``tiny`` are the
+    config.json entries of the engine gate's model, ``rope_theta`` apart: all unlike any default. ``full_size`` is the
+    config of a model that is in use, which layers, speed and static take: ``title`` is its name, ``full_size_name`` the
+    size in it.
     """
 
     name: str
     hf_model: str
     hf_config: str
     config: Callable[[Mapping[str, Any]], Config]
-    model: Callable[..., Any]
     attentions: tuple[str, ...]
     tiny: Mapping[str, Any]
     title: str
     full_size_name: str
     full_size: Config
-    synthetic: Callable[[Any, int, str], dict[str, Any]]
 
     def config_of(self, directory: str | Path) -> Config:
         """The config of a checkpoint directory. Raises CheckpointError where it is missing or unsupported."""

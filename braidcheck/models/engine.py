@@ -10,7 +10,7 @@ from torch import Tensor
 
 from braidcheck import models
 from braidcheck.errors import UserError
-from braidcheck.models import memory
+from braidcheck.models import build, memory
 from braidcheck.models.checkpoint import read_tensors
 from braidcheck.models.decode import Decoder
 from braidcheck.models.model import Model, Trace
@@ -41,11 +41,10 @@ class Engine:
 
         Raises UserError where the device has no room for the weights, or for an unknown ``attention``.
         """
-        architecture = models.of_checkpoint(directory)
-        config = architecture.config_of(directory)
+        config = models.of_checkpoint(directory).config_of(directory)
         needed = memory.weight_bytes(config.tensor_shapes(), dtype)
         memory.ensure_free_memory("the weights", needed, device, "take a GPU with more memory")
-        return cls(architecture.model(config, read_tensors(directory, device), dtype, attention=attention, ops=ops))
+        return cls(build.of_tensors(config, read_tensors(directory, device), dtype, attention=attention, ops=ops))
 
     def with_ops(self, ops: OpTable, layer_ops: Sequence[OpTable] = ()) -> Engine:
         """The same engine with other ops, as ``Model.with_ops`` makes them."""

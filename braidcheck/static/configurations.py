@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from braidcheck import kernels, models
 from braidcheck.kernels.common.pdl import overlapped
 from braidcheck.models.architecture import Architecture
+from braidcheck.models.build import of_tensors
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.op import Case, Cost, Op
 from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
@@ -90,7 +91,7 @@ def _steps(architecture: Architecture) -> Iterator[tuple[str, Launch]]:
     with FakeTensorMode():
         tensors = {name: torch.empty(shape) for name, shape in config.tensor_shapes().items()}
         for attention in architecture.attentions:
-            model = architecture.model(config, tensors, getattr(torch, DTYPE), attention=attention)
+            model = of_tensors(config, tensors, getattr(torch, DTYPE), attention=attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
                 with recorded() as found, overlapped():  # as a decoder's graph has them

@@ -50,7 +50,7 @@ def test_without_baselines_only_braidcheck_is_timed(measure, monkeypatch):
     (row,) = measure([Setting(1, 128)])["rows"]
     assert row["subject"] == "braidcheck"
     assert row["rate"]
-    monkeypatch.setattr("braidcheck.models.qwen3.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
+    monkeypatch.setattr("braidcheck.models.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
     (row,) = measure([Setting(1, 128)])["rows"]
     assert "from HF's in float32" in row["refused"]
 

@@ -17,7 +17,7 @@ def test_braidcheck_and_hf_are_timed(untimed, config):
 
 
 def test_another_model_is_refused(untimed, config, monkeypatch):
-    monkeypatch.setattr("braidcheck.models.qwen3.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
+    monkeypatch.setattr("braidcheck.models.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
     rows = measure_prefill([20], "cpu", config=config)["rows"]
     assert len(rows) == 2
     assert all(row["refused"].startswith("its logits are ") and "rate" not in row for row in rows)

@@ -193,9 +193,9 @@ def truncate(place):
     ("spoil", "words"),
     [
         (lose_a_tensor, "lacks model.layers.1.self_attn.k_norm.weight"),
-        (another_architecture, "is a llama model: braidcheck supports qwen3"),
+        (another_architecture, "says llama: braidcheck's engine runs model_type qwen3 only"),
         (truncate, "cannot load"),
-        (lambda place: (place / "config.json").write_text("{"), "cannot load"),
+        (lambda place: (place / "config.json").write_text("{"), "is not JSON"),
         (lambda place: (place / "tokenizer.json").unlink(), "no tokenizer"),
     ],
 )

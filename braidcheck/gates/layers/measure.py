@@ -17,6 +17,7 @@ from braidcheck import models
 from braidcheck.gates.under_test import module
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.architecture import Config
+from braidcheck.models.build import synthetic_tensors
 from braidcheck.models.model import Model
 from braidcheck.models.ops import REFERENCES, OpTable
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
@@ -99,8 +100,8 @@ def one_layer(
 
 def _models(device: str, config: Config, attention: str, tokens: int) -> tuple[Model, Any, Any, Tensor]:
     """The model, HF's in float32 and in bfloat16, and the ids of a prompt."""
-    tensors = models.find()[config.model_type].synthetic(config, SEED, device)
-    model = module("models").find()[config.model_type].model(config, tensors, torch.bfloat16, attention=attention)
+    tensors = synthetic_tensors(config, SEED, device)
+    model = module("models.build").of_tensors(config, tensors, torch.bfloat16, attention=attention)
     exact, narrow = (hf_model(config, tensors, dtype, device) for dtype in (torch.float32, torch.bfloat16))
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(0, config.vocab_size, (tokens,), generator=generator).to(device)

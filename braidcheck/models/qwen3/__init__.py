@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from braidcheck.models.architecture import Architecture
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
 from braidcheck.settings import ATTENTIONS
-
-
-def _model(config: Qwen3Config, tensors: Mapping[str, Any], dtype: Any, **options: Any) -> Any:
-    from braidcheck.models.qwen3.model import Qwen3Model
-    from braidcheck.models.qwen3.weights import Weights
-
-    return Qwen3Model(config, Weights.from_tensors(tensors, config, dtype), **options)
-
-
-def _synthetic(config: Qwen3Config, seed: int, device: str) -> dict[str, Any]:
-    from braidcheck.models.qwen3.synthetic import synthetic_tensors
-
-    return synthetic_tensors(config, seed, device)
-
 
 ARCHITECTURE = Architecture(
     name=Qwen3Config.model_type,
     hf_model="Qwen3ForCausalLM",
     hf_config="Qwen3Config",
     config=Qwen3Config.from_json,
-    model=_model,
     attentions=ATTENTIONS,
     tiny={
         "hidden_size": 48,
@@ -45,5 +27,4 @@ ARCHITECTURE = Architecture(
     title="Qwen3-0.6B",
     full_size_name="0.6B",
     full_size=QWEN3_0_6B,
-    synthetic=_synthetic,
 )
