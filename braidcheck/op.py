@@ -112,7 +112,8 @@ class Op:
     ``call(**inputs)`` is the public wrapper; ``reference(**inputs)`` plain PyTorch of the same signature, which in
     float64 defines correctness; ``inputs(case, device)`` makes the keyword arguments; ``bound(**inputs64)`` gives,
     per output, the error that the contract permits before the last rounding, elementwise in float64.
-    ``spoilers`` change the inputs so that the reference leaves one term out; some case must tell each from the truth.
+    ``negative_controls`` change the inputs so that the reference leaves one term out; some case must tell each from the
+    truth.
     ``benchmark_shapes`` are the axes, by name, in which a real model calls the op in bfloat16: what is timed.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     """
@@ -124,7 +125,7 @@ class Op:
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
-    spoilers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+    negative_controls: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
     benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",), batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 row of 2048": {"B": 1, "S": 2048, **HEADS},
         "16 rows of 2048": {"B": 16, "S": 2048, **HEADS},

@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",)),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)},
     variants=VARIANTS,
 )

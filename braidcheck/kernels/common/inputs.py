@@ -104,29 +104,29 @@ class Numbers:
 
 
 def without(name: str, value: object = None) -> Callable[[dict], dict]:
-    """A spoiler: the argument ``name`` replaced by ``value``, where the case gives it."""
+    """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
     return lambda given: given | {name: value} if name in given else given
 
 
 def with_ones(*names: str) -> Callable[[dict], dict]:
-    """A spoiler: the weights ``names`` left out, that is, all ones."""
+    """A negative control: the weights ``names`` left out, that is, all ones."""
     return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
 
 
 def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
-    """A spoiler: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
+    """A negative control: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
 
-    def spoil(given: dict) -> dict:
+    def change(given: dict) -> dict:
         tensor = given[name].clone()
         if tensor.shape[axis]:
             tensor.select(axis, -1).zero_()
         return given | {name: tensor}
 
-    return spoil
+    return change
 
 
 def without_rotation(given: dict) -> dict:
-    """A spoiler: every angle zero."""
+    """A negative control: every angle zero."""
     table = torch.zeros_like(given["cos_sin"])
     table[:, : table.shape[1] // 2] = 1
     return given | {"cos_sin": table}

@@ -19,7 +19,7 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={  # wide: Q, K and V come as float32
         "1 row of 128": {"B": 1, "S": 128, **HEADS, "wide": 1},
         "1 row of 2048": {"B": 1, "S": 2048, **HEADS, "wide": 1},

@@ -21,7 +21,7 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(H=HIDDEN, I=INNER, norm=1),
     variants=VARIANTS,
 )

@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(K=INNER, H=HIDDEN),
     variants=VARIANTS,
 )

@@ -17,7 +17,7 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
         "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},

@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(outputs={"q": "q", "k": "k"}, batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(**HEADS, P=POSITIONS),
     variants=VARIANTS,
 )

@@ -17,7 +17,7 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
     variants=VARIANTS,
 )

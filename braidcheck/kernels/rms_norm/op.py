@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(outputs={"y": "out_dtype or float32", "sum": "x"}, batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(65536, H=HIDDEN),
     variants=VARIANTS,
 )

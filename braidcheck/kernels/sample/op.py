@@ -17,7 +17,7 @@ OP = Op(
     contract=Contract(outputs={"token": "int64"}, batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 token": {"T": 1, "V": VOCAB, **FILTERS},
         "16 tokens": {"T": 16, "V": VOCAB, **FILTERS},
