@@ -115,6 +115,11 @@ class Op:
     ``negative_controls`` change the inputs so that the reference leaves one term out; some case must tell each from the
     truth.
     ``benchmark_shapes`` are the axes, by name, in which a real model calls the op in bfloat16: what is timed.
+    Timed beside it, called like it: ``eager_baseline``, the op as PyTorch's separate operations; what
+    ``library_baselines(inputs)`` gives by name; and cuBLAS alone, if ``gemm_weight`` names the argument that holds the
+    matrix of its one product.
+    ``contract_checks`` look where cases do not go: each is called with this op, the function under test and a device,
+    and gives the violation in words, or None.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     """
 
@@ -127,6 +132,10 @@ class Op:
     cost: Callable[[Case], Cost]
     negative_controls: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
     benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    eager_baseline: Callable[..., Any] | None = None
+    library_baselines: Callable[[Mapping[str, Any]], Mapping[str, Callable[..., Any]]] = lambda inputs: {}
+    gemm_weight: str = ""
+    contract_checks: Mapping[str, Callable[[Op, Callable[..., Any], str], str | None]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property

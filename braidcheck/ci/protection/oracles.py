@@ -13,6 +13,8 @@ ORACLES = {
     "braidcheck/kernels/*/op.py": "the op's contract, and which bound, cases and variants it has",
     "braidcheck/kernels/*/oracle.py": "the op's reference and bound",
     "braidcheck/kernels/*/cases.py": "the op's inputs, cases and negative controls",
+    "braidcheck/kernels/*/baselines.py": "what the op is timed beside",
+    "braidcheck/kernels/*/checks.py": "the op's contract checks",
     "braidcheck/kernels/*/variants.py": "equivalent implementations",
     "braidcheck/kernels/*/mutants.toml": "faults",
     "braidcheck/kernels/__init__.py": "which ops there are",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.attention_decode import attention_decode, cases, oracle
+from braidcheck.kernels.attention_decode import attention_decode, baselines, cases, checks, oracle
 from braidcheck.kernels.attention_decode.variants import VARIANTS
+from braidcheck.kernels.common.baselines import eager_attention_decode
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.op import Contract, Op
 
@@ -21,5 +22,8 @@ OP = Op(
         "16 rows of 2048": {"B": 16, "S": 2048, **HEADS},
         "1 row of 32768": {"B": 1, "S": 32768, **HEADS},
     },
+    eager_baseline=eager_attention_decode,
+    library_baselines=baselines.libraries,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from braidcheck.op import Case
+from braidcheck.op import Case, Op
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
@@ -136,3 +137,9 @@ def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:
     """Benchmark shapes of 1, 16, 512, 4096 and ``more`` tokens, with these other axes."""
     counts = sorted({1, 16, 512, 4096, *more})
     return {f"{count} token{'s' * (count > 1)}": {"T": count} | axes for count in counts}
+
+
+def case_inputs(op: Op, device: str, min_rows: int = 3) -> dict[str, Any]:
+    """The inputs of the op's first case with at least ``min_rows`` tokens, or rows of a batch, that runs everywhere."""
+    case = next(case for case in op.cases if case.get("T", case.get("B")) >= min_rows and not case.large)
+    return op.inputs(case, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS
-from braidcheck.kernels.decode_attention import cases, decode_attention, oracle
+from braidcheck.kernels.decode_attention import baselines, cases, checks, decode_attention, oracle
 from braidcheck.kernels.decode_attention.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -26,5 +26,7 @@ OP = Op(
         "1 row of 32768": {"B": 1, "S": 32768, **HEADS, "wide": 1},
         "16 rows of 2048": {"B": 16, "S": 2048, **HEADS, "wide": 1},
     },
+    eager_baseline=baselines.eager,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

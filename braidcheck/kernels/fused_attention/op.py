@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
-from braidcheck.kernels.fused_attention import cases, fused_attention, oracle
+from braidcheck.kernels.fused_attention import baselines, cases, checks, fused_attention, oracle
 from braidcheck.kernels.fused_attention.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -31,5 +31,7 @@ OP = Op(
         "512 tokens": {"T": 512, "B": 1, "S": 512, "H": HIDDEN, **HEADS},
         "4096 tokens": {"T": 4096, "B": 1, "S": 4096, "H": HIDDEN, **HEADS},
     },
+    eager_baseline=baselines.eager,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

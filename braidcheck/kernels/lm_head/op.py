@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HIDDEN, VOCAB
-from braidcheck.kernels.lm_head import cases, lm_head, oracle
+from braidcheck.kernels.lm_head import baselines, cases, checks, lm_head, oracle
 from braidcheck.kernels.lm_head.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -22,5 +22,8 @@ OP = Op(
         "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
         "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},
     },
+    eager_baseline=baselines.eager,
+    gemm_weight="weight",
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )
