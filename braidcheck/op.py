@@ -121,6 +121,7 @@ class Op:
     ``contract_checks`` look where cases do not go: each is called with this op, the function under test and a device,
     and gives the violation in words, or None.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
+    ``compositions`` are such as are made of other ops, whose wrappers they are given first, as attributes.
     """
 
     call: Callable[..., Any]
@@ -137,6 +138,7 @@ class Op:
     gemm_weight: str = ""
     contract_checks: Mapping[str, Callable[[Op, Callable[..., Any], str], str | None]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

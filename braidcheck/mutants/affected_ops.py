@@ -10,7 +10,7 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-EVALUATE = ("__init__", "inputs", "variants", "baselines")  # what no wrapper runs
+EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # what no wrapper runs
 SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # what ops run
 Name = tuple[str, str]  # a shared file and what it calls something
 

@@ -18,6 +18,7 @@ ORACLES = {
     "braidcheck/kernels/*/variants.py": "equivalent implementations",
     "braidcheck/kernels/*/mutants.toml": "faults",
     "braidcheck/kernels/__init__.py": "which ops there are",
+    "braidcheck/kernels/common/blocks.py": "equivalent implementations",
     "braidcheck/kernels/common/inputs.py": "the cases' numbers",
     "braidcheck/kernels/common/interpreter.py": "the interpreter, which stands for a GPU",
     "braidcheck/numerics/": "references and bounds, and how errors are measured",

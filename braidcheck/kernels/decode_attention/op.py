@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.kernels.decode_attention import baselines, cases, checks, decode_attention, oracle
-from braidcheck.kernels.decode_attention.variants import VARIANTS
+from braidcheck.kernels.decode_attention.variants import COMPOSITIONS, VARIANTS
 from braidcheck.op import Contract, Op
 
 OP = Op(
@@ -29,4 +29,5 @@ OP = Op(
     eager_baseline=baselines.eager,
     contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
+    compositions=COMPOSITIONS,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
 from braidcheck.kernels.fused_attention import baselines, cases, checks, fused_attention, oracle
-from braidcheck.kernels.fused_attention.variants import VARIANTS
+from braidcheck.kernels.fused_attention.variants import COMPOSITIONS, VARIANTS
 from braidcheck.op import Contract, Op
 
 OP = Op(
@@ -34,4 +34,5 @@ OP = Op(
     eager_baseline=baselines.eager,
     contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
+    compositions=COMPOSITIONS,
 )

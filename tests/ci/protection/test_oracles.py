@@ -41,6 +41,7 @@ def edit(tmp_path):
         (f"{KERNELS}/lm_head/baselines.py", '"""', '""" ', "timed beside"),
         (f"{KERNELS}/rms_norm/checks.py", '"""', '""" ', "contract checks"),
         (f"{KERNELS}/rms_norm/variants.py", '"""', '""" ', "equivalent implementations"),
+        (f"{KERNELS}/common/blocks.py", '"""', '""" ', "equivalent implementations"),
         (f"{KERNELS}/common/variants.py", '"""', '""" ', "equivalent implementations"),
         (f"{KERNELS}/rms_norm/mutants.toml", "[[mutant]]", "[[mutant]] ", "faults"),
         (f"{KERNELS}/rms_norm/__init__.py", "x.numel()", "x.numel() > 1", ""),
