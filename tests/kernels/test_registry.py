@@ -111,6 +111,8 @@ def test_throw_away_op_passes_every_gate_of_ops(run, tmp_path):
     verdicts = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())["verdicts"]
     assert {verdict["gate"] for verdict in verdicts if verdict["status"] == "pass"} == set(GATES)
     assert [verdict["subject"] for verdict in verdicts if verdict["status"] != "pass"] == ["throw_away[large]"]
+    (edges,) = [verdict for verdict in verdicts if verdict["gate"] == "edges"]
+    assert edges["message"].startswith("2 contract checks")  # of a batch-invariant op, and its own
 
 
 def test_throw_away_op_is_listed(run):
