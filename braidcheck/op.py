@@ -112,9 +112,16 @@ class Op:
     ``call(**inputs)`` is the public wrapper; ``reference(**inputs)`` plain PyTorch of the same signature, which in
     float64 defines correctness; ``inputs(case, device)`` makes the keyword arguments; ``bound(**inputs64)`` gives,
     per output, the error that the contract permits before the last rounding, elementwise in float64.
-    ``spoilers`` change the inputs so that the reference leaves one term out; some case must tell each from the truth.
+    ``negative_controls`` change the inputs so that the reference leaves one term out; some case must tell each from the
+    truth.
     ``benchmark_shapes`` are the axes, by name, in which a real model calls the op in bfloat16: what is timed.
+    Timed beside it, called like it: ``eager_baseline``, the op as PyTorch's separate operations; what
+    ``library_baselines(inputs)`` gives by name; and cuBLAS alone, if ``gemm_weight`` names the argument that holds the
+    matrix of its one product.
+    ``contract_checks`` look where cases do not go: each is called with this op, the function under test and a device,
+    and gives the violation in words, or None.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
+    ``compositions`` are such as are made of other ops, whose wrappers they are given first, as attributes.
     """
 
     call: Callable[..., Any]
@@ -124,9 +131,14 @@ class Op:
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
-    spoilers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+    negative_controls: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
     benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    eager_baseline: Callable[..., Any] | None = None
+    library_baselines: Callable[[Mapping[str, Any]], Mapping[str, Callable[..., Any]]] = lambda inputs: {}
+    gemm_weight: str = ""
+    contract_checks: Mapping[str, Callable[[Op, Callable[..., Any], str], str | None]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -36,6 +36,7 @@ RETIRED = {
     r"\bneeds? a human\b": "requires maintainer approval",
     r"\bbroken promises\b": "contract violations",
     r"\bstrangers\b": "untrusted input",
+    r"\bspoilers?\b": "negative control",
     r"\banew\b": "again",
     r"\blest\b": "so that ... not",
     r"\bis no (JSON|TOML|CSV|pytest|kill matrix|checkpoint|golden|shard)\b": "is not a valid ...",
@@ -87,7 +88,15 @@ def test_no_retired_word(part):
 
 @pytest.mark.parametrize(
     "planted",
-    ["status = NOT_JUDGED", "def observe_op(", "# lest it fails", "MOST_NAMES = 3", '"needs a human"', "peers = 1"],
+    [
+        "status = NOT_JUDGED",
+        "def observe_op(",
+        "# lest it fails",
+        "MOST_NAMES = 3",
+        '"needs a human"',
+        "peers = 1",
+        "spoilers={}",
+    ],
 )
 def test_a_retired_word_is_found(planted):
     assert list(retired("braidcheck/result.py", planted))

@@ -1,6 +1,6 @@
-"""What the ops are held against: PyTorch's separate operations, and the specification's own fused kernel, frozen.
+"""The control of all timings: the specification's own fused kernel, frozen.
 
-The fused kernel is re-implemented as the specification describes it: blocks of 16 rows by 64 outputs, the row's norm
+It is re-implemented as the specification describes it: blocks of 16 rows by 64 outputs, the row's norm
 computed again for each block of outputs, products in the weight's dtype, accumulation in float32. It is a measuring
 stick: it is never made faster, and a test holds its source.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -60,52 +59,6 @@ def documents_norm_qkv(
     )  # fmt: skip
     heads = out.unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
-
-
-def eager_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm in float32 throughout, an operation at a time."""
-    wide = x.float()
-    return wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * weight.float()
-
-
-def eager_norm_qkv(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim):
-    """RMSNorm, then the projection, then the split."""
-    qkv = F.linear(eager_rms_norm(x, norm_weight, eps).to(qkv_weight.dtype), qkv_weight)
-    heads = qkv.unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
-    return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
-
-
-def eager_rope(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
-    """Rotate x[T,heads,D] by the table's rows at ``positions``."""
-    half = x.shape[-1] // 2
-    cos, sin = cos_sin[positions].to(x.dtype)[:, None].split(half, dim=-1)
-    first, second = x.split(half, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def eager_attention_block(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale,
-):  # fmt: skip
-    """The specification's six phases as separate operations, one row of cache filled to its capacity.
-
-    hidden[T,H] are the row's last T tokens; the softmax is taken of stored scores, as the specification writes it.
-    """
-    tokens, capacity = hidden.shape[0], k_cache.shape[1]
-    q, k, v = eager_norm_qkv(hidden, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim)
-    q = eager_rope(eager_rms_norm(q, q_norm_weight, eps).to(q.dtype), cos_sin, positions)
-    k = eager_rope(eager_rms_norm(k, k_norm_weight, eps).to(k.dtype), cos_sin, positions)
-    k_cache[0, capacity - tokens :] = k
-    v_cache[0, capacity - tokens :] = v
-    keys, values = (
-        cache[0].transpose(0, 1).repeat_interleave(num_heads // num_kv_heads, dim=0) for cache in (k_cache, v_cache)
-    )
-    scores = q.transpose(0, 1) @ keys.transpose(1, 2) * scale
-    if tokens > 1:
-        hidden_keys = torch.ones(tokens, capacity, dtype=torch.bool, device=q.device).triu(capacity - tokens + 1)
-        scores = scores.masked_fill(hidden_keys, float("-inf"))
-    heads = scores.float().softmax(-1).to(values.dtype) @ values
-    return F.linear(heads.transpose(0, 1).reshape(tokens, -1), o_weight)
 
 
 def control() -> tuple[Callable[..., Any], dict[str, Any], int]:

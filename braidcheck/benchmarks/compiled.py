@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from braidcheck.kernels.common.baselines import attended
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.weights import Weights
 from braidcheck.numerics.rope import rope_table
@@ -31,14 +32,6 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the halves of x[B,heads,D]; cos and sin [B,1,D/2]."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def attended(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor, scale: float) -> Tensor:
-    """Attention of q[B,Hq,D] over keys and values [B,Hkv,S,D] where ``seen`` [B,S]; [B,Hq,D]."""
-    grouped = q.unflatten(1, (keys.shape[1], -1))
-    scores = (grouped @ keys.transpose(2, 3)).float() * scale
-    p = scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(-1)
-    return (p.to(values.dtype) @ values).flatten(1, 2)
 
 
 class CompiledQwen3:

@@ -17,6 +17,7 @@ from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.roofline import measure_limits
 from braidcheck.benchmarks.shapes import arguments, benchmark_case
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
+from braidcheck.kernels.fused_attention.baselines import eager_attention_block
 from braidcheck.kernels.fused_attention.op import OP as FUSED_ATTENTION
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
 from braidcheck.kernels.qkv_rope import qkv_rope
@@ -102,7 +103,7 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _norms(op: str, shape: str) -> Comparison:
     inputs, touched = _inputs(RMS_NORM, benchmark_case(op, shape))
-    eager = baselines.eager_rms_norm
+    eager = RMS_NORM.eager_baseline
     return Comparison(inputs, touched, {BRAIDCHECK: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
 
 
@@ -110,8 +111,8 @@ def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Compariso
     inputs, touched = _inputs(RMS_NORM_QKV, Case("rms_norm_qkv", {"T": tokens, "H": width, **heads}))
     calls = {
         BRAIDCHECK: RMS_NORM_QKV.call,
-        "eager": baselines.eager_norm_qkv,
-        "torch.compile": _compiled(baselines.eager_norm_qkv),
+        "eager": RMS_NORM_QKV.eager_baseline,
+        "torch.compile": _compiled(RMS_NORM_QKV.eager_baseline),
         "the specified kernel": baselines.documents_norm_qkv,
         "cuBLAS alone": lambda x, qkv_weight, **_: F.linear(x, qkv_weight),
     }
@@ -165,7 +166,7 @@ def _whole_paths(shape: str) -> Comparison:
 def _blocks(shape: str) -> Comparison:
     inputs, touched = _inputs(FUSED_ATTENTION, benchmark_case("fused_attention", shape))
     inputs |= {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
-    eager = baselines.eager_attention_block
+    eager = eager_attention_block
     return Comparison(
         inputs, touched, {BRAIDCHECK: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)}
     )

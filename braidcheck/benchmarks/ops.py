@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from braidcheck.benchmarks import BRAIDCHECK
 from braidcheck.benchmarks.attempt import first_line, within
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
-from braidcheck.benchmarks.eager import CUBLAS, EAGER, baselines_for, without_operand
 from braidcheck.benchmarks.fusions import Comparison
 from braidcheck.benchmarks.fusions import run as comparison
 from braidcheck.benchmarks.roofline import measure_limits
@@ -23,6 +23,7 @@ from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst
+CUBLAS = "cuBLAS alone"  # the op's matrix product without what is fused to it
 MAX_BASELINE_SECONDS = 60  # in which a baseline must be compiled and checked
 
 
@@ -58,12 +59,12 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
     inputs = _filled(arguments(op, one.case), device)
     calls: dict[str, Callable[..., Any]] = {}
     if with_baselines:
-        calls, inputs = baselines_for(op.name, inputs)
+        calls, inputs = baselines_for(op, inputs)
     calls = {BRAIDCHECK: op.call} | calls
     calls = {name: call if name == CUBLAS else without_operand(call) for name, call in calls.items()}
     subjects = {name: checked(op, name, call, inputs) for name, call in calls.items()}
-    if with_baselines and op.name not in EAGER:
-        subjects["eager"] = {"skipped": "no eager form of it is written: add one to benchmarks/eager.py"}
+    if with_baselines and op.eager_baseline is None:
+        subjects["eager"] = {"skipped": f"no eager form of it is written: give one in kernels/{op.name}/op.py"}
     timed = comparison(
         Comparison(inputs, cost.bytes, {name: calls[name] for name in calls if not subjects[name]}), order
     )
@@ -72,6 +73,26 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
         middle = statistics.median(seconds)
         subjects[name] = {"seconds": middle, "low": min(seconds), "high": max(seconds), "kept": len(seconds)}
     return {"bytes": cost.bytes, "flops": cost.flops, "subjects": subjects}
+
+
+def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
+    """The calls beside an op, by name, and the arguments for all of them, the op's own call included.
+
+    cuBLAS takes its operand ready in the weight's dtype; the others do without that argument (``without_operand``).
+    """
+    made: dict[str, Callable[..., Any]] = {}
+    if op.eager_baseline is not None:
+        made["eager"] = op.eager_baseline
+        made["torch.compile"] = torch.compile(op.eager_baseline, dynamic=False)
+    if op.gemm_weight:
+        made[CUBLAS] = lambda *, operand, **rest: F.linear(operand, rest[op.gemm_weight])
+        inputs = inputs | {"operand": inputs["x"].to(inputs[op.gemm_weight].dtype)}
+    return {**made, **op.library_baselines(inputs)}, dict(inputs)
+
+
+def without_operand(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call, which leaves cuBLAS's operand alone."""
+    return lambda *, operand=None, **rest: call(**rest)
 
 
 def _filled(inputs: Mapping[str, Any], device: str) -> dict[str, Any]:

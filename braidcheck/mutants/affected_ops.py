@@ -10,8 +10,8 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
-# The shared files that ops run; ``inputs`` evaluates them.
-SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in ("__init__", "inputs")))
+EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # what no wrapper runs
+SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # what ops run
 Name = tuple[str, str]  # a shared file and what it calls something
 
 

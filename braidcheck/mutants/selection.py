@@ -10,13 +10,12 @@ from braidcheck.errors import UserError
 from braidcheck.gates import GATES as ALL_GATES
 from braidcheck.mutants import generate, named_faults
 from braidcheck.mutants.mutant import Mutant
+from braidcheck.settings import PRODUCTION
 
 KINDS = ("named", "generated")
 GATES = tuple(gate.name for gate in ALL_GATES.values() if gate.detects_mutants)
 OF_OPS, OF_MODEL = (tuple(name for name in GATES if ALL_GATES[name].per_op is per_op) for per_op in (True, False))
 LOADER, COHERENCE = "loader", "coherence"
-# Ops that the engine which coherence evaluates does not take: it answers greedily, by one of the fusions.
-APART = ("attention_decode", "fused_attention", "qk_norm_rope", "sample")
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
 LOADERS = ("architecture.py", "checkpoint.py", "weights.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
@@ -43,15 +42,23 @@ def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
 
 def _met(mutant: Mutant, blame: bool) -> tuple[str, ...]:
     if blame:
-        return () if mutant.ops and set(mutant.ops) <= set(APART) else (COHERENCE,)
+        return (COHERENCE,) if _reaches_coherence(mutant) else ()
     if mutant.kind == "generated":
         return OF_OPS
     if mutant.file.startswith("models/") and mutant.file.endswith(LOADERS):
         return tuple(sorted(OF_MODEL, key=lambda gate: gate != LOADER))
     if not mutant.ops:
         return OF_MODEL
-    unaffected = (LOADER, *((COHERENCE,) if set(mutant.ops) <= set(APART) else ()))
+    unaffected = (LOADER,) if _reaches_coherence(mutant) else (LOADER, COHERENCE)
     return tuple(gate for gate in GATES if gate not in unaffected)
+
+
+def _reaches_coherence(mutant: Mutant) -> bool:
+    """Whether the engine that coherence evaluates, which answers greedily, takes any op that the mutant can change."""
+    from braidcheck.mutants import model_calls
+
+    calls = model_calls.of(PRODUCTION)
+    return not mutant.ops or not calls.document.isdisjoint(mutant.ops) or not calls.answer.isdisjoint(mutant.ops)
 
 
 def equivalents(path: Path = EQUIVALENT) -> dict[str, str]:

@@ -18,22 +18,16 @@ from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import shortest
 from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, REFERENCES, OpTable
+from braidcheck.mutants import model_calls
 from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import distance
 from braidcheck.op import Case, Op
-from braidcheck.settings import PRODUCTION
 
 TRIALS, MAX_MISSED = 20, 1  # 19 of 20 trials seen: 95%
 RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel again for every trial
 TOKENS, STEPS = 1000, 18  # of the golden: the minimum for the coherence gate
 LAYER = 1  # K norms reach 44.5 there
-# The flow whose prompts take the op, or whose answers do; all others are in the default one.
-FLOWS = {"rms_norm_qkv": "fused", "qk_norm_rope": "fused", "fused_attention": "fully_fused"}
-FLOWS |= {"attention_decode": "separated"}
-IN_ANSWERS = ("attention_decode", "decode_attention")  # alone: one token a row
-NOT_IN_A_LAYER = ("lm_head", "sample")
-NOT_IN_AN_ANSWER = ("sample",)  # which is greedy
 
 Fails = Callable[[Any], bool]  # whether the gate fails on this evidence
 Seen = Callable[[float, int], bool]  # whether a fault of this size with this seed is seen
@@ -136,14 +130,15 @@ class Look:
 def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
     """Per kind of fault: the fault in ``op`` in all layers of the model, on a part of ``golden``.
 
-    The other ops are kernels on a GPU and references on a CPU, where that is faster. Attention of one token is
+    The other ops are kernels on a GPU and references on a CPU, where that is faster. An op that no document takes is
     evaluated by greedy answers, all others by documents alone; the whole gate, on more text and more parts, sees no
-    less.
+    less. Nothing of an op that the model does not take.
     """
-    if op.name in NOT_IN_AN_ANSWER:
+    attention = model_calls.attention_for(op.name)
+    if attention is None:
         return
-    engine = Engine.load(checkpoint, device, attention=FLOWS.get(op.name, PRODUCTION))
-    decoding = op.name in IN_ANSWERS
+    engine = Engine.load(checkpoint, device, attention=attention)
+    decoding = op.name not in model_calls.of(attention).document
     text = shortest(golden, 0 if decoding else TOKENS, int(decoding), STEPS)
     parts = ("continuations",) if decoding else ("documents",)
     sound = REFERENCES if device == "cpu" else KERNELS
@@ -158,10 +153,14 @@ def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: F
 
 
 def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dict[str, Any]]:
-    """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``."""
-    if op.name in NOT_IN_A_LAYER:
+    """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``.
+
+    Nothing of an op that no layer takes.
+    """
+    attention = model_calls.attention_for(op.name)
+    if attention is None or op.name not in model_calls.of(attention).layers:
         return
-    model, measure = one_layer(device, LAYER, attention=FLOWS.get(op.name, PRODUCTION), **options)
+    model, measure = one_layer(device, LAYER, attention=attention, **options)
     sound = REFERENCES if device == "cpu" else KERNELS
     for fault in _faults(op):
 

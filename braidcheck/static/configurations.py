@@ -15,6 +15,7 @@ from braidcheck.kernels.common.pdl import overlapped
 from braidcheck.models.architecture import Architecture
 from braidcheck.models.build import of_tensors
 from braidcheck.models.metadata import AttentionMetadata
+from braidcheck.models.ops import KERNELS
 from braidcheck.op import Case, Cost, Op
 from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
@@ -79,6 +80,8 @@ def _cases(op: Op) -> tuple[Case, ...]:
 
 def _of_the_engine(ops: Sequence[str]) -> Iterator[Configuration]:
     """One layer and the head, decoding and on a prompt, in each fusion; an op's kernels lie in the op's module."""
+    if ops and not any(hasattr(KERNELS, op) for op in ops):
+        return  # no model takes any of them
     for architecture in models.find().values():
         for step, launch in _steps(architecture):
             op = launch.kernel.fn.__module__.removeprefix(f"{kernels.__name__}.").split(".")[0]

@@ -1,12 +1,13 @@
 """The ops bench around its calls: what each series and subject ends with, with timing itself left out."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.benchmarks import eager, fusions, ops
+from braidcheck.benchmarks import fusions, ops
 from braidcheck.benchmarks.clocks import NoClocks
 from braidcheck.benchmarks.shapes import Series
 from braidcheck.op import Case
@@ -39,8 +40,12 @@ def measure(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch, "compile", lambda call, **options: call)
-    rms_norm = {"rms_norm": kernels.find()["rms_norm"]}
-    return lambda **options: ops.measure_ops(rms_norm, device="cpu", **options)
+    rms_norm = kernels.find()["rms_norm"]
+
+    def measure(with_baselines=False, **fields):
+        return ops.measure_ops({"rms_norm": replace(rms_norm, **fields)}, with_baselines, device="cpu")
+
+    return measure
 
 
 def test_every_subject_has_its_rounds(measure):
@@ -59,9 +64,9 @@ def test_wrong_baseline_is_refused_and_uncapturable_one_is_skipped(measure, monk
             super().__init__(call, inputs, touched)
             raise RuntimeError("cannot be captured")
 
-    right = eager.EAGER["rms_norm"]
-    monkeypatch.setattr(eager, "EAGER", {"rms_norm": lambda x, weight, eps: right(x, weight, eps) * 1.1})
-    subjects = measure(with_baselines=True)["series"]["rms_norm[small]"]["subjects"]
+    right = kernels.find()["rms_norm"].eager_baseline
+    wrong = measure(with_baselines=True, eager_baseline=lambda x, weight, eps: right(x, weight, eps) * 1.1)
+    subjects = wrong["series"]["rms_norm[small]"]["subjects"]
     assert subjects["eager"] == {"refused": "its answer is 0.1 of the norm from the reference's"}
     assert subjects["braidcheck"]["seconds"]
     monkeypatch.setattr(fusions, "Replay", Fails)
@@ -69,10 +74,8 @@ def test_wrong_baseline_is_refused_and_uncapturable_one_is_skipped(measure, monk
     assert subjects["braidcheck"] == {"skipped": "RuntimeError: cannot be captured"}
 
 
-def test_an_op_without_an_eager_form_says_so(measure, monkeypatch):
-    monkeypatch.setattr(ops, "EAGER", {})
-    monkeypatch.setattr(eager, "EAGER", {})
-    subjects = measure(with_baselines=True)["series"]["rms_norm[small]"]["subjects"]
+def test_an_op_without_an_eager_form_says_so(measure):
+    subjects = measure(with_baselines=True, eager_baseline=None)["series"]["rms_norm[small]"]["subjects"]
     assert list(subjects) == ["braidcheck", "eager"]
     assert subjects["eager"]["skipped"].startswith("no eager form of it is written")
 

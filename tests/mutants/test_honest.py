@@ -1,4 +1,4 @@
-"""Honest variants: every op has them, they are called like its wrapper, and no gate refuses them."""
+"""Equivalent implementations: every op has them, they are called like its wrapper, and no gate refuses them."""
 
 import importlib
 import inspect
@@ -15,7 +15,6 @@ from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import configs, get_config
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED
 from braidcheck.mutants import honest
-from braidcheck.mutants.honest import blocks
 
 OPS = kernels.find()
 
@@ -64,10 +63,11 @@ def test_variants_round_otherwise(op):
 def sizes(module, op):
     """The sizes that ``op`` would take: its module's and those of its launch configs."""
     keys = [key for key in configs() if key[0] == op]
-    return {name: getattr(module, name) for name in blocks.SIZES[op]} | {key: get_config(*key) for key in keys}
+    other = getattr(importlib.import_module(f"{module.__name__}.variants"), "OTHER_SIZES", {})
+    return {name: getattr(module, name) for name in other} | {key: get_config(*key) for key in keys}
 
 
-@pytest.mark.parametrize("op", blocks.SIZES)
+@pytest.mark.parametrize("op", [name for name, op in OPS.items() if "other blocks" in op.variants])
 def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
     module = importlib.import_module(f"braidcheck.kernels.{op}")
     before, during = sizes(module, op), []
@@ -81,7 +81,7 @@ def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
     assert sizes(module, op) == before
 
 
-@pytest.mark.parametrize("op", blocks.IN_BLOCKS)
+@pytest.mark.parametrize("op", [name for name, op in OPS.items() if "in blocks" in op.variants])
 def test_few_and_many_tokens_are_given_to_the_kernel_in_blocks(op, monkeypatch):
     module = importlib.import_module(f"braidcheck.kernels.{op}")
     launched = []

@@ -20,7 +20,7 @@ def measure_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
 
     Only cases that run everywhere are asked. No kernel runs: the wrong answers are made by the reference.
     """
-    caught: dict[str, list[str]] = {name: [] for name in ("zeros", "the input", *op.spoilers)}
+    caught: dict[str, list[str]] = {name: [] for name in ("zeros", "the input", *op.negative_controls)}
     for case in op.cases:
         if case.large:
             continue
@@ -47,12 +47,13 @@ def _wrong_answers(op: Op, inputs: Mapping[str, Any], exact: Outputs) -> dict[st
         tensors = [value for value in in_float64(inputs).values() if isinstance(value, Tensor)]
         return tuple(next((t for t in tensors if t.shape == truth.shape), torch.zeros_like(truth)) for truth in exact)
 
-    def spoiled(spoil: Callable[[dict], dict]) -> Callable[[], Outputs]:
-        changed = spoil(copies(inputs))
+    def controlled(change: Callable[[dict], dict]) -> Callable[[], Outputs]:
+        changed = change(copies(inputs))
         same = changed.keys() == inputs.keys() and all(_equal(changed[name], inputs[name]) for name in inputs)
         return lambda: () if same else run(op, op.reference, in_float64(changed))
 
-    return {"zeros": zeros, "the input": the_input} | {name: spoiled(spoil) for name, spoil in op.spoilers.items()}
+    controls = {name: controlled(change) for name, change in op.negative_controls.items()}
+    return {"zeros": zeros, "the input": the_input} | controls
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.attention_decode import attention_decode, cases, oracle
+from braidcheck.kernels.attention_decode import attention_decode, baselines, cases, checks, oracle
 from braidcheck.kernels.attention_decode.variants import VARIANTS
+from braidcheck.kernels.common.baselines import eager_attention_decode
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.op import Contract, Op
 
@@ -15,11 +16,14 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",), batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 row of 2048": {"B": 1, "S": 2048, **HEADS},
         "16 rows of 2048": {"B": 16, "S": 2048, **HEADS},
         "1 row of 32768": {"B": 1, "S": 32768, **HEADS},
     },
+    eager_baseline=eager_attention_decode,
+    library_baselines=baselines.libraries,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

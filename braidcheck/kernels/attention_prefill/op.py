@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.attention_prefill import attention_prefill, cases, oracle
+from braidcheck.kernels.attention_prefill import attention_prefill, baselines, cases, oracle
 from braidcheck.kernels.attention_prefill.variants import VARIANTS
 from braidcheck.kernels.common.inputs import HEADS
 from braidcheck.op import Contract, Op
@@ -15,7 +15,9 @@ OP = Op(
     contract=Contract(outputs={"out": "q"}, casts=("P to v's dtype",)),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)},
+    eager_baseline=baselines.eager,
+    library_baselines=baselines.libraries,
     variants=VARIANTS,
 )

@@ -7,6 +7,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.attention_prefill import attention_prefill as wrapper
+from braidcheck.kernels.common.blocks import in_blocks, other_blocks
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, attend_causal, in_styles
 
 
@@ -20,4 +22,8 @@ def attention_prefill(
     return torch.cat([attend_causal(style, q[rows], k[rows], v[rows], scale) for rows in sequences])
 
 
-VARIANTS = in_styles(attention_prefill, STYLES | UNROUNDED)
+VARIANTS = {
+    "other blocks": other_blocks(wrapper),
+    "in blocks": in_blocks(wrapper),
+    **in_styles(attention_prefill, STYLES | UNROUNDED),
+}

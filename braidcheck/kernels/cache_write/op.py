@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.cache_write import cache_write, cases, oracle
+from braidcheck.kernels.cache_write import cache_write, cases, checks, oracle
 from braidcheck.kernels.cache_write.variants import VARIANTS
+from braidcheck.kernels.common.baselines import eager_cache_write
 from braidcheck.kernels.common.inputs import KV_HEADS
 from braidcheck.op import Contract, Op
 
@@ -17,12 +18,14 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 token": {"T": 1, "B": 1, "S": 64, **KV_HEADS},
         "16 tokens": {"T": 16, "B": 16, "S": 64, **KV_HEADS},
         "512 tokens": {"T": 512, "B": 1, "S": 512, **KV_HEADS},
         "4096 tokens": {"T": 4096, "B": 1, "S": 4096, **KV_HEADS},
     },
+    eager_baseline=eager_cache_write,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from braidcheck.kernels.cache_write import cache_write as wrapper
+from braidcheck.kernels.common.blocks import other_blocks
+
 
 def one_by_one(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
     """One copy a token."""
@@ -24,4 +27,9 @@ def last_first(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Ten
     v_cache.index_put_((rows.long().flip(0), slots.long().flip(0)), v.flip(0))
 
 
-VARIANTS = {"one by one": one_by_one, "flat": flat, "last first": last_first}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper),
+    "one by one": one_by_one,
+    "flat": flat,
+    "last first": last_first,
+}

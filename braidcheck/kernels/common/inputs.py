@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from braidcheck.op import Case
+from braidcheck.op import Case, Op
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
@@ -104,29 +105,29 @@ class Numbers:
 
 
 def without(name: str, value: object = None) -> Callable[[dict], dict]:
-    """A spoiler: the argument ``name`` replaced by ``value``, where the case gives it."""
+    """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
     return lambda given: given | {name: value} if name in given else given
 
 
 def with_ones(*names: str) -> Callable[[dict], dict]:
-    """A spoiler: the weights ``names`` left out, that is, all ones."""
+    """A negative control: the weights ``names`` left out, that is, all ones."""
     return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
 
 
 def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
-    """A spoiler: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
+    """A negative control: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
 
-    def spoil(given: dict) -> dict:
+    def change(given: dict) -> dict:
         tensor = given[name].clone()
         if tensor.shape[axis]:
             tensor.select(axis, -1).zero_()
         return given | {name: tensor}
 
-    return spoil
+    return change
 
 
 def without_rotation(given: dict) -> dict:
-    """A spoiler: every angle zero."""
+    """A negative control: every angle zero."""
     table = torch.zeros_like(given["cos_sin"])
     table[:, : table.shape[1] // 2] = 1
     return given | {"cos_sin": table}
@@ -136,3 +137,9 @@ def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:
     """Benchmark shapes of 1, 16, 512, 4096 and ``more`` tokens, with these other axes."""
     counts = sorted({1, 16, 512, 4096, *more})
     return {f"{count} token{'s' * (count > 1)}": {"T": count} | axes for count in counts}
+
+
+def case_inputs(op: Op, device: str, min_rows: int = 3) -> dict[str, Any]:
+    """The inputs of the op's first case with at least ``min_rows`` tokens, or rows of a batch, that runs everywhere."""
+    case = next(case for case in op.cases if case.get("T", case.get("B")) >= min_rows and not case.large)
+    return op.inputs(case, device)

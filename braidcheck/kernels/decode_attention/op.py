@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS
-from braidcheck.kernels.decode_attention import cases, decode_attention, oracle
-from braidcheck.kernels.decode_attention.variants import VARIANTS
+from braidcheck.kernels.decode_attention import baselines, cases, checks, decode_attention, oracle
+from braidcheck.kernels.decode_attention.variants import COMPOSITIONS, VARIANTS
 from braidcheck.op import Contract, Op
 
 OP = Op(
@@ -19,12 +19,15 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={  # wide: Q, K and V come as float32
         "1 row of 128": {"B": 1, "S": 128, **HEADS, "wide": 1},
         "1 row of 2048": {"B": 1, "S": 2048, **HEADS, "wide": 1},
         "1 row of 32768": {"B": 1, "S": 32768, **HEADS, "wide": 1},
         "16 rows of 2048": {"B": 16, "S": 2048, **HEADS, "wide": 1},
     },
+    eager_baseline=baselines.eager,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
+    compositions=COMPOSITIONS,
 )

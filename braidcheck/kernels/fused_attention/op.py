@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
-from braidcheck.kernels.fused_attention import cases, fused_attention, oracle
-from braidcheck.kernels.fused_attention.variants import VARIANTS
+from braidcheck.kernels.fused_attention import baselines, cases, checks, fused_attention, oracle
+from braidcheck.kernels.fused_attention.variants import COMPOSITIONS, VARIANTS
 from braidcheck.op import Contract, Op
 
 OP = Op(
@@ -24,12 +24,15 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 row of 2048": {"T": 1, "B": 1, "S": 2048, "H": HIDDEN, **HEADS},
         "16 rows of 2048": {"T": 16, "B": 16, "S": 2048, "H": HIDDEN, **HEADS},
         "512 tokens": {"T": 512, "B": 1, "S": 512, "H": HIDDEN, **HEADS},
         "4096 tokens": {"T": 4096, "B": 1, "S": 4096, "H": HIDDEN, **HEADS},
     },
+    eager_baseline=baselines.eager,
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
+    compositions=COMPOSITIONS,
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import other_block_m, other_blocks
+from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
+from braidcheck.kernels.fused_attention import fused_attention as wrapper
 from braidcheck.kernels.fused_attention.oracle import places
 from braidcheck.numerics.rounding import wide
 
@@ -56,4 +61,50 @@ def fused_attention(
     return style.product(style.operand(heads, dtype).flatten(1), wide(o_weight)).to(o_weight.dtype)
 
 
-VARIANTS = in_styles(fused_attention, STYLES | UNROUNDED)
+OTHER_SIZES = {
+    "ATTENTION_BLOCK_N": 64 if INTERPRETED else 32,
+    "BLOCK_N": 64,
+    "BLOCK_K": 64 if INTERPRETED else 32,
+    "default_block_m": other_block_m,
+}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper, **OTHER_SIZES),
+    **in_styles(fused_attention, STYLES | UNROUNDED),
+}
+
+
+def five_kernels(
+    ops: Any,
+    hidden: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    o_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    lengths: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    eps: float,
+    scale: float,
+) -> Tensor:
+    """The op by five kernels instead of three; the cache is always "post_rope", so there is no such argument."""
+    q, k, v = ops.qkv_rope(
+        ops.rms_norm(hidden, norm_weight, eps), qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim,
+        q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, eps=eps,
+    )  # fmt: skip
+    ops.cache_write(k, v, k_cache, v_cache, *places(len(hidden), len(k_cache), lengths))
+    if len(hidden) == len(k_cache):
+        heads = ops.attention_decode(q, k_cache, v_cache, lengths, scale)
+    else:
+        length = int(lengths[0])
+        heads = ops.attention_prefill(q, k_cache[0, :length], v_cache[0, :length], scale, length - len(q))
+    nothing = torch.zeros(len(hidden), len(o_weight), dtype=o_weight.dtype, device=hidden.device)
+    return ops.linear_residual(heads.flatten(1), o_weight, nothing)
+
+
+COMPOSITIONS = {"five kernels": five_kernels}

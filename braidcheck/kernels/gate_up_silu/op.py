@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HIDDEN, INNER, by_tokens
-from braidcheck.kernels.gate_up_silu import cases, gate_up_silu, oracle
+from braidcheck.kernels.gate_up_silu import baselines, cases, gate_up_silu, oracle
 from braidcheck.kernels.gate_up_silu.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -21,7 +21,9 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(H=HIDDEN, I=INNER, norm=1),
+    eager_baseline=baselines.eager,
+    gemm_weight="weight",
     variants=VARIANTS,
 )

@@ -7,8 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import in_blocks, other_block_m, other_blocks
 from braidcheck.kernels.common.inputs import EPS
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, float32_reduction, in_styles
+from braidcheck.kernels.gate_up_silu import gate_up_silu as wrapper
 from braidcheck.numerics.rounding import wide
 
 
@@ -45,7 +47,11 @@ def _operand(style: Style, x: Tensor, weight: Tensor, norm_weight: Tensor | None
     return style.operand(style.norm(wide(x), wide(norm_weight), eps), weight.dtype)
 
 
-VARIANTS = in_styles(gate_up_silu, STYLES | UNROUNDED) | {
+OTHER_SIZES = {"default_block_m": other_block_m}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper, **OTHER_SIZES),
+    "in blocks": in_blocks(wrapper),
+    **in_styles(gate_up_silu, STYLES | UNROUNDED),
     "gate, up, silu rounded": partial(gate_up_silu_rounded, STYLES["split"]),
     "library": partial(gate_up_silu_by_library, STYLES["split"]),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HIDDEN, INNER, by_tokens
-from braidcheck.kernels.linear_residual import cases, linear_residual, oracle
+from braidcheck.kernels.linear_residual import baselines, cases, linear_residual, oracle
 from braidcheck.kernels.linear_residual.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -15,7 +15,9 @@ OP = Op(
     contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(K=INNER, H=HIDDEN),
+    eager_baseline=baselines.eager,
+    gemm_weight="weight",
     variants=VARIANTS,
 )

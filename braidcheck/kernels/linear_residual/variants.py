@@ -7,7 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import in_blocks, other_block_m, other_blocks
 from braidcheck.kernels.common.variants import STYLES, Style, float32_reduction, in_styles
+from braidcheck.kernels.linear_residual import linear_residual as wrapper
 from braidcheck.numerics.rounding import wide
 
 
@@ -27,7 +29,11 @@ def linear_residual_by_library(x: Tensor, weight: Tensor, residual: Tensor) -> T
         return (wide(residual) + wide(torch.nn.functional.linear(x, weight))).to(residual.dtype)
 
 
-VARIANTS = in_styles(linear_residual, STYLES) | {
+OTHER_SIZES = {"default_block_m": other_block_m}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper, **OTHER_SIZES),
+    "in blocks": in_blocks(wrapper),
+    **in_styles(linear_residual, STYLES),
     "product rounded": partial(linear_residual_rounded, STYLES["split"]),
     "library": linear_residual_by_library,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HIDDEN, VOCAB
-from braidcheck.kernels.lm_head import cases, lm_head, oracle
+from braidcheck.kernels.lm_head import baselines, cases, checks, lm_head, oracle
 from braidcheck.kernels.lm_head.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -17,10 +17,13 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 token": {"T": 1, "H": HIDDEN, "V": VOCAB, "argmax": 1},
         "16 tokens": {"T": 16, "H": HIDDEN, "V": VOCAB, "argmax": 1},
     },
+    eager_baseline=baselines.eager,
+    gemm_weight="weight",
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import other_blocks
 from braidcheck.kernels.common.variants import STYLES, Style, in_styles
+from braidcheck.kernels.qk_norm_rope import qk_norm_rope as wrapper
 from braidcheck.numerics.rounding import wide
 
 
@@ -25,4 +27,7 @@ def qk_norm_rope(
     return q_out.to(q.dtype), k_out.to(k.dtype)
 
 
-VARIANTS = in_styles(qk_norm_rope, STYLES)
+VARIANTS = {
+    "other blocks": other_blocks(wrapper),
+    **in_styles(qk_norm_rope, STYLES),
+}

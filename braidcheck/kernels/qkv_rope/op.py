@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN, POSITIONS, by_tokens
-from braidcheck.kernels.qkv_rope import cases, oracle, qkv_rope
+from braidcheck.kernels.qkv_rope import baselines, cases, oracle, qkv_rope
 from braidcheck.kernels.qkv_rope.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -17,7 +17,9 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
+    eager_baseline=baselines.eager,
+    gemm_weight="qkv_weight",
     variants=VARIANTS,
 )

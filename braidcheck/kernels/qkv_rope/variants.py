@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import in_blocks, other_block_m, other_blocks
 from braidcheck.kernels.common.inputs import EPS
+from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
+from braidcheck.kernels.qkv_rope import qkv_rope as wrapper
 from braidcheck.kernels.qkv_rope.oracle import split_heads
 from braidcheck.numerics.rounding import wide
 
@@ -35,4 +38,12 @@ def qkv_rope(
     return tuple(part.to(qkv_weight.dtype) for part in (q, k, v))
 
 
-VARIANTS = in_styles(qkv_rope, STYLES | UNROUNDED)
+OTHER_SIZES = {
+    "BLOCK_K": 64 if INTERPRETED else 32,
+    "default_block_m": other_block_m,
+}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper, **OTHER_SIZES),
+    "in blocks": in_blocks(wrapper),
+    **in_styles(qkv_rope, STYLES | UNROUNDED),
+}

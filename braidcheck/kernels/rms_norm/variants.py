@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import other_blocks
 from braidcheck.kernels.common.variants import STYLES, Style, in_styles
+from braidcheck.kernels.rms_norm import rms_norm as wrapper
 from braidcheck.numerics.rounding import wide
 
 
@@ -25,4 +27,7 @@ def rms_norm(
     return y if residual is None else (y, total.to(x.dtype))
 
 
-VARIANTS = in_styles(rms_norm, STYLES)
+VARIANTS = {
+    "other blocks": other_blocks(wrapper),
+    **in_styles(rms_norm, STYLES),
+}

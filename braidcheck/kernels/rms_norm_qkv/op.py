@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from braidcheck.kernels.common.baselines import eager_norm_qkv
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN, by_tokens
 from braidcheck.kernels.rms_norm_qkv import cases, oracle, rms_norm_qkv
 from braidcheck.kernels.rms_norm_qkv.variants import VARIANTS
@@ -17,7 +18,9 @@ OP = Op(
     ),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes=by_tokens(128, H=HIDDEN, **HEADS),
+    eager_baseline=eager_norm_qkv,
+    gemm_weight="qkv_weight",
     variants=VARIANTS,
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import in_blocks, other_block_m, other_blocks
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
+from braidcheck.kernels.rms_norm_qkv import rms_norm_qkv as wrapper
 from braidcheck.numerics.rounding import wide
 
 
@@ -29,4 +31,9 @@ def rms_norm_qkv(
     return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-VARIANTS = in_styles(rms_norm_qkv, STYLES | UNROUNDED)
+OTHER_SIZES = {"default_block_m": other_block_m}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper, **OTHER_SIZES),
+    "in blocks": in_blocks(wrapper),
+    **in_styles(rms_norm_qkv, STYLES | UNROUNDED),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import VOCAB
-from braidcheck.kernels.sample import cases, oracle, sample
+from braidcheck.kernels.sample import cases, checks, oracle, sample
 from braidcheck.kernels.sample.variants import VARIANTS
 from braidcheck.op import Contract, Op
 
@@ -17,10 +17,11 @@ OP = Op(
     contract=Contract(outputs={"token": "int64"}, batch_invariant=True),
     bound=oracle.bound,
     cost=oracle.cost,
-    spoilers=cases.NEGATIVE_CONTROLS,
+    negative_controls=cases.NEGATIVE_CONTROLS,
     benchmark_shapes={
         "1 token": {"T": 1, "V": VOCAB, **FILTERS},
         "16 tokens": {"T": 16, "V": VOCAB, **FILTERS},
     },
+    contract_checks=checks.CONTRACT_CHECKS,
     variants=VARIANTS,
 )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.blocks import other_blocks
+from braidcheck.kernels.sample import sample as wrapper
 from braidcheck.numerics.sampling import uniform
 
 
@@ -71,4 +73,9 @@ def _first(ends: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
     return (ends <= target).sum(-1).clamp_max(ends.shape[1] - 1)
 
 
-VARIANTS = {"sorted": by_sort, "halving": by_bisection, "from the end": from_the_end}
+VARIANTS = {
+    "other blocks": other_blocks(wrapper),
+    "sorted": by_sort,
+    "halving": by_bisection,
+    "from the end": from_the_end,
+}

@@ -1,4 +1,4 @@
-"""Honest variants that are the ops' own kernels: with other block sizes and split counts, or another of them."""
+"""Equivalent implementations that are an op's own kernels: with other block sizes and splits, or another of them."""
 
 from __future__ import annotations
 
@@ -14,58 +14,34 @@ from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import KernelConfig, Key, configs, override_config
 from braidcheck.kernels.common.interpreter import INTERPRETED
 
+SPLITS = {"max_splits": 7, "num_ctas": 3 if INTERPRETED else 300}
 
-def _rows(tokens: int) -> int:
-    """Tokens of a program: on a GPU those that cuts are pinned for, of few tokens the many's and of many the few's."""
+
+def other_block_m(tokens: int) -> int:
+    """In place of ``default_block_m``: on a GPU, of few tokens what many take, and of many what few take."""
     if INTERPRETED:
         return 32
     return 64 if tokens <= 16 else 16
 
 
-# By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
-SIZES: dict[str, dict[str, Any]] = {
-    "rms_norm": {},
-    "rms_norm_qkv": {"default_block_m": _rows},
-    "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "default_block_m": _rows},
-    "qk_norm_rope": {},
-    "cache_write": {},
-    "attention_prefill": {},
-    "attention_decode": {"BLOCK_N": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
-    "decode_attention": {},
-    "fused_attention": {
-        "ATTENTION_BLOCK_N": 64 if INTERPRETED else 32,
-        "BLOCK_N": 64,
-        "BLOCK_K": 64 if INTERPRETED else 32,
-    }
-    | {"default_block_m": _rows},
-    "linear_residual": {"default_block_m": _rows},
-    "gate_up_silu": {"default_block_m": _rows},
-    "lm_head": {"default_block_m": _rows},
-    "sample": {},
-}
-# Ops with a kernel for a few tokens or one that reads whole tiles, beside the one for any number in blocks.
-IN_BLOCKS = ("rms_norm_qkv", "qkv_rope", "attention_prefill", "linear_residual", "gate_up_silu", "lm_head")
-SPLITS = {"max_splits": 7, "num_ctas": 3 if INTERPRETED else 300}
+def other_blocks(call: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
+    """The wrapper ``call``, run with other launch configs and with these ``sizes`` in place of its module's own.
 
-
-def other_blocks(op: str) -> Callable[..., Any]:
-    """The wrapper of ``op``, run with the block sizes of ``SIZES`` and other launch configs.
-
-    Raises AttributeError where its module has no such size.
+    The interpreter takes few large blocks, a GPU small ones. Raises AttributeError where its module has no such size.
     """
-    sizes = importlib.import_module(f"braidcheck.kernels.{op}"), SIZES[op]
-    return _with(op, lambda: (_changed((sizes,)), override_config(other_configs(op))))
+    module = importlib.import_module(call.__module__)
+    return _with(call, lambda: (_changed(((module, sizes),)), override_config(other_configs(call.__name__))))
 
 
-def in_blocks(op: str) -> Callable[..., Any]:
-    """The wrapper of ``op``, which takes its kernel for any number of tokens for few and for many as well."""
+def in_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrapper ``call``, which takes its kernel for any number of tokens for few and for many as well."""
     changes = (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False})
-    return _with(op, lambda: (_changed(changes),))
+    return _with(call, lambda: (_changed(changes),))
 
 
-def _with(op: str, contexts: Callable[[], Iterable[AbstractContextManager[None]]]) -> Callable[..., Any]:
-    call = getattr(importlib.import_module(f"braidcheck.kernels.{op}"), op)
-
+def _with(
+    call: Callable[..., Any], contexts: Callable[[], Iterable[AbstractContextManager[None]]]
+) -> Callable[..., Any]:
     @functools.wraps(call)
     def variant(*arguments: Any, **options: Any) -> Any:
         with ExitStack() as stack:

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from braidcheck import kernels
-from braidcheck.benchmarks.eager import CUBLAS, EAGER, baselines_for, without_operand
-from braidcheck.benchmarks.ops import _filled, checked
+from braidcheck.benchmarks.ops import CUBLAS, _filled, baselines_for, checked, without_operand
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.op import Case
 
 LARGEST = {"T": 7, "B": 7, "S": 40, "H": 64, "I": 96, "K": 96, "V": 300, "Hq": 4, "Hkv": 2, "D": 32, "P": 64}
 OPS = kernels.find()
-SHAPES = [(op, shape) for op in OPS if op in EAGER for shape in OPS[op].benchmark_shapes]
+SHAPES = [(op, shape) for op in OPS if OPS[op].eager_baseline for shape in OPS[op].benchmark_shapes]
 
 
 def small(op, shape):
@@ -26,8 +25,8 @@ def small(op, shape):
 @pytest.mark.parametrize(("name", "shape"), SHAPES, ids=[f"{op}[{shape}]" for op, shape in SHAPES])
 def test_eager_is_the_op(name, shape):
     op, inputs = small(name, shape)
-    assert checked(op, "eager", EAGER[name], inputs) == {}
-    calls, inputs = baselines_for(name, inputs)
+    assert checked(op, "eager", op.eager_baseline, inputs) == {}
+    calls, inputs = baselines_for(op, inputs)
     assert list(calls)[:2] == ["eager", "torch.compile"]
     if CUBLAS in calls:
         assert checked(op, CUBLAS, calls[CUBLAS], inputs) == {}
@@ -37,11 +36,11 @@ def test_eager_is_the_op(name, shape):
 
 
 def test_only_what_draws_by_noise_of_its_own_has_no_eager_form():
-    assert set(OPS) - set(EAGER) == {"sample"}
+    assert [name for name, op in OPS.items() if op.eager_baseline is None] == ["sample"]
 
 
 def test_neither_backend_is_asked_for_rows_of_several_lengths():
-    calls, _ = baselines_for("attention_decode", small("attention_decode", "16 rows of 2048")[1])
+    calls, _ = baselines_for(*small("attention_decode", "16 rows of 2048"))
     assert list(calls) == ["eager", "torch.compile"]
 
 
@@ -49,13 +48,13 @@ def test_neither_backend_is_asked_for_rows_of_several_lengths():
 def test_another_answer_is_refused(fault):
     op, inputs = small("attention_decode", "1 row of 2048")
     wrong = inputs | {"scale": inputs["scale"] * 1.5, "lengths": inputs["lengths"] - 20}
-    said = checked(op, "eager", lambda **rest: EAGER["attention_decode"](**rest | {fault: wrong[fault]}), inputs)
+    said = checked(op, "eager", lambda **rest: op.eager_baseline(**rest | {fault: wrong[fault]}), inputs)
     assert said["refused"].startswith("its answer is ")
 
 
 def test_another_token_or_shape_is_refused_and_an_exception_is_said():
     op, inputs = small("lm_head", "16 tokens")
-    assert "refused" in checked(op, "eager", lambda **rest: EAGER["lm_head"](**rest) ^ 1, inputs)
+    assert "refused" in checked(op, "eager", lambda **rest: op.eager_baseline(**rest) ^ 1, inputs)
     assert checked(op, "eager", lambda **rest: torch.zeros(3), inputs) == {
         "refused": "its answer is inf of the norm from the reference's"
     }

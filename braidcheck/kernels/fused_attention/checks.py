@@ -1,0 +1,36 @@
+"""What ``fused_attention`` promises where its cases do not go: a violation each, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from braidcheck.op import Op
+
+
+def check_slots(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """Decode with an empty row and one longer than the cache: zeros for the first, nothing written for both."""
+    case = next(case for case in op.cases if case["T"] == case["B"] > 2 and not case.get("raw"))
+    inputs = op.inputs(case, device)
+    capacity = inputs["k_cache"].shape[1]
+    lengths = inputs["lengths"].clone()
+    lengths[0], lengths[1] = 0, capacity + 1
+    caches, expected = ({name: inputs[name].clone() for name in ("k_cache", "v_cache")} for _ in range(2))
+    out = call(**inputs | caches | {"lengths": lengths})
+    full = call(**inputs | expected)
+    for name in expected:
+        kept, changed = inputs[name][:2].nan_to_num(7), caches[name]
+        if not torch.equal(changed[:2].nan_to_num(7), kept):
+            return f"{name} is written for a slot outside it"
+        if not torch.equal(changed[2:].nan_to_num(7), expected[name][2:].nan_to_num(7)):
+            return f"{name} of another row changes with a slot outside it"
+    if not torch.equal(out[0], torch.zeros_like(out[0])) or not torch.equal(out[2:], full[2:]):
+        return "an empty row does not give zeros, or changes its neighbours"
+    return None
+
+
+CONTRACT_CHECKS = {
+    "a slot outside the cache is not written": check_slots,
+}

@@ -1,0 +1,13 @@
+"""What ``gate_up_silu`` is timed beside."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+
+from braidcheck.kernels.common.baselines import eager_rms_norm
+
+
+def eager(x, weight, norm_weight, eps):
+    """As the op with the norm."""
+    gate, up = F.linear(eager_rms_norm(x, norm_weight, eps).to(weight.dtype), weight).chunk(2, dim=-1)
+    return F.silu(gate) * up

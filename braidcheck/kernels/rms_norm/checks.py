@@ -1,0 +1,24 @@
+"""What ``rms_norm`` promises where its cases do not go: a violation each, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from braidcheck.kernels.common.inputs import case_inputs
+from braidcheck.op import Op
+
+
+def check_out(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """The call returns ``out``, with what it returns without."""
+    inputs = case_inputs(op, device)
+    out = torch.zeros(inputs["x"].shape, dtype=torch.float32, device=device)
+    found = call(**inputs, out=out)
+    return None if found is out and torch.equal(out, call(**inputs)) else "out is not what the call returns"
+
+
+CONTRACT_CHECKS = {
+    "out is written": check_out,
+}

@@ -1,0 +1,30 @@
+"""What ``sample`` promises where its cases do not go: a violation each, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from braidcheck.op import Op
+
+
+def check_nonfinite_logits(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """NaN, infinity, and rows of nothing but minus infinity or NaN, with and without filters."""
+    logits = torch.randn(5, 2500, generator=torch.Generator().manual_seed(9))
+    logits[0, 2130] = torch.nan
+    logits[1, 2048] = torch.inf  # the first token of a block
+    logits[2:4] = -torch.inf
+    logits[4] = torch.nan
+    seeds, positions = (torch.arange(5) + start for start in (7, 90))
+    for top_k, top_p in ((0, 1.0), (3, 1.0), (0, 0.9), (3, 0.9)):
+        found = call(logits.to(device), seeds.to(device), positions.to(device), 0.7, top_k, top_p).tolist()
+        if found[:2] != [2130, 2048] or not all(0 <= token < 2500 for token in found):
+            return f"tokens {found} are drawn, must be 2130, 2048 and three of 2500"
+    return None
+
+
+CONTRACT_CHECKS = {
+    "a token that is NaN or infinite is drawn, of nothing any of the vocabulary": check_nonfinite_logits,
+}

@@ -1,0 +1,65 @@
+"""Which ops the model calls, seen by running a tiny one: on a document and in a greedy answer, by attention backend."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from braidcheck.models.metadata import AttentionMetadata
+from braidcheck.models.ops import REFERENCES
+from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.qwen3.model import Qwen3Model
+from braidcheck.models.qwen3.weights import Weights
+from braidcheck.settings import ATTENTIONS
+
+CONFIG = Qwen3Config(
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=16,
+    intermediate_size=32,
+    vocab_size=16,
+    max_position_embeddings=16,
+    rope_theta=1e4,
+    rms_norm_eps=1e-6,
+    tie_word_embeddings=True,
+)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The names of the ops that one backend's model calls for a ``document``, an ``answer``, and in ``layers``."""
+
+    document: frozenset[str]
+    answer: frozenset[str]
+    layers: frozenset[str]
+
+
+@cache
+def of(attention: str) -> Calls:
+    """What the model with this attention backend calls."""
+    tensors = {name: torch.ones(shape) for name, shape in CONFIG.tensor_shapes().items()}
+    calls: Counter[str] = Counter()
+    weights = Weights.from_tensors(tensors, CONFIG, torch.float32)
+    model = Qwen3Model(CONFIG, weights, attention, REFERENCES.counted(calls))
+    cache, ids = model.new_cache(1, 4), torch.tensor([1, 2])
+    prefilled = model.forward(ids, AttentionMetadata.prefill(len(ids), "cpu"), cache)
+    prefill = frozenset(calls)
+    model.logits(prefilled)
+    document = frozenset(calls)
+    calls.clear()
+    decoded = model.forward(ids[:1], AttentionMetadata.decode(torch.tensor([2])), cache)
+    decode = frozenset(calls)
+    model.next_tokens(decoded)
+    return Calls(document, frozenset(calls), prefill | decode)
+
+
+def attention_for(op: str) -> str | None:
+    """The first backend whose documents take ``op``, else the first whose answers do; None where no model takes it."""
+    by_document = (attention for attention in ATTENTIONS if op in of(attention).document)
+    by_answer = (attention for attention in ATTENTIONS if op in of(attention).answer)
+    return next(by_document, None) or next(by_answer, None)

@@ -1,0 +1,16 @@
+from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.op import Case
+
+SHAPES = {"small": {"T": 512, "H": 1024}}
+
+
+def inputs(case, device):
+    return {"x": Numbers(case, device).activations(case["T"], case["H"])}
+
+
+CASES = (
+    Case("throw_away", {"T": 5, "H": 32}),
+    Case("throw_away", {"T": 7, "H": 33}, "float32", "tail"),
+    Case("throw_away", {"T": 64, "H": 1024}, profile="qwen", large=True),
+)
+NEGATIVE_CONTROLS = {"without the last column": without_last("x")}
