@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from braidcheck import environment
+from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
@@ -46,9 +46,7 @@ def list_ops(
 
 def check_ops(names: Iterable[str]) -> None:
     """Raise UserError for a name that is no op's; needs neither torch nor Triton."""
-    from braidcheck import kernels
-
-    known = [module.name for module in pkgutil.iter_modules(kernels.__path__) if not module.name.startswith("_")]
+    known = sorted(worktrees.ops(worktrees.REPOSITORY))
     for name in names:
         if name not in known:
             raise UserError(f"no op {name!r}; one of {', '.join(known)}")
