@@ -24,7 +24,7 @@ python = sys.executable  # until ``install`` has made an environment; with --no-
 
 @nox.session
 def install(session: nox.Session) -> None:
-    """The one environment that gate, tests and nano share; installed again only when what it holds has changed."""
+    """The one environment that all other sessions but lint share; installed again only when what it holds has changed."""
     if session.venv_backend == "none":
         session.log("no environment: taking what is installed here")
         return
