@@ -177,7 +177,7 @@ GATE = Gate(
     run=run,
     per_op=True,
     timed=True,
-    needs_gpu="no GPU: the static lane decides",
+    needs_gpu="no GPU: the static gate decides",
     stand_in=ALL_KERNELS,
     timeout_s=7200,
 )
