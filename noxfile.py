@@ -64,8 +64,8 @@ def tests_portable(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["install"])
 def soak(session: nox.Session) -> None:
-    """Kernels and equivalent implementations under 1,000 fresh inputs per op: none may use half of its bound; hours on a
-    CPU."""
+    """Kernels and equivalent implementations under 1,000 fresh inputs per op: none may use half of its bound; hours on
+    a CPU."""
     braidcheck(session, "soak", *session.posargs)
 
 
