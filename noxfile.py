@@ -24,7 +24,7 @@ python = sys.executable  # until ``install`` has made an environment; with --no-
 
 @nox.session
 def install(session: nox.Session) -> None:
-    """The one environment that gate, tests and nano share; installed again only when what it holds has changed."""
+    """The environment that gate, tests and most sessions share; installed again only when what it holds has changed."""
     if session.venv_backend == "none":
         session.log("no environment: taking what is installed here")
         return
@@ -64,8 +64,8 @@ def tests_portable(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["install"])
 def soak(session: nox.Session) -> None:
-    """Kernels and equivalent implementations under 1,000 fresh inputs an op: none may use half of its bound; hours on a
-    CPU."""
+    """Kernels and equivalent implementations under 1,000 fresh inputs per op: none may use half of its bound; hours on
+    a CPU."""
     braidcheck(session, "soak", *session.posargs)
 
 
@@ -99,7 +99,7 @@ def tune(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def sanitize(session: nox.Session) -> None:
-    """One case an op under compute-sanitizer, on a GPU; racecheck sees races in shared memory only."""
+    """One case per op under compute-sanitizer, on a GPU; racecheck sees races in shared memory only."""
     # PyTorch's allocator hands out parts of large blocks, past whose end nothing is out of bounds.
     env = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     tests = (python, "-m", "pytest", "-m", "gpu", "-k", "bound", "tests/kernels/test_gpu.py")

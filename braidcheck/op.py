@@ -1,4 +1,4 @@
-"""The words of the house as frozen dataclasses: Op, Case, Contract, Cost (standard library only)."""
+"""The terms as frozen dataclasses: Op, Case, Contract, Cost (standard library only)."""
 
 from __future__ import annotations
 

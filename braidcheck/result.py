@@ -117,7 +117,8 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 a gate failed, 3 nothing could be evaluated."""
+        """0 every gate that ran passed; 1 a gate failed; 3 no gate failed, but there is an error (a missing verdict is
+        one) or an inconclusive verdict, or nothing could be evaluated."""
         return {Status.PASS: 0, Status.FAIL: 1}.get(self.status, 3)
 
     def worst_first(self) -> list[Verdict]:

@@ -1,4 +1,4 @@
-"""The order of the rooms: each imports only what lies before it, as design has it."""
+"""The order of the packages: each imports only what lies before it, as DESIGN.md has it."""
 
 import ast
 import subprocess
@@ -72,7 +72,7 @@ def impure(names):
 def test_packages_import_in_order(path):
     relative = path.relative_to(ROOT)
     package = relative.parts[0].removesuffix(".py")
-    assert package in RANK, f"{package} is no room of the house: give it a place in ORDER"
+    assert package in RANK, f"{package} has no place in ORDER: give it one"
     assert not sorted(forbidden(relative, imported(path)))
     if is_evaluation(relative):
         assert not impure(imported(path, top=True))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from braidcheck.result import Run, Status, Verdict
+
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -30,6 +32,24 @@ def test_workflows_pin_their_actions_and_get_no_rights_by_default(path):
     assert "\npermissions: {}\n" in text
     assert "pull_request_target" not in text
     assert not re.search(r"run:.*\$\{\{\s*github\.(event|head_ref)", text)
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (Status.PASS, "passed"),
+        (Status.FAIL, "failed"),
+        (Status.ERROR, "error"),
+        (Status.INCONCLUSIVE, "inconclusive"),
+        (Status.SKIPPED, "nothing could be evaluated"),
+    ],
+)
+def test_exit_code_of_each_status_is_documented(status, meaning):
+    code = Run({}, (), (Verdict("accuracy", "x", status, "a message"),)).exit_code
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (documented,) = re.findall(rf"^\| {code} \| (.*) \|$", readme, re.MULTILINE)
+    assert meaning in documented
+    assert meaning in re.search(rf"{code} ([^;]*)[;.]", Run.exit_code.__doc__)[1]
 
 
 def jobs(name):

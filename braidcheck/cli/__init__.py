@@ -60,8 +60,8 @@ app.add_typer(history.app, name="history", rich_help_panel=CI)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 nothing could be evaluated, 130
-    interrupted."""
+    """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 error, inconclusive or nothing
+    evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0

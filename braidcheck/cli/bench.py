@@ -72,7 +72,7 @@ def decode(
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
-    """Decode with Qwen3-0.6B's shape: tokens a second, and the share of what the bandwidth allows."""
+    """Decode with Qwen3-0.6B's shape: tokens per second, and the share of what the bandwidth allows."""
     _need_gpu()
     from braidcheck.benchmarks.decode import SETTINGS, Setting, measure_decode
     from braidcheck.report import bench as report
@@ -105,7 +105,7 @@ def prefill(
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
-    """Prefill with Qwen3-0.6B's shape: tokens a second, and the share of the GEMM peak."""
+    """Prefill with Qwen3-0.6B's shape: tokens per second, and the share of the GEMM peak."""
     _need_gpu()
     from braidcheck.benchmarks.prefill import TOKENS, measure_prefill
     from braidcheck.report import bench as report

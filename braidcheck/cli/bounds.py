@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """What was published: by lane, by op, an measurement with date, machine, software, commit and command.
+    """What was published: by lane, by op, a measurement with date, machine, software, commit and command.
 
     Raises UserError where the file is missing or of another format.
     """
@@ -65,7 +65,7 @@ def _machine(lane: str, facts: Mapping[str, Any]) -> str:
 
 
 def show(lanes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    """Print one row an op and function, one column a lane, and how each lane's numbers were made."""
+    """Print one row per op and function, one column per lane, and how each lane's numbers were made."""
     screen = console()
     table = Table("op", "function", *lanes, box=box.SIMPLE_HEAD, pad_edge=False)
     for op in sorted({op for entries in lanes.values() for op in entries}):
@@ -86,6 +86,6 @@ def _error_ratios(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _how(lane: str, entry: Mapping[str, Any]) -> str:
     if "date" not in entry:  # a soak that has just run says so itself
-        return f"{lane}: {entry['pairs']} pairs an op"
-    made = f"{entry['pairs']} pairs an op, {entry['date']}, {entry['machine']}, {entry['software']}"
+        return f"{lane}: {entry['pairs']} pairs per op"
+    made = f"{entry['pairs']} pairs per op, {entry['date']}, {entry['machine']}, {entry['software']}"
     return f"{lane}: {made}, commit {entry['commit'][:12] or 'unknown'}: {entry['command']}"

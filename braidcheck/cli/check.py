@@ -37,10 +37,11 @@ def check(
     op: Annotated[str, typer.Argument(help="an op of: braidcheck list")],
     function: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or package.module:function")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-    device: Annotated[Device | None, typer.Option(help="the GPU if there is one")] = None,
+    device: Annotated[Device | None, typer.Option(help="default: the GPU if there is one")] = None,
     case: Annotated[str, typer.Option(help="run only cases whose id contains this")] = "",
 ) -> int:
-    """Evaluate a function that is called exactly like the op's wrapper: 0 all evaluated cases pass, 1 some failed."""
+    """Check your own function against an op's cases and bounds. Exit code: 0 if all evaluated cases pass, 1 if any
+    fails."""
     check_ops([op])
     place = _place(device)
     spec = find_ops()[op]

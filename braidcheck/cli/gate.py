@@ -29,7 +29,7 @@ from braidcheck.settings import ATTENTIONS, CORPUS, NANO, REFERENCE, Settings
 
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
-MIN_GPU_MEMORY_GIB = 4.0  # a worker: its context takes 0.5, most cases below 2
+MIN_GPU_MEMORY_GIB = 4.0  # per worker: its context takes 0.5, most cases below 2
 
 
 class Lane(StrEnum):
@@ -52,7 +52,7 @@ def gate(
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
     attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = Attention.production,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
     kernels: Annotated[
@@ -61,14 +61,18 @@ def gate(
     tests: Annotated[Path | None, typer.Option(help="run this folder's GPU tests too (pytest -m gpu)")] = None,
     shard: Annotated[str, typer.Option(metavar="K/N", help="run part K of N; see: braidcheck merge")] = "",
     durations: Annotated[
-        Path | None, typer.Option(help="the run.json that says how long items take, in place of the shipped table")
+        Path | None, typer.Option(help="take item durations from this run.json instead of the built-in table")
     ] = None,
     budget: Annotated[
-        float,
-        typer.Option(min=0, metavar="MINUTES", help="time budget: most informative checks first, the rest is skipped"),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="MINUTES",
+            help="time budget: most informative checks first, the rest is skipped; default: no limit",
+        ),
+    ] = None,
 ) -> int:
-    """Run the gates on the kernels and on the model made of them."""
+    """Run the gates on the kernels and on the whole model."""
     began = time.monotonic()
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
@@ -215,7 +219,7 @@ def _phases(settings: Settings, workers: int | None, expression: str, tests: Pat
 
 
 def _gpu_workers() -> int:
-    """Workers for all GPUs: one a core, since they compile most of the time, as far as each GPU has memory for."""
+    """Workers for all GPUs: one per core, since they compile most of the time, as far as each GPU has memory for."""
     gpus = environment.gpus()
     by_memory = min(int(gpu["memory_gib"] / MIN_GPU_MEMORY_GIB) for gpu in gpus)
     return len(gpus) * max(1, min(environment.cpus() // len(gpus), by_memory))

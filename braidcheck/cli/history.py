@@ -58,7 +58,7 @@ def age(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="a history")] = history.FOLDER,
     most: Annotated[float, typer.Option(min=0, help="maximum age in hours")] = 26.0,
 ) -> int:
-    """Say how old the newest Run of a history is: 1 if older than it may be, or if there is none."""
+    """Show how old the newest Run of a history is. Exit code 1 if it is older than allowed, or if there is none."""
     hours = history.age(folder, datetime.now(UTC))
     if hours is None:
         print(f"there is no Run in {folder}")
@@ -74,7 +74,7 @@ def import_csv(
     to: Annotated[Path, typer.Option("--to", help="the history's folder")],
     hardware: Annotated[str, typer.Option(help="the machine; the file's name without its ending by default")] = "",
 ) -> int:
-    """Put the nights of a CSV into a history, one Run a night."""
+    """Put the nights of a CSV into a history, one Run per night."""
     from braidcheck.ci.trend import table
 
     runs = table.read(file, hardware)

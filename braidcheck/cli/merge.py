@@ -18,7 +18,7 @@ def merge(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN...", help="the run.json of every shard")],
     out: Annotated[Path, typer.Option("-o", "--out", help=OUT_HELP)] = Path("braidcheck-out"),
 ) -> int:
-    """Merge the Runs of all shards into one; all of one commit, on one kind of machine."""
+    """Merge the runs of all shards; they must share one commit and one kind of machine."""
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UserError(f"{twice[0]} is given twice; give the run.json of each shard once")
     run = shards.merge({str(path): _read(path) for path in paths})

@@ -34,7 +34,9 @@ def mutants(
     blame: Annotated[
         bool, typer.Option("--blame", help="run only the coherence gate and report the ops it suspects")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, at most 10 a GPU")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes; default: one per core, at most 10 per GPU")
+    ] = None,
     changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
@@ -77,7 +79,7 @@ def mutants(
 
 
 def dump(matrix: dict) -> str:
-    """The matrix as JSON with a line a mutant, without what is empty."""
+    """The matrix as JSON with one line per mutant, without what is empty."""
     body = {key: value for key, value in matrix.items() if key != "mutants"}
     rows = [{key: value for key, value in row.items() if value} for row in matrix["mutants"]]
     return json_by_line(body, "mutants", rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from braidcheck import environment
+from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
@@ -23,9 +23,9 @@ from braidcheck.report.terminal import console
 
 def list_ops(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-    with_bounds: Annotated[bool, typer.Option("--bounds", help="the published error ratios instead")] = False,
+    with_bounds: Annotated[bool, typer.Option("--bounds", help="list the published error ratios instead")] = False,
 ) -> int:
-    """List the ops and the cases at which they are evaluated, or what is known of their bounds."""
+    """List the ops and their cases; with --bounds, the published error ratios."""
     if with_bounds:
         published = bounds.read()
         print(json.dumps({"lanes": published}, indent=1)) if as_json else bounds.show(published)
@@ -34,7 +34,7 @@ def list_ops(
     if as_json:
         print(json.dumps({"ops": [_plain(op) for op in ops.values()]}, indent=1))
         return 0
-    table = Table("op", "cases", "of them large", "profiles", "dtypes", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("op", "cases", "GPU only", "profiles", "dtypes", box=box.SIMPLE_HEAD, pad_edge=False)
     for op in ops.values():
         large = sum(case.large for case in op.cases)
         profiles = ", ".join(sorted({case.profile for case in op.cases}))
@@ -46,9 +46,7 @@ def list_ops(
 
 def check_ops(names: Iterable[str]) -> None:
     """Raise UserError for a name that is no op's; needs neither torch nor Triton."""
-    from braidcheck import kernels
-
-    known = [module.name for module in pkgutil.iter_modules(kernels.__path__) if not module.name.startswith("_")]
+    known = sorted(worktrees.ops(worktrees.REPOSITORY))
     for name in names:
         if name not in known:
             raise UserError(f"no op {name!r}; one of {', '.join(known)}")
@@ -80,7 +78,7 @@ def _plain(op: Op) -> dict[str, Any]:
 
 
 def doctor() -> int:
-    """Say what is here and what a gate run would evaluate; exits with 3 where it could evaluate nothing."""
+    """Show what is installed and which gates can run here. Exit code 3 if none can."""
     seen = environment.fingerprint()
     table = Table("what", "found", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("braidcheck", " ".join(filter(None, (seen["braidcheck"], seen["commit"]))))
@@ -102,7 +100,7 @@ def doctor() -> int:
 
 
 def gates_by_name() -> str:
-    """Each gate and its question, a paragraph each."""
+    """Each gate and its question, one paragraph per gate."""
     return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values())))
 
 

@@ -65,12 +65,11 @@ def protect(
     change: Annotated[Path, typer.Option(help="the checkout that holds the change")] = REPOSITORY,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, or one a GPU")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     own: Annotated[Path | None, typer.Option(help="run.json of the change's own gate; run if needed")] = None,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("braidcheck-out/protection"),
 ) -> int:
-    """Evaluate the change's kernels by the base's bounds, cases, goldens and gates: what they refuse requires
-    maintainer approval."""
+    """Check this change against the base's bounds, cases, goldens and gates; a failure needs maintainer approval."""
     began = time.monotonic()
     change = change.resolve()
     base = resolve(ref, change)

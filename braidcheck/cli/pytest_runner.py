@@ -86,7 +86,7 @@ class Phase:
         if self.settings.lane == "interpret":
             # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
             return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-        # Triton's cache is keyed by the line info too; without, the static lane and the GPU share what was compiled.
+        # Triton's cache is keyed by the line info too; without, the static gate and the GPU share what was compiled.
         threads = str(max(1, environment.cpus() // self.workers))
         return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
 

@@ -27,11 +27,11 @@ Task = tuple[str, str, str]  # gate, op, lane
 def sensitivity(
     op: Annotated[list[str] | None, typer.Option(help="faults in this op only; may be repeated")] = None,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; one a core, on a GPU at most 8")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core, at most 8")] = None,
     save: Annotated[Path | None, typer.Option(help="write the measurements to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Put faults of growing size into each op: from which size on does each gate see 95% of them?"""
+    """Put faults of growing size into each op and find the smallest that each gate detects 95% of the time."""
     check_ops(op or [])
     chosen = choose_lane(lane)
     if chosen == "interpret":

@@ -25,14 +25,14 @@ Task = tuple[str, list[Case], str]  # op, its pairs, device
 
 def soak(
     op: Annotated[list[str] | None, typer.Option(help="run only this op; may be repeated")] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case, an op")] = PAIRS,
+    pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case per op")] = PAIRS,
     lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
     workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
     save: Annotated[bool, typer.Option("--save", help="publish for: braidcheck list --bounds")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Run kernels, the PyTorch baseline and equivalent implementations on fresh inputs: 1 if any error ratio exceeds
-    0.5."""
+    """Run kernels, the PyTorch baseline and equivalent implementations on fresh inputs. Exit code 1 if any error ratio
+    exceeds 0.5."""
     check_ops(op or [])
     chosen = gate.choose_lane(lane)
     if chosen == "interpret":
@@ -50,7 +50,7 @@ def soak(
 
 
 def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
-    """One measurement an op, made of those of its cases; in several processes if there are several ``workers``."""
+    """One measurement per op, made of those of its cases; in several processes if there are several ``workers``."""
     from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]

@@ -52,7 +52,7 @@ HEADS = ("target", "registers", "spills", "shared", "warps", "instructions", "ma
 
 
 def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """A small table a configuration; what is wrong or was skipped below them."""
+    """A small table per configuration; what is wrong or was skipped below them."""
     screen = console()
     for (op, kernel, configuration), group in groupby(rows, itemgetter("op", "kernel", "configuration")):
         of_one = list(group)
@@ -64,7 +64,7 @@ def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Non
         for row in of_one:
             table.add_row(*_cells(row))
         screen.print(table)
-    screen.print("warps: resident on a multiprocessor; load, store: bits of global memory an instruction")
+    screen.print("warps: resident on a multiprocessor; load, store: bits of global memory per instruction")
     for verdict in verdicts:
         if verdict.status not in (Status.PASS, Status.SKIPPED):
             screen.print(

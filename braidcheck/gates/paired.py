@@ -172,12 +172,12 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
 
 GATE = Gate(
     name="paired",
-    question="Is any kernel slower than the base commit's, at a stated error rate?",
+    question="Is any kernel slower than the base commit's, with a stated false-positive rate?",
     subjects=subjects,
     run=run,
     per_op=True,
     timed=True,
-    needs_gpu="no GPU: the static lane decides",
+    needs_gpu="no GPU: the static gate decides",
     stand_in=ALL_KERNELS,
     timeout_s=7200,
 )

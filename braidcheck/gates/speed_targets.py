@@ -174,7 +174,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
 
 GATE = Gate(
     name="speed_targets",
-    question="Are the required speed-ups and bandwidths reached, as far as this machine allows them?",
+    question="Are the required speed-ups and bandwidths reached, capped at what this machine allows?",
     subjects=lambda settings: CHECKS,
     run=run,
     timed=True,

@@ -234,7 +234,8 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 GATE = Gate(
     name="static",
-    question="Do the kernels compile for every target without spills, and no worse than the accepted baseline?",
+    question="Do the kernels compile for every target without spills, and use no more resources than the accepted "
+    "baseline?",
     subjects=lambda settings: [subject for op in chosen_ops(settings) for subject in op_subjects(op)],
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""What the static lane sees: asked of a process of its own, for nothing compiles where kernels are interpreted."""
+"""What the static gate sees: asked of a process of its own, for nothing compiles where kernels are interpreted."""
 
 from __future__ import annotations
 

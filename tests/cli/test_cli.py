@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from braidcheck import environment
+from braidcheck import environment, kernels
 from braidcheck.gates import GATES
 from braidcheck.golden import resolve
 
@@ -28,6 +28,10 @@ def test_list_for_a_person(run):
     assert "rms_norm" in completed.out
 
 
+def test_an_unknown_op_is_answered_with_all_ops(run):
+    assert run("gate", "--op", "nope").err == f"braidcheck: no op 'nope'; one of {', '.join(sorted(kernels.find()))}\n"
+
+
 def test_doctor_names_all_gates(run, no_gpu):
     completed = run("doctor")
     assert completed.code == 0
@@ -47,6 +51,8 @@ def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):
     ("words", "says"),
     [
         (["gate", "--op", "nope"], "no op 'nope'; one of attention_decode, "),
+        (["gate", "--op", "common"], "no op 'common'; one of attention_decode, "),
+        (["check", "common", "mine.py:f"], "no op 'common'; one of attention_decode, "),
         (["gate", "--no-such"], "See: braidcheck gate --help"),
         (["gate", "--lane", "moon"], "See: braidcheck gate --help"),
         (["gate", "--workers", "0"], "See: braidcheck gate --help"),

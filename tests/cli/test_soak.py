@@ -46,7 +46,7 @@ def test_the_bounds_are_published_and_read(run, refused, file):
     assert run(*SOAK, "--save").code == 0
     completed = run("list", "--bounds")
     assert completed.code == 0
-    assert "5 pairs an op" in completed.out
+    assert "5 pairs per op" in completed.out
     assert "braidcheck soak --pairs 5 --lane interpret --op cache_write --save" in completed.out
     assert "PyTorch baseline" in completed.out
     entry = json.loads(run("list", "--bounds", "--json").out)["lanes"]["interpret"]["cache_write"]

@@ -110,7 +110,7 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="coherence",
-    question="Does the whole model still give the probabilities and the answers of its golden?",
+    question="Does the whole model still give the probabilities and answers recorded as its golden?",
     subjects=subjects,
     run=run,
     runs_kernels=True,

@@ -63,7 +63,8 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 GATE = Gate(
     name="determinism",
-    question="Do the same inputs give the same bits, and a batch-invariant row the same without its neighbours?",
+    question="Do the same inputs give the same bits, and does a batch-invariant op give a row the same bits "
+    "whatever else is in the batch?",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -36,7 +36,7 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="edges",
-    question="Does each op keep its contract where its cases do not go: outside the table, empty rows, ties?",
+    question="Does each op keep its contract at edge cases: positions outside the RoPE table, empty rows, ties?",
     subjects=subjects,
     run=run,
     per_op=True,
