@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from braidcheck import kernels
-from braidcheck.kernels.common.pdl import overlapped
+from braidcheck.kernels.common.pdl import programmatic_dependent_launch
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.attention import BACKENDS, AttentionMetadata
 from braidcheck.models.qwen3.model import Qwen3Model
@@ -95,7 +95,7 @@ def _steps() -> Iterator[tuple[str, Launch]]:
             model = Qwen3Model(config, weights, attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
-                with recorded() as found, overlapped():  # as a decoder's graph has them
+                with recorded() as found, programmatic_dependent_launch():  # as a decoder's graph has them
                     model.next_tokens(model.forward(tokens, AttentionMetadata.decode(tokens), cache))
                 yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
             for count in PROMPTS:

@@ -16,7 +16,7 @@ from braidcheck.kernels.common.configs import TUNED_CONFIGS
 ROOT = Path(braidcheck.__file__).parent
 PAGE = ROOT.parent / "docs" / "unexecuted.md"
 SWITCHES = (
-    "INTERPRETED", "OVERLAP", "is_cuda", '.type == "cuda"', "torch.cuda.", "cache_modifier", "debug_barrier",
+    "INTERPRETED", "USE_PDL", "is_cuda", '.type == "cuda"', "torch.cuda.", "cache_modifier", "debug_barrier",
     "tl.atomic_", "tl.extra.cuda", "num_warps", "num_stages",
 )  # fmt: skip
 OPS = kernels.find()

@@ -103,6 +103,6 @@ def decode_attention(
         BLOCK_D=max(16, next_power_of_2(dim)),
         BLOCK_SPLITS=next_power_of_2(max_splits),
         **config,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
     return out

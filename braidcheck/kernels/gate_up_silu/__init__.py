@@ -61,7 +61,7 @@ def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out
         eps=eps,
         HAS_NORM=norm_weight is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -83,7 +83,7 @@ def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, ou
         BLOCK_M=block_m,
         HAS_NORM=norm_weight is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 

@@ -52,7 +52,7 @@ def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
         stride_wn=weight.stride(0),
         stride_rm=residual.stride(0),
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -73,7 +73,7 @@ def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
         stride_rm=residual.stride(0),
         BLOCK_M=block_m,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 

@@ -47,9 +47,9 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
         "ARGMAX": argmax,
     }
     if out.numel() and use_gemv:
-        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.options())
+        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.launch_options())
     elif out.numel():
-        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.options())
+        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.launch_options())
     return _argmax(out, best) if argmax else out
 
 

@@ -70,7 +70,7 @@ def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, e
         eps=eps,
         HAS_BIAS=bias is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -93,7 +93,7 @@ def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, 
         BLOCK_M=block_m,
         HAS_BIAS=bias is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
