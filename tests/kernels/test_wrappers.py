@@ -60,7 +60,7 @@ def test_rms_norm_in_place():
         (lambda: qkv(q_norm_weight=torch.ones(4)), "both q_norm_weight and k_norm_weight"),
         (
             lambda: attention_prefill(*(torch.randn(3, h, 4) for h in (3, 2, 2)), 1.0),
-            "multiple of Hkv",
+            "a multiple of Hkv=2, is 3",
         ),
         (lambda: attention_prefill(*(torch.randn(3, 2, 4) for _ in "qkv"), 1.0, q_start=1), "need as many keys"),
         (lambda: qk(k_scale=0.3), "power of two"),

@@ -45,12 +45,6 @@ def _axis_sizes(
     return MappingProxyType(sizes)
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise ValueError with ``message``: a wrapper that cannot serve its arguments says so and names them."""
-    if not condition:
-        raise ValueError(message)
-
-
 def require_same_dtype(**tensors: torch.Tensor) -> None:
     """Raise ValueError unless all tensors have one dtype."""
     dtypes = [tensor.dtype for tensor in tensors.values()]

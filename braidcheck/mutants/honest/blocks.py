@@ -26,18 +26,13 @@ def _rows(tokens: int) -> int:
 SIZES: dict[str, dict[str, Any]] = {
     "rms_norm": {},
     "rms_norm_qkv": {"default_block_m": _rows},
-    "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "default_block_m": _rows},
+    "qkv_rope": {"default_block_m": _rows},
     "qk_norm_rope": {},
     "cache_write": {},
     "attention_prefill": {},
-    "attention_decode": {"BLOCK_N": 64 if INTERPRETED else 32, "MAX_SPLITS": 7},
+    "attention_decode": {},
     "decode_attention": {},
-    "fused_attention": {
-        "ATTENTION_BLOCK_N": 64 if INTERPRETED else 32,
-        "BLOCK_N": 64,
-        "BLOCK_K": 64 if INTERPRETED else 32,
-    }
-    | {"default_block_m": _rows},
+    "fused_attention": {"default_block_m": _rows},
     "linear_residual": {"default_block_m": _rows},
     "gate_up_silu": {"default_block_m": _rows},
     "lm_head": {"default_block_m": _rows},
