@@ -54,11 +54,13 @@ def require_same_dtype(**tensors: torch.Tensor) -> None:
 
 def require_same_device(**tensors: torch.Tensor | None) -> None:
     """Raise ValueError unless all given tensors lie on one device that the kernels of this process can reach."""
-    given = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
-    if len(set(given.values())) > 1:
+    devices = {tensor.device for tensor in tensors.values() if tensor is not None}
+    if len(devices) > 1:
+        given = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
         raise ValueError(f"tensors lie on different devices: {given}")
-    for name, device in given.items():
+    for device in devices:
         if device.type != interpreter.DEVICE_TYPE:
+            name = next(name for name, tensor in tensors.items() if tensor is not None)
             hint = "" if INTERPRETED else " (set TRITON_INTERPRET=1 before Python starts to run them on a CPU)"
             raise ValueError(
                 f"{name} lies on {device.type}, but this process runs kernels on {interpreter.DEVICE_TYPE}{hint}"
@@ -68,7 +70,7 @@ def require_same_device(**tensors: torch.Tensor | None) -> None:
 def require_contiguous_last_dim(**tensors: torch.Tensor | None) -> None:
     """Raise ValueError unless the last axis of each given tensor is contiguous (stride 1)."""
     for name, tensor in tensors.items():
-        if tensor is not None and tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
+        if tensor is not None and tensor.stride()[-1] != 1 and tensor.shape[-1] > 1:
             raise ValueError(f"{name}: the last axis must be contiguous, its stride is {tensor.stride(-1)}")
 
 

@@ -64,10 +64,10 @@ def fused_attention(
     heads = num_heads, num_kv_heads, head_dim
     _validate_tensors(hidden, qkv_weight, o_weight, norms, cos_sin, positions, caches, lengths, heads)
     _validate_batch(hidden, cos_sin, k_cache, pre_rope)
-    q = torch.empty(len(hidden), num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
+    q = torch.empty(hidden.shape[0], num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
     attended = torch.empty_like(q)
     out = torch.empty(hidden.shape, dtype=o_weight.dtype, device=hidden.device)
-    if len(hidden):
+    if hidden.shape[0]:
         _project_to_cache(hidden, norms, qkv_weight, cos_sin, positions, lengths, q, caches, eps, pre_rope)
         _attend_cache(q, caches, k_norm_weight, cos_sin, lengths, eps, scale, pre_rope, attended)
         _project_out(attended, o_weight, out)
@@ -117,7 +117,7 @@ def _validate_tensors(
 
 
 def _validate_batch(hidden: Tensor, cos_sin: Tensor, k_cache: Tensor, pre_rope: bool) -> None:
-    tokens, (batch, capacity) = len(hidden), k_cache.shape[:2]
+    tokens, (batch, capacity) = hidden.shape[0], k_cache.shape[:2]
     if batch not in (1, tokens):
         raise ValueError(f"k_cache must have {tokens} rows for {tokens} tokens (decode) or 1 (prefill), has {batch}")
     if pre_rope and len(cos_sin) < capacity:
@@ -152,7 +152,7 @@ def _project_to_cache(
         v_cache_ptr=caches[1],
         num_tokens=tokens,
         width=hidden.shape[1],
-        rope_len=len(cos_sin),
+        rope_len=cos_sin.shape[0],
         cache_len=capacity,
         stride_xm=hidden.stride(0),
         stride_wn=qkv_weight.stride(0),
@@ -193,7 +193,7 @@ def _attend_cache(
         lengths_ptr=lengths,
         out_ptr=out,
         num_tokens=tokens,
-        rope_len=len(cos_sin),
+        rope_len=cos_sin.shape[0],
         cache_len=capacity,
         stride_k_cache_b=caches[0].stride(0),
         stride_v_cache_b=caches[1].stride(0),

@@ -67,7 +67,7 @@ def test_a_strided_last_axis_is_refused_by_name():
 def test_another_device_is_refused_by_name():
     require_same_device(x=torch.empty(1), missing=None)
     with pytest.raises(ValueError, match="x lies on meta"):
-        require_same_device(x=torch.empty(1, device="meta"))
+        require_same_device(missing=None, x=torch.empty(1, device="meta"))
     with pytest.raises(ValueError, match="different devices"):
         require_same_device(x=torch.empty(1, device="meta"), y=torch.empty(1))
 
