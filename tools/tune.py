@@ -25,7 +25,6 @@ from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.kernels import attention_prefill, decode_attention
-from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import (
     ANY,
     GEMV,
@@ -39,6 +38,7 @@ from braidcheck.kernels.common.configs import (
     Key,
     get_config,
     override_config,
+    size_bucket,
 )
 from braidcheck.kernels.common.inputs import HIDDEN, INNER
 from braidcheck.models.decode import Decoder
@@ -140,7 +140,7 @@ class Prompt:
         outputs = {"rms_norm_qkv": QWEN3_0_6B.qkv_rows, "qkv_rope": QWEN3_0_6B.qkv_rows}
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
-        self.keys = [(op, PERSISTENT, many.size_bucket(tokens, width)) for op, width in outputs.items()]
+        self.keys = [(op, PERSISTENT, size_bucket("persistent_gemm", tokens * width)) for op, width in outputs.items()]
         self.keys.append(attention_prefill.config_key(tokens, tokens, use_tma=True))
 
     def kernels(self) -> list[Key]:

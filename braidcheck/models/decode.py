@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.kernels.common.pdl import overlapped
+from braidcheck.kernels.common.pdl import programmatic_dependent_launch
 from braidcheck.models.cache import KVCache
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.model import Model
@@ -97,7 +97,7 @@ class Decoder:
         state = self.tokens, self.seq_lens, self.finished
         before = [tensor.clone() for tensor in state]
         graph = torch.cuda.CUDAGraph()
-        with overlapped():
+        with programmatic_dependent_launch():
             self.step()  # compiles the kernels; what it writes is written again by the first replay
             with torch.cuda.graph(graph):
                 tokens = self._serial(steps)

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from braidcheck import kernels, models
-from braidcheck.kernels.common.pdl import overlapped
+from braidcheck.kernels.common.pdl import programmatic_dependent_launch
 from braidcheck.models.architecture import Architecture
 from braidcheck.models.build import of_tensors
 from braidcheck.models.metadata import AttentionMetadata
@@ -97,7 +97,7 @@ def _steps(architecture: Architecture) -> Iterator[tuple[str, Launch]]:
             model = of_tensors(config, tensors, getattr(torch, DTYPE), attention=attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
-                with recorded() as found, overlapped():  # as a decoder's graph has them
+                with recorded() as found, programmatic_dependent_launch():  # as a decoder's graph has them
                     model.next_tokens(model.forward(tokens, AttentionMetadata.decode(tokens), cache))
                 yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
             for count in PROMPTS:

@@ -9,14 +9,13 @@ import pytest
 import braidcheck
 from braidcheck import kernels
 from braidcheck.gates import GATES
-from braidcheck.kernels import decode_attention
 from braidcheck.kernels.common import gemv as few
-from braidcheck.kernels.common.configs import TUNED_CONFIGS
+from braidcheck.kernels.common.configs import LARGE, MIN_SIZES, TUNED_CONFIGS
 
 ROOT = Path(braidcheck.__file__).parent
 PAGE = ROOT.parent / "docs" / "unexecuted.md"
 SWITCHES = (
-    "INTERPRETED", "OVERLAP", "is_cuda", '.type == "cuda"', "torch.cuda.", "cache_modifier", "debug_barrier",
+    "INTERPRETED", "USE_PDL", "is_cuda", '.type == "cuda"', "torch.cuda.", "cache_modifier", "debug_barrier",
     "tl.atomic_", "tl.extra.cuda", "num_warps", "num_stages",
 )  # fmt: skip
 OPS = kernels.find()
@@ -87,7 +86,7 @@ def test_what_the_page_names_is_there(page):
 def test_sizes_are_as_the_page_has_them():
     """Where one of these fails, code that the page calls unexecuted is executed now, or the other way round."""
     steps = [case for case in OPS["decode_attention"].cases if not case.large]
-    assert max(case["S"] for case in steps) <= decode_attention.LONG
+    assert max(case["S"] for case in steps) < MIN_SIZES["decode_attention"][LARGE]
     assert few.MAX_K_SMALL_M <= few.MAX_BLOCK_K
     assert set(TUNED_CONFIGS) == {"sm_90", "interpreter"}
 

@@ -6,12 +6,18 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.attention_decode.kernel import attention_decode_combine_kernel, attention_decode_split_kernel
+from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.interpreter import INTERPRETED
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_heads,
+    require_contiguous_last_dim,
+    require_contiguous_rows,
+    require_grouped_heads,
+    require_same_device,
+    require_same_dtype,
+)
 
-BLOCK_N = 256 if INTERPRETED else 64
-MAX_SPLITS = 4 if INTERPRETED else 64
 LOG2E = 1.4426950408889634
 
 
@@ -22,22 +28,39 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
     Slots at and past a length are never read. The number of splits depends on S alone, so a row's result does not
     depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
-    require(q.dim() == 3 and k_cache.dim() == 4 and k_cache.shape == v_cache.shape, "q[B,Hq,D], caches [B,S,Hkv,D]")
-    batch, cache_len, kv_heads, dim = k_cache.shape
-    num_heads = q.shape[1]
-    require(q.shape[0] == batch and q.shape[2] == dim and num_heads % kv_heads == 0, "q and the caches do not agree")
-    require(q.dtype == k_cache.dtype == v_cache.dtype, "q and the caches must have one dtype")
-    require(lengths.shape == (batch,), f"lengths must be [{batch}], is {tuple(lengths.shape)}")
-    require(q.stride()[1:] == (dim, 1), "the heads of q must be contiguous")
-    require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
+    _validate(q, k_cache, v_cache, lengths)
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if out.numel():
+        _combine(*_attend_splits(q, k_cache, v_cache, lengths, scale), out)
+    return out
+
+
+def _validate(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor) -> None:
+    sizes = check_shapes(
+        "k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] q[B,Hq,D] lengths[B]",
+        k_cache=k_cache,
+        v_cache=v_cache,
+        q=q,
+        lengths=lengths,
+    )
+    require_grouped_heads(sizes["Hq"], sizes["Hkv"])
+    require_same_dtype(q=q, k_cache=k_cache, v_cache=v_cache)
+    require_contiguous_heads(q=q)
+    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
     require_contiguous_last_dim(lengths=lengths)
     require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, lengths=lengths)
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    if not out.numel():
-        return out
-    num_splits = min(MAX_SPLITS, cdiv(cache_len, 2 * BLOCK_N))
-    keys_per_split = cdiv(cdiv(cache_len, num_splits), BLOCK_N) * BLOCK_N
-    gqa_group_size, block_d = num_heads // kv_heads, max(16, next_power_of_2(dim))
+
+
+def _attend_splits(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each split's output [B,Hq,num_splits,D], not normalised, and its m_i and l_i [B,Hq,num_splits]: float32."""
+    (batch, num_heads, dim), (_, cache_len, kv_heads, _) = q.shape, k_cache.shape
+    meta = get_config("attention_decode").meta()
+    block_n, max_splits = meta["BLOCK_N"], meta.pop("MAX_SPLITS")
+    num_splits = min(max_splits, cdiv(cache_len, 2 * block_n))
+    keys_per_split = cdiv(cdiv(cache_len, num_splits), block_n) * block_n
+    gqa_group_size = num_heads // kv_heads
     partial_out = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
     m_i, l_i = torch.empty(2, batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
     attention_decode_split_kernel[batch, kv_heads, num_splits](
@@ -58,9 +81,15 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
         GQA_GROUP_SIZE=gqa_group_size,
         BLOCK_M=max(16, next_power_of_2(gqa_group_size)),
         HEAD_DIM=dim,
-        BLOCK_D=block_d,
-        BLOCK_N=BLOCK_N,
+        BLOCK_D=max(16, next_power_of_2(dim)),
+        **meta,
     )
+    return partial_out, m_i, l_i
+
+
+def _combine(partial_out: Tensor, m_i: Tensor, l_i: Tensor, out: Tensor) -> None:
+    """The splits of each query head into out[B,Hq,D]."""
+    batch, num_heads, num_splits, dim = partial_out.shape
     attention_decode_combine_kernel[(batch * num_heads,)](
         partial_out_ptr=partial_out,
         m_ptr=m_i,
@@ -68,7 +97,6 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
         out_ptr=out,
         num_splits=num_splits,
         HEAD_DIM=dim,
-        BLOCK_D=block_d,
+        BLOCK_D=max(16, next_power_of_2(dim)),
         BLOCK_SPLITS=next_power_of_2(num_splits),
     )
-    return out

@@ -7,7 +7,14 @@ from torch import Tensor
 from braidcheck.kernels.cache_write.kernel import _cache_write
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_heads,
+    require_contiguous_last_dim,
+    require_contiguous_rows,
+    require_same_device,
+    require_same_dtype,
+)
 
 
 def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
@@ -25,10 +32,9 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
         rows=rows,
         slots=slots,
     )
-    require(k.dtype == v.dtype == k_cache.dtype == v_cache.dtype, "k, v and the caches must have one dtype")
-    head_strides = k.shape[2], 1
-    require(k.stride()[1:] == head_strides and v.stride()[1:] == head_strides, "heads of k and v must be contiguous")
-    require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
+    require_same_dtype(k=k, v=v, k_cache=k_cache, v_cache=v_cache)
+    require_contiguous_heads(k=k, v=v)
+    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
     require_contiguous_last_dim(rows=rows, slots=slots)
     require_same_device(k=k, v=v, k_cache=k_cache, v_cache=v_cache, rows=rows, slots=slots)
     num_tokens, num_heads, head_dim = k.shape

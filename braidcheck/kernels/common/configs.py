@@ -46,13 +46,14 @@ class SizeBucket(Enum):
 class KernelConfig:
     """Tile shape and launch options of one kernel; None for what the kernel does not take.
 
-    Of attention ``block_m`` counts queries and ``block_n`` keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas``
-    is a whole grid.
+    Of attention ``block_m`` counts queries and ``block_n`` keys; where projections are fused with it,
+    ``attention_block_n`` counts keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas`` is a whole grid.
     """
 
     block_m: int | None = None
     block_n: int | None = None
     block_k: int | None = None
+    attention_block_n: int | None = None
     heads_per_tile: int | None = None
     min_keys_per_split: int | None = None
     max_splits: int | None = None
@@ -103,6 +104,9 @@ DEFAULT_CONFIGS: Configs = {  # any GPU: no spills at any width that is served
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=512, num_warps=4),
     ("lm_head", TILED, SMALL): KernelConfig(block_n=64, block_k=128),
     ("lm_head", TILED, LARGE): KernelConfig(block_n=64, block_k=128),
+    ("qkv_rope", TILED, ANY): KernelConfig(block_k=64),
+    ("fused_attention", TILED, ANY): KernelConfig(block_n=32, block_k=64, attention_block_n=64),
+    ("attention_decode", TILED, ANY): KernelConfig(block_n=64, max_splits=64),
     ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=64, num_warps=4),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=64, block_n=64, num_warps=4),
@@ -115,6 +119,7 @@ _ONE_CTA = KernelConfig(block_m=128, block_k=64, ctas_per_sm=1, num_warps=8, num
 _TWO_CTAS = KernelConfig(block_m=64, block_k=64, ctas_per_sm=2, num_warps=4, num_stages=4)
 SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-27
     **DEFAULT_CONFIGS,
+    ("rms_norm", PERSISTENT, ANY): KernelConfig(block_m=4),  # the operand of a persistent GEMM
     ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=1),
     ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
     ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=256),
@@ -149,6 +154,7 @@ _FEW_CTAS = KernelConfig(block_m=64, block_n=128, block_k=128, ctas_per_sm=1)
 _FEW_SPLITS = KernelConfig(block_n=64, min_keys_per_split=128, max_splits=4, combine_block=2)
 INTERPRETER_CONFIGS: Configs = {
     ("rms_norm", TILED, ANY): KernelConfig(block_m=64),
+    ("rms_norm", PERSISTENT, ANY): KernelConfig(block_m=64),
     ("qk_norm_rope", TILED, ANY): KernelConfig(block_m=256),
     ("cache_write", TILED, ANY): KernelConfig(block_m=256),
     ("sample", TILED, ANY): KernelConfig(block_m=16, block_n=1024),
@@ -168,6 +174,9 @@ INTERPRETER_CONFIGS: Configs = {
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_FEW_CTAS, block_n=None, heads_per_tile=2),
     ("qkv_rope", PERSISTENT, LARGE): replace(_FEW_CTAS, block_m=256, block_n=None, heads_per_tile=2),
     ("lm_head", GEMV, ANY): KernelConfig(block_n=256, num_ctas=4),
+    ("qkv_rope", TILED, ANY): KernelConfig(block_k=256),
+    ("fused_attention", TILED, ANY): KernelConfig(block_n=256, block_k=256, attention_block_n=256),
+    ("attention_decode", TILED, ANY): KernelConfig(block_n=256, max_splits=4),
     ("attention_prefill", SMALL_M, ANY): KernelConfig(block_m=16, block_n=256),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=128, block_n=128),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=256, block_n=128),
@@ -176,6 +185,20 @@ INTERPRETER_CONFIGS: Configs = {
     ("decode_attention", SMALL_M, LARGE): replace(_FEW_SPLITS, block_n=128),
 }
 TUNED_CONFIGS: Mapping[str, Configs] = {"sm_90": SM_90_CONFIGS, INTERPRETER.name: INTERPRETER_CONFIGS}
+# The size from which on a bucket holds, largest first: outputs M*N of a persistent GEMM, keys of an attention.
+# 2**22 outputs are 128 tiles of 128 x 256, about one for each multiprocessor, 2**20 are 128 of 128 x 64. Of a cache of
+# more than 4096 slots bandwidth counts more than what a split costs.
+MIN_SIZES: Mapping[str, Mapping[SizeBucket, int]] = {
+    "persistent_gemm": {LARGE: 2**22, MEDIUM: 2**20, SMALL: 0},
+    "attention_prefill": {LARGE: 4097, ANY: 0},
+    "decode_attention": {LARGE: 4097, ANY: 0},
+}
+# In the interpreter no op's own cases make the largest GEMM, but the documents of the coherence gate do.
+INTERPRETER_MIN_SIZES = {
+    **MIN_SIZES,
+    "persistent_gemm": {LARGE: 2**18, MEDIUM: 2**14, SMALL: 0},
+    "attention_prefill": {LARGE: 1025, ANY: 0},
+}
 _OVERRIDES: ContextVar[Configs] = ContextVar("overrides", default={})  # noqa: B039 it is never written to
 
 
@@ -216,6 +239,12 @@ def override_config(overrides: Configs) -> Iterator[None]:
         yield
     finally:
         _OVERRIDES.reset(token)
+
+
+def size_bucket(kernel: str, size: int) -> SizeBucket:
+    """The bucket of this size, 0 or more, in the row ``kernel`` of ``MIN_SIZES``."""
+    min_sizes = INTERPRETER_MIN_SIZES if INTERPRETED else MIN_SIZES
+    return next(bucket for bucket, min_size in min_sizes[kernel].items() if size >= min_size)
 
 
 def default_block_m(num_tokens: int) -> int:

@@ -1,6 +1,9 @@
-"""Launches that begin before the kernel ahead has ended (programmatic dependent launch).
+"""Programmatic dependent launch (PDL): a kernel begins before the upstream kernel has ended.
 
-The interpreter knows none of it: there, and outside ``overlapped``, a launch begins when the one ahead has ended.
+A kernel calls ``launch_dependents`` (CUDA's griddepcontrol.launch_dependents), from when on the next kernel of the
+stream may start, and ``grid_dependency_wait`` (griddepcontrol.wait, cudaGridDependencySynchronize) before it reads what
+an upstream kernel writes. The interpreter has no PDL: there, and outside ``programmatic_dependent_launch``, launches
+are serialized.
 """
 
 from __future__ import annotations
@@ -13,38 +16,38 @@ import triton.language as tl
 
 from braidcheck.kernels.common.configs import launch_arch
 
-_overlapping = False
+_use_pdl = False
 
 
 @contextmanager
-def overlapped() -> Iterator[None]:
-    """Launches within may begin before the kernel ahead has ended; that one must not write any weight.
+def programmatic_dependent_launch() -> Iterator[None]:
+    """Launches within use PDL; no upstream kernel may write a weight.
 
-    Each waits for all the kernels ahead before it reads an activation or writes anything. Nothing overlaps
-    on a GPU class without PDL, or without tuned launch configs.
+    Each waits for all upstream kernels before it reads an activation or writes anything. Launches stay serialized on a
+    GPU class without PDL, or without tuned launch configs.
     """
-    global _overlapping
-    before, _overlapping = _overlapping, launch_arch().has_pdl
+    global _use_pdl
+    before, _use_pdl = _use_pdl, launch_arch().has_pdl
     try:
         yield
     finally:
-        _overlapping = before
+        _use_pdl = before
 
 
-def options() -> dict[str, bool]:
-    """The arguments of a launch: whether it overlaps the one ahead."""
-    return {"OVERLAP": True, "launch_pdl": True} if _overlapping else {"OVERLAP": False}
+def launch_options() -> dict[str, bool]:
+    """The arguments of a launch: whether it uses PDL."""
+    return {"USE_PDL": True, "launch_pdl": True} if _use_pdl else {"USE_PDL": False}
 
 
 @triton.jit
-def begin(OVERLAP: tl.constexpr):
+def launch_dependents(USE_PDL: tl.constexpr):
     """Let the next kernel start, after this one has asked for what it reads early: that must come first."""
-    if OVERLAP:
+    if USE_PDL:
         tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
-def wait(OVERLAP: tl.constexpr):
-    """Wait for all kernels ahead; every program must, or one that is two behind would read too early."""
-    if OVERLAP:
+def grid_dependency_wait(USE_PDL: tl.constexpr):
+    """Wait for all upstream kernels; every program must, or one that is two behind would read too early."""
+    if USE_PDL:
         tl.extra.cuda.gdc_wait()

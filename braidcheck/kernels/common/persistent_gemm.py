@@ -26,11 +26,7 @@ from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
 MIN_M = 65  # rows: fewer are one row of small tiles
-# M * N that makes 128 tiles of 128 x 256, about one for each multiprocessor, and 128 of 128 x 64.
-# In the interpreter no op's own cases make the largest ones, but the documents of the coherence gate do.
-MIN_OUTPUTS_LARGE, MIN_OUTPUTS_MEDIUM = (2**18, 2**14) if INTERPRETED else (2**22, 2**20)
 TMA_ALIGNMENT = 16  # bytes: of a descriptor's base address and row strides
-NORM_BLOCK_M = 64 if INTERPRETED else 4  # rows of one program of the norm
 GROUP_SIZE_M = tl.constexpr(8)
 
 
@@ -56,16 +52,9 @@ def can_use_tma(matrix: Tensor) -> bool:
     )
 
 
-def size_bucket(m: int, n: int) -> SizeBucket:
-    """The bucket whose launch configs are tuned for so many outputs [M,N]."""
-    if m * n >= MIN_OUTPUTS_LARGE:
-        return SizeBucket.LARGE
-    return SizeBucket.MEDIUM if m * n >= MIN_OUTPUTS_MEDIUM else SizeBucket.SMALL
-
-
 def persistent_config(op: str, m: int, n: int) -> dict[str, int]:
     """The constexprs and launch options of an op's persistent kernel for outputs [M,N], and CTAS_PER_SM."""
-    return configs.get_config(op, Regime.PERSISTENT, size_bucket(m, n)).meta()
+    return configs.get_config(op, Regime.PERSISTENT, configs.size_bucket("persistent_gemm", m * n)).meta()
 
 
 def tensor_descriptor(matrix: Tensor, *block_shape: int) -> TensorDescriptor:
@@ -96,7 +85,8 @@ def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dty
     """RMSNorm of x[M,K] with a weight [K], as a matrix of ``dtype`` that TMA can read."""
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     m, k = x.shape
-    rmsnorm_operand_kernel[(cdiv(m, NORM_BLOCK_M),)](
+    config = configs.get_config("rms_norm", Regime.PERSISTENT)
+    rmsnorm_operand_kernel[(cdiv(m, config.block_m),)](
         x_ptr=x,
         norm_weight_ptr=norm_weight,
         out_ptr=out,
@@ -104,8 +94,8 @@ def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dty
         K=k,
         stride_xm=x.stride(0),
         eps=eps,
-        BLOCK_M=NORM_BLOCK_M,
         BLOCK_K=next_power_of_2(k),
+        **config.meta(),
     )
     return out
 

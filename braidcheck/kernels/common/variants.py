@@ -67,32 +67,32 @@ def norm_in_chunks(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def rotate_as_hf(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
     """RoPE of x[T,heads,D] float32 as HF transformers writes it: x * cos + rotated_half(x) * sin."""
     cos, sin = cos_sin[positions][:, None, :].chunk(2, dim=-1)
-    first, second = x.chunk(2, dim=-1)
-    return x * torch.cat([cos, cos], -1) + torch.cat([-second, first], -1) * torch.cat([sin, sin], -1)
+    x1, x2 = x.chunk(2, dim=-1)
+    return x * torch.cat([cos, cos], -1) + torch.cat([-x2, x1], -1) * torch.cat([sin, sin], -1)
 
 
 def rotate_as_complex(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
     """The same as one product of complex numbers."""
     cos, sin = cos_sin[positions][:, None, :].chunk(2, dim=-1)
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.complex(first, second) * torch.complex(cos.contiguous(), sin.contiguous())
-    return torch.cat([turned.real, turned.imag], -1)
+    x1, x2 = x.chunk(2, dim=-1)
+    rotated = torch.complex(x1, x2) * torch.complex(cos.contiguous(), sin.contiguous())
+    return torch.cat([rotated.real, rotated.imag], -1)
 
 
 def _partial(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Largest score, sum and P.V of some keys, P rounded to v's dtype and not normalised: [T,Hkv,G,1 or D]."""
+    """m_i, l_i and acc of some keys, P rounded to v's dtype and not normalised: [T,Hkv,G,1 or D]."""
     scores = torch.einsum("thgd,shd->thgs", wide(q), wide(k)) * scale
     scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
-    top = scores.amax(-1, keepdim=True)
-    p = torch.exp(scores - top.nan_to_num(neginf=0.0))
-    return top, p.sum(-1, keepdim=True), torch.einsum("thgs,shd->thgd", wide(p.to(v.dtype)), wide(v))
+    m_i = scores.amax(-1, keepdim=True)
+    p = torch.exp(scores - m_i.nan_to_num(neginf=0.0))
+    return m_i, p.sum(-1, keepdim=True), torch.einsum("thgs,shd->thgd", wide(p.to(v.dtype)), wide(v))
 
 
-def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    tops, totals, sums = (torch.stack(piece) for piece in zip(*parts, strict=True))
-    top = tops.amax(0)
-    shrink = torch.exp(tops - top.nan_to_num(neginf=0.0))
-    return top, (totals * shrink).sum(0), (sums * shrink).sum(0)
+def _combine_splits(splits: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    m_i, l_i, acc = (torch.stack(values) for values in zip(*splits, strict=True))
+    m_max = m_i.amax(0)
+    alpha = torch.exp(m_i - m_max.nan_to_num(neginf=0.0))
+    return m_max, (l_i * alpha).sum(0), (acc * alpha).sum(0)
 
 
 def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
@@ -105,16 +105,16 @@ def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
     for start in reversed(range(0, k.shape[0], CHUNK)):
         keys = slice(start, start + CHUNK)
         new = _partial(q, k[keys], v[keys], scale, mask[:, keys])
-        state = new if state is None else _joined([state, new])
-    _, total, out = state
-    return out / total.masked_fill(total == 0, 1.0)
+        state = new if state is None else _combine_splits([state, new])
+    _, l_i, acc = state
+    return acc / l_i.masked_fill(l_i == 0, 1.0)
 
 
 def attend_split(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
-    """The same split over the context into SPLITS parts, each by itself, joined at the end."""
-    pieces = zip(k.chunk(SPLITS), v.chunk(SPLITS), mask.chunk(SPLITS, dim=1), strict=True)
-    _, total, out = _joined([_partial(q, *piece[:2], scale, piece[2]) for piece in pieces])
-    return out / total.masked_fill(total == 0, 1.0)
+    """The same split over the context into SPLITS parts, each by itself, combined at the end."""
+    splits = zip(k.chunk(SPLITS), v.chunk(SPLITS), mask.chunk(SPLITS, dim=1), strict=True)
+    _, l_i, acc = _combine_splits([_partial(q, *kv, scale, split_mask) for *kv, split_mask in splits])
+    return acc / l_i.masked_fill(l_i == 0, 1.0)
 
 
 def attend_two_passes(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def attend_two_passes(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
     scores = torch.einsum("thgd,shd->thgs", wide(q), wide(k)) * (scale * LOG2E)
     scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
     p = wide(torch.exp2(scores - scores.amax(-1, keepdim=True).nan_to_num(neginf=0.0)).to(v.dtype))
-    total = p.sum(-1, keepdim=True)
-    return torch.einsum("thgs,shd->thgd", p, wide(v)) / total.masked_fill(total == 0, 1.0)
+    l_i = p.sum(-1, keepdim=True)
+    return torch.einsum("thgs,shd->thgd", p, wide(v)) / l_i.masked_fill(l_i == 0, 1.0)
 
 
 def attend_unrounded(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:

@@ -70,10 +70,10 @@ def decode_attention_kernel(
     MIN_KEYS_PER_SPLIT: tl.constexpr,
     BLOCK_SPLITS: tl.constexpr,
     COMBINE_BLOCK: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """One split of one row and KV head; the last split to finish combines all of them."""
-    pdl.begin(OVERLAP)  # not after the loads, which wait for the position
+    pdl.launch_dependents(USE_PDL)  # not after the loads, which wait for the position
     kv_head = tl.program_id(0)
     split_id = tl.program_id(1)
     row = tl.program_id(2).to(tl.int64)
@@ -97,7 +97,7 @@ def decode_attention_kernel(
     w_cos, w_sin = rope_weights(
         q_norm_ptr, k_norm_ptr, cos_sin_ptr, position, in_range, is_key, offs_d, offs_pair, d_mask, HEAD_DIM
     )
-    pdl.wait(OVERLAP)
+    pdl.grid_dependency_wait(USE_PDL)
     if split_id >= num_active_splits:
         return
     k_ptr += row * stride_kb + kv_head * HEAD_DIM

@@ -9,14 +9,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.configs import default_block_m, get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.interpreter import INTERPRETED
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_last_dim,
+    require_contiguous_rows,
+    require_grouped_heads,
+    require_rope_table,
+    require_same_device,
+    require_same_dtype,
+)
 from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
 
-ATTENTION_BLOCK_N, BLOCK_N, BLOCK_K = (256, 256, 256) if INTERPRETED else (64, 32, 64)
 LOG2E = 1.4426950408889634
+CACHE_FORMS = {"post_rope": "post_rope", "pre_rope": "pre_rope", "rotated": "post_rope", "raw": "pre_rope"}
+
+Norms = tuple[Tensor, Tensor, Tensor]  # of hidden, Q and K
+Caches = tuple[Tensor, Tensor]  # of K and V
 
 
 def fused_attention(
@@ -47,100 +57,177 @@ def fused_attention(
     both: then slot s must hold the token of position s. Returns out[T,H] in the weight's dtype, no residual added.
     Raises ValueError for what it cannot serve.
     """
-    rows, (batch, capacity) = (num_heads + 2 * num_kv_heads) * head_dim, k_cache.shape[:2]
-    tokens, width = hidden.shape
-    cache = {"rotated": "post_rope", "raw": "pre_rope"}.get(cache, cache)
-    require(cache in ("post_rope", "pre_rope"), f"cache must be 'post_rope' or 'pre_rope', is {cache!r}")
-    require(norm_weight.shape == (width,) and qkv_weight.shape == (rows, width), f"qkv_weight must be [{rows},{width}]")
-    require(o_weight.shape == (width, num_heads * head_dim), f"o_weight must be [{width},{num_heads * head_dim}]")
-    require(q_norm_weight.shape == k_norm_weight.shape == (head_dim,), f"head norm weights must be [{head_dim}]")
-    require(num_heads % num_kv_heads == 0 and head_dim % 2 == 0, "num_heads % num_kv_heads and head_dim % 2 must be 0")
-    require(cos_sin.shape[1] == head_dim and cos_sin.dtype == torch.float32, f"cos_sin must be float32 [P,{head_dim}]")
-    require(k_cache.shape[2:] == (num_kv_heads, head_dim) and v_cache.shape == k_cache.shape, "caches [B,S,Hkv,D]")
-    require(k_cache.dtype == v_cache.dtype == o_weight.dtype == qkv_weight.dtype, "caches and weights need one dtype")
-    require(tokens == batch or batch == 1, f"{tokens} tokens: give as many cache rows (decode) or one (prefill)")
-    require(positions.shape == (tokens,) and lengths.shape == (batch,), f"positions [{tokens}], lengths [{batch}]")
-    require(cache == "post_rope" or cos_sin.shape[0] >= capacity, "a pre_rope cache needs a table of every slot")
-    require(k_cache[:1].is_contiguous() and v_cache[:1].is_contiguous(), "each row of the caches must be contiguous")
-    require_contiguous_last_dim(
-        hidden=hidden, qkv_weight=qkv_weight, o_weight=o_weight, positions=positions, lengths=lengths
+    if cache not in CACHE_FORMS:
+        raise ValueError(f"cache must be 'post_rope' or 'pre_rope', is {cache!r}")
+    pre_rope = CACHE_FORMS[cache] == "pre_rope"
+    norms, caches = (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache)
+    heads = num_heads, num_kv_heads, head_dim
+    _validate_tensors(hidden, qkv_weight, o_weight, norms, cos_sin, positions, caches, lengths, heads)
+    _validate_batch(hidden, cos_sin, k_cache, pre_rope)
+    q = torch.empty(hidden.shape[0], num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
+    attended = torch.empty_like(q)
+    out = torch.empty(hidden.shape, dtype=o_weight.dtype, device=hidden.device)
+    if hidden.shape[0]:
+        _project_to_cache(hidden, norms, qkv_weight, cos_sin, positions, lengths, q, caches, eps, pre_rope)
+        _attend_cache(q, caches, k_norm_weight, cos_sin, lengths, eps, scale, pre_rope, attended)
+        _project_out(attended, o_weight, out)
+    return out
+
+
+def _validate_tensors(
+    hidden: Tensor,
+    qkv_weight: Tensor,
+    o_weight: Tensor,
+    norms: Norms,
+    cos_sin: Tensor,
+    positions: Tensor,
+    caches: Caches,
+    lengths: Tensor,
+    heads: tuple[int, int, int],
+) -> None:
+    (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache) = norms, caches
+    num_heads, num_kv_heads, head_dim = heads
+    check_shapes(
+        "hidden[T,H] norm_weight[H] qkv_weight[N,H] o_weight[H,K] q_norm_weight[D] k_norm_weight[D] cos_sin[P,D]"
+        " positions[T] k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] lengths[B]",
+        hidden=hidden,
+        norm_weight=norm_weight,
+        qkv_weight=qkv_weight,
+        o_weight=o_weight,
+        q_norm_weight=q_norm_weight,
+        k_norm_weight=k_norm_weight,
+        cos_sin=cos_sin,
+        positions=positions,
+        k_cache=k_cache,
+        v_cache=v_cache,
+        lengths=lengths,
+        N=(num_heads + 2 * num_kv_heads) * head_dim,
+        K=num_heads * head_dim,
+        Hkv=num_kv_heads,
+        D=head_dim,
     )
+    require_grouped_heads(num_heads, num_kv_heads)
+    require_same_dtype(k_cache=k_cache, v_cache=v_cache, o_weight=o_weight, qkv_weight=qkv_weight)
+    require_rope_table(cos_sin)
+    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
+    require_contiguous_last_dim(hidden=hidden, qkv_weight=qkv_weight, o_weight=o_weight)
+    require_contiguous_last_dim(norm_weight=norm_weight, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
+    require_contiguous_last_dim(positions=positions, lengths=lengths)
     require_same_device(hidden=hidden, qkv_weight=qkv_weight, k_cache=k_cache, cos_sin=cos_sin, lengths=lengths)
-    decode, pre_rope, group = tokens == batch, cache == "pre_rope", num_heads // num_kv_heads
-    half = max(16, next_power_of_2(head_dim // 2))
-    q = torch.empty(tokens, num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
-    heads = torch.empty_like(q)
-    out = torch.empty(tokens, width, dtype=o_weight.dtype, device=hidden.device)
-    if not tokens:
-        return out
+
+
+def _validate_batch(hidden: Tensor, cos_sin: Tensor, k_cache: Tensor, pre_rope: bool) -> None:
+    tokens, (batch, capacity) = hidden.shape[0], k_cache.shape[:2]
+    if batch not in (1, tokens):
+        raise ValueError(f"k_cache must have {tokens} rows for {tokens} tokens (decode) or 1 (prefill), has {batch}")
+    if pre_rope and len(cos_sin) < capacity:
+        raise ValueError(f"cos_sin must have a position for each of {capacity} pre_rope slots, has {len(cos_sin)}")
+
+
+def _project_to_cache(
+    hidden: Tensor,
+    norms: Norms,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    lengths: Tensor,
+    q: Tensor,
+    caches: Caches,
+    eps: float,
+    pre_rope: bool,
+) -> None:
+    (tokens, num_heads, head_dim), (batch, capacity, num_kv_heads, _) = q.shape, caches[0].shape
     block_m = default_block_m(tokens)
     project_to_cache[cdiv(tokens, block_m), num_heads + 2 * num_kv_heads](
         x_ptr=hidden,
-        norm_ptr=norm_weight,
+        norm_ptr=norms[0],
         weight_ptr=qkv_weight,
-        q_norm_ptr=q_norm_weight,
-        k_norm_ptr=k_norm_weight,
+        q_norm_ptr=norms[1],
+        k_norm_ptr=norms[2],
         cos_sin_ptr=cos_sin,
         positions_ptr=positions,
         lengths_ptr=lengths,
         q_ptr=q,
-        k_cache_ptr=k_cache,
-        v_cache_ptr=v_cache,
+        k_cache_ptr=caches[0],
+        v_cache_ptr=caches[1],
         num_tokens=tokens,
-        width=width,
+        width=hidden.shape[1],
         rope_len=cos_sin.shape[0],
         cache_len=capacity,
         stride_xm=hidden.stride(0),
         stride_wn=qkv_weight.stride(0),
-        stride_k_cache_b=k_cache.stride(0),
-        stride_v_cache_b=v_cache.stride(0),
+        stride_k_cache_b=caches[0].stride(0),
+        stride_v_cache_b=caches[1].stride(0),
         eps=eps,
         NUM_HEADS=num_heads,
         NUM_KV_HEADS=num_kv_heads,
         HEAD_DIM=head_dim,
-        BLOCK_HALF_D=half,
+        BLOCK_HALF_D=_block_half_d(head_dim),
         BLOCK_M=block_m,
-        BLOCK_K=BLOCK_K,
-        DECODE=decode,
+        BLOCK_K=get_config("fused_attention").block_k,
+        DECODE=tokens == batch,
         PRE_ROPE=pre_rope,
     )
+
+
+def _attend_cache(
+    q: Tensor,
+    caches: Caches,
+    k_norm_weight: Tensor,
+    cos_sin: Tensor,
+    lengths: Tensor,
+    eps: float,
+    scale: float,
+    pre_rope: bool,
+    out: Tensor,
+) -> None:
+    (tokens, num_heads, head_dim), (batch, capacity, num_kv_heads, _) = q.shape, caches[0].shape
+    decode, group = tokens == batch, num_heads // num_kv_heads
     per_program = 1 if decode else max(1, default_block_m(tokens) // group)
     attend_cache[cdiv(tokens, per_program), num_kv_heads](
         q_ptr=q,
-        k_cache_ptr=k_cache,
-        v_cache_ptr=v_cache,
+        k_cache_ptr=caches[0],
+        v_cache_ptr=caches[1],
         k_norm_ptr=k_norm_weight,
         cos_sin_ptr=cos_sin,
         lengths_ptr=lengths,
-        out_ptr=heads,
+        out_ptr=out,
         num_tokens=tokens,
         rope_len=cos_sin.shape[0],
         cache_len=capacity,
-        stride_k_cache_b=k_cache.stride(0),
-        stride_v_cache_b=v_cache.stride(0),
+        stride_k_cache_b=caches[0].stride(0),
+        stride_v_cache_b=caches[1].stride(0),
         eps=eps,
         qk_scale=scale * LOG2E,
         NUM_KV_HEADS=num_kv_heads,
         GQA_GROUP_SIZE=group,
         HEAD_DIM=head_dim,
-        BLOCK_HALF_D=half,
+        BLOCK_HALF_D=_block_half_d(head_dim),
         TOKENS=per_program,
         BLOCK_M=max(16, next_power_of_2(per_program * group)),
-        BLOCK_N=ATTENTION_BLOCK_N,
+        BLOCK_N=get_config("fused_attention").attention_block_n,
         DECODE=decode,
         PRE_ROPE=pre_rope,
         num_warps=8 if pre_rope and not decode else 4,  # norm and RoPE of whole blocks of keys spill with four
     )
-    project_out[cdiv(width, BLOCK_N), cdiv(tokens, block_m)](
-        x_ptr=heads,
+
+
+def _project_out(attended: Tensor, o_weight: Tensor, out: Tensor) -> None:
+    (tokens, width), config = out.shape, get_config("fused_attention")
+    block_m = default_block_m(tokens)
+    project_out[cdiv(width, config.block_n), cdiv(tokens, block_m)](
+        x_ptr=attended,
         weight_ptr=o_weight,
         out_ptr=out,
         num_tokens=tokens,
         width=width,
-        length=num_heads * head_dim,
+        length=o_weight.shape[1],
         stride_wn=o_weight.stride(0),
         BLOCK_M=block_m,
-        BLOCK_N=BLOCK_N,
-        BLOCK_K=BLOCK_K,
+        BLOCK_N=config.block_n,
+        BLOCK_K=config.block_k,
     )
-    return out
+
+
+def _block_half_d(head_dim: int) -> int:
+    return max(16, next_power_of_2(head_dim // 2))

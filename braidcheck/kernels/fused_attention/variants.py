@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common.blocks import other_block_m, other_blocks
-from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
 from braidcheck.kernels.fused_attention import fused_attention as wrapper
 from braidcheck.kernels.fused_attention.oracle import places
@@ -61,12 +60,7 @@ def fused_attention(
     return style.product(style.operand(heads, dtype).flatten(1), wide(o_weight)).to(o_weight.dtype)
 
 
-OTHER_SIZES = {
-    "ATTENTION_BLOCK_N": 64 if INTERPRETED else 32,
-    "BLOCK_N": 64,
-    "BLOCK_K": 64 if INTERPRETED else 32,
-    "default_block_m": other_block_m,
-}
+OTHER_SIZES = {"default_block_m": other_block_m}
 VARIANTS = {
     "other blocks": other_blocks(wrapper, **OTHER_SIZES),
     **in_styles(fused_attention, STYLES | UNROUNDED),

@@ -18,7 +18,12 @@ from braidcheck.kernels.common.persistent_gemm import (
     tma_operand,
 )
 from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_last_dim,
+    require_same_device,
+    require_same_dtype,
+)
 from braidcheck.kernels.gate_up_silu.kernel import (
     gate_up_silu_gemv_kernel,
     gate_up_silu_persistent_kernel,
@@ -32,12 +37,11 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
     [T,I] in the weight's dtype. Raises ValueError for shapes, strides or dtypes it cannot serve.
     """
-    require(
-        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H], weight[2I,H] must agree in H"
-    )
-    require(weight.shape[0] % 2 == 0, f"weight must stack gate and up, has {weight.shape[0]} rows")
-    require(norm_weight is None or norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}]")
-    require(norm_weight is not None or x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}")
+    check_shapes("x[T,H] weight[N,H] norm_weight[H]", x=x, weight=weight, norm_weight=norm_weight)
+    if weight.shape[0] % 2:
+        raise ValueError(f"weight must stack gate and up, an even number of rows, has {weight.shape[0]}")
+    if norm_weight is None:
+        require_same_dtype(x=x, weight=weight)
     require_contiguous_last_dim(x=x, weight=weight, norm_weight=norm_weight)
     require_same_device(x=x, weight=weight, norm_weight=norm_weight)
     out = torch.empty(x.shape[0], weight.shape[0] // 2, dtype=weight.dtype, device=x.device)
@@ -61,7 +65,7 @@ def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out
         eps=eps,
         HAS_NORM=norm_weight is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -83,7 +87,7 @@ def _tiled(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, ou
         BLOCK_M=block_m,
         HAS_NORM=norm_weight is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 

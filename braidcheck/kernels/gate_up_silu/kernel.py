@@ -59,17 +59,17 @@ def gate_up_silu_tiled_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     HAS_NORM: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """One tile of out, any M."""
-    pdl.begin(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
     pid_m = tl.program_id(1)
     offs_m = (pid_m * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     pid_n = tl.program_id(0)
     offs_n = (pid_n * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     m_mask = offs_m < M
     n_mask = offs_n < N
-    pdl.wait(OVERLAP)
+    pdl.grid_dependency_wait(USE_PDL)
     if HAS_NORM:
         NORM_BLOCK_K: tl.constexpr = rmsnorm_block_k(BLOCK_M, BLOCK_K)
         rstd = rmsnorm_rstd(x_ptr, offs_m, m_mask, stride_xm, K, eps, BLOCK_M, NORM_BLOCK_K)  # [BLOCK_M]
@@ -117,7 +117,7 @@ def gate_up_silu_gemv_kernel(
     BLOCK_K: tl.constexpr,
     NUM_K_TILES: tl.constexpr,
     HAS_NORM: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
     offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
@@ -127,8 +127,8 @@ def gate_up_silu_gemv_kernel(
     weight = load_rows(weight_ptr, offs_w_n + offs_w % 2 * N, offs_w_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
     if HAS_NORM:
         norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
-    pdl.begin(OVERLAP)
-    pdl.wait(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
     if HAS_NORM:
         acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, BLOCK_M, K, NUM_K_TILES)  # [BLOCK_M, 2 * BLOCK_N]

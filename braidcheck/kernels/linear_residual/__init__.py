@@ -11,7 +11,12 @@ from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import persistent_config, persistent_grid, tensor_descriptor, tma_operand
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_last_dim,
+    require_same_device,
+    require_same_dtype,
+)
 from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_gemv_kernel,
     linear_residual_persistent_kernel,
@@ -25,11 +30,8 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     x[T,K] and weight[H,K] of one dtype, residual[T,H]; returns [T,H] in the residual's dtype. Raises ValueError for
     shapes, strides or dtypes it cannot serve.
     """
-    require(
-        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,K] and weight[H,K] must agree in K"
-    )
-    require(residual.shape == (x.shape[0], weight.shape[0]), f"residual must be [{x.shape[0]},{weight.shape[0]}]")
-    require(x.dtype == weight.dtype, f"x is {x.dtype}, weight {weight.dtype}: they must be alike")
+    check_shapes("x[T,K] weight[H,K] residual[T,H]", x=x, weight=weight, residual=residual)
+    require_same_dtype(x=x, weight=weight)
     require_contiguous_last_dim(x=x, weight=weight, residual=residual)
     require_same_device(x=x, weight=weight, residual=residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
@@ -52,7 +54,7 @@ def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
         stride_wn=weight.stride(0),
         stride_rm=residual.stride(0),
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -73,7 +75,7 @@ def _tiled(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
         stride_rm=residual.stride(0),
         BLOCK_M=block_m,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 

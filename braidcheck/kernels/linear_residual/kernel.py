@@ -46,17 +46,17 @@ def linear_residual_tiled_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """One tile of out, any M."""
-    pdl.begin(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
     pid_m = tl.program_id(1)
     offs_m = (pid_m * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     pid_n = tl.program_id(0)
     offs_n = (pid_n * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     m_mask = offs_m < M
     n_mask = offs_n < N
-    pdl.wait(OVERLAP)
+    pdl.grid_dependency_wait(USE_PDL)
     # [BLOCK_M, BLOCK_N]
     acc = tile_dot(
         x_ptr, offs_m, m_mask, stride_xm, weight_ptr, offs_n, n_mask, stride_wn, K, BLOCK_M, BLOCK_N, BLOCK_K
@@ -88,14 +88,14 @@ def linear_residual_gemv_kernel(
     K: tl.constexpr,
     BLOCK_K: tl.constexpr,
     NUM_K_TILES: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
     offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     weight = load_rows(weight_ptr, offs_n, offs_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
-    pdl.begin(OVERLAP)
-    pdl.wait(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
     acc = gemv_dot(x, weight, BLOCK_M, NUM_K_TILES)  # [BLOCK_M, BLOCK_N]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]

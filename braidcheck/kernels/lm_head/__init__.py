@@ -10,7 +10,7 @@ from torch import Tensor
 from braidcheck.kernels.common import gemv, pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
 
 
@@ -20,10 +20,7 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored; a NaN
     counts as the best. Raises ValueError for shapes, strides or devices it cannot serve.
     """
-    require(
-        x.dim() == 2 and weight.dim() == 2 and x.shape[1] == weight.shape[1], "x[T,H] and weight[V,H] must agree in H"
-    )
-    require(norm_weight.shape == x.shape[1:], f"norm_weight must be [{x.shape[1]}], is {tuple(norm_weight.shape)}")
+    check_shapes("x[T,H] norm_weight[H] weight[V,H]", x=x, norm_weight=norm_weight, weight=weight)
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
     require_same_device(x=x, norm_weight=norm_weight, weight=weight)
     (m, k), n = x.shape, len(weight)
@@ -47,9 +44,9 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
         "ARGMAX": argmax,
     }
     if out.numel() and use_gemv:
-        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.options())
+        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.launch_options())
     elif out.numel():
-        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.options())
+        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.launch_options())
     return _argmax(out, best) if argmax else out
 
 

@@ -59,17 +59,17 @@ def lm_head_tiled_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     ARGMAX: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """One tile of the logits, or its rows' maxima and their tokens, any M."""
-    pdl.begin(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
     pid_m = tl.program_id(1)
     offs_m = (pid_m * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     pid_n = tl.program_id(0)
     offs_n = (pid_n * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     m_mask = offs_m < M
     n_mask = offs_n < N
-    pdl.wait(OVERLAP)
+    pdl.grid_dependency_wait(USE_PDL)
     # [BLOCK_M, BLOCK_N]
     acc = rmsnorm_tile_dot(
         x_ptr,
@@ -121,7 +121,7 @@ def lm_head_gemv_kernel(
     BLOCK_K: tl.constexpr,
     NUM_K_TILES: tl.constexpr,
     ARGMAX: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """Every num_programs-th block of BLOCK_N logits, or their maximum and its token."""
     step_n = tl.num_programs(0) * BLOCK_N
@@ -129,8 +129,8 @@ def lm_head_gemv_kernel(
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     weight = load_rows(weight_ptr, offs_n, offs_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
     norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
-    pdl.begin(OVERLAP)
-    pdl.wait(OVERLAP)
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
     h, scale = rmsnorm_tiles(x, norm_weight, weight[0].dtype, eps, BLOCK_M, K, NUM_K_TILES)
     m_i = tl.full([BLOCK_M, BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_heads,
+    require_contiguous_last_dim,
+    require_rope_table,
+    require_same_device,
+    require_same_dtype,
+)
 from braidcheck.kernels.qk_norm_rope.kernel import _qk_norm_rope
 
 SAFE_K_NORM = 100.0  # K norm weights up to it stay unscaled
@@ -41,23 +48,10 @@ def qk_norm_rope(
     ``k_scale`` a power of two (see ``safe_k_scale``), to be undone in the scores' scale. Returns q, k in their own
     dtypes. Raises ValueError for what it cannot serve.
     """
-    check_shapes(
-        "q[T,Hq,D] k[T,Hkv,D] q_norm_weight[D] k_norm_weight[D] cos_sin[P,D] positions[T]",
-        q=q,
-        k=k,
-        q_norm_weight=q_norm_weight,
-        k_norm_weight=k_norm_weight,
-        cos_sin=cos_sin,
-        positions=positions,
-    )
+    _validate(q, k, q_norm_weight, k_norm_weight, cos_sin, positions)
+    if not (k_scale > 0 and math.frexp(k_scale)[0] == 0.5):
+        raise ValueError(f"k_scale must be a power of two, is {k_scale}")
     num_tokens, num_heads, head_dim = q.shape
-    require(head_dim % 2 == 0, f"head_dim must be even, is {head_dim}")
-    require(q.dtype == k.dtype, f"q is {q.dtype}, k {k.dtype}: they must be alike")
-    require(cos_sin.dtype == torch.float32 and cos_sin.is_contiguous(), "cos_sin must be contiguous float32")
-    require(k_scale > 0 and math.frexp(k_scale)[0] == 0.5, f"k_scale must be a power of two, is {k_scale}")
-    require(q.stride()[1:] == (head_dim, 1) == k.stride()[1:], "the heads of q and k must be contiguous")
-    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, positions=positions)
-    require_same_device(q=q, k=k, q_norm_weight=q_norm_weight, cos_sin=cos_sin, positions=positions)
     q_out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     k_out = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     if num_tokens:
@@ -84,3 +78,22 @@ def qk_norm_rope(
             **config.meta(),
         )
     return q_out, k_out
+
+
+def _validate(
+    q: Tensor, k: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor
+) -> None:
+    check_shapes(
+        "q[T,Hq,D] k[T,Hkv,D] q_norm_weight[D] k_norm_weight[D] cos_sin[P,D] positions[T]",
+        q=q,
+        k=k,
+        q_norm_weight=q_norm_weight,
+        k_norm_weight=k_norm_weight,
+        cos_sin=cos_sin,
+        positions=positions,
+    )
+    require_same_dtype(q=q, k=k)
+    require_rope_table(cos_sin)
+    require_contiguous_heads(q=q, k=k)
+    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, positions=positions)
+    require_same_device(q=q, k=k, q_norm_weight=q_norm_weight, cos_sin=cos_sin, positions=positions)

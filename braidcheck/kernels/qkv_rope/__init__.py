@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.configs import default_block_m
+from braidcheck.kernels.common.configs import default_block_m, get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
     persistent_grid,
@@ -16,10 +15,15 @@ from braidcheck.kernels.common.persistent_gemm import (
     tma_operand,
 )
 from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_last_dim,
+    require_rope_table,
+    require_same_device,
+    require_same_dtype,
+)
 from braidcheck.kernels.qkv_rope.kernel import qkv_rope_persistent_kernel, qkv_rope_tiled_kernel
 
-BLOCK_K = 256 if INTERPRETED else 64  # of the tiled kernel
 MIN_PERSISTENT_HEAD_DIM = 32
 ANGLE_ALIGNMENT = 8  # bytes of two angles, which the persistent kernel loads at once
 
@@ -48,15 +52,7 @@ def qkv_rope(
     """
     n = (num_heads + 2 * num_kv_heads) * head_dim
     norms = q_norm_weight, k_norm_weight
-    require(x.dim() == 2, f"x must be [T,H], is {tuple(x.shape)}")
-    require(x.dtype in (torch.float32, qkv_weight.dtype), f"x must be float32 or as the weight, is {x.dtype}")
-    require(qkv_weight.shape == (n, x.shape[1]), f"qkv_weight must be [{n},{x.shape[1]}]")
-    require(positions.shape == x.shape[:1] and positions.is_contiguous(), f"positions must be [{x.shape[0]}]")
-    _require_heads(head_dim, cos_sin, norms)
-    require_contiguous_last_dim(
-        x=x, qkv_weight=qkv_weight, qkv_bias=qkv_bias, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight
-    )
-    require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
+    _validate(x, qkv_weight, cos_sin, positions, qkv_bias, norms, n, head_dim)
     out = torch.empty(x.shape[0], n, dtype=qkv_weight.dtype, device=x.device)
     if out.numel():
         launch = _persistent if _supports_persistent(x, qkv_weight, cos_sin, out) else _tiled
@@ -64,12 +60,35 @@ def qkv_rope(
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def _require_heads(head_dim: int, cos_sin: Tensor, norms: Norms) -> None:
-    require(head_dim % 2 == 0, f"head_dim must be even, is {head_dim}")
-    require(cos_sin.dim() == 2 and cos_sin.shape[1] == head_dim, f"cos_sin must be [max_positions,{head_dim}]")
-    require(cos_sin.dtype == torch.float32 and cos_sin.is_contiguous(), "cos_sin must be contiguous float32")
-    require((norms[0] is None) == (norms[1] is None), "give both q_norm_weight and k_norm_weight or neither")
-    require(norms[0] is None or norms[0].dtype == norms[1].dtype, "q_norm_weight and k_norm_weight must have one dtype")
+def _validate(
+    x: Tensor,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    qkv_bias: Tensor | None,
+    norms: Norms,
+    n: int,
+    head_dim: int,
+) -> None:
+    vectors = {"positions": positions, "qkv_bias": qkv_bias, "q_norm_weight": norms[0], "k_norm_weight": norms[1]}
+    check_shapes(
+        "x[T,H] qkv_weight[N,H] cos_sin[P,D] positions[T] qkv_bias[N] q_norm_weight[D] k_norm_weight[D]",
+        x=x,
+        qkv_weight=qkv_weight,
+        cos_sin=cos_sin,
+        **vectors,
+        N=n,
+        D=head_dim,
+    )
+    if x.dtype not in (torch.float32, qkv_weight.dtype):
+        raise ValueError(f"x must be float32 or as the weight, {qkv_weight.dtype}, is {x.dtype}")
+    if (norms[0] is None) != (norms[1] is None):
+        raise ValueError("give both q_norm_weight and k_norm_weight or neither")
+    if norms[0] is not None:
+        require_same_dtype(q_norm_weight=norms[0], k_norm_weight=norms[1])
+    require_rope_table(cos_sin)
+    require_contiguous_last_dim(x=x, qkv_weight=qkv_weight, **vectors)
+    require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
 
 
 def _supports_persistent(x: Tensor, weight: Tensor, cos_sin: Tensor, out: Tensor) -> bool:
@@ -116,9 +135,9 @@ def _tiled(
         HEAD_DIM=head_dim,
         BLOCK_D=max(16, next_power_of_2(head_dim // 2)),
         BLOCK_M=block_m,
-        BLOCK_K=BLOCK_K,
         HAS_BIAS=bias is not None,
         HAS_NORM=norms[0] is not None,
+        **get_config("qkv_rope").meta(),
     )
 
 

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from braidcheck.kernels.common.blocks import in_blocks, other_block_m, other_blocks
 from braidcheck.kernels.common.inputs import EPS
-from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED, Style, in_styles
 from braidcheck.kernels.qkv_rope import qkv_rope as wrapper
 from braidcheck.kernels.qkv_rope.oracle import split_heads
@@ -38,10 +37,7 @@ def qkv_rope(
     return tuple(part.to(qkv_weight.dtype) for part in (q, k, v))
 
 
-OTHER_SIZES = {
-    "BLOCK_K": 64 if INTERPRETED else 32,
-    "default_block_m": other_block_m,
-}
+OTHER_SIZES = {"default_block_m": other_block_m}
 VARIANTS = {
     "other blocks": other_blocks(wrapper, **OTHER_SIZES),
     "in blocks": in_blocks(wrapper),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.rms_norm.kernel import _rms_norm
 
 
@@ -27,7 +27,8 @@ def rms_norm(
     """
     check_shapes("x[T,H] weight[H] residual[T,H] out[T,H]", x=x, weight=weight, residual=residual, out=out)
     require_contiguous_last_dim(x=x, weight=weight, residual=residual, out=out)
-    require(out is None or out.dtype == out_dtype, f"out must be {out_dtype}, is {getattr(out, 'dtype', None)}")
+    if out is not None and out.dtype != out_dtype:
+        raise ValueError(f"out must be {out_dtype}, is {out.dtype}")
     require_same_device(x=x, weight=weight, residual=residual, out=out)
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out
     total = torch.empty_like(x, memory_format=torch.contiguous_format) if residual is not None else None

@@ -16,7 +16,7 @@ from braidcheck.kernels.common.persistent_gemm import (
     rmsnorm_operand,
     tensor_descriptor,
 )
-from braidcheck.kernels.common.validation import require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.rms_norm_qkv.kernel import (
     rms_norm_qkv_gemv_kernel,
     rms_norm_qkv_persistent_kernel,
@@ -42,9 +42,14 @@ def rms_norm_qkv(
     serve.
     """
     n = (num_heads + 2 * num_kv_heads) * head_dim
-    require(x.dim() == 2 and norm_weight.shape == x.shape[1:], "x must be [T,H] and norm_weight [H]")
-    require(qkv_weight.shape == (n, x.shape[1]), f"qkv_weight must be [{n},{x.shape[1]}]")
-    require(qkv_bias is None or qkv_bias.shape == (n,), f"qkv_bias must be [{n}]")
+    check_shapes(
+        "x[T,H] norm_weight[H] qkv_weight[N,H] qkv_bias[N]",
+        x=x,
+        norm_weight=norm_weight,
+        qkv_weight=qkv_weight,
+        qkv_bias=qkv_bias,
+        N=n,
+    )
     require_contiguous_last_dim(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
     out = torch.empty(x.shape[0], n, dtype=out_dtype or qkv_weight.dtype, device=x.device)
@@ -70,7 +75,7 @@ def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, e
         eps=eps,
         HAS_BIAS=bias is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 
@@ -93,7 +98,7 @@ def _tiled(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, 
         BLOCK_M=block_m,
         HAS_BIAS=bias is not None,
         **meta,
-        **pdl.options(),
+        **pdl.launch_options(),
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
 from braidcheck.kernels.sample.kernel import _block_max, _draw, _histogram, _refine
 
 RADIX_BITS = 4  # of a threshold that one pass finds
@@ -22,16 +22,8 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
     keeps all), ``top_p`` then the fewest best that hold this part of what is left; equal logits are kept together. A
     NaN counts as the best. Raises ValueError for shapes, strides, devices or numbers it cannot serve.
     """
-    sizes = check_shapes("logits[B,V] seeds[B] positions[B]", logits=logits, seeds=seeds, positions=positions)
-    require(sizes["V"] > 0, "logits must have a vocabulary of at least one token, have none")
-    require(logits.is_floating_point(), f"logits must be floating point, are {logits.dtype}")
-    require(seeds.dtype == torch.int64, f"seeds must be int64, are {seeds.dtype}")
-    require(positions.dtype == torch.int64, f"positions must be int64, are {positions.dtype}")
-    require(temperature > 0, f"temperature must be above 0, is {temperature}")
-    require(top_k >= 0, f"top_k must be 0 or more, is {top_k}")
-    require(0 < top_p <= 1, f"top_p must be above 0 and at most 1, is {top_p}")
-    require_contiguous_last_dim(logits=logits, seeds=seeds, positions=positions)
-    require_same_device(logits=logits, seeds=seeds, positions=positions)
+    _validate_tensors(logits, seeds, positions)
+    _validate_numbers(temperature, top_k, top_p)
     out = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
     if len(logits):
         select = _RadixSelect(logits, temperature)
@@ -39,6 +31,29 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
         threshold = select.top_p_key(top_p, min_key)
         select.draw(threshold, seeds, positions, out)
     return out
+
+
+def _validate_tensors(logits: Tensor, seeds: Tensor, positions: Tensor) -> None:
+    sizes = check_shapes("logits[B,V] seeds[B] positions[B]", logits=logits, seeds=seeds, positions=positions)
+    if not sizes["V"]:
+        raise ValueError("logits must have a vocabulary of at least one token, have none")
+    if not logits.is_floating_point():
+        raise ValueError(f"logits must be floating point, are {logits.dtype}")
+    if seeds.dtype != torch.int64:
+        raise ValueError(f"seeds must be int64, are {seeds.dtype}")
+    if positions.dtype != torch.int64:
+        raise ValueError(f"positions must be int64, are {positions.dtype}")
+    require_contiguous_last_dim(logits=logits, seeds=seeds, positions=positions)
+    require_same_device(logits=logits, seeds=seeds, positions=positions)
+
+
+def _validate_numbers(temperature: float, top_k: int, top_p: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, is {temperature}")
+    if top_k < 0:
+        raise ValueError(f"top_k must be 0 or more, is {top_k}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, is {top_p}")
 
 
 class _RadixSelect:

@@ -10,14 +10,17 @@ from braidcheck.kernels.common.configs import (
     DEFAULT_CONFIGS,
     GEMV,
     LARGE,
+    MEDIUM,
     PERSISTENT,
     SM_90_CONFIGS,
+    SMALL,
     TILED,
     TUNED_CONFIGS,
     KernelConfig,
     get_config,
     has_config,
     override_config,
+    size_bucket,
 )
 
 KEY = "rms_norm", TILED, ANY
@@ -82,3 +85,28 @@ def test_an_override_ends_with_an_error():
     with pytest.raises(RuntimeError):
         fail()
     assert get_config(*KEY) == plain
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "bucket"),
+    [
+        ("persistent_gemm", 0, SMALL),
+        ("persistent_gemm", 2**20 - 1, SMALL),
+        ("persistent_gemm", 2**20, MEDIUM),
+        ("persistent_gemm", 2**22 - 1, MEDIUM),
+        ("persistent_gemm", 2**22, LARGE),
+        ("attention_prefill", 4096, ANY),
+        ("attention_prefill", 4097, LARGE),
+        ("decode_attention", 4096, ANY),
+        ("decode_attention", 4097, LARGE),
+    ],
+)
+def test_a_bucket_begins_at_its_size(monkeypatch, kernel, size, bucket):
+    monkeypatch.setattr(configs, "INTERPRETED", False)
+    assert size_bucket(kernel, size) is bucket
+
+
+def test_buckets_of_the_interpreter_begin_earlier():
+    assert configs.INTERPRETER_MIN_SIZES.keys() == configs.MIN_SIZES.keys()
+    assert size_bucket("persistent_gemm", 2**18) is size_bucket("attention_prefill", 1025) is LARGE
+    assert size_bucket("persistent_gemm", 2**14) is MEDIUM

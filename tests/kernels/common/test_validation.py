@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.validation import (
+    check_shapes,
+    require_contiguous_heads,
+    require_contiguous_last_dim,
+    require_contiguous_rows,
+    require_grouped_heads,
+    require_rope_table,
+    require_same_device,
+    require_same_dtype,
+)
 
 
 def test_sizes_of_what_fits():
@@ -23,6 +32,19 @@ def test_sizes_of_what_fits():
 def test_another_shape_is_refused_by_name(shapes, message):
     with pytest.raises(ValueError, match=message):
         check_shapes("x[T,H] weight[H]", **{name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+def test_a_size_may_be_fixed():
+    assert check_shapes("x[T,H] weight[N,H]", x=torch.empty(5, 4), weight=None, N=6) == {"T": 5, "H": 4, "N": 6}
+    with pytest.raises(ValueError, match=r"^weight must be \[N=6,H=4\], is \[7, 4\]$"):
+        check_shapes("x[T,H] weight[N,H]", x=torch.empty(5, 4), weight=torch.empty(7, 4), N=6)
+
+
+def test_another_shape_is_refused_each_time():
+    for _ in range(2):
+        assert check_shapes("x[T,H] weight[H]", x=torch.empty(5, 4), weight=torch.empty(4)) == {"T": 5, "H": 4}
+        with pytest.raises(ValueError, match="weight must be"):
+            check_shapes("x[T,H] weight[H]", x=torch.empty(5, 4), weight=torch.empty(5))
 
 
 def test_one_tensor_needs_one_size_per_axis():
@@ -45,6 +67,49 @@ def test_a_strided_last_axis_is_refused_by_name():
 def test_another_device_is_refused_by_name():
     require_same_device(x=torch.empty(1), missing=None)
     with pytest.raises(ValueError, match="x lies on meta"):
-        require_same_device(x=torch.empty(1, device="meta"))
+        require_same_device(missing=None, x=torch.empty(1, device="meta"))
     with pytest.raises(ValueError, match="different devices"):
         require_same_device(x=torch.empty(1, device="meta"), y=torch.empty(1))
+
+
+def test_another_dtype_is_refused():
+    require_same_dtype(x=torch.empty(1), y=torch.empty(2))
+    with pytest.raises(ValueError, match=r"^x, y must have one dtype, are torch.float32, torch.float16$"):
+        require_same_dtype(x=torch.empty(1), y=torch.empty(1).half())
+
+
+def test_parted_heads_are_refused_by_name():
+    heads = torch.empty(3, 4, 8)
+    require_contiguous_heads(q=heads, k=torch.empty(3, 64)[:, :32].unflatten(1, (4, 8)))
+    for parted in (heads.transpose(1, 2), heads[:, :, :6], torch.empty(3, 8, 8)[:, ::2]):
+        with pytest.raises(ValueError, match="the heads of k must be contiguous"):
+            require_contiguous_heads(q=heads, k=parted)
+
+
+def test_parted_rows_of_a_cache_are_refused_by_name():
+    cache = torch.empty(4, 6, 2, 8)
+    require_contiguous_rows(k_cache=cache, v_cache=cache[::2])
+    for parted in (cache[:, ::2], cache[:, :, :1], cache.transpose(1, 2)):
+        with pytest.raises(ValueError, match="each row of v_cache must be contiguous"):
+            require_contiguous_rows(k_cache=cache, v_cache=parted)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (torch.empty(4, 8).double(), "contiguous float32, is torch.float64"),
+        (torch.empty(8, 4).T, "contiguous float32"),
+        (torch.empty(4, 7), "must be even, is 7"),
+    ],
+)
+def test_a_table_of_angles_that_kernels_would_misread_is_refused(table, message):
+    require_rope_table(torch.empty(4, 8))
+    with pytest.raises(ValueError, match=message):
+        require_rope_table(table)
+
+
+@pytest.mark.parametrize("num_kv_heads", [0, 4])
+def test_query_heads_that_no_kv_head_serves_are_refused(num_kv_heads):
+    require_grouped_heads(6, 2)
+    with pytest.raises(ValueError, match=f"^Hq must be a multiple of Hkv={num_kv_heads}, is 6$"):
+        require_grouped_heads(6, num_kv_heads)
