@@ -121,6 +121,8 @@ class Op:
     ``contract_checks`` look where cases do not go: each is called with this op, the function under test and a device,
     and gives the violation in words, or None.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
+    ``not_in_float16`` names those that round what goes into the residual stream to the weights' type, which in float16
+    has not the range.
     ``compositions`` are such as are made of other ops, whose wrappers they are given first, as attributes.
     """
 
@@ -138,6 +140,7 @@ class Op:
     gemm_weight: str = ""
     contract_checks: Mapping[str, Callable[[Op, Callable[..., Any], str], str | None]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    not_in_float16: tuple[str, ...] = ()
     compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property

@@ -33,10 +33,8 @@ from braidcheck.settings import ATTENTIONS
 # not hold nano's residual stream, which reaches 69,542 behind the last layer: there the stream is float32.
 STORAGE = ("bfloat16", "float16")
 TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and 1,000 of those say whether any flips
-# The same holds for the product that is added to it, which these round to the weights' type.
-NOT_IN_FLOAT16 = {"linear_residual": ("product rounded", "library")}
-# What the interpreter takes ten times as long for as torch for all the others.
-TRITON = (KERNEL, "other blocks", "in blocks", "three kernels")
+# What the interpreter takes ten times as long for as torch for all the others: these, and compositions of kernels.
+TRITON = (KERNEL, "other blocks", "in blocks")
 MODELS_PER_TRITON_MODEL = 4  # models of which one has it, in the interpreter
 
 
@@ -62,6 +60,11 @@ def candidates(op: str) -> dict[str, Function]:
     }
 
 
+def in_triton(op: str, name: str) -> bool:
+    """Whether the candidate ``name`` for ``op`` runs Triton code."""
+    return name in TRITON or name in kernels.find()[op].compositions
+
+
 def draw(seed: int, lane: str) -> Draw:
     """The model that belongs to ``seed``: every op gets its kernel or one of its equivalent implementations.
 
@@ -69,12 +72,12 @@ def draw(seed: int, lane: str) -> Draw:
     """
     dice = random.Random(seed)
     attention, storage, answers = dice.choice(ATTENTIONS), dice.choice(STORAGE), dice.choice((1, 2))
-    banned = NOT_IN_FLOAT16 if storage == "float16" else {}
-    ops = [op for op in kernels.find() if hasattr(KERNELS, op)]  # those that models take
-    names = {op: [name for name in candidates(op) if name not in banned.get(op, ())] for op in ops}
+    ops = {name: op for name, op in kernels.find().items() if hasattr(KERNELS, name)}  # those that models take
+    banned = {name: op.not_in_float16 if storage == "float16" else () for name, op in ops.items()}
+    names = {op: [name for name in candidates(op) if name not in banned[op]] for op in ops}
     if lane == "interpret":
         slow = dice.choice(list(names)) if seed % MODELS_PER_TRITON_MODEL == 0 else None
-        names = {op: [name for name in of_op if (name in TRITON) == (op == slow)] for op, of_op in names.items()}
+        names = {op: [name for name in of_op if in_triton(op, name) == (op == slow)] for op, of_op in names.items()}
     return Draw(seed, attention, storage, {op: dice.choice(of_op) for op, of_op in names.items()}, answers)
 
 

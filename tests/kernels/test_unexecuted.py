@@ -36,7 +36,7 @@ def unnamed(page, package):
     """The switches that a file under ``package`` holds and no row or bullet names beside the file."""
     return [
         f"{path.relative_to(package)}: {switch}"
-        for room in ("kernels", "models/qwen3")
+        for room in ("kernels", "models")
         for path in sorted((package / room).rglob("*.py"))
         for switch in SWITCHES
         if switch in path.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def missing(page):
     for name, function in re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", page):
         paths = [
             path
-            for path in (ROOT / "kernels" / name, ROOT / "models" / "qwen3" / name, ROOT.parent / name)
+            for path in (ROOT / "kernels" / name, ROOT / "models" / name, ROOT.parent / name)
             if path.exists()
         ]
         if not paths or (function and function not in functions(paths[0])):
