@@ -51,9 +51,7 @@ def missing(page):
     found = []
     for name, function in re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", page):
         paths = [
-            path
-            for path in (ROOT / "kernels" / name, ROOT / "models" / name, ROOT.parent / name)
-            if path.exists()
+            path for path in (ROOT / "kernels" / name, ROOT / "models" / name, ROOT.parent / name) if path.exists()
         ]
         if not paths or (function and function not in functions(paths[0])):
             found.append(f"{name}: {function}")

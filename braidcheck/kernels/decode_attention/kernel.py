@@ -105,10 +105,7 @@ def decode_attention_kernel(
     x = select_q_or_k(is_key, k_ptr, q_ptr, offs_d, d_mask, qk_mask & ~is_key[:, None])
     x_pair = select_q_or_k(is_key, k_ptr, q_ptr, offs_pair, d_mask, qk_mask & ~is_key[:, None])
     new_v = tl.load(v_ptr + row * stride_vb + kv_head * HEAD_DIM + offs_d, mask=d_mask, other=0.0).to(v.dtype)
-    inv_rms = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)  # [BLOCK_QK]
-    rotated = tl.where(qk_mask, (x * w_cos + x_pair * w_sin) * inv_rms[:, None], 0.0)  # [BLOCK_QK, BLOCK_D]
-    new_k = tl.sum(tl.where(is_key[:, None], rotated, 0.0), axis=0).to(k.dtype)  # [BLOCK_D]
-    q = tl.where(is_key[:, None], 0.0, rotated).to(k.dtype)  # [BLOCK_QK, BLOCK_D]
+    q, new_k = norm_and_rotate(x, x_pair, w_cos, w_sin, is_key, qk_mask, eps, k.dtype, HEAD_DIM)
     is_last_split = split_id == num_active_splits - 1
     if is_last_split:
         slot = context_len * NUM_KV_HEADS * HEAD_DIM + offs_d
@@ -206,6 +203,29 @@ def rope_weights(
     w_sin = select_q_or_k(is_key, k_norm_ptr, q_norm_ptr, offs_pair, d_mask, d_mask[None, :])
     w_sin *= tl.where(offs_d < half, -sin, sin)[None, :]
     return w_cos, w_sin
+
+
+@triton.jit
+def norm_and_rotate(
+    # [BLOCK_QK, BLOCK_D]; is_key [BLOCK_QK]
+    x,
+    x_pair,
+    w_cos,
+    w_sin,
+    is_key,
+    qk_mask,
+    # sizes
+    eps,
+    # meta
+    DTYPE: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+):
+    """The queries [BLOCK_QK, BLOCK_D], zeros in the row of the key, and the new key [BLOCK_D], after norm and RoPE."""
+    inv_rms = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)  # [BLOCK_QK]
+    rotated = tl.where(qk_mask, (x * w_cos + x_pair * w_sin) * inv_rms[:, None], 0.0)  # [BLOCK_QK, BLOCK_D]
+    new_k = tl.sum(tl.where(is_key[:, None], rotated, 0.0), axis=0).to(DTYPE)  # [BLOCK_D]
+    q = tl.where(is_key[:, None], 0.0, rotated).to(DTYPE)  # [BLOCK_QK, BLOCK_D]
+    return q, new_k
 
 
 @triton.jit

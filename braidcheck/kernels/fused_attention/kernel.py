@@ -104,14 +104,8 @@ def project_to_cache(
         out_ptr = q_ptr
         offsets = offs_m * (NUM_HEADS * HEAD_DIM) + head * HEAD_DIM
     else:
-        # One token a row in decode, one row in a prefill; a slot outside the cache is written nowhere.
-        if DECODE:
-            row = offs_m
-            slots = tl.load(lengths_ptr + offs_m, mask=m_mask, other=0).to(tl.int64) - 1
-        else:
-            row = tl.zeros([BLOCK_M], dtype=tl.int64)
-            slots = tl.load(lengths_ptr).to(tl.int64) - num_tokens + offs_m
-        m_mask = m_mask & (slots >= 0) & (slots < cache_len)
+        row, slots = token_slots(lengths_ptr, offs_m, m_mask, num_tokens, BLOCK_M, DECODE)
+        m_mask = m_mask & (slots >= 0) & (slots < cache_len)  # a slot outside the cache is written nowhere
         kv_head = (head - NUM_HEADS) % NUM_KV_HEADS
         offsets = row * stride_k_cache_b
         if is_v:
@@ -121,6 +115,18 @@ def project_to_cache(
     out_mask = m_mask[:, None] & d_mask[None, :]
     tl.store(out, acc1.to(q_ptr.dtype.element_ty), mask=out_mask)
     tl.store(out + HEAD_DIM // 2, acc2.to(q_ptr.dtype.element_ty), mask=out_mask)
+
+
+@triton.jit
+def token_slots(lengths_ptr, offs_m, m_mask, num_tokens, BLOCK_M: tl.constexpr, DECODE: tl.constexpr):
+    """Cache row and slot of each new token, int64 [BLOCK_M]: one token a row in decode, one row in a prefill."""
+    if DECODE:
+        row = offs_m
+        slots = tl.load(lengths_ptr + offs_m, mask=m_mask, other=0).to(tl.int64) - 1
+    else:
+        row = tl.zeros([BLOCK_M], dtype=tl.int64)
+        slots = tl.load(lengths_ptr).to(tl.int64) - num_tokens + offs_m
+    return row, slots
 
 
 @triton.jit
@@ -165,15 +171,7 @@ def attend_cache(
     offs_d = tl.arange(0, BLOCK_HALF_D)
     d_mask = offs_d < HEAD_DIM // 2
     m_mask = (offs_m < TOKENS * GQA_GROUP_SIZE) & (tokens < num_tokens)
-    if DECODE:
-        row = tl.program_id(0).to(tl.int64)
-        end = tl.minimum(tl.load(lengths_ptr + row), cache_len).to(tl.int32)
-        last_key = tl.zeros([BLOCK_M], dtype=tl.int64) + end - 1
-    else:
-        row = tl.zeros([], dtype=tl.int64)
-        begin = tl.load(lengths_ptr).to(tl.int32) - num_tokens
-        end = tl.minimum(cache_len, begin + tl.minimum(num_tokens, (tl.program_id(0) + 1) * TOKENS))
-        last_key = begin + tokens
+    row, end, last_key = visible_keys(lengths_ptr, tokens, num_tokens, cache_len, TOKENS, BLOCK_M, DECODE)
     q_mask = m_mask[:, None] & d_mask[None, :]
     q_offsets = (tokens * (NUM_KV_HEADS * GQA_GROUP_SIZE) + heads)[:, None] * HEAD_DIM + offs_d[None, :]
     q1 = tl.load(q_ptr + q_offsets, mask=q_mask, other=0.0)
@@ -211,6 +209,31 @@ def attend_cache(
     l_i = softmax_denominator(l_i)[:, None]
     tl.store(out_ptr + q_offsets, (acc1 / l_i).to(out_ptr.dtype.element_ty), mask=q_mask)
     tl.store(out_ptr + q_offsets + HEAD_DIM // 2, (acc2 / l_i).to(out_ptr.dtype.element_ty), mask=q_mask)
+
+
+@triton.jit
+def visible_keys(
+    lengths_ptr,
+    tokens,  # [BLOCK_M]
+    # sizes
+    num_tokens,
+    cache_len,
+    # meta
+    TOKENS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    DECODE: tl.constexpr,
+):
+    """The cache row of a program, the end of its keys, and each token's last key [BLOCK_M]."""
+    if DECODE:
+        row = tl.program_id(0).to(tl.int64)
+        end = tl.minimum(tl.load(lengths_ptr + row), cache_len).to(tl.int32)
+        last_key = tl.zeros([BLOCK_M], dtype=tl.int64) + end - 1
+    else:
+        row = tl.zeros([], dtype=tl.int64)
+        begin = tl.load(lengths_ptr).to(tl.int32) - num_tokens
+        end = tl.minimum(cache_len, begin + tl.minimum(num_tokens, (tl.program_id(0) + 1) * TOKENS))
+        last_key = begin + tokens
+    return row, end, last_key
 
 
 @triton.jit
