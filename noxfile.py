@@ -130,6 +130,7 @@ def lint(session: nox.Session) -> None:
     session.run("python", GPU_RECORD, "check", external=True, success_codes=[0, 1])
     session.run("ruff", "check", ".", external=True)
     session.run("ruff", "format", "--check", ".", external=True)
+    session.run("mypy", external=True)
     session.run("shellcheck", ".github/append.sh", external=True)
     session.run("actionlint", external=True)  # with shellcheck on the steps
     session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github/workflows", external=True)
