@@ -22,6 +22,7 @@ PROFILES = MappingProxyType(
 )
 DTYPES = ("float32", "bfloat16", "float16")
 LANES = ("interpret", "gpu")
+Inputs = dict[str, Any]  # the keyword arguments of one call: tensors, numbers, dtypes and None
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,12 @@ class Op:
 
     call: Callable[..., Any]
     reference: Callable[..., Any]
-    inputs: Callable[[Case, str], dict[str, Any]]
+    inputs: Callable[[Case, str], Inputs]
     cases: tuple[Case, ...]
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
-    spoilers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+    spoilers: Mapping[str, Callable[[Inputs], Inputs]]
     benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 

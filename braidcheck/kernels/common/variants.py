@@ -101,7 +101,7 @@ def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
     Online softmax over chunks of keys from the last to the first, divided at the end; a row that sees nothing
     gives zeros.
     """
-    state = None
+    state: Any = None  # of the chunks so far; there is at least one
     for start in reversed(range(0, k.shape[0], CHUNK)):
         keys = slice(start, start + CHUNK)
         new = _partial(q, k[keys], v[keys], scale, mask[:, keys])
