@@ -23,6 +23,7 @@ from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorDescHandle, TensorHandle
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
+Part = tuple[slice, ...]  # of a tensor
 DEVICE_TYPE = "cpu" if INTERPRETED else "cuda"  # the type of the devices on which this process runs kernels
 
 
@@ -171,9 +172,7 @@ def _copy_tiles() -> None:
     InterpreterBuilder.create_descriptor_store = store
 
 
-def _tile(
-    desc: TensorDescHandle, indices: list[TensorHandle]
-) -> tuple[np.ndarray, tuple[slice, ...], tuple[slice, ...]]:
+def _tile(desc: TensorDescHandle, indices: list[TensorHandle]) -> tuple[np.ndarray, Part, Part]:
     """A descriptor's matrix, the part of it that a tile covers, and the part of the tile that lies in the matrix."""
     matrix = _matrix(desc)
     inside, part = [], []
