@@ -87,8 +87,8 @@ class Golden:
         sample, full = self._cut("sample_offsets", number), self._cut("full_offsets", number)
         of = self.tensors
         samples = Samples(of["samples"][sample].long(), of["full_positions"][full].long(), of["projection"])
-        runs = [self._readings(run, number, part, sample, full) for run in RUNS]
-        return GoldenDocument(of["ids"][part].long(), of["top_ids"][part].long(), *runs, samples)
+        truth, floor = (self._readings(run, number, part, sample, full) for run in RUNS)
+        return GoldenDocument(of["ids"][part].long(), of["top_ids"][part].long(), truth, floor, samples)
 
     def _readings(self, run: str, number: int, part: slice, sample: slice, full: slice) -> Readings:
         cuts = {"nll": slice(part.start - number, part.stop - number - 1), "full": full}

@@ -41,7 +41,8 @@ def show_decode(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None
 def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Print a row a kernel, its op's sum on the first of them."""
     table = _table("op", "us a step", "of the step", "kernel", "launches", "us", numbers=("us a step", "of the step"))
-    step, sums = data["step"]["median"], {}
+    step = data["step"]["median"]
+    sums: dict[str, float] = {}
     for row in data["rows"]:
         sums[row["op"]] = sums.get(row["op"], 0.0) + row["microseconds"]
     shown = set()

@@ -45,7 +45,8 @@ class Durations:
     @classmethod
     def shipped(cls) -> Durations:
         """The durations in the package's own table."""
-        items, others = {}, {}
+        items: dict[str, float] = {}
+        others: dict[str, float] = {}
         for lane, gates in json.loads(TABLE.read_text(encoding="utf-8")).items():
             for gate, row in gates.items():
                 others[f"{lane}/{gate}"] = row["other"]

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,7 +144,7 @@ def _said(value: Any) -> str:
 
 
 # What must be the same for all shards, in the words of a refusal.
-SAME = {
+SAME: Mapping[str, Callable[[Run], object]] = {
     "the number of shards": lambda run: Shard.parse(run.environment["shard"]).count,
     "commit": lambda run: run.environment["commit"],
     "command": _call,

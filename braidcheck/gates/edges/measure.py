@@ -12,7 +12,7 @@ import torch
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module, wrapper
 from braidcheck.numerics.calls import run
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
 VOCABULARY = 20000  # tokens: each program of an LM head has several blocks of them
 MANY = 65  # rows from which kernels for many tokens are taken
@@ -55,7 +55,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
             yield f"{name}: {subject}", check
 
 
-def _inputs(op: Op, device: str, least: int = 3) -> dict[str, Any]:
+def _inputs(op: Op, device: str, least: int = 3) -> Inputs:
     case = next(case for case in op.cases if case.get("T", case.get("B")) >= least and not case.large)
     return op.inputs(case, device)
 
@@ -110,7 +110,7 @@ def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
     return next(filter(None, asked), None)
 
 
-def _position(op: Op, call: Callable[..., Any], inputs: dict[str, Any]) -> str | None:
+def _position(op: Op, call: Callable[..., Any], inputs: Inputs) -> str | None:
     limit = len(inputs["cos_sin"])
     for outside in (limit, limit + 1000, -1):
         positions = inputs["positions"].clone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -133,7 +133,7 @@ def _limits(tiny: Tiny, device: str) -> str | None:
     decoder = module("models.qwen3.decode").Decoder
     newest, seq_lens = tiny.ids[:1].to(device), torch.tensor([5], device=device)
     longest = tiny.ids.repeat(SIZES["max_position_embeddings"])[: SIZES["max_position_embeddings"]]
-    for what, call in (
+    calls: tuple[tuple[str, Callable[[], object]], ...] = (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
         (
             "more tokens than the cache holds",
@@ -144,7 +144,8 @@ def _limits(tiny: Tiny, device: str) -> str | None:
             "an unknown attention",
             lambda: module("models.qwen3.engine").Engine.load(tiny.directory, device, attention="no"),
         ),
-    ):
+    )
+    for what, call in calls:
         try:
             call()
         except errors.UserError:

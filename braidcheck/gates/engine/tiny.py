@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SIZES = {
+SIZES: Mapping[str, Any] = {
     "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16,
     "intermediate_size": 40, "vocab_size": 300, "max_position_embeddings": 640, "rms_norm_eps": 0.03,
     "tie_word_embeddings": True,
@@ -44,7 +45,7 @@ def make(tied: bool = True) -> Tiny:
 
     torch.manual_seed(0)
     rope = {"rope_type": "default", "rope_theta": THETA}
-    sizes = SIZES | {"tie_word_embeddings": tied}
+    sizes = {**SIZES, "tie_word_embeddings": tied}
     model = Qwen3ForCausalLM(Qwen3Config(**sizes, rope_parameters=rope, attn_implementation="eager")).eval()
     for name, parameter in model.named_parameters():
         drawn = torch.exp(0.5 * torch.randn_like(parameter)) if "norm" in name else 0.2 * torch.randn_like(parameter)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
@@ -15,6 +15,16 @@ MODEL = "synthetic 0.6B"
 MODES = ("prefill", "decode")
 
 
+class Reading(TypedDict):
+    """Relative errors of the engine's layer and of HF-bf16's, in one mode; ``blame`` are the suspect ops."""
+
+    layer: int
+    mode: str
+    engine: float
+    hf_bf16: float
+    blame: NotRequired[list[str]]
+
+
 def subject(layer: int, mode: str) -> str:
     """The name under which a layer is evaluated."""
     return f"{MODEL}: layer {layer} {mode}"
@@ -23,12 +33,12 @@ def subject(layer: int, mode: str) -> str:
 CHECKS = tuple(subject(layer, mode) for layer in range(28) for mode in MODES)
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "") -> tuple[Verdict, ...]:
+def evaluate(evidence: Sequence[Reading], lane: str = "") -> tuple[Verdict, ...]:
     """One verdict a layer and mode from what ``measure.measure_layers`` saw."""
     return tuple(_verdict(reading, lane) for reading in evidence)
 
 
-def _verdict(reading: Mapping[str, Any], lane: str) -> Verdict:
+def _verdict(reading: Reading, lane: str) -> Verdict:
     engine, floor = reading["engine"], reading["hf_bf16"]
     ratio = engine / floor if floor > 0 else math.inf
     passed = math.isfinite(ratio) and ratio <= LIMIT

@@ -62,7 +62,7 @@ class Qwen3Config:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         _refuse_unsupported(config, rope)
         theta = rope.get("rope_theta", config.get("rope_theta"))
-        sizes = {name: config.get(name) for name in cls.__annotations__} | {"rope_theta": theta}
+        sizes: Mapping[str, Any] = {name: config.get(name) for name in cls.__annotations__} | {"rope_theta": theta}
         missing = [name for name, value in sizes.items() if value is None]
         if missing:
             raise CheckpointError(f"config.json lacks {', '.join(missing)}: add them, there are no safe defaults")

@@ -14,6 +14,7 @@ from braidcheck.models.ops import KERNELS, REFERENCES, OpTable
 from braidcheck.models.qwen3 import memory
 from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.attention import BACKENDS, AttentionMetadata
+from braidcheck.models.qwen3.attention import Trace as LayerTrace
 from braidcheck.models.qwen3.cache import KVCache
 from braidcheck.models.qwen3.sampling import GREEDY, Sampling
 from braidcheck.models.qwen3.weights import Weights
@@ -86,7 +87,13 @@ class Qwen3Model:
         return KVCache.empty(self.config, batch, capacity, str(self.device), dtype)
 
     def layer(
-        self, index: int, h: Tensor, metadata: AttentionMetadata, k_cache: Tensor, v_cache: Tensor, trace=no_trace
+        self,
+        index: int,
+        h: Tensor,
+        metadata: AttentionMetadata,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        trace: LayerTrace = no_trace,
     ) -> Tensor:
         """One decoder layer: h[T,H] -> [T,H], writing the new tokens' K and V into the caches [B,S,Hkv,D]."""
         w, ops = self.weights.layers[index], self.layer_ops[index]
