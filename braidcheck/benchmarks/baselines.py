@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.op import Inputs
+
 CONTROL = "the specification's fused RMSNorm + QKV, 512 tokens"
 
 
@@ -68,7 +70,9 @@ def eager_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * weight.float()
 
 
-def eager_norm_qkv(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim):
+def eager_norm_qkv(
+    x: Tensor, norm_weight: Tensor, qkv_weight: Tensor, eps: float, num_heads: int, num_kv_heads: int, head_dim: int
+) -> tuple[Tensor, ...]:
     """RMSNorm, then the projection, then the split."""
     qkv = F.linear(eager_rms_norm(x, norm_weight, eps).to(qkv_weight.dtype), qkv_weight)
     heads = qkv.unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
@@ -84,9 +88,23 @@ def eager_rope(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
 
 
 def eager_attention_block(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale,
-):  # fmt: skip
+    hidden: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    o_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    lengths: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    eps: float,
+    scale: float,
+) -> Tensor:
     """The specification's six phases as separate operations, one row of cache filled to its capacity.
 
     hidden[T,H] are the row's last T tokens; the softmax is taken of stored scores, as the specification writes it.
@@ -108,7 +126,7 @@ def eager_attention_block(
     return F.linear(heads.transpose(0, 1).reshape(tokens, -1), o_weight)
 
 
-def control() -> tuple[Callable[..., Any], dict[str, Any], int]:
+def control() -> tuple[Callable[..., Any], Inputs, int]:
     """The frozen control: a call, its arguments on the CPU and the bytes it touches."""
     from braidcheck import kernels
     from braidcheck.benchmarks.shapes import arguments, benchmark_case

@@ -109,7 +109,7 @@ class CompiledQwen3:
 
 
 def _begin(config: Qwen3Config) -> Callable[..., Any]:
-    def begin(embedding, tokens, cos_sin, filled, slots):
+    def begin(embedding: Tensor, tokens: Tensor, cos_sin: Tensor, filled: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
         cos, sin = cos_sin[filled][:, None].chunk(2, dim=-1)
         return embedding[tokens], cos, sin, slots[None] <= filled[:, None]
 
@@ -120,9 +120,24 @@ def _layer(config: Qwen3Config) -> Callable[..., Any]:
     (heads, kv_heads, dim), eps, scale = config.heads, config.rms_norm_eps, config.scale
 
     def layer(
-        h, branch, input_norm, qkv_weight, q_norm, k_norm, o, post_norm, gate_up, down, keys, values, cos, sin, rows,
-        filled, seen,
-    ):  # fmt: skip
+        h: Tensor,
+        branch: Tensor,
+        input_norm: Tensor,
+        qkv_weight: Tensor,
+        q_norm: Tensor,
+        k_norm: Tensor,
+        o: Tensor,
+        post_norm: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        rows: Tensor,
+        filled: Tensor,
+        seen: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         h = h + branch
         qkv = F.linear(normed(h, input_norm, eps), qkv_weight).unflatten(1, (heads + 2 * kv_heads, dim))
         q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
@@ -138,7 +153,7 @@ def _layer(config: Qwen3Config) -> Callable[..., Any]:
 def _end(config: Qwen3Config) -> Callable[..., Any]:
     eps = config.rms_norm_eps
 
-    def end(h, branch, norm, head):
+    def end(h: Tensor, branch: Tensor, norm: Tensor, head: Tensor) -> Tensor:
         return F.linear(normed(h + branch, norm, eps), head)
 
     return end

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from braidcheck.benchmarks import baselines
 from braidcheck.benchmarks.compiled import attended
+from braidcheck.op import Inputs
 
 Call = Callable[..., Any]
 CUBLAS = "cuBLAS alone"
@@ -35,15 +36,26 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def qkv_rope(
-    x, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim, q_norm_weight, k_norm_weight, eps
-):  # fmt: skip
+    x: Tensor,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """As the op with head norms."""
     qkv = F.linear(x.to(qkv_weight.dtype), qkv_weight).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
     return *qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps), v
 
 
-def qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
+def qk_norm_rope(
+    q: Tensor, k: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
     """As the op."""
     q, k = (
         baselines.eager_rope(baselines.eager_rms_norm(x, weight, eps).to(x.dtype), cos_sin, positions)
@@ -52,37 +64,48 @@ def qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
     return q, k
 
 
-def gate_up_silu(x, weight, norm_weight, eps):
+def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor, eps: float) -> Tensor:
     """As the op with the norm."""
     gate, up = F.linear(baselines.eager_rms_norm(x, norm_weight, eps).to(weight.dtype), weight).chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
-def linear_residual(x, weight, residual):
+def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """As the op."""
     return residual + F.linear(x, weight)
 
 
-def lm_head(x, norm_weight, weight, eps, argmax=False):
+def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
     """As the op."""
     logits = F.linear(baselines.eager_rms_norm(x, norm_weight, eps).to(weight.dtype), weight)
     return logits.argmax(-1) if argmax else logits.float()
 
 
-def cache_write(k, v, k_cache, v_cache, rows, slots):
+def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
     """As the op."""
     k_cache[rows, slots], v_cache[rows, slots] = k, v
 
 
-def attention_decode(q, k_cache, v_cache, lengths, scale):
+def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """As the op for rows that have seen something."""
     seen = torch.arange(k_cache.shape[1], device=q.device)[None] < lengths[:, None]
     return attended(q, k_cache.transpose(1, 2), v_cache.transpose(1, 2), seen, scale)
 
 
 def decode_attention(
-    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None
-):  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    eps: float,
+    scale: float,
+    split_counter: Tensor | None = None,
+) -> Tensor:
     """As the op; nothing here has splits to count."""
     q, k = qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     rows = torch.arange(len(q), device=q.device)
@@ -90,7 +113,7 @@ def decode_attention(
     return attention_decode(q.to(k_cache.dtype), k_cache, v_cache, positions + 1, scale)
 
 
-def attention_prefill(q, k, v, scale):
+def attention_prefill(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """As the op for one sequence from its start."""
     tokens = len(q)
     keys, values = (part.transpose(0, 1).repeat_interleave(q.shape[1] // part.shape[1], dim=0) for part in (k, v))
@@ -101,9 +124,23 @@ def attention_prefill(q, k, v, scale):
 
 
 def fused_attention(
-    hidden, norm_weight, qkv_weight, q_norm_weight, k_norm_weight, o_weight, cos_sin, positions, k_cache, v_cache,
-    lengths, num_heads, num_kv_heads, head_dim, eps, scale,
-):  # fmt: skip
+    hidden: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    o_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    lengths: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    eps: float,
+    scale: float,
+) -> Tensor:
     """As the op with rotated keys: one row filled to its capacity, or a decode step of several."""
     sizes = num_heads, num_kv_heads, head_dim
     if len(k_cache) == 1:
@@ -129,7 +166,7 @@ EAGER: Mapping[str, Call] = {
 }  # fmt: skip
 
 
-def baselines_for(op: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Call], dict[str, Any]]:
+def baselines_for(op: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Call], Inputs]:
     """The calls beside an op, by name, and the arguments for all of them, the op's own call included.
 
     cuBLAS takes its operand ready in the weight's dtype; the others do without that argument (``without_operand``).
@@ -141,7 +178,7 @@ def baselines_for(op: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Call], 
     if op in WEIGHTS:
         weight = WEIGHTS[op]
         made[CUBLAS] = lambda *, operand, **rest: F.linear(operand, rest[weight])
-        inputs = inputs | {"operand": inputs["x"].to(inputs[weight].dtype)}
+        inputs = {**inputs, "operand": inputs["x"].to(inputs[weight].dtype)}
     if op == "attention_prefill":
         made |= {name: _sdpa_prefill(backend) for name, backend in BACKENDS.items()}
     if op == "attention_decode" and len(inputs["lengths"]) == 1:  # neither backend takes rows of several lengths
@@ -155,7 +192,7 @@ def without_operand(call: Call) -> Call:
 
 
 def _sdpa_prefill(backend: SDPBackend) -> Call:
-    def call(q, k, v, scale):
+    def call(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
         with sdpa_kernel(backend):
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
@@ -165,7 +202,7 @@ def _sdpa_prefill(backend: SDPBackend) -> Call:
 
 
 def _sdpa_decode(backend: SDPBackend) -> Call:
-    def call(q, k_cache, v_cache, lengths, scale):
+    def call(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
         k, v = k_cache.transpose(1, 2), v_cache.transpose(1, 2)
         with sdpa_kernel(backend):
             return F.scaled_dot_product_attention(q[:, :, None], k, v, scale=scale, enable_gqa=True)[:, :, 0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,13 +17,41 @@ from braidcheck.benchmarks.clocks import Monitor, NoClocks
 from braidcheck.benchmarks.eager import CUBLAS, EAGER, baselines_for, without_operand
 from braidcheck.benchmarks.fusions import Comparison
 from braidcheck.benchmarks.fusions import run as comparison
-from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.numerics.calls import copies, run
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst
 MAX_BASELINE_SECONDS = 60  # in which a baseline must be compiled and checked
+
+
+class Subject(TypedDict, total=False):
+    """Median, low and high seconds of the rounds; or why it is not timed: it computes something else, or failed."""
+
+    seconds: float
+    low: float
+    high: float
+    kept: int
+    refused: str
+    skipped: str
+
+
+class SeriesRow(TypedDict):
+    """One op on one shape."""
+
+    bytes: int
+    flops: int
+    subjects: dict[str, Subject]
+
+
+class Evidence(TypedDict, total=False):
+    """All series by name and the machine's limits; or the ``reason`` why nothing is timed."""
+
+    reason: str
+    device: str
+    limits: Limits
+    series: dict[str, SeriesRow]
 
 
 def measure_ops(
@@ -32,7 +60,7 @@ def measure_ops(
     progress: Callable[[str], None] = lambda text: None,
     device: str = "cuda",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Evidence:
     """The machine's ``limits`` and by series its bytes, flops and ``subjects``; or the ``reason`` why nothing is timed.
 
     A subject has the median, low and high of its rounds' ``seconds``, or ``refused`` (it computes something else), or
@@ -43,17 +71,17 @@ def measure_ops(
     except NoClocks as why:
         return {"reason": str(why)}
     progress("measuring the machine's own bandwidth and GEMM peak")
-    seen = {"device": torch.cuda.get_device_name(), "limits": measure_limits(device), "series": {}}
+    limits, found = measure_limits(device), dict[str, SeriesRow]()
     order, wanted = random.Random(seed), series(ops)
     for number, one in enumerate(wanted):
         torch.cuda.empty_cache()
         torch._dynamo.reset()
         progress(f"timing {one.name}, {number} of {len(wanted)} done")
-        seen["series"][one.name] = _time(one, ops[one.op], with_baselines, device, order)
-    return seen
+        found[one.name] = _time(one, ops[one.op], with_baselines, device, order)
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "series": found}
 
 
-def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> dict[str, Any]:
+def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> SeriesRow:
     cost = op.cost(one.case)
     inputs = _filled(arguments(op, one.case), device)
     calls: dict[str, Callable[..., Any]] = {}
@@ -74,14 +102,14 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
     return {"bytes": cost.bytes, "flops": cost.flops, "subjects": subjects}
 
 
-def _filled(inputs: Mapping[str, Any], device: str) -> dict[str, Any]:
+def _filled(inputs: Mapping[str, Any], device: str) -> Inputs:
     """The arguments on the device; cache slots that hold NaN hold a number, for baselines that read them all and
     mask."""
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
     return placed | {name: placed[name].nan_to_num(0.5) for name in ("k_cache", "v_cache") if name in placed}
 
 
-def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, str]:
+def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> Subject:
     """Why a call is not timed; empty where it gives the op's outputs. cuBLAS alone gives others and is only tried."""
     own = {key: value for key, value in inputs.items() if key != "operand"}
     try:

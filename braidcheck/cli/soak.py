@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -77,7 +78,7 @@ def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:
 
 def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[Evidence]:
     for done, task in enumerate(tasks):
-        yield _run(task, lambda text, done=done: progress(text, done, len(tasks)))
+        yield _run(task, partial(progress, done=done, total=len(tasks)))
 
 
 def _run(task: Task, progress: Callable[[str], None] = lambda text: None) -> Evidence:

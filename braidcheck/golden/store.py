@@ -160,7 +160,7 @@ def typical_noise(truth: Tensor, floor: Tensor) -> float:
     return float(ordered[int(0.95 * (len(ordered) - 1))])
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(path: Path) -> Mapping[str, Any]:
     try:
         manifest = json.loads(_read(path, MANIFEST))
     except ValueError:

@@ -101,20 +101,20 @@ def show_ops(data: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[
     _print(table, _missing(rows), lines)
 
 
-def op_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def op_rows(data: Mapping[str, Any]) -> list[Row]:
     """What ``evidence.bench.ops`` saw, a row a series and subject: ``us``, low, high and shares of the limits.
 
     A time that this machine could not reach reads ``refused``, as the timing gate has it.
     """
-    made = []
+    made: list[Row] = []
     for series, of_series in data["series"].items():
         for subject, found in of_series["subjects"].items():
             row = {"series": series, "subject": subject}
-            made.append(row | (_shares(data, of_series, found) if "seconds" in found else found))
+            made.append({**row, **(_shares(data, of_series, found) if "seconds" in found else found)})
     return made
 
 
-def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> Row:
     counted = {key: of_series[key] for key in ("bytes", "flops")}
     (verdict,) = timing.evaluate({"limits": data["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
     if verdict.status != Status.PASS:

@@ -8,11 +8,18 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from braidcheck.ci.history import hardware
 from braidcheck.errors import UserError
 from braidcheck.result import Run
+
+
+class Suite(TypedDict):
+    """A whole suite: the number of its items, and the SHA-256 of their sorted ids."""
+
+    items: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def partition(
     return given
 
 
-def suite_of(ids: Iterable[str]) -> dict[str, Any]:
+def suite_of(ids: Iterable[str]) -> Suite:
     """What a shard's Run says about the whole suite: the number of its items, and the SHA-256 of their sorted ids."""
     names = sorted(set(ids))
     return {"items": len(names), "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}

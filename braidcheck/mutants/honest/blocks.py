@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -23,7 +23,7 @@ def _rows(tokens: int) -> int:
 
 
 # By op: what its module calls the sizes, and their values. The interpreter takes few large blocks, a GPU small ones.
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: Mapping[str, Mapping[str, Any]] = {
     "rms_norm": {},
     "rms_norm_qkv": {"default_block_m": _rows},
     "qkv_rope": {"BLOCK_K": 64 if INTERPRETED else 32, "default_block_m": _rows},
@@ -94,7 +94,7 @@ def _other(config: KernelConfig) -> KernelConfig:
 
 
 @contextmanager
-def _changed(changes: tuple[tuple[Any, dict[str, Any]], ...]) -> Iterator[None]:
+def _changed(changes: tuple[tuple[Any, Mapping[str, Any]], ...]) -> Iterator[None]:
     before = [(module, name, getattr(module, name)) for module, values in changes for name in values]
     for module, values in changes:
         for name, value in values.items():
