@@ -123,7 +123,7 @@ def report_tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and the commonest mistakes; workflows that untrusted code could misuse."""
+    """Style, types and the commonest mistakes; workflows that untrusted code could misuse."""
     if session.venv_backend != "none":
         session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     # Stale is no error of style: whoever has no GPU cannot mend it, and the GPU workflow decides.
