@@ -92,7 +92,7 @@ def recall(evidence: Evidence) -> Finding:
     kinds = {"all": probes} | {kind: [p for p in probes if p[0] == kind] for kind in sorted({p[0] for p in probes})}
     metrics, over = {}, {}
     for kind, rows in kinds.items():
-        truth, floor, engine = (sum(flags) for flags in zip(*(row[2:] for row in rows), strict=True))
+        truth, floor, engine = (sum(flags) for flags in zip(*(row[2:5] for row in rows), strict=True))
         allowed = max(RECALL_MAX_LOSS * len(rows), RECALL_MIN_LOST, truth - floor)
         metrics[kind] = {"probes": len(rows), "hf_float32": truth, "hf_bfloat16": floor, "engine": engine}
         over[kind] = (truth - engine) / allowed
