@@ -42,7 +42,7 @@ class Turns(TypedDict):
     discarded: int
 
 
-class Trouble(TypedDict):
+class WorkerFailure(TypedDict):
     """What ended a series: on which side, and what was said."""
 
     side: str
@@ -53,7 +53,7 @@ class Found(TypedDict):
     """What was timed of one series."""
 
     restarts: list[Turns]
-    trouble: Trouble | None
+    trouble: WorkerFailure | None
 
 
 class Evidence(TypedDict, total=False):

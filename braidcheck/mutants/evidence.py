@@ -77,7 +77,7 @@ class Smallest(TypedDict):
     least: float
     largest: float
     trials: int
-    counts: list[tuple[float, int, int]]
+    counts: list[list[float]]
 
 
 class SizeRow(Smallest):

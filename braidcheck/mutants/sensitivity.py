@@ -69,7 +69,7 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
         "least": sizes[0],
         "largest": sizes[-1],
         "trials": TRIALS,
-        "counts": [(s, *counts[s]) for s in sorted(counts)],
+        "counts": [[s, *counts[s]] for s in sorted(counts)],
     }
 
 
