@@ -123,13 +123,14 @@ def report_tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and the commonest mistakes; workflows that untrusted code could misuse."""
+    """Style, types and the commonest mistakes; workflows that untrusted code could misuse."""
     if session.venv_backend != "none":
         session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     # Stale is no error of style: whoever has no GPU cannot mend it, and the GPU workflow decides.
     session.run("python", GPU_RECORD, "check", external=True, success_codes=[0, 1])
     session.run("ruff", "check", ".", external=True)
     session.run("ruff", "format", "--check", ".", external=True)
+    session.run("mypy", external=True)
     session.run("shellcheck", ".github/append.sh", external=True)
     session.run("actionlint", external=True)  # with shellcheck on the steps
     session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github/workflows", external=True)

@@ -63,7 +63,7 @@ def _round_up(value: int, granule: int) -> int:
     return math.ceil(value / granule) * granule
 
 
-_NVIDIA = {
+_NVIDIA: Mapping[str, Any] = {
     "backend": "cuda",
     "reserved_shared_memory_bytes": KIB,
     "registers_per_sm": 65536,
@@ -71,7 +71,8 @@ _NVIDIA = {
     "max_warps_per_sm": 64,
     "max_ctas_per_sm": 32,
 }
-_HOPPER = _NVIDIA | {
+_HOPPER: Mapping[str, Any] = {
+    **_NVIDIA,
     "has_tma": True,
     "has_pdl": True,
     "shared_memory_bytes": 227 * KIB,

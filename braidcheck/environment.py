@@ -10,12 +10,39 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import braidcheck
+
+
+class Gpu(TypedDict):
+    """One GPU: ``id`` is for CUDA_VISIBLE_DEVICES, ``uuid`` the hardware's own."""
+
+    id: str
+    name: str
+    capability: str
+    memory_gib: float
+    uuid: str
+
+
+class Fingerprint(TypedDict):
+    """What a Run says about its machine and software."""
+
+    braidcheck: str
+    commit: str
+    started: str
+    platform: str
+    processor: str
+    cpus: int
+    python: str
+    libraries: dict[str, str]
+    gpus: list[Mapping[str, Any]]
+    driver: str
+
 
 LIBRARIES = ("torch", "triton", "transformers", "datasets", "numpy", "safetensors", "pytest", "pytest-xdist")
 PACKAGE = Path(braidcheck.__file__).parent
@@ -81,7 +108,7 @@ def _metrics(text: str) -> tuple[int, ...]:
 
 
 @functools.cache
-def gpus() -> tuple[dict[str, Any], ...]:
+def gpus() -> tuple[Gpu, ...]:
     """The GPUs that torch can use: name, compute capability, memory in GiB, the id for CUDA_VISIBLE_DEVICES, and
     the hardware's own id."""
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
@@ -92,7 +119,7 @@ def gpus() -> tuple[dict[str, Any], ...]:
     found = json.loads(probe.stdout.splitlines()[-1])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     ids = visible.split(",") if visible else [str(index) for index in range(len(found))]
-    return tuple({"id": name, **gpu} for name, gpu in zip(ids, found, strict=False))
+    return tuple(cast(Gpu, {"id": name, **gpu}) for name, gpu in zip(ids, found, strict=False))
 
 
 def why_no_gpu() -> str:
@@ -121,7 +148,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else ""
 
 
-def fingerprint() -> dict[str, Any]:
+def fingerprint() -> Fingerprint:
     """What a Run says about the machine and the software that it ran on; the time is UTC."""
     return {
         "braidcheck": braidcheck.__version__,

@@ -22,6 +22,7 @@ PROFILES = MappingProxyType(
 )
 DTYPES = ("float32", "bfloat16", "float16")
 LANES = ("interpret", "gpu")
+Inputs = dict[str, Any]  # the keyword arguments of one call: tensors, numbers, dtypes and None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Op:
 
     call: Callable[..., Any]
     reference: Callable[..., Any]
-    inputs: Callable[[Case, str], dict[str, Any]]
+    inputs: Callable[[Case, str], Inputs]
     cases: tuple[Case, ...]
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]

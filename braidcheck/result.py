@@ -124,11 +124,11 @@ class Run:
     def worst_first(self) -> list[Verdict]:
         """The verdicts by severity, then by how much of the limit they used, then by name."""
 
-        def rank(verdict: Verdict) -> tuple[Any, ...]:
+        def rank(verdict: Verdict) -> tuple[int, float, str]:
             limit_fraction = verdict.limit_fraction
             # No number at all (it raised) and NaN are worse than any number.
-            known = limit_fraction is not None and not math.isnan(limit_fraction)
-            return SEVERITY.index(verdict.status), -limit_fraction if known else -math.inf, verdict.id
+            used = math.inf if limit_fraction is None or math.isnan(limit_fraction) else limit_fraction
+            return SEVERITY.index(verdict.status), -used, verdict.id
 
         return sorted(self.verdicts, key=rank)
 

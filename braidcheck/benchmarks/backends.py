@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from braidcheck.benchmarks.compiled import CompiledQwen3, Optimise
+from braidcheck.models.architecture import Config
 from braidcheck.models.decode import Decoder
 from braidcheck.models.metadata import AttentionMetadata
-from braidcheck.models.qwen3.architecture import Qwen3Config
 from braidcheck.models.qwen3.model import Qwen3Model
 
 KEY_SCALE = 3.5
@@ -48,7 +48,7 @@ class Start:
         return made
 
 
-def seeded_start(config: Qwen3Config, batch: int, filled: int, capacity: int, device: str, seed: int = 0) -> Start:
+def seeded_start(config: Config, batch: int, filled: int, capacity: int, device: str, seed: int = 0) -> Start:
     """A start of seeded random numbers in bfloat16 in place of a prefill, which 32,768 tokens would make long.
 
     V are standard normal. K are KEY_SCALE times that, so that scores are spread by about 4: attention then rests on a

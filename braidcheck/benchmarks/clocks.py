@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 # NVML's reasons for a clock below the highest that speak against a sample: power cap, hardware slowdown, software and
 # hardware thermal slowdown, power brake. Idling, application clocks and sync boost are no disturbance.
@@ -32,6 +32,22 @@ class Sample:
 
     seconds: float
     states: tuple[State, ...]
+
+
+class Reading(TypedDict):
+    """Several samples: median, low and high seconds of those kept, how many were discarded, clock and power.
+
+    ``disturbed`` throughout: what disturbs all samples discards none.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    kept: int
+    discarded: int
+    disturbed: bool
+    clock: float
+    power: float
 
 
 class Monitor:
@@ -78,7 +94,7 @@ def _disturbs(state: State, clock: float) -> bool:
     return bool(state.reasons & HARMFUL) or abs(state.clock - clock) > MAX_CLOCK_DEVIATION * clock
 
 
-def reading(samples: Sequence[Sample]) -> dict[str, Any]:
+def reading(samples: Sequence[Sample]) -> Reading:
     """The samples as plain data: median, low and high seconds of those kept, how many went, clock and power.
 
     Raises ValueError for no sample at all.

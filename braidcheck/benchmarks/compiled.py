@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from braidcheck.kernels.common.baselines import attended
-from braidcheck.models.qwen3.architecture import Qwen3Config
+from braidcheck.models.architecture import Config
 from braidcheck.models.qwen3.weights import Weights
 from braidcheck.numerics.rope import rope_table
 
@@ -39,7 +39,7 @@ class CompiledQwen3:
 
     def __init__(
         self,
-        config: Qwen3Config,
+        config: Config,
         weights: Weights,
         caches: Sequence[tuple[Tensor, Tensor]],
         tokens: Tensor,
@@ -101,21 +101,36 @@ class CompiledQwen3:
         return self.graph.replay
 
 
-def _begin(config: Qwen3Config) -> Callable[..., Any]:
-    def begin(embedding, tokens, cos_sin, filled, slots):
+def _begin(config: Config) -> Callable[..., Any]:
+    def begin(embedding: Tensor, tokens: Tensor, cos_sin: Tensor, filled: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
         cos, sin = cos_sin[filled][:, None].chunk(2, dim=-1)
         return embedding[tokens], cos, sin, slots[None] <= filled[:, None]
 
     return begin
 
 
-def _layer(config: Qwen3Config) -> Callable[..., Any]:
+def _layer(config: Config) -> Callable[..., Any]:
     (heads, kv_heads, dim), eps, scale = config.heads, config.rms_norm_eps, config.scale
 
     def layer(
-        h, branch, input_norm, qkv_weight, q_norm, k_norm, o, post_norm, gate_up, down, keys, values, cos, sin, rows,
-        filled, seen,
-    ):  # fmt: skip
+        h: Tensor,
+        branch: Tensor,
+        input_norm: Tensor,
+        qkv_weight: Tensor,
+        q_norm: Tensor,
+        k_norm: Tensor,
+        o: Tensor,
+        post_norm: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        rows: Tensor,
+        filled: Tensor,
+        seen: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         h = h + branch
         qkv = F.linear(normed(h, input_norm, eps), qkv_weight).unflatten(1, (heads + 2 * kv_heads, dim))
         q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
@@ -128,10 +143,10 @@ def _layer(config: Qwen3Config) -> Callable[..., Any]:
     return layer
 
 
-def _end(config: Qwen3Config) -> Callable[..., Any]:
+def _end(config: Config) -> Callable[..., Any]:
     eps = config.rms_norm_eps
 
-    def end(h, branch, norm, head):
+    def end(h: Tensor, branch: Tensor, norm: Tensor, head: Tensor) -> Tensor:
         return F.linear(normed(h + branch, norm, eps), head)
 
     return end

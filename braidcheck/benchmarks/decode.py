@@ -7,7 +7,8 @@ import gc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
 import torch
 
@@ -23,16 +24,15 @@ from braidcheck.benchmarks.backends import (
     baselines_of,
     seeded_start,
 )
-from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.events import Rate, gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.benchmarks.speed import hf_with_sdpa, models
 from braidcheck.errors import UserError
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.models.qwen3.architecture import QWEN3_0_6B, Qwen3Config
+from braidcheck.models.qwen3.architecture import EMBEDDING, QWEN3_0_6B, Qwen3Config
 from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
-from braidcheck.models.qwen3.weights import EMBEDDING
 
 NEW_TOKENS, SAMPLES = 32, 5
 MAX_BASELINE_SECONDS = 120  # in which a baseline must be built, compiled, checked and run once
@@ -62,6 +62,37 @@ class Setting:
 SETTINGS = (Setting(1, 128), Setting(1, 2048), Setting(1, 32768), Setting(16, 512))
 
 
+class Found(TypedDict, total=False):
+    """A subject's rate in tok/s; or why there is none: it computes something else, failed or was not asked."""
+
+    rate: Rate
+    refused: str
+    skipped: str
+    of_roofline: float
+
+
+class _Place(TypedDict):
+    batch: int
+    context: int
+    subject: str
+    bytes: int
+    roofline: float
+
+
+class Row(_Place, Found):
+    """The same at one setting, beside the roofline in tok/s."""
+
+
+class Evidence(TypedDict):
+    """A row a setting and subject; each of ``samples`` is of so many ``tokens`` a row."""
+
+    device: str
+    copy_bandwidth: float
+    samples: int
+    tokens: int
+    rows: list[Row]
+
+
 def least_bytes(config: Qwen3Config, setting: Setting) -> int:
     """Bytes that one step of all rows must read: every weight once, a separate embedding left out, and all K and V."""
     shapes = config.tensor_shapes()
@@ -79,7 +110,7 @@ def measure_decode(
     static_everywhere: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
-) -> dict[str, Any]:
+) -> Evidence:
     """A row a setting and subject: the roofline and the subject's rate in tok/s with spread, or why there is none.
 
     Weights and caches are seeded ones. A row has ``rate`` (median, low, high), or ``refused`` (it computes something
@@ -87,13 +118,13 @@ def measure_decode(
     set up, is timed at the first setting only unless ``static_everywhere``.
     """
     for setting in settings:
-        _ = setting.filled, _check_positions(setting, config)
+        _check_positions(setting, config)
     progress("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
     progress("making the models")
     model, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for number, setting in enumerate(settings):
         skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
         request = _Request(setting, with_baselines, skip if number and not static_everywhere else {})
@@ -104,11 +135,23 @@ def measure_decode(
         for name, found in seen.items():
             if "rate" in found:
                 found["of_roofline"] = found["rate"]["median"] / roofline
-            place = {"batch": setting.batch, "context": setting.context, "subject": name}
-            rows.append(place | {"bytes": least, "roofline": roofline} | found)
+            row: Row = {
+                "batch": setting.batch,
+                "context": setting.context,
+                "subject": name,
+                "bytes": least,
+                "roofline": roofline,
+                **found,
+            }
+            rows.append(row)
         _release(device)
-    seen = {"device": name_of(device), "copy_bandwidth": bandwidth, "samples": SAMPLES, "tokens": NEW_TOKENS}
-    return seen | {"rows": rows}
+    return {
+        "device": name_of(device),
+        "copy_bandwidth": bandwidth,
+        "samples": SAMPLES,
+        "tokens": NEW_TOKENS,
+        "rows": rows,
+    }
 
 
 def name_of(device: str) -> str:
@@ -125,7 +168,7 @@ class _Request:
 
 def _measure(
     request: _Request, model: Qwen3Model, hf: Any, exact: Any, progress: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, Found]:
     """By subject its rate, or why there is none."""
     setting, where = request.setting, f"batch {request.setting.batch}, context {request.setting.context}"
     device = model.device.type
@@ -137,7 +180,7 @@ def _measure(
     makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(model, start)}
     makers |= baselines_of(model, hf, start) if request.with_baselines else {}
     ready: dict[str, Subject] = {}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Found] = {}
     for name, make in makers.items():
         progress(f"{where}: {name}")
         if name in request.skip:
@@ -146,15 +189,13 @@ def _measure(
             subject, found[name] = prepared(make, start, truth, floor)
             ready |= {name: subject} if subject else {}
     progress(f"{where}: timing, in interleaved rounds")
-    turns = [lambda subject=subject: subject.run(NEW_TOKENS) for subject in ready.values()]
+    turns = [partial(subject.run, NEW_TOKENS) for subject in ready.values()]
     for name, timing in zip(ready, gpu_seconds(*turns, count=SAMPLES, warmup=0), strict=True):
         found[name] = {"rate": timing.rate(setting.batch * NEW_TOKENS)}
     return found
 
 
-def prepared(
-    make: Callable[[], Subject], start: Start, truth: Answer, floor: Answer
-) -> tuple[Subject | None, dict[str, str]]:
+def prepared(make: Callable[[], Subject], start: Start, truth: Answer, floor: Answer) -> tuple[Subject | None, Found]:
     """The subject made, checked and run once; or None and what to say in its place."""
     try:
         with within(MAX_BASELINE_SECONDS):

@@ -5,8 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
+
+
+class Rate(TypedDict):
+    """Units a second: the median's, and those of the slowest and the fastest sample."""
+
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -18,8 +27,8 @@ class Timing:
     slowest: float
     count: int
 
-    def rate(self, units: float) -> dict[str, float]:
-        """Units a second: the median's, and those of the slowest and the fastest sample."""
+    def rate(self, units: float) -> Rate:
+        """``units`` a call as a rate."""
         return {"median": units / self.median, "low": units / self.slowest, "high": units / self.fastest}
 
 

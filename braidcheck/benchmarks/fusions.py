@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor
 from braidcheck.benchmarks import baselines
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
 from braidcheck.benchmarks.replay import Replay
-from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import arguments, benchmark_case
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
 from braidcheck.kernels.fused_attention.baselines import eager_attention_block
@@ -25,11 +26,28 @@ from braidcheck.kernels.qkv_rope.op import OP as QKV_ROPE
 from braidcheck.kernels.rms_norm import rms_norm
 from braidcheck.kernels.rms_norm.op import OP as RMS_NORM
 from braidcheck.kernels.rms_norm_qkv.op import OP as RMS_NORM_QKV
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 ROUNDS = 5
 LAYERS = 28
 BRAIDCHECK = "braidcheck"
+
+
+class Result(TypedDict):
+    """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
+
+    seconds: dict[str, list[float]]
+    errors: dict[str, str]
+    bytes: int
+
+
+class Evidence(TypedDict, total=False):
+    """All comparisons and the machine's limits; or the ``reason`` why nothing was timed."""
+
+    reason: str
+    device: str
+    limits: Limits
+    comparisons: dict[str, Result]
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Comparison:
     calls: Mapping[str, Callable[..., Any]]
 
 
-def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> dict[str, Any]:
+def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> Evidence:
     """The machine's ``limits`` and by comparison the ``seconds`` of each call, a reading a round; or the ``reason`` why
     not.
 
@@ -52,18 +70,19 @@ def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: i
     except NoClocks as why:
         return {"reason": str(why)}
     progress("measuring the machine's own bandwidth and GEMM peak")
-    evidence = {"device": torch.cuda.get_device_name(), "limits": measure_limits(), "comparisons": {}}
+    found: dict[str, Result] = {}
+    limits = measure_limits()
     torch.cuda.empty_cache()
     order = random.Random(seed)
     for name, make in comparisons().items():
         progress(f"timing {name}")
-        evidence["comparisons"][name] = run(make(), order)
+        found[name] = run(make(), order)
         torch.cuda.empty_cache()
-    return evidence
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "comparisons": found}
 
 
-def run(comparison: Comparison, order: random.Random) -> dict[str, Any]:
-    """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
+def run(comparison: Comparison, order: random.Random) -> Result:
+    """Time the calls in random order; one that raises is told."""
     replays: dict[str, Replay] = {}
     errors: dict[str, str] = {}
     for name, call in comparison.calls.items():
@@ -83,17 +102,17 @@ def comparisons() -> dict[str, Callable[[], Comparison]]:
     """What is timed, by name; each makes its arguments when its turn comes."""
     made: dict[str, Callable[[], Comparison]] = {}
     for shape, axes in QKV_ROPE.benchmark_shapes.items():
-        made[f"RMSNorm[{shape}]"] = lambda shape=shape: _norms("rms_norm", shape)
-        made[f"norm + QKV[{shape}]"] = lambda tokens=axes["T"]: _projections(tokens, HIDDEN, HEADS)
-        made[f"norm, QKV + RoPE[{shape}]"] = lambda shape=shape: _plain_paths(shape)
-        made[f"norm, QKV, head norms + RoPE[{shape}]"] = lambda shape=shape: _whole_paths(shape)
+        made[f"RMSNorm[{shape}]"] = partial(_norms, "rms_norm", shape)
+        made[f"norm + QKV[{shape}]"] = partial(_projections, axes["T"], HIDDEN, HEADS)
+        made[f"norm, QKV + RoPE[{shape}]"] = partial(_plain_paths, shape)
+        made[f"norm, QKV, head norms + RoPE[{shape}]"] = partial(_whole_paths, shape)
     made["norm + QKV[1 token, 896 wide]"] = lambda: _projections(1, 896, {"Hq": 14, "Hkv": 2, "D": 64})
     for shape in ("1 row of 2048", "512 tokens"):
-        made[f"attention block[{shape}]"] = lambda shape=shape: _blocks(shape)
+        made[f"attention block[{shape}]"] = partial(_blocks, shape)
     return made
 
 
-def _inputs(op: Op, case: Case) -> tuple[dict[str, Any], int]:
+def _inputs(op: Op, case: Case) -> tuple[Inputs, int]:
     return arguments(op, case), op.cost(case).bytes
 
 
@@ -101,25 +120,30 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(call, dynamic=False)
 
 
+def _eager(op: Op) -> Callable[..., Any]:
+    assert op.eager_baseline is not None
+    return op.eager_baseline
+
+
 def _norms(op: str, shape: str) -> Comparison:
     inputs, touched = _inputs(RMS_NORM, benchmark_case(op, shape))
-    eager = RMS_NORM.eager_baseline
+    eager = _eager(RMS_NORM)
     return Comparison(inputs, touched, {BRAIDCHECK: rms_norm, "eager": eager, "torch.compile": _compiled(eager)})
 
 
 def _projections(tokens: int, width: int, heads: Mapping[str, int]) -> Comparison:
     inputs, touched = _inputs(RMS_NORM_QKV, Case("rms_norm_qkv", {"T": tokens, "H": width, **heads}))
-    calls = {
+    calls: Mapping[str, Callable[..., Any]] = {
         BRAIDCHECK: RMS_NORM_QKV.call,
-        "eager": RMS_NORM_QKV.eager_baseline,
-        "torch.compile": _compiled(RMS_NORM_QKV.eager_baseline),
+        "eager": _eager(RMS_NORM_QKV),
+        "torch.compile": _compiled(_eager(RMS_NORM_QKV)),
         "the specified kernel": baselines.documents_norm_qkv,
         "cuBLAS alone": lambda x, qkv_weight, **_: F.linear(x, qkv_weight),
     }
     return Comparison(inputs, touched, calls)
 
 
-def _path_inputs(shape: str) -> tuple[dict[str, Any], int]:
+def _path_inputs(shape: str) -> tuple[Inputs, int]:
     """The arguments of a path from the residual stream ``x`` to rotated heads; ``normed`` is a float32 x as well."""
     inputs, touched = _inputs(QKV_ROPE, benchmark_case("qkv_rope", shape, narrow=0))
     x = inputs.pop("x")
@@ -142,7 +166,12 @@ def _plain_paths(shape: str) -> Comparison:
         sizes = (rest[name] for name in ("num_heads", "num_kv_heads", "head_dim"))
         return baselines.documents_norm_qkv(x, norm_weight, qkv_weight, rest["eps"], *sizes)
 
-    return Comparison(inputs, touched, {BRAIDCHECK: separate, "QKV + RoPE alone": alone, "the specified kernel": fused})
+    calls: Mapping[str, Callable[..., Any]] = {
+        BRAIDCHECK: separate,
+        "QKV + RoPE alone": alone,
+        "the specified kernel": fused,
+    }
+    return Comparison(inputs, touched, calls)
 
 
 def _whole_paths(shape: str) -> Comparison:
@@ -153,14 +182,25 @@ def _whole_paths(shape: str) -> Comparison:
         return qkv_rope(rms_norm(x, norm_weight, rest["eps"]), **rest)
 
     def fused(
-        x, normed, norm_weight, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim, q_norm_weight,
-        k_norm_weight, eps,
-    ):  # fmt: skip
+        x: Tensor,
+        normed: Tensor,
+        norm_weight: Tensor,
+        qkv_weight: Tensor,
+        cos_sin: Tensor,
+        positions: Tensor,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        q_norm_weight: Tensor,
+        k_norm_weight: Tensor,
+        eps: float,
+    ) -> Any:
         sizes = num_heads, num_kv_heads, head_dim
         q, k, v = baselines.documents_norm_qkv(x, norm_weight, qkv_weight, eps, *sizes)
         return qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps), v
 
-    return Comparison(inputs, touched, {BRAIDCHECK: separate, "the specified kernel": fused})
+    calls: Mapping[str, Callable[..., Any]] = {BRAIDCHECK: separate, "the specified kernel": fused}
+    return Comparison(inputs, touched, calls)
 
 
 def _blocks(shape: str) -> Comparison:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from braidcheck.benchmarks.attempt import first_line, within
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
 from braidcheck.benchmarks.fusions import Comparison
 from braidcheck.benchmarks.fusions import run as comparison
-from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Op
@@ -27,13 +27,41 @@ CUBLAS = "cuBLAS alone"  # the op's matrix product without what is fused to it
 MAX_BASELINE_SECONDS = 60  # in which a baseline must be compiled and checked
 
 
+class Subject(TypedDict, total=False):
+    """Median, low and high seconds of the rounds; or why it is not timed: it computes something else, or failed."""
+
+    seconds: float
+    low: float
+    high: float
+    kept: int
+    refused: str
+    skipped: str
+
+
+class SeriesRow(TypedDict):
+    """One op on one shape."""
+
+    bytes: int
+    flops: int
+    subjects: dict[str, Subject]
+
+
+class Evidence(TypedDict, total=False):
+    """All series by name and the machine's limits; or the ``reason`` why nothing is timed."""
+
+    reason: str
+    device: str
+    limits: Limits
+    series: dict[str, SeriesRow]
+
+
 def measure_ops(
     ops: Mapping[str, Op],
     with_baselines: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     device: str = "cuda",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Evidence:
     """The machine's ``limits`` and by series its bytes, flops and ``subjects``; or the ``reason`` why nothing is timed.
 
     A subject has the median, low and high of its rounds' ``seconds``, or ``refused`` (it computes something else), or
@@ -44,17 +72,17 @@ def measure_ops(
     except NoClocks as why:
         return {"reason": str(why)}
     progress("measuring the machine's own bandwidth and GEMM peak")
-    seen = {"device": torch.cuda.get_device_name(), "limits": measure_limits(device), "series": {}}
+    limits, found = measure_limits(device), dict[str, SeriesRow]()
     order, wanted = random.Random(seed), series(ops)
     for number, one in enumerate(wanted):
         torch.cuda.empty_cache()
         torch._dynamo.reset()
         progress(f"timing {one.name}, {number} of {len(wanted)} done")
-        seen["series"][one.name] = _time(one, ops[one.op], with_baselines, device, order)
-    return seen
+        found[one.name] = _time(one, ops[one.op], with_baselines, device, order)
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "series": found}
 
 
-def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> dict[str, Any]:
+def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> SeriesRow:
     cost = op.cost(one.case)
     inputs = _filled(arguments(op, one.case), device)
     calls: dict[str, Callable[..., Any]] = {}
@@ -86,7 +114,7 @@ def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable
         made["torch.compile"] = torch.compile(op.eager_baseline, dynamic=False)
     if op.gemm_weight:
         made[CUBLAS] = lambda *, operand, **rest: F.linear(operand, rest[op.gemm_weight])
-        inputs = inputs | {"operand": inputs["x"].to(inputs[op.gemm_weight].dtype)}
+        inputs = {**inputs, "operand": inputs["x"].to(inputs[op.gemm_weight].dtype)}
     return {**made, **op.library_baselines(inputs)}, dict(inputs)
 
 
@@ -102,7 +130,7 @@ def _filled(inputs: Mapping[str, Any], device: str) -> dict[str, Any]:
     return placed | {name: placed[name].nan_to_num(0.5) for name in ("k_cache", "v_cache") if name in placed}
 
 
-def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, str]:
+def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> Subject:
     """Why a call is not timed; empty where it gives the op's outputs. cuBLAS alone gives others and is only tried."""
     own = {key: value for key, value in inputs.items() if key != "operand"}
     try:

@@ -4,7 +4,8 @@ peak."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from braidcheck.benchmarks import BRAIDCHECK
 from braidcheck.benchmarks.answers import Answer, mismatch
 from braidcheck.benchmarks.attempt import first_line
 from braidcheck.benchmarks.decode import SAMPLES, name_of
-from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.events import Rate, gpu_seconds
 from braidcheck.benchmarks.roofline import gemm_peak
 from braidcheck.benchmarks.speed import hf_prefilled, hf_with_sdpa, models, prompt_of
 from braidcheck.gates.layers.measure import SEED
@@ -27,6 +28,33 @@ from braidcheck.models.qwen3.synthetic import synthetic_tensors
 TOKENS = (512, 4096)
 SERIAL = f"{BRAIDCHECK}, launch by launch"
 HF = "HF transformers"
+
+
+class Found(TypedDict, total=False):
+    """A subject's rate in tok/s and its share of the GEMM peak; or why there is none."""
+
+    rate: Rate
+    of_gemm_peak: float
+    refused: str
+    skipped: str
+
+
+class _Place(TypedDict):
+    tokens: int
+    subject: str
+
+
+class Row(_Place, Found):
+    """The same for a prompt of so many tokens."""
+
+
+class Evidence(TypedDict):
+    """A row a number of tokens and subject."""
+
+    device: str
+    gemm_peak: float
+    samples: int
+    rows: list[Row]
 
 
 def flops(config: Qwen3Config, tokens: int) -> int:
@@ -43,7 +71,7 @@ def measure_prefill(
     with_baselines: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
-) -> dict[str, Any]:
+) -> Evidence:
     """A row a number of tokens and subject: ``rate`` in tok/s with spread and its share of the GEMM peak, or why not.
 
     Weights are seeded ones; HF is in bfloat16 with SDPA. The answers checked are the logits after the last token.
@@ -53,21 +81,21 @@ def measure_prefill(
     progress("making the models")
     model, hf = models(config, device)
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for count in counts:
         progress(f"{count} tokens")
         ids = prompt_of(count, config, device)
         calls: dict[str, Callable[[], Tensor]] = {BRAIDCHECK: _recorded(model, ids), SERIAL: _serial(model, ids)}
         if with_baselines:
-            calls[HF] = lambda ids=ids: hf_prefilled(hf, ids)
+            calls[HF] = partial(hf_prefilled, hf, ids)
         with torch.no_grad():
             with exact_matmul():
-                truth = _answer(lambda ids=ids: hf_prefilled(exact, ids))
-            floor = _answer(lambda ids=ids: hf_prefilled(hf, ids))
+                truth = _answer(partial(hf_prefilled, exact, ids))
+            floor = _answer(partial(hf_prefilled, hf, ids))
             for name, found in _timed(calls, truth, floor, count).items():
                 if "rate" in found:
                     found["of_gemm_peak"] = found["rate"]["median"] / count * flops(config, count) / limit
-                rows.append({"tokens": count, "subject": name} | found)
+                rows.append({"tokens": count, "subject": name, **found})
     return {"device": name_of(device), "gemm_peak": limit, "samples": SAMPLES, "rows": rows}
 
 
@@ -87,10 +115,8 @@ def _answer(call: Callable[[], Tensor]) -> Answer:
     return Answer(logits.argmax(-1, keepdim=True), logits, ())
 
 
-def _timed(
-    calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {name: {} for name in calls}
+def _timed(calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int) -> dict[str, Found]:
+    found: dict[str, Found] = {name: {} for name in calls}
     for name, call in calls.items():
         try:
             if wrong := mismatch(_answer(call), truth, floor):

@@ -6,7 +6,8 @@ import importlib
 import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import TypedDict
 
 import torch
 from torch.autograd import DeviceType
@@ -17,7 +18,7 @@ from braidcheck import kernels
 from braidcheck.benchmarks.answers import STEPS
 from braidcheck.benchmarks.backends import BraidcheckDecoder, Subject, seeded_start
 from braidcheck.benchmarks.decode import NEW_TOKENS, SAMPLES, Setting, least_bytes, name_of
-from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.events import Rate, gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.errors import NotAvailable
 from braidcheck.gates.layers.measure import SEED
@@ -29,12 +30,34 @@ from braidcheck.models.qwen3.weights import Weights
 PYTORCH = "PyTorch"
 
 
+class Phase(TypedDict):
+    """One kernel: launches and microseconds a step."""
+
+    op: str
+    kernel: str
+    launches: float
+    microseconds: float
+
+
+class Evidence(TypedDict):
+    """A row a kernel; a whole step's and the roofline's microseconds. ``serial``: recorded without a graph."""
+
+    device: str
+    batch: int
+    context: int
+    step: Rate
+    roofline: float
+    copy_bandwidth: float
+    serial: bool
+    rows: list[Phase]
+
+
 def measure_phases(
     setting: Setting,
     device: str,
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
-) -> dict[str, Any]:
+) -> Evidence:
     """A row a kernel of braidcheck's decode: its op, launches a step and microseconds a step; and a whole step's
     microseconds.
 
@@ -71,7 +94,7 @@ def measure_phases(
 def _kernels(subject: Subject) -> tuple[list[tuple[str, float]], int]:
     """What was recorded of some steps, and how many: a single one is launched kernel by kernel, not replayed."""
     for steps in (NEW_TOKENS, 1):
-        events = _recorded(lambda steps=steps: subject.run(steps))
+        events = _recorded(partial(subject.run, steps))
         if any(name in owners() for name, _ in events):
             return events, steps
     raise NotAvailable("torch's profiler records no kernels here: ask the machine's owner to let CUPTI be used")
@@ -95,7 +118,7 @@ def owners() -> dict[str, str]:
     return found
 
 
-def phases(events: Iterable[tuple[str, float]], steps: int, owner: Mapping[str, str]) -> list[dict[str, Any]]:
+def phases(events: Iterable[tuple[str, float]], steps: int, owner: Mapping[str, str]) -> list[Phase]:
     """A row a kernel, those of the costliest op first; what is not braidcheck's belongs to PyTorch."""
     taken: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, microseconds in events:
@@ -103,7 +126,7 @@ def phases(events: Iterable[tuple[str, float]], steps: int, owner: Mapping[str, 
     of_op: dict[str, float] = defaultdict(float)
     for (op, _), each in taken.items():
         of_op[op] += sum(each)
-    rows = [
+    rows: list[Phase] = [
         {"op": op, "kernel": kernel, "launches": len(each) / steps, "microseconds": sum(each)}
         for (op, kernel), each in taken.items()
     ]

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.benchmarks.clocks import Monitor, Sample, reading
+from braidcheck.benchmarks.clocks import Monitor, Reading, Sample, reading
+from braidcheck.op import Inputs
 
 MIN_COPIES, MAX_COPIES = 8, 512  # copies of the inputs
 TIMES_L2 = 4  # what the copies' touched bytes together exceed the L2 cache by
@@ -18,6 +19,13 @@ SAMPLE = 1e-3  # seconds that one sample lasts at the least
 WARM = 3e-3  # seconds of replays before the first sample of a turn
 SAMPLES = 5  # in one turn
 QUEUED = 1_000_000  # GPU cycles that the stream waits, so that every replay is queued before the first runs
+
+
+class Turn(Reading):
+    """One turn's reading; how many copies of the inputs it went over, and whether the cache was cold."""
+
+    copies: int
+    cold: bool
 
 
 class Replay:
@@ -45,12 +53,12 @@ class Replay:
         self._elapsed()
         self.replays = max(1, math.ceil(SAMPLE / (self._elapsed()[0] * self.count)))
 
-    def turn(self) -> dict[str, Any]:
+    def turn(self) -> Turn:
         """One turn's reading (``clocks.reading``): warm up, then SAMPLES samples; plus copies, and whether cold."""
         for _ in range(max(1, math.ceil(WARM / SAMPLE)) * self.replays):
             self.graph.replay()
         samples = [Sample(*self._elapsed()) for _ in range(SAMPLES)]
-        return reading(samples) | {"copies": self.count, "cold": self.cold}
+        return {**reading(samples), "copies": self.count, "cold": self.cold}
 
     def _elapsed(self) -> tuple[float, tuple[Any, ...]]:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -72,5 +80,5 @@ def copies(inputs: Mapping[str, Any], touched: int, cache: int) -> int:
     return max(MIN_COPIES, min(wanted, MAX_COPIES, MEMORY // max(1, size)))
 
 
-def _on_gpu(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _on_gpu(inputs: Mapping[str, Any]) -> Inputs:
     return {name: value.to("cuda", copy=True) if isinstance(value, Tensor) else value for name, value in inputs.items()}

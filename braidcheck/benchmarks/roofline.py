@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 import triton
 import triton.language as tl
@@ -12,8 +14,16 @@ SIZE = 2**31  # bytes, far beyond any cache
 SIDE = 8192  # rows and columns of the matrices
 
 
-def measure_limits(device: str = "cuda") -> dict[str, float]:
-    """``copy`` and ``read`` in bytes a second, ``matrix`` in bfloat16 floating-point operations a second."""
+class Limits(TypedDict):
+    """Bytes a second of copying and of reading; floating-point operations a second of bfloat16 products."""
+
+    copy: float
+    read: float
+    matrix: float
+
+
+def measure_limits(device: str = "cuda") -> Limits:
+    """All of this machine's limits."""
     return {"copy": copy_bandwidth(device), "read": read_bandwidth(device), "matrix": gemm_peak(device)}
 
 

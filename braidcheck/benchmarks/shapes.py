@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from braidcheck import kernels
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def benchmark_case(op: str, shape: str, **axes: int) -> Case:
     return Case(op, {**kernels.find()[op].benchmark_shapes[shape], **axes})
 
 
-def arguments(op: Op, case: Case) -> dict[str, Any]:
+def arguments(op: Op, case: Case) -> Inputs:
     """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
     inputs = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
-from braidcheck.benchmarks.events import gpu_seconds
+from braidcheck.benchmarks.events import Rate, gpu_seconds
 from braidcheck.benchmarks.roofline import copy_bandwidth
 from braidcheck.gates.layers.measure import SEED, hf_model
 from braidcheck.models.decode import Decoder
@@ -19,6 +19,25 @@ from braidcheck.models.qwen3.synthetic import synthetic_tensors
 from braidcheck.models.qwen3.weights import Weights
 
 PROMPT, NEW_TOKENS, SAMPLES = 512, 64, 5
+
+
+class Median(TypedDict):
+    """A rate whose spread is not known."""
+
+    median: float
+
+
+class Evidence(TypedDict):
+    """tok/s of decode and prefill, the engine's and HF's; what the bandwidth allows."""
+
+    device: str
+    copy_bandwidth: float
+    read_bytes: int
+    prompt: int
+    decode: Rate
+    hf_decode: Median
+    prefill: Rate
+    hf_prefill: Rate
 
 
 def models(config: Qwen3Config, device: str) -> tuple[Qwen3Model, Any]:
@@ -47,7 +66,7 @@ def hf_prefilled(hf: Any, ids: Tensor) -> Tensor:
 
 def measure_speed(
     device: str, progress: Callable[[str], None] = lambda text: None, config: Qwen3Config = QWEN3_0_6B
-) -> dict[str, Any]:
+) -> Evidence:
     """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
 
     Weights are seeded ones of the config's shape.

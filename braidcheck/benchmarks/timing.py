@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from braidcheck.benchmarks.baselines import CONTROL, control
 from braidcheck.benchmarks.clocks import Monitor, NoClocks
-from braidcheck.benchmarks.replay import Replay
-from braidcheck.benchmarks.roofline import measure_limits
+from braidcheck.benchmarks.replay import Replay, Turn
+from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.op import Op
 
 ROUNDS = 3  # of each series, the control's between them
 
 
+class Sample(Turn):
+    """The median turn of one series; what it moves and computes, and the control's seconds."""
+
+    bytes: int
+    flops: int
+    control: float
+
+
+class Failed(TypedDict):
+    """A series that raised."""
+
+    error: str
+
+
+class Evidence(TypedDict, total=False):
+    """All series by name, and the limits of this machine; or the ``reason`` why nothing was timed."""
+
+    reason: str
+    device: str
+    limits: Limits
+    control: str
+    series: dict[str, Sample | Failed]
+
+
 def measure_timing(
     ops: Mapping[str, Op], progress: Callable[[str], None] = lambda text: None, seed: int = 0
-) -> dict[str, Any]:
+) -> Evidence:
     """The ``limits`` of this machine and by series the median turn's reading, its bytes, flops and the control's time.
 
     A series that raised has an ``error`` and nothing else. Without NVML there is a ``reason`` and nothing else.
@@ -35,7 +59,7 @@ def measure_timing(
     frozen = Replay(*control())
     wanted = series(ops)
     random.Random(seed).shuffle(wanted)  # so that what follows what is no habit
-    found = {}
+    found: dict[str, Sample | Failed] = {}
     for number, one in enumerate(wanted):
         progress(f"timing {one.name}, {number} of {len(wanted)} done")
         try:
@@ -46,7 +70,7 @@ def measure_timing(
     return {"device": torch.cuda.get_device_name(), "limits": limits, "control": CONTROL, "series": found}
 
 
-def _time(one: Series, op: Op, frozen: Replay) -> dict[str, Any]:
+def _time(one: Series, op: Op, frozen: Replay) -> Sample:
     cost = op.cost(one.case)
     replay = Replay(op.call, arguments(op, one.case), cost.bytes)
     turns, controls = [], []
@@ -54,7 +78,14 @@ def _time(one: Series, op: Op, frozen: Replay) -> dict[str, Any]:
         controls.append(frozen.turn()["seconds"])
         turns.append(replay.turn())
     middle = sorted(turns, key=lambda turn: turn["seconds"])[ROUNDS // 2]
-    counted = {key: sum(turn[key] for turn in turns) for key in ("kept", "discarded")}
-    spread = {"low": min(turn["low"] for turn in turns), "high": max(turn["high"] for turn in turns)}
-    more = {"bytes": cost.bytes, "flops": cost.flops, "control": sorted(controls)[ROUNDS // 2]}
-    return middle | counted | spread | more | {"disturbed": any(turn["disturbed"] for turn in turns)}
+    return {
+        **middle,
+        "kept": sum(turn["kept"] for turn in turns),
+        "discarded": sum(turn["discarded"] for turn in turns),
+        "low": min(turn["low"] for turn in turns),
+        "high": max(turn["high"] for turn in turns),
+        "bytes": cost.bytes,
+        "flops": cost.flops,
+        "control": sorted(controls)[ROUNDS // 2],
+        "disturbed": any(turn["disturbed"] for turn in turns),
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
@@ -37,12 +37,21 @@ PHASES = {
 }
 
 
-def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """By prompt: bytes of the ``separate`` operations by phase, of the ``fused`` op, and ``between`` its launches.
+class Traffic(TypedDict):
+    """Bytes of the ``separate`` operations by phase, of the ``fused`` op, and ``between`` its launches."""
+
+    separate: dict[str, int]
+    fused: int
+    between: int
+    launches: int
+
+
+def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, Traffic]:
+    """The traffic of each prompt.
 
     ``call`` is the fused op's wrapper; its ``launches`` are counted, not run.
     """
-    found = {}
+    found: dict[str, Traffic] = {}
     for shape in PROMPTS:
         separate = {phase: _activations(benchmark_case(op, shape, narrow=0)) for phase, op in PHASES.items()}
         case = benchmark_case(FUSED, shape)

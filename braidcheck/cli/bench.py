@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,19 @@ from braidcheck.report.progress import Progress
 from braidcheck.result import json_by_line, write_atomically
 
 FORMAT = 1
+Measured = TypeVar("Measured")
+Show = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # of what was measured and where
+
+
+class Head(TypedDict):
+    """What is said of every bench."""
+
+    format: int
+    bench: str
+    seconds: int
+    environment: environment.Fingerprint
+
+
 DEFAULT = "ops"
 
 
@@ -55,12 +68,12 @@ def ops(
 
     found = find_ops()
     wanted = {name: found[name] for name in dict.fromkeys(op or found)}
-    measured, body = _measured("ops", lambda progress: measure_ops(wanted, baselines, progress))
+    measured, head = _measured("ops", lambda progress: measure_ops(wanted, baselines, progress))
     if "reason" in measured:
         raise NotAvailable(f"nothing can be timed here: {measured['reason']}")
     rows = report.op_rows(measured)
-    body |= {"device": measured["device"], "limits": measured["limits"]}
-    return _say(body, rows, save, as_json, lambda: report.show_ops(measured, rows, body["environment"]))
+    body = {**head, "device": measured["device"], "limits": measured["limits"]}
+    return _say(body, rows, save, as_json, lambda: report.show_ops(measured, rows, head["environment"]))
 
 
 @app.command("decode")
@@ -86,16 +99,13 @@ def decode(
             )
         from braidcheck.benchmarks.profile import measure_phases
 
-        measured, body = _measured("phases", lambda progress: measure_phases(chosen[0], "cuda", progress))
-        show = report.show_phases
-    else:
-        everywhere = settings is chosen
-        measured, body = _measured(
-            "decode", lambda progress: measure_decode(settings, "cuda", baselines, everywhere, progress)
-        )
-        show = report.show_decode
-    body |= {key: value for key, value in measured.items() if key != "rows"}
-    return _say(body, measured["rows"], save, as_json, lambda: show(measured, body["environment"]))
+        steps, head = _measured("phases", lambda progress: measure_phases(chosen[0], "cuda", progress))
+        return _say_rows(head, steps, save, as_json, report.show_phases)
+    everywhere = settings is chosen
+    measured, head = _measured(
+        "decode", lambda progress: measure_decode(settings, "cuda", baselines, everywhere, progress)
+    )
+    return _say_rows(head, measured, save, as_json, report.show_decode)
 
 
 @app.command("prefill")
@@ -110,11 +120,10 @@ def prefill(
     from braidcheck.benchmarks.prefill import TOKENS, measure_prefill
     from braidcheck.report import bench as report
 
-    measured, body = _measured(
+    measured, head = _measured(
         "prefill", lambda progress: measure_prefill(tokens or TOKENS, "cuda", baselines, progress)
     )
-    body |= {key: value for key, value in measured.items() if key != "rows"}
-    return _say(body, measured["rows"], save, as_json, lambda: report.show_prefill(measured, body["environment"]))
+    return _say_rows(head, measured, save, as_json, report.show_prefill)
 
 
 def _need_gpu() -> None:
@@ -124,13 +133,19 @@ def _need_gpu() -> None:
         )
 
 
-def _measured(kind: str, measure: Callable[[Progress], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measured(kind: str, measure: Callable[[Progress], Measured]) -> tuple[Measured, Head]:
     """What was seen, and what is said of every bench: its kind, its seconds and where it ran."""
     began = time.monotonic()
     with Progress(f"bench {kind}") as progress:
         measured = measure(progress)
     seconds = round(time.monotonic() - began)
     return measured, {"format": FORMAT, "bench": kind, "seconds": seconds, "environment": environment.fingerprint()}
+
+
+def _say_rows(head: Head, measured: Mapping[str, Any], save: Path | None, as_json: bool, show: Show) -> int:
+    """The same of what was measured with its rows."""
+    body = {**head, **{key: value for key, value in measured.items() if key != "rows"}}
+    return _say(body, measured["rows"], save, as_json, lambda: show(measured, head["environment"]))
 
 
 def _say(

@@ -14,6 +14,7 @@ from rich.table import Table
 from braidcheck import environment
 from braidcheck.errors import UserError
 from braidcheck.gates.soak import LIMIT
+from braidcheck.gates.soak.evidence import Evidence, FunctionRow
 from braidcheck.report.terminal import console
 from braidcheck.result import write_atomically
 
@@ -34,7 +35,7 @@ def read() -> dict[str, dict[str, Any]]:
     return body["lanes"]
 
 
-def publish(lane: str, seen: Iterable[Mapping[str, Any]], command: str) -> None:
+def publish(lane: str, seen: Iterable[Evidence], command: str) -> None:
     """Put what a soak saw in ``lane`` into the file, an op's new entry for its old one; other ops and lanes stay."""
     lanes = read() if FILE.exists() else {}
     facts = environment.fingerprint()
@@ -50,7 +51,7 @@ def publish(lane: str, seen: Iterable[Mapping[str, Any]], command: str) -> None:
     write_atomically(FILE, json.dumps({"format": FORMAT, "lanes": dict(sorted(lanes.items()))}, indent=1) + "\n")
 
 
-def _plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _plain(rows: Iterable[FunctionRow]) -> list[Mapping[str, object]]:
     """Infinite error ratio as strings, so that any reader of JSON can parse them."""
     return [
         {**row, "error_ratio": row["error_ratio"] if math.isfinite(row["error_ratio"]) else str(row["error_ratio"])}

@@ -19,13 +19,14 @@ from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
-from braidcheck.report import annotations, formats, run_json, terminal
+from braidcheck.report import annotations as github_annotations
+from braidcheck.report import formats, run_json, terminal
 from braidcheck.report.formats import FORMATS, OUT_HELP
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.budget import touched_since
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, suite_of
-from braidcheck.settings import ATTENTIONS, CORPUS, NANO, REFERENCE, Settings
+from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE, Settings
 
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
@@ -40,7 +41,8 @@ class Lane(StrEnum):
     gpu = "gpu"
 
 
-Attention = StrEnum("Attention", [(name, name) for name in (*ATTENTIONS, REFERENCE)])
+Attention = StrEnum("Attention", [(name, name) for name in (*ATTENTIONS, REFERENCE)])  # type: ignore[misc]
+DEFAULT_ATTENTION = Attention(PRODUCTION)
 
 
 def gate(
@@ -51,7 +53,7 @@ def gate(
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("braidcheck-out"),
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
-    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = Attention.production,
+    attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = DEFAULT_ATTENTION,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
     minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
@@ -112,7 +114,7 @@ def _launch(phases: Sequence[Phase], start: Run) -> tuple[bool, Run]:
 
     Raises NotAvailable where the only phase broke; of several, a broken one is a verdict.
     """
-    interrupted, runs = False, [replace(start, environment=environment.fingerprint() | start.environment)]
+    interrupted, runs = False, [replace(start, environment={**environment.fingerprint(), **start.environment})]
     seconds: dict[str, float] = {}
     for phase in phases:
         began = time.monotonic()
@@ -130,7 +132,7 @@ def _launch(phases: Sequence[Phase], start: Run) -> tuple[bool, Run]:
     merged = Run.merge(runs)
     suite = [name for one in runs for name in one.environment.get("suite", ())]  # of a shard
     more = {"phases": seconds} | ({"suite": suite} if suite else {})
-    return interrupted, replace(merged, environment=merged.environment | more)
+    return interrupted, replace(merged, environment={**merged.environment, **more})
 
 
 def choose_lane(lane: Lane) -> str:
@@ -229,7 +231,7 @@ def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
     """Write the files of ``run`` to ``out``, as ``formats.write`` does; on GitHub, print its annotations."""
     formats.write(run, out, **renders)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in annotations.lines(run):
+        for line in github_annotations.lines(run):
             print(line)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import mutants as gate
+from braidcheck.mutants.evidence import Matrix
 from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, json_by_line, write_atomically
@@ -57,17 +58,17 @@ def mutants(
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or selection.KINDS
     faults = selection.choose(kinds, op or ())
     left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.settled(others)]
-    left_out = {"left_out": len(faults) - len(left)}
+    left_out = len(faults) - len(left)
 
-    def keep(matrix: dict) -> None:
+    def keep(matrix: Matrix) -> None:
         if save is not None:
-            write_atomically(save, dump({**matrix, **left_out}))
+            write_atomically(save, dump({**matrix, "left_out": left_out}))
 
     count = environment.cpus()
     if chosen == "gpu":
         count = min(count, MAX_WORKERS_PER_GPU * len(environment.gpus()))
     with Progress(f"mutants on the {chosen} lane") as progress:
-        matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), **left_out}
+        matrix: Matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), "left_out": left_out}
     keep(matrix)
     verdicts = gate.evaluate([matrix, *others])
     run = Run({}, (), verdicts)
@@ -78,14 +79,14 @@ def mutants(
     return run.exit_code
 
 
-def dump(matrix: dict) -> str:
+def dump(matrix: Matrix) -> str:
     """The matrix as JSON with one line per mutant, without what is empty."""
     body = {key: value for key, value in matrix.items() if key != "mutants"}
     rows = [{key: value for key, value in row.items() if value} for row in matrix["mutants"]]
     return json_by_line(body, "mutants", rows)
 
 
-def read_matrix(path: Path) -> dict:
+def read_matrix(path: Path) -> Matrix:
     """The kill matrix in ``path``. Raises UserError where it holds none."""
     try:
         return load(path.read_text(encoding="utf-8"))
@@ -93,10 +94,10 @@ def read_matrix(path: Path) -> dict:
         raise UserError(f"{path} is not a kill matrix: {error}") from None
 
 
-def load(text: str) -> dict:
+def load(text: str) -> Matrix:
     """The matrix that ``dump`` wrote. Raises ValueError for another file."""
     matrix = json.loads(text)
     if not isinstance(matrix, dict) or not {"lane", "mutants", "seconds"} <= matrix.keys():
         raise ValueError("it has no lane, mutants and seconds")
     empty = {"gate": "", "subject": "", "said": "", "seconds": 0.0}
-    return {**matrix, "mutants": [empty | format_1.mutant(row) for row in matrix["mutants"]]}
+    return cast(Matrix, {**matrix, "mutants": [empty | format_1.mutant(row) for row in matrix["mutants"]]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -61,7 +61,7 @@ def find_ops() -> dict[str, Op]:
     return kernels.find()
 
 
-def _plain(op: Op) -> dict[str, Any]:
+def _plain(op: Op) -> Mapping[str, object]:
     cases = [
         {
             "id": case.id,
@@ -85,8 +85,10 @@ def doctor() -> int:
     table.add_row("python", f"{seen['python']} on {seen['platform']}, {seen['cpus']} CPU cores")
     for name, found in seen["libraries"].items():
         table.add_row(name, found or "not installed")
-    for gpu in seen["gpus"] or [None]:
-        table.add_row("GPU", _described(gpu, seen["driver"]) if gpu else "none that torch can use")
+    for gpu in seen["gpus"]:
+        table.add_row("GPU", _described(gpu, seen["driver"]))
+    if not seen["gpus"]:
+        table.add_row("GPU", "none that torch can use")
     no_interpreter, no_gpu = environment.why_no_interpreter(), environment.why_no_gpu()
     table.add_row("lane interpret", f"no: {no_interpreter}" if no_interpreter else "yes, on the CPU")
     table.add_row("lane gpu", f"no: {no_gpu}" if no_gpu else "yes")
@@ -104,5 +106,5 @@ def gates_by_name() -> str:
     return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values())))
 
 
-def _described(gpu: dict[str, Any], driver: str) -> str:
+def _described(gpu: Mapping[str, Any], driver: str) -> str:
     return f"{gpu['name']}, capability {gpu['capability']}, {gpu['memory_gib']} GiB, driver {driver or 'unknown'}"

@@ -131,10 +131,9 @@ def launch(phase: Phase) -> tuple[bool, Run]:
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
     """Run a child, and end it and its processes in order on Ctrl-C; whether it was interrupted, and its exit code."""
     with _signals_as_interrupt():
-        child = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, **streams,
-            **({"process_group": 0} if os.name == "posix" else {}),
-        )  # fmt: skip
+        if os.name == "posix":
+            streams["process_group"] = 0
+        child: subprocess.Popen[bytes] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **streams)
         return _wait(child), child.returncode
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from braidcheck.ci import history
 from braidcheck.cli.mutants import read_matrix
 from braidcheck.errors import UserError
+from braidcheck.mutants.evidence import Matrix, SizeRow
 from braidcheck.report import junit, markdown
 from braidcheck.report.progress import Progress
 from braidcheck.report.sensitivity import tables
@@ -73,7 +74,7 @@ def _load(path: Path) -> Run:
         raise UserError(f"{path} is not a Run: {str(error).splitlines()[0]}") from None
 
 
-def _sizes(path: Path) -> list[dict[str, Any]]:
+def _sizes(path: Path) -> list[SizeRow]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["faults"]
         list(tables(rows))
@@ -87,8 +88,8 @@ def _page(
     runs: list[Run],
     last: Run | None,
     base: Run | None,
-    matrices: list[dict[str, Any]],
-    sizes: list[dict[str, Any]],
+    matrices: list[Matrix],
+    sizes: list[SizeRow],
 ) -> str:
     from braidcheck.ci.trend import evaluate
     from braidcheck.report import page

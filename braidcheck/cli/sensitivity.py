@@ -15,6 +15,7 @@ from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.cli.parallel import together
+from braidcheck.mutants.evidence import SizeRow
 from braidcheck.report import sensitivity as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import Status, json_by_line, write_atomically
@@ -56,10 +57,10 @@ def sensitivity(
     return 0
 
 
-def _measure(names: Iterable[str], lane: str, workers: int) -> list[dict[str, Any]]:
+def _measure(names: Iterable[str], lane: str, workers: int) -> list[SizeRow]:
     gates = [gate for gate in GATES if gate != "layers" or lane == "gpu"]  # hours in the interpreter
     tasks = [(gate, name, lane) for gate in gates for name in names]
-    rows: list[dict[str, Any]] = []
+    rows: list[SizeRow] = []
     with Progress("sensitivity") as progress:
         for done, found in enumerate(together(measure, tasks, workers), 1):
             rows += found
@@ -68,7 +69,7 @@ def _measure(names: Iterable[str], lane: str, workers: int) -> list[dict[str, An
     return sorted(rows, key=lambda row: -order[row["gate"], row["op"]])
 
 
-def measure(task: Task) -> list[dict[str, Any]]:
+def measure(task: Task) -> list[SizeRow]:
     """The rows of one gate and op, measured in this process."""
     rows = list(_rows(*task))
     if task[-1] == "gpu":
@@ -78,7 +79,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows(gate: str, name: str, lane: str) -> Iterator[dict[str, Any]]:
+def _rows(gate: str, name: str, lane: str) -> Iterator[SizeRow]:
     from braidcheck.golden.resolve import resolve
     from braidcheck.mutants import sensitivity as evidence
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from braidcheck.cli import bounds, gate
 from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.cli.parallel import together
+from braidcheck.gates.soak.evidence import Evidence
 from braidcheck.op import Case
 from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
@@ -49,12 +51,12 @@ def soak(
     return run.exit_code
 
 
-def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[Evidence]:
     """One measurement per op, made of those of its cases; in several processes if there are several ``workers``."""
     from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    found: dict[str, list[Evidence]] = defaultdict(list)
     with Progress("soak") as progress:
         made = together(_run, tasks, workers) if workers > 1 else _one_by_one(tasks, progress)
         for done, seen in enumerate(made, 1):
@@ -74,12 +76,12 @@ def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:
         yield name, cases, "cuda" if lane == "gpu" else "cpu"
 
 
-def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[dict[str, Any]]:
+def _one_by_one(tasks: list[Task], progress: Progress) -> Iterator[Evidence]:
     for done, task in enumerate(tasks):
-        yield _run(task, lambda text, done=done: progress(text, done, len(tasks)))
+        yield _run(task, partial(progress, done=done, total=len(tasks)))
 
 
-def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:
+def _run(task: Task, progress: Callable[[str], None] = lambda text: None) -> Evidence:
     import torch
 
     from braidcheck.gates.soak.measure import measure_soak
@@ -92,7 +94,7 @@ def _run(task: Task, progress: Any = lambda text: None) -> dict[str, Any]:
     return seen
 
 
-def _say(run: Run, seen: list[dict[str, Any]], lane: str, as_json: bool) -> None:
+def _say(run: Run, seen: list[Evidence], lane: str, as_json: bool) -> None:
     if as_json:
         body = json.loads(run.to_json())
         kept = {key: body[key] for key in ("format", "status", "exit_code", "verdicts")}

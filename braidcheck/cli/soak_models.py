@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from braidcheck import environment
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.parallel import together
 from braidcheck.errors import NotAvailable
+from braidcheck.gates.soak.evidence import ModelRow
 from braidcheck.report import models as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, json_by_line, write_atomically
@@ -61,9 +62,9 @@ def soak_models(
     return run.exit_code
 
 
-def _measure(runs: int, lane: str, workers: int) -> list[dict[str, Any]]:
+def _measure(runs: int, lane: str, workers: int) -> list[ModelRow]:
     tasks = [(seed, lane) for seed in range(1, runs + 1)]
-    models = []
+    models: list[ModelRow] = []
     with Progress("soak of whole models") as progress:
         for model in together(_run, tasks, workers):
             models.append(model)
@@ -71,7 +72,7 @@ def _measure(runs: int, lane: str, workers: int) -> list[dict[str, Any]]:
     return sorted(models, key=lambda model: model["seed"])
 
 
-def _run(task: tuple[int, str]) -> dict[str, Any]:
+def _run(task: tuple[int, str]) -> ModelRow:
     from braidcheck.golden.resolve import resolve
     from braidcheck.mutants import models
 

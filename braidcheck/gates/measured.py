@@ -7,8 +7,9 @@ import math
 
 def positive(value: object) -> float:
     """A finite number above 0, or 0 for anything else."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return float(value) if good else 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return float(value)
+    return 0.0
 
 
 def counted(value: object) -> bool:

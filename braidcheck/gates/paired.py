@@ -22,7 +22,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
@@ -32,6 +32,36 @@ FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 LOOKS = (10, 15, 20, 30, 40)
 SERIES_ALPHA, RUN_ALPHA, MISS = 1e-3, 1e-2, 0.05
 ALL_KERNELS = "every kernel"  # the subject where nothing can be timed
+
+
+class Turns(TypedDict):
+    """One restart: seconds of each turn, by side; how many samples were ``discarded``."""
+
+    base: list[float]
+    change: list[float]
+    discarded: int
+
+
+class WorkerFailure(TypedDict):
+    """What ended a series: on which side, and what was said."""
+
+    side: str
+    said: str
+
+
+class Found(TypedDict):
+    """What was timed of one series."""
+
+    restarts: list[Turns]
+    trouble: WorkerFailure | None
+
+
+class Evidence(TypedDict, total=False):
+    """What was timed ``against`` a commit, by series; or the ``reason`` why nothing was."""
+
+    series: dict[str, Found]
+    against: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -72,19 +102,19 @@ def _look(ratios: Sequence[float], alpha: float) -> Decision:
     return Decision(status, count, mean, low, high, FLOOR + red + seen)
 
 
-def undecided(found: Mapping[str, Any], series: int) -> bool:
+def undecided(found: Found, series: int) -> bool:
     """Whether more restarts could still decide a series of the evidence."""
     if found["trouble"] or len(found["restarts"]) >= LOOKS[-1]:
         return False
     return decide(log_ratios(found["restarts"]), series).status == Status.INCONCLUSIVE
 
 
-def log_ratios(restarts: Sequence[Mapping[str, Sequence[float]]]) -> list[float]:
+def log_ratios(restarts: Sequence[Turns]) -> list[float]:
     """Of each restart, the median over its turns of log(change / base).
 
     Raises ValueError for a turn that has no time: what was not measured decides nothing.
     """
-    if not all(0 < seconds < math.inf for r in restarts for side in ("base", "change") for seconds in r[side]):
+    if not all(0 < seconds < math.inf for r in restarts for seconds in (*r["base"], *r["change"])):
         raise ValueError("a turn has no time")
     return [
         statistics.median(math.log(change / base) for base, change in zip(r["base"], r["change"], strict=True))
@@ -115,7 +145,7 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
         decision = decide(ratios, series)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, statistics.StatisticsError):
         return Verdict("paired", name, Status.ERROR, "a turn of this series has no time", lane=lane)
-    metrics = {"restarts": decision.count, "against": evidence.get("against", "")}
+    metrics: dict[str, object] = {"restarts": decision.count, "against": evidence.get("against", "")}
     if math.isnan(decision.mean):
         message = f"{decision.count} of {LOOKS[0]} process pairs fitted into the time, too few to decide"
         return Verdict("paired", name, Status.INCONCLUSIVE, message, lane=lane, metrics=metrics)

@@ -51,9 +51,10 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
     """What is to say of one subject of the base's oracles; nothing where both let it pass alike."""
     subject = _subject(name, theirs)
     status, message = (theirs.status, theirs.message) if theirs else (Status.ERROR, "no verdict came")
-    for case in _listed(theirs) if own and mine else ():
-        if case not in _listed(mine):
-            yield _approval(f"{theirs.gate} {case}", f"the change removed it; {message}")
+    if theirs and own and mine:
+        for case in _listed(theirs):
+            if case not in _listed(mine):
+                yield _approval(f"{theirs.gate} {case}", f"the change removed it; {message}")
     if own and mine is None:
         yield _approval(subject, f"the change removed it; the base's oracles say {status}: {message}")
     elif status != Status.PASS and mine is not None and mine.status == Status.PASS:
@@ -62,7 +63,7 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
         yield Verdict(GATE, subject, status, message)
     elif mine is not None and mine.status != Status.PASS:
         yield Verdict(GATE, subject, mine.status, f"the change's own oracles do not let it pass: {mine.message}")
-    elif mine is not None and _looser(theirs, mine):
+    elif theirs is not None and mine is not None and _looser(theirs, mine):
         used = f"{mine.limit_fraction:.3g} of the change's limit, {theirs.limit_fraction:.3g} of the base's"
         yield _approval(subject, f"the change's oracles are looser: the same result uses {used}")
 
@@ -74,11 +75,8 @@ def _listed(verdict: Verdict | None) -> Sequence[str]:
 
 def _looser(theirs: Verdict, mine: Verdict) -> bool:
     """Whether the numbers show that the change's limit is the looser one: nothing of a limit used shows nothing."""
-    return (
-        bool(theirs.limit_fraction)
-        and mine.limit_fraction is not None
-        and mine.limit_fraction * LOOSER < theirs.limit_fraction
-    )
+    used, own = theirs.limit_fraction, mine.limit_fraction
+    return used is not None and used != 0 and own is not None and own * LOOSER < used
 
 
 def _new(wanted: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:

@@ -66,7 +66,7 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]
 def _verdict(name: str, target: Target, evidence: Mapping[str, Any], lane: str) -> Verdict:
     is_floor = isinstance(target.against, float)
     rate = _rate(evidence, target.of, target.reading)
-    least = target.against if is_floor else _rate(evidence, target.against, "median")
+    least = target.against if isinstance(target.against, float) else _rate(evidence, target.against, "median")
     bandwidth, read = (positive(evidence.get(key)) for key in ("copy_bandwidth", "read_bytes"))
     wanted = {target.of: rate, target.against: least} | ({"bandwidth": bandwidth, "weights": read} if is_floor else {})
     if lost := [str(what) for what, number in wanted.items() if not number]:

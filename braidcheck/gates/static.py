@@ -57,10 +57,8 @@ def evaluate(
     """
     verdicts = []
     for target in TARGETS:
-        rows, known = (
-            None if all_rows is None else [row for row in all_rows if (row["op"], row["target"]) == (op, target)]
-            for all_rows in (evidence["rows"], baseline)
-        )
+        rows = _of(evidence["rows"], op, target)
+        known = None if baseline is None else _of(baseline, op, target)
         alone, compared = f"{op}[{target}]", f"{op}[{target} baseline]"
         if lost := _lost(rows):
             verdicts += [Verdict("static", subject, Status.ERROR, lost, lane=lane) for subject in (alone, compared)]
@@ -69,6 +67,10 @@ def evaluate(
         held = None if known is None else {_key(row): row for row in known if not _unread(row)}
         verdicts.append(_compared(rows, held, compared, evidence["triton"], lane))
     return tuple(verdicts)
+
+
+def _of(rows: Sequence[Row], op: str, target: str) -> list[Row]:
+    return [row for row in rows if (row["op"], row["target"]) == (op, target)]
 
 
 def _lost(rows: Sequence[Row]) -> str:
@@ -136,7 +138,7 @@ def _compared(
         what = "any configuration" if known is None else _count(rows[:new])
         message = f"no baseline of Triton {triton} for {what}; create it with: {ACCEPT}"
         return Verdict("static", subject, Status.SKIPPED, message, lane=lane)
-    if gone := sorted(known.keys() - {_key(row) for row in rows}):
+    if gone := sorted((known or {}).keys() - {_key(row) for row in rows}):
         name = f"{gone[0][2]} of {gone[0][3]}" + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
         message = f"{name}, in the baseline of Triton {triton}, was not compiled; if that is intended: {ACCEPT}"
         return Verdict("static", subject, Status.SKIPPED, message, lane=lane)

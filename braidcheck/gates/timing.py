@@ -61,9 +61,9 @@ def _verdict(name: str, sample: Mapping[str, Any], evidence: Mapping[str, Any], 
     )
 
 
-def _metrics(sample: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(sample: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, object]:
     """Spread and control in microseconds, as the value is; the sample's circumstances as they were seen."""
-    metrics = {"spread": {key: 1e6 * positive(sample.get(key)) for key in ("low", "high")}}
+    metrics: dict[str, object] = {"spread": {key: 1e6 * positive(sample.get(key)) for key in ("low", "high")}}
     metrics |= {key: sample[key] for key in ("kept", "discarded", "clock", "power", "copies", "cold") if key in sample}
     if positive(sample.get("control")):
         metrics |= {"control": 1e6 * sample["control"], "control_name": evidence.get("control", "")}

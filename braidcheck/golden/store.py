@@ -87,8 +87,8 @@ class Golden:
         sample, full = self._cut("sample_offsets", number), self._cut("full_offsets", number)
         of = self.tensors
         samples = Samples(of["samples"][sample].long(), of["full_positions"][full].long(), of["projection"])
-        runs = [self._readings(run, number, part, sample, full) for run in RUNS]
-        return GoldenDocument(of["ids"][part].long(), of["top_ids"][part].long(), *runs, samples)
+        truth, floor = (self._readings(run, number, part, sample, full) for run in RUNS)
+        return GoldenDocument(of["ids"][part].long(), of["top_ids"][part].long(), truth, floor, samples)
 
     def _readings(self, run: str, number: int, part: slice, sample: slice, full: slice) -> Readings:
         cuts = {"nll": slice(part.start - number, part.stop - number - 1), "full": full}
@@ -160,7 +160,7 @@ def typical_noise(truth: Tensor, floor: Tensor) -> float:
     return float(ordered[int(0.95 * (len(ordered) - 1))])
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(path: Path) -> Mapping[str, Any]:
     try:
         manifest = json.loads(_read(path, MANIFEST))
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,7 +132,7 @@ def _rows(text: Text, tokenizer: Any) -> list[Document]:
     return documents
 
 
-def _span(probe: dict[str, Any], offsets: list[tuple[int, int]]) -> Span:
+def _span(probe: Mapping[str, Any], offsets: list[tuple[int, int]]) -> Span:
     """A token belongs to the answer when it holds a character of it; special tokens hold none."""
     inside = [at for at, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
     if not inside:

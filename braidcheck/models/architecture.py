@@ -6,17 +6,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from braidcheck.errors import CheckpointError
 
 
-class Config(Protocol):
-    """The sizes and constants that the decoder and its memory are made by."""
+@dataclass(frozen=True)
+class Config:
+    """The sizes and constants that define a decoder; none has a default, since transformers' own are another model's.
+
+    An architecture's subclass adds ``model_type`` and its tensors.
+    """
 
     model_type: ClassVar[str]
     hidden_size: int
     num_hidden_layers: int
+    num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
     intermediate_size: int
@@ -24,15 +29,26 @@ class Config(Protocol):
     max_position_embeddings: int
     rope_theta: float
     rms_norm_eps: float
+    tie_word_embeddings: bool
+
+    @property
+    def scale(self) -> float:
+        """What attention scores are multiplied by: head_dim ** -0.5."""
+        return self.head_dim**-0.5
+
+    @property
+    def heads(self) -> tuple[int, int, int]:
+        """Query heads, KV heads, head_dim: as the ops take them."""
+        return self.num_attention_heads, self.num_key_value_heads, self.head_dim
 
     @property
     def qkv_rows(self) -> int:
         """Rows of the stacked Q, K and V weight."""
-        ...
+        return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The name and shape of every tensor that a checkpoint holds."""
-        ...
+        """The name and shape of every tensor that a checkpoint of this config holds."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from braidcheck.models.ops import KERNELS, OpTable
 from braidcheck.models.sampling import GREEDY, Sampling
 from braidcheck.settings import PRODUCTION
 
-Prompt = Tensor | Sequence[int]
+Prompt: TypeAlias = Tensor | Sequence[int]
 STREAM_CHUNK = 8  # tokens of a stream that are decoded before the host reads them
 
 

@@ -92,7 +92,13 @@ class Model:
         return KVCache.empty(self.config, batch, capacity, str(self.device), dtype)
 
     def layer(
-        self, index: int, h: Tensor, metadata: AttentionMetadata, k_cache: Tensor, v_cache: Tensor, trace=no_trace
+        self,
+        index: int,
+        h: Tensor,
+        metadata: AttentionMetadata,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        trace: Callable[[str, Tensor], None] = no_trace,
     ) -> Tensor:
         """One decoder layer: h[T,H] -> [T,H], writing the new tokens' K and V into the caches [B,S,Hkv,D]."""
         w, ops = self.weights.layers[index], self.layer_ops[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -25,8 +27,8 @@ class PrefillGraph:
         self.model, self.cache = model, cache
         self.ids = torch.zeros(count, dtype=torch.int64, device=model.device)
         self.metadata = AttentionMetadata.prefill(count, model.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.hidden: Tensor | None = None
+        self.graph: Any = None  # a CUDAGraph and its result once it was recorded
+        self.hidden: Any = None
 
     def prefill_into_cache(self, ids: Tensor) -> Tensor:
         """The residual stream [1,H] of the last token of the prompt ids int64 [T]. Raises UserError if it is longer."""

@@ -65,7 +65,7 @@ def _aliases(tree: ast.Module) -> dict[str, Name]:
     found: dict[str, Name] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("braidcheck.kernels.common"):
-            source = node.module.removeprefix("braidcheck.kernels.common").removeprefix(".")
+            source = (node.module or "").removeprefix("braidcheck.kernels.common").removeprefix(".")
             for alias in node.names:
                 found[alias.asname or alias.name] = (source, alias.name) if source else (alias.name, "")
     return {word: name for word, name in found.items() if name[0] in SHARED}

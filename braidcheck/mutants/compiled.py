@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from triton.backends.compiler import GPUTarget
 
 from braidcheck import kernels
 from braidcheck.gates.under_test import module
-from braidcheck.mutants.sandbox import enter, in_child
+from braidcheck.mutants.evidence import Result
+from braidcheck.mutants.sandbox import Say, enter, in_child
 from braidcheck.static.launches import Launch, of_case
 
 TARGET = GPUTarget("cuda", 90, 32)
@@ -51,7 +52,7 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
 
-        def work(_say: Any, task: dict[str, Any] = task) -> dict[str, Any]:
+        def work(_say: Say, task: Mapping[str, Any] = task) -> Result:
             enter(Path(task["overlay"]))
             return {"outcome": "compiled", "digests": digests(task["ops"])}
 

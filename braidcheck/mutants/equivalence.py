@@ -31,6 +31,7 @@ class Compiler:
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self.process.stdin  # a pipe
         self.process.stdin.close()
         self.process.wait()
 
@@ -44,6 +45,8 @@ class Compiler:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _digests(self, place: Path, op: str) -> dict[str, str]:
+        assert self.process.stdin  # a pipe
+        assert self.process.stdout
         self.process.stdin.write(json.dumps({"overlay": str(place), "ops": [op]}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,10 +17,10 @@ from braidcheck import kernels
 from braidcheck.errors import in_one_line
 from braidcheck.gates import GATES
 from braidcheck.gates.coherence import trial as coherence
+from braidcheck.gates.coherence.evidence import Blame
 from braidcheck.gates.gate import Check, Fixtures, Trial
 from braidcheck.gates.under_test import run_check
-
-Row = dict[str, Any]
+from braidcheck.mutants.evidence import Result, Task
 
 REFERENCE_OPS = kernels.find()
 # Imported before any mutant, so that none of it is the mutated package's.
@@ -29,12 +28,12 @@ TRIAL_CHECKS = {gate.name: gate.load_trial_checks() for gate in GATES.values() i
 
 
 def first_kill(
-    task: Mapping[str, Any],
+    task: Task,
     device: str,
     case_seconds: Mapping[str, float],
     fixtures: Fixtures,
-    say: Callable[[Row], None],
-) -> Row:
+    say: Callable[[Result], None],
+) -> Result:
     """The first gate and subject that catch the mutant, what was said, and the seconds spent on each gate.
 
     ``say`` is told the gate and subject before each check, in case the mutant ends this process.
@@ -43,7 +42,7 @@ def first_kill(
     trial = _trial(task, device, case_seconds, fixtures)
     for gate in task["gates"]:
         began = time.perf_counter()
-        found = None
+        found: Result = {}
         for subject, check in sorted(TRIAL_CHECKS[gate](trial), key=lambda named: named[0] != task["first"]):
             say({"gate": gate, "subject": subject})
             if said := run_check(check):
@@ -59,7 +58,7 @@ def first_kill(
     return {"outcome": "survived", "seconds": seconds}
 
 
-def _trial(task: Mapping[str, Any], device: str, case_seconds: Mapping[str, float], fixtures: Fixtures) -> Trial:
+def _trial(task: Task, device: str, case_seconds: Mapping[str, float], fixtures: Fixtures) -> Trial:
     def one_by_one(check: Check) -> Check:
         return lambda: _in_turn(Path(task["overlay"]).parent, check)
 
@@ -78,7 +77,7 @@ def _in_turn(folder: Path, check: Check) -> str | None:
             torch.cuda.empty_cache()
 
 
-def _blame(trial: Trial) -> dict[str, Any]:
+def _blame(trial: Trial) -> Blame:
     """What is to blame for the checks that fail; no op, and the error, where the model cannot be loaded."""
     try:
         engine = coherence.engine(trial)

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from braidcheck.numerics.calls import run
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
-Given = dict[str, Any]
 SIZES = tuple(2.0**exponent for exponent in range(-32, 5))
 OFFSETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -30,8 +29,8 @@ class Fault:
     name: str
     sizes: Sequence[float] = SIZES
     outputs: Callable[[Sequence[Tensor], Sequence[Tensor], float, torch.Generator], list[Tensor]] | None = None
-    inputs: Callable[[Given, float, torch.Generator], Given] | None = None
-    needs: Callable[[Given], bool] = lambda kwargs: True
+    inputs: Callable[[Inputs, float, torch.Generator], Inputs] | None = None
+    needs: Callable[[Inputs], bool] = lambda kwargs: True
 
 
 def noise(outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, generator: torch.Generator) -> list[Tensor]:
@@ -56,7 +55,7 @@ def one_element(
     return changed
 
 
-def weight_column(kwargs: Given, size: float, generator: torch.Generator) -> Given:
+def weight_column(kwargs: Inputs, size: float, generator: torch.Generator) -> Inputs:
     """One column of one weight matrix, that of one input feature, times 1 + size."""
     names = _matrices(kwargs)
     name = names[int(torch.randint(len(names), (), generator=generator))]
@@ -66,7 +65,7 @@ def weight_column(kwargs: Given, size: float, generator: torch.Generator) -> Giv
     return kwargs | {name: weight}
 
 
-def one_position(kwargs: Given, size: float, generator: torch.Generator) -> Given:
+def one_position(kwargs: Inputs, size: float, generator: torch.Generator) -> Inputs:
     """One token ``size`` positions further on, or further back where the table ends, or the cache that it goes into."""
     positions, limit = kwargs["positions"].clone(), len(kwargs["cos_sin"])
     if "k_cache" in kwargs and "lengths" not in kwargs:  # there a position is a slot too
@@ -77,7 +76,7 @@ def one_position(kwargs: Given, size: float, generator: torch.Generator) -> Give
     return kwargs | {"positions": positions}
 
 
-def all_angles(kwargs: Given, size: float, generator: torch.Generator) -> Given:
+def all_angles(kwargs: Inputs, size: float, generator: torch.Generator) -> Inputs:
     """Every angle of RoPE times 1 + size: the table turned further by size times its own angles."""
     cos, sin = kwargs["cos_sin"].double().chunk(2, dim=-1)
     if not size:
@@ -118,6 +117,7 @@ def injected(op: Op, function: Callable[..., Any], fault: Fault, size: float, se
         kwargs = dict(signature.bind(*args, **options).arguments)
         if fault.inputs is not None:
             return function(**fault.inputs(kwargs, size, torch.Generator().manual_seed(seed)))
+        assert fault.outputs  # a fault has one side or the other
         before = kwargs | {name: kwargs[name].clone() for name in op.contract.mutates}
         outputs = run(op, function, kwargs)
         changed = fault.outputs(outputs, written(op, before, outputs), size, drawn)
@@ -129,7 +129,7 @@ def injected(op: Op, function: Callable[..., Any], fault: Fault, size: float, se
     return faulty
 
 
-def _matrices(kwargs: Given) -> list[str]:
+def _matrices(kwargs: Inputs) -> list[str]:
     return [
         name for name, value in kwargs.items() if name.endswith("weight") and value is not None and value.dim() == 2
     ]

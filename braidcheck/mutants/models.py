@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from braidcheck import kernels
 from braidcheck.errors import in_one_line
 from braidcheck.gates import coherence
 from braidcheck.gates.coherence.measure import measure_coherence
+from braidcheck.gates.soak.evidence import ModelRow
 from braidcheck.gates.soak.measure import KERNEL
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
@@ -90,19 +90,22 @@ def load(checkpoint: Path, device: str, model: Draw) -> Engine:
     return engine
 
 
-def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[str, Any]:
-    """What the coherence gate says of ``model`` on a part of ``golden`` that its seed draws, as plain data.
-
-    Keys: what was drawn (``functions`` of the ops that the model calls), documents, tokens, seconds; ``checks``: by
-    name its status and the part of its limit that is used; ``refused``: the sentences of all failures and errors;
-    ``raised``: its exception in one line, or None.
-    """
+def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> ModelRow:
+    """What the coherence gate says of ``model`` on a part of ``golden`` that its seed draws, as plain data."""
     began = time.perf_counter()
     engine = load(checkpoint, device, model)
     text = drawn(golden, TOKENS, DOCUMENTS, model.answers, STEPS, model.seed)
-    seen = {"seed": model.seed, "attention": model.attention, "storage": model.storage, "functions": {}}
-    seen |= {"documents": list(text.numbers), "tokens": sum(len(text.document(n).ids) for n in range(len(text)))}
-    seen |= {"checks": {}, "refused": [], "raised": None}
+    seen: ModelRow = {
+        "seed": model.seed,
+        "attention": model.attention,
+        "storage": model.storage,
+        "functions": {},
+        "documents": list(text.numbers),
+        "tokens": sum(len(text.document(n).ids) for n in range(len(text))),
+        "checks": {},
+        "refused": [],
+        "raised": None,
+    }
     calls: Counter[str] = Counter()
     ops = KERNELS.replace(**{op: candidates(op)[name] for op, name in model.functions.items()}).counted(calls)
     try:
@@ -112,7 +115,7 @@ def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> dict[
     except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
         return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}
-    seen["checks"] = {v.subject.rpartition(": ")[2]: [v.status, _used(v)] for v in verdicts}
+    seen["checks"] = {v.subject.rpartition(": ")[2]: (v.status, _used(v)) for v in verdicts}
     seen["refused"] = [f"{v.subject}: {v.message}" for v in verdicts if v.status in ("fail", "error")]
     return seen | {"seconds": round(time.perf_counter() - began, 2)}
 

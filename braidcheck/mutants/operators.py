@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 Proposal = tuple[str, ast.AST]
 
@@ -19,7 +20,7 @@ TENSORS = {"q_": "k_", "k_": "v_", "v_": "k_", "first": "second", "second": "fir
 
 def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
     """Name and replacement of each fault that can be made of ``node``, in a function with these arguments."""
-    by_kind = {
+    by_kind: Mapping[type[ast.AST], Callable[[Any], Iterator[Proposal]]] = {
         ast.BinOp: _of_operation,
         ast.Compare: _of_comparison,
         ast.Constant: _of_constant,
@@ -58,7 +59,7 @@ def _of_comparison(node: ast.Compare) -> Iterator[Proposal]:
 
 
 def _of_constant(node: ast.Constant) -> Iterator[Proposal]:
-    if type(node.value) in (int, float):
+    if isinstance(node.value, int | float) and not isinstance(node.value, bool):
         yield "constant", ast.Constant(node.value + 1 if abs(node.value) < 1e6 else 0)
 
 
@@ -86,7 +87,7 @@ def _of_name(node: ast.Name, arguments: Sequence[str]) -> Iterator[Proposal]:
     if node.id in strides and len(strides) > 1:
         yield "stride", _name(strides[(strides.index(node.id) + 1) % len(strides)])
     other = NAMES.get(node.id)
-    if other in arguments:
+    if other is not None and other in arguments:
         yield "size", _name(other)
     for prefix, replacement in TENSORS.items():
         wrong = replacement + node.id.removeprefix(prefix)

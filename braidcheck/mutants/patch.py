@@ -101,9 +101,13 @@ def _changes(scope: ast.AST, old: Code, new: Code) -> Iterator[Change]:
                 for start in [index for index, node in enumerate(value) if type(node) is kind]:
                     run = slice(start, start + len(old))
                     if _same(value[run], old):
-                        yield parent, (field, run), new, value[start].lineno
+                        yield parent, (field, run), new, _line(value[start])
             elif alone and type(value) is kind and _same([value], old):
-                yield parent, field, new[0], value.lineno
+                yield parent, field, new[0], _line(value)
+
+
+def _line(node: Any) -> int:
+    return node.lineno
 
 
 def _same(found: Sequence[ast.AST], sought: Code) -> bool:

@@ -13,18 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from braidcheck import environment
 from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.equivalence import Compiler
+from braidcheck.mutants.evidence import Matrix, Result, Row, Task
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
 
 FORMAT = 1
 SAVE_INTERVAL_S = 15  # seconds
 SAID = 160  # characters kept of what a gate said
-Row = dict[str, Any]
 
 
 class Runner:
@@ -35,7 +34,7 @@ class Runner:
         lane: str,
         progress: Callable[[str, int, int], None] = lambda text, done, total: None,
         blame: bool = False,
-        keep: Callable[[dict[str, Any]], None] = lambda matrix: None,
+        keep: Callable[[Matrix], None] = lambda matrix: None,
     ) -> None:
         """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
 
@@ -53,7 +52,7 @@ class Runner:
         self.began = time.monotonic()
         self.devices = itertools.cycle([gpu["id"] for gpu in environment.gpus()] if lane == "gpu" else [""])
 
-    def run(self, mutants: Sequence[Mutant], workers: int) -> dict[str, Any]:
+    def run(self, mutants: Sequence[Mutant], workers: int) -> Matrix:
         """The kill matrix of ``mutants`` and of the unmutated package. Raises NotAvailable where no worker starts."""
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
         self.gates = {mutant.id: selection.gates(mutant, self.blame) for mutant in mutants}
@@ -82,13 +81,13 @@ class Runner:
         """Those that found no memory beside others, one at a time."""
         todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         for mutant in mutants:
-            row = self.rows.get(mutant.id, {})
-            if row.get("outcome") == "error" and "out of memory" in row["said"].lower():
+            row = self.rows.get(mutant.id)
+            if row and row["outcome"] == "error" and "out of memory" in row["said"].lower():
                 todo.put(mutant)
         if not todo.empty():
             self._work(source, todo)
 
-    def _matrix(self) -> dict[str, Any]:
+    def _matrix(self) -> Matrix:
         return {
             "format": FORMAT,
             "lane": self.lane,
@@ -123,13 +122,14 @@ class Runner:
         """One worker's life; one that breaks is replaced, and the trial at which it broke is an error."""
         worker = self._start(source)
         while worker:
+            assert worker.stdin  # a pipe
             mutant = _next(todo)
             if mutant is None:
                 worker.stdin.close()
                 worker.wait()
                 return
             if mutant.stale:
-                result = {"outcome": "stale", "said": mutant.stale}
+                result: Result = {"outcome": "stale", "said": mutant.stale}
             elif mutant.lane not in ("", self.lane):
                 result = {"outcome": "survived", "said": f"not run: the {mutant.lane} lane alone can show it"}
             else:
@@ -147,11 +147,12 @@ class Runner:
             [sys.executable, "-m", "braidcheck.mutants.worker", device], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, cwd=source, env=environment.for_worker(source) | lane,
         )  # fmt: skip
+        assert worker.stdout  # a pipe
         return worker if worker.stdout.readline() else None
 
-    def _trial(self, worker: subprocess.Popen[str], source: Path, mutant: Mutant) -> dict[str, Any]:
+    def _trial(self, worker: subprocess.Popen[str], source: Path, mutant: Mutant) -> Result:
         folder = Path(tempfile.mkdtemp(dir=source.parent))
-        task = {
+        task: Task = {
             "id": mutant.id,
             "overlay": str(overlay(source, mutant, folder)),
             "ops": mutant.ops,
@@ -160,6 +161,8 @@ class Runner:
             "limit": selection.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
         }
+        assert worker.stdin  # a pipe
+        assert worker.stdout
         try:
             worker.stdin.write(json.dumps(task) + "\n")
             worker.stdin.flush()
@@ -198,15 +201,18 @@ def _next(todo: queue.SimpleQueue[Mutant]) -> Mutant | None:
         return None
 
 
-def _row(mutant: Mutant, result: dict[str, Any]) -> Row:
-    row = {
+def _row(mutant: Mutant, result: Result) -> Row:
+    row: Row = {
         "id": mutant.id,
         "kind": mutant.kind,
         "part": mutant.part,
         "description": mutant.description,
         "bug": mutant.bug,
+        "outcome": result["outcome"],
+        "gate": result.get("gate", ""),
+        "subject": result.get("subject", ""),
+        "said": result.get("said", "")[:SAID],
+        "seconds": result.get("wall", 0.0),
+        "gates": result.get("seconds", {}),
     }
-    row |= {"outcome": result["outcome"], "gate": result.get("gate", ""), "subject": result.get("subject", "")}
-    row |= {"said": result.get("said", "")[:SAID], "seconds": result.get("wall", 0.0)}
-    row |= {"gates": result.get("seconds", {})}
-    return row | ({"ops": mutant.ops, "blame": result["blame"]} if "blame" in result else {})
+    return {**row, "ops": mutant.ops, "blame": result["blame"]} if "blame" in result else row

@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Row = dict[str, Any]
-Say = Callable[[Row], None]
+from braidcheck.mutants.evidence import Result
+
+Say = Callable[[Result], None]
 
 TIMEOUT_FACTOR = 5
 
@@ -29,7 +29,7 @@ def enter(overlay: Path) -> None:
     sys.dont_write_bytecode = True  # the overlays' compiled files are links to the snapshot's
 
 
-def in_child(work: Callable[[Say], Row], limit: float) -> Row:
+def in_child(work: Callable[[Say], Result], limit: float) -> Result:
     """What ``work`` returns in a forked child; one that dies or hangs is told by its outcome: crash or timeout.
 
     The limit is in seconds of the processor's time, for a busy machine is no hang; a child that waits for nothing is
@@ -46,18 +46,18 @@ def in_child(work: Callable[[Say], Row], limit: float) -> Row:
     if not in_time:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    last: Row = json.loads(lines[-1]) if lines else {}
+    last: Result = json.loads(lines[-1]) if lines else {}
     if "outcome" in last:
         return last
     how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
-    ended = {"outcome": "crash", "said": f"the process died of {how}"}
+    ended: Result = {"outcome": "crash", "said": f"the process died of {how}"}
     if not in_time or how == "SIGXCPU":
         ended = {"outcome": "timeout", "said": f"still running after {limit:.0f} s"}
     return {**last, **ended, "seconds": {}}
 
 
-def _run_and_exit(work: Callable[[Say], Row], writer: int, limit: int) -> None:
-    def say(row: Row) -> None:
+def _run_and_exit(work: Callable[[Say], Result], writer: int, limit: int) -> None:
+    def say(row: Result) -> None:
         os.write(writer, json.dumps(row).encode() + b"\n")
 
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -74,7 +74,8 @@ def _run_and_exit(work: Callable[[Say], Row], writer: int, limit: int) -> None:
 
 def _read(reader: int, limit: float) -> tuple[list[str], bool]:
     """The lines that the child writes, and whether it ended in time."""
-    parts, end = [], time.monotonic() + limit
+    parts: list[bytes] = []
+    end = time.monotonic() + limit
     while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
         part = os.read(reader, 1 << 16)
         if not part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from braidcheck.errors import UserError
@@ -23,7 +23,10 @@ EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant]:
     """The mutants of these kinds; of all parts, or of those that these ops can see. Raises UserError for none."""
-    made = {"named": named_faults.named, "generated": lambda: generate.generated(ops)}
+    made: Mapping[str, Callable[[], Iterable[Mutant]]] = {
+        "named": named_faults.named,
+        "generated": lambda: generate.generated(ops),
+    }
     found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
     chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
     if not chosen:

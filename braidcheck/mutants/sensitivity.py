@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.accuracy.evidence import Evidence
+from braidcheck.gates.accuracy.measure import measure_op, plain
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
 from braidcheck.golden.store import Golden
@@ -19,10 +20,11 @@ from braidcheck.golden.subset import shortest
 from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, REFERENCES, OpTable
 from braidcheck.mutants import model_calls
-from braidcheck.mutants.injection import FAULTS, Fault, Given, injected, written
+from braidcheck.mutants.evidence import SizeRow, Smallest
+from braidcheck.mutants.injection import FAULTS, Fault, injected, written
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import distance
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 TRIALS, MAX_MISSED = 20, 1  # 19 of 20 trials seen: 95%
 RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel again for every trial
@@ -33,12 +35,11 @@ Fails = Callable[[Any], bool]  # whether the gate fails on this evidence
 Seen = Callable[[float, int], bool]  # whether a fault of this size with this seed is seen
 
 
-def smallest(seen: Seen, sizes: Sequence[float]) -> dict[str, Any]:
+def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
     """The size from which on 95% of TRIALS seeded faults are seen, as plain data.
 
     Found by bisection with one seed, then a size at a time with all of them: it takes a gate to see larger faults the
-    better. Keys: ``smallest`` (None: not seen up to ``largest``; ``least`` was the first size of all), ``trials``,
-    ``counts``: [size, seen, tried] of each size that took several seeds, where trying ends when too many are missed.
+    better. Trying a size ends when too many are missed.
     Raises ValueError where the gate fails without any fault.
     """
     if seen(0.0, 0):
@@ -76,7 +77,7 @@ def _count(seen: Seen, size: float) -> tuple[int, int]:
     return hits, TRIALS
 
 
-def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
+def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
     """Per storage type and kind of fault: a fault in every case of ``op``, seen if the gate fails on any of them."""
     for dtype in dict.fromkeys(case.dtype for case in op.cases):
         cases = [c for c in op.cases if c.dtype == dtype and not c.large and 0 not in c.axes.values()]
@@ -97,8 +98,8 @@ class Look:
     what it gave and what it should."""
 
     op: Op
-    without: dict[str, Any]
-    given: Given
+    without: Evidence
+    given: Inputs
     got: tuple[Tensor, ...]
     exact: tuple[Tensor, ...]
     bounds: tuple[Tensor, ...]
@@ -115,19 +116,20 @@ class Look:
         """Whether this case has what the fault changes, and an output that can show it."""
         return fault.needs(self.given) and any(out.is_floating_point() for out in self.got)
 
-    def evidence(self, fault: Fault, size: float, seed: int) -> dict[str, Any]:
+    def evidence(self, fault: Fault, size: float, seed: int) -> Evidence:
         """What ``accuracy.measure.measure_op`` would see with the fault in the kernel."""
         generator = torch.Generator().manual_seed(seed)
         if fault.inputs is not None:
             given = {**copies(self.given), **fault.inputs(self.given, size, generator)}
             got = run(self.op, self.op.call, copies(given))
         else:
-            got = fault.outputs(self.got, written(self.op, self.given, self.got), size, generator)
+            assert fault.outputs  # a fault has one side or the other
+            got = tuple(fault.outputs(self.got, written(self.op, self.given, self.got), size, generator))
         rows = zip(self.without["outputs"], got, self.exact, self.bounds, strict=True)
-        return self.without | {"outputs": [row | asdict(distance(*parts)) for row, *parts in rows]}
+        return self.without | {"outputs": [{**row, **plain(distance(*parts))} for row, *parts in rows]}
 
 
-def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[dict[str, Any]]:
+def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: Fails) -> Iterator[SizeRow]:
     """Per kind of fault: the fault in ``op`` in all layers of the model, on a part of ``golden``.
 
     The other ops are kernels on a GPU and references on a CPU, where that is faster. An op that no document takes is
@@ -152,7 +154,7 @@ def of_coherence(op: Op, checkpoint: Path, golden: Golden, device: str, fails: F
         yield {"gate": "coherence", "op": op.name, "on": on, "fault": fault.name, **smallest(seen, fault.sizes)}
 
 
-def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[dict[str, Any]]:
+def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[SizeRow]:
     """Per kind of fault: the fault in ``op`` in one layer of the synthetic 0.6B; ``options`` as of ``one_layer``.
 
     Nothing of an op that no layer takes.

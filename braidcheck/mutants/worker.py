@@ -9,9 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +21,8 @@ from braidcheck.gates import GATES  # noqa: E402
 from braidcheck.gates.accuracy.measure import measure_op  # noqa: E402
 from braidcheck.gates.gate import Fixtures  # noqa: E402
 from braidcheck.mutants import evaluate  # noqa: E402
-from braidcheck.mutants.sandbox import Row, Say, enter, in_child  # noqa: E402
+from braidcheck.mutants.evidence import Result, Task  # noqa: E402
+from braidcheck.mutants.sandbox import Say, enter, in_child  # noqa: E402
 
 TOKENS, ANSWERS, STEPS = 1000, 1, 18
 
@@ -38,7 +37,7 @@ class Worker:
         self.timed: set[str] = set()
         self.fixtures = Fixtures()
 
-    def evaluate(self, task: Mapping[str, Any]) -> Row:
+    def evaluate(self, task: Task) -> Result:
         """The result of one task: outcome, gate, subject, said, seconds."""
         if self.fixtures.tiny is None and any(not GATES[gate].per_op for gate in task["gates"]):
             self.fixtures = _fixtures()
@@ -50,7 +49,7 @@ class Worker:
         result = in_child(lambda say: self._trial(task, say), task["limit"])
         return {"id": task["id"], **result, "wall": round(time.perf_counter() - began, 2)}
 
-    def _trial(self, task: Mapping[str, Any], say: Say) -> Row:
+    def _trial(self, task: Task, say: Say) -> Result:
         enter(Path(task["overlay"]))
         interpreter.restore(PRISTINE)
         return evaluate.first_kill(task, self.device, self.order, self.fixtures, say)

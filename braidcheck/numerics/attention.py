@@ -45,7 +45,7 @@ def attend_bound(
     p = p / p.sum(-1, keepdim=True).clamp_min(1e-300)
     magnitude = torch.einsum("tgd,sd->tgs", q.abs(), k.abs()) * scale
     shift = rounding.U32 * (4 * math.sqrt(q.shape[-1]) * magnitude + 3 * scores.abs() + 3 * (scores - top).abs())
-    if q_error is not None:
+    if q_error is not None and k_error is not None:
         for one, other in ((q_error, k.abs()), (q.abs(), k_error)):
             total = torch.einsum("tgd,sd->tgs", one, other)
             norm = torch.einsum("tgd,sd->tgs", one.square(), other.square()).sqrt()

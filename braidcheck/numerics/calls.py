@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 
-def run(op: Op, function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
+def run(op: Op, function: Callable[..., Any], inputs: Inputs) -> tuple[Any, ...]:
     """The outputs of one call: what it returns, or the arguments that its contract says it changes."""
     required, optional = [], {}
     for name, parameter in inspect.signature(op.call).parameters.items():
@@ -34,12 +34,12 @@ def run(op: Op, function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[A
     return *outputs, *(inputs[name] for name in op.contract.mutates)
 
 
-def copies(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def copies(inputs: Mapping[str, Any]) -> Inputs:
     """The same arguments, tensors cloned: a call may write into them."""
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in inputs.items()}
 
 
-def in_float64(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def in_float64(inputs: Mapping[str, Any]) -> Inputs:
     """The same numbers in float64; a float type that is asked for becomes float64 too."""
 
     def exact(value: Any) -> Any:

@@ -41,7 +41,8 @@ def show_decode(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None
 def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Print a row a kernel, its op's sum on the first of them."""
     table = _table("op", "us a step", "of the step", "kernel", "launches", "us", numbers=("us a step", "of the step"))
-    step, sums = data["step"]["median"], {}
+    step = data["step"]["median"]
+    sums: dict[str, float] = {}
     for row in data["rows"]:
         sums[row["op"]] = sums.get(row["op"], 0.0) + row["microseconds"]
     shown = set()
@@ -100,20 +101,20 @@ def show_ops(data: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[
     _print(table, _missing(rows), lines)
 
 
-def op_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def op_rows(data: Mapping[str, Any]) -> list[Row]:
     """What ``evidence.bench.ops`` saw, a row a series and subject: ``us``, low, high and shares of the limits.
 
     A time that this machine could not reach reads ``refused``, as the timing gate has it.
     """
-    made = []
+    made: list[Row] = []
     for series, of_series in data["series"].items():
         for subject, found in of_series["subjects"].items():
             row = {"series": series, "subject": subject}
-            made.append(row | (_shares(data, of_series, found) if "seconds" in found else found))
+            made.append({**row, **(_shares(data, of_series, found) if "seconds" in found else found)})
     return made
 
 
-def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> Row:
     counted = {key: of_series[key] for key in ("bytes", "flops")}
     (verdict,) = timing.evaluate({"limits": data["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
     if verdict.status != Status.PASS:

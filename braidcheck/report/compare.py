@@ -30,7 +30,7 @@ class Change:
         verdict = str(self.now.status)
         if self.before.status != self.now.status:
             verdict = f"{self.before.status} -> {verdict}"
-        ratio = new.value / old.value if old and new and old.value else 1.0
+        ratio = new.value / old.value if old and new and old.value and new.value is not None else 1.0
         move = "" if ratio == 1.0 else f"{ratio - 1:+.1%}" if ratio < LARGE else f"x {ratio:.3g}"
         values = (f"{v.value:.4g}" if v else "" for v in (old, new))
         rooms = (headroom(v) if v else "" for v in (old, new))
@@ -52,7 +52,7 @@ def paired(run: Run) -> list[tuple[str, ...]]:
     """What the paired gate timed of change and base, in interleaved rounds: a row of PAIRED a series, the slowest
     first."""
     timed = [v for v in run.verdicts if v.gate == "paired" and v.value is not None]
-    return [_paired(verdict) for verdict in sorted(timed, key=lambda v: -v.value)]
+    return [_paired(verdict) for verdict in sorted(timed, key=lambda v: -(v.value or 0.0))]
 
 
 def _paired(verdict: Verdict) -> tuple[str, ...]:
@@ -60,7 +60,8 @@ def _paired(verdict: Verdict) -> tuple[str, ...]:
     times = (f"{time:.4g}" if isinstance(time, int | float) else "" for time in (base, change))
     bounds = verdict.metrics.get("interval") or ()
     between = " to ".join(f"{bound - 1:+.2%}" for bound in bounds if isinstance(bound, int | float))
-    return (verdict.subject, str(verdict.status), *times, f"{verdict.value - 1:+.2%}", between)
+    slower = "" if verdict.value is None else f"{verdict.value - 1:+.2%}"
+    return (verdict.subject, str(verdict.status), *times, slower, between)
 
 
 def compare(run: Run, base: Run) -> Comparison:
@@ -99,7 +100,7 @@ def _loss(before: Row, now: Row) -> float:
     if before.status != now.status:
         return float("inf") if worse else float("-inf")
     old, new = _measured(before), _measured(now)
-    if old is None or new is None:
+    if old is None or new is None or old.value is None or new.value is None:
         return 0.0
     if now.gate in TIMED:
         slow, fast = (

@@ -93,8 +93,8 @@ def _passed(run: Run) -> Iterator[str]:
         if row.status == Status.PASS:
             by_gate.setdefault(row.gate, []).append(row)
     for gate, passed in by_gate.items():
-        measured = [row for row in passed if row.worst is not None]
-        nearest = max(measured, key=lambda row: limit_fraction(row.worst), default=None)
+        measured = [(row.worst, row) for row in passed if row.worst is not None]
+        _, nearest = max(measured, key=lambda pair: limit_fraction(pair[0]), default=(None, None))
         more = f" and {len(passed) - MAX_NAMES} more" if len(passed) > MAX_NAMES else ""
         tail = f", least headroom {nearest.headroom} ({nearest.subject})" if nearest else ""
         yield f"pass {gate}: {', '.join(row.subject for row in passed[:MAX_NAMES])}{more}{tail}"

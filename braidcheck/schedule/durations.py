@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from braidcheck.errors import UserError
 from braidcheck.result import Run, Verdict, write_atomically
@@ -19,6 +19,13 @@ from braidcheck.result import Run, Verdict, write_atomically
 TABLE = Path(__file__).with_name("durations.json")
 MIN_SECONDS = 0.2  # an item of the table; the mean of a gate's shorter items stands for each of them
 UNKNOWN_SECONDS = 1.0  # an item of a gate that no source knows
+
+
+class GateSeconds(TypedDict):
+    """One gate of the shipped table: seconds by subject, and of any other."""
+
+    other: float
+    items: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Durations:
     @classmethod
     def shipped(cls) -> Durations:
         """The durations in the package's own table."""
-        items, others = {}, {}
+        items: dict[str, float] = {}
+        others: dict[str, float] = {}
         for lane, gates in json.loads(TABLE.read_text(encoding="utf-8")).items():
             for gate, row in gates.items():
                 others[f"{lane}/{gate}"] = row["other"]
@@ -79,9 +87,9 @@ class Durations:
             raise UserError(f"--durations {path} is not a Run; give the run.json of a gate run") from None
 
 
-def table(run: Run) -> dict[str, Any]:
+def table(run: Run) -> dict[str, dict[str, GateSeconds]]:
     """The rows of the shipped table that ``run`` makes: by lane and gate, seconds by subject."""
-    rows: dict[str, Any] = {}
+    rows: dict[str, dict[str, GateSeconds]] = {}
     for (lane, gate), verdicts in sorted(_by_gate(run).items()):
         short = [verdict.seconds for verdict in verdicts if verdict.seconds < MIN_SECONDS]
         other = statistics.fmean(short) if short else statistics.median(verdict.seconds for verdict in verdicts)

@@ -6,13 +6,20 @@ import hashlib
 import heapq
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from braidcheck.ci.history import hardware
 from braidcheck.errors import UserError
 from braidcheck.result import Run
+
+
+class Suite(TypedDict):
+    """A whole suite: the number of its items, and the SHA-256 of their sorted ids."""
+
+    items: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def partition(
     return given
 
 
-def suite_of(ids: Iterable[str]) -> dict[str, Any]:
+def suite_of(ids: Iterable[str]) -> Suite:
     """What a shard's Run says about the whole suite: the number of its items, and the SHA-256 of their sorted ids."""
     names = sorted(set(ids))
     return {"items": len(names), "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
@@ -144,7 +151,7 @@ def _said(value: Any) -> str:
 
 
 # What must be the same for all shards, in the words of a refusal.
-SAME = {
+SAME: Mapping[str, Callable[[Run], object]] = {
     "the number of shards": lambda run: Shard.parse(run.environment["shard"]).count,
     "commit": lambda run: run.environment["commit"],
     "command": _call,

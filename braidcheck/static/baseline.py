@@ -20,7 +20,7 @@ SEPARATOR = " | "
 LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # what a row says that the compiler did not
 
 
-def read(triton: str) -> list[dict[str, Any]] | None:
+def read(triton: str) -> list[Mapping[str, Any]] | None:
     """The rows that were accepted for this Triton version; None where there are none.
 
     Raises UserError for a file that is not a baseline of this format.

@@ -14,9 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import triton
 
@@ -26,10 +24,11 @@ from braidcheck.golden.resolve import cache_directory
 from braidcheck.result import write_atomically
 from braidcheck.static import configurations, resources
 from braidcheck.static.configurations import Configuration
+from braidcheck.static.evidence import Evidence, Row, Seen
 
 AT_ONCE = 16  # pieces of work a child
 # What is read may change too, and with it what was kept.
-READER = b"".join(Path(module.__file__).read_bytes() for module in (resources, arch))
+READER = b"".join(Path(file).read_bytes() for file in (resources.__file__, arch.__file__))
 
 
 class Work:
@@ -49,15 +48,22 @@ class Work:
             seen = {"error": last}
         write_atomically(file, json.dumps(seen))
 
-    def row(self, seen: dict[str, Any]) -> dict[str, Any]:
+    def row(self, seen: Seen) -> Row:
         """The evidence on this configuration and target."""
         one = self.configuration
-        cost = asdict(one.cost) if one.cost else {"bytes": None, "flops": None}
-        told = {"op": one.op, "configuration": one.name, "kernel": one.launch.kernel.__name__}
-        return {**told, "target": self.target.name, "shared_limit": self.target.shared_memory_bytes, **cost, **seen}
+        return {
+            "op": one.op,
+            "configuration": one.name,
+            "kernel": one.launch.kernel.__name__,
+            "target": self.target.name,
+            "shared_limit": self.target.shared_memory_bytes,
+            "bytes": one.cost.bytes if one.cost else None,
+            "flops": one.cost.flops if one.cost else None,
+            **seen,
+        }
 
 
-def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[dict[str, Any]]:
+def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[Row]:
     """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
     work = [Work(one, target) for target in GPUS.values() for one in configurations.find(ops, target.capability)]
     work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
@@ -73,7 +79,7 @@ def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) 
     return [one.row(seen[one.name]) for one in work]
 
 
-def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tuple[str, Seen]]:
     """Name and result of each piece; a child takes many, for the first that a process compiles is the slowest."""
     waiting = [list(work[start : start + AT_ONCE]) for start in range(0, len(work), AT_ONCE)]
     running: dict[int, list[Work]] = {}
@@ -110,14 +116,14 @@ def _death(status: int) -> str:
     return f"the compiler's process died of {how}"
 
 
-def _kept(file: Path) -> dict[str, Any] | None:
+def _kept(file: Path) -> Seen | None:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def _keep(file: Path, result: dict[str, Any]) -> None:
+def _keep(file: Path, result: Seen) -> None:
     if "error" in result:  # it may be the machine's: a full disk, no memory
         return
     try:
@@ -130,7 +136,8 @@ def main() -> None:
     """Print lines of JSON: how far the work is, then the evidence."""
     children, *ops = sys.argv[1:]
     rows = measure(ops, int(children), lambda *counts: print(json.dumps(counts), flush=True))
-    print(json.dumps({"triton": triton.__version__.split("+")[0], "rows": rows}), flush=True)
+    evidence: Evidence = {"triton": triton.__version__.split("+")[0], "rows": rows}
+    print(json.dumps(evidence), flush=True)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def recorded() -> Iterator[list[Launch]]:
         found.append(Launch.of(kernel, given, rest))
 
     # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
-    interpreter = importlib.import_module("braidcheck.kernels.common.interpreter")
+    interpreter: Any = importlib.import_module("braidcheck.kernels.common.interpreter")
     before = JITFunction.run, interpreter.DEVICE_TYPE
     JITFunction.run, interpreter.DEVICE_TYPE = record, "cpu"
     try:
@@ -105,7 +105,7 @@ def recorded() -> Iterator[list[Launch]]:
 @contextmanager
 def as_if_on(capability: tuple[int, int]) -> Iterator[None]:
     """Within, wrappers choose what they launch as on an NVIDIA GPU of this compute capability; (0, 0) for any other."""
-    pinned = importlib.import_module("braidcheck.kernels.common.configs")
+    pinned: Any = importlib.import_module("braidcheck.kernels.common.configs")
     own, pinned.capability = pinned.capability, lambda: capability
     try:
         yield

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from braidcheck.arch import Arch
+from braidcheck.static.evidence import Seen
 from braidcheck.static.launches import Launch
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -27,22 +29,19 @@ def triton_target(target: Arch) -> GPUTarget:
     return GPUTarget(target.backend, target.triton_arch, target.warp_size)
 
 
-def read(launch: Launch, target: Arch) -> dict[str, Any]:
-    """Compile ``launch`` for ``target`` and say what came out, as JSON-able data.
-
-    Keys: registers a thread; spills, bytes of local memory a thread (stack); shared bytes a program; warps a program;
-    occupancy, resident warps a multiprocessor; instructions in the machine code; matrix, the number of instructions
-    of each kind; loads and stores of global memory, a number for each width in bits; stages. Counts are of the code's
-    text, not of what is executed. Raises whatever the compiler raises.
-    """
+def read(launch: Launch, target: Arch) -> Seen:
+    """Compile ``launch`` for ``target`` and say what came out. Raises whatever the compiler raises."""
     compiled = launch.compile(triton_target(target))
-    seen = {"shared": compiled.metadata.shared, "warps": compiled.metadata.num_warps}
-    seen |= {"stages": compiled.metadata.num_stages}
+    seen: Seen = {
+        "shared": compiled.metadata.shared,
+        "warps": compiled.metadata.num_warps,
+        "stages": compiled.metadata.num_stages,
+    }
     seen |= _amd(compiled.asm["amdgcn"]) if target.backend == "hip" else _nvidia(compiled.asm)
     return {**seen, "occupancy": target.occupancy(seen)}
 
 
-def _nvidia(asm: dict[str, Any]) -> dict[str, Any]:
+def _nvidia(asm: Mapping[str, Any]) -> Seen:
     ptx = asm["ptx"]
     usage = _usage(asm["cubin"])
     return {
@@ -84,7 +83,7 @@ def _asynchronous(ptx: str) -> list[int]:
     return [8 * int(size, 0) for size in re.findall(r"cp\.async\.c[ag]\.shared\.global[^;]*?\], (0x\w+|\d+)", ptx)]
 
 
-def _amd(text: str) -> dict[str, Any]:
+def _amd(text: str) -> Seen:
     fields = {name: int(value) for name, value in re.findall(r"^\s+\.(\w+):\s+(\d+)$", text, re.MULTILINE)}
     operations = re.findall(r"^\t([a-z]+_\w+)", text, re.MULTILINE)
     matrix = Counter("mfma" for name in operations if name.startswith("v_mfma"))

@@ -48,7 +48,7 @@ def _test(gate: Gate) -> Callable[..., Verdict]:
         (verdict,) = gate.run(settings, [subject], progress)
         return verdict
 
-    test.gate = gate
+    test.gate = gate  # type: ignore[attr-defined]
     return pytest.mark.timeout(gate.timeout_s)(test) if gate.timeout_s else test
 
 

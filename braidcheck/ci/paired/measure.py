@@ -11,11 +11,13 @@ from braidcheck.benchmarks.shapes import Series
 from braidcheck.ci.paired import worktrees
 from braidcheck.ci.paired.process import Command, Process, gpu_worker
 from braidcheck.ci.paired.session import Session
+from braidcheck.environment import PACKAGE
+from braidcheck.gates.paired import Evidence
 
 
 def measure_paired(
     commit: str, wanted: Sequence[Series], seconds: float, progress: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
+) -> Evidence:
     """Time ``wanted`` against ``commit`` (empty: the merge-base with the default branch) for at most so long.
 
     The evidence has ``series`` (see ``Session.measure``) and ``against``, the commit; or the ``reason`` why not.
@@ -27,7 +29,8 @@ def measure_paired(
         folder = Path(name)
         progress(f"checking out {base[:12]}")
         with worktrees.checked_out(base, folder) as worktree:
-            return compare(worktree, worktrees.REPOSITORY, folder, wanted, seconds, progress) | {"against": base}
+            evidence = compare(worktree, worktrees.REPOSITORY, folder, wanted, seconds, progress)
+            return evidence | {"against": base}
 
 
 def compare(
@@ -38,16 +41,16 @@ def compare(
     seconds: float,
     progress: Callable[[str], None] = lambda text: None,
     command: Command = gpu_worker,
-) -> dict[str, Any]:
+) -> Evidence:
     """The same of two source trees, which are copied to ``folder``."""
-    if not (base / worktrees.PACKAGE.name / "kernels").is_dir():
+    if not (base / PACKAGE.name / "kernels").is_dir():
         return {"reason": "the base has no kernels: it is older than they are"}
     if worktrees.same_kernels(base, change):
         return {"reason": "the kernels are the base's, byte for byte: there is nothing to compare"}
-    sides = [
+    before, after = (
         Process(side, worktrees.prepare_worktree(tree, folder / side), command)
         for side, tree in (("base", base), ("change", change))
-    ]
+    )
     series: list[Mapping[str, Any]] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in wanted]
-    with Session(*sides, progress=progress) as session:
+    with Session(before, after, progress=progress) as session:
         return {"series": session.measure(series, seconds)}

@@ -12,12 +12,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from braidcheck import environment
 
 LIMITS = {"start": 180.0, "prepare": 180.0, "fork": 60.0, "place": 180.0, "turn": 60.0, "end": 60.0}  # seconds
 Command = Callable[[Path], Sequence[str]]
+Answer = Mapping[str, Any]
 
 
 class WorkerError(Exception):
@@ -45,15 +46,14 @@ class Process:
 
     def send(self, do: str, series: Mapping[str, Any] | None = None) -> None:
         """Give a command without waiting for its answer."""
-        if self.child is None:
-            self._start()
+        stdin = _stdin(self.child or self._start())
         try:
-            self.child.stdin.write(json.dumps({**(series or {}), "do": do}) + "\n")
-            self.child.stdin.flush()
+            stdin.write(json.dumps({**(series or {}), "do": do}) + "\n")
+            stdin.flush()
         except OSError:
             self._lost(f"the worker died before {do}")
 
-    def answer(self, do: str) -> dict[str, Any]:
+    def answer(self, do: str) -> Answer:
         """The answer to the last command, ``do``. Raises WorkerError for an error, a worker that died or one that
         hangs."""
         try:
@@ -70,7 +70,7 @@ class Process:
             raise WorkerError(self.side, answer["error"])
         return answer
 
-    def ask(self, do: str, series: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, do: str, series: Mapping[str, Any] | None = None) -> Answer:
         """Command and answer. Raises WorkerError."""
         self.send(do, series)
         return self.answer(do)
@@ -82,10 +82,10 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
-        self.child.stdin.close()
+        _stdin(self.child).close()
         self.child, self.forked = None, False
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[str]:
         # Torch may not open the GPU by asking for it, or no child could; a second thread would not survive the fork.
         alone = {"PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self.child = subprocess.Popen(
@@ -95,10 +95,16 @@ class Process:
         self.answers = queue.SimpleQueue()
         threading.Thread(target=_read, args=(self.child.stdout, self.answers), daemon=True).start()
         self.answer("start")
+        return self.child
 
-    def _lost(self, said: str) -> None:
+    def _lost(self, said: str) -> NoReturn:
         self.close()
         raise WorkerError(self.side, said)
+
+
+def _stdin(child: subprocess.Popen[str]) -> IO[str]:
+    assert child.stdin  # a pipe
+    return child.stdin
 
 
 def _read(pipe: Any, answers: queue.SimpleQueue[str]) -> None:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from braidcheck.ci.paired.process import Process, WorkerError
-from braidcheck.gates.paired import LOOKS, undecided
+from braidcheck.ci.paired.process import Answer, Process, WorkerError
+from braidcheck.gates.paired import LOOKS, Found, Turns, undecided
 
 ROUNDS = 5  # turns of each side in one restart
 SIDES = ("base", "change")
-Found = dict[str, dict[str, Any]]
-Goal = Callable[[Mapping[str, Any]], bool]
 
 
 class Session:
@@ -39,8 +37,8 @@ class Session:
         self,
         series: Sequence[Mapping[str, Any]],
         seconds: float,
-        goal: Callable[[Mapping[str, Any]], bool] | None = None,
-    ) -> Found:
+        goal: Callable[[Found], bool] | None = None,
+    ) -> dict[str, Found]:
         """By the name of each series (name, op, axes): its ``restarts``, the turns' seconds of each side; ``trouble``.
 
         Ends after ``seconds``, or when no series asks for more: ``goal(found)`` says whether one does (by default
@@ -48,7 +46,7 @@ class Session:
         """
         until = time.monotonic() + seconds
         wants = goal or (lambda one: undecided(one, len(series)))
-        found: Found = {one["name"]: {"restarts": [], "trouble": None} for one in series}
+        found: dict[str, Found] = {one["name"]: {"restarts": [], "trouble": None} for one in series}
         restart = 0
         while time.monotonic() < until:
             left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
@@ -59,7 +57,7 @@ class Session:
             self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
         return found
 
-    def _restart(self, left: Sequence[Mapping[str, Any]], found: Found, until: float, title: str) -> None:
+    def _restart(self, left: Sequence[Mapping[str, Any]], found: dict[str, Found], until: float, title: str) -> None:
         """One pair of processes: each series in turn; trouble ends the pair, and a new one goes on with the rest."""
         running = False
         for number, one in enumerate(left):
@@ -80,7 +78,7 @@ class Session:
         if running:
             self._end()
 
-    def _prepare(self, series: Sequence[Mapping[str, Any]], found: Found) -> None:
+    def _prepare(self, series: Sequence[Mapping[str, Any]], found: dict[str, Found]) -> None:
         """Have both sides make the inputs that they do not have yet; trouble with one series is that series' own."""
         for one in series:
             if all(one["name"] in self.prepared[side] and self.sides[side].child for side in SIDES):
@@ -99,18 +97,18 @@ class Session:
         for side in self._shuffled():  # in random order: the first may get the better memory
             self.sides[side].ask("fork")
 
-    def _rounds(self, one: Mapping[str, Any]) -> dict[str, Any]:
+    def _rounds(self, one: Mapping[str, Any]) -> Turns:
         self._both("place", one)
-        turns: dict[str, Any] = {side: [] for side in SIDES}
-        turns["discarded"] = 0
+        seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+        discarded = 0
         for _ in range(ROUNDS):
             for side in self._shuffled():
                 reading = self.sides[side].ask("turn")
-                turns[side].append(reading["seconds"])
-                turns["discarded"] += reading.get("discarded", 0)
-        return turns
+                seconds[side].append(reading["seconds"])
+                discarded += reading.get("discarded", 0)
+        return {"base": seconds["base"], "change": seconds["change"], "discarded": discarded}
 
-    def _both(self, do: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    def _both(self, do: str, one: Mapping[str, Any]) -> dict[str, Answer]:
         """The answers of both sides, at the same time, to what is not timed. Raises the first WorkerError, base
         first."""
         answers, troubles, sent = {}, [], []

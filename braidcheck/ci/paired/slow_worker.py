@@ -5,16 +5,14 @@ Run as ``python -m braidcheck.ci.paired.slow_worker``; it speaks as ``worker`` d
 
 from __future__ import annotations
 
-from typing import Any
-
 from braidcheck.ci.paired import slower
-from braidcheck.ci.paired.worker import GpuBench, Message, serve
+from braidcheck.ci.paired.worker import GpuBench, Message, Placed, serve
 
 
 class SlowBench(GpuBench):
     """The kernels of a slow tree, on the GPU."""
 
-    def place(self, series: Message) -> dict[str, Any]:
+    def place(self, series: Message) -> Placed:
         """As ever, with so much extra work in the captured launches."""
         slower.inject_slowdown(series["turns"], "cuda")
         return super().place(series)

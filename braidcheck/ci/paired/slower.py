@@ -63,30 +63,35 @@ def slow_tree(source: Path, folder: Path) -> Path:
 def launched(texts: Iterable[str]) -> set[str]:
     """The names of the kernels that some source launches, ``name[grid](...)``, and some source defines."""
     nodes = [node for text in texts for node in ast.walk(ast.parse(text))]
-    return {node.name for node in nodes if _is_kernel(node)} & {name for node in nodes if (name := _launches(node))}
+    return {kernel.name for node in nodes if (kernel := _kernel(node))} & {
+        name for node in nodes if (name := _launches(node))
+    }
 
 
 def slowed(text: str, kernels: set[str]) -> str:
     """The source ``text`` with spinning ``kernels`` and launches that say how long; as it is where it has neither."""
     tree = ast.parse(text)
-    nodes = [node for node in ast.walk(tree) if _is_kernel(node, kernels) or _launches(node) in kernels]
-    if not nodes:
+    nodes = list(ast.walk(tree))
+    launches = [node for node in nodes if isinstance(node, ast.Call) and _launches(node) in kernels]
+    slow = [kernel for node in nodes if (kernel := _kernel(node)) and kernel.name in kernels]
+    if not launches and not slow:
         return text
-    for node in nodes:
-        if isinstance(node, ast.Call):
-            node.args.insert(0, ast.Starred(ast.parse("slower.work()", mode="eval").body))
-        else:
-            node.args.args[:0] = [ast.arg("_turns"), ast.arg("_sink_ptr")]
-            first = 1 if ast.get_docstring(node) else 0
-            node.body[first:first] = ast.parse(SPIN).body
+    for call in launches:
+        call.args.insert(0, ast.Starred(ast.parse("slower.work()", mode="eval").body))
+    for node in slow:
+        node.args.args[:0] = [ast.arg("_turns"), ast.arg("_sink_ptr")]
+        first = 1 if ast.get_docstring(node) else 0
+        node.body[first:first] = ast.parse(SPIN).body
     first = 1 + max((at for at, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)), default=-1)
     tree.body[first:first] = ast.parse("from braidcheck.ci.paired import slower").body
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def _is_kernel(node: ast.AST, names: set[str] | None = None) -> bool:
-    decorated = isinstance(node, ast.FunctionDef) and any(ast.unparse(d).endswith("jit") for d in node.decorator_list)
-    return decorated and (names is None or node.name in names)
+def _kernel(node: ast.AST) -> ast.FunctionDef | None:
+    """``node`` if it defines a kernel."""
+    if isinstance(node, ast.FunctionDef) and any(ast.unparse(d).endswith("jit") for d in node.decorator_list):
+        return node
+    return None
 
 
 def _launches(node: ast.AST) -> str | None:

@@ -14,22 +14,38 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Mapping
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypedDict
+
+if TYPE_CHECKING:
+    from braidcheck.benchmarks.replay import Replay, Turn
+    from braidcheck.op import Inputs
 
 Message = Mapping[str, Any]
+
+
+class Prepared(TypedDict):
+    """The contents of each argument, short."""
+
+    inputs: dict[str, str]
+
+
+class Placed(TypedDict):
+    """How many copies of the arguments the graph rotates over."""
+
+    copies: int
 
 
 class Bench(Protocol):
     """What a worker times things with."""
 
-    def prepare(self, series: Message) -> dict[str, Any]:
+    def prepare(self, series: Message) -> Prepared:
         """Make the inputs of ``series`` (name, op, axes): ``inputs`` says which they are."""
 
-    def place(self, series: Message) -> dict[str, Any]:
+    def place(self, series: Message) -> Placed:
         """Make the series ready to be timed in this process; the one before it goes."""
 
-    def turn(self, _: Message) -> dict[str, Any]:
+    def turn(self, _: Message) -> Turn:
         """Time it: ``seconds`` of one call, and more about the samples."""
 
 
@@ -37,10 +53,10 @@ class GpuBench:
     """The kernels of the tree that this process imports, on the GPU."""
 
     def __init__(self) -> None:
-        self.prepared: dict[str, Any] = {}
-        self.replay: Any = None
+        self.prepared: dict[str, tuple[Callable[..., Any], Inputs, int]] = {}
+        self.replay: Replay | None = None
 
-    def prepare(self, series: Message) -> dict[str, Any]:
+    def prepare(self, series: Message) -> Prepared:
         """Inputs on the CPU, kept for all children. Raises whatever the op raises."""
         from braidcheck.benchmarks.shapes import arguments
         from braidcheck.op import Case
@@ -54,7 +70,7 @@ class GpuBench:
         self.prepared[series["name"]] = op.call, given, op.cost(case).bytes
         return {"inputs": fingerprint(given)}
 
-    def place(self, series: Message) -> dict[str, Any]:
+    def place(self, series: Message) -> Placed:
         """Copies on the GPU and a captured graph."""
         from braidcheck.benchmarks.replay import Replay
 
@@ -62,8 +78,9 @@ class GpuBench:
         self.replay = Replay(*self.prepared[series["name"]])
         return {"copies": self.replay.count}
 
-    def turn(self, _: Message) -> dict[str, Any]:
+    def turn(self, _: Message) -> Turn:
         """One turn of the graph."""
+        assert self.replay  # it was placed
         return self.replay.turn()
 
 
@@ -110,7 +127,7 @@ def _child(bench: Bench, out: TextIO) -> str:
         os._exit(1)
 
 
-def _answer(bench: Bench, message: Message) -> dict[str, Any]:
+def _answer(bench: Bench, message: Message) -> Message:
     try:
         return getattr(bench, message["do"])(message)
     except Exception as error:  # whatever a kernel raises is said, not raised

@@ -22,10 +22,10 @@ def added(base: Path, change: Path) -> dict[str, str]:
 
     Raises ValueError where a list cannot be read.
     """
-    found = {}
-    for what, file, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
-        before, after = (read(_toml(tree / file)) for tree in (base, change))
-        found |= {f"{what} {name}": reason for name, reason in after.items() if name not in before}
+    found: dict[str, str] = {}
+    for what, name, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
+        before, after = (read(_toml(tree / name)) for tree in (base, change))
+        found |= {f"{what} {entry}": reason for entry, reason in after.items() if entry not in before}
     for file in sorted((base / BASELINES).glob("*.json")):
         found |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
     return found
@@ -52,7 +52,7 @@ def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]
         yield f"baseline {name}", said[0] + (f"; {len(said) - 1} more" if len(said) > 1 else "")
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> Mapping[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

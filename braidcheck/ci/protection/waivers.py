@@ -41,6 +41,6 @@ def _waiver(path: Path, entry: object) -> dict[str, str]:
     for name, kind in kinds.items():
         value = entry.get(name)
         # A point in time is a date to Python; a waiver ends with a day.
-        if type(value) is not kind or (kind is str and not value.strip()):
+        if type(value) is not kind or (isinstance(value, str) and not value.strip()):
             raise UserError(f"{path}: the waiver of {entry.get('subject', '?')} has no {name}; {FORM}")
     return {**entry, "expires": entry["expires"].isoformat()}

@@ -12,6 +12,7 @@ where a large change needs no leniency, most on the fifth, then ever less, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from ruptures import KernelCPD
 from scipy.ndimage import median_filter
 from scipy.special import stdtr
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
 
 FLOOR = 0.01  # a smaller change is not reported
 CONFIRM = 3  # nights that must agree on a new level

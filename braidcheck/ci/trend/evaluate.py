@@ -33,7 +33,7 @@ class Finding:
     detail: str
     worse: bool
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Mapping[str, object]:
         """What a program is told."""
         return {key: getattr(self, key) for key in ("series", "time", "change", "confidence", "cause")}
 
@@ -124,7 +124,7 @@ def environment_moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
     return [f"{key} {old[key]} -> {new[key]}" for key in old if key in new and _differ(old[key], new[key])]
 
 
-def _watched(environment: Mapping[str, Any]) -> dict[str, Any]:
+def _watched(environment: Mapping[str, Any]) -> Mapping[str, Any]:
     libraries = environment.get("libraries") or {}
     clocks = environment.get("clocks")
     clocks = clocks if isinstance(clocks, Mapping) else {"": clocks}

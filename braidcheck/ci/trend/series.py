@@ -96,8 +96,9 @@ def _control(verdict: Verdict) -> float | None:
 
 
 def _positive(value: object) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return float(value) if number else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return float(value)
+    return None
 
 
 def _timestamp(run: Run) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
+from braidcheck.gates.accuracy.evidence import Evidence, Output
 from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.op import Case, Op
 from braidcheck.result import Status, Verdict
@@ -28,7 +28,7 @@ PEAK_PER_INPUT_BYTE = 40
 and references and bounds work in float64. The largest seen on an H200 is 38, of rms_norm[T65536]."""
 
 
-def evaluate(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
+def evaluate(evidence: Evidence, lane: str = "") -> Verdict:
     """Verdict on one case from what ``measure.measure_op`` saw: fail above an error ratio of 1, or without a result."""
     status, message, error_ratio, metrics = _answer(evidence)
     return Verdict(
@@ -45,13 +45,13 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> Verdict:
     )
 
 
-def violation(evidence: Mapping[str, Any]) -> str | None:
+def violation(evidence: Evidence) -> str | None:
     """What ``evaluate`` says of a failure or an error; nothing of all else."""
     verdict = evaluate(evidence)
     return verdict.message if verdict.status in (Status.FAIL, Status.ERROR) else None
 
 
-def _answer(evidence: Mapping[str, Any]) -> tuple[Status, str, float | None, dict[str, Any]]:
+def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, object]]:
     op = evidence["op"]
     if evidence["missing"]:
         return Status.SKIPPED, f"does not take {' or '.join(evidence['missing'])}", None, {}
@@ -64,8 +64,11 @@ def _answer(evidence: Mapping[str, Any]) -> tuple[Status, str, float | None, dic
     worst = max(
         evidence["outputs"], key=lambda output: (output["error_ratio"] != output["error_ratio"], output["error_ratio"])
     )
-    metrics = {key: worst[key] for key in ("relative", "baseline_error_ratio", "baseline_relative")} | {
-        "output": worst["name"]
+    metrics: dict[str, object] = {
+        "relative": worst["relative"],
+        "baseline_error_ratio": worst["baseline_error_ratio"],
+        "baseline_relative": worst["baseline_relative"],
+        "output": worst["name"],
     }
     if not worst["error_ratio"] <= LIMIT:
         return Status.FAIL, _violation(op, worst), worst["error_ratio"], metrics
@@ -78,7 +81,7 @@ def _answer(evidence: Mapping[str, Any]) -> tuple[Status, str, float | None, dic
     return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
 
 
-def _violation(op: str, worst: Mapping[str, Any]) -> str:
+def _violation(op: str, worst: Output) -> str:
     where = f"{worst['name']}{list(worst['index'])}"
     if worst["nonfinite"]:
         return (
@@ -89,14 +92,14 @@ def _violation(op: str, worst: Mapping[str, Any]) -> str:
         return f"{op} wrote {worst['got']:.6g} to {where}, which must not be written"
     # As many digits as it takes to see that they differ.
     digits = next((n for n in (6, 9) if f"{worst['got']:.{n}g}" != f"{worst['exact']:.{n}g}"), 17)
-    got, exact = (f"{worst[key]:.{digits}g}" for key in ("got", "exact"))
+    got, exact = (f"{value:.{digits}g}" for value in (worst["got"], worst["exact"]))
     return (
         f"{op}: {where} is {got}, exactly {exact}; an error of {worst['allowed']:.2g} is "
         f"permitted, this is {worst['error_ratio']:.3g} times the bound (relative error {worst['relative']:.2g})"
     )
 
 
-def _violation_in_norm(op: str, output: Mapping[str, Any], ratio: float, limit: float) -> str:
+def _violation_in_norm(op: str, output: Output, ratio: float, limit: float) -> str:
     return (
         f"{op}: {output['name']} as a whole is off by {output['relative']:.2g} of its norm, {ratio:.3g} times the "
         f"PyTorch baseline's {output['baseline_relative']:.2g}; at most {limit:g} times is allowed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -13,27 +12,32 @@ import torch
 from torch import Tensor
 
 from braidcheck.gates import accuracy
+from braidcheck.gates.accuracy.evidence import Distance, Evidence, Output
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
-from braidcheck.numerics.error import distance
+from braidcheck.numerics.error import Errors, distance
 from braidcheck.op import Case, Op
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
 
 
-def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> dict[str, Any]:
-    """What ``function`` (the op's own wrapper by default) does on ``case``, as JSON-able data.
-
-    Keys: op, case, profile, dtype, device, seconds; ``missing``: optional arguments of the case that the function
-    does not take; ``raised``: its exception in one line; ``problems``: outputs of wrong number, shape or dtype;
-    ``outputs``: per output its name, the Errors, and the PyTorch baseline's own error ratio and relative error on the
-    case.
-    """
+def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> Evidence:
+    """What ``function`` (the op's own wrapper by default) does on ``case``, as JSON-able data."""
     function = function or op.call
-    seen = {"op": op.name, "case": case.id, "profile": case.profile, "dtype": case.dtype, "device": device}
-    seen |= {"missing": _missing(function, case), "raised": None, "problems": [], "outputs": [], "seconds": 0.0}
+    seen: Evidence = {
+        "op": op.name,
+        "case": case.id,
+        "profile": case.profile,
+        "dtype": case.dtype,
+        "device": device,
+        "missing": _missing(function, case),
+        "raised": None,
+        "problems": [],
+        "outputs": [],
+        "seconds": 0.0,
+    }
     if seen["missing"]:
         return seen
     inputs = op.inputs(case, device)
@@ -55,19 +59,33 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     if not seen["problems"]:
         baseline = run(op, op.reference, copies(inputs))
         seen["outputs"] = [
-            {
-                "name": name,
-                **asdict(distance(value, truth, tolerance)),
-                **_baseline_errors(other.to(value.dtype), truth, tolerance),
-            }
+            _output(name, distance(value, truth, tolerance), distance(other.to(value.dtype), truth, tolerance))
             for name, value, truth, tolerance, other in zip(op.outputs, got, exact, bounds, baseline, strict=False)
         ]
     return seen
 
 
-def _baseline_errors(got: Tensor, exact: Tensor, tolerance: Tensor) -> dict[str, float]:
-    errors = distance(got, exact, tolerance)
-    return {"baseline_error_ratio": errors.error_ratio, "baseline_relative": errors.relative}
+def plain(errors: Errors) -> Distance:
+    """The same as plain data."""
+    return {
+        "error_ratio": errors.error_ratio,
+        "relative": errors.relative,
+        "largest": errors.largest,
+        "nonfinite": errors.nonfinite,
+        "index": errors.index,
+        "got": errors.got,
+        "exact": errors.exact,
+        "allowed": errors.allowed,
+    }
+
+
+def _output(name: str, errors: Errors, baseline: Errors) -> Output:
+    return {
+        "name": name,
+        **plain(errors),
+        "baseline_error_ratio": baseline.error_ratio,
+        "baseline_relative": baseline.relative,
+    }
 
 
 def _missing(function: Callable[..., Any], case: Case) -> list[str]:

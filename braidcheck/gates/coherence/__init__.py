@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
+from braidcheck.gates.coherence.evidence import Blame, Evidence
 from braidcheck.gates.coherence.finding import Finding, InsufficientData
 from braidcheck.gates.gate import Gate, Progress, TrialChecks
 from braidcheck.result import Status, Verdict
@@ -21,14 +21,14 @@ CHECKS = (
 
 
 @cache
-def checks() -> dict[str, Callable[[Mapping[str, Any]], Finding]]:
+def checks() -> dict[str, Callable[[Evidence], Finding]]:
     """The functions of CHECKS; they need numpy, which a list of gates does not."""
     from braidcheck.gates.coherence import behaviour, distance
 
     return {name: getattr(distance, name, None) or getattr(behaviour, name) for name in CHECKS}
 
 
-def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
+def evaluate(evidence: Evidence, lane: str = "") -> tuple[Verdict, ...]:
     """One Verdict for each of CHECKS, in that order; subjects read "nano: kl".
 
     Evidence that is absent or malformed gives an error, values that are not finite a failure, too few an
@@ -41,12 +41,12 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]
     )
 
 
-def failing(evidence: Mapping[str, Any]) -> list[str]:
+def failing(evidence: Evidence) -> list[str]:
     """The names of the checks that fail."""
     return [name for name, check in checks().items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
 
 
-def describe_blame(blame: Mapping[str, Any]) -> str:
+def describe_blame(blame: Blame) -> str:
     """What ``blame.find_blame`` found, in words."""
     if not blame:
         return "unknown: the failure did not show again, or broke the GPU's context"
@@ -60,14 +60,14 @@ def describe_blame(blame: Mapping[str, Any]) -> str:
     return f"{' and '.join(blame['ops'])}{where}; with the reference there {result}"
 
 
-def _blamed(finding: Finding, blame: Mapping[str, Any] | None) -> Finding:
+def _blamed(finding: Finding, blame: Blame | None) -> Finding:
     if blame is None or finding.status != Status.FAIL:
         return finding
     message = f"{finding.message}; suspect ops: {describe_blame(blame)}"
     return replace(finding, message=message, metrics={**finding.metrics, "blame": blame})
 
 
-def _find(check: Callable[[Mapping[str, Any]], Finding], evidence: Mapping[str, Any]) -> Finding:
+def _find(check: Callable[[Evidence], Finding], evidence: Evidence) -> Finding:
     try:
         if evidence.get("format") != FORMAT:
             raise InsufficientData(

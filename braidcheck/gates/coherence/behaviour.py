@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from braidcheck.gates.coherence.evidence import Evidence
 from braidcheck.gates.coherence.finding import Finding, InsufficientData
 from braidcheck.gates.coherence.spread import MARGIN_SIGMA, finite
 from braidcheck.result import Status
@@ -18,7 +18,7 @@ REPETITION_MARGIN = 0.2
 MIN_STEPS = 16
 
 
-def causality(evidence: Mapping[str, Any]) -> Finding:
+def causality(evidence: Evidence) -> Finding:
     """No token sees what comes after it."""
     runs = evidence["causality"]
     if not runs:
@@ -39,7 +39,7 @@ def causality(evidence: Mapping[str, Any]) -> Finding:
     return Finding(Status.FAIL if leaks or deaf else Status.PASS, message, total, 0, "positions")
 
 
-def continuation(evidence: Mapping[str, Any]) -> Finding:
+def continuation(evidence: Evidence) -> Finding:
     """Greedy answers are HF's own as far as HF is sure."""
     agreed, wrong, parted = 0, [], 0
     for row in evidence["continuations"]:
@@ -62,7 +62,7 @@ def continuation(evidence: Mapping[str, Any]) -> Finding:
     return Finding(Status.PASS, f"{agreed} greedy steps are HF's own{unsure}", 0, 0, "answers", metrics)
 
 
-def decode(evidence: Mapping[str, Any]) -> Finding:
+def decode(evidence: Evidence) -> Finding:
     """Decoding with the KV cache takes the tokens that prefill takes."""
     sure, wrong = 0, []
     for row in evidence["continuations"]:
@@ -84,7 +84,7 @@ def decode(evidence: Mapping[str, Any]) -> Finding:
     return Finding(Status.PASS, f"decoding with the KV cache agrees with prefill at {sure} sure steps", 0, 0, "steps")
 
 
-def recall(evidence: Mapping[str, Any]) -> Finding:
+def recall(evidence: Evidence) -> Finding:
     """What earlier text determines is foreseen, as HF does."""
     probes = evidence["probes"]
     if not probes:
@@ -92,7 +92,7 @@ def recall(evidence: Mapping[str, Any]) -> Finding:
     kinds = {"all": probes} | {kind: [p for p in probes if p[0] == kind] for kind in sorted({p[0] for p in probes})}
     metrics, over = {}, {}
     for kind, rows in kinds.items():
-        truth, floor, engine = (sum(row[column] for row in rows) for column in (2, 3, 4))
+        truth, floor, engine = (sum(flags) for flags in zip(*(row[2:5] for row in rows), strict=True))
         allowed = max(RECALL_MAX_LOSS * len(rows), RECALL_MIN_LOST, truth - floor)
         metrics[kind] = {"probes": len(rows), "hf_float32": truth, "hf_bfloat16": floor, "engine": engine}
         over[kind] = (truth - engine) / allowed
@@ -109,10 +109,10 @@ def recall(evidence: Mapping[str, Any]) -> Finding:
     return Finding(status, message, over[worst], 1, "of the allowed loss", metrics)
 
 
-def repetition(evidence: Mapping[str, Any]) -> Finding:
+def repetition(evidence: Evidence) -> Finding:
     """Gibberish loops."""
     rows = evidence["continuations"]
-    of_engine, of_hf = (_repeated([row[who] for row in rows]) for who in ("engine", "truth"))
+    of_engine, of_hf = _repeated([row["engine"] for row in rows]), _repeated([row["truth"] for row in rows])
     limit = of_hf + REPETITION_MARGIN
     message = (
         f"{of_engine:.0%} of the 4-grams in greedy answers are repeated, {of_hf:.0%} in HF's; the limit is {limit:.0%}"

@@ -11,13 +11,14 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.errors import in_one_line
+from braidcheck.gates.coherence.evidence import Blame, Evidence
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.golden.store import Golden
-from braidcheck.golden.subset import shortest
+from braidcheck.golden.subset import Subset, shortest
 
 Layers = Collection[int | None]  # None is what lies outside of all decoder layers
 Kept = Mapping[str, Layers]  # where each op's kernel is kept; elsewhere its reference stands in for it
-Failing = Callable[[Mapping[str, Any]], Collection[str]]
+Failing = Callable[[Evidence], Collection[str]]
 
 TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, looked at first: the minimum for a verdict
 PART_OF = {"causality": "causality", "continuation": "continuations", "decode": "continuations"}
@@ -30,7 +31,7 @@ def find_blame(
     checks: Collection[str],
     failing: Failing,
     say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
+) -> Blame:
     """What is to blame for the failure of these checks of the coherence gate, as plain data.
 
     ``failing(evidence)`` names the checks that fail. Keys: ``ops`` at fault (none: the model also fails with every op
@@ -90,7 +91,14 @@ def _least(holds: Callable[[int], bool], count: int) -> int:
 class _Search:
     """Runs the model on one text with some kernels kept."""
 
-    def __init__(self, engine: Any, golden: Any, checks: Collection[str], failing: Failing, say: Callable) -> None:
+    def __init__(
+        self,
+        engine: Any,
+        golden: Golden | Subset,
+        checks: Collection[str],
+        failing: Failing,
+        say: Callable[[str], None],
+    ) -> None:
         self.engine, self.golden, self.checks, self.failing, self.say = engine, golden, set(checks), failing, say
         self.parts = {PART_OF.get(check, "documents") for check in checks}
         self.references = {name: op.reference for name, op in kernels.find().items()}
@@ -103,7 +111,7 @@ class _Search:
         places = {None, *range(len(self.engine.model.layer_ops))}
         return {op: places - set(layers) if op in but else places for op in self.called}
 
-    def see(self, kept: Kept) -> dict[str, Any]:
+    def see(self, kept: Kept) -> Evidence:
         """The evidence with some kernels kept; empty where the model cannot even be run."""
         self.looks += 1
         self.say(f"looking for the op to blame, look {self.looks}")
@@ -130,21 +138,22 @@ class _Search:
         layer_ops = [table(ops, index) for index, ops in enumerate(model.layer_ops)]
         return self.engine.with_ops(table(model.ops, None), layer_ops)
 
-    def failed(self, evidence: Mapping[str, Any]) -> bool:
+    def failed(self, evidence: Evidence) -> bool:
         return not evidence or bool(self.checks & set(self.failing(evidence)))
 
-    def result(self, before: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, before: Evidence) -> Blame:
         layers = len(self.engine.model.layer_ops)
         ops, suspect_layers = find_suspects(lambda kept: self.failed(self.see(kept)), self.called, layers)
-        found = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
+        found: Blame = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
         if ops:
             after = self.see(self.kernels(ops, suspect_layers or [None]))
             found |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
-        found |= {"error": self.error} if self.error else {}
+        if self.error:
+            found["error"] = self.error
         return found | {"looks": self.looks}
 
 
-def _kl(evidence: Mapping[str, Any]) -> float | None:
+def _kl(evidence: Evidence) -> float | None:
     """Mean KL to HF float32 in nats a token; None where it is not finite or no document was read."""
     found = [value for row in evidence.get("documents", ()) for value in row["kl"]]
     return float(np.mean(found)) if found and None not in found else None

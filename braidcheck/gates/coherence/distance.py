@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import exp
-from typing import Any
 
 import numpy as np
 
+from braidcheck.gates.coherence.evidence import Document, Evidence
 from braidcheck.gates.coherence.finding import Finding, InsufficientData
 from braidcheck.gates.coherence.spread import (
     MARGIN_SIGMA,
@@ -34,7 +34,7 @@ BINS = ((0, 128), (128, 512), (512, 1024), (1024, 1 << 62))
 BLOCK = 128
 
 
-def kl(evidence: Mapping[str, Any]) -> Finding:
+def kl(evidence: Evidence) -> Finding:
     """Mean KL to HF float32, next to HF bfloat16's."""
     documents = whole_documents(evidence)
     of_engine, floor = column(documents, "kl"), column(documents, "kl_floor")
@@ -52,7 +52,7 @@ def kl(evidence: Mapping[str, Any]) -> Finding:
     return Finding(ratio.status, message, ratio.upper, RATIO, "x HF bfloat16", metrics)
 
 
-def nll(evidence: Mapping[str, Any]) -> Finding:
+def nll(evidence: Evidence) -> Finding:
     """Likelihood of the text itself: not worse, and not better, than HF float32's."""
     documents = whole_documents(evidence)
     of_engine, truth, floor = (column(documents, name) for name in ("nll", "nll_truth", "nll_floor"))
@@ -72,7 +72,7 @@ def nll(evidence: Mapping[str, Any]) -> Finding:
     return Finding(status, message, max(-shift.low, shift.high), NLL_MARGIN, "nats a token", metrics)
 
 
-def position(evidence: Mapping[str, Any]) -> Finding:
+def position(evidence: Evidence) -> Finding:
     """KL by distance from the beginning: some faults show only far out."""
     documents = whole_documents(evidence)
     columns = {name: column(documents, name) for name in ("kl", "kl_floor", "nll", "nll_truth", "nll_floor")}
@@ -115,7 +115,7 @@ def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[
     return {"nll": of_engine.value, "nll_low": of_engine.low, "nll_high": of_engine.high, "nll_floor": floor.value}
 
 
-def logits(evidence: Mapping[str, Any]) -> Finding:
+def logits(evidence: Evidence) -> Finding:
     """Logits over the whole vocabulary, of which KL sees only the best 64 apart."""
     documents = [row for row in whole_documents(evidence) if row["logit_error"]]
     of_engine, floor = column(documents, "logit_error"), column(documents, "logit_error_floor")
@@ -128,7 +128,7 @@ def logits(evidence: Mapping[str, Any]) -> Finding:
     return Finding(ratio.status, message, ratio.upper, RATIO, "x HF bfloat16", {"positions": count})
 
 
-def hidden(evidence: Mapping[str, Any]) -> Finding:
+def hidden(evidence: Evidence) -> Finding:
     """Hidden states layer by layer: faults that this model's answers hide."""
     layers = _layers(evidence)
     worst = max(range(len(layers)), key=layers.__getitem__)
@@ -142,7 +142,7 @@ def hidden(evidence: Mapping[str, Any]) -> Finding:
     return Finding(status, message, layers[worst], RATIO, "x HF bfloat16", {"layers": layers})
 
 
-def flips(evidence: Mapping[str, Any]) -> Finding:
+def flips(evidence: Evidence) -> Finding:
     """The best token, where HF is sure of it."""
     documents = whole_documents(evidence)
     certain = [row > MARGIN_SIGMA for row in column(documents, "certainty")]
@@ -160,13 +160,14 @@ def flips(evidence: Mapping[str, Any]) -> Finding:
     return Finding(Status.FAIL if flips else Status.PASS, message, len(flips), 0, "flips", metrics)
 
 
-def entropy(evidence: Mapping[str, Any]) -> Finding:
+def entropy(evidence: Evidence) -> Finding:
     """How widely each head attends: collapse and blur."""
     tables = evidence["entropy"]
     if not tables:
         raise InsufficientData(Status.SKIPPED, "this engine's Q stays inside a fused op: there is nothing to look at")
     truth, engine, error, floor = (
-        np.array([finite(row) for row in tables[name]]) for name in ("truth", "engine", "engine_error", "floor_error")
+        np.array([finite(row) for row in table])
+        for table in (tables["truth"], tables["engine"], tables["engine_error"], tables["floor_error"])
     )
     limits = np.maximum(ENTROPY_RATIO * floor, MIN_ENTROPY_LIMIT_NATS)
     used = error / limits
@@ -181,16 +182,17 @@ def entropy(evidence: Mapping[str, Any]) -> Finding:
     return Finding(Status.FAIL if value > limit else Status.PASS, message, value, limit, "nats", metrics)
 
 
-def _perplexity(evidence: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def _perplexity(evidence: Evidence, documents: Sequence[Document]) -> dict[str, float]:
     columns = {"engine": "nll", "hf_float32": "nll_truth", "hf_bfloat16": "nll_floor"}
     # A broken engine's NLL can be too large for exp.
     found = {who: exp(min(np.concatenate(column(documents, name)).mean(), 700.0)) for who, name in columns.items()}
     return found | {"generator": evidence["generator_perplexity"]}
 
 
-def _layers(evidence: Mapping[str, Any]) -> list[float]:
+def _layers(evidence: Evidence) -> list[float]:
     """Error of the hidden states after each layer over HF bfloat16's."""
-    of_engine, floor = (finite(evidence["hidden"][who], f" of {who}'s layers") for who in ("engine", "floor"))
+    hidden = evidence["hidden"]
+    of_engine, floor = finite(hidden["engine"], " of engine's layers"), finite(hidden["floor"], " of floor's layers")
     return [float(ratio) for ratio in of_engine / floor]
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from braidcheck.gates.coherence.evidence import (
+    Causality,
+    Column,
+    Continuation,
+    Document,
+    Entropy,
+    Evidence,
+    Hidden,
+)
+from braidcheck.gates.coherence.evidence import Probe as ProbeRow
 from braidcheck.golden.readings import Readings, Tracer, first_argmax, margin, noise, read_logits
 from braidcheck.golden.store import Golden, GoldenDocument, Probe
+from braidcheck.golden.subset import Subset
 
 FORMAT = 1
 CAUSAL_LENGTH = 144
@@ -30,16 +41,16 @@ class Engine(Protocol):
         [T, Hq, D] and "k" [T, Hkv, D] after norm and RoPE.
         """
 
-    def generate(self, ids: Tensor, max_new_tokens: int) -> list[int]:
+    def generate(self, ids: Tensor, max_new_tokens: int) -> Sequence[Any]:
         """Greedy tokens after ids [T], with a KV cache."""
 
 
 def measure_coherence(
     engine: Engine,
-    golden: Golden,
+    golden: Golden | Subset,
     progress: Callable[[str], None] | None = None,
     parts: Collection[str] = PARTS,
-) -> dict[str, Any]:
+) -> Evidence:
     """Evidence for the coherence gate: a dict of plain JSON values.
 
     One prefill a document, five short ones for causality, one greedy answer and its prefill a recorded one; of these
@@ -47,7 +58,7 @@ def measure_coherence(
     Raises ValueError where the engine breaks its interface.
     """
     say = progress or (lambda _line: None)
-    seen = {
+    seen: Evidence = {
         "format": FORMAT,
         "model": golden.model,
         "golden": golden.manifest["golden"]["sha256"],
@@ -63,11 +74,13 @@ def measure_coherence(
     return seen
 
 
-def _documents(engine: Engine, golden: Golden, say: Callable[[str], None]) -> dict[str, Any]:
+def _documents(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> Evidence:
     """What one prefill of each document shows."""
     recorded, typical = golden.probes(), golden.typical_noise
     texts = [golden.document(number) for number in range(len(golden))]
-    documents, looks, probes = [], [], []
+    documents: list[Document] = []
+    looks: list[tuple[GoldenDocument, Readings]] = []
+    probes: list[ProbeRow] = []
     done, tokens = 0, sum(len(document.ids) for document in texts)
     for number, document in enumerate(texts):
         say(f"coherence: token {done + 1} of {tokens}, document {number + 1}")  # time left is told by tokens
@@ -100,7 +113,7 @@ def kl(truth: Readings, other: Readings) -> Tensor:
     return (expected.exp() * (expected - inputs)).sum(dim=-1)
 
 
-def _document(document: GoldenDocument, seen: Readings, typical: float) -> dict[str, Any]:
+def _document(document: GoldenDocument, seen: Readings, typical: float) -> Document:
     """Per-token lists of one document; certainty is HF's margin over bfloat16's error, there or typical."""
     truth, floor = document.truth, document.floor
     doubt = noise(truth.top, floor.top).clamp_min(typical)
@@ -123,24 +136,26 @@ def _spread(error: Tensor) -> Tensor:
     return error.double().std(dim=-1, correction=0)
 
 
-def _probe(probe: Probe, document: GoldenDocument, seen: Readings) -> list[Any]:
+def _probe(probe: Probe, document: GoldenDocument, seen: Readings) -> ProbeRow:
     """Kind, distance, and whether HF float32, HF bfloat16 and the engine foresee every token of the answer."""
     answer, before = document.ids[probe.first : probe.last], slice(probe.first - 1, probe.last - 1)
-    right = [torch.equal(run.argmax[before].long(), answer) for run in (document.truth, document.floor, seen)]
-    return [probe.kind, probe.distance, *right]
+    truth, floor, engine = (
+        torch.equal(run.argmax[before].long(), answer) for run in (document.truth, document.floor, seen)
+    )
+    return probe.kind, probe.distance, truth, floor, engine
 
 
-def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[float | None]]:
+def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
     """Root mean square, over all samples, of the digests' error relative to the hidden state's norm, by layer."""
 
-    def error(of: Callable[[GoldenDocument, Readings], Readings]) -> list[float | None]:
+    def error(of: Callable[[GoldenDocument, Readings], Readings]) -> Column:
         relative = [(of(d, s).hidden - d.truth.hidden).norm(dim=-1) / d.truth.norm for d, s in looks]
         return _metrics(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
 
     return {"engine": error(lambda _document, seen: seen), "floor": error(lambda document, _seen: document.floor)}
 
 
-def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[list[float | None]]]:
+def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
     """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it.
 
     Empty where the engine shows no Q.
@@ -150,23 +165,26 @@ def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> dict[str, list[lis
     truth = torch.cat([document.truth.entropy for document, _ in looks], dim=-1)
     floor = torch.cat([document.floor.entropy for document, _ in looks], dim=-1)
     engine = torch.cat([seen.entropy for _, seen in looks], dim=-1)
-    tables = {
-        "truth": truth,
-        "engine": engine,
-        "engine_error": (engine - truth).abs(),
-        "floor_error": (floor - truth).abs(),
+
+    def by_layer(table: Tensor) -> list[Column]:
+        return [_metrics(row) for row in table.mean(dim=-1)]
+
+    return {
+        "truth": by_layer(truth),
+        "engine": by_layer(engine),
+        "engine_error": by_layer((engine - truth).abs()),
+        "floor_error": by_layer((floor - truth).abs()),
     }
-    return {name: [_metrics(row) for row in table.mean(dim=-1)] for name, table in tables.items()}
 
 
-def _causality(engine: Engine, ids: Tensor) -> list[dict[str, int | None]]:
+def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
     """Replace all tokens from some place on: how many earlier positions' logits changed a bit, and the first of them.
 
     Both runs are of the same length, so the same kernels with the same blocks run and the bits must be equal.
     """
     ids = ids[:CAUSAL_LENGTH]
     before = engine.forward_logits(ids).clone()
-    found = []
+    found: list[Causality] = []
     for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
         changed = ids.clone()
         # Moved by one id, so that every later token differs from what it was.
@@ -179,7 +197,7 @@ def _causality(engine: Engine, ids: Tensor) -> list[dict[str, int | None]]:
     return found
 
 
-def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> list[Continuation]:
     """The engine's greedy answers beside HF's, and beside what its own prefill of prompt and answer would take.
 
     Certainties are margins over bfloat16's error: HF's margin at its steps, the engine's own at its own.
@@ -191,7 +209,7 @@ def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -
         answer = [int(token) for token in engine.generate(prompt, len(recorded.ids))]
         logits = engine.forward_logits(torch.cat([prompt, torch.tensor(answer)]))[recorded.prompt - 1 : -1].cpu()
         best = logits.topk(2, dim=-1).values
-        row = {
+        row: Continuation = {
             "document": recorded.document,
             "prompt": recorded.prompt,
             "truth": list(recorded.ids),
@@ -204,7 +222,7 @@ def _continuations(engine: Engine, golden: Golden, say: Callable[[str], None]) -
     return found
 
 
-def _metrics(values: Tensor) -> list[float | None]:
+def _metrics(values: Tensor) -> Column:
     """Six significant digits each; None where not finite, so that any JSON reader takes it."""
     finite = values.isfinite().tolist()
     return [float(f"{value:.6g}") if good else None for value, good in zip(values.tolist(), finite, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from braidcheck.gates.coherence.evidence import Document, Evidence
 from braidcheck.gates.coherence.finding import InsufficientData
 from braidcheck.result import Status
 
@@ -29,9 +30,9 @@ class Ratio:
     upper: float
 
     @classmethod
-    def of(cls, of_engine: Sequence[float], floor: Sequence[float]) -> Ratio:
+    def of(cls, engine_sums: Sequence[float], floor_sums: Sequence[float]) -> Ratio:
         """Ratio of the sums, resampled by unit in pairs."""
-        of_engine, floor = np.asarray(of_engine, dtype=float), np.asarray(floor, dtype=float)
+        of_engine, floor = np.asarray(engine_sums, dtype=float), np.asarray(floor_sums, dtype=float)
         if len(of_engine) < MIN_DOCUMENTS:
             raise InsufficientData(
                 Status.INCONCLUSIVE, f"{len(of_engine)} documents: {MIN_DOCUMENTS} show how they vary"
@@ -72,7 +73,7 @@ def draws(units: int) -> np.ndarray:
     return np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
 
 
-def whole_documents(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def whole_documents(evidence: Evidence) -> list[Document]:
     """The evidence's documents. Raises InsufficientData where they are too few for any statement."""
     documents = evidence["documents"]
     tokens = sum(row["tokens"] for row in documents)

@@ -8,6 +8,7 @@ from typing import Any
 
 from braidcheck.gates import coherence
 from braidcheck.gates.coherence.blame import find_blame
+from braidcheck.gates.coherence.evidence import Blame
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
@@ -29,7 +30,7 @@ def _violation(trial: Trial) -> str | None:
     return next((f"{v.subject}: {v.message}" for v in verdicts if v.status in (Status.FAIL, Status.ERROR)), None)
 
 
-def localize(trial: Trial, engine: Any) -> dict[str, Any]:
+def localize(trial: Trial, engine: Any) -> Blame:
     """The suspect ops of a trial whose checks failed; ``engine`` is the mutated one, loaded again."""
     # A model that cannot run fails every check.
     return find_blame(engine, trial.fixtures.golden, trial.failing or ["kl"], coherence.failing)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
@@ -13,7 +13,22 @@ from braidcheck.settings import Settings
 REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
+class Evidence(TypedDict):
+    """One case: how many of ``repeats`` runs gave other bits than the first.
+
+    ``alone`` rows were evaluated without their neighbours and ``alone_differing`` of them got other bits: 0 of 0 where
+    the contract does not declare batch invariance.
+    """
+
+    op: str
+    case: str
+    repeats: int
+    differing: int
+    alone: int
+    alone_differing: int
+
+
+def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
     """One verdict on ``op`` from what ``measure.measure_determinism`` saw: fail where any bit differs.
 
     A case that was run once, or no case at all, shows nothing and is an error.
@@ -41,7 +56,7 @@ def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> 
     )
 
 
-def _violations(row: Mapping[str, Any]) -> list[str]:
+def _violations(row: Evidence) -> list[str]:
     said = []
     if row["differing"]:
         said.append(f"{row['differing']} of {row['repeats']} runs of {row['case']} gave other bits than the first")

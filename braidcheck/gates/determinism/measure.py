@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck.gates.determinism import Evidence
 from braidcheck.numerics.calls import copies, poisoned_outputs, run
 from braidcheck.op import Case, Op
 
@@ -15,12 +16,8 @@ CASES = 3  # of each op, spread over its list
 ROWS = 6  # rows evaluated alone, spread over the case's
 
 
-def measure_determinism(op: Op, device: str = "cpu", repeats: int = 20) -> list[dict[str, Any]]:
-    """For a few cases of ``op``: how many of ``repeats`` runs gave other bits than the first.
-
-    Keys: op, case, repeats, ``differing`` runs; ``alone`` rows were evaluated without their neighbours and
-    ``alone_differing`` of them got other bits: 0 of 0 where the contract does not declare batch invariance.
-    """
+def measure_determinism(op: Op, device: str = "cpu", repeats: int = 20) -> list[Evidence]:
+    """The evidence on a few cases of ``op``, each run ``repeats`` times."""
     return [_measure(op, case, device, repeats) for case in _spread(op, device)]
 
 
@@ -29,7 +26,7 @@ def _spread(op: Op, device: str) -> list[Case]:
     return cases[len(cases) // (2 * CASES) :: max(1, len(cases) // CASES)][:CASES]
 
 
-def _measure(op: Op, case: Case, device: str, repeats: int) -> dict[str, Any]:
+def _measure(op: Op, case: Case, device: str, repeats: int) -> Evidence:
     inputs = op.inputs(case, device)
     first = _call(op, inputs)
     differing = sum(not all(map(_same, first, _call(op, inputs))) for _ in range(repeats - 1))

@@ -13,7 +13,7 @@ from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.kernels.common.inputs import case_inputs
 from braidcheck.numerics.calls import run
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
 MANY = 65  # rows from which kernels for many tokens are taken
 CROWD = 160  # rows: more than any block of tokens that the kernels choose by their number
@@ -63,7 +63,7 @@ def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
     return next(filter(None, asked), None)
 
 
-def _position(op: Op, call: Callable[..., Any], inputs: dict[str, Any]) -> str | None:
+def _position(op: Op, call: Callable[..., Any], inputs: Inputs) -> str | None:
     limit = len(inputs["cos_sin"])
     for outside in (limit, limit + 1000, -1):
         positions = inputs["positions"].clone()

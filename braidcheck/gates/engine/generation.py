@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -58,8 +58,9 @@ def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     """The first tokens next to those that HF's logits and the same noise give, where these are sure."""
     engine, prompts = make(), [tiny.ids[:length].tolist() for length in range(4, 28, 3)]
     evaluated = 0
+    warm: Mapping[str, Any] = WARM
     for options in ({}, {"top_k": 5, "top_p": 1.0}, {"temperature": 1.5, "top_k": 0, "seed": 7}):
-        chosen = {**WARM, **options}
+        chosen = {**warm, **options}
         tokens = [row[0] for row in engine.generate(prompts, 1, _sampling(**options))]
         for row, (prompt, token) in enumerate(zip(prompts, tokens, strict=True)):
             weights = kept(tiny.logits[len(prompt) - 1, None].double(), *(chosen[name] for name in list(WARM)[:3]))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -134,7 +134,7 @@ def _limits(tiny: Tiny, device: str) -> str | None:
     decoder = module("models.decode").Decoder
     newest, seq_lens = tiny.ids[:1].to(device), torch.tensor([5], device=device)
     longest = tiny.ids.repeat(tiny.sizes["max_position_embeddings"])[: tiny.sizes["max_position_embeddings"]]
-    for what, call in (
+    calls: tuple[tuple[str, Callable[[], object]], ...] = (
         ("more tokens than positions", lambda: engine.generate(longest, 1)),
         (
             "more tokens than the cache holds",
@@ -145,7 +145,8 @@ def _limits(tiny: Tiny, device: str) -> str | None:
             "an unknown attention",
             lambda: module("models.engine").Engine.load(tiny.directory, device, attention="no"),
         ),
-    ):
+    )
+    for what, call in calls:
         try:
             call()
         except errors.UserError:

@@ -100,7 +100,7 @@ def with_red_zones(call: Callable[..., Any]) -> Callable[..., Any]:
 def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
     cases = [case for case in op.cases if not case.large]
-    asked = [(case.id, case, with_red_zones) for case in cases]
+    asked: list[tuple[str, Case, Guard]] = [(case.id, case, with_red_zones) for case in cases]
     if device != "cpu":
         return asked
     # Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NotRequired, TypedDict
 
 from braidcheck import models
 from braidcheck.gates.gate import Gate, Progress
@@ -14,6 +14,16 @@ from braidcheck.settings import Settings
 
 LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
 MODES = ("prefill", "decode")
+
+
+class Reading(TypedDict):
+    """Relative errors of the engine's layer and of HF-bf16's, in one mode; ``blame`` are the suspect ops."""
+
+    layer: int
+    mode: str
+    engine: float
+    hf_bf16: float
+    blame: NotRequired[list[str]]
 
 
 def name(architecture: Architecture) -> str:
@@ -37,12 +47,12 @@ CHECKS = tuple(
 )
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]], lane: str = "", model: str = MODEL) -> tuple[Verdict, ...]:
+def evaluate(evidence: Sequence[Reading], lane: str = "", model: str = MODEL) -> tuple[Verdict, ...]:
     """One verdict a layer and mode from what ``measure.measure_layers`` saw of ``model``."""
     return tuple(_verdict(reading, lane, model) for reading in evidence)
 
 
-def _verdict(reading: Mapping[str, Any], lane: str, model: str) -> Verdict:
+def _verdict(reading: Reading, lane: str, model: str) -> Verdict:
     engine, floor = reading["engine"], reading["hf_bf16"]
     ratio = engine / floor if floor > 0 else math.inf
     passed = math.isfinite(ratio) and ratio <= LIMIT

@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 
 from braidcheck import models
+from braidcheck.gates.layers import Reading
 from braidcheck.gates.under_test import module
 from braidcheck.golden.hf import exact_matmul
 from braidcheck.models.architecture import Config
 from braidcheck.models.build import synthetic_tensors
 from braidcheck.models.model import Model
-from braidcheck.models.ops import REFERENCES, OpTable
+from braidcheck.models.ops import REFERENCES, Function, OpTable
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import PRODUCTION
-
-Reading = dict[str, Any]
 
 DECODE_ROWS = 16
 SEED = 0
@@ -69,7 +68,7 @@ def measure_layers(
     """
     model, exact, narrow, ids = _models(device, config, attention, tokens)
     model = model.with_ops(ops) if ops else model
-    seen = []
+    seen: list[Reading] = []
     with torch.inference_mode(), exact_matmul():
         for index, states in enumerate(_hf_layers(exact, narrow, ids)):
             read = partial(_read, index, *states)
@@ -119,10 +118,15 @@ def _suspects(model: Model, read: Callable[[Model], list[Reading]], limit: float
     readings = read(model.with_ops(model.ops.map(lambda op, own: references.get(op, own)).counted(calls)))
     suspects: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
     for name in calls:
-        ops = model.ops.map(lambda op, own, name=name: own if op == name else references.get(op, own))
+        ops = model.ops.map(partial(_kernel_of, name))
         for reading in _over(read(model.with_ops(ops)), limit):
             suspects[reading["mode"]].append(name)
     return suspects | {reading["mode"]: [] for reading in _over(readings, limit)}
+
+
+def _kernel_of(name: str, op: str, own: Function) -> Function:
+    """The kernel of the op ``name``, the references of all others."""
+    return own if op == name else vars(REFERENCES).get(op, own)
 
 
 def _read(index: int, h: Tensor, truth: Tensor, floor: Tensor, model: Model) -> list[Reading]:

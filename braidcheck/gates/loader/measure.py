@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from braidcheck.gates.engine.tiny import Tiny
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 
+Change = Callable[[dict[str, torch.Tensor]], object]  # of a checkpoint's tensors, in place
 REFUSED_CONFIGS: dict[str, dict[str, Any]] = {
     "another architecture": {"model_type": "no_such_model"},
     "a sliding window": {"use_sliding_window": True},
@@ -31,7 +32,7 @@ REFUSED_CONFIGS: dict[str, dict[str, Any]] = {
     "heads that do not divide": {"num_key_value_heads": 4},
 }
 Q, K, NORM = (f"model.layers.1.self_attn.{name}.weight" for name in ("q_proj", "k_proj", "k_norm"))
-REFUSED_TENSORS: dict[str, Callable[[dict], Any]] = {
+REFUSED_TENSORS: Mapping[str, Change] = {
     "a missing tensor": lambda tensors: tensors.pop(K),
     "a missing head norm": lambda tensors: tensors.pop(NORM),
     "an unknown tensor": lambda tensors: tensors.update(extra=torch.zeros(1)),
@@ -59,13 +60,13 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 @contextmanager
-def _copy(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | None = None) -> Iterator[Path]:
+def _copy(tiny: Tiny, changes: Mapping[str, object], change: Change | None = None) -> Iterator[Path]:
     """A copy of the checkpoint with other entries in its config (None: without) or other tensors."""
     from safetensors.torch import load_file, save_file
 
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(shutil.copytree(tiny.directory, Path(folder) / "copy"))
-        config = json.loads((directory / "config.json").read_text()) | changes
+        config = {**json.loads((directory / "config.json").read_text()), **changes}
         (directory / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
         if change:
             tensors = load_file(directory / "model.safetensors")
@@ -78,7 +79,7 @@ def _load(directory: Path, device: str = "cpu") -> Any:
     return module("models.engine").Engine.load(directory, device, torch.float32)
 
 
-def _refuses(tiny: Tiny, changes: dict[str, Any], change: Callable[[dict], Any] | None) -> str | None:
+def _refuses(tiny: Tiny, changes: Mapping[str, object], change: Change | None) -> str | None:
     with _copy(tiny, changes, change) as directory:
         try:
             _load(directory)
@@ -130,7 +131,7 @@ def _tied(tiny: Tiny, device: str) -> str | None:
     return _ignored(tiny, device, lambda tensors: tensors.update(head), "a stored head that the config ties")
 
 
-def _ignored(tiny: Tiny, device: str, change: Callable[[dict], Any], what: str) -> str | None:
+def _ignored(tiny: Tiny, device: str, change: Change, what: str) -> str | None:
     with _copy(tiny, {}, change) as directory, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logits = _load(directory, device).forward_logits(tiny.ids)

@@ -4,16 +4,16 @@ of the bound."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from braidcheck.gates.soak.evidence import Evidence, FunctionRow, ModelRow
 from braidcheck.result import Status, Verdict
 
 LIMIT = 0.5  # error ratio: what is honest needs no more, so that the accuracy gate at 1 has room on both sides
 VARIANTS = 3  # equivalent implementations that every op must have
 
 
-def evaluate(evidence: Mapping[str, Any], lane: str = "") -> list[Verdict]:
+def evaluate(evidence: Evidence, lane: str = "") -> list[Verdict]:
     """A verdict a function from what ``measure.measure_soak`` saw of one op, and one where variants are missing.
 
     Fail above half of the bound or without a result; error where a function was never run.
@@ -26,7 +26,7 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "") -> list[Verdict]:
     return verdicts
 
 
-def evaluate_models(models: Sequence[Mapping[str, Any]], lane: str = "") -> Verdict:
+def evaluate_models(models: Sequence[ModelRow], lane: str = "") -> Verdict:
     """The verdict on whole models of equivalent implementations, from what ``mutants.models.measure`` saw of each.
 
     Fail where the coherence gate refused one or one raised; error where there are none. What the gate could not decide
@@ -45,7 +45,7 @@ def evaluate_models(models: Sequence[Mapping[str, Any]], lane: str = "") -> Verd
     return Verdict("soak", "whole models", status, message, len(refused), 0, unit="refused", lane=lane, metrics=metrics)
 
 
-def _of(op: str, row: Mapping[str, Any], lane: str) -> Verdict:
+def _of(op: str, row: FunctionRow, lane: str) -> Verdict:
     status, message = _answer(op, row)
     return Verdict(
         gate="soak",
@@ -56,11 +56,11 @@ def _of(op: str, row: Mapping[str, Any], lane: str) -> Verdict:
         limit=LIMIT,
         unit="error ratio",
         lane=lane,
-        metrics={key: row[key] for key in ("pairs", "case", "output")},
+        metrics={"pairs": row["pairs"], "case": row["case"], "output": row["output"]},
     )
 
 
-def _answer(op: str, row: Mapping[str, Any]) -> tuple[Status, str]:
+def _answer(op: str, row: FunctionRow) -> tuple[Status, str]:
     who = f"{row['function']} of {op}"
     if not row["pairs"]:
         return Status.ERROR, f"{who} was run on no case"

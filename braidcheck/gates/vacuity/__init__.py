@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
 
-def evaluate(evidence: Sequence[Mapping[str, Any]], op: str, lane: str = "") -> Verdict:
+class Evidence(TypedDict):
+    """One wrong answer to an op: ``caught_by`` are the ids of the cases that tell it from the truth."""
+
+    op: str
+    answer: str
+    caught_by: list[str]
+
+
+def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
     """One verdict on ``op`` from what ``measure.measure_vacuity`` saw: fail if a wrong answer gets through."""
     missed = [row["answer"] for row in evidence if not row["caught_by"]]
     status, message = Status.PASS, f"each of {len(evidence)} wrong answers fails on some case"

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck.gates.vacuity import Evidence
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import error_ratios
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
 Outputs = tuple[Tensor, ...]
 
 
-def measure_vacuity(op: Op, device: str = "cpu") -> list[dict[str, Any]]:
-    """For each wrong answer to ``op``: its name and ``caught_by``, the ids of the cases that tell it from the truth.
+def measure_vacuity(op: Op, device: str = "cpu") -> list[Evidence]:
+    """The evidence on each wrong answer to ``op``.
 
     Only cases that run everywhere are asked. No kernel runs: the wrong answers are made by the reference.
     """
@@ -47,7 +48,7 @@ def _wrong_answers(op: Op, inputs: Mapping[str, Any], exact: Outputs) -> dict[st
         tensors = [value for value in in_float64(inputs).values() if isinstance(value, Tensor)]
         return tuple(next((t for t in tensors if t.shape == truth.shape), torch.zeros_like(truth)) for truth in exact)
 
-    def controlled(change: Callable[[dict], dict]) -> Callable[[], Outputs]:
+    def controlled(change: Callable[[Inputs], Inputs]) -> Callable[[], Outputs]:
         changed = change(copies(inputs))
         same = changed.keys() == inputs.keys() and all(_equal(changed[name], inputs[name]) for name in inputs)
         return lambda: () if same else run(op, op.reference, in_float64(changed))

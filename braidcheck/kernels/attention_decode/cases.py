@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """Ragged lengths, one of them full; slots past a length hold NaN."""
     numbers = Numbers(case, device)
     batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
@@ -39,7 +39,15 @@ def inputs(case: Case, device: str) -> dict:
     }
 
 
-def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", empty=0, large=False):
+def _case(
+    batch: int,
+    capacity: int,
+    shape: tuple[int, int, int],
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    empty: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"empty": 1} if empty else {})
     return Case("attention_decode", axes, dtype, profile, large=large)

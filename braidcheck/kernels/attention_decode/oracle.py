@@ -6,13 +6,18 @@ error already covers, and adds a few roundings of the value, counted with the su
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import attention
 from braidcheck.op import Case, Cost
 
 
-def _per_row(q, k_cache, v_cache, lengths):
+def _per_row(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """q[1,G,D], k[S,D], v[S,D], mask[1,S] of each row and KV head, cut to the row's length."""
     for row, length in enumerate(lengths.tolist()):
         k, v = k_cache[row, :length], v_cache[row, :length]
@@ -22,13 +27,13 @@ def _per_row(q, k_cache, v_cache, lengths):
             yield grouped[head][None], k[:, head], v[:, head], mask
 
 
-def reference(q, k_cache, v_cache, lengths, scale):
+def reference(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """Softmax attention over each row's own slots; zeros where there are none."""
     parts = [attention.attend(*of_head[:3], scale, of_head[3])[0] for of_head in _per_row(q, k_cache, v_cache, lengths)]
     return torch.cat(parts).view(q.shape) if parts else q.clone()
 
 
-def bound(q, k_cache, v_cache, lengths, scale):
+def bound(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> tuple[Tensor]:
     """See the module; a row without keys must be exactly zero."""
     rows = _per_row(q.double(), k_cache.double(), v_cache.double(), lengths)
     parts = [

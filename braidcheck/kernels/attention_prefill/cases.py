@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """Q and K as they come out of norm and RoPE; keys past the last query hold NaN."""
     numbers = Numbers(case, device)
     tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
@@ -28,7 +28,7 @@ def inputs(case: Case, device: str) -> dict:
         v = v.abs() * (1 - 2 * (torch.arange(len(v)) % 2))[:, None, None] * 100
         q *= 0.05
     empty = torch.full((spare, kv_heads, dim), float("nan"))
-    given = {
+    given: Inputs = {
         "q": numbers.place(q),
         "k": numbers.place(torch.cat([k, empty])),
         "v": numbers.place(torch.cat([v, empty])),
@@ -43,13 +43,22 @@ def inputs(case: Case, device: str) -> dict:
     return given
 
 
-def _seeing_ahead(given: dict, count: int) -> dict:
+def _seeing_ahead(given: Inputs, count: int) -> Inputs:
     """The inputs with every query ``count`` positions further on: what a mask that leaks lets it see."""
     keys = {name: given[name][: given.get("q_start", 0) + len(given["q"])] for name in "kv"}
     return given | keys | {"q_start": given.get("q_start", 0) + count}
 
 
-def _case(tokens, shape, profile="unit", dtype="bfloat16", start=0, seqs=0, spare=0, large=False):
+def _case(
+    tokens: int,
+    shape: tuple[int, int, int],
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    start: int = 0,
+    seqs: int = 0,
+    spare: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"T": tokens, "Hq": heads, "Hkv": kv_heads, "D": dim}
     axes |= {name: size for name, size in (("start", start), ("seqs", seqs), ("spare", spare)) if size}

@@ -5,13 +5,18 @@ The bound is that of ``numerics.attention``: score error, P rounded to v's dtype
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import attention
 from braidcheck.op import Case, Cost
 
 
-def _per_head(q, k, v, q_start, cu_seqlens, heads):
+def _per_head(
+    q: Tensor, k: Tensor, v: Tensor, q_start: int, cu_seqlens: Tensor | None, heads: Iterable[int]
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """q, k, v and mask of each KV head in ``heads``: q[T,G,D], k[S,D], v[S,D], mask[T,S]."""
     queries = torch.arange(q.shape[0], device=q.device)[:, None]
     keys = torch.arange(k.shape[0], device=q.device)[None, :]
@@ -24,7 +29,9 @@ def _per_head(q, k, v, q_start, cu_seqlens, heads):
         yield grouped[:, head], k[:, head], v[:, head], mask
 
 
-def reference(q, k, v, scale, q_start=0, cu_seqlens=None):
+def reference(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, q_start: int = 0, cu_seqlens: Tensor | None = None
+) -> Tensor:
     """Masked softmax attention, head by head."""
     k, v = k[: q_start + q.shape[0]], v[: q_start + q.shape[0]]
     parts = []
@@ -35,7 +42,9 @@ def reference(q, k, v, scale, q_start=0, cu_seqlens=None):
     return torch.cat(parts, dim=1)
 
 
-def bound(q, k, v, scale, q_start=0, cu_seqlens=None):
+def bound(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, q_start: int = 0, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor]:
     """See the module."""
     k, v = k[: q_start + q.shape[0]].double(), v[: q_start + q.shape[0]].double()
     out = torch.zeros(q.shape, dtype=torch.float64, device=q.device).unflatten(

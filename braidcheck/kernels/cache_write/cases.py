@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from braidcheck.kernels.common.inputs import Numbers, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict[str, Any]:
+def inputs(case: Case, device: str) -> Inputs:
     """Caches full of NaN, and tokens for distinct slots in no order."""
     numbers = Numbers(case, device)
     tokens, batch, capacity = case["T"], case["B"], case["S"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -70,7 +70,7 @@ def _other(config: KernelConfig) -> KernelConfig:
 
 
 @contextmanager
-def _changed(changes: tuple[tuple[Any, dict[str, Any]], ...]) -> Iterator[None]:
+def _changed(changes: tuple[tuple[Any, Mapping[str, Any]], ...]) -> Iterator[None]:
     before = [(module, name, getattr(module, name)) for module, values in changes for name in values]
     for module, values in changes:
         for name, value in values.items():

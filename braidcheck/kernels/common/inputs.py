@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
@@ -104,20 +104,20 @@ class Numbers:
         return spread.to(self.device)
 
 
-def without(name: str, value: object = None) -> Callable[[dict], dict]:
+def without(name: str, value: object = None) -> Callable[[Inputs], Inputs]:
     """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
     return lambda given: given | {name: value} if name in given else given
 
 
-def with_ones(*names: str) -> Callable[[dict], dict]:
+def with_ones(*names: str) -> Callable[[Inputs], Inputs]:
     """A negative control: the weights ``names`` left out, that is, all ones."""
     return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
 
 
-def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
+def without_last(name: str, axis: int = -1) -> Callable[[Inputs], Inputs]:
     """A negative control: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
 
-    def change(given: dict) -> dict:
+    def change(given: Inputs) -> Inputs:
         tensor = given[name].clone()
         if tensor.shape[axis]:
             tensor.select(axis, -1).zero_()
@@ -126,7 +126,7 @@ def without_last(name: str, axis: int = -1) -> Callable[[dict], dict]:
     return change
 
 
-def without_rotation(given: dict) -> dict:
+def without_rotation(given: Inputs) -> Inputs:
     """A negative control: every angle zero."""
     table = torch.zeros_like(given["cos_sin"])
     table[:, : table.shape[1] // 2] = 1

@@ -23,6 +23,7 @@ from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorDescHandle, TensorHandle
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
+Part = tuple[slice, ...]  # of a tensor
 DEVICE_TYPE = "cpu" if INTERPRETED else "cuda"  # the type of the devices on which this process runs kernels
 
 
@@ -128,7 +129,7 @@ def _remember_shapes() -> None:
         of_tensors = tl.constexpr(block.numel), tl.core.tuple([tl.constexpr(size) for size in shape])
         return block.shape, block.numel, str(block.shape), of_tensors
 
-    def init_type(self: tl.block_type, element: tl.dtype, shape: Sequence) -> None:
+    def init_type(self: tl.block_type, element: tl.dtype, shape: Sequence[Any]) -> None:
         self.element_ty = element
         sizes = tuple([size if type(size) is int else unwrap(size) for size in shape])
         self.shape, self.numel, text, self.of_tensors = known(sizes)
@@ -171,7 +172,7 @@ def _copy_tiles() -> None:
     InterpreterBuilder.create_descriptor_store = store
 
 
-def _tile(desc: TensorDescHandle, indices: list[TensorHandle]) -> tuple[np.ndarray, tuple, tuple]:
+def _tile(desc: TensorDescHandle, indices: list[TensorHandle]) -> tuple[np.ndarray, Part, Part]:
     """A descriptor's matrix, the part of it that a tile covers, and the part of the tile that lies in the matrix."""
     matrix = _matrix(desc)
     inside, part = [], []

@@ -101,7 +101,7 @@ def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
     Online softmax over chunks of keys from the last to the first, divided at the end; a row that sees nothing
     gives zeros.
     """
-    state = None
+    state: Any = None  # of the chunks so far; there is at least one
     for start in reversed(range(0, k.shape[0], CHUNK)):
         keys = slice(start, start + CHUNK)
         new = _partial(q, k[keys], v[keys], scale, mask[:, keys])
@@ -113,7 +113,8 @@ def attend_last_first(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
 def attend_split(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """The same split over the context into SPLITS parts, each by itself, combined at the end."""
     splits = zip(k.chunk(SPLITS), v.chunk(SPLITS), mask.chunk(SPLITS, dim=1), strict=True)
-    _, l_i, acc = _combine_splits([_partial(q, *kv, scale, split_mask) for *kv, split_mask in splits])
+    states = [_partial(q, k_part, v_part, scale, mask_part) for k_part, v_part, mask_part in splits]
+    _, l_i, acc = _combine_splits(states)
     return acc / l_i.masked_fill(l_i == 0, 1.0)
 
 

@@ -14,10 +14,10 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """Q, K and V as projected, ragged pasts, one row at the capacity; slots that are not filled hold NaN."""
     numbers = Numbers(case, device)
     batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
@@ -52,7 +52,15 @@ def inputs(case: Case, device: str) -> dict:
     }
 
 
-def _case(batch, capacity, shape, profile="unit", dtype="bfloat16", wide=0, large=False):
+def _case(
+    batch: int,
+    capacity: int,
+    shape: tuple[int, int, int],
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    wide: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
     return Case("decode_attention", axes, dtype, profile, large=large)

@@ -6,13 +6,16 @@ attention with those errors in its operands (``numerics.attention``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Cost
 
 
-def _seen(q, positions, kv_heads):
+def _seen(q: Tensor, positions: Tensor, kv_heads: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Of each row and KV head: the row, the head, its queries [1,G,D], and a mask [1,S] of the slots it sees."""
     grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
     for row, position in enumerate(positions.tolist()):
@@ -22,8 +25,19 @@ def _seen(q, positions, kv_heads):
 
 
 def reference(
-    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None
-):
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    eps: float,
+    scale: float,
+    split_counter: Tensor | None = None,
+) -> Tensor:
     """Norm, rotate, write, attend."""
     dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
     rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
@@ -36,12 +50,25 @@ def reference(
     return out.flatten(1, 2)
 
 
-def bound(q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None):
+def bound(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    eps: float,
+    scale: float,
+    split_counter: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """See the module. Gives the errors of out, of k_cache and of v_cache."""
     dtype, rows = k_cache.dtype, torch.arange(len(q), device=q.device)
     unit = rounding.ROUNDOFF[dtype]
 
-    def rotated(x, weight):
+    def rotated(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         normed = rope.normed_error(x.double(), torch.zeros_like(x, dtype=torch.float64), weight, eps)
         return rope.rotate(normed[0], cos_sin.double(), positions), rope.rotated_error(*normed, cos_sin, positions)
 

@@ -14,15 +14,15 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """A residual stream, weights, and a cache filled up to each row's new tokens; the rest of it is NaN."""
     numbers = Numbers(case, device)
     tokens, batch, capacity, width = case["T"], case["B"], case["S"], case["H"]
     heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
-    given = {
+    given: Inputs = {
         "hidden": numbers.activations(tokens, width),
         "norm_weight": numbers.norm_weight(width, peak=20.0),
         "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, width),
@@ -57,7 +57,18 @@ def inputs(case: Case, device: str) -> dict:
     }
 
 
-def _case(tokens, batch, capacity, width, shape, profile="unit", dtype="bfloat16", raw=0, start=0, large=False):
+def _case(
+    tokens: int,
+    batch: int,
+    capacity: int,
+    width: int,
+    shape: tuple[int, int, int],
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    raw: int = 0,
+    start: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"T": tokens, "B": batch, "S": capacity, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
     axes |= {name: size for name, size in (("raw", raw), ("start", start)) if size}

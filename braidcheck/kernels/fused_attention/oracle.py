@@ -9,11 +9,15 @@ the output weight.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 from torch import Tensor
 
 from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Cost
+
+Operand = tuple[Tensor, Tensor, Tensor]  # a cache, its error before its own rounding, and with it
 
 
 def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,7 +28,7 @@ def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(positions), lengths[0].long() - tokens + positions
 
 
-def _keys(cached: Tensor, pre_rope: bool, k_norm_weight, cos_sin, eps):
+def _keys(cached: Tensor, pre_rope: bool, k_norm_weight: Tensor, cos_sin: Tensor, eps: float) -> Tensor:
     """K[S,Hkv,D] as the scores take it: as cached, or normalised and rotated at its slot."""
     if not pre_rope:
         return cached
@@ -32,7 +36,7 @@ def _keys(cached: Tensor, pre_rope: bool, k_norm_weight, cos_sin, eps):
     return rope.rotate(normed, cos_sin, torch.arange(len(cached), device=cached.device)).to(cached.dtype)
 
 
-def _groups(q: Tensor, rows: Tensor, slots: Tensor):
+def _groups(q: Tensor, rows: Tensor, slots: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The queries that share a cache row: that row, their indices, and what each of them may see."""
     for row in rows.unique().tolist():
         of_row = (rows == row).nonzero().flatten()
@@ -42,24 +46,24 @@ def _groups(q: Tensor, rows: Tensor, slots: Tensor):
 
 
 def reference(
-    hidden,
-    norm_weight,
-    qkv_weight,
-    q_norm_weight,
-    k_norm_weight,
-    o_weight,
-    cos_sin,
-    positions,
-    k_cache,
-    v_cache,
-    lengths,
-    num_heads,
-    num_kv_heads,
-    head_dim,
-    eps,
-    scale,
-    cache="post_rope",
-):
+    hidden: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    o_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    lengths: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    eps: float,
+    scale: float,
+    cache: str = "post_rope",
+) -> Tensor:
     """The specification's six phases, one after another."""
     dtype, pre_rope = qkv_weight.dtype, cache in ("pre_rope", "raw")
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
@@ -82,24 +86,24 @@ def reference(
 
 
 def bound(
-    hidden,
-    norm_weight,
-    qkv_weight,
-    q_norm_weight,
-    k_norm_weight,
-    o_weight,
-    cos_sin,
-    positions,
-    k_cache,
-    v_cache,
-    lengths,
-    num_heads,
-    num_kv_heads,
-    head_dim,
-    eps,
-    scale,
-    cache="post_rope",
-):
+    hidden: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    q_norm_weight: Tensor,
+    k_norm_weight: Tensor,
+    o_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    lengths: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    eps: float,
+    scale: float,
+    cache: str = "post_rope",
+) -> tuple[Tensor, Tensor, Tensor]:
     """See the module's derivation. Gives the errors of out, of k_cache and of v_cache."""
     dtype, pre_rope = qkv_weight.dtype, cache in ("pre_rope", "raw")
     unit = rounding.ROUNDOFF[dtype]
@@ -111,7 +115,7 @@ def bound(
         part.unflatten(1, (sum(sizes), head_dim)).split(sizes, dim=1) for part in (operand @ weight.T, error)
     )
 
-    def rotated(x, x_error, norm, at):
+    def rotated(x: Tensor, x_error: Tensor, norm: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         normed, normed_error = rope.normed_error(x, x_error, norm, eps)
         return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
 
@@ -144,12 +148,26 @@ def bound(
     return out_error, caches[0][1], caches[1][1]
 
 
-def _pre_rope_keys(cached, cached_error, rotated, k_norm_weight, unit):
+def _pre_rope_keys(
+    cached: Tensor,
+    cached_error: Tensor,
+    rotated: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    k_norm_weight: Tensor,
+    unit: float,
+) -> tuple[Tensor, Tensor]:
     keys, keys_error = rotated(cached, cached_error, k_norm_weight, torch.arange(len(cached), device=cached.device))
     return keys, keys_error + unit * keys.abs()
 
 
-def _attended(q, q_error, caches, rows, slots, setting, from_raw):
+def _attended(
+    q: Tensor,
+    q_error: Tensor,
+    caches: Sequence[Operand],
+    rows: Tensor,
+    slots: Tensor,
+    setting: tuple[int, float, torch.dtype],
+    from_raw: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None,
+) -> tuple[Tensor, Tensor]:
     """Attention's output [T, Hq*D] and its error, given the errors of its operands."""
     num_kv_heads, scale, dtype = setting
     shape = num_kv_heads, q.shape[1] // num_kv_heads

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """The residual stream (with the norm) or a normalised input, and a weight of unit gain."""
     numbers = Numbers(case, device)
-    given = {
+    given: Inputs = {
         "x": numbers.activations(case["T"], case["H"]),
         "weight": numbers.weights(2 * case["I"], case["H"]),
     }
@@ -18,7 +18,15 @@ def inputs(case: Case, device: str) -> dict:
     return given
 
 
-def _case(tokens, width, inner, profile="unit", dtype="bfloat16", norm=1, large=False):
+def _case(
+    tokens: int,
+    width: int,
+    inner: int,
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    norm: int = 1,
+    large: bool = False,
+) -> Case:
     axes = {"T": tokens, "H": width, "I": inner} | ({"norm": 1} if norm else {})
     return Case("gate_up_silu", axes, dtype, profile, large=large, needs=("norm_weight", "eps") if norm else ())
 

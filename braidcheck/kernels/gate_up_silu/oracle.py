@@ -22,14 +22,14 @@ def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
     return rounding.rms_normed(x, norm_weight, eps)
 
 
-def reference(x, weight, norm_weight=None, eps=EPS):
+def reference(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> Tensor:
     """Norm, one product, SiLU of the first half times the second."""
     operand = rounding.wide(_normed(x, norm_weight, eps).to(weight.dtype))
     gate, up = (operand @ rounding.wide(weight).T).chunk(2, dim=-1)
     return (torch.nn.functional.silu(gate) * up).to(weight.dtype)
 
 
-def bound(x, weight, norm_weight=None, eps=EPS):
+def bound(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: float = EPS) -> tuple[Tensor]:
     """See the module's derivation."""
     operand = _normed(x.double(), None if norm_weight is None else norm_weight.double(), eps)
     cast = weight.dtype if norm_weight is not None and weight.dtype != torch.float32 else None

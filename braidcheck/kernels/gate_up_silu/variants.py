@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +50,7 @@ def _operand(style: Style, x: Tensor, weight: Tensor, norm_weight: Tensor | None
 
 
 OTHER_SIZES = {"default_block_m": other_block_m}
-VARIANTS = {
+VARIANTS: dict[str, Callable[..., Any]] = {
     "other blocks": other_blocks(wrapper, **OTHER_SIZES),
     "in blocks": in_blocks(wrapper),
     **in_styles(gate_up_silu, STYLES | UNROUNDED),

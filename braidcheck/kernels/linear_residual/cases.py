@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import Numbers, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """Activations, a weight of unit gain and a residual stream."""
     numbers = Numbers(case, device)
     return {
@@ -18,7 +18,9 @@ def inputs(case: Case, device: str) -> dict:
     }
 
 
-def _case(tokens, length, width, profile="unit", dtype="bfloat16", large=False):
+def _case(
+    tokens: int, length: int, width: int, profile: str = "unit", dtype: str = "bfloat16", large: bool = False
+) -> Case:
     return Case("linear_residual", {"T": tokens, "K": length, "H": width}, dtype, profile, large=large)
 
 

@@ -8,18 +8,19 @@ counts twice, so that using it takes half.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
 
 
-def reference(x, weight, residual):
+def reference(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """A matrix product and a sum."""
     product = rounding.wide(x) @ rounding.wide(weight).T
     return (rounding.wide(residual) + product).to(residual.dtype)
 
 
-def bound(x, weight, residual):
+def bound(x: Tensor, weight: Tensor, residual: Tensor) -> tuple[Tensor]:
     """See the module's derivation."""
     wide, exact_weight = x.double(), weight.double()
     product = wide @ exact_weight.T

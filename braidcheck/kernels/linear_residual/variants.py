@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ def linear_residual_by_library(x: Tensor, weight: Tensor, residual: Tensor) -> T
 
 
 OTHER_SIZES = {"default_block_m": other_block_m}
-VARIANTS = {
+VARIANTS: dict[str, Callable[..., Any]] = {
     "other blocks": other_blocks(wrapper, **OTHER_SIZES),
     "in blocks": in_blocks(wrapper),
     **in_styles(linear_residual, STYLES),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """The residual stream after the last layer, and an embedding as weight."""
     numbers = Numbers(case, device)
     return {
@@ -18,7 +18,15 @@ def inputs(case: Case, device: str) -> dict:
     }
 
 
-def _case(tokens, width, vocab, profile="unit", dtype="bfloat16", argmax=0, large=False):
+def _case(
+    tokens: int,
+    width: int,
+    vocab: int,
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    argmax: int = 0,
+    large: bool = False,
+) -> Case:
     axes = {"T": tokens, "H": width, "V": vocab} | ({"argmax": 1} if argmax else {})
     return Case("lm_head", axes, dtype, profile, large=large, needs=("argmax",) if argmax else ())
 

@@ -8,18 +8,19 @@ accumulates in float32. The argmax form gives the lowest of the best tokens; ano
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
 
 
-def reference(x, norm_weight, weight, eps, argmax=False):
+def reference(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
     """Norm, a matrix product and, if asked for, the best token."""
     logits = rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(weight.dtype)) @ rounding.wide(weight).T
     return logits.argmax(-1) if argmax else logits
 
 
-def bound(x, norm_weight, weight, eps, argmax=False):
+def bound(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> tuple[Tensor]:
     """See the module's derivation. With ``argmax`` the share [T,V] that each token would use."""
     operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
     cast = weight.dtype if weight.dtype != torch.float32 else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from braidcheck.kernels.common.inputs import (
@@ -16,12 +14,12 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 SCALE = 2.0**-7  # the largest power of two that brings a norm weight of 8,192 below 100
 
 
-def inputs(case: Case, device: str) -> dict[str, Any]:
+def inputs(case: Case, device: str) -> Inputs:
     """Q and K as projected; in ``extreme`` K's norm weight is 8,192 and its rows are one-hot."""
     numbers = Numbers(case, device)
     tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
@@ -31,7 +29,7 @@ def inputs(case: Case, device: str) -> dict[str, Any]:
         k = torch.zeros_like(k)
         k[..., dim // 3] = 1.0
         k_norm = torch.full_like(k_norm, 8192.0)
-    given = {
+    given: Inputs = {
         "q": q,
         "k": k,
         "q_norm_weight": numbers.norm_weight(dim, peak=4.0),

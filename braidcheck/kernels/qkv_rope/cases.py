@@ -14,14 +14,14 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """A normalised x (of the weight's dtype if ``narrow``), weights of about unit gain, the table up to position P."""
     numbers = Numbers(case, device)
     heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
-    given = {
+    given: Inputs = {
         "x": numbers.activations(case["T"], case["H"], dtype=None if case.get("narrow") else torch.float32),
         "qkv_weight": numbers.weights((heads + 2 * kv_heads) * dim, case["H"]),
         "cos_sin": rope.rope_table(case["P"], dim, device=device),
@@ -41,11 +41,22 @@ def inputs(case: Case, device: str) -> dict:
     return given
 
 
-def _case(tokens, width, shape, positions, profile="unit", dtype="bfloat16", norm=1, bias=0, narrow=0, large=False):
+def _case(
+    tokens: int,
+    width: int,
+    shape: tuple[int, int, int],
+    positions: int,
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    norm: int = 1,
+    bias: int = 0,
+    narrow: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"T": tokens, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim, "P": positions}
     axes |= {"narrow": 1} if narrow else {}
-    needs = ()
+    needs: tuple[str, ...] = ()
     if norm:
         axes["norm"] = 1
         needs += "q_norm_weight", "k_norm_weight", "eps"

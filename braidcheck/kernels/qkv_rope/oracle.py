@@ -23,18 +23,18 @@ def split_heads(x: Tensor, num_heads: int, num_kv_heads: int, head_dim: int) -> 
 
 
 def reference(
-    x,
-    qkv_weight,
-    cos_sin,
-    positions,
-    num_heads,
-    num_kv_heads,
-    head_dim,
-    qkv_bias=None,
-    q_norm_weight=None,
-    k_norm_weight=None,
-    eps=EPS,
-):
+    x: Tensor,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    q_norm_weight: Tensor | None = None,
+    k_norm_weight: Tensor | None = None,
+    eps: float = EPS,
+) -> tuple[Tensor, ...]:
     """Project, norm per head, rotate: the order of HF transformers."""
     operand = rounding.wide(x.to(qkv_weight.dtype))
     bias = None if qkv_bias is None else rounding.wide(qkv_bias)
@@ -47,18 +47,18 @@ def reference(
 
 
 def bound(
-    x,
-    qkv_weight,
-    cos_sin,
-    positions,
-    num_heads,
-    num_kv_heads,
-    head_dim,
-    qkv_bias=None,
-    q_norm_weight=None,
-    k_norm_weight=None,
-    eps=EPS,
-):
+    x: Tensor,
+    qkv_weight: Tensor,
+    cos_sin: Tensor,
+    positions: Tensor,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    q_norm_weight: Tensor | None = None,
+    k_norm_weight: Tensor | None = None,
+    eps: float = EPS,
+) -> tuple[Tensor, ...]:
     """See the module's derivation."""
     wide, weight = x.double(), qkv_weight.double()
     cast = qkv_weight.dtype if qkv_weight.dtype != torch.float32 else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict[str, Any]:
+def inputs(case: Case, device: str) -> Inputs:
     """x, weight and, where the case has one, a residual of another scale."""
     numbers = Numbers(case, device)
     shape = case["T"], case["H"]

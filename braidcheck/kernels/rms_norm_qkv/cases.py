@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict:
+def inputs(case: Case, device: str) -> Inputs:
     """The residual stream and weights of about unit gain."""
     numbers = Numbers(case, device)
     heads, kv_heads, dim = case["Hq"], case["Hkv"], case["D"]
     rows = (heads + 2 * kv_heads) * dim
-    given = {
+    given: Inputs = {
         "x": numbers.activations(case["T"], case["H"]),
         "norm_weight": numbers.norm_weight(case["H"], peak=20.0),
         "qkv_weight": numbers.weights(rows, case["H"]),
@@ -29,7 +29,16 @@ def inputs(case: Case, device: str) -> dict:
     return given
 
 
-def _case(tokens, width, shape, profile="unit", dtype="bfloat16", bias=0, out32=0, large=False):
+def _case(
+    tokens: int,
+    width: int,
+    shape: tuple[int, int, int],
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    bias: int = 0,
+    out32: int = 0,
+    large: bool = False,
+) -> Case:
     heads, kv_heads, dim = shape
     axes = {"T": tokens, "H": width, "Hq": heads, "Hkv": kv_heads, "D": dim}
     axes |= {name: 1 for name, on in (("bias", bias), ("out32", out32)) if on}

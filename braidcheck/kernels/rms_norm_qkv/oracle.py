@@ -7,12 +7,23 @@ float32, where the requirements' 2.3e-5 holds), the dot accumulates in float32, 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
 
 
-def reference(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None):
+def reference(
+    x: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    eps: float,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> tuple[Tensor, ...]:
     """Norm, one product, split."""
     operand = rounding.wide(rounding.rms_normed(x, norm_weight, eps).to(qkv_weight.dtype))
     bias = None if qkv_bias is None else rounding.wide(qkv_bias)
@@ -21,7 +32,17 @@ def reference(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim
     return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def bound(x, norm_weight, qkv_weight, eps, num_heads, num_kv_heads, head_dim, qkv_bias=None, out_dtype=None):
+def bound(
+    x: Tensor,
+    norm_weight: Tensor,
+    qkv_weight: Tensor,
+    eps: float,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    qkv_bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> tuple[Tensor, ...]:
     """See the module's derivation."""
     operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
     cast = qkv_weight.dtype if qkv_weight.dtype != torch.float32 else None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from braidcheck.kernels.common.inputs import POSITIONS, Numbers, without, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Inputs
 
 
-def inputs(case: Case, device: str) -> dict[str, Any]:
+def inputs(case: Case, device: str) -> Inputs:
     """Logits with zeros of both signs among equal ones, seeds of 62 bits; a last token that is often drawn."""
     numbers = Numbers(case, device)
     batch, vocab = case["T"], case["V"]

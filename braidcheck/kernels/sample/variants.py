@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,9 +34,9 @@ def by_bisection(
     for row, seed, position in zip(logits.float(), seeds, positions, strict=True):
         weights = torch.exp2((row - row.max()) * (1.4426950408889634 / temperature))
         if top_k:
-            weights = _least(row, weights, lambda kept, k=top_k: int(kept.sum()) >= k)
+            weights = _least(row, weights, lambda kept: int(kept.sum()) >= top_k)
         if top_p < 1:
-            weights = _least(row, weights, lambda kept, w=weights: float(w[kept].sum()) >= top_p * float(w.sum()))
+            weights = _least(row, weights, partial(_holds, weights, top_p))
         tokens.append(_first(weights.cumsum(-1)[None], seed[None], position[None]))
     return torch.cat(tokens) if tokens else seeds.clone()
 
@@ -55,6 +56,10 @@ def from_the_end(
     behind = weights.flip(-1).cumsum(-1).flip(-1)
     target = behind[:, :1] * (1 - uniform(seeds, positions).float()[:, None])
     return (behind >= target).sum(-1).clamp_min(1) - 1
+
+
+def _holds(weights: Tensor, top_p: float, kept: Tensor) -> bool:
+    return float(weights[kept].sum()) >= top_p * float(weights.sum())
 
 
 def _least(row: Tensor, weights: Tensor, enough: Callable[[Tensor], bool]) -> Tensor:

@@ -7,41 +7,16 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from braidcheck.errors import CheckpointError
+from braidcheck.models.architecture import Config
 
 EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True)
-class Qwen3Config:
+class Qwen3Config(Config):
     """The sizes and constants that define a Qwen3; none has a default, since transformers' own are another model's."""
 
     model_type: ClassVar[str] = "qwen3"
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocab_size: int
-    max_position_embeddings: int
-    rope_theta: float
-    rms_norm_eps: float
-    tie_word_embeddings: bool
-
-    @property
-    def scale(self) -> float:
-        """What attention scores are multiplied by: head_dim ** -0.5."""
-        return self.head_dim**-0.5
-
-    @property
-    def heads(self) -> tuple[int, int, int]:
-        """Query heads, KV heads, head_dim: as the ops take them."""
-        return self.num_attention_heads, self.num_key_value_heads, self.head_dim
-
-    @property
-    def qkv_rows(self) -> int:
-        """Rows of the stacked Q, K and V weight."""
-        return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The name and shape of every tensor that a checkpoint of this config holds."""
@@ -72,7 +47,7 @@ class Qwen3Config:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         _refuse_unsupported(config, rope)
         theta = rope.get("rope_theta", config.get("rope_theta"))
-        sizes = {field.name: config.get(field.name) for field in fields(cls)} | {"rope_theta": theta}
+        sizes: Mapping[str, Any] = {field.name: config.get(field.name) for field in fields(cls)} | {"rope_theta": theta}
         missing = [name for name, value in sizes.items() if value is None]
         if missing:
             raise CheckpointError(f"config.json lacks {', '.join(missing)}: add them, there are no safe defaults")

@@ -5,6 +5,7 @@ All take the residual stream h[T,H] and return it with attention added; they dif
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -116,7 +117,7 @@ class Qwen3AttentionFullyFused:
         return h + out
 
 
-BACKENDS = {
+BACKENDS: Mapping[str, Callable[[Qwen3Config, Tensor, OpTable], Callable[..., Tensor]]] = {
     "production": Qwen3AttentionProduction,
     "separated": Qwen3AttentionSeparated,
     "fused": Qwen3AttentionFused,

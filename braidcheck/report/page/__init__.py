@@ -107,7 +107,7 @@ def _status(subject: Subject) -> Status:
     return word if run == Status.SKIPPED else run
 
 
-def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Any], str]:
+def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Mapping[str, object]], str]:
     """The figures and what draws them; a page without figures carries no library."""
     if not cards:
         return {}, ""
@@ -123,7 +123,8 @@ def _compared(subject: Subject) -> Comparison | None:
 def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
     """The line below the headline."""
     seen = (history[-1] if history else run).environment
-    libraries = seen.get("libraries") if isinstance(seen.get("libraries"), Mapping) else {}
+    libraries = seen.get("libraries")
+    libraries = libraries if isinstance(libraries, Mapping) else {}
     known = {
         "commit": str(seen.get("commit") or "")[:12],
         "time": _when(str(seen["started"])) if seen.get("started") else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bokeh.resources import Resources
 from braidcheck.ci.history import timestamp
 from braidcheck.report.page.trends import Card
 
+Columns = dict[str, np.ndarray | Sequence[float] | Sequence[str]]  # by name
 HEIGHT = 200  # pixels
 
 
@@ -21,7 +23,7 @@ def library() -> str:
     return "\n".join(Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw)
 
 
-def draw(card: Card) -> dict[str, Any]:
+def draw(card: Card) -> Mapping[str, object]:
     """The figure as JSON that ``Bokeh.embed.embed_item`` takes. Models are named for the page to colour them."""
     plot = figure(
         height=HEIGHT,
@@ -51,9 +53,9 @@ def draw(card: Card) -> dict[str, Any]:
     return json_item(plot)
 
 
-def _columns(card: Card) -> dict[str, Any]:
+def _columns(card: Card) -> Columns:
     """By night; readings in single precision, which halves the page."""
-    columns: dict[str, Any] = {"x": _x(card, card.times), "drawn": np.array(card.drawn, dtype=np.float32)}
+    columns: Columns = {"x": _x(card, card.times), "drawn": np.array(card.drawn, dtype=np.float32)}
     if card.values is not card.drawn:
         columns["value"] = np.array(card.values, dtype=np.float32)
     if any(card.commits):
@@ -61,7 +63,7 @@ def _columns(card: Card) -> dict[str, Any]:
     return columns
 
 
-def _steps(card: Card) -> dict[str, Any]:
+def _steps(card: Card) -> Columns:
     """Where a level begins, and the last night."""
     count = len(card.levels)
     at = [night for night in range(count) if night in (0, count - 1) or card.levels[night] != card.levels[night - 1]]

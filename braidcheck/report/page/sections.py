@@ -45,10 +45,9 @@ def _percent(part: float) -> float:
 
 def headrooms(run: Run) -> list[Bar]:
     """By op, the worst error ratio, with the PyTorch baseline's on the same case; the least headroom first."""
-    found = [row for row in rows(run) if row.gate == "accuracy" and row.worst]
-    return [
-        _bar(row.worst, row.subject, row.count) for row in sorted(found, key=lambda row: -limit_fraction(row.worst))
-    ]
+    found = [(row.worst, row) for row in rows(run) if row.gate == "accuracy" and row.worst]
+    ordered = sorted(found, key=lambda pair: -limit_fraction(pair[0]))
+    return [_bar(worst, row.subject, row.count) for worst, row in ordered]
 
 
 def _bar(worst: Verdict, name: str, count: str) -> Bar:
@@ -115,17 +114,17 @@ def strata(run: Run) -> list[Strata]:
 
 
 def _stratum(name: str, item: Mapping[str, Any]) -> Stratum | None:
-    values = [item.get(key) for key in ("nll", "nll_low", "nll_high", "nll_floor")]
-    good = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    return Stratum(name, *values) if good else None
+    found = [item.get(key) for key in ("nll", "nll_low", "nll_high", "nll_floor")]
+    values = [value for value in found if isinstance(value, int | float) and math.isfinite(value)]
+    return Stratum(name, *values) if len(values) == len(found) else None
 
 
 def roofline(run: Run) -> list[Bar]:
     """By timed series, the larger of its parts of the measured bandwidth and of the measured GEMM peak."""
     made = []
     for verdict in run.verdicts:
-        parts = {name: verdict.metrics.get(key) for name, key in LIMITS.items()}
-        parts = {name: part for name, part in parts.items() if isinstance(part, int | float)}
+        known = {name: verdict.metrics.get(key) for name, key in LIMITS.items()}
+        parts = {name: part for name, part in known.items() if isinstance(part, int | float)}
         if parts:
             by = max(parts, key=parts.__getitem__)
             said = f"{parts[by]:.0%} of {by}"

@@ -79,7 +79,7 @@ def _limited(runs: Sequence[Run]) -> Iterator[Card]:
     machines = [hardware(run.environment) for run in runs]
     for run, machine in zip(runs, machines, strict=True):
         for row in rows(run):
-            if row.worst and not row.worst.unit.endswith("/s"):
+            if row.worst and row.worst.limit_fraction is not None and not row.worst.unit.endswith("/s"):
                 name = "/".join(part for part in (row.lane, row.gate, row.subject) if part)
                 name += f" @ {machine}" if len(set(machines)) > 1 else ""
                 found.setdefault(name, []).append((run, min(row.worst.limit_fraction, LARGE)))

@@ -1,0 +1,45 @@
+"""What ``measure.measure_op`` sees, as plain data (standard library only)."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Distance(TypedDict):
+    """``numerics.error.Errors`` of one output."""
+
+    error_ratio: float
+    relative: float
+    largest: float
+    nonfinite: int
+    index: tuple[int, ...]
+    got: float
+    exact: float
+    allowed: float
+
+
+class Output(Distance):
+    """One output's name and distance, and the PyTorch baseline's own error ratio and relative error on the case."""
+
+    name: str
+    baseline_error_ratio: float
+    baseline_relative: float
+
+
+class Evidence(TypedDict):
+    """One op on one case.
+
+    ``missing``: optional arguments of the case that the function does not take; ``raised``: its exception in one line;
+    ``problems``: outputs of wrong number, shape or dtype; ``outputs``: none where any of these is there.
+    """
+
+    op: str
+    case: str
+    profile: str
+    dtype: str
+    device: str
+    missing: list[str]
+    raised: str | None
+    problems: list[str]
+    outputs: list[Output]
+    seconds: float
