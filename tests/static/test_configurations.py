@@ -29,7 +29,8 @@ def package(tmp_path_factory):
     shutil.copytree(copy / "kernels" / "cache_write", copy / "kernels" / "another")
     for file in (copy / "kernels" / "another").glob("*.py"):
         text = file.read_text(encoding="utf-8").replace("cache_write", "another")
-        file.write_text(text.replace('get_config("another")', 'get_config("cache_write")'))
+        text = text.replace('get_config("another")', 'get_config("cache_write")')  # what is not the op's own
+        file.write_text(text.replace("eager_another", "eager_cache_write"))
     return copy
 
 
