@@ -111,7 +111,7 @@ def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found
         case = launch_of(rows, "rms_norm_qkv", "bfloat16", "T1-")
         assert case["constants"]["BLOCK_N"] == config.block_n
         assert case["options"] == {"num_warps": config.num_warps}
-        assert not case["constants"]["OVERLAP"]
-        step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "OVERLAP" in row[4]]
-        assert {row[4]["OVERLAP"] for row in step} == {overlaps}
+        assert not case["constants"]["USE_PDL"]
+        step = [row for row in rows if row[1].startswith("Qwen3-0.6B decode") and "USE_PDL" in row[4]]
+        assert {row[4]["USE_PDL"] for row in step} == {overlaps}
         assert {row[6].get("launch_pdl", False) for row in step} == {overlaps}
