@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 
+from braidcheck.models.build import of_tensors
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.ops import REFERENCES
-from braidcheck.models.qwen3.architecture import Qwen3Config
-from braidcheck.models.qwen3.model import Qwen3Model
-from braidcheck.models.qwen3.weights import Weights
+from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.settings import ATTENTIONS
 
-CONFIG = Qwen3Config(
+CONFIG = replace(
+    QWEN3_0_6B,
     hidden_size=32,
     num_hidden_layers=1,
     num_attention_heads=2,
@@ -24,9 +24,6 @@ CONFIG = Qwen3Config(
     intermediate_size=32,
     vocab_size=16,
     max_position_embeddings=16,
-    rope_theta=1e4,
-    rms_norm_eps=1e-6,
-    tie_word_embeddings=True,
 )
 
 
@@ -44,8 +41,7 @@ def of(attention: str) -> Calls:
     """What the model with this attention backend calls."""
     tensors = {name: torch.ones(shape) for name, shape in CONFIG.tensor_shapes().items()}
     calls: Counter[str] = Counter()
-    weights = Weights.from_tensors(tensors, CONFIG, torch.float32)
-    model = Qwen3Model(CONFIG, weights, attention, REFERENCES.counted(calls))
+    model = of_tensors(CONFIG, tensors, torch.float32, attention=attention, ops=REFERENCES.counted(calls))
     cache, ids = model.new_cache(1, 4), torch.tensor([1, 2])
     prefilled = model.forward(ids, AttentionMetadata.prefill(len(ids), "cpu"), cache)
     prefill = frozenset(calls)
