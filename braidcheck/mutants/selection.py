@@ -17,7 +17,7 @@ GATES = tuple(gate.name for gate in ALL_GATES.values() if gate.detects_mutants)
 OF_OPS, OF_MODEL = (tuple(name for name in GATES if ALL_GATES[name].per_op is per_op) for per_op in (True, False))
 LOADER, COHERENCE = "loader", "coherence"
 LIMITS = {"named": 240.0, "generated": 60.0, "control": 600.0}  # seconds that a trial may take
-LOADERS = ("architecture.py", "checkpoint.py", "weights.py")
+LOADERS = ("__init__.py", "architecture.py", "checkpoint.py", "weights.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 
