@@ -19,12 +19,12 @@ from typing import Any
 
 from braidcheck.benchmarks.shapes import series
 from braidcheck.ci.paired.process import Process
-from braidcheck.ci.paired.session import Found, Session
+from braidcheck.ci.paired.session import Session
 from braidcheck.ci.paired.slower import slow_tree
 from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.environment import fingerprint
 from braidcheck.errors import UserError
-from braidcheck.gates.paired import log_ratios
+from braidcheck.gates.paired import Found, log_ratios
 from braidcheck.kernels import find
 from braidcheck.result import write_atomically
 from tools.calibration import error_rates
