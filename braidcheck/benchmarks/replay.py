@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from braidcheck.benchmarks.clocks import Monitor, Reading, Sample, reading
-from braidcheck.op import Inputs
+
+if TYPE_CHECKING:  # a base that this file is laid over may be older
+    from braidcheck.op import Inputs
 
 MIN_COPIES, MAX_COPIES = 8, 512  # copies of the inputs
 TIMES_L2 = 4  # what the copies' touched bytes together exceed the L2 cache by

@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from braidcheck import kernels
-from braidcheck.op import Case, Inputs, Op
+from braidcheck.op import Case, Op
+
+if TYPE_CHECKING:  # a base that this file is laid over may be older
+    from braidcheck.op import Inputs
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from braidcheck.gates.gate import Gate, Progress
 from braidcheck.result import Status, Verdict
@@ -50,10 +50,12 @@ class WorkerFailure(TypedDict):
 
 
 class Found(TypedDict):
-    """What was timed of one series."""
+    """What was timed of one series; of the engine also ``counts``, by side: what one request costs the host, by
+    name."""
 
     restarts: list[Turns]
     trouble: WorkerFailure | None
+    counts: NotRequired[dict[str, dict[str, int]]]
 
 
 class Evidence(TypedDict, total=False):
@@ -141,11 +143,15 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
         status = Status.ERROR if trouble["side"] == "change" else Status.SKIPPED
         return Verdict("paired", name, status, f"{trouble['said']} ({trouble['side']}, {against})", lane=lane)
     try:
+        more = _more_counts(found.get("counts") or {})
         ratios = log_ratios(found.get("restarts") or ())
         decision = decide(ratios, series)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, statistics.StatisticsError):
         return Verdict("paired", name, Status.ERROR, "a turn of this series has no time", lane=lane)
     metrics: dict[str, object] = {"restarts": decision.count, "against": evidence.get("against", "")}
+    metrics |= {"counts": found["counts"]} if found.get("counts") else {}
+    if more:
+        return Verdict("paired", name, Status.FAIL, f"{more}, {against}", lane=lane, metrics=metrics)
     if math.isnan(decision.mean):
         message = f"{decision.count} of {LOOKS[0]} process pairs fitted into the time, too few to decide"
         return Verdict("paired", name, Status.INCONCLUSIVE, message, lane=lane, metrics=metrics)
@@ -169,6 +175,13 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
     )
 
 
+def _more_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """What one request costs the host more often than the base's; empty where nothing does."""
+    base, change = (counts.get(side, {}) for side in ("base", "change"))
+    more = [name for name in change if change[name] > base[name]]
+    return "; ".join(f"{change[name]} {name} a request, the base's {base[name]}" for name in more)
+
+
 def _message(decision: Decision) -> str:
     low, mean, high, smallest = (
         f"{math.expm1(x):+.2%}" for x in (decision.low, decision.mean, decision.high, decision.smallest)
@@ -182,27 +195,24 @@ def _message(decision: Decision) -> str:
 
 
 def subjects(settings: Settings) -> list[str]:
-    """The series: each op in each production shape."""
-    from braidcheck import kernels
-    from braidcheck.benchmarks.shapes import series
+    """The series: each op in each production shape, and the engine's requests."""
+    from braidcheck.ci.paired.measure import all_series
 
-    return [one.name for one in series(kernels.find())]
+    return [one["name"] for one in all_series()]
 
 
 def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
     """Time every series in both trees: the error rates are those of all series together."""
-    from braidcheck import kernels
-    from braidcheck.benchmarks.shapes import series
-    from braidcheck.ci.paired.measure import measure_paired
+    from braidcheck.ci.paired.measure import all_series, measure_paired
 
-    wanted = series(kernels.find())
+    wanted = all_series()
     evidence = measure_paired(settings.against, wanted, 60 * settings.minutes, progress)
-    return evaluate(evidence, settings.lane, [one.name for one in wanted])
+    return evaluate(evidence, settings.lane, [one["name"] for one in wanted])
 
 
 GATE = Gate(
     name="paired",
-    question="Is any kernel slower than the base commit's, with a stated false-positive rate?",
+    question="Is any kernel, or the engine, slower than the base commit's, with a stated false-positive rate?",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -12,6 +12,7 @@ import pytest
 from braidcheck import environment
 from braidcheck.cli import gate, main, pytest_runner
 from braidcheck.gates import GATES
+from braidcheck.report import progress
 from braidcheck.result import Run
 
 HEAD = """
@@ -28,6 +29,12 @@ NAMES = ("coherence", "layers", "accuracy", "vacuity", "targets", "speed")
 def same_environment(monkeypatch):
     """The command line may set the interpreter's switch in its process; here many share one."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch):
+    """On a loaded machine a command of a second takes as long as the lines that tell how far it is wait."""
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 1e6)
 
 
 @pytest.fixture

@@ -9,13 +9,6 @@ import pytest
 from braidcheck import environment, kernels
 from braidcheck.gates import GATES
 from braidcheck.golden import resolve
-from braidcheck.report import progress
-
-
-@pytest.fixture(autouse=True)
-def no_progress_lines(monkeypatch):
-    """On a loaded machine a command of a second takes as long as the lines that tell how far it is wait."""
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 1e6)
 
 
 def test_list_prints_every_op_as_json(run):

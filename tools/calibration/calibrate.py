@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from braidcheck.benchmarks.shapes import series
+from braidcheck.ci.paired.measure import all_series
 from braidcheck.ci.paired.process import Process
 from braidcheck.ci.paired.session import Session
 from braidcheck.ci.paired.slower import slow_tree
+from braidcheck.ci.paired.worker import ENGINE
 from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.environment import fingerprint
 from braidcheck.errors import UserError
 from braidcheck.gates.paired import Found, log_ratios
-from braidcheck.kernels import find
 from braidcheck.result import write_atomically
 from tools.calibration import error_rates
 from tools.calibration.slowdowns import Points, near, search
@@ -43,8 +43,8 @@ class Calibration:
         slow = Process("change", slow_tree(tree, folder / "slower"), slow_worker)
         self.plain = Session(Process("base", tree), Process("change", tree), 1, _say)
         self.slower = Session(Process("base", tree), slow, 2, _say)
-        found = [one for one in series(find()) if not wanted or any(part in one.name for part in wanted)]
-        self.series = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in found]
+        found = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
+        self.series = [one for one in found if not wanted or any(part in one["name"] for part in wanted)]
         self.until = time.monotonic() + seconds
 
     def __enter__(self) -> Calibration:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from braidcheck.benchmarks.shapes import Series
+from braidcheck import kernels
+from braidcheck.benchmarks.requests import REQUESTS
+from braidcheck.benchmarks.shapes import series
 from braidcheck.ci.paired import worktrees
 from braidcheck.ci.paired.process import Command, Process, gpu_worker
 from braidcheck.ci.paired.session import Session
+from braidcheck.ci.paired.worker import ENGINE, Message
 from braidcheck.environment import PACKAGE
-from braidcheck.gates.paired import Evidence
+from braidcheck.gates.paired import Evidence, Found
+
+UNCHANGED: Found = {
+    "restarts": [],
+    "trouble": {"side": "base", "said": "the kernels are the base's, byte for byte: there is nothing to compare"},
+}
+
+
+def all_series() -> list[Message]:
+    """What is timed: each op in each production shape, then the engine in each of ``requests.REQUESTS``."""
+    ops: list[Message] = [
+        {"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in series(kernels.find())
+    ]
+    return ops + [{"name": f"{ENGINE}[{request}]", "op": ENGINE, "request": request} for request in REQUESTS]
 
 
 def measure_paired(
-    commit: str, wanted: Sequence[Series], seconds: float, progress: Callable[[str], None] = lambda text: None
+    commit: str, wanted: Sequence[Message], seconds: float, progress: Callable[[str], None] = lambda text: None
 ) -> Evidence:
     """Time ``wanted`` against ``commit`` (empty: the merge-base with the default branch) for at most so long.
 
@@ -37,7 +52,7 @@ def compare(
     base: Path,
     change: Path,
     folder: Path,
-    wanted: Sequence[Series],
+    wanted: Sequence[Message],
     seconds: float,
     progress: Callable[[str], None] = lambda text: None,
     command: Command = gpu_worker,
@@ -45,12 +60,14 @@ def compare(
     """The same of two source trees, which are copied to ``folder``."""
     if not (base / PACKAGE.name / "kernels").is_dir():
         return {"reason": "the base has no kernels: it is older than they are"}
-    if worktrees.same_kernels(base, change):
-        return {"reason": "the kernels are the base's, byte for byte: there is nothing to compare"}
+    if worktrees.same_engine(base, change):
+        return {"reason": "kernels and engine are the base's, byte for byte: there is nothing to compare"}
+    same_kernels = worktrees.same_kernels(base, change)
+    changed = [one for one in wanted if one["op"] == ENGINE or not same_kernels]
     before, after = (
         Process(side, worktrees.prepare_worktree(tree, folder / side), command)
         for side, tree in (("base", base), ("change", change))
     )
-    series: list[Mapping[str, Any]] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in wanted]
     with Session(before, after, progress=progress) as session:
-        return {"series": session.measure(series, seconds)}
+        found = session.measure(changed, seconds)
+    return {"series": {one["name"]: found.get(one["name"], UNCHANGED) for one in wanted}}

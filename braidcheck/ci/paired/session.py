@@ -70,7 +70,7 @@ class Session:
                     self._fork()
                     running = True
                 if not found[one["name"]]["trouble"]:
-                    found[one["name"]]["restarts"].append(self._rounds(one))
+                    found[one["name"]]["restarts"].append(self._rounds(one, found[one["name"]]))
             except WorkerError as trouble:
                 found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
                 self._end()
@@ -97,8 +97,12 @@ class Session:
         for side in self._shuffled():  # in random order: the first may get the better memory
             self.sides[side].ask("fork")
 
-    def _rounds(self, one: Mapping[str, Any]) -> Turns:
-        self._both("place", one)
+    def _rounds(self, one: Mapping[str, Any], found: Found) -> Turns:
+        for side, placed in self._both("place", one).items():
+            if counts := placed.get("counts"):
+                least = found.setdefault("counts", {}).setdefault(side, counts)
+                # A library may call once more than it must in one process, never less.
+                found["counts"][side] = {name: min(count, least[name]) for name, count in counts.items()}
         seconds: dict[str, list[float]] = {side: [] for side in SIDES}
         discarded = 0
         for _ in range(ROUNDS):

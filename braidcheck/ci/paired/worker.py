@@ -18,10 +18,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypedDict
 
 if TYPE_CHECKING:
-    from braidcheck.benchmarks.replay import Replay, Turn
+    from braidcheck.benchmarks.clocks import Reading
+    from braidcheck.benchmarks.replay import Replay
+    from braidcheck.benchmarks.requests import Timer
     from braidcheck.op import Inputs
 
 Message = Mapping[str, Any]
+ENGINE = "engine"  # stands for an op where the whole engine is timed
 
 
 class Prepared(TypedDict):
@@ -30,10 +33,11 @@ class Prepared(TypedDict):
     inputs: dict[str, str]
 
 
-class Placed(TypedDict):
-    """How many copies of the arguments the graph rotates over."""
+class Placed(TypedDict, total=False):
+    """How many copies of the arguments the graph rotates over; what a request costs the host, by name."""
 
     copies: int
+    counts: dict[str, int]
 
 
 class Bench(Protocol):
@@ -45,19 +49,23 @@ class Bench(Protocol):
     def place(self, series: Message) -> Placed:
         """Make the series ready to be timed in this process; the one before it goes."""
 
-    def turn(self, _: Message) -> Turn:
+    def turn(self, _: Message) -> Reading:
         """Time it: ``seconds`` of one call, and more about the samples."""
 
 
 class GpuBench:
-    """The kernels of the tree that this process imports, on the GPU."""
+    """The kernels and the engine of the tree that this process imports, on the GPU."""
 
     def __init__(self) -> None:
         self.prepared: dict[str, tuple[Callable[..., Any], Inputs, int]] = {}
-        self.replay: Replay | None = None
+        self.model: Any = None
+        self.placed: Replay | Timer | None = None
 
     def prepare(self, series: Message) -> Prepared:
         """Inputs on the CPU, kept for all children. Raises whatever the op raises."""
+        if series["op"] == ENGINE:
+            importlib.import_module("braidcheck.benchmarks.requests")
+            return {"inputs": {}}
         from braidcheck.benchmarks.shapes import arguments
         from braidcheck.op import Case
 
@@ -71,17 +79,23 @@ class GpuBench:
         return {"inputs": fingerprint(given)}
 
     def place(self, series: Message) -> Placed:
-        """Copies on the GPU and a captured graph."""
+        """Copies on the GPU and a captured graph; of the engine, a model of seeded weights and one request served."""
+        self.placed = None
+        if series["op"] == ENGINE:
+            from braidcheck.benchmarks.requests import REQUESTS, Timer, seeded_model
+
+            self.model = self.model or seeded_model()
+            self.placed = timer = Timer(REQUESTS[series["request"]], self.model)
+            return {"counts": timer.counts}
         from braidcheck.benchmarks.replay import Replay
 
-        self.replay = None
-        self.replay = Replay(*self.prepared[series["name"]])
-        return {"copies": self.replay.count}
+        self.placed = replay = Replay(*self.prepared[series["name"]])
+        return {"copies": replay.count}
 
-    def turn(self, _: Message) -> Turn:
-        """One turn of the graph."""
-        assert self.replay  # it was placed
-        return self.replay.turn()
+    def turn(self, _: Message) -> Reading:
+        """One turn of the graph, or of the request."""
+        assert self.placed  # it was placed
+        return self.placed.turn()
 
 
 def fingerprint(given: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from braidcheck.environment import PACKAGE
 from braidcheck.errors import UserError
 
 REPOSITORY = PACKAGE.parent
-TIMED_FILES = ("kernels", "numerics", "op.py")  # what makes a kernel: the rest of a tree is not timed
+KERNEL_FILES = ("kernels", "numerics", "op.py", "arch.py")  # what makes a kernel
+ENGINE_FILES = (*KERNEL_FILES, "models", "gpu_memory.py", "settings.py")  # what answers a request: no more is timed
 TOOLS = ("benchmarks", "ci/paired")  # this tree's own, laid over both trees
 BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
@@ -60,7 +61,16 @@ def prepare_worktree(source: Path, folder: Path) -> Path:
 
 def same_kernels(base: Path, change: Path) -> bool:
     """Whether two trees hold the same kernels, byte for byte."""
-    one, other = (_files(tree / PACKAGE.name) for tree in (base, change))
+    return _same(base, change, KERNEL_FILES)
+
+
+def same_engine(base: Path, change: Path) -> bool:
+    """Whether two trees hold the same kernels and the same engine, byte for byte."""
+    return _same(base, change, ENGINE_FILES)
+
+
+def _same(base: Path, change: Path, names: Sequence[str]) -> bool:
+    one, other = (_files(tree / PACKAGE.name, names) for tree in (base, change))
     if one.keys() != other.keys():
         return False
     return all(filecmp.cmp(one[name], other[name], shallow=False) for name in one)
@@ -75,8 +85,8 @@ def _is_op(path: Path) -> bool:
     return path.name != "common" and (path / "__init__.py").exists()
 
 
-def _files(package: Path) -> dict[str, Path]:
-    found = [path for name in TIMED_FILES for path in [package / name, *(package / name).rglob("*.py")]]
+def _files(package: Path, names: Sequence[str]) -> dict[str, Path]:
+    found = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
     return {str(path.relative_to(package)): path for path in found if path.is_file()}
 
 

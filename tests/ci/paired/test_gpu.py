@@ -46,6 +46,36 @@ def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
     assert "(change, " in verdict.message
 
 
+REQUEST = "decode, batch 1, context 128"
+ENGINE = {"name": f"engine[{REQUEST}]", "op": "engine", "request": REQUEST}
+FAULTS = {
+    "kernels": ("models/model.py", "        return h\n\n    def logits", "        return h.clone()\n\n    def logits"),
+    "synchronisations": (
+        "models/decode.py",
+        "            index += steps",
+        "            index += steps + 0 * int(out[0, 0])",
+    ),
+    "launches by the host": ("models/model.py", 'self.device.type == "cuda"  #', "False  #"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_the_engine_asks_of_the_host_is_counted(tmp_path, name):
+    """Of equal tokens: a kernel more a step, a synchronisation more a graph, a step launched kernel by kernel."""
+    file, old, new = FAULTS[name]
+    base, change = (prepare_worktree(REPOSITORY, tmp_path / side) for side in SIDES)
+    source = change / "braidcheck" / file
+    text = source.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    source.write_text(text.replace(old, new), encoding="utf-8")
+    with Session(Process("base", base), Process("change", change)) as session:
+        found = session.measure([ENGINE], 300.0, lambda one: not one["restarts"])
+    assert found[ENGINE["name"]]["trouble"] is None
+    (verdict,) = paired.evaluate({"series": found}, names=(ENGINE["name"],))
+    assert verdict.status == Status.FAIL
+    assert name in verdict.message
+
+
 @pytest.mark.exclusive_gpu
 @pytest.mark.parametrize("series", [SERIES, MANY])
 def test_slowdown_is_injected_into_launched_kernel(tmp_path, series):

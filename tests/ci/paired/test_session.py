@@ -23,6 +23,16 @@ def test_equal_and_faster_pass_and_slower_fails(measure):
     assert "against 0123456789ab" in by_series["slow"].message
 
 
+def test_one_launch_more_fails_whatever_the_clock_says(measure):
+    base, change = ({"more": {"counts": 65}, "same": {"counts": 65}} for _ in range(2))
+    change["more"] = {"counts": 66, "seconds": 0.9e-5}
+    by_series = verdicts(measure(base, change))
+    assert by_series["more"].status == Status.FAIL
+    assert by_series["more"].message.startswith("66 launches a request, the base's 65")
+    assert by_series["same"].status == Status.PASS
+    assert by_series["same"].metrics["counts"]["change"] == {"launches": 65}
+
+
 MISHAPS = [(when, what) for when in ("prepare", "place", "turn") for what in ("raise", "die")] + [("turn", "hang")]
 
 
