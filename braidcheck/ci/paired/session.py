@@ -11,6 +11,7 @@ from braidcheck.ci.paired.process import Answer, Process, WorkerError
 from braidcheck.gates.paired import LOOKS, Found, Turns, undecided
 
 ROUNDS = 5  # turns of each side in one restart
+COUNTED = 2  # restarts of a series in which its host calls are counted
 SIDES = ("base", "change")
 
 
@@ -98,7 +99,8 @@ class Session:
             self.sides[side].ask("fork")
 
     def _rounds(self, one: Mapping[str, Any], found: Found) -> Turns:
-        for side, placed in self._both("place", one).items():
+        counted = len(found["restarts"]) < COUNTED
+        for side, placed in self._both("place", {**one, "counted": counted}).items():
             if counts := placed.get("counts"):
                 least = found.setdefault("counts", {}).setdefault(side, counts)
                 # A library may call once more than it must in one process, never less.

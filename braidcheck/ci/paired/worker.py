@@ -85,7 +85,7 @@ class GpuBench:
             from braidcheck.benchmarks.requests import REQUESTS, Timer, seeded_model
 
             self.model = self.model or seeded_model()
-            self.placed = timer = Timer(REQUESTS[series["request"]], self.model)
+            self.placed = timer = Timer(REQUESTS[series["request"]], self.model, series["counted"])
             return {"counts": timer.counts}
         from braidcheck.benchmarks.replay import Replay
 

@@ -49,7 +49,11 @@ def test_a_kernel_that_does_not_compile_is_the_changes_own_fault(tmp_path):
 REQUEST = "decode, batch 1, context 128"
 ENGINE = {"name": f"engine[{REQUEST}]", "op": "engine", "request": REQUEST}
 FAULTS = {
-    "kernels": ("models/model.py", "        return h\n\n    def logits", "        return h.clone()\n\n    def logits"),
+    "kernels and copies": (
+        "models/model.py",
+        "        return h\n\n    def logits",
+        "        return h.clone()\n\n    def logits",
+    ),
     "synchronisations": (
         "models/decode.py",
         "            index += steps",
