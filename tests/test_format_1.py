@@ -113,3 +113,9 @@ def test_artifact_that_mixes_formats_is_refused(packed, fault, says):
 
 def test_row_of_an_old_kill_matrix_is_read():
     assert format_1.mutant({"id": "a", "story": "one late"}) == {"id": "a", "description": "one late"}
+
+
+def test_survivor_that_was_left_out_for_its_compiled_code_counts_again():
+    row = format_1.mutant({"id": "a", "outcome": "same code"})
+    assert row["outcome"] == "survived"
+    assert row["witness"].startswith("none found")

@@ -24,7 +24,8 @@ def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
     """A verdict for each kind of mutant and lane, over all lanes where there are several, and on the runs themselves.
 
     A matrix is what ``mutants.runner`` makes: ``lane`` and ``mutants``, one row each with id, kind, outcome (killed,
-    crash, timeout, survived, same code, stale, error) and, where it is argued to change nothing, ``equivalent``.
+    crash, timeout, survived, stale, error) and, where it is argued to change nothing, ``equivalent``. No comparison of
+    compiled code excuses a survivor: what no case launches compiles to nothing.
     """
     verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_of_lane(matrix))]
     matrices = [matrix for matrix in matrices if not matrix.get("blame")]
@@ -36,9 +37,8 @@ def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
 
 
 def settled(matrices: Iterable[Matrix]) -> set[str]:
-    """The names of the mutants that some lane catches, or whose code it finds to be the same."""
-    outcomes = (*CAUGHT, "same code")
-    return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in outcomes}
+    """The names of the mutants that some lane catches."""
+    return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in CAUGHT}
 
 
 def merged(matrices: Iterable[Matrix]) -> list[Row]:

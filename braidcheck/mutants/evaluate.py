@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,8 +20,10 @@ from braidcheck.gates import GATES
 from braidcheck.gates.coherence import trial as coherence
 from braidcheck.gates.coherence.evidence import Blame
 from braidcheck.gates.gate import Check, Fixtures, Trial
-from braidcheck.gates.under_test import run_check
+from braidcheck.gates.under_test import run_check, wrapper
 from braidcheck.mutants.evidence import Result, Task
+from braidcheck.numerics.calls import copies, poisoned_outputs, run
+from braidcheck.op import Case, Op
 
 REFERENCE_OPS = kernels.find()
 # Imported before any mutant, so that none of it is the mutated package's.
@@ -56,6 +59,30 @@ def first_kill(
         if found:
             return found | {"seconds": seconds}
     return {"outcome": "survived", "seconds": seconds}
+
+
+def find_witness(task: Task, device: str, case_seconds: Mapping[str, float]) -> Result:
+    """The first case on which an op of the mutated package gives other bits than the unmutated one, or that none does.
+
+    The quickest cases come first. An exception of the mutated op is a difference too.
+    """
+    cases = [(REFERENCE_OPS[name], case) for name in task["ops"] for case in REFERENCE_OPS[name].cases]
+    cases = [(op, case) for op, case in cases if not case.large]
+    for op, case in sorted(cases, key=lambda pair: case_seconds.get(pair[1].id, 0.0)):
+        if said := run_check(partial(_difference, op, case, device)):
+            return {"outcome": "survived", "witness": f"{case.id}: {said}"}
+    return {"outcome": "survived", "witness": f"none found: the same bits on all {len(cases)} cases that are not large"}
+
+
+def _difference(op: Op, case: Case, device: str) -> str | None:
+    inputs = op.inputs(case, device)
+    with poisoned_outputs():
+        before, after = (run(op, call, copies(inputs)) for call in (op.call, wrapper(op.name)))
+    for name, one, other in zip(op.outputs, before, after, strict=False):
+        differing = int((~torch.eq(one, other) & ~(one.isnan() & other.isnan())).sum())
+        if differing:
+            return f"{differing} of {one.numel()} elements of {name} differ"
+    return None
 
 
 def _trial(task: Task, device: str, case_seconds: Mapping[str, float], fixtures: Fixtures) -> Trial:

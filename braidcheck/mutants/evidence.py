@@ -10,7 +10,8 @@ from braidcheck.gates.coherence.evidence import Blame
 
 
 class Task(TypedDict):
-    """One trial: the package that holds the mutant, the gates to ask, and what to ask ``first``; limit in seconds."""
+    """One trial: the package that holds the mutant, the gates to ask, and what to ask ``first``; limit in seconds. With
+    ``witness`` no gate is asked, but for an input on which the ops differ."""
 
     id: str
     overlay: str
@@ -19,6 +20,7 @@ class Task(TypedDict):
     first: str
     limit: float
     blame: bool
+    witness: bool
 
 
 class Result(TypedDict, total=False):
@@ -32,11 +34,14 @@ class Result(TypedDict, total=False):
     seconds: dict[str, float]
     wall: float
     blame: Blame
-    digests: dict[str, str]
+    witness: str
 
 
 class Row(TypedDict):
-    """What became of one mutant; ``gates`` are the seconds spent on each."""
+    """What became of one mutant; ``gates`` are the seconds spent on each.
+
+    Of a survivor, ``witness`` says on which input it differs, or how one was sought.
+    """
 
     id: str
     kind: str
@@ -52,6 +57,8 @@ class Row(TypedDict):
     ops: NotRequired[Sequence[str]]
     blame: NotRequired[Blame]
     equivalent: NotRequired[str]
+    family: NotRequired[str]
+    witness: NotRequired[str]
 
 
 class Matrix(TypedDict):

@@ -41,6 +41,7 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
                 description=f"{function.name}: {said}",
                 file=file,
                 ops=reached,
+                family="device",
                 text=replaced(source, lines(function), text),
             )
 

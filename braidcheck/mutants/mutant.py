@@ -10,6 +10,16 @@ from pathlib import Path
 import braidcheck
 
 PACKAGE = Path(braidcheck.__file__).parent
+FAMILIES = {
+    "device": "in a kernel, at every size and value",
+    "host": "in a wrapper, at every size and value",
+    "engine": "in the model or the engine around the ops",
+    "size": "at some sizes only",
+    "value": "at some numbers only",
+    "state": "from the second call on, or in what a call leaves behind",
+    "race": "an order that nothing enforces",
+    "performance": "the same numbers, later",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Mutant:
     was done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text``
     that file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
     applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one;
-    ``expected_detector`` the gate and subject known to catch it, which are asked first.
+    ``expected_detector`` the gate and subject known to catch it, which are asked first. ``family`` is one of FAMILIES.
     """
 
     id: str
@@ -34,6 +44,7 @@ class Mutant:
     stale: str = ""
     lane: str = ""
     expected_detector: tuple[str, str] = "", ""
+    family: str = ""
 
 
 CONTROL = "unmutated"

@@ -33,7 +33,7 @@ def _part(path: Path) -> str:
 def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
     """The mutants of one file. Raises KeyError or tomllib.TOMLDecodeError where it is malformed.
 
-    Each has id, description and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane`` and
+    Each has id, description and what makes a ``Patch``: file, function, old and new; ``bug``, ``lane``, ``family`` and
     ``expected_detector`` ("gate: subject") are optional.
     """
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
@@ -55,4 +55,12 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             stale=stale,
             lane=row.get("lane", ""),
             expected_detector=tuple(row.get("expected_detector", ": ").split(": ", 1)),
+            family=row.get("family") or _family(patch.file),
         )
+
+
+def _family(file: str) -> str:
+    """By where it lies, for a fault that needs no special size, value or call."""
+    if not file.startswith("kernels/"):
+        return "engine"
+    return "device" if file.endswith("kernel.py") or affected_ops.is_shared(file) else "host"

@@ -17,7 +17,6 @@ from pathlib import Path
 from braidcheck import environment
 from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
-from braidcheck.mutants.equivalence import Compiler
 from braidcheck.mutants.evidence import Matrix, Result, Row, Task
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
 
@@ -74,7 +73,7 @@ class Runner:
                 raise NotAvailable("the workers could not start; see what they said above")
             self.keep({**self._matrix(), "missing": 0})
             if not self.blame:
-                self._find_same(source, mutants, workers)
+                self._find_witnesses(source, mutants, workers)
         return self._matrix()
 
     def _again(self, source: Path, mutants: Sequence[Mutant]) -> None:
@@ -97,24 +96,31 @@ class Runner:
             "mutants": [self.rows[name] for name in self.gates if name in self.rows],
         }
 
-    def _find_same(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
-        """Mark the survivors that compile to the same code, and those that are listed as equivalent."""
+    def _find_witnesses(self, source: Path, mutants: Sequence[Mutant], workers: int) -> None:
+        """Give each survivor an input on which it differs from the package as it is, or say how one was sought.
+
+        Those that are listed as equivalent are marked: they must have none.
+        """
         left: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         reasons = selection.equivalents()
         for mutant in mutants:
             if mutant.id in reasons:
                 self.rows[mutant.id]["equivalent"] = reasons[mutant.id]
-            elif self.rows[mutant.id]["outcome"] == "survived" and mutant.ops and not mutant.lane:
+            if self.rows[mutant.id]["outcome"] == "survived" and mutant.ops and mutant.lane in ("", self.lane):
                 left.put(mutant)
         total = left.qsize()
 
         def work() -> None:
-            with Compiler(source) as compiler:
-                while not left.empty():
-                    mutant = _next(left)
-                    if mutant and compiler.same(mutant):
-                        self.rows[mutant.id]["outcome"] = "same code"
-                    self.progress("compiling the survivors", total - left.qsize(), total)
+            worker = self._start(source)
+            while worker and (mutant := _next(left)):
+                result = self._trial(worker, source, mutant, witness=True)
+                said = f"the search ended in {result['outcome']}: {result.get('said', '')[:SAID]}"
+                self.rows[mutant.id]["witness"] = result.get("witness", said)
+                self.progress("looking for witnesses", total - left.qsize(), total)
+                if worker.poll() is not None:
+                    worker = self._start(source)
+            if worker:
+                _end(worker)
 
         _side_by_side(min(workers, total), work)
 
@@ -122,11 +128,9 @@ class Runner:
         """One worker's life; one that breaks is replaced, and the trial at which it broke is an error."""
         worker = self._start(source)
         while worker:
-            assert worker.stdin  # a pipe
             mutant = _next(todo)
             if mutant is None:
-                worker.stdin.close()
-                worker.wait()
+                _end(worker)
                 return
             if mutant.stale:
                 result: Result = {"outcome": "stale", "said": mutant.stale}
@@ -150,16 +154,17 @@ class Runner:
         assert worker.stdout  # a pipe
         return worker if worker.stdout.readline() else None
 
-    def _trial(self, worker: subprocess.Popen[str], source: Path, mutant: Mutant) -> Result:
+    def _trial(self, worker: subprocess.Popen[str], source: Path, mutant: Mutant, witness: bool = False) -> Result:
         folder = Path(tempfile.mkdtemp(dir=source.parent))
         task: Task = {
             "id": mutant.id,
             "overlay": str(overlay(source, mutant, folder)),
             "ops": mutant.ops,
-            "gates": self.gates[mutant.id],
+            "gates": () if witness else self.gates[mutant.id],
             "first": mutant.expected_detector[1],
             "limit": selection.LIMITS[mutant.kind] * max(1, len(mutant.ops)),
             "blame": self.blame,
+            "witness": witness,
         }
         assert worker.stdin  # a pipe
         assert worker.stdout
@@ -194,6 +199,12 @@ def _side_by_side(count: int, work: Callable[[], None]) -> None:
         thread.join()
 
 
+def _end(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdin  # a pipe
+    worker.stdin.close()
+    worker.wait()
+
+
 def _next(todo: queue.SimpleQueue[Mutant]) -> Mutant | None:
     try:
         return todo.get_nowait()
@@ -215,4 +226,6 @@ def _row(mutant: Mutant, result: Result) -> Row:
         "seconds": result.get("wall", 0.0),
         "gates": result.get("seconds", {}),
     }
+    if mutant.family:
+        row["family"] = mutant.family
     return {**row, "ops": mutant.ops, "blame": result["blame"]} if "blame" in result else row

@@ -52,6 +52,8 @@ class Worker:
     def _trial(self, task: Task, say: Say) -> Result:
         enter(Path(task["overlay"]))
         interpreter.restore(PRISTINE)
+        if task["witness"]:
+            return evaluate.find_witness(task, self.device, self.order)
         return evaluate.first_kill(task, self.device, self.order, self.fixtures, say)
 
 

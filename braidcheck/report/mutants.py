@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from braidcheck.gates.mutants import CAUGHT, score
+from braidcheck.mutants.mutant import FAMILIES
 from braidcheck.report.terminal import console
 from braidcheck.result import Status, Verdict
 
@@ -22,9 +23,11 @@ def show(matrix: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
     """Print ``matrix`` and what the gate says of it."""
     rows, screen = [row for row in matrix["mutants"] if row["kind"] in KINDS], console()
     screen.print(_table(rows))
+    screen.print(_families(rows))
     for row in rows if not matrix.get("blame") else []:
         if row["outcome"] == "survived" and not row.get("equivalent"):
-            screen.print(Text.assemble(("survived ", "yellow"), f"{row['id']}: {row['description']}"), soft_wrap=True)
+            said = f"{row['id']}: {row['description']}; witness: {row.get('witness') or 'not sought'}"
+            screen.print(Text.assemble(("survived ", "yellow"), said), soft_wrap=True)
     for verdict in verdicts:
         line = f"{verdict.subject}: {verdict.message}"
         screen.print(Text.assemble((f"{verdict.status} ", STYLES[verdict.status]), line), soft_wrap=True)
@@ -45,6 +48,18 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         scores = [_said(score(row for row in of_part if row["kind"] == kind)) for kind in KINDS]
         counts = [str(first[gate] or "") for gate in gates] + [str(how[kind] or "") for kind in ("crash", "timeout")]
         table.add_row(part, *scores, *counts, f"{sum(row['seconds'] for row in of_part):.0f} s")
+    return table
+
+
+def _families(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("family", *KINDS):
+        table.add_column(title, justify="left" if title == "family" else "right", no_wrap=True)
+    for family in [*FAMILIES, ""]:
+        of_family = [row for row in rows if row.get("family", "") == family]
+        if of_family:
+            scores = [_said(score(row for row in of_family if row["kind"] == kind)) for kind in KINDS]
+            table.add_row(family or "not said", *scores)
     return table
 
 

@@ -1,4 +1,4 @@
-"""A small run from end to end: a caught fault, a planted survivor, the same code, a stale patch."""
+"""A small run from end to end: a caught fault, a planted survivor, a comment, a stale patch."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def run():
 
 
 def test_a_run_that_is_killed_leaves_what_it_had(matrix):
-    assert [kept["missing"] for kept in matrix["kept"]] == [5, 4, 3, 2, 1, 0, 0]  # the last before it compiles
+    assert [kept["missing"] for kept in matrix["kept"]] == [5, 4, 3, 2, 1, 0, 0]  # the last before witnesses are sought
     for unfinished in matrix["kept"][:-2]:
         assert 0 < len(unfinished["mutants"]) == 6 - unfinished["missing"]
         trials = next(verdict for verdict in evaluate([unfinished]) if verdict.subject.startswith("trials"))
@@ -49,12 +49,18 @@ def test_a_run_that_is_killed_leaves_what_it_had(matrix):
 def test_what_became_of_each(matrix):
     found = {row["id"]: row["outcome"] for row in matrix["mutants"]}
     assert found.pop("unmutated") == "survived"
-    assert list(found.values()) == ["killed", "survived", "same code", "stale", "survived"]
+    assert list(found.values()) == ["killed", "survived", "survived", "stale", "survived"]
     assert matrix["mutants"][-1]["said"] == "not run: the gpu lane alone can show it"
 
 
 def test_the_survivor_lowers_the_score_and_the_stale_one_is_an_error(matrix):
     verdicts = {verdict.subject: verdict for verdict in evaluate([matrix])}
-    assert verdicts["generated, interpret"].value == pytest.approx(1 / 3)
+    assert verdicts["generated, interpret"].value == pytest.approx(1 / 4)
     assert verdicts["generated, interpret"].status == Status.FAIL
     assert verdicts["trials, interpret"].status == Status.ERROR
+
+
+def test_a_survivor_says_whether_any_input_shows_it(matrix):
+    witness = {row["id"]: row.get("witness", "") for row in matrix["mutants"]}
+    assert witness["commented"].startswith("none found: the same bits on all ")
+    assert not witness["elsewhere"]
