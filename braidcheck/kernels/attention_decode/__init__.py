@@ -9,7 +9,7 @@ from braidcheck.kernels.attention_decode.kernel import attention_decode_combine_
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.specs import INDICES, SCALE, TensorSpec
-from braidcheck.kernels.common.validation import MAX_GRID, Arguments
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_GRID, Arguments
 
 LOG2E = 1.4426950408889634
 ARGUMENTS = Arguments(
@@ -20,7 +20,7 @@ ARGUMENTS = Arguments(
         "lengths": TensorSpec("B", INDICES),
         "scale": SCALE,
     },
-    axes={"Hkv": (1, MAX_GRID)},
+    axes={"Hq": (1, MAX_AXIS), "Hkv": (1, MAX_GRID)},
     multiples={"Hq": "Hkv"},
 )
 
@@ -28,9 +28,10 @@ ARGUMENTS = Arguments(
 def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """Attention of one query a row over the first ``lengths[b]`` slots of its cache.
 
-    q[B,Hq,D]; caches [B,S,Hkv,D] of q's dtype; lengths[B] int32 or int64, the new token included; 0 gives zeros.
-    Slots at and past a length are never read. The number of splits depends on S alone, so a row's result does not
-    depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
+    q[B,Hq,D]; caches [B,S,Hkv,D] of q's dtype; lengths[B] int32 or int64, the new token included; 0 or less gives
+    zeros; scale > 0. Slots at and past a length are never read. The number of splits depends on S alone, so a row's
+    result does not depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot
+    serve.
     """
     sizes = ARGUMENTS.check(q, k_cache, v_cache, lengths, scale)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)

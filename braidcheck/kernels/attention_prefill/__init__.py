@@ -23,7 +23,7 @@ def attention_prefill(
 ) -> Tensor:
     """Causal attention; query i sits at position ``q_start + i`` and sees keys up to its own position.
 
-    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale >= 0; ``cu_seqlens`` [B+1] int32 or
+    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale > 0; ``cu_seqlens`` [B+1] int32 or
     int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns
     out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
@@ -52,11 +52,11 @@ ARGUMENTS = Arguments(
         "q": TensorSpec("T,Hq,D", contiguous=2),
         "k": TensorSpec("S,Hkv,D", ("q",), contiguous=2),
         "v": TensorSpec("S,Hkv,D", ("q",), contiguous=2),
-        "scale": NumberSpec(0.0, SCALE.high),
+        "scale": SCALE,
         "q_start": NumberSpec(0, MAX_AXIS, whole=True),
         "cu_seqlens": TensorSpec("N", INDICES, optional=True),
     },
-    axes={"T": (0, MAX_TOKENS), "Hkv": (1, MAX_AXIS), "N": (1, MAX_AXIS)},
+    axes={"T": (0, MAX_TOKENS), "Hq": (1, MAX_AXIS), "Hkv": (1, MAX_AXIS), "N": (1, MAX_AXIS)},
     multiples={"Hq": "Hkv"},
     rules=(_require_keys,),
 )

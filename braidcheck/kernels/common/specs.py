@@ -13,6 +13,7 @@ from torch import Tensor
 
 FLOATS = torch.float32, torch.bfloat16, torch.float16
 INDICES = torch.int32, torch.int64
+MAX_INT = 2**63 - 1  # an integer is handed to kernels as it is
 MIN_NORMAL, FLOAT32_MAX = 2.0**-126, 2.0**127  # powers of two: the largest float32 is not exact in messages
 
 
@@ -45,15 +46,15 @@ class TensorSpec:
         self._check_strides(name, value)
 
     def _check_dtype(self, name: str, value: Tensor, given: Mapping[str, Any]) -> None:
-        permitted = {}
+        permitted: dict[torch.dtype, str] = {}
         for choice in self.dtypes:
-            other = given[choice] if isinstance(choice, str) else choice
-            source = f" as {choice}" if isinstance(choice, str) else ""
-            if other is not None:
-                permitted[getattr(other, "dtype", other)] = f"{getattr(other, 'dtype', other)}{source}"
-        if value.dtype not in (permitted or FLOATS):
-            expected = " or ".join(permitted.values() if permitted else map(str, FLOATS))
-            raise ValueError(f"{name} must be {expected}, is {value.dtype}")
+            source = given[choice] if isinstance(choice, str) else choice
+            dtype = source.dtype if isinstance(source, Tensor) else source
+            if isinstance(dtype, torch.dtype):
+                permitted[dtype] = f"{dtype} as {choice}" if isinstance(choice, str) else str(dtype)
+        permitted = permitted or {dtype: str(dtype) for dtype in FLOATS}
+        if value.dtype not in permitted:
+            raise ValueError(f"{name} must be {' or '.join(permitted.values())}, is {value.dtype}")
 
     def _check_strides(self, name: str, value: Tensor) -> None:
         shape, strides = value.shape, value.stride()
@@ -81,8 +82,9 @@ class NumberSpec:
         kinds, kind = (int, "an integer") if self.whole else ((int, float), "a number")
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"{name} must be {kind}, is {type(value).__name__}")
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{name} must be from {self.low:.9g} to {self.high:.9g}, is {value}")
+        if not self.low <= value <= self.high or (isinstance(value, int) and abs(value) > MAX_INT):
+            low, high = (f"{bound}" if self.whole else f"{bound:.3g}" for bound in (self.low, self.high))
+            raise ValueError(f"{name} must be from {low} to {high}, is {value}")
 
 
 @dataclass(frozen=True)
@@ -114,4 +116,4 @@ def size(axis: str) -> SizeSpec:
 
 
 EPS = NumberSpec(MIN_NORMAL, FLOAT32_MAX)  # float32 has no smaller one that keeps a row of zeros from being NaN
-SCALE = NumberSpec(-FLOAT32_MAX / 2, FLOAT32_MAX / 2)  # times log2(e) still a float32
+SCALE = NumberSpec(MIN_NORMAL, FLOAT32_MAX / 2)  # times log2(e) a float32; 0 would make NaN of a masked score

@@ -79,7 +79,7 @@ ARGUMENTS = Arguments(
         "scale": SCALE,
         "split_counter": TensorSpec("B,Hkv", (torch.int32,), contiguous=2, optional=True, written=True),
     },
-    axes={"B": (0, MAX_GRID), "Hkv": (1, MAX_AXIS), "D": (2, MAX_AXIS)},
+    axes={"B": (0, MAX_GRID), "Hq": (1, MAX_AXIS), "Hkv": (1, MAX_AXIS), "D": (2, MAX_AXIS)},
     multiples={"Hq": "Hkv", "D": 2},
     rules=(_require_short_rows,),
 )

@@ -42,7 +42,8 @@ def _groups(q: Tensor, rows: Tensor, slots: Tensor, capacity: int) -> Iterator[t
         of_row = (rows == row).nonzero().flatten()
         count = min(max(int(slots[of_row].max()) + 1, 0), capacity)
         mask = torch.arange(count, device=q.device)[None, :] <= slots[of_row][:, None]
-        yield row, of_row, mask
+        if count:
+            yield row, of_row, mask
 
 
 def reference(
