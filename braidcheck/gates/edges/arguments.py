@@ -36,19 +36,40 @@ def violation(op: Op, call: Callable[..., Any], device: str) -> str | None:
         for name, kind, wrong in outcomes(op, call, inputs, thorough=False):
             if wrong:
                 return f"{name} {kind}: {wrong}"
+    for kind, wrong in axis_outcomes(op, call, device):
+        if wrong:
+            return f"{kind}: {wrong}"
     return None
+
+
+def axis_outcomes(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, str | None]]:
+    """An axis, in all tensors that have it, of no element or one; and what was wrong with the answer."""
+    names = "|".join(inspect.signature(op.call).parameters)
+    for case in _cases(op):
+        for axis, size in ((axis, size) for axis in case.axes if axis in SMALL for size in (0, 1)):
+            changed = replace(case, axes={**case.axes, axis: size})
+            try:
+                op.inputs(changed, device)
+            except (RuntimeError, ValueError, ZeroDivisionError, IndexError):
+                continue  # there are no such inputs
+            yield f"{axis} of {size} in {case.id}", _wrong(op, call, names, partial(op.inputs, changed, device))
 
 
 def calls(op: Op, device: str) -> list[Inputs]:
     """Small calls in which every argument is given: as few as cases allow."""
-    found: list[Inputs] = []
-    cases = [case for case in op.cases if not case.large and case.get("T", case.get("B")) > 1]
-    given = [_with_outputs(op, op.inputs(small_case(case), device)) for case in cases]
-    asked: set[str] = set()
-    for inputs in sorted(given, key=len, reverse=True):
-        if inputs.keys() - asked:
-            asked |= inputs.keys()
-            found.append(inputs)
+    return [_with_outputs(op, op.inputs(case, device)) for case in _cases(op)]
+
+
+def _cases(op: Op) -> list[Case]:
+    """Small cases that give every argument which cases do give: as few as possible."""
+    given = [
+        (case, op.inputs(case, "cpu").keys()) for case in map(small_case, op.cases) if case.get("T", case.get("B")) > 1
+    ]
+    found, asked = [], set[str]()
+    for case, names in sorted(given, key=lambda pair: len(pair[1]), reverse=True):
+        if names - asked:
+            asked |= names
+            found.append(case)
     return found
 
 
@@ -103,7 +124,7 @@ def _wrong(op: Op, call: Callable[..., Any], name: str, changed: Callable[[], In
         with poisoned_outputs():
             got = run(op, call, given)
     except ValueError as error:
-        return None if re.search(rf"\b{name}\b", str(error)) else f"the refusal does not name it: {error}"
+        return None if re.search(rf"\b({name})\b", str(error)) else f"the refusal does not name it: {error}"
     except Exception as error:
         return f"{type(error).__name__} in place of ValueError: {str(error).strip()[:80]}"
     try:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 Change = Callable[[Any], Any]  # of a fresh copy
-FOREIGN_DTYPES = (torch.float64, torch.float8_e4m3fn, torch.complex64, torch.int16, torch.int32)
-SERVED_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)  # by some op, for some argument
-INDEX_VALUES = (-1, 2**20, 2**32 + 1)
+DTYPES = (torch.float64, torch.float8_e4m3fn, torch.complex64, torch.int16, torch.int32, torch.float16)
+MORE_DTYPES = (torch.float32, torch.bfloat16, torch.int64)
+INDEX_VALUES = (-1, -1000, 2**20, 2**32 + 1)
 MORE_INDEX_VALUES = (-7, 2**31 - 1, -(2**31), 2**32, -(2**32) + 1, 2**62)
 VALUES = {
     "negative": -1, "zero": 0, "NaN": float("nan"), "infinite": float("inf"), "minus infinity": float("-inf"),
@@ -50,7 +50,7 @@ def _shapes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
 
 
 def _dtypes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
-    for dtype in FOREIGN_DTYPES + SERVED_DTYPES * thorough:
+    for dtype in DTYPES + MORE_DTYPES * thorough:
         if dtype != value.dtype:
             yield f"{dtype}", partial(_cast, dtype=dtype)
 
