@@ -12,8 +12,8 @@ from torch import Tensor
 Change = Callable[[Any], Any]  # of a fresh copy
 DTYPES = (torch.float64, torch.float8_e4m3fn, torch.complex64, torch.int16, torch.int32, torch.float16)
 MORE_DTYPES = (torch.float32, torch.bfloat16, torch.int64)
-INDEX_VALUES = (-1, -1000, 2**20, 2**32 + 1)
-MORE_INDEX_VALUES = (-7, 2**31 - 1, -(2**31), 2**32, -(2**32) + 1, 2**62)
+INDEX_VALUES = (-1, -1000, 3, 2**32)  # the last is 0 in 32 bits
+MORE_INDEX_VALUES = (-7, 2**20, 2**31 - 1, -(2**31), 2**32 + 1, -(2**32) + 1, 2**62)
 VALUES = {
     "negative": -1, "zero": 0, "NaN": float("nan"), "infinite": float("inf"), "minus infinity": float("-inf"),
     "past float32": 1e300, "below float32": 1e-300, "huge": 2**70, "a bool": True, "missing": None, "a text": "other",
@@ -56,11 +56,10 @@ def _dtypes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
 
 
 def _strides(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
-    axes = range(value.dim())
-    for axis in axes if thorough else axes[-1:]:
+    for axis in range(value.dim()):
         yield f"axis {axis} of stride 2", partial(_stepped, axis=axis)
-    for axis in axes if thorough else axes[:1]:
-        yield f"axis {axis} expanded", partial(_expanded, axis=axis)
+        if thorough or not axis:
+            yield f"axis {axis} expanded", partial(_expanded, axis=axis)
     if value.dim() > 1:
         yield "transposed", partial(_transposed, one=0, other=-1)
         yield "inner axes transposed", partial(_transposed, one=-2, other=-1)
@@ -69,13 +68,10 @@ def _strides(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
 
 
 def _values(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
-    if value.is_floating_point():
-        yield "NaN in it", partial(_with_entry, index=(..., 0), number=torch.nan)
-        return
-    for number in INDEX_VALUES + MORE_INDEX_VALUES * thorough:
+    for number in () if value.is_floating_point() else INDEX_VALUES + MORE_INDEX_VALUES * thorough:
         if torch.iinfo(value.dtype).min <= number <= torch.iinfo(value.dtype).max:
-            index = 0 if number < 0 else -1
-            yield f"{number} at {index}", partial(_with_entry, index=index, number=number)
+            for index in (0,) if number < 2**31 else (0, -1):
+                yield f"{number} at {index}", partial(_with_entry, index=index, number=number)
 
 
 def _none(_: Any) -> None:
@@ -128,7 +124,7 @@ def _shifted(x: Tensor) -> Tensor:
     return torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
 
 
-def _with_entry(x: Tensor, index: Any, number: float) -> Tensor:
-    if x.numel():
+def _with_entry(x: Tensor, index: int, number: int) -> Tensor:
+    if len(x):
         x[index] = number
     return x

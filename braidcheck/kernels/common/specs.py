@@ -50,9 +50,10 @@ class TensorSpec:
         for choice in self.dtypes:
             source = given[choice] if isinstance(choice, str) else choice
             dtype = source.dtype if isinstance(source, Tensor) else source
-            if isinstance(dtype, torch.dtype):
-                permitted[dtype] = f"{dtype} as {choice}" if isinstance(choice, str) else str(dtype)
-        permitted = permitted or {dtype: str(dtype) for dtype in FLOATS}
+            if not isinstance(dtype, torch.dtype):  # not given, or wrong itself
+                permitted = {dtype: str(dtype) for dtype in FLOATS}
+                break
+            permitted[dtype] = f"{dtype} as {choice}" if isinstance(choice, str) else str(dtype)
         if value.dtype not in permitted:
             raise ValueError(f"{name} must be {' or '.join(permitted.values())}, is {value.dtype}")
 
