@@ -22,7 +22,7 @@ VALUES = {
 
 
 def named_changes(value: Any, thorough: bool) -> Iterator[tuple[str, Change]]:
-    """The changes of one argument. ``thorough``: those too that ops serve, for which a GPU compiles kernels anew."""
+    """The changes of one argument. ``thorough``: those too that ops serve, for which a GPU compiles kernels again."""
     if isinstance(value, Tensor):
         yield from _shapes(value, thorough)
         yield from _dtypes(value, thorough)
