@@ -22,16 +22,25 @@ def rope_table(max_positions: int, head_dim: int, theta: float = THETA, device: 
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(device)
 
 
+def angles(cos_sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T, 1, D / 2] at positions[T] of the table [P, D]; NaN outside it, where Python would wrap."""
+    inside = (positions >= 0) & (positions < len(cos_sin))
+    table = cos_sin if len(cos_sin) else cos_sin.new_empty(1, cos_sin.shape[1])
+    rows = table[positions.long().clamp(0, len(table) - 1)]
+    cos, sin = rows.masked_fill(~inside[:, None], torch.nan)[:, None, :].chunk(2, dim=-1)
+    return cos, sin
+
+
 def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
-    """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]."""
-    cos, sin = cos_sin.to(x.dtype)[positions][:, None, :].chunk(2, dim=-1)
+    """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table."""
+    cos, sin = (part.to(x.dtype) for part in angles(cos_sin, positions))
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
     """Error of ``rotate`` in float32 when x[T, heads, D] carries ``error``: two products and a sum, three roundings."""
-    cos, sin = (part.abs() for part in cos_sin.to(x.dtype)[positions][:, None, :].chunk(2, dim=-1))
+    cos, sin = (part.to(x.dtype).abs() for part in angles(cos_sin, positions))
     first, second = (error + 3 * rounding.U32 * x.abs()).chunk(2, dim=-1)
     return torch.cat([first * cos + second * sin, second * cos + first * sin], dim=-1)
 

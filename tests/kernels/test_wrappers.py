@@ -34,7 +34,7 @@ def test_rows_may_be_strided():
 
 
 def test_a_strided_last_axis_is_refused_by_name():
-    with pytest.raises(ValueError, match="x: the last axis must be contiguous"):
+    with pytest.raises(ValueError, match="x: the last axis must be contiguous, its strides are"):
         rms_norm(torch.randn(24, 6).T, torch.ones(24), 1e-6)
 
 
@@ -52,15 +52,18 @@ def test_rms_norm_in_place():
         (lambda: rms_norm(torch.randn(5, 4), torch.ones(4), 1e-6, out=torch.empty(5, 4, dtype=BF16)), "out must be"),
         (
             lambda: linear_residual(torch.randn(2, 8), torch.randn(4, 8).half(), torch.randn(2, 4)),
-            "weight must have one dtype",
+            "weight must be torch.float32 as x, is torch.float16",
         ),
         (lambda: qkv(qkv_weight=torch.randn(1, 8)), "qkv_weight must be"),
-        (lambda: qkv(x=torch.randn(3, 8).half()), "x must be float32 or as the weight"),
-        (lambda: qkv(q_norm_weight=torch.ones(4), k_norm_weight=torch.ones(4).half()), "must have one dtype"),
+        (lambda: qkv(x=torch.randn(3, 8).half()), "x must be torch.float32 as qkv_weight, is torch.float16"),
+        (
+            lambda: qkv(q_norm_weight=torch.ones(4), k_norm_weight=torch.ones(4).half()),
+            "k_norm_weight must be .* as q_norm_weight",
+        ),
         (lambda: qkv(q_norm_weight=torch.ones(4)), "both q_norm_weight and k_norm_weight"),
         (
             lambda: attention_prefill(*(torch.randn(3, h, 4) for h in (3, 2, 2)), 1.0),
-            "a multiple of Hkv=2, is 3",
+            "Hq of q must be a multiple of Hkv=2 of k, is 3",
         ),
         (lambda: attention_prefill(*(torch.randn(3, 2, 4) for _ in "qkv"), 1.0, q_start=1), "need as many keys"),
         (lambda: qk(k_scale=0.3), "power of two"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from braidcheck.gates.edges import arguments
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.kernels.common.inputs import case_inputs
@@ -25,6 +26,8 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
     if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
+    if call is wrapper(op.name):  # a candidate need not refuse
+        yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
     for name, check in op.contract_checks.items():
         yield name, partial(check, op, call, device)
 

@@ -8,47 +8,38 @@ from torch import Tensor
 from braidcheck.kernels.attention_decode.kernel import attention_decode_combine_kernel, attention_decode_split_kernel
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_heads,
-    require_contiguous_last_dim,
-    require_contiguous_rows,
-    require_grouped_heads,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import INDICES, SCALE, TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_GRID, Arguments
 
 LOG2E = 1.4426950408889634
+ARGUMENTS = Arguments(
+    {
+        "q": TensorSpec("B,Hq,D", contiguous=2),
+        "k_cache": TensorSpec("B,S,Hkv,D", ("q",), contiguous=3),
+        "v_cache": TensorSpec("B,S,Hkv,D", ("q",), contiguous=3),
+        "lengths": TensorSpec("B", INDICES),
+        "scale": SCALE,
+    },
+    axes={"Hq": (1, MAX_AXIS), "Hkv": (1, MAX_GRID)},
+    multiples={"Hq": "Hkv"},
+)
 
 
 def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """Attention of one query a row over the first ``lengths[b]`` slots of its cache.
 
-    q[B,Hq,D]; caches [B,S,Hkv,D] of q's dtype; lengths[B] int32 or int64, the new token included; 0 gives zeros.
-    Slots at and past a length are never read. The number of splits depends on S alone, so a row's result does not
-    depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
+    q[B,Hq,D]; caches [B,S,Hkv,D] of q's dtype; lengths[B] int32 or int64, the new token included; 0 or less gives
+    zeros; scale > 0. Slots at and past a length are never read. The number of splits depends on S alone, so a row's
+    result does not depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot
+    serve.
     """
-    _validate(q, k_cache, v_cache, lengths)
+    sizes = ARGUMENTS.check(q, k_cache, v_cache, lengths, scale)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if not sizes["S"]:
+        return out.zero_()
     if out.numel():
         _combine(*_attend_splits(q, k_cache, v_cache, lengths, scale), out)
     return out
-
-
-def _validate(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor) -> None:
-    sizes = check_shapes(
-        "k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] q[B,Hq,D] lengths[B]",
-        k_cache=k_cache,
-        v_cache=v_cache,
-        q=q,
-        lengths=lengths,
-    )
-    require_grouped_heads(sizes["Hq"], sizes["Hkv"])
-    require_same_dtype(q=q, k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_heads(q=q)
-    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_last_dim(lengths=lengths)
-    require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, lengths=lengths)
 
 
 def _attend_splits(

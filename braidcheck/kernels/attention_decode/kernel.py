@@ -59,7 +59,8 @@ def attention_decode_split_kernel(
     heads = kv_head * GQA_GROUP_SIZE + offs_m
     # [BLOCK_M, BLOCK_D]
     q = tl.load(q_ptr + row * stride_qb + heads[:, None] * HEAD_DIM + offs_d[None, :], mask=q_mask, other=0.0)
-    context_len = tl.minimum(tl.load(lengths_ptr + row), cache_len).to(tl.int32)
+    length = tl.load(lengths_ptr + row).to(tl.int64)
+    context_len = tl.maximum(tl.minimum(length, cache_len), 0).to(tl.int32)  # an int64 is clamped before it is narrowed
     start_split = split_id * keys_per_split
     end_split = tl.minimum(context_len, start_split + keys_per_split)
     m_i = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)

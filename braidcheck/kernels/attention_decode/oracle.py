@@ -20,6 +20,7 @@ def _per_row(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """q[1,G,D], k[S,D], v[S,D], mask[1,S] of each row and KV head, cut to the row's length."""
     for row, length in enumerate(lengths.tolist()):
+        length = min(max(length, 0), k_cache.shape[1])
         k, v = k_cache[row, :length], v_cache[row, :length]
         grouped = q[row].unflatten(0, (k.shape[1], q.shape[1] // k.shape[1]))
         mask = torch.ones(1, length, dtype=torch.bool, device=q.device)

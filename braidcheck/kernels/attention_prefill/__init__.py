@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,14 +12,8 @@ from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.kernels.common import configs
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_heads,
-    require_contiguous_last_dim,
-    require_grouped_heads,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import INDICES, SCALE, NumberSpec, TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments, Sizes
 
 LOG2E = 1.4426950408889634
 
@@ -26,11 +23,11 @@ def attention_prefill(
 ) -> Tensor:
     """Causal attention; query i sits at position ``q_start + i`` and sees keys up to its own position.
 
-    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale >= 0; ``cu_seqlens`` [B+1] int32 or
+    q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale > 0; ``cu_seqlens`` [B+1] int32 or
     int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns
     out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
     """
-    _validate(q, k, v, scale, q_start, cu_seqlens)
+    ARGUMENTS.check(q, k, v, scale, q_start, cu_seqlens)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     seq_starts = None if cu_seqlens is None else _sequence_starts(cu_seqlens, q.shape[0])
     if out.numel():
@@ -38,19 +35,31 @@ def attention_prefill(
     return out
 
 
-def _validate(q: Tensor, k: Tensor, v: Tensor, scale: float, q_start: int, cu_seqlens: Tensor | None) -> None:
-    sizes = check_shapes("q[T,Hq,D] k[S,Hkv,D] v[S,Hkv,D] cu_seqlens[N]", q=q, k=k, v=v, cu_seqlens=cu_seqlens)
-    require_grouped_heads(sizes["Hq"], sizes["Hkv"])
-    require_same_dtype(q=q, k=k, v=v)
-    if sizes["S"] < q_start + sizes["T"]:
-        raise ValueError(f"{sizes['T']} queries from {q_start} on need as many keys, k has {sizes['S']}")
-    if not scale >= 0:
-        raise ValueError(f"scale must be 0 or more, is {scale}")
-    if cu_seqlens is not None and (q_start or sizes["T"] != sizes["S"]):
-        raise ValueError(f"cu_seqlens needs q_start 0 and T = S, are {q_start}, {sizes['T']} and {sizes['S']}")
-    require_contiguous_heads(q=q, k=k, v=v)
-    require_contiguous_last_dim(cu_seqlens=cu_seqlens)
-    require_same_device(q=q, k=k, v=v, cu_seqlens=cu_seqlens)
+def _require_keys(sizes: Sizes, given: Mapping[str, Any]) -> None:
+    if sizes["S"] < given["q_start"] + sizes["T"]:
+        raise ValueError(
+            f"{sizes['T']} queries of q from q_start={given['q_start']} on need as many keys, k has {sizes['S']}"
+        )
+    if given["cu_seqlens"] is not None and (given["q_start"] or sizes["T"] != sizes["S"]):
+        raise ValueError(
+            f"cu_seqlens needs q_start 0 and as many queries in q as keys in k,"
+            f" are {given['q_start']}, {sizes['T']} and {sizes['S']}"
+        )
+
+
+ARGUMENTS = Arguments(
+    {
+        "q": TensorSpec("T,Hq,D", contiguous=2),
+        "k": TensorSpec("S,Hkv,D", ("q",), contiguous=2),
+        "v": TensorSpec("S,Hkv,D", ("q",), contiguous=2),
+        "scale": SCALE,
+        "q_start": NumberSpec(0, MAX_AXIS, whole=True),
+        "cu_seqlens": TensorSpec("N", INDICES, optional=True),
+    },
+    axes={"T": (0, MAX_TOKENS), "Hq": (1, MAX_AXIS), "Hkv": (1, MAX_AXIS), "N": (1, MAX_AXIS)},
+    multiples={"Hq": "Hkv"},
+    rules=(_require_keys,),
+)
 
 
 def _launch(

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from braidcheck.kernels.cache_write.kernel import _cache_write
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_heads,
-    require_contiguous_last_dim,
-    require_contiguous_rows,
-    require_same_device,
-    require_same_dtype,
+from braidcheck.kernels.common.specs import INDICES, TensorSpec
+from braidcheck.kernels.common.validation import MAX_ROW, Arguments, Sizes
+
+
+def _require_short_tokens(sizes: Sizes, given: Mapping[str, Any]) -> None:
+    if sizes["Hkv"] * sizes["D"] > MAX_ROW:
+        raise ValueError(f"a token of k must have at most {MAX_ROW} elements, has {sizes['Hkv'] * sizes['D']}")
+
+
+ARGUMENTS = Arguments(
+    {
+        "k": TensorSpec("T,Hkv,D", contiguous=2),
+        "v": TensorSpec("T,Hkv,D", ("k",), contiguous=2),
+        "k_cache": TensorSpec("B,S,Hkv,D", ("k",), contiguous=3, written=True),
+        "v_cache": TensorSpec("B,S,Hkv,D", ("k",), contiguous=3, written=True),
+        "rows": TensorSpec("T", INDICES),
+        "slots": TensorSpec("T", INDICES),
+    },
+    axes={"Hkv": (1, MAX_ROW), "D": (1, MAX_ROW)},
+    rules=(_require_short_tokens,),
 )
 
 
@@ -23,20 +39,7 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     k, v [T,Hkv,D]; caches [B,S,Hkv,D] of the same dtype; rows, slots [T] int32 or int64, each pair at most once.
     Pairs outside the cache are not written. Raises ValueError for shapes, strides or dtypes it cannot serve.
     """
-    check_shapes(
-        "k[T,Hkv,D] v[T,Hkv,D] k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] rows[T] slots[T]",
-        k=k,
-        v=v,
-        k_cache=k_cache,
-        v_cache=v_cache,
-        rows=rows,
-        slots=slots,
-    )
-    require_same_dtype(k=k, v=v, k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_heads(k=k, v=v)
-    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_last_dim(rows=rows, slots=slots)
-    require_same_device(k=k, v=v, k_cache=k_cache, v_cache=v_cache, rows=rows, slots=slots)
+    ARGUMENTS.check(k, v, k_cache, v_cache, rows, slots)
     num_tokens, num_heads, head_dim = k.shape
     if num_tokens:
         config = get_config("cache_write")

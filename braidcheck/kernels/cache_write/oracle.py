@@ -9,9 +9,11 @@ from braidcheck.op import Case, Cost
 
 
 def reference(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """Indexed assignment."""
-    k_cache[rows.long(), slots.long()] = k
-    v_cache[rows.long(), slots.long()] = v
+    """Indexed assignment of what has a place in the cache."""
+    batch, capacity = k_cache.shape[:2]
+    there = (rows >= 0) & (rows < batch) & (slots >= 0) & (slots < capacity)
+    places = rows[there].long(), slots[there].long()
+    k_cache[places], v_cache[places] = k[there], v[there]
 
 
 def bound(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def can_use_tma(matrix: Tensor) -> bool:
         and size == 2
         and matrix.stride(-1) == 1
         and matrix.data_ptr() % TMA_ALIGNMENT == 0
-        and all(stride * size % TMA_ALIGNMENT == 0 for stride in matrix.stride()[:-1])
+        and all(stride > 0 and stride * size % TMA_ALIGNMENT == 0 for stride in matrix.stride()[:-1])
     )
 
 

@@ -1,104 +1,199 @@
-"""What a public wrapper asks of its arguments before it launches anything."""
+"""What a public wrapper asks of its arguments before it launches anything: one declaration an op.
+
+A wrapper names all of its arguments once, in the order of its signature, in an ``Arguments``. What the kernels cannot
+serve raises ValueError that names the argument. What lies in device memory (positions, lengths, slots) is not looked
+at, which would wait for the device: kernels mask it.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
-import torch
+from torch import Tensor
 
 from braidcheck.kernels.common import interpreter
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.specs import SizeSpec, Spec, TensorSpec
+
+MAX_AXIS = 2**30  # elements: the index of an axis, rounded up to a block, is int32
+MAX_GRID = 65535  # programs on the second and third axis of a CUDA grid
+MAX_TOKENS = 16 * MAX_GRID  # rows of x in tiles of 16 or more
+MAX_ROW = 2**16  # elements of a row that one program keeps in registers
+MAX_VOCABULARY = 2**24  # tokens: float32 counts no further
+MAX_CALLS = 4096  # that an op remembers: a model has a few for each layer
+
+Sizes = Mapping[str, int]
+Rule = Callable[[Sizes, Mapping[str, Any]], None]
 
 
-def check_shapes(declaration: str, **given: torch.Tensor | int | None) -> Mapping[str, int]:
-    """The size of each axis that ``declaration`` names, for example ``"x[T,H] weight[N,H] bias[N]"``.
+@dataclass(frozen=True)
+class Extent:
+    """Where a tensor lies from its first element on, in bytes: ``rows`` of ``row_bytes``, ``stride`` apart."""
 
-    An axis has one size in all tensors. An integer under an axis's name fixes its size: ``N=64``; a tensor that is None
-    is not looked at. Raises ValueError that names the first tensor of another shape, and TypeError where the
-    declaration is not of just these tensors.
+    rows: int
+    stride: int
+    row_bytes: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Extent:
+        """Of a tensor whose axes but the first are taken together."""
+        if not tensor.numel():
+            return cls(0, 0, 0)
+        span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+        return cls(len(tensor), tensor.stride(0) * tensor.element_size(), span * tensor.element_size())
+
+    @property
+    def end(self) -> int:
+        """Bytes from the first to past the last."""
+        return (self.rows - 1) * self.stride + self.row_bytes if self.rows else 0
+
+    def apart(self, other: Extent, distance: int) -> bool:
+        """Whether no byte is shared with ``other``, which begins ``distance`` bytes later.
+
+        Rows that alternate, as those of K and V of one cache do, are apart if they are equally far from each other.
+        """
+        if distance >= self.end or -distance >= other.end:
+            return True
+        if self.stride != other.stride or not self.stride:
+            return False
+        gap = distance % self.stride
+        return gap >= self.row_bytes and self.stride - gap >= other.row_bytes
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """What was found of a call: its axes' sizes, and which tensors, by index, must not share memory."""
+
+    sizes: Sizes
+    extents: Mapping[int, Extent]
+    pairs: tuple[tuple[int, int], ...]
+
+
+class Arguments:
+    """The arguments of one op.
+
+    ``axes`` gives (least, most) of an axis, (0, MAX_AXIS) by default. ``derived`` axes follow from those that integers
+    give. ``multiples``: an axis that must be a multiple of another or of a number. ``rules`` look at what needs more
+    than one argument, by shapes, dtypes and numbers alone; they raise ValueError.
     """
-    shapes = tuple([getattr(value, "shape", value) for value in given.values()])
-    return _axis_sizes(declaration, tuple(given), shapes)
+
+    def __init__(
+        self,
+        specs: Mapping[str, Spec],
+        axes: Mapping[str, tuple[int, int]] | None = None,
+        derived: Mapping[str, Callable[[Sizes], int]] | None = None,
+        multiples: Mapping[str, str | int] | None = None,
+        rules: Sequence[Rule] = (),
+    ) -> None:
+        self.specs, self.rules = specs, rules
+        self._axes, self._derived, self._multiples = axes or {}, derived or {}, multiples or {}
+        self._tensors = {name: spec for name, spec in specs.items() if isinstance(spec, TensorSpec)}
+        self._size_axes = {spec.axis: name for name, spec in specs.items() if isinstance(spec, SizeSpec)}
+        self._accepted: dict[tuple[Any, ...], _Accepted] = {}
+
+    def check(self, *given: Any) -> Sizes:
+        """The sizes of all axes; raises ValueError that names an argument that cannot be served.
+
+        A call like one before, in shapes, dtypes, strides and numbers, is only looked up: a launch takes microseconds.
+        """
+        try:
+            key = (
+                interpreter.DEVICE_TYPE,
+                *[
+                    (value.shape, value.dtype, value.stride(), value.device)
+                    if isinstance(value, Tensor)
+                    else (value.__class__, value)
+                    for value in given
+                ],
+            )
+            accepted = self._accepted.get(key)
+        except (TypeError, RuntimeError):  # what has no hash, a tensor without strides: neither is accepted
+            key, accepted = (), None
+        if accepted is None:
+            accepted = self._inspect(dict(zip(self.specs, given, strict=True)))
+            if len(self._accepted) >= MAX_CALLS:
+                self._accepted.clear()
+            self._accepted[key] = accepted
+        if accepted.pairs:
+            self._require_apart(accepted, given)
+        return accepted.sizes
+
+    def _inspect(self, given: Mapping[str, Any]) -> _Accepted:
+        for name, spec in self.specs.items():
+            spec.check(name, given[name], given)
+        _require_device({name: given[name] for name in self._tensors if given[name] is not None})
+        sizes = self._sizes(given)
+        for rule in self.rules:
+            rule(sizes, given)
+        return self._memory(sizes, given)
+
+    def _sizes(self, given: Mapping[str, Any]) -> Sizes:
+        sources = dict(self._size_axes)
+        sizes: dict[str, int] = {axis: given[name] for axis, name in sources.items()}
+        for axis, derive in self._derived.items():
+            sizes[axis], sources[axis] = derive(sizes), ", ".join(self._size_axes.values())
+        for name, spec in self._tensors.items():
+            if given[name] is None:
+                continue
+            axes = spec.axes.split(",")
+            found = dict(zip(axes, given[name].shape, strict=True)) | sizes
+            if tuple(given[name].shape) != tuple(found[axis] for axis in axes):
+                known = [axis for axis in axes if axis in sizes]
+                expected = ",".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
+                origin = ", ".join(f"{axis} of {sources[axis]}" for axis in known)
+                raise ValueError(f"{name} must be [{expected}] ({origin}), is {list(given[name].shape)}")
+            sources |= {axis: name for axis in axes if axis not in sizes}
+            sizes = found
+        self._check_ranges(sizes, sources)
+        return MappingProxyType(sizes)
+
+    def _check_ranges(self, sizes: Sizes, sources: Mapping[str, str]) -> None:
+        for axis, size in sizes.items():
+            least, most = self._axes.get(axis, (0, MAX_AXIS))
+            if not least <= size <= most:
+                raise ValueError(f"{axis} of {sources[axis]} must be from {least} to {most}, is {size}")
+        for axis, factor in self._multiples.items():
+            divisor = sizes[factor] if isinstance(factor, str) else factor
+            if sizes[axis] % divisor:
+                called = f"{factor}={divisor} of {sources[factor]}" if isinstance(factor, str) else str(divisor)
+                raise ValueError(f"{axis} of {sources[axis]} must be a multiple of {called}, is {sizes[axis]}")
+
+    def _memory(self, sizes: Sizes, given: Mapping[str, Any]) -> _Accepted:
+        names = list(self.specs)
+        extents = {
+            names.index(name): Extent.of(given[name]) for name in self._tensors if isinstance(given[name], Tensor)
+        }
+        written = [index for index in extents if self._tensors[names[index]].written]
+        pairs = [(one, other) for one in written for other in extents if one != other]
+        return _Accepted(sizes, extents, tuple(pair for pair in pairs if pair[::-1] not in pairs or pair[0] < pair[1]))
+
+    def _require_apart(self, accepted: _Accepted, given: Sequence[Any]) -> None:
+        extents = accepted.extents
+        starts = {index: given[index].data_ptr() for index in extents}
+        for one, other in accepted.pairs:
+            distance = starts[other] - starts[one]
+            if distance >= extents[one].end or -distance >= extents[other].end or not starts[one]:
+                continue  # a tensor that takes no memory lies at 0
+            if not extents[one].apart(extents[other], distance) and not self._is_same(one, other, distance, given):
+                names = list(self.specs)
+                raise ValueError(f"{names[one]} is written: it must not share memory with {names[other]}")
+
+    def _is_same(self, one: int, other: int, distance: int, given: Sequence[Any]) -> bool:
+        names, (a, b) = list(self.specs), (given[one], given[other])
+        permitted = names[other] in self._tensors[names[one]].may_be
+        return permitted and not distance and (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
 
 
-@lru_cache(maxsize=1024)  # every layer has the same shapes, and a launch takes microseconds
-def _axis_sizes(
-    declaration: str, names: tuple[str, ...], shapes: tuple[torch.Size | int | None, ...]
-) -> Mapping[str, int]:
-    given = dict(zip(names, shapes, strict=True))
-    sizes: dict[str, int] = {name: value for name, value in given.items() if isinstance(value, int)}
-    declared = {name: axes.split(",") for name, axes in re.findall(r"(\w+)\[([\w,]+)\]", declaration)}
-    if declared.keys() != given.keys() - sizes.keys():
-        raise TypeError(f"shapes are declared of {', '.join(declared)}, given are {', '.join(names)}")
-    for name, axes in declared.items():
-        shape = given[name]
-        if shape is None:
-            continue
-        found = dict(zip(axes, shape, strict=False)) | sizes
-        if tuple(shape) != tuple(found.get(axis) for axis in axes):
-            expected = ",".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
-            raise ValueError(f"{name} must be [{expected}], is {list(shape)}")
-        sizes = found
-    return MappingProxyType(sizes)
-
-
-def require_same_dtype(**tensors: torch.Tensor) -> None:
-    """Raise ValueError unless all tensors have one dtype."""
-    dtypes = [tensor.dtype for tensor in tensors.values()]
-    if dtypes.count(dtypes[0]) != len(dtypes):
-        raise ValueError(f"{', '.join(tensors)} must have one dtype, are {', '.join(map(str, dtypes))}")
-
-
-def require_same_device(**tensors: torch.Tensor | None) -> None:
-    """Raise ValueError unless all given tensors lie on one device that the kernels of this process can reach."""
-    devices = {tensor.device for tensor in tensors.values() if tensor is not None}
-    if len(devices) > 1:
-        given = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
-        raise ValueError(f"tensors lie on different devices: {given}")
-    for device in devices:
-        if device.type != interpreter.DEVICE_TYPE:
-            name = next(name for name, tensor in tensors.items() if tensor is not None)
+def _require_device(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all lie on one device that the kernels of this process can reach."""
+    if len({tensor.device for tensor in tensors.values()}) > 1:
+        raise ValueError(f"tensors lie on different devices: { {name: str(t.device) for name, t in tensors.items()} }")
+    for name, tensor in tensors.items():
+        if tensor.device.type != interpreter.DEVICE_TYPE:
             hint = "" if INTERPRETED else " (set TRITON_INTERPRET=1 before Python starts to run them on a CPU)"
             raise ValueError(
-                f"{name} lies on {device.type}, but this process runs kernels on {interpreter.DEVICE_TYPE}{hint}"
+                f"{name} lies on {tensor.device.type}, but this process runs kernels on {interpreter.DEVICE_TYPE}{hint}"
             )
-
-
-def require_contiguous_last_dim(**tensors: torch.Tensor | None) -> None:
-    """Raise ValueError unless the last axis of each given tensor is contiguous (stride 1)."""
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.stride()[-1] != 1 and tensor.shape[-1] > 1:
-            raise ValueError(f"{name}: the last axis must be contiguous, its stride is {tensor.stride(-1)}")
-
-
-def require_contiguous_heads(**tensors: torch.Tensor) -> None:
-    """Raise ValueError unless the heads of each tensor [T,heads,D] lie side by side; its rows may be strided."""
-    for name, tensor in tensors.items():
-        if tensor.stride()[1:] != (tensor.shape[2], 1):
-            raise ValueError(
-                f"the heads of {name} must be contiguous, strides [_,{tensor.shape[2]},1], are {list(tensor.stride())}"
-            )
-
-
-def require_contiguous_rows(**caches: torch.Tensor) -> None:
-    """Raise ValueError unless each row of each cache [B,S,Hkv,D] is contiguous."""
-    for name, cache in caches.items():
-        if not cache.is_contiguous() and not cache[:1].is_contiguous():
-            raise ValueError(f"each row of {name} must be contiguous, its strides are {list(cache.stride())}")
-
-
-def require_rope_table(cos_sin: torch.Tensor) -> None:
-    """Raise ValueError unless ``cos_sin`` is contiguous float32 of an even width."""
-    if cos_sin.dtype != torch.float32 or not cos_sin.is_contiguous():
-        raise ValueError(f"cos_sin must be contiguous float32, is {cos_sin.dtype}, strides {list(cos_sin.stride())}")
-    if cos_sin.shape[1] % 2:
-        raise ValueError(f"the head dimension must be even, is {cos_sin.shape[1]}")
-
-
-def require_grouped_heads(num_heads: int, num_kv_heads: int) -> None:
-    """Raise ValueError unless each KV head has the same number of query heads."""
-    if not num_kv_heads or num_heads % num_kv_heads:
-        raise ValueError(f"Hq must be a multiple of Hkv={num_kv_heads}, is {num_heads}")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_heads,
-    require_contiguous_last_dim,
-    require_contiguous_rows,
-    require_grouped_heads,
-    require_rope_table,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import EPS, INDICES, SCALE, TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_GRID, Arguments, Sizes
 from braidcheck.kernels.decode_attention.kernel import decode_attention_kernel
 
 LOG2E = 1.4426950408889634
@@ -50,7 +45,9 @@ def decode_attention(
     ``split_counter`` int32 [B,Hkv], all zero, is left so; by default one is made. A position outside cache or table
     gives NaN and writes nothing. Returns out[B,Hq,D] in the caches' dtype. Raises ValueError for what it cannot serve.
     """
-    _validate(q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, split_counter)
+    ARGUMENTS.check(
+        q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter
+    )
     batch, cache_len, kv_heads, _ = k_cache.shape
     if split_counter is None:
         split_counter = torch.zeros(batch, kv_heads, dtype=torch.int32, device=q.device)
@@ -62,44 +59,30 @@ def decode_attention(
     return out
 
 
-def _validate(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_norm_weight: Tensor,
-    k_norm_weight: Tensor,
-    cos_sin: Tensor,
-    positions: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    split_counter: Tensor | None,
-) -> None:
-    sizes = check_shapes(
-        "k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] q[B,Hq,D] k[B,Hkv,D] v[B,Hkv,D]"
-        " q_norm_weight[D] k_norm_weight[D] cos_sin[P,D] positions[B] split_counter[B,Hkv]",
-        k_cache=k_cache,
-        v_cache=v_cache,
-        q=q,
-        k=k,
-        v=v,
-        q_norm_weight=q_norm_weight,
-        k_norm_weight=k_norm_weight,
-        cos_sin=cos_sin,
-        positions=positions,
-        split_counter=split_counter,
-    )
-    require_grouped_heads(sizes["Hq"], sizes["Hkv"])
+def _require_short_rows(sizes: Sizes, given: Mapping[str, Any]) -> None:
     if (row_elements := sizes["S"] * sizes["Hkv"] * sizes["D"]) > MAX_ROW_ELEMENTS:
         raise ValueError(f"a row of k_cache must have at most {MAX_ROW_ELEMENTS} elements, has {row_elements}")
-    if split_counter is not None and split_counter.dtype != torch.int32:
-        raise ValueError(f"split_counter must be int32, is {split_counter.dtype}")
-    require_same_dtype(q=q, k=k, v=v)
-    require_same_dtype(k_cache=k_cache, v_cache=v_cache)
-    require_rope_table(cos_sin)
-    require_contiguous_heads(q=q, k=k, v=v)
-    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, positions=positions)
-    require_same_device(q=q, k_cache=k_cache, v_cache=v_cache, cos_sin=cos_sin, positions=positions)
+
+
+ARGUMENTS = Arguments(
+    {
+        "q": TensorSpec("B,Hq,D", contiguous=2),
+        "k": TensorSpec("B,Hkv,D", ("q",), contiguous=2),
+        "v": TensorSpec("B,Hkv,D", ("q",), contiguous=2),
+        "q_norm_weight": TensorSpec("D"),
+        "k_norm_weight": TensorSpec("D"),
+        "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
+        "positions": TensorSpec("B", INDICES),
+        "k_cache": TensorSpec("B,S,Hkv,D", contiguous=3, written=True),
+        "v_cache": TensorSpec("B,S,Hkv,D", ("k_cache",), contiguous=3, written=True),
+        "eps": EPS,
+        "scale": SCALE,
+        "split_counter": TensorSpec("B,Hkv", (torch.int32,), contiguous=2, optional=True, written=True),
+    },
+    axes={"B": (0, MAX_GRID), "Hq": (1, MAX_AXIS), "Hkv": (1, MAX_AXIS), "D": (2, MAX_AXIS)},
+    multiples={"Hq": "Hkv", "D": 2},
+    rules=(_require_short_rows,),
+)
 
 
 def _launch(

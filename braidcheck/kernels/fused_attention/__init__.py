@@ -6,20 +6,16 @@ third; only Q and the heads' outputs pass through memory between them. The bound
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from braidcheck.kernels.common.configs import default_block_m, get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_last_dim,
-    require_contiguous_rows,
-    require_grouped_heads,
-    require_rope_table,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import EPS, INDICES, SCALE, ChoiceSpec, TensorSpec, size
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments, Sizes
 from braidcheck.kernels.fused_attention.kernel import attend_cache, project_out, project_to_cache
 
 LOG2E = 1.4426950408889634
@@ -57,13 +53,26 @@ def fused_attention(
     both: then slot s must hold the token of position s. Returns out[T,H] in the weight's dtype, no residual added.
     Raises ValueError for what it cannot serve.
     """
-    if cache not in CACHE_FORMS:
-        raise ValueError(f"cache must be 'post_rope' or 'pre_rope', is {cache!r}")
-    pre_rope = CACHE_FORMS[cache] == "pre_rope"
     norms, caches = (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache)
-    heads = num_heads, num_kv_heads, head_dim
-    _validate_tensors(hidden, qkv_weight, o_weight, norms, cos_sin, positions, caches, lengths, heads)
-    _validate_batch(hidden, cos_sin, k_cache, pre_rope)
+    ARGUMENTS.check(
+        hidden,
+        norm_weight,
+        qkv_weight,
+        q_norm_weight,
+        k_norm_weight,
+        o_weight,
+        cos_sin,
+        positions,
+        *caches,
+        lengths,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        eps,
+        scale,
+        cache,
+    )
+    pre_rope = CACHE_FORMS[cache] == "pre_rope"
     q = torch.empty(hidden.shape[0], num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
     attended = torch.empty_like(q)
     out = torch.empty(hidden.shape, dtype=o_weight.dtype, device=hidden.device)
@@ -74,54 +83,47 @@ def fused_attention(
     return out
 
 
-def _validate_tensors(
-    hidden: Tensor,
-    qkv_weight: Tensor,
-    o_weight: Tensor,
-    norms: Norms,
-    cos_sin: Tensor,
-    positions: Tensor,
-    caches: Caches,
-    lengths: Tensor,
-    heads: tuple[int, int, int],
-) -> None:
-    (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache) = norms, caches
-    num_heads, num_kv_heads, head_dim = heads
-    check_shapes(
-        "hidden[T,H] norm_weight[H] qkv_weight[N,H] o_weight[H,K] q_norm_weight[D] k_norm_weight[D] cos_sin[P,D]"
-        " positions[T] k_cache[B,S,Hkv,D] v_cache[B,S,Hkv,D] lengths[B]",
-        hidden=hidden,
-        norm_weight=norm_weight,
-        qkv_weight=qkv_weight,
-        o_weight=o_weight,
-        q_norm_weight=q_norm_weight,
-        k_norm_weight=k_norm_weight,
-        cos_sin=cos_sin,
-        positions=positions,
-        k_cache=k_cache,
-        v_cache=v_cache,
-        lengths=lengths,
-        N=(num_heads + 2 * num_kv_heads) * head_dim,
-        K=num_heads * head_dim,
-        Hkv=num_kv_heads,
-        D=head_dim,
-    )
-    require_grouped_heads(num_heads, num_kv_heads)
-    require_same_dtype(k_cache=k_cache, v_cache=v_cache, o_weight=o_weight, qkv_weight=qkv_weight)
-    require_rope_table(cos_sin)
-    require_contiguous_rows(k_cache=k_cache, v_cache=v_cache)
-    require_contiguous_last_dim(hidden=hidden, qkv_weight=qkv_weight, o_weight=o_weight)
-    require_contiguous_last_dim(norm_weight=norm_weight, q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight)
-    require_contiguous_last_dim(positions=positions, lengths=lengths)
-    require_same_device(hidden=hidden, qkv_weight=qkv_weight, k_cache=k_cache, cos_sin=cos_sin, lengths=lengths)
-
-
-def _validate_batch(hidden: Tensor, cos_sin: Tensor, k_cache: Tensor, pre_rope: bool) -> None:
-    tokens, (batch, capacity) = hidden.shape[0], k_cache.shape[:2]
+def _require_batch(sizes: Sizes, given: Mapping[str, Any]) -> None:
+    tokens, batch, capacity = sizes["T"], sizes["B"], sizes["S"]
     if batch not in (1, tokens):
-        raise ValueError(f"k_cache must have {tokens} rows for {tokens} tokens (decode) or 1 (prefill), has {batch}")
-    if pre_rope and len(cos_sin) < capacity:
-        raise ValueError(f"cos_sin must have a position for each of {capacity} pre_rope slots, has {len(cos_sin)}")
+        raise ValueError(
+            f"k_cache must have {tokens} rows for {tokens} tokens of hidden (decode) or 1 (prefill), has {batch}"
+        )
+    if CACHE_FORMS[given["cache"]] == "pre_rope" and sizes["P"] < capacity:
+        raise ValueError(
+            f"cos_sin must have a position for each of {capacity} pre_rope slots of k_cache (cache={given['cache']!r}),"
+            f" has {sizes['P']}"
+        )
+
+
+ARGUMENTS = Arguments(
+    {
+        "hidden": TensorSpec("T,H"),
+        "norm_weight": TensorSpec("H"),
+        "qkv_weight": TensorSpec("N,H"),
+        "q_norm_weight": TensorSpec("D"),
+        "k_norm_weight": TensorSpec("D"),
+        "o_weight": TensorSpec("H,K", ("qkv_weight",)),
+        "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
+        "positions": TensorSpec("T", INDICES),
+        "k_cache": TensorSpec("B,S,Hkv,D", ("qkv_weight",), contiguous=3, written=True),
+        "v_cache": TensorSpec("B,S,Hkv,D", ("qkv_weight",), contiguous=3, written=True),
+        "lengths": TensorSpec("B", INDICES),
+        "num_heads": size("Hq"),
+        "num_kv_heads": size("Hkv"),
+        "head_dim": size("D"),
+        "eps": EPS,
+        "scale": SCALE,
+        "cache": ChoiceSpec(tuple(CACHE_FORMS)),
+    },
+    axes={"T": (0, MAX_TOKENS), "H": (1, MAX_AXIS)},
+    derived={
+        "N": lambda sizes: (sizes["Hq"] + 2 * sizes["Hkv"]) * sizes["D"],
+        "K": lambda sizes: sizes["Hq"] * sizes["D"],
+    },
+    multiples={"Hq": "Hkv", "D": 2},
+    rules=(_require_batch,),
+)
 
 
 def _project_to_cache(

@@ -226,12 +226,14 @@ def visible_keys(
     """The cache row of a program, the end of its keys, and each token's last key [BLOCK_M]."""
     if DECODE:
         row = tl.program_id(0).to(tl.int64)
-        end = tl.minimum(tl.load(lengths_ptr + row), cache_len).to(tl.int32)
+        length = tl.load(lengths_ptr + row).to(tl.int64)
+        end = tl.maximum(tl.minimum(length, cache_len), 0).to(tl.int32)  # an int64 is clamped before it is narrowed
         last_key = tl.zeros([BLOCK_M], dtype=tl.int64) + end - 1
     else:
         row = tl.zeros([], dtype=tl.int64)
-        begin = tl.load(lengths_ptr).to(tl.int32) - num_tokens
-        end = tl.minimum(cache_len, begin + tl.minimum(num_tokens, (tl.program_id(0) + 1) * TOKENS))
+        begin = tl.load(lengths_ptr).to(tl.int64) - num_tokens
+        end = begin + tl.minimum(num_tokens, (tl.program_id(0) + 1) * TOKENS)
+        end = tl.maximum(tl.minimum(end, cache_len), 0).to(tl.int32)
         last_key = begin + tokens
     return row, end, last_key
 

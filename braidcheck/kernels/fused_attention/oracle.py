@@ -36,13 +36,14 @@ def _keys(cached: Tensor, pre_rope: bool, k_norm_weight: Tensor, cos_sin: Tensor
     return rope.rotate(normed, cos_sin, torch.arange(len(cached), device=cached.device)).to(cached.dtype)
 
 
-def _groups(q: Tensor, rows: Tensor, slots: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _groups(q: Tensor, rows: Tensor, slots: Tensor, capacity: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The queries that share a cache row: that row, their indices, and what each of them may see."""
     for row in rows.unique().tolist():
         of_row = (rows == row).nonzero().flatten()
-        count = int(slots[of_row].max()) + 1
+        count = min(max(int(slots[of_row].max()) + 1, 0), capacity)
         mask = torch.arange(count, device=q.device)[None, :] <= slots[of_row][:, None]
-        yield row, of_row, mask
+        if count:
+            yield row, of_row, mask
 
 
 def reference(
@@ -73,11 +74,11 @@ def reference(
     if not pre_rope:
         k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
-    there = slots >= 0
+    there = (slots >= 0) & (slots < k_cache.shape[1])
     k_cache[rows[there], slots[there]], v_cache[rows[there], slots[there]] = k.to(dtype)[there], v.to(dtype)[there]
     out = torch.zeros_like(q).unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
     grouped = q.unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
-    for row, of_row, mask in _groups(q, rows, slots):
+    for row, of_row, mask in _groups(q, rows, slots, k_cache.shape[1]):
         keys = _keys(k_cache[row, : mask.shape[1]], pre_rope, k_norm_weight, cos_sin, eps)
         for head in range(num_kv_heads):
             values = v_cache[row, : mask.shape[1], head]
@@ -123,7 +124,7 @@ def bound(
     if not pre_rope:
         k, k_error = rotated(k, k_error, k_norm_weight, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
-    there = slots >= 0
+    there = (slots >= 0) & (slots < k_cache.shape[1])
     caches = []
     for new, new_error, old in ((k, k_error, k_cache), (v, v_error, v_cache)):
         full, full_error = old.double(), torch.zeros_like(old, dtype=torch.float64)
@@ -174,7 +175,7 @@ def _attended(
     q, q_error = q.unflatten(1, shape), q_error.unflatten(1, shape)
     out, error = torch.zeros_like(q), torch.zeros_like(q)
     (k_cache, _, k_error), (v_cache, _, v_error) = caches
-    for row, of_row, mask in _groups(q, rows, slots):
+    for row, of_row, mask in _groups(q, rows, slots, k_cache.shape[1]):
         keys, keys_error = k_cache[row, : mask.shape[1]], k_error[row, : mask.shape[1]]
         if from_raw:
             keys, keys_error = from_raw(keys, keys_error)

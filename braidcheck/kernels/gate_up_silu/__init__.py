@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,16 +21,30 @@ from braidcheck.kernels.common.persistent_gemm import (
     tma_operand,
 )
 from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_last_dim,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import EPS, TensorSpec
+from braidcheck.kernels.common.validation import MAX_ROW, MAX_TOKENS, Arguments, Sizes
 from braidcheck.kernels.gate_up_silu.kernel import (
     gate_up_silu_gemv_kernel,
     gate_up_silu_persistent_kernel,
     gate_up_silu_tiled_kernel,
+)
+
+
+def _require_weights_dtype(sizes: Sizes, given: Mapping[str, Any]) -> None:
+    if given["norm_weight"] is None and given["x"].dtype != given["weight"].dtype:
+        raise ValueError(f"x must be {given['weight'].dtype} as weight, for norm_weight is None; is {given['x'].dtype}")
+
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,H"),
+        "weight": TensorSpec("N,H"),
+        "norm_weight": TensorSpec("H", optional=True),
+        "eps": EPS,
+    },
+    axes={"T": (0, MAX_TOKENS), "H": (1, MAX_ROW)},
+    multiples={"N": 2},
+    rules=(_require_weights_dtype,),
 )
 
 
@@ -37,13 +54,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
     [T,I] in the weight's dtype. Raises ValueError for shapes, strides or dtypes it cannot serve.
     """
-    check_shapes("x[T,H] weight[N,H] norm_weight[H]", x=x, weight=weight, norm_weight=norm_weight)
-    if weight.shape[0] % 2:
-        raise ValueError(f"weight must stack gate and up, an even number of rows, has {weight.shape[0]}")
-    if norm_weight is None:
-        require_same_dtype(x=x, weight=weight)
-    require_contiguous_last_dim(x=x, weight=weight, norm_weight=norm_weight)
-    require_same_device(x=x, weight=weight, norm_weight=norm_weight)
+    ARGUMENTS.check(x, weight, norm_weight, eps)
     out = torch.empty(x.shape[0], weight.shape[0] // 2, dtype=weight.dtype, device=x.device)
     if out.numel():
         LAUNCHES[gemm_regime("gate_up_silu", x, weight, out)](x, weight, norm_weight, eps, out)

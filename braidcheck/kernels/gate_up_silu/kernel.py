@@ -4,17 +4,18 @@
     gate, up = h @ weight[:N].T, h @ weight[N:].T                    weight [2 * N, K], gate stacked on up
     out = gate / (1 + exp(-gate)) * up                               out [M, N]
 
-GEMV, ``gate_up_silu_gemv_kernel``, M <= 16: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program
-keeps BLOCK_N rows of gate and of up, interleaved so that one product computes both and a thread holds each pair; x, the
-norm's weight and acc stay in registers too.
+GEMV, ``gate_up_silu_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
+(``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N rows of gate and of up, interleaved so that one
+product computes both and a thread holds each pair; x, the norm's weight and acc stay in registers too.
 TILED, ``gate_up_silu_tiled_kernel``, any M: one tile [BLOCK_M, BLOCK_N] of gate and of up a program, through pointers.
 Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). Both accumulators stay in registers.
-PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 65: Triton's tutorial 09 with grouped ordering and TMA
-(``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile. With a norm a kernel of
-its own writes h first.
+PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile. With a
+norm a kernel of its own writes h first.
 
-HBM traffic: weight and out once; x once, and from the L2 cache for each further tile of N; PERSISTENT with a norm also
-h, written and read. gate and up never leave the registers.
+HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of rows run side
+by side; x once, and from the L2 cache for each further tile of N; PERSISTENT with a norm also h, written and read. gate
+and up never leave the registers.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads the weight before it waits for the

@@ -11,16 +11,21 @@ from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import persistent_config, persistent_grid, tensor_descriptor, tma_operand
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_last_dim,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments
 from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_gemv_kernel,
     linear_residual_persistent_kernel,
     linear_residual_tiled_kernel,
+)
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,K"),
+        "weight": TensorSpec("H,K", ("x",)),
+        "residual": TensorSpec("T,H"),
+    },
+    axes={"T": (0, MAX_TOKENS), "K": (1, MAX_AXIS)},
 )
 
 
@@ -30,10 +35,7 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     x[T,K] and weight[H,K] of one dtype, residual[T,H]; returns [T,H] in the residual's dtype. Raises ValueError for
     shapes, strides or dtypes it cannot serve.
     """
-    check_shapes("x[T,K] weight[H,K] residual[T,H]", x=x, weight=weight, residual=residual)
-    require_same_dtype(x=x, weight=weight)
-    require_contiguous_last_dim(x=x, weight=weight, residual=residual)
-    require_same_device(x=x, weight=weight, residual=residual)
+    ARGUMENTS.check(x, weight, residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if out.numel():
         LAUNCHES[gemm_regime("linear_residual", x, weight, residual, out)](x, weight, residual, out)

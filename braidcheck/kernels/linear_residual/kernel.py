@@ -2,14 +2,15 @@
 
     out[m, n] = residual[m, n] + sum_k x[m, k] * weight[n, k]        x [M, K], weight [N, K], residual and out [M, N]
 
-GEMV, ``linear_residual_gemv_kernel``, M <= 16: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program
-keeps BLOCK_N whole rows of the weight, x and acc in registers.
+GEMV, ``linear_residual_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
+(``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, x and acc in registers.
 TILED, ``linear_residual_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers. Grid (cdiv(N,
 BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
-PERSISTENT, ``linear_residual_persistent_kernel``, M >= 65: Triton's tutorial 09 with grouped ordering and TMA
-(``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
+PERSISTENT, ``linear_residual_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
 
-HBM traffic: weight, residual and out once; x once, and from the L2 cache for each further tile of N.
+HBM traffic: residual and out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of
+rows run side by side; x once, and from the L2 cache for each further tile of N.
 Cast points: out to its dtype after the sum. Products, acc and the sum with the residual are float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads the weight before it waits for the

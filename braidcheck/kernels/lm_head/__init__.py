@@ -10,8 +10,20 @@ from torch import Tensor
 from braidcheck.kernels.common import gemv, pdl
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.specs import EPS, ChoiceSpec, TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, MAX_VOCABULARY, Arguments
 from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,H"),
+        "norm_weight": TensorSpec("H"),
+        "weight": TensorSpec("V,H"),
+        "eps": EPS,
+        "argmax": ChoiceSpec((False, True)),
+    },
+    axes={"T": (0, MAX_TOKENS), "H": (1, MAX_AXIS), "V": (1, MAX_VOCABULARY)},
+)
 
 
 def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> Tensor:
@@ -20,9 +32,7 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     x[T,H], norm_weight[H], weight[V,H]. Returns float32 [T,V], or int64 [T] without the logits being stored; a NaN
     counts as the best. Raises ValueError for shapes, strides or devices it cannot serve.
     """
-    check_shapes("x[T,H] norm_weight[H] weight[V,H]", x=x, norm_weight=norm_weight, weight=weight)
-    require_contiguous_last_dim(x=x, norm_weight=norm_weight, weight=weight)
-    require_same_device(x=x, norm_weight=norm_weight, weight=weight)
+    ARGUMENTS.check(x, norm_weight, weight, eps, argmax)
     (m, k), n = x.shape, len(weight)
     use_gemv = m == 1 and gemv.supports_gemv(x, weight)  # several rows read the vocabulary faster in larger tiles
     grid, meta = (_gemv_config if use_gemv else _tiled_config)(x, n)

@@ -3,16 +3,17 @@
     logits[m, n] = sum_k h[m, k] * weight[n, k]                      h = rms_norm(x), x [M, K], weight [N, K], N tokens
     token[m] = min { n : logits[m, n] = max logits[m] }              with ARGMAX; NaN counts as the maximum
 
-GEMV, ``lm_head_gemv_kernel``, M = 1: weight-stationary (``common/gemv``), persistent. Grid (min(NUM_CTAS, cdiv(N,
-BLOCK_N)),). A program walks blocks of BLOCK_N rows of the weight, a grid apart, and loads the next block before it
-multiplies the current one. x, the norm's weight, two blocks of weight, and with ARGMAX each column's running maximum
+GEMV, ``lm_head_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``), persistent. Grid (min(NUM_CTAS,
+cdiv(N, BLOCK_N)),). A program walks blocks of BLOCK_N rows of the weight, a grid apart, and loads the next block before
+it multiplies the current one. x, the norm's weight, two blocks of weight, and with ARGMAX each column's running maximum
 stay in registers.
 TILED, ``lm_head_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed again
 by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)).
 Split argmax: with ARGMAX a program stores the maximum of its part of the vocabulary and the lowest token that has it,
 [M, num_splits] each; ``lm_head_argmax_kernel``, grid (M,), reduces them in one block.
 
-HBM traffic: weight once; logits once, or with ARGMAX 8 bytes a row and split, written and read.
+HBM traffic: weight once in GEMV, once per BLOCK_M rows in TILED; logits once, or with ARGMAX 8 bytes a row and split,
+written and read.
 Cast points: h to the weight's dtype (GEMV's stays float32). Logits are float32 and are never rounded (no TF32).
 Out of range: rows past M, columns past N and K are masked: neither read nor written, and -inf in the argmax.
 Synchronisation (PDL): the next kernel may start at once. GEMV loads both weights before it waits for the upstream
@@ -91,8 +92,8 @@ def lm_head_tiled_kernel(
         acc = tl.where(n_mask[None, :], nan_as_inf(acc), float("-inf"))
         offs_split = offs_m * tl.num_programs(0) + pid_n  # [BLOCK_M]
         tl.store(out_ptr + offs_split, tl.max(acc, axis=1), mask=m_mask)
-        best = pid_n * BLOCK_N + tl.argmax(acc, axis=1)  # [BLOCK_M]
-        tl.store(best_ptr + offs_split, best, mask=m_mask)
+        best_token = pid_n * BLOCK_N + tl.argmax(acc, axis=1)  # [BLOCK_M]
+        tl.store(best_ptr + offs_split, best_token, mask=m_mask)
     else:
         mask = m_mask[:, None] & n_mask[None, :]
         tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc, mask=mask)
@@ -133,8 +134,8 @@ def lm_head_gemv_kernel(
     pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
     h, scale = rmsnorm_tiles(x, norm_weight, weight[0].dtype, eps, BLOCK_M, K, NUM_K_TILES)
-    m_i = tl.full([BLOCK_M, BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far
-    best = tl.full([BLOCK_M, BLOCK_N], NO_TOKEN, dtype=tl.int32)
+    column_max = tl.full([BLOCK_M, BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far
+    best_token = tl.full([BLOCK_M, BLOCK_N], NO_TOKEN, dtype=tl.int32)
     for start_n in range(tl.program_id(0) * BLOCK_N, N, step_n):
         offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
         # software pipelining: the next block's loads are in flight during this block's product
@@ -143,15 +144,15 @@ def lm_head_gemv_kernel(
         weight = next_weight
         if ARGMAX:
             acc = nan_as_inf(acc)
-            higher = (offs_n < N)[None, :] & ((acc > m_i) | (best == NO_TOKEN))
-            m_i = tl.where(higher, acc, m_i)
-            best = tl.where(higher, offs_n.to(tl.int32)[None, :], best)
+            higher = (offs_n < N)[None, :] & ((acc > column_max) | (best_token == NO_TOKEN))
+            column_max = tl.where(higher, acc, column_max)
+            best_token = tl.where(higher, offs_n.to(tl.int32)[None, :], best_token)
         else:
             mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
             tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc, mask=mask)
     if ARGMAX:
-        row_max = tl.max(m_i, axis=1)  # [BLOCK_M]
-        lowest = tl.min(tl.where(m_i == row_max[:, None], best, NO_TOKEN), axis=1)  # [BLOCK_M]
+        row_max = tl.max(column_max, axis=1)  # [BLOCK_M]
+        lowest = tl.min(tl.where(column_max == row_max[:, None], best_token, NO_TOKEN), axis=1)  # [BLOCK_M]
         offs_split = offs_m * tl.num_programs(0) + tl.program_id(0)  # [BLOCK_M]
         tl.store(out_ptr + offs_split, row_max, mask=offs_m < M)
         tl.store(best_ptr + offs_split, lowest, mask=offs_m < M)
@@ -173,6 +174,6 @@ def lm_head_argmax_kernel(
     offs_s = tl.arange(0, BLOCK_SPLITS)
     split_mask = offs_s < num_splits
     maxima = tl.load(max_ptr + row * num_splits + offs_s, mask=split_mask, other=float("-inf"))  # [BLOCK_SPLITS]
-    best = tl.load(best_ptr + row * num_splits + offs_s, mask=split_mask, other=NO_TOKEN)  # [BLOCK_SPLITS]
-    token = tl.min(tl.where(maxima == tl.max(maxima, axis=0), best, NO_TOKEN), axis=0)
+    best_token = tl.load(best_ptr + row * num_splits + offs_s, mask=split_mask, other=NO_TOKEN)  # [BLOCK_SPLITS]
+    token = tl.min(tl.where(maxima == tl.max(maxima, axis=0), best_token, NO_TOKEN), axis=0)
     tl.store(out_ptr + row, token.to(tl.int64))

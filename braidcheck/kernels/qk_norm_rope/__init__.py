@@ -9,17 +9,25 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_heads,
-    require_contiguous_last_dim,
-    require_rope_table,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import EPS, FLOAT32_MAX, INDICES, MIN_NORMAL, NumberSpec, TensorSpec
+from braidcheck.kernels.common.validation import MAX_GRID, MAX_ROW, Arguments
 from braidcheck.kernels.qk_norm_rope.kernel import _qk_norm_rope
 
 SAFE_K_NORM = 100.0  # K norm weights up to it stay unscaled
+ARGUMENTS = Arguments(
+    {
+        "q": TensorSpec("T,Hq,D", contiguous=2),
+        "k": TensorSpec("T,Hkv,D", ("q",), contiguous=2),
+        "q_norm_weight": TensorSpec("D"),
+        "k_norm_weight": TensorSpec("D"),
+        "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
+        "positions": TensorSpec("T", INDICES),
+        "eps": EPS,
+        "k_scale": NumberSpec(MIN_NORMAL, FLOAT32_MAX),
+    },
+    axes={"Hq": (1, MAX_GRID // 2), "Hkv": (1, MAX_GRID // 2), "D": (2, MAX_ROW)},
+    multiples={"D": 2},
+)
 
 
 def safe_k_scale(k_norm_weight: Tensor) -> float:
@@ -48,7 +56,7 @@ def qk_norm_rope(
     ``k_scale`` a power of two (see ``safe_k_scale``), to be undone in the scores' scale. Returns q, k in their own
     dtypes. Raises ValueError for what it cannot serve.
     """
-    _validate(q, k, q_norm_weight, k_norm_weight, cos_sin, positions)
+    ARGUMENTS.check(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps, k_scale)
     if not (k_scale > 0 and math.frexp(k_scale)[0] == 0.5):
         raise ValueError(f"k_scale must be a power of two, is {k_scale}")
     num_tokens, num_heads, head_dim = q.shape
@@ -70,7 +78,7 @@ def qk_norm_rope(
             stride_qm=q.stride(0),
             stride_km=k.stride(0),
             eps=eps,
-            k_scale=k_scale,
+            k_scale=float(k_scale),
             NUM_HEADS=num_heads,
             NUM_KV_HEADS=k.shape[1],
             HEAD_DIM=head_dim,
@@ -78,22 +86,3 @@ def qk_norm_rope(
             **config.meta(),
         )
     return q_out, k_out
-
-
-def _validate(
-    q: Tensor, k: Tensor, q_norm_weight: Tensor, k_norm_weight: Tensor, cos_sin: Tensor, positions: Tensor
-) -> None:
-    check_shapes(
-        "q[T,Hq,D] k[T,Hkv,D] q_norm_weight[D] k_norm_weight[D] cos_sin[P,D] positions[T]",
-        q=q,
-        k=k,
-        q_norm_weight=q_norm_weight,
-        k_norm_weight=k_norm_weight,
-        cos_sin=cos_sin,
-        positions=positions,
-    )
-    require_same_dtype(q=q, k=k)
-    require_rope_table(cos_sin)
-    require_contiguous_heads(q=q, k=k)
-    require_contiguous_last_dim(q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, positions=positions)
-    require_same_device(q=q, k=k, q_norm_weight=q_norm_weight, cos_sin=cos_sin, positions=positions)

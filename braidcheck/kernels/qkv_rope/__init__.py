@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,13 +18,8 @@ from braidcheck.kernels.common.persistent_gemm import (
     tma_operand,
 )
 from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
-from braidcheck.kernels.common.validation import (
-    check_shapes,
-    require_contiguous_last_dim,
-    require_rope_table,
-    require_same_device,
-    require_same_dtype,
-)
+from braidcheck.kernels.common.specs import EPS, INDICES, TensorSpec, size
+from braidcheck.kernels.common.validation import MAX_AXIS, Arguments, Sizes
 from braidcheck.kernels.qkv_rope.kernel import qkv_rope_persistent_kernel, qkv_rope_tiled_kernel
 
 MIN_PERSISTENT_HEAD_DIM = 32
@@ -50,45 +48,40 @@ def qkv_rope(
     norm weights [D], both or neither, of one dtype. Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D], parts of one tensor, in
     the weight's dtype. Raises ValueError for what it cannot serve.
     """
-    n = (num_heads + 2 * num_kv_heads) * head_dim
     norms = q_norm_weight, k_norm_weight
-    _validate(x, qkv_weight, cos_sin, positions, qkv_bias, norms, n, head_dim)
-    out = torch.empty(x.shape[0], n, dtype=qkv_weight.dtype, device=x.device)
+    heads = num_heads, num_kv_heads, head_dim
+    sizes = ARGUMENTS.check(x, qkv_weight, cos_sin, positions, *heads, qkv_bias, *norms, eps)
+    out = torch.empty(sizes["T"], sizes["N"], dtype=qkv_weight.dtype, device=x.device)
     if out.numel():
         launch = _persistent if _supports_persistent(x, qkv_weight, cos_sin, out) else _tiled
         launch(x, qkv_weight, qkv_bias, cos_sin, positions, norms, out, num_heads, num_kv_heads, eps)
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def _validate(
-    x: Tensor,
-    qkv_weight: Tensor,
-    cos_sin: Tensor,
-    positions: Tensor,
-    qkv_bias: Tensor | None,
-    norms: Norms,
-    n: int,
-    head_dim: int,
-) -> None:
-    vectors = {"positions": positions, "qkv_bias": qkv_bias, "q_norm_weight": norms[0], "k_norm_weight": norms[1]}
-    check_shapes(
-        "x[T,H] qkv_weight[N,H] cos_sin[P,D] positions[T] qkv_bias[N] q_norm_weight[D] k_norm_weight[D]",
-        x=x,
-        qkv_weight=qkv_weight,
-        cos_sin=cos_sin,
-        **vectors,
-        N=n,
-        D=head_dim,
-    )
-    if x.dtype not in (torch.float32, qkv_weight.dtype):
-        raise ValueError(f"x must be float32 or as the weight, {qkv_weight.dtype}, is {x.dtype}")
-    if (norms[0] is None) != (norms[1] is None):
+def _require_both_norms(sizes: Sizes, given: Mapping[str, Any]) -> None:
+    if (given["q_norm_weight"] is None) != (given["k_norm_weight"] is None):
         raise ValueError("give both q_norm_weight and k_norm_weight or neither")
-    if norms[0] is not None:
-        require_same_dtype(q_norm_weight=norms[0], k_norm_weight=norms[1])
-    require_rope_table(cos_sin)
-    require_contiguous_last_dim(x=x, qkv_weight=qkv_weight, **vectors)
-    require_same_device(x=x, qkv_weight=qkv_weight, cos_sin=cos_sin, positions=positions, qkv_bias=qkv_bias)
+
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,H", (torch.float32, "qkv_weight")),
+        "qkv_weight": TensorSpec("N,H"),
+        "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
+        "positions": TensorSpec("T", INDICES),
+        "num_heads": size("Hq"),
+        "num_kv_heads": size("Hkv"),
+        "head_dim": size("D"),
+        "qkv_bias": TensorSpec("N", optional=True),
+        "q_norm_weight": TensorSpec("D", optional=True),
+        "k_norm_weight": TensorSpec("D", ("q_norm_weight",), optional=True),
+        "eps": EPS,
+    },
+    axes={"H": (1, MAX_AXIS)},
+    derived={"N": lambda sizes: (sizes["Hq"] + 2 * sizes["Hkv"]) * sizes["D"]},
+    multiples={"D": 2},
+    rules=(_require_both_norms,),
+)
 
 
 def _supports_persistent(x: Tensor, weight: Tensor, cos_sin: Tensor, out: Tensor) -> bool:

@@ -7,11 +7,13 @@
 TILED, ``qkv_rope_tiled_kernel``, any M and D: BLOCK_M rows of one head a program, through pointers, as two products,
 one for each half of the head, so that a thread holds the pairs that RoPE rotates. Grid (cdiv(M, BLOCK_M), Hq + 2 *
 Hkv). Both accumulators stay in registers.
-PERSISTENT, ``qkv_rope_persistent_kernel``, M >= 65 and D a power of two: Triton's tutorial 09 with grouped ordering and
-TMA (``common/persistent_gemm``); a tile is BLOCK_M rows of HEADS_PER_TILE heads, all of q, all of k or all of v. The
-tiles of v, whose epilogue is shortest, come last. Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
+PERSISTENT, ``qkv_rope_persistent_kernel``, M >= 65 where TMA can be used, D >= 32 and a power of two: Triton's tutorial
+09 with grouped ordering and TMA (``common/persistent_gemm``); a tile is BLOCK_M rows of HEADS_PER_TILE heads, all of q,
+all of k or all of v. The tiles of v, whose epilogue is shortest, come last. Grid (CTAS_PER_SM * number of SMs,), at
+most one program a tile.
 
-HBM traffic: weight and out once; x once, and from the L2 cache for each further tile of N; a row of the table a token.
+HBM traffic: out once; weight once per BLOCK_M rows, from the L2 cache where tiles of rows run side by side; x once, and
+from the L2 cache for each further tile of N; a row of the table a token.
 Cast points: x to the weight's dtype, out to its dtype. Products, norm and rotation are float32 (no TF32).
 Out of range: rows past M and columns past K are masked or outside the descriptors: neither read nor written. A position
 outside the table gives NaN in q and k.

@@ -7,8 +7,21 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.specs import EPS, FLOATS, ChoiceSpec, TensorSpec
+from braidcheck.kernels.common.validation import MAX_ROW, Arguments
 from braidcheck.kernels.rms_norm.kernel import _rms_norm
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,H"),
+        "weight": TensorSpec("H"),
+        "eps": EPS,
+        "residual": TensorSpec("T,H", optional=True),
+        "out": TensorSpec("T,H", ("out_dtype",), optional=True, written=True, may_be=("x", "residual")),
+        "out_dtype": ChoiceSpec(FLOATS),
+    },
+    axes={"H": (0, MAX_ROW)},
+)
 
 
 def rms_norm(
@@ -25,11 +38,7 @@ def rms_norm(
     given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual)
     rounded to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
     """
-    check_shapes("x[T,H] weight[H] residual[T,H] out[T,H]", x=x, weight=weight, residual=residual, out=out)
-    require_contiguous_last_dim(x=x, weight=weight, residual=residual, out=out)
-    if out is not None and out.dtype != out_dtype:
-        raise ValueError(f"out must be {out_dtype}, is {out.dtype}")
-    require_same_device(x=x, weight=weight, residual=residual, out=out)
+    ARGUMENTS.check(x, weight, eps, residual, out, out_dtype)
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out
     total = torch.empty_like(x, memory_format=torch.contiguous_format) if residual is not None else None
     if x.numel():

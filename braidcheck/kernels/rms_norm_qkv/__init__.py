@@ -16,11 +16,28 @@ from braidcheck.kernels.common.persistent_gemm import (
     rmsnorm_operand,
     tensor_descriptor,
 )
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.specs import EPS, FLOATS, ChoiceSpec, TensorSpec, size
+from braidcheck.kernels.common.validation import MAX_ROW, MAX_TOKENS, Arguments
 from braidcheck.kernels.rms_norm_qkv.kernel import (
     rms_norm_qkv_gemv_kernel,
     rms_norm_qkv_persistent_kernel,
     rms_norm_qkv_tiled_kernel,
+)
+
+ARGUMENTS = Arguments(
+    {
+        "x": TensorSpec("T,H"),
+        "norm_weight": TensorSpec("H"),
+        "qkv_weight": TensorSpec("N,H"),
+        "eps": EPS,
+        "num_heads": size("Hq"),
+        "num_kv_heads": size("Hkv"),
+        "head_dim": size("D"),
+        "qkv_bias": TensorSpec("N", optional=True),
+        "out_dtype": ChoiceSpec((*FLOATS, None)),
+    },
+    axes={"T": (0, MAX_TOKENS), "H": (1, MAX_ROW)},
+    derived={"N": lambda sizes: (sizes["Hq"] + 2 * sizes["Hkv"]) * sizes["D"]},
 )
 
 
@@ -41,18 +58,9 @@ def rms_norm_qkv(
     v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot
     serve.
     """
-    n = (num_heads + 2 * num_kv_heads) * head_dim
-    check_shapes(
-        "x[T,H] norm_weight[H] qkv_weight[N,H] qkv_bias[N]",
-        x=x,
-        norm_weight=norm_weight,
-        qkv_weight=qkv_weight,
-        qkv_bias=qkv_bias,
-        N=n,
-    )
-    require_contiguous_last_dim(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
-    require_same_device(x=x, norm_weight=norm_weight, qkv_weight=qkv_weight, qkv_bias=qkv_bias)
-    out = torch.empty(x.shape[0], n, dtype=out_dtype or qkv_weight.dtype, device=x.device)
+    heads = num_heads, num_kv_heads, head_dim
+    sizes = ARGUMENTS.check(x, norm_weight, qkv_weight, eps, *heads, qkv_bias, out_dtype)
+    out = torch.empty(sizes["T"], sizes["N"], dtype=out_dtype or qkv_weight.dtype, device=x.device)
     if out.numel():
         launch = LAUNCHES[gemm_regime("rms_norm_qkv", x, qkv_weight, out)]
         launch(x, norm_weight, qkv_weight, qkv_bias, eps, out)

@@ -4,16 +4,17 @@
 
 N is (Hq + 2 * Hkv) * D: the rows of q, k and v stacked, so that out [M, N] is all three.
 
-GEMV, ``rms_norm_qkv_gemv_kernel``, M <= 16: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program
-keeps BLOCK_N whole rows of the weight, the norm's weight, x and acc in registers.
+GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
+(``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, the norm's weight, x and
+acc in registers.
 TILED, ``rms_norm_qkv_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed
 again by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
-PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 65: Triton's tutorial 09 with grouped ordering and TMA
-(``common/persistent_gemm``), after a kernel that writes h. Grid (CTAS_PER_SM * number of SMs,), at most one program a
-tile.
+PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+ordering and TMA (``common/persistent_gemm``), after a kernel that writes h. Grid (CTAS_PER_SM * number of SMs,), at
+most one program a tile.
 
-HBM traffic: weight and out once; x once, and from the L2 cache for each further tile of N; PERSISTENT also h, written
-and read.
+HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of rows run side
+by side; x once, and from the L2 cache for each further tile of N; PERSISTENT also h, written and read.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads both weights before it waits for the

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim, require_same_device
+from braidcheck.kernels.common.specs import FLOAT32_MAX, MIN_NORMAL, NumberSpec, TensorSpec
+from braidcheck.kernels.common.validation import MAX_AXIS, MAX_GRID, MAX_VOCABULARY, Arguments
 from braidcheck.kernels.sample.kernel import _block_max, _draw, _histogram, _refine
 
 RADIX_BITS = 4  # of a threshold that one pass finds
 SHIFTS = range(32 - RADIX_BITS, -1, -RADIX_BITS)
 LOWEST_KEY = -(2**31)
+UNREACHABLE = 2.0  # of the weight: as a target it leaves the threshold where it is
 
 
 def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -22,8 +24,7 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
     keeps all), ``top_p`` then the fewest best that hold this part of what is left; equal logits are kept together. A
     NaN counts as the best. Raises ValueError for shapes, strides, devices or numbers it cannot serve.
     """
-    _validate_tensors(logits, seeds, positions)
-    _validate_numbers(temperature, top_k, top_p)
+    ARGUMENTS.check(logits, seeds, positions, temperature, top_k, top_p)
     out = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
     if len(logits):
         select = _RadixSelect(logits, temperature)
@@ -33,27 +34,17 @@ def sample(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float,
     return out
 
 
-def _validate_tensors(logits: Tensor, seeds: Tensor, positions: Tensor) -> None:
-    sizes = check_shapes("logits[B,V] seeds[B] positions[B]", logits=logits, seeds=seeds, positions=positions)
-    if not sizes["V"]:
-        raise ValueError("logits must have a vocabulary of at least one token, have none")
-    if not logits.is_floating_point():
-        raise ValueError(f"logits must be floating point, are {logits.dtype}")
-    if seeds.dtype != torch.int64:
-        raise ValueError(f"seeds must be int64, are {seeds.dtype}")
-    if positions.dtype != torch.int64:
-        raise ValueError(f"positions must be int64, are {positions.dtype}")
-    require_contiguous_last_dim(logits=logits, seeds=seeds, positions=positions)
-    require_same_device(logits=logits, seeds=seeds, positions=positions)
-
-
-def _validate_numbers(temperature: float, top_k: int, top_p: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, is {temperature}")
-    if top_k < 0:
-        raise ValueError(f"top_k must be 0 or more, is {top_k}")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, is {top_p}")
+ARGUMENTS = Arguments(
+    {
+        "logits": TensorSpec("B,V"),
+        "seeds": TensorSpec("B", (torch.int64,)),
+        "positions": TensorSpec("B", (torch.int64,)),
+        "temperature": NumberSpec(MIN_NORMAL, FLOAT32_MAX),
+        "top_k": NumberSpec(0, MAX_AXIS, whole=True),
+        "top_p": NumberSpec(MIN_NORMAL, 1),
+    },
+    axes={"B": (0, MAX_GRID), "V": (1, MAX_VOCABULARY)},
+)
 
 
 class _RadixSelect:
@@ -91,7 +82,7 @@ class _RadixSelect:
         threshold = self.lowest_key()
         target = self.logits.new_full((self.batch,), k, dtype=torch.float32)
         for shift in SHIFTS:
-            self._refine(threshold, threshold, target, shift)
+            self._run_pass(threshold, threshold, target, shift)
         return threshold
 
     def top_p_key(self, top_p: float, min_key: Tensor) -> Tensor:
@@ -100,14 +91,14 @@ class _RadixSelect:
         Sets ``block_sums`` to the weights of the tokens that reach it.
         """
         threshold, target = self.lowest_key(), self.block_max.new_empty(self.batch)
-        if top_p == 1:  # twice the weight is never reached: the threshold stays the lowest, block_sums are those of all
-            self._refine(threshold, min_key, target, SHIFTS[0], fraction=2.0)
+        if top_p == 1:  # the threshold stays the lowest key, block_sums are those of all
+            self._run_pass(threshold, min_key, target, SHIFTS[0], fraction=UNREACHABLE)
             return min_key
         for shift in SHIFTS:
-            self._refine(threshold, min_key, target, shift, top_p)
+            self._run_pass(threshold, min_key, target, shift, top_p)
         return threshold
 
-    def _refine(self, threshold: Tensor, min_key: Tensor, target: Tensor, shift: int, fraction: float = 0.0) -> None:
+    def _run_pass(self, threshold: Tensor, min_key: Tensor, target: Tensor, shift: int, fraction: float = 0.0) -> None:
         """One pass: RADIX_BITS more of ``threshold``; by weight with a ``fraction`` of it as target, else by count."""
         _histogram[self.num_blocks, self.num_row_blocks](
             logits_ptr=self.logits,

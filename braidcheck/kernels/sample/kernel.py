@@ -14,7 +14,8 @@ Grid: ``_block_max`` and ``_histogram`` (blocks of BLOCK_N tokens, blocks of BLO
 one program per BLOCK_M rows. Tiles: logits [BLOCK_M, BLOCK_N]; candidates [BLOCK_M, NUM_BINS, BLOCK_N].
 Traffic: the logits once for the maxima and once a pass: eight passes for top-k, eight for top-p (one if p is 1).
 Numerics: float32 throughout. A NaN counts as the largest logit, both zeros are one, equal logits share a key.
-Out of range: rows past the last repeat it, so what they write is what it writes.
+Out of range: rows past the last repeat it, so what they write is what it writes; thresholds, which are raised in place,
+they do not write.
 Synchronisation: by launch order alone; no atomics, so a row's result does not depend on its neighbours.
 """
 
@@ -158,7 +159,9 @@ def _refine(
     else:
         target = tl.load(target_ptr + offs_m)
     last_bin = tl.max(tl.where(histogram >= target[:, None], tl.arange(0, NUM_BINS)[None, :], 0), axis=1)
-    tl.store(threshold_ptr + offs_m, tl.load(threshold_ptr + offs_m) + (last_bin << shift))
+    # Read and written in place: once a row, or a row that is there again would be raised twice.
+    once = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < batch
+    tl.store(threshold_ptr + offs_m, tl.load(threshold_ptr + offs_m) + (last_bin << shift), mask=once)
     block_sums = tl.sum(tl.where(bins == last_bin[:, None, None], by_block, 0.0), axis=2)
     tl.store(block_sums_ptr + offs, block_sums, mask=block_mask)
 

@@ -5,15 +5,16 @@ from braidcheck.kernels.throw_away.kernel import throw_away_kernel
 from torch import Tensor
 
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.validation import check_shapes, require_contiguous_last_dim
+from braidcheck.kernels.common.specs import TensorSpec
+from braidcheck.kernels.common.validation import Arguments
 
 BLOCK_M = 4
+ARGUMENTS = Arguments({"x": TensorSpec("T,H")})
 
 
 def throw_away(x: Tensor) -> Tensor:
     """2 * x + 1 of x[T,H] in x's dtype."""
-    check_shapes("x[T,H]", x=x)
-    require_contiguous_last_dim(x=x)
+    ARGUMENTS.check(x)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     if x.numel():
         grid = (cdiv(x.shape[0], BLOCK_M),)
