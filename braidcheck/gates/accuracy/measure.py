@@ -16,6 +16,7 @@ from braidcheck.gates.accuracy.evidence import Distance, Evidence, Output
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.numerics import bias
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import Errors, distance
 from braidcheck.op import Case, Op
@@ -59,8 +60,10 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     if not seen["problems"]:
         baseline = run(op, op.reference, copies(inputs))
         seen["outputs"] = [
-            _output(name, distance(value, truth, tolerance), distance(other.to(value.dtype), truth, tolerance))
-            for name, value, truth, tolerance, other in zip(op.outputs, got, exact, bounds, baseline, strict=False)
+            _output(name, distance(value, truth, tolerance, part), distance(other.to(value.dtype), truth, tolerance))
+            for name, value, truth, tolerance, part, other in zip(
+                op.outputs, got, exact, bounds, _systematic(op, inputs, bounds), baseline, strict=False
+            )
         ]
     return seen
 
@@ -72,6 +75,8 @@ def plain(errors: Errors) -> Distance:
         "relative": errors.relative,
         "largest": errors.largest,
         "nonfinite": errors.nonfinite,
+        "bias": errors.bias,
+        "narrow": errors.narrow,
         "index": errors.index,
         "got": errors.got,
         "exact": errors.exact,
@@ -86,6 +91,18 @@ def _output(name: str, errors: Errors, baseline: Errors) -> Output:
         "baseline_error_ratio": baseline.error_ratio,
         "baseline_relative": baseline.relative,
     }
+
+
+def _systematic(op: Op, inputs: Mapping[str, Any], bounds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
+    if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
+        return bounds  # too few rows to need it
+    wide = {
+        name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in inputs.items()
+    }
+    parts: tuple[Tensor, ...] = op.bound(**wide)
+    return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
 
 
 def _missing(function: Callable[..., Any], case: Case) -> list[str]:

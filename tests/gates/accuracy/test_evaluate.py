@@ -8,7 +8,7 @@ from braidcheck.gates import accuracy
 from braidcheck.result import Status
 
 OUTPUT = {
-    "name": "q", "error_ratio": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,
+    "name": "q", "error_ratio": 0.3, "relative": 1e-3, "nonfinite": 0, "bias": 0.2, "narrow": "", "index": [2, 0], "got": 1.5, "exact": 1.25,
     "allowed": 0.1, "baseline_error_ratio": 0.4, "baseline_relative": 2e-3,
 }  # fmt: skip
 
