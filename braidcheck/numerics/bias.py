@@ -2,7 +2,8 @@
 
 With e_i the error of element i, r_i = u |y_i| + eta its last rounding, t_i its tolerance and the weight
 w_i = 1 / (t_i + r_i), two sums of errors are compared with what roundings explain: of s_i = 1 (all too large) and of
-s_i = sign(y_i) (all too large in size). Each limit is passed by luck in one of ``LEVEL`` outputs (``DEVIATIONS``).
+s_i = sign(y_i) (all too large in size). Of elements with the same answer y_i, which round alike, one counts. Luck
+passes a limit in one of 1 / ``LEVEL`` outputs at most.
 
 *Half of the bound.* An equivalent implementation stays below half of the bound at every element (gate ``soak``), so all
 that precedes the last rounding moves the sum by at most ``sum w t / 2``. Last roundings are independent, of zero mean
@@ -40,12 +41,22 @@ def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> 
     if not known.any():
         return 0.0
     last = ROUNDOFF[got.dtype] * torch.maximum(value.abs(), exact.abs()) + UNDERFLOW[got.dtype]
-    weight = torch.where(known, 1 / (tolerance + last), 0.0)
-    error = torch.where(known, weight * (value - exact), 0.0)
-    tolerance, systematic, last = (torch.where(known, weight * part, 0.0) for part in (tolerance, systematic, last))
+    weight = torch.where(known & _first_of_its_value(exact), 1 / (tolerance + last), 0.0)
+    parts = value - exact, tolerance, systematic, last
+    error, tolerance, systematic, last = (torch.where(known, weight * part, 0.0) for part in parts)
     return max(
         max(_of_all(signed, tolerance, last), _of_rows(signed, systematic)) for signed in (error, error * exact.sign())
     )
+
+
+def _first_of_its_value(exact: Tensor) -> Tensor:
+    """True at one element of each value."""
+    values, which = torch.unique(exact.nan_to_num(), return_inverse=True)
+    places = torch.arange(exact.numel(), device=exact.device)
+    first = places.new_zeros(len(values)).scatter_reduce(0, which.flatten(), places, "amin", include_self=False)
+    mask = torch.zeros_like(places, dtype=torch.bool)
+    mask[first] = True
+    return mask.view(exact.shape)
 
 
 def _of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
@@ -53,7 +64,7 @@ def _of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
 
 
 def _of_rows(error: Tensor, systematic: Tensor) -> float:
-    sums, shared = error.flatten(1).sum(1), systematic.flatten(1).sum(1) / 2
+    sums, shared = error.reshape(len(error), -1).sum(1), systematic.reshape(len(error), -1).sum(1) / 2
     if int((sums != 0).sum()) < MIN_ROWS:
         return 0.0
     return float((sums.sum().abs() - shared.sum()).clamp_min(0) / (DEVIATIONS * (sums.norm() + shared.norm())))

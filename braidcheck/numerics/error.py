@@ -43,13 +43,14 @@ def error_ratios(got: Tensor, exact: Tensor, tolerance: Tensor) -> Tensor:
     ``got`` is the output in its own dtype, which fixes u and eta; ``exact`` and ``tolerance`` are float64 of its shape.
     For integers ``tolerance`` is [T, choices], the error ratio of each choice.
 
-    | exact  | got NaN | got the same infinity | got the other infinity | got a number |
-    |--------|---------|-----------------------|------------------------|--------------|
-    | NaN    | 0       | inf                   | inf                    | inf          |
-    | +-inf  | inf     | 0                     | inf                    | inf          |
-    | number | inf     | how far it is from the least number that is rounded to this infinity, over tolerance | as above |
+    | exact  | got NaN | the same infinity | the other infinity | a number |
+    |--------|---------|-------------------|--------------------|----------|
+    | NaN    | 0       | inf               | inf                | inf      |
+    | +-inf  | inf     | 0                 | inf                | inf      |
+    | number | inf     | overflow          | overflow           | as above |
 
-    NaN is exact where nothing may be written, and where a NaN went in.
+    NaN is exact where nothing may be written, and where a NaN went in. *overflow*: what the exact number lacks to the
+    least one that is rounded to this infinity, over the tolerance; 0 where infinity is the right rounding.
     """
     if not got.is_floating_point():
         return _choice_error_ratios(got, tolerance)

@@ -91,7 +91,7 @@ def _violation(op: str, worst: Output) -> str:
     got, exact = worst["got"], worst["exact"]
     if math.isnan(exact):
         return f"{op}: {where} is {got:.6g}, must be NaN: nothing may be written there, or a NaN went in"
-    if worst["nonfinite"] and not math.isfinite(got):
+    if math.isfinite(exact) and not math.isfinite(got):
         return (
             f"{op}: {worst['name']}: {worst['nonfinite']} non-finite elements "
             f"(uninitialized or computed); first at {where}, expected {exact:.6g}"
@@ -99,14 +99,15 @@ def _violation(op: str, worst: Output) -> str:
     # As many digits as it takes to see that they differ.
     digits = next((n for n in (6, 9) if f"{got:.{n}g}" != f"{exact:.{n}g}"), 17)
     what = f"{op}: {where} is {got:.{digits}g}, exactly {exact:.{digits}g}"
+    if math.isinf(exact):
+        return f"{what}: there only that infinity is right"
     if not worst["allowed"]:  # a choice
         return f"{what}, {worst['error_ratio']:.3g} times as far from being as good as rounding explains"
-    if not math.isfinite(exact):
-        return what
     error = abs(got - exact)
     return (
-        f"{what}; {worst['allowed']:.2g} off is permitted, it is {error:.2g}, {error / worst['allowed']:.3g} times that "
-        f"(error ratio {worst['error_ratio']:.3g}: past the last rounding; relative error {worst['relative']:.2g})"
+        f"{what}; an error of {worst['allowed']:.2g} is permitted, this is {error:.2g}, {error / worst['allowed']:.3g} "
+        f"times that (error ratio {worst['error_ratio']:.3g}, without the last rounding; relative error "
+        f"{worst['relative']:.2g})"
     )
 
 

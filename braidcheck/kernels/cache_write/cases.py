@@ -47,6 +47,13 @@ CASES = (
     _case(65, 3, 50, 2, 64, "qwen"),
     _case(7, 4, 33, 3, 80, "tail", "float16"),
     _case(7, 4, 33, 8, 128, "extreme", "float32"),
+    _case(7, 4, 33, 3, 80, "range"),
+    _case(7, 4, 33, 3, 80, "zero_rows"),
+    _case(7, 4, 33, 3, 80, "subnormal"),
+    _case(7, 4, 33, 3, 80, "subnormal", "float16"),
+    _case(7, 4, 33, 3, 80, "largest"),
+    _case(7, 4, 33, 3, 80, "largest", "float16"),
+    _case(7, 4, 33, 3, 80, "masked"),
     _case(4096, 2, 4096, 8, 128, "qwen", large=True),
     _case(64, 64, 2048, 8, 128, "unit", large=True),
 )

@@ -13,6 +13,10 @@ def inputs(case: Case, device: str) -> Inputs:
         "x": numbers.activations(case["T"], case["H"]),
         "weight": numbers.weights(2 * case["I"], case["H"]),
     }
+    if case.profile == "range":
+        given["weight"][: case["I"]] = numbers.place(numbers.normal(case["I"], case["H"]) / case["H"] ** 0.5)
+    if case.profile == "flat":
+        given["weight"] /= 32  # the gates of negative rows stay where SiLU does not vanish
     if case.get("norm"):
         given |= {"norm_weight": numbers.norm_weight(case["H"], peak=10.0), "eps": EPS}
     return given
@@ -61,6 +65,25 @@ CASES = (
     _case(66, 1024, 128, "cancel", norm=0),
     _case(66, 129, 70, "tail"),
     _case(67, 256, 128, "tiny"),
+    _case(1, 1024, 64, "flat", "float32"),
+    _case(1, 1024, 64, "flat"),
+    _case(64, 256, 64, "flat"),
+    _case(130, 1024, 64, "flat"),
+    _case(9, 1000, 64, "flat", "float16"),
+    _case(3, 256, 64, "range", norm=0),
+    _case(20, 256, 64, "range"),
+    _case(66, 256, 136, "range"),
+    _case(3, 256, 64, "zero_rows"),
+    _case(20, 256, 64, "zero_rows", "float16"),
+    _case(66, 256, 64, "zero_rows", norm=0),
+    _case(1, 256, 64, "steep", norm=0),
+    _case(20, 256, 64, "steep", "float16", norm=0),
+    _case(66, 256, 64, "steep", norm=0),
+    _case(3, 256, 64, "steep", "float32", norm=0),
+    _case(3, 256, 64, "subnormal", "float16"),
+    _case(3, 256, 64, "nan"),
+    _case(20, 256, 64, "nan", "float32"),
+    _case(66, 256, 64, "nan"),
     _case(1, 1024, 3072, "qwen", large=True),
     _case(4096, 1024, 3072, "qwen", large=True),
     _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),

@@ -11,8 +11,11 @@ from braidcheck.op import Case, Inputs
 def inputs(case: Case, device: str) -> Inputs:
     """Activations, a weight of unit gain and a residual stream."""
     numbers = Numbers(case, device)
+    x = numbers.activations(case["T"], case["K"])
+    if case.profile == "largest":  # of the residual alone: the product takes some sums past it
+        x = numbers.place(numbers.normal(case["T"], case["K"]) * (torch.finfo(numbers.dtype).max / 16))
     return {
-        "x": numbers.activations(case["T"], case["K"]),
+        "x": x,
         "weight": numbers.weights(case["H"], case["K"]),
         "residual": numbers.activations(case["T"], case["H"]),
     }
@@ -51,6 +54,25 @@ CASES = (
     _case(66, 1024, 128, "cancel"),
     _case(577, 64, 256),  # more rows of blocks than take turns with one weight
     _case(67, 129, 70, "tail", "float16"),
+    _case(1, 1024, 64, "one_sign"),
+    _case(9, 1024, 64, "one_sign", "float16"),
+    _case(64, 1024, 64, "one_sign"),
+    _case(66, 1024, 64, "one_sign"),
+    _case(3, 256, 64, "range"),
+    _case(20, 256, 64, "range"),
+    _case(66, 256, 264, "range"),
+    _case(3, 256, 64, "zero_rows"),
+    _case(20, 256, 64, "zero_rows", "float32"),
+    _case(66, 256, 64, "zero_rows"),
+    _case(3, 256, 64, "subnormal", "float16"),
+    _case(20, 256, 64, "subnormal", "float16"),
+    _case(1, 64, 64, "largest"),
+    _case(3, 64, 64, "largest", "float16"),
+    _case(20, 64, 64, "largest", "float32"),
+    _case(66, 64, 264, "largest"),
+    _case(3, 256, 64, "nan"),
+    _case(20, 256, 64, "nan", "float16"),
+    _case(66, 256, 64, "nan"),
     _case(1, 3072, 1024, "qwen", large=True),
     _case(4096, 2048, 1024, "qwen", large=True),
     _case(515, 3072, 1024, "cancel", large=True),

@@ -7,6 +7,8 @@ import torch
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
+    LARGE,
+    SMALL,
     Numbers,
     with_ones,
     without,
@@ -29,10 +31,15 @@ def inputs(case: Case, device: str) -> Inputs:
         k = torch.zeros_like(k)
         k[..., dim // 3] = 1.0
         k_norm = torch.full_like(k_norm, 8192.0)
+    q_norm = numbers.norm_weight(dim, peak=4.0)
+    if case.profile == "range":
+        q_norm, k_norm = (
+            numbers.place(weight.cpu() * numbers.by_row(dim, LARGE, SMALL)) for weight in (q_norm, k_norm)
+        )
     given: Inputs = {
         "q": q,
         "k": k,
-        "q_norm_weight": numbers.norm_weight(dim, peak=4.0),
+        "q_norm_weight": q_norm,
         "k_norm_weight": k_norm,
         "cos_sin": rope.rope_table(case["P"], dim, device=device),
         "positions": numbers.positions(tokens, case["P"]),
@@ -71,6 +78,14 @@ CASES = (
     _case(9, NANO, 300, "tiny", "float32"),
     _case(9, NANO, 300, "sparse"),
     _case(9, QWEN, 300, "extreme", "float16", scaled=1),
+    _case(9, NANO, 300, "flat"),
+    _case(9, NANO, 300, "flat", "float16"),
+    _case(3, NANO, 300, "range"),
+    _case(3, NANO, 300, "zero_rows"),
+    _case(3, NANO, 300, "zero_rows", "float16"),
+    _case(3, NANO, 300, "subnormal"),
+    _case(3, NANO, 300, "subnormal", "float16"),
+    _case(3, NANO, 300, "nan"),
     _case(4096, QWEN, 40960, "qwen", large=True),
     _case(513, QWEN, 40960, "qwen", "float16", scaled=1, large=True),
 )

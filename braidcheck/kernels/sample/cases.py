@@ -13,8 +13,9 @@ def inputs(case: Case, device: str) -> Inputs:
     numbers = Numbers(case, device)
     batch, vocab = case["T"], case["V"]
     logits = numbers.activations(batch, vocab)
-    signs = torch.rand(batch, vocab, generator=numbers.generator) < 0.5
-    logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
+    if case.profile not in ("masked", "ties", "mass", "one_sign"):
+        signs = torch.rand(batch, vocab, generator=numbers.generator) < 0.5
+        logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
     if case.profile == "tail":
         logits[:, -1] = logits.amax(-1) + 1
     if case.profile == "extreme":
@@ -57,6 +58,16 @@ CASES = (
     _case(5, 2500, "extreme", k=7, p=90),
     _case(33, 40, k=100, p=60),
     _case(17, 300, "cancel", k=20),
+    _case(33, 700, "masked", k=20, p=95),
+    _case(5, 331, "masked", p=90),
+    _case(5, 300, "ties", k=7),
+    _case(66, 300, "ties", k=7),
+    _case(66, 300, "ties", p=50),
+    _case(6, 700, "mass", p=95),
+    _case(66, 700, "mass", k=3, p=50),
+    _case(66, 331, "mass"),
+    _case(9, 331, "one_sign", k=20, p=80),
+    _case(9, 331, "zero_rows", k=20, p=80),
     _case(64, 151936, "qwen", t=60, k=20, p=95, large=True),
     _case(3, 151936, "tail", t=100, p=90, large=True),
     _case(1, 151936, "qwen", "bfloat16", t=60, k=20, p=95, large=True),
