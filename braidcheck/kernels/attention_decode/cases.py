@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    K_NORM_MAX,
+    LARGE,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    through_float16,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -102,4 +113,7 @@ NEGATIVE_CONTROLS = {
     ),
     "without the last value dimension": without_last("v_cache"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "NaN read as zero": without_nan("q", "k_cache"),
+    "subnormal values read as zero": without_subnormal("v_cache"),
+    "values through float16": through_float16("v_cache"),
 }

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    K_NORM_MAX,
+    LARGE,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    through_float16,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -124,4 +135,7 @@ NEGATIVE_CONTROLS = {
     "interleaved GQA mapping": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
     "mask one too wide": lambda given: _seeing_ahead(given, 1),
     "without mask": lambda given: _seeing_ahead(given, len(given["q"])),
+    "NaN read as zero": without_nan("q", "k"),
+    "subnormal values read as zero": without_subnormal("v"),
+    "values through float16": through_float16("v"),
 }

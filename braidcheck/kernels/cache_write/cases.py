@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.inputs import (
+    Numbers,
+    through_float16,
+    without_last,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -63,4 +68,7 @@ NEGATIVE_CONTROLS = {
     "every token one slot early": lambda given: given | {"slots": given["slots"] - 1},
     "every token in row 0": lambda given: given | {"rows": torch.zeros_like(given["rows"])},
     "without the last token": without_last("k", 0),
+    "subnormal numbers read as zero": without_subnormal("k", "v"),
+    "values through float16": through_float16("v"),
+    "minus infinity read as a number": lambda given: given | {"k": given["k"].nan_to_num()},
 }

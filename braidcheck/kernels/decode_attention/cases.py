@@ -11,10 +11,14 @@ from braidcheck.kernels.common.inputs import (
     SMALL,
     SUBNORMAL,
     Numbers,
+    through_float16,
+    with_narrow_norm,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
+    without_subnormal,
 )
 from braidcheck.numerics import rope
 from braidcheck.op import Case, Inputs
@@ -119,4 +123,8 @@ NEGATIVE_CONTROLS = {
     "without the last dimension": without_last("k"),
     "without the last value dimension": without_last("v"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "NaN read as zero": without_nan("v"),
+    "subnormal values read as zero": without_subnormal("v"),
+    "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
+    "values through float16": through_float16("v"),
 }

@@ -8,9 +8,11 @@ from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
     Numbers,
+    through_float16,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
 )
 from braidcheck.numerics import rope
@@ -117,4 +119,6 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("hidden"),
     "without the last head's last dimension": without_last("o_weight"),
     "the other cache form": lambda given: given | {"cache": "post_rope" if "cache" in given else "pre_rope"},
+    "NaN read as zero": without_nan("hidden"),
+    "the output weight through float16": through_float16("o_weight"),
 }

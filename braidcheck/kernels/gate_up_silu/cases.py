@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -96,4 +105,8 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last weight row": without_last("weight", 0),
     "up first": lambda given: given | {"weight": given["weight"].roll(len(given["weight"]) // 2, 0)},
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the weight through float16": through_float16("weight"),
+    "gates no larger than 64": lambda given: given | {"x": given["x"].clamp(-64, 64)},
 }

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.inputs import (
+    Numbers,
+    through_float16,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -83,4 +89,7 @@ NEGATIVE_CONTROLS = {
     "without residual": lambda given: given | {"residual": torch.zeros_like(given["residual"])},
     "without the last column": without_last("x"),
     "without the last weight row": without_last("weight", 0),
+    "NaN read as zero": without_nan("x", "residual"),
+    "subnormal numbers read as zero": without_subnormal("x", "residual"),
+    "the residual through float16": through_float16("residual"),
 }

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+import torch
+
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -81,4 +93,11 @@ NEGATIVE_CONTROLS = {
     "without eps": without("eps", 0.0),
     "without the last column": without_last("x"),
     "without the last token of the vocabulary": without_last("weight", 0),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("norm_weight"),
+    "the weight through float16": through_float16("weight"),
+    "a token of logit 0 past the vocabulary": lambda given: (
+        given | {"weight": torch.nn.functional.pad(given["weight"], (0, 0, 0, 1))} if "argmax" in given else given
+    ),
 }

@@ -10,10 +10,13 @@ from braidcheck.kernels.common.inputs import (
     LARGE,
     SMALL,
     Numbers,
+    with_narrow_norm,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
+    without_subnormal,
 )
 from braidcheck.numerics import rope
 from braidcheck.op import Case, Inputs
@@ -96,4 +99,7 @@ NEGATIVE_CONTROLS = {
     "without eps": without("eps", 0.0),
     "without k_scale": without("k_scale", 1.0),
     "without the last dimension": without_last("k"),
+    "NaN read as zero": without_nan("q", "k"),
+    "subnormal numbers read as zero": without_subnormal("q", "k"),
+    "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
 }

@@ -8,9 +8,11 @@ from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
     Numbers,
+    through_float16,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
 )
 from braidcheck.numerics import rope
@@ -118,4 +120,6 @@ NEGATIVE_CONTROLS = {
     "without bias": without("qkv_bias"),
     "without the last column": without_last("x"),
     "without the last weight row": without_last("qkv_weight", 0),
+    "NaN read as zero": without_nan("x"),
+    "the weight through float16": through_float16("qkv_weight"),
 }

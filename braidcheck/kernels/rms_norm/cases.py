@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, LARGE, SMALL, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    LARGE,
+    SMALL,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -82,4 +94,8 @@ NEGATIVE_CONTROLS = {
     "without weight": with_ones("weight"),
     "without the last column": without_last("x"),
     "without residual": without("residual"),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("weight"),
+    "the residual through float16": through_float16("residual"),
 }

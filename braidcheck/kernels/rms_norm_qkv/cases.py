@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -109,4 +119,8 @@ NEGATIVE_CONTROLS = {
     "without bias": without("qkv_bias"),
     "without the last column": without_last("x"),
     "without the last weight row": without_last("qkv_weight", 0),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("norm_weight"),
+    "the weight through float16": through_float16("qkv_weight"),
 }

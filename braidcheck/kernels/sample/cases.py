@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import POSITIONS, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    POSITIONS,
+    Numbers,
+    without,
+    without_last,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -81,4 +86,5 @@ NEGATIVE_CONTROLS = {
     "one seed for all rows": lambda given: given | {"seeds": given["seeds"][:1].expand_as(given["seeds"])},
     "one position for all rows": lambda given: given | {"positions": torch.zeros_like(given["positions"])},
     "without the last token of the vocabulary": without_last("logits"),
+    "minus infinity read as a number": lambda given: given | {"logits": given["logits"].clamp_min(-10.0)},
 }
