@@ -86,5 +86,5 @@ NEGATIVE_CONTROLS = {
     "one seed for all rows": lambda given: given | {"seeds": given["seeds"][:1].expand_as(given["seeds"])},
     "one position for all rows": lambda given: given | {"positions": torch.zeros_like(given["positions"])},
     "without the last token of the vocabulary": without_last("logits"),
-    "minus infinity read as a number": lambda given: given | {"logits": given["logits"].clamp_min(-10.0)},
+    "minus infinity read as zero": lambda given: given | {"logits": given["logits"].nan_to_num(neginf=0.0)},
 }
