@@ -42,7 +42,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     if seen["missing"]:
         return seen
     inputs = op.inputs(case, device)
-    if finite := _has_finite_poison(case):
+    if finite := has_finite_poison(case):
         inputs = with_finite_poison(inputs)
     exact = run(op, op.reference, in_float64(inputs))
     bounds = op.bound(**inputs)
@@ -70,7 +70,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     return seen
 
 
-def _has_finite_poison(case: Case) -> bool:
+def has_finite_poison(case: Case) -> bool:
     """Whether what ``case`` may not read is finite: half of the cases, but none in which a NaN is what is asked."""
     return case.profile != "nan" and case.entropy % 2 == 1
 
