@@ -90,6 +90,8 @@ CASES = (
     _case(66, 256, 64, "steep", norm=0),
     _case(3, 256, 64, "steep", "float32", norm=0),
     _case(3, 256, 64, "subnormal", "float16"),
+    _case(1, 256, 64, "zero_rows"),
+    _case(1, 256, 64, "nan"),
     _case(3, 256, 64, "nan"),
     _case(20, 256, 64, "nan", "float32"),
     _case(66, 256, 64, "nan"),

@@ -76,6 +76,8 @@ CASES = (
     _case(3, 64, 64, "largest", "float16"),
     _case(20, 64, 64, "largest", "float32"),
     _case(66, 64, 264, "largest"),
+    _case(1, 256, 64, "zero_rows"),
+    _case(1, 256, 64, "nan"),
     _case(3, 256, 64, "nan"),
     _case(20, 256, 64, "nan", "float16"),
     _case(66, 256, 64, "nan"),

@@ -81,6 +81,8 @@ CASES = (
     _case(3, 256, 331, "zero_rows", argmax=1),
     _case(66, 256, 70, "zero_rows", "float16"),
     _case(3, 256, 70, "subnormal", "float16"),
+    _case(1, 256, 70, "zero_rows"),
+    _case(1, 256, 70, "nan"),
     _case(3, 256, 70, "nan"),
     _case(20, 256, 70, "nan", "float16"),
     _case(1, 1024, 151936, "qwen", large=True),

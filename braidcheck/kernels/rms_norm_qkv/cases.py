@@ -105,6 +105,8 @@ CASES = (
     _case(20, 256, (2, 1, 32), "zero_rows", "float16"),
     _case(66, 256, (2, 1, 32), "zero_rows"),
     _case(3, 256, (2, 1, 32), "subnormal", "float16"),
+    _case(1, 256, (2, 1, 32), "zero_rows"),
+    _case(1, 256, (2, 1, 32), "nan"),
     _case(3, 256, (2, 1, 32), "nan"),
     _case(20, 256, (2, 1, 32), "nan", "float32"),
     _case(66, 256, (2, 1, 32), "nan"),
