@@ -124,7 +124,7 @@ class Numbers:
 
     @staticmethod
     def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:
-        """A factor each for ``count`` rows, taking turns: float32 [count, 1, ...] of so many dimensions."""
+        """A factor each for ``count`` rows, in alternation: float32 [count, 1, ...] of so many dimensions."""
         return torch.tensor([even, odd]).repeat(count)[:count].view(-1, *[1] * (dims - 1))
 
     def weights(self, rows: int, columns: int) -> Tensor:
