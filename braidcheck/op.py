@@ -18,6 +18,16 @@ PROFILES = MappingProxyType(
         "steep": "numbers whose exponentials overflow",
         "tail": "sizes that divide no block",
         "cancel": "large partial sums, small total: shows narrow accumulation",
+        "one_sign": "rows of one sign, positive weights: casts average out, and what they hide shows",
+        "flat": "the same with squares that all round one way: shows a norm's narrow accumulation",
+        "range": "rows or channels past float16's range on both sides: shows what went through it",
+        "zero_rows": "every other row all zeros",
+        "subnormal": "rows of numbers below the smallest normal one",
+        "largest": "the largest finite numbers: results that are rounded to infinity",
+        "nan": "a NaN in one row",
+        "masked": "half of the numbers minus infinity",
+        "ties": "few values, each many times",
+        "mass": "one token of 0.4, 0.9 or nearly all of the probability",
     }
 )
 DTYPES = ("float32", "bfloat16", "float16")

@@ -23,10 +23,11 @@ CHUNK = 2**24  # scores held at a time
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """Softmax attention of one KV head: q[T,G,D], k[S,D], v[S,D], mask[T,S] (True = seen) -> [T,G,D].
 
-    A row that sees nothing gives zeros.
+    A row that sees nothing gives zeros, one with a NaN among its scores NaN.
     """
     scores = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k)) * scale
-    p = torch.softmax(scores.masked_fill(~mask[:, None, :], -math.inf), dim=-1).nan_to_num(0.0)
+    p = torch.softmax(scores.masked_fill(~mask[:, None, :], -math.inf), dim=-1)
+    p = p.masked_fill(~mask.any(-1)[:, None, None], 0.0)
     return torch.einsum("tgs,sd->tgd", rounding.wide(p.to(v.dtype)), rounding.wide(v)).to(q.dtype)
 
 

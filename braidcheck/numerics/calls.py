@@ -1,15 +1,16 @@
-"""Call an op or a candidate for it: on copies, in float64, with every new output filled with NaN."""
+"""Call an op or a candidate for it: on copies, in float64, with every new output filled with what no answer is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from braidcheck.op import Case, Inputs, Op
 
@@ -50,14 +51,47 @@ def in_float64(inputs: Mapping[str, Any]) -> Inputs:
     return {name: exact(value) for name, value in copies(inputs).items()}
 
 
+def poison(dtype: torch.dtype) -> float:
+    """A finite number that no answer comes near: 2**100, or a quarter of the largest where the type has not that.
+
+    A GPU's maximum drops NaN, so what is poisoned with NaN alone may be read unseen; this wins every maximum.
+    """
+    largest = torch.finfo(dtype).max
+    return 2.0**100 if largest > 2.0**100 else largest / 4
+
+
+def with_finite_poison(inputs: Mapping[str, Any]) -> Inputs:
+    """The same arguments with finite poison in place of NaN, that is, in what a call may not read."""
+    return {
+        name: value.nan_to_num(poison(value.dtype), posinf=torch.inf, neginf=-torch.inf)
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for name, value in inputs.items()
+    }
+
+
+class _FinitePoison(TorchFunctionMode):
+    """Within it new tensors of floats are filled with finite poison."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if (
+            function in (torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty)
+            and made.dtype.is_floating_point
+        ):
+            made.fill_(poison(made.dtype))
+        return made
+
+
 @contextmanager
-def poisoned_outputs() -> Iterator[None]:
-    """Every ``torch.empty`` within is filled with NaN, so that an element nobody writes cannot pass."""
+def poisoned_outputs(finite: bool = False) -> Iterator[None]:
+    """Every ``torch.empty`` within is filled with NaN, or with ``poison``: what nobody writes cannot pass."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
-        yield
+        with _FinitePoison() if finite else nullcontext():
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 

@@ -34,9 +34,64 @@ def test_underflow_to_zero_is_a_rounding():
     assert one(0.0, 2.0**-24, 0.0, torch.float16) == math.inf
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_there_is_infinitely_wrong(value):
-    assert one(value, 1.0, 1e9) == math.inf
+TABLE = [  # got, for exact NaN, inf, -inf and 1
+    (math.nan, [0, math.inf, math.inf, math.inf]),
+    (math.inf, [math.inf, 0, math.inf, 1e29]),
+    (-math.inf, [math.inf, math.inf, 0, 1e29]),
+    (1.0, [math.inf, math.inf, math.inf, 0]),
+    (3e38, [math.inf, math.inf, math.inf, 1e29]),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), TABLE)
+def test_every_pair_with_what_is_not_finite(value, expected):
+    """A number, an infinity of either sign and NaN, each for each: only the same passes, or where infinity is near."""
+    for exact, least in zip((math.nan, math.inf, -math.inf, 1.0), expected, strict=True):
+        found = one(value, exact, 1e9)
+        assert found == least if least in (0, math.inf) else found > least
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "half_step"),
+    [
+        (torch.float16, 65504.0, 16.0),
+        (torch.bfloat16, 255 * 2.0**120, 2.0**119),
+        (torch.float32, 2.0**128 - 2.0**104, 2.0**103),
+    ],
+)
+def test_a_correctly_rounded_overflow_is_right(dtype, largest, half_step):
+    """The least number that rounds to infinity is half a step past the largest one."""
+    least = largest + half_step
+    for sign in (1, -1):
+        assert one(sign * math.inf, sign * least, 0.0, dtype) == 0
+        assert one(sign * math.inf, sign * least * (1 - 2**-40), 0.0, dtype) == math.inf
+        assert one(-sign * math.inf, sign * least, 0.0, dtype) == math.inf
+        assert one(sign * math.inf, sign * (least - 0.5 * half_step), half_step, dtype) == 0.5  # within the tolerance
+        assert one(sign * largest, sign * least, 0.0, dtype) == 0  # one step of rounding away
+        assert one(sign * largest, sign * 2 * least, 0.0, dtype) == math.inf
+        assert torch.tensor(sign * least, dtype=torch.float64).to(dtype).isinf()
+
+
+def test_an_overflow_within_the_bound_spoils_no_norm():
+    got, exact = torch.tensor([math.inf, 1.0], dtype=torch.float16), torch.tensor([7e4, 1.5], dtype=torch.float64)
+    errors = distance(got, exact, torch.ones(2, dtype=torch.float64))
+    assert (errors.error_ratio, errors.nonfinite) == (pytest.approx(0.5, abs=1e-2), 0)
+    assert errors.relative == pytest.approx(1 / 3)
+
+
+def test_a_tolerance_that_is_nan_lets_nothing_pass():
+    assert one(1.0, 2.0, math.nan) == math.inf
+
+
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_float32_that_was_rounded_to_16_bits_is_named(narrow):
+    exact = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    assert distance(exact.to(narrow).float(), exact, exact.abs()).narrow == str(narrow).removeprefix("torch.")
+    assert not distance(exact.float(), exact, exact.abs()).narrow
+    one_more = torch.cat([exact.to(narrow).float(), exact[:1].float()])
+    assert not distance(one_more, torch.cat([exact, exact[:1]]), torch.ones(51, dtype=torch.float64)).narrow
+    whole = torch.arange(50.0)  # 16 bits hold the answers themselves
+    assert not distance(whole, whole.double(), whole.double()).narrow
 
 
 def test_what_nobody_may_write_must_stay_unwritten():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -78,24 +79,35 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
         whole = next(out for out, each in zip(evidence["outputs"], ratios, strict=True) if not each <= limit)
         metrics |= {"norm_ratio": ratio, "output": whole["name"]}
         return Status.FAIL, _violation_in_norm(op, whole, ratio, limit), worst["error_ratio"], metrics
+    for output in evidence["outputs"]:
+        if message := _violation_as_a_whole(output):
+            metrics |= {"bias": output["bias"], "output": output["name"]}
+            return Status.FAIL, f"{op}: {output['name']} {message}", worst["error_ratio"], metrics
     return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
 
 
 def _violation(op: str, worst: Output) -> str:
     where = f"{worst['name']}{list(worst['index'])}"
-    if worst["nonfinite"]:
+    got, exact = worst["got"], worst["exact"]
+    if math.isnan(exact):
+        return f"{op}: {where} is {got:.6g}, must be NaN: nothing may be written there, or a NaN went in"
+    if math.isfinite(exact) and not math.isfinite(got):
         return (
             f"{op}: {worst['name']}: {worst['nonfinite']} non-finite elements "
-            f"(uninitialized or computed); first at {where}, expected {worst['exact']:.6g}"
+            f"(uninitialized or computed); first at {where}, expected {exact:.6g}"
         )
-    if worst["exact"] != worst["exact"]:
-        return f"{op} wrote {worst['got']:.6g} to {where}, which must not be written"
     # As many digits as it takes to see that they differ.
-    digits = next((n for n in (6, 9) if f"{worst['got']:.{n}g}" != f"{worst['exact']:.{n}g}"), 17)
-    got, exact = (f"{value:.{digits}g}" for value in (worst["got"], worst["exact"]))
+    digits = next((n for n in (6, 9) if f"{got:.{n}g}" != f"{exact:.{n}g}"), 17)
+    what = f"{op}: {where} is {got:.{digits}g}, exactly {exact:.{digits}g}"
+    if math.isinf(exact):
+        return f"{what}: there only that infinity is right"
+    if not worst["allowed"]:  # a choice
+        return f"{what}, {worst['error_ratio']:.3g} times as far from being as good as rounding explains"
+    error = abs(got - exact)
     return (
-        f"{op}: {where} is {got}, exactly {exact}; an error of {worst['allowed']:.2g} is "
-        f"permitted, this is {worst['error_ratio']:.3g} times the bound (relative error {worst['relative']:.2g})"
+        f"{what}; an error of {worst['allowed']:.2g} is permitted, this is {error:.2g}, {error / worst['allowed']:.3g} "
+        f"times that (error ratio {worst['error_ratio']:.3g}, without the last rounding; relative error "
+        f"{worst['relative']:.2g})"
     )
 
 
@@ -104,6 +116,17 @@ def _violation_in_norm(op: str, output: Output, ratio: float, limit: float) -> s
         f"{op}: {output['name']} as a whole is off by {output['relative']:.2g} of its norm, {ratio:.3g} times the "
         f"PyTorch baseline's {output['baseline_relative']:.2g}; at most {limit:g} times is allowed"
     )
+
+
+def _violation_as_a_whole(output: Output) -> str | None:
+    if not output["bias"] <= 1:
+        return (
+            f"is off to one side, {output['bias']:.3g} times as far as roundings explain, though each element is within"
+            " its bound: an accumulator, a norm or a scale is too narrow or wrong"
+        )
+    if output["narrow"]:
+        return f"holds {output['narrow']} numbers alone: it was rounded to that type, and only then made wider"
+    return None
 
 
 def subjects(settings: Settings) -> list[str]:

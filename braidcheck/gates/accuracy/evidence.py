@@ -12,6 +12,8 @@ class Distance(TypedDict):
     relative: float
     largest: float
     nonfinite: int
+    bias: float
+    narrow: str
     index: tuple[int, ...]
     got: float
     exact: float

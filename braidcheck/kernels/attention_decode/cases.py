@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    K_NORM_MAX,
+    LARGE,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    through_float16,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -28,6 +39,19 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "cancel":
         v = v.abs() * (1 - 2 * (torch.arange(capacity) % 2))[:, None, None] * 100
         q *= 0.05
+    if case.profile == "one_sign":  # every score is negative: no key past the length may count as one of 0
+        q, k, v = q.abs(), -k.abs(), v.abs()
+    if case.profile == "range":
+        v *= numbers.by_row(dim, LARGE, SMALL)
+    if case.profile == "zero_rows":
+        q *= numbers.by_row(batch, 0.0, 1.0, 3)
+        v *= numbers.by_row(capacity, 1.0, 0.0, 3)
+    if case.profile == "subnormal":
+        q, v = q * SUBNORMAL[case.dtype], v * SUBNORMAL[case.dtype]
+    if case.profile == "largest":
+        v = v.sign() * torch.finfo(numbers.dtype).max
+    if case.profile == "nan":  # one head of one row, and the last key of another
+        q[batch // 2, 0, 0] = k[-1, -1, -1, -1] = float("nan")
     unwritten = torch.arange(capacity)[None, :] >= lengths[:, None]
     k[unwritten], v[unwritten] = float("nan"), float("nan")
     return {
@@ -67,6 +91,15 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(3, 67, NANO, "one_sign"),
+    _case(2, 300, NANO, "one_sign", "float16"),
+    _case(3, 67, NANO, "range"),
+    _case(3, 67, NANO, "zero_rows"),
+    _case(3, 67, NANO, "zero_rows", "float16"),
+    _case(3, 67, NANO, "subnormal", "float16"),
+    _case(3, 67, NANO, "largest", "float16"),
+    _case(3, 67, NANO, "nan"),
+    _case(3, 67, NANO, "nan", "float32"),
     _case(1, 32768, QWEN, "qwen", large=True),
     _case(1, 40960, QWEN, "cancel", large=True),
     _case(16, 4096, QWEN, "qwen", empty=1, large=True),
@@ -80,4 +113,7 @@ NEGATIVE_CONTROLS = {
     ),
     "without the last value dimension": without_last("v_cache"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "NaN read as zero": without_nan("q", "k_cache"),
+    "subnormal values read as zero": without_subnormal("v_cache"),
+    "values through float16": through_float16("v_cache"),
 }

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    K_NORM_MAX,
+    LARGE,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    through_float16,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -27,6 +38,19 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "cancel":
         v = v.abs() * (1 - 2 * (torch.arange(len(v)) % 2))[:, None, None] * 100
         q *= 0.05
+    if case.profile == "one_sign":  # every score is negative: no masked key may count as one of 0
+        q, k, v = q.abs(), -k.abs(), v.abs()
+    if case.profile == "range":
+        v *= numbers.by_row(dim, LARGE, SMALL)
+    if case.profile == "zero_rows":
+        q *= numbers.by_row(tokens, 0.0, 1.0, 3)
+        v *= numbers.by_row(start + tokens, 1.0, 0.0, 3)
+    if case.profile == "subnormal":
+        q, k, v = q * SUBNORMAL[case.dtype], k, v * SUBNORMAL[case.dtype]
+    if case.profile == "largest":
+        v = v.sign() * torch.finfo(numbers.dtype).max
+    if case.profile == "nan":  # one head of one query, and the key that the last query alone sees
+        q[tokens // 2, 0, 0] = k[-1, -1, -1] = float("nan")
     empty = torch.full((spare, kv_heads, dim), float("nan"))
     given: Inputs = {
         "q": numbers.place(q),
@@ -85,6 +109,16 @@ CASES = (
     _case(100, NANO, "sparse"),
     _case(256, NANO, "cancel"),
     _case(256, NANO, "cancel", "float32"),
+    _case(67, NANO, "one_sign", spare=5),
+    _case(20, NANO, "one_sign", "float16", start=77),
+    _case(20, NANO, "one_sign", "float32", seqs=3),
+    _case(20, NANO, "range", start=13),
+    _case(20, NANO, "zero_rows"),
+    _case(20, NANO, "zero_rows", "float16", start=13),
+    _case(20, NANO, "subnormal", "float16"),
+    _case(20, NANO, "largest", "float16"),
+    _case(20, NANO, "nan"),
+    _case(67, NANO, "nan", "float32", start=13),
     _case(2048, QWEN, "qwen", large=True),
     _case(1023, QWEN, "qwen", start=3000, spare=11, large=True),
     _case(1500, QWEN, "unit", seqs=7, large=True),
@@ -101,4 +135,7 @@ NEGATIVE_CONTROLS = {
     "interleaved GQA mapping": lambda given: given | {"k": given["k"].flip(1), "v": given["v"].flip(1)},
     "mask one too wide": lambda given: _seeing_ahead(given, 1),
     "without mask": lambda given: _seeing_ahead(given, len(given["q"])),
+    "NaN read as zero": without_nan("q", "k"),
+    "subnormal values read as zero": without_subnormal("v"),
+    "values through float16": through_float16("v"),
 }

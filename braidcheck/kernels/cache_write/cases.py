@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.inputs import (
+    Numbers,
+    through_float16,
+    without_last,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -47,6 +52,13 @@ CASES = (
     _case(65, 3, 50, 2, 64, "qwen"),
     _case(7, 4, 33, 3, 80, "tail", "float16"),
     _case(7, 4, 33, 8, 128, "extreme", "float32"),
+    _case(7, 4, 33, 3, 80, "range"),
+    _case(7, 4, 33, 3, 80, "zero_rows"),
+    _case(7, 4, 33, 3, 80, "subnormal"),
+    _case(7, 4, 33, 3, 80, "subnormal", "float16"),
+    _case(7, 4, 33, 3, 80, "largest"),
+    _case(7, 4, 33, 3, 80, "largest", "float16"),
+    _case(7, 4, 33, 3, 80, "masked"),
     _case(4096, 2, 4096, 8, 128, "qwen", large=True),
     _case(64, 64, 2048, 8, 128, "unit", large=True),
 )
@@ -56,4 +68,7 @@ NEGATIVE_CONTROLS = {
     "every token one slot early": lambda given: given | {"slots": given["slots"] - 1},
     "every token in row 0": lambda given: given | {"rows": torch.zeros_like(given["rows"])},
     "without the last token": without_last("k", 0),
+    "subnormal numbers read as zero": without_subnormal("k", "v"),
+    "values through float16": through_float16("v"),
+    "minus infinity read as a number": lambda given: given | {"k": given["k"].nan_to_num()},
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,8 @@ K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
 HIDDEN, INNER, VOCAB, POSITIONS = 1024, 3072, 151936, 40960
 HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
 KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
+SUBNORMAL = {"bfloat16": 2.0**-128, "float16": 2.0**-18, "float32": 2.0**-130}
+LARGE, SMALL = 2.0**20, 2.0**-30  # past float16's largest number and below its smallest
 EDGE = {"float16": 2.0e4, "bfloat16": 1e12, "float32": 1e12}  # squares and products still fit in float32
 
 
@@ -73,9 +77,63 @@ class Numbers:
         x[..., half : 2 * half] = -x[..., :half] * (1 + 2**-7 * x[..., half : 2 * half])
         return x
 
+    def _one_sign(self, *shape: int) -> Tensor:
+        return (self.normal(*shape).abs() + 0.5) * self.by_row(shape[0], -1.0, 1.0, len(shape))
+
+    def _flat(self, *shape: int) -> Tensor:
+        # Of each number the square lies nearly halfway between two of 16 bits: a narrow type rounds all squares down.
+        numbers = _rounded_down(self.dtype if self.dtype != torch.float32 else torch.bfloat16)
+        x = numbers[torch.randint(len(numbers), shape, generator=self.generator)]
+        return (
+            x
+            * 2.0 ** torch.randint(-1, 2, shape, generator=self.generator)
+            * self.by_row(shape[0], -1.0, 1.0, len(shape))
+        )
+
+    def _range(self, *shape: int) -> Tensor:
+        return self.normal(*shape) * self.by_row(shape[0], LARGE, SMALL, len(shape))
+
+    def _zero_rows(self, *shape: int) -> Tensor:
+        return self.normal(*shape) * self.by_row(shape[0], 0.0, 1.0, len(shape))
+
+    def _subnormal(self, *shape: int) -> Tensor:
+        return self.normal(*shape) * self.by_row(shape[0], SUBNORMAL[self.case.dtype], 1.0, len(shape))
+
+    def _largest(self, *shape: int) -> Tensor:
+        return self.normal(*shape).sign() * torch.finfo(self.dtype).max
+
+    def _nan(self, *shape: int) -> Tensor:
+        x = self.normal(*shape)
+        x[len(x) // 2].flatten()[shape[-1] // 2] = torch.nan
+        return x
+
+    def _masked(self, *shape: int) -> Tensor:
+        keep = torch.rand(shape, generator=self.generator) < 0.5
+        return torch.where(keep, self.normal(*shape), -torch.inf)
+
+    def _ties(self, *shape: int) -> Tensor:
+        return (2 * self.normal(*shape)).round()
+
+    def _mass(self, *shape: int) -> Tensor:
+        # One token has this part of the probability, the others share the rest.
+        x = torch.zeros(shape)
+        for row, mass in zip(x, itertools.cycle((0.4, 0.9, 1 - 2**-20)), strict=False):
+            favourite = torch.randint(len(row), (), generator=self.generator)
+            row[favourite] = math.log(mass / (1 - mass) * (len(row) - 1))
+        return x
+
+    @staticmethod
+    def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:
+        """A factor each for ``count`` rows, in alternation: float32 [count, 1, ...] of so many dimensions."""
+        return torch.tensor([even, odd]).repeat(count)[:count].view(-1, *[1] * (dims - 1))
+
     def weights(self, rows: int, columns: int) -> Tensor:
         """A projection's weight [rows, columns], of about unit gain."""
         w = self.normal(rows, columns)
+        if self.case.profile in ("one_sign", "flat"):
+            w = w.abs() / columns**0.5  # the products do not cancel
+        if self.case.profile == "range":
+            w *= self.by_row(rows, LARGE, SMALL, 2)
         if self.case.profile == "cancel":
             half = columns // 2
             w[:, :half] = w[:, :half].abs()
@@ -104,6 +162,14 @@ class Numbers:
         return spread.to(self.device)
 
 
+def _rounded_down(dtype: torch.dtype) -> Tensor:
+    """All numbers of ``dtype`` in [1, 2), float32, whose square loses 0.6 unit roundoffs or more when it is rounded."""
+    step = torch.finfo(dtype).eps
+    x = torch.arange(1, 2, step)
+    squares = x.square()
+    return x[(squares - squares.to(dtype).float()) > 0.6 * step / 2 * squares]
+
+
 def without(name: str, value: object = None) -> Callable[[Inputs], Inputs]:
     """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
     return lambda given: given | {name: value} if name in given else given
@@ -124,6 +190,36 @@ def without_last(name: str, axis: int = -1) -> Callable[[Inputs], Inputs]:
         return given | {name: tensor}
 
     return change
+
+
+def _changed(names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Callable[[Inputs], Inputs]:
+    return lambda given: given | {name: change(given[name]) for name in names if given.get(name) is not None}
+
+
+def without_nan(*names: str) -> Callable[[Inputs], Inputs]:
+    """A negative control: NaN read as zero."""
+    return _changed(names, lambda tensor: torch.where(tensor.isnan(), 0.0, tensor))
+
+
+def without_subnormal(*names: str) -> Callable[[Inputs], Inputs]:
+    """A negative control: numbers below the smallest normal one read as zero."""
+    return _changed(names, lambda tensor: torch.where(tensor.abs() < torch.finfo(tensor.dtype).tiny, 0.0, tensor))
+
+
+def through_float16(*names: str) -> Callable[[Inputs], Inputs]:
+    """A negative control: tensors past float16's range stored in it and read back."""
+
+    def change(tensor: Tensor) -> Tensor:
+        past = (tensor.abs() > torch.finfo(torch.float16).max) & tensor.isfinite()
+        return tensor.to(torch.float16).to(tensor.dtype) if past.any() else tensor
+
+    return _changed(names, change)
+
+
+def with_narrow_norm(*names: str) -> Callable[[Inputs], Inputs]:
+    """A negative control: a mean of squares that was rounded to bfloat16, at its worst: the norm's result is 2**-9
+    too large."""
+    return _changed(names, lambda weight: weight.double() * (1 + 2**-9))
 
 
 def without_rotation(given: Inputs) -> Inputs:

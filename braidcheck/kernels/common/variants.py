@@ -130,7 +130,8 @@ def attend_two_passes(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tenso
 def attend_unrounded(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """The same with P normalised and never rounded, the scale taken into q."""
     scores = torch.einsum("thgd,shd->thgs", wide(q) * scale, wide(k))
-    p = torch.softmax(scores.masked_fill(~mask[:, None, None, :], -math.inf), dim=-1).nan_to_num(0.0)
+    p = torch.softmax(scores.masked_fill(~mask[:, None, None, :], -math.inf), dim=-1)
+    p = p.masked_fill(~mask.any(-1)[:, None, None, None], 0.0)
     return torch.einsum("thgs,shd->thgd", p, wide(v))
 
 

@@ -7,11 +7,18 @@ import torch
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
+    LARGE,
+    SMALL,
+    SUBNORMAL,
     Numbers,
+    through_float16,
+    with_narrow_norm,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
+    without_subnormal,
 )
 from braidcheck.numerics import rope
 from braidcheck.op import Case, Inputs
@@ -35,13 +42,26 @@ def inputs(case: Case, device: str) -> Inputs:
         k, v = 0.05 * k, v.abs() * signs * 100
     if case.profile == "extreme":
         v, new_v = 100 * v, 100 * new_v
+    q_norm = numbers.norm_weight(dim, peak=0.3)
+    if case.profile in ("one_sign", "flat"):
+        v, new_v = v.abs(), new_v.abs()
+    if case.profile == "range":  # K's channels and Q's answer each other
+        channels = numbers.by_row(dim, LARGE, SMALL)
+        q_norm, k_norm = numbers.place(q_norm.cpu() / channels), numbers.place(k_norm.cpu() * channels)
+        k, v, new_v = k * channels, v * channels, new_v * channels
+    if case.profile == "zero_rows":
+        v, new_v = v * numbers.by_row(capacity, 0.0, 1.0, 3), new_v * numbers.by_row(batch, 0.0, 1.0, 3)
+    if case.profile == "subnormal":
+        v, new_v = v * SUBNORMAL[case.dtype], new_v * SUBNORMAL[case.dtype]
+    if case.profile == "nan":
+        new_v[-1, -1, -1] = float("nan")
     unwritten = torch.arange(capacity)[None, :] >= positions[:, None]
     k[unwritten], v[unwritten] = float("nan"), float("nan")
     return {
         "q": q,
         "k": new_k,
         "v": numbers.place(new_v, projected),
-        "q_norm_weight": numbers.norm_weight(dim, peak=0.3),
+        "q_norm_weight": q_norm,
         "k_norm_weight": k_norm,
         "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
         "positions": positions.to(device),
@@ -82,6 +102,14 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(3, 67, NANO, "flat"),
+    _case(3, 67, NANO, "flat", "float16", wide=1),
+    _case(3, 67, NANO, "range"),
+    _case(3, 67, NANO, "zero_rows"),
+    _case(3, 67, NANO, "zero_rows", "float16"),
+    _case(3, 67, NANO, "subnormal", "float16"),
+    _case(3, 67, NANO, "nan"),
+    _case(3, 67, NANO, "nan", "float32"),
     _case(1, 32768, QWEN, "qwen", wide=1, large=True),
     _case(1, 40960, QWEN, "cancel", large=True),
     _case(16, 4096, QWEN, "qwen", wide=1, large=True),
@@ -95,4 +123,8 @@ NEGATIVE_CONTROLS = {
     "without the last dimension": without_last("k"),
     "without the last value dimension": without_last("v"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
+    "NaN read as zero": without_nan("v"),
+    "subnormal values read as zero": without_subnormal("v"),
+    "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
+    "values through float16": through_float16("v"),
 }

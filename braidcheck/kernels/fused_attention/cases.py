@@ -8,9 +8,11 @@ from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
     Numbers,
+    through_float16,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
 )
 from braidcheck.numerics import rope
@@ -93,6 +95,14 @@ CASES = (
     _case(5, 5, 67, 129, (5, 5, 32), "tail", "float16", raw=1),
     _case(17, 1, 17, 256, (2, 1, 64), "tiny"),
     _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
+    _case(3, 3, 67, 256, (2, 1, 32), "one_sign"),
+    _case(64, 1, 64, 1024, (2, 1, 32), "one_sign"),
+    _case(3, 3, 67, 256, (2, 1, 32), "range"),
+    _case(19, 1, 67, 256, (2, 1, 32), "range", raw=1),
+    _case(3, 3, 67, 256, (2, 1, 32), "zero_rows"),
+    _case(19, 1, 67, 256, (2, 1, 32), "zero_rows", "float16", start=7),
+    _case(3, 3, 67, 256, (2, 1, 32), "nan"),
+    _case(3, 3, 67, 256, (2, 1, 32), "nan", "float32", raw=1),
     _case(512, 1, 700, 1024, QWEN, "qwen", large=True),
     _case(512, 1, 700, 1024, QWEN, "qwen", raw=1, start=100, large=True),
     _case(16, 16, 2048, 1024, QWEN, "qwen", large=True),
@@ -109,4 +119,6 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("hidden"),
     "without the last head's last dimension": without_last("o_weight"),
     "the other cache form": lambda given: given | {"cache": "post_rope" if "cache" in given else "pre_rope"},
+    "NaN read as zero": without_nan("hidden"),
+    "the output weight through float16": through_float16("o_weight"),
 }

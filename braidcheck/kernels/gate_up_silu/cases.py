@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -13,6 +22,10 @@ def inputs(case: Case, device: str) -> Inputs:
         "x": numbers.activations(case["T"], case["H"]),
         "weight": numbers.weights(2 * case["I"], case["H"]),
     }
+    if case.profile == "range":
+        given["weight"][: case["I"]] = numbers.place(numbers.normal(case["I"], case["H"]) / case["H"] ** 0.5)
+    if case.profile == "flat":
+        given["weight"] /= 32  # the gates of negative rows stay where SiLU does not vanish
     if case.get("norm"):
         given |= {"norm_weight": numbers.norm_weight(case["H"], peak=10.0), "eps": EPS}
     return given
@@ -61,6 +74,27 @@ CASES = (
     _case(66, 1024, 128, "cancel", norm=0),
     _case(66, 129, 70, "tail"),
     _case(67, 256, 128, "tiny"),
+    _case(1, 1024, 64, "flat", "float32"),
+    _case(1, 1024, 64, "flat"),
+    _case(64, 256, 64, "flat"),
+    _case(130, 1024, 64, "flat"),
+    _case(9, 1000, 64, "flat", "float16"),
+    _case(3, 256, 64, "range", norm=0),
+    _case(20, 256, 64, "range"),
+    _case(66, 256, 136, "range"),
+    _case(3, 256, 64, "zero_rows"),
+    _case(20, 256, 64, "zero_rows", "float16"),
+    _case(66, 256, 64, "zero_rows"),
+    _case(1, 256, 64, "steep", norm=0),
+    _case(20, 256, 64, "steep", "float16", norm=0),
+    _case(66, 256, 64, "steep", norm=0),
+    _case(3, 256, 64, "steep", "float32", norm=0),
+    _case(3, 256, 64, "subnormal", "float16"),
+    _case(1, 256, 64, "zero_rows"),
+    _case(1, 256, 64, "nan"),
+    _case(3, 256, 64, "nan"),
+    _case(20, 256, 64, "nan", "float32"),
+    _case(66, 256, 64, "nan"),
     _case(1, 1024, 3072, "qwen", large=True),
     _case(4096, 1024, 3072, "qwen", large=True),
     _case(515, 1024, 3072, "tail", "float16", norm=0, large=True),
@@ -73,4 +107,8 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last weight row": without_last("weight", 0),
     "up first": lambda given: given | {"weight": given["weight"].roll(len(given["weight"]) // 2, 0)},
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the weight through float16": through_float16("weight"),
+    "gates no larger than 64": lambda given: given | {"x": given["x"].clamp(-64, 64)},
 }

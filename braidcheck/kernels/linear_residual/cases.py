@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.inputs import (
+    Numbers,
+    through_float16,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
 def inputs(case: Case, device: str) -> Inputs:
     """Activations, a weight of unit gain and a residual stream."""
     numbers = Numbers(case, device)
+    x = numbers.activations(case["T"], case["K"])
+    if case.profile == "largest":  # of the residual alone: the product takes some sums past it
+        x = numbers.place(numbers.normal(case["T"], case["K"]) * (torch.finfo(numbers.dtype).max / 16))
     return {
-        "x": numbers.activations(case["T"], case["K"]),
+        "x": x,
         "weight": numbers.weights(case["H"], case["K"]),
         "residual": numbers.activations(case["T"], case["H"]),
     }
@@ -51,6 +60,27 @@ CASES = (
     _case(66, 1024, 128, "cancel"),
     _case(577, 64, 256),  # more rows of blocks than take turns with one weight
     _case(67, 129, 70, "tail", "float16"),
+    _case(1, 1024, 64, "one_sign"),
+    _case(9, 1024, 64, "one_sign", "float16"),
+    _case(64, 1024, 64, "one_sign"),
+    _case(66, 1024, 64, "one_sign"),
+    _case(3, 256, 64, "range"),
+    _case(20, 256, 64, "range"),
+    _case(66, 256, 264, "range"),
+    _case(3, 256, 64, "zero_rows"),
+    _case(20, 256, 64, "zero_rows", "float32"),
+    _case(66, 256, 64, "zero_rows"),
+    _case(3, 256, 64, "subnormal", "float16"),
+    _case(20, 256, 64, "subnormal", "float16"),
+    _case(1, 64, 64, "largest"),
+    _case(3, 64, 64, "largest", "float16"),
+    _case(20, 64, 64, "largest", "float32"),
+    _case(66, 64, 264, "largest"),
+    _case(1, 256, 64, "zero_rows"),
+    _case(1, 256, 64, "nan"),
+    _case(3, 256, 64, "nan"),
+    _case(20, 256, 64, "nan", "float16"),
+    _case(66, 256, 64, "nan"),
     _case(1, 3072, 1024, "qwen", large=True),
     _case(4096, 2048, 1024, "qwen", large=True),
     _case(515, 3072, 1024, "cancel", large=True),
@@ -61,4 +91,7 @@ NEGATIVE_CONTROLS = {
     "without residual": lambda given: given | {"residual": torch.zeros_like(given["residual"])},
     "without the last column": without_last("x"),
     "without the last weight row": without_last("weight", 0),
+    "NaN read as zero": without_nan("x", "residual"),
+    "subnormal numbers read as zero": without_subnormal("x", "residual"),
+    "the residual through float16": through_float16("residual"),
 }

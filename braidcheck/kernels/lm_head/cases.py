@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+import torch
+
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -56,6 +68,23 @@ CASES = (
     _case(33, 256, 1024, "qwen", argmax=1),
     _case(7, 1000, 331, "tail", "float16", argmax=1),
     _case(9, 256, 128, "unit", "float32", argmax=1),
+    _case(1, 1024, 70, "one_sign"),
+    _case(9, 1024, 70, "one_sign"),
+    _case(64, 1024, 70, "one_sign"),
+    _case(66, 1000, 70, "one_sign", "float16"),
+    _case(1, 256, 331, "one_sign", argmax=1),
+    _case(9, 256, 700, "one_sign", argmax=1),
+    _case(9, 256, 331, "one_sign", "float16", argmax=1),
+    _case(1, 256, 70, "range"),
+    _case(9, 256, 70, "range"),
+    _case(3, 256, 70, "zero_rows"),
+    _case(3, 256, 331, "zero_rows", argmax=1),
+    _case(66, 256, 70, "zero_rows", "float16"),
+    _case(3, 256, 70, "subnormal", "float16"),
+    _case(1, 256, 70, "zero_rows"),
+    _case(1, 256, 70, "nan"),
+    _case(3, 256, 70, "nan"),
+    _case(20, 256, 70, "nan", "float16"),
     _case(1, 1024, 151936, "qwen", large=True),
     _case(4, 1024, 151936, "qwen", argmax=1, large=True),
     _case(129, 1024, 151936, "qwen", large=True),
@@ -66,4 +95,11 @@ NEGATIVE_CONTROLS = {
     "without eps": without("eps", 0.0),
     "without the last column": without_last("x"),
     "without the last token of the vocabulary": without_last("weight", 0),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("norm_weight"),
+    "the weight through float16": through_float16("weight"),
+    "a token of logit 0 past the vocabulary": lambda given: (
+        given | {"weight": torch.nn.functional.pad(given["weight"], (0, 0, 0, 1))} if "argmax" in given else given
+    ),
 }

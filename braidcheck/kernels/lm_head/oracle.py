@@ -29,7 +29,8 @@ def bound(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bo
         return (error,)
     logits = operand @ weight.double().T
     best = logits.argmax(-1, keepdim=True)
-    return ((logits.gather(1, best) - logits) / (error + error.gather(1, best)),)
+    margin = logits.gather(1, best) - logits
+    return (torch.where(margin == 0, 0.0, margin / (error + error.gather(1, best))),)
 
 
 def cost(case: Case) -> Cost:

@@ -7,11 +7,16 @@ import torch
 from braidcheck.kernels.common.inputs import (
     EPS,
     K_NORM_MAX,
+    LARGE,
+    SMALL,
     Numbers,
+    with_narrow_norm,
     with_ones,
     without,
     without_last,
+    without_nan,
     without_rotation,
+    without_subnormal,
 )
 from braidcheck.numerics import rope
 from braidcheck.op import Case, Inputs
@@ -29,10 +34,15 @@ def inputs(case: Case, device: str) -> Inputs:
         k = torch.zeros_like(k)
         k[..., dim // 3] = 1.0
         k_norm = torch.full_like(k_norm, 8192.0)
+    q_norm = numbers.norm_weight(dim, peak=4.0)
+    if case.profile == "range":
+        q_norm, k_norm = (
+            numbers.place(weight.cpu() * numbers.by_row(dim, LARGE, SMALL)) for weight in (q_norm, k_norm)
+        )
     given: Inputs = {
         "q": q,
         "k": k,
-        "q_norm_weight": numbers.norm_weight(dim, peak=4.0),
+        "q_norm_weight": q_norm,
         "k_norm_weight": k_norm,
         "cos_sin": rope.rope_table(case["P"], dim, device=device),
         "positions": numbers.positions(tokens, case["P"]),
@@ -71,6 +81,14 @@ CASES = (
     _case(9, NANO, 300, "tiny", "float32"),
     _case(9, NANO, 300, "sparse"),
     _case(9, QWEN, 300, "extreme", "float16", scaled=1),
+    _case(9, NANO, 300, "flat"),
+    _case(9, NANO, 300, "flat", "float16"),
+    _case(3, NANO, 300, "range"),
+    _case(3, NANO, 300, "zero_rows"),
+    _case(3, NANO, 300, "zero_rows", "float16"),
+    _case(3, NANO, 300, "subnormal"),
+    _case(3, NANO, 300, "subnormal", "float16"),
+    _case(3, NANO, 300, "nan"),
     _case(4096, QWEN, 40960, "qwen", large=True),
     _case(513, QWEN, 40960, "qwen", "float16", scaled=1, large=True),
 )
@@ -81,4 +99,7 @@ NEGATIVE_CONTROLS = {
     "without eps": without("eps", 0.0),
     "without k_scale": without("k_scale", 1.0),
     "without the last dimension": without_last("k"),
+    "NaN read as zero": without_nan("q", "k"),
+    "subnormal numbers read as zero": without_subnormal("q", "k"),
+    "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
 }

@@ -13,7 +13,8 @@ OP = Op(
     inputs=cases.inputs,
     cases=cases.CASES,
     contract=Contract(
-        outputs={"q": "qkv_weight", "k": "qkv_weight", "v": "qkv_weight"}, casts=("x to the weight's dtype",)
+        outputs={"q": "qkv_weight", "k": "qkv_weight", "v": "qkv_weight"},
+        casts=("x to the weight's dtype", "q and k to the weight's dtype before norm and RoPE"),
     ),
     bound=oracle.bound,
     cost=oracle.cost,

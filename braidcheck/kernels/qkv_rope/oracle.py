@@ -1,6 +1,8 @@
 """Reference, bound and cost.
 
 The bound: x is rounded to the weight's dtype (declared), products accumulate in float32, the bias adds one rounding.
+The contract lets Q and K be rounded to the weight's dtype before norm and RoPE, as engines do whose projection is a
+kernel of its own, HF transformers among them (the kernels here do not); it counts twice, so that using it takes half.
 The norm carries an element's own error e_i times |w_i|/rms, and that of the sum of squares: r^2 |p_i| sum_j |p_j| e_j
 / D, where the e_j are independent roundings. RoPE mixes the errors of a rotated pair and rounds three times. The result
 is rounded once to the weight's dtype.
@@ -69,6 +71,8 @@ def bound(
         error = error + rounding.U32 * projected.abs()
     sizes = num_heads, num_kv_heads, head_dim
     (q, k, _), (q_error, k_error, v_error) = split_heads(projected, *sizes), split_heads(error, *sizes)
+    unit = 2 * rounding.ROUNDOFF[qkv_weight.dtype]
+    q_error, k_error = q_error + unit * q.abs(), k_error + unit * k.abs()
     rotated = [
         rope.rotated_error(*rope.normed_error(head, head_error, weight, eps), cos_sin, positions)
         for head, head_error, weight in ((q, q_error, q_norm_weight), (k, k_error, k_norm_weight))

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    LARGE,
+    SMALL,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -11,8 +23,14 @@ def inputs(case: Case, device: str) -> Inputs:
     numbers = Numbers(case, device)
     shape = case["T"], case["H"]
     given = {"x": numbers.activations(*shape), "weight": numbers.norm_weight(case["H"], peak=20.0), "eps": EPS}
+    if case.profile == "range":
+        given["weight"] = numbers.place(given["weight"].cpu() * numbers.by_row(case["H"], LARGE, SMALL))
+    if case.profile == "largest":
+        given |= {"x": numbers.place(numbers.normal(*shape)), "weight": numbers.activations(case["H"])}
     if case.get("residual"):
         given["residual"] = numbers.place(0.3 * numbers.normal(*shape))
+        if case.profile in ("range", "zero_rows"):
+            given["residual"] = 0.3 * numbers.activations(*shape)
         if case.profile == "tiny":
             given["residual"] = given["residual"] * 1e-3
     if case.get("narrow"):
@@ -51,6 +69,20 @@ CASES = (
     _case(17, 256, "tiny", "float32", residual=1),
     _case(9, 256, "qwen", narrow=1),
     _case(5, 1000, "tail", "float16", residual=1, narrow=1),
+    _case(9, 256, "flat"),
+    _case(3, 1000, "flat", "float16", residual=1),
+    _case(3, 256, "range"),
+    _case(3, 256, "range", narrow=1),
+    _case(3, 256, "range", residual=1, narrow=1),
+    _case(3, 256, "range", "float32"),
+    _case(3, 256, "zero_rows"),
+    _case(3, 256, "zero_rows", "float16", residual=1),
+    _case(3, 256, "subnormal"),
+    _case(3, 256, "subnormal", "float16", narrow=1),
+    _case(3, 256, "subnormal", "float32"),
+    _case(3, 256, "largest", "float16", narrow=1),
+    _case(3, 256, "nan"),
+    _case(3, 256, "nan", "float32", residual=1),
     _case(4096, 1024, "qwen", large=True),
     _case(4096, 1024, "qwen", residual=1, large=True),
     _case(65536, 1024, "unit", large=True),
@@ -62,4 +94,8 @@ NEGATIVE_CONTROLS = {
     "without weight": with_ones("weight"),
     "without the last column": without_last("x"),
     "without residual": without("residual"),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("weight"),
+    "the residual through float16": through_float16("residual"),
 }

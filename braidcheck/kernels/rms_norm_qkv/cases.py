@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    Numbers,
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -80,6 +90,26 @@ CASES = (
     _case(66, 1024, (2, 1, 64), "cancel"),
     _case(66, 129, (2, 2, 32), "tail"),
     _case(67, 256, NANO, "tiny"),
+    _case(1, 1024, (2, 1, 32), "one_sign", out32=1),
+    _case(1, 1024, (2, 1, 32), "one_sign"),
+    _case(9, 1024, (2, 1, 32), "one_sign", out32=1),
+    _case(20, 1024, (2, 1, 32), "one_sign", out32=1),
+    _case(64, 1024, (2, 1, 32), "one_sign"),
+    _case(66, 1024, (2, 1, 32), "one_sign"),
+    _case(9, 1000, (2, 1, 32), "one_sign", "float16"),
+    _case(1, 256, (2, 1, 32), "range"),
+    _case(3, 256, (2, 1, 32), "range"),
+    _case(20, 256, (2, 1, 32), "range", out32=1),
+    _case(66, 256, (4, 2, 32), "range"),
+    _case(3, 256, (2, 1, 32), "zero_rows"),
+    _case(20, 256, (2, 1, 32), "zero_rows", "float16"),
+    _case(66, 256, (2, 1, 32), "zero_rows"),
+    _case(3, 256, (2, 1, 32), "subnormal", "float16"),
+    _case(1, 256, (2, 1, 32), "zero_rows"),
+    _case(1, 256, (2, 1, 32), "nan"),
+    _case(3, 256, (2, 1, 32), "nan"),
+    _case(20, 256, (2, 1, 32), "nan", "float32"),
+    _case(66, 256, (2, 1, 32), "nan"),
     _case(1, 1024, QWEN, "qwen", large=True),
     _case(4096, 1024, QWEN, "qwen", large=True),
     _case(300, 896, D4_896, "tail", "float16", bias=1, large=True),
@@ -91,4 +121,8 @@ NEGATIVE_CONTROLS = {
     "without bias": without("qkv_bias"),
     "without the last column": without_last("x"),
     "without the last weight row": without_last("qkv_weight", 0),
+    "NaN read as zero": without_nan("x"),
+    "subnormal numbers read as zero": without_subnormal("x"),
+    "the norm's mean in bfloat16": with_narrow_norm("norm_weight"),
+    "the weight through float16": through_float16("qkv_weight"),
 }

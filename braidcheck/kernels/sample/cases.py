@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import POSITIONS, Numbers, without, without_last
+from braidcheck.kernels.common.inputs import (
+    POSITIONS,
+    Numbers,
+    without,
+    without_last,
+)
 from braidcheck.op import Case, Inputs
 
 
@@ -13,8 +18,9 @@ def inputs(case: Case, device: str) -> Inputs:
     numbers = Numbers(case, device)
     batch, vocab = case["T"], case["V"]
     logits = numbers.activations(batch, vocab)
-    signs = torch.rand(batch, vocab, generator=numbers.generator) < 0.5
-    logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
+    if case.profile not in ("masked", "ties", "mass", "one_sign"):
+        signs = torch.rand(batch, vocab, generator=numbers.generator) < 0.5
+        logits = torch.where(numbers.place(signs, torch.bool), -logits, logits)
     if case.profile == "tail":
         logits[:, -1] = logits.amax(-1) + 1
     if case.profile == "extreme":
@@ -57,6 +63,16 @@ CASES = (
     _case(5, 2500, "extreme", k=7, p=90),
     _case(33, 40, k=100, p=60),
     _case(17, 300, "cancel", k=20),
+    _case(33, 700, "masked", k=20, p=95),
+    _case(5, 331, "masked", p=90),
+    _case(5, 300, "ties", k=7),
+    _case(66, 300, "ties", k=7),
+    _case(66, 300, "ties", p=50),
+    _case(6, 700, "mass", p=95),
+    _case(66, 700, "mass", k=3, p=50),
+    _case(66, 331, "mass"),
+    _case(9, 331, "one_sign", k=20, p=80),
+    _case(9, 331, "zero_rows", k=20, p=80),
     _case(64, 151936, "qwen", t=60, k=20, p=95, large=True),
     _case(3, 151936, "tail", t=100, p=90, large=True),
     _case(1, 151936, "qwen", "bfloat16", t=60, k=20, p=95, large=True),
@@ -70,4 +86,5 @@ NEGATIVE_CONTROLS = {
     "one seed for all rows": lambda given: given | {"seeds": given["seeds"][:1].expand_as(given["seeds"])},
     "one position for all rows": lambda given: given | {"positions": torch.zeros_like(given["positions"])},
     "without the last token of the vocabulary": without_last("logits"),
+    "minus infinity read as zero": lambda given: given | {"logits": given["logits"].nan_to_num(neginf=0.0)},
 }

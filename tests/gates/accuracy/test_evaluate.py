@@ -8,7 +8,8 @@ from braidcheck.gates import accuracy
 from braidcheck.result import Status
 
 OUTPUT = {
-    "name": "q", "error_ratio": 0.3, "relative": 1e-3, "nonfinite": 0, "index": [2, 0], "got": 1.5, "exact": 1.25,
+    "name": "q", "error_ratio": 0.3, "relative": 1e-3, "nonfinite": 0, "bias": 0.2, "narrow": "",
+    "index": [2, 0], "got": 1.5, "exact": 1.25,
     "allowed": 0.1, "baseline_error_ratio": 0.4, "baseline_relative": 2e-3,
 }  # fmt: skip
 
@@ -59,9 +60,12 @@ def test_what_gave_no_numbers_never_passes(changes, status, expected):
 
 
 def test_nan_and_trespass_are_said_in_words():
-    assert "q: 17 non-finite elements" in evaluated([OUTPUT | {"error_ratio": float("inf"), "nonfinite": 17}]).message
+    assert (
+        "q: 17 non-finite elements"
+        in evaluated([OUTPUT | {"error_ratio": float("inf"), "nonfinite": 17, "got": float("nan")}]).message
+    )
     trespass = OUTPUT | {"error_ratio": float("inf"), "exact": float("nan")}
-    assert "which must not be written" in evaluated([trespass]).message
+    assert "must be NaN: nothing may be written there" in evaluated([trespass]).message
 
 
 def test_two_numbers_that_differ_are_written_so_that_they_do():
@@ -76,6 +80,47 @@ def test_an_output_within_its_bound_may_still_be_off_as_a_whole(dtype, limit):
     verdict = evaluated([OUTPUT, far], dtype=dtype)
     assert verdict.status == Status.FAIL
     assert f"k as a whole is off by {limit * 2.02e-3:.2g} of its norm" in verdict.message
+
+
+def test_number_and_sentence_agree():
+    """1.7 times what is permitted, last rounding and all, is 1,150 times the little that is permitted before it."""
+    worst = OUTPUT | {"error_ratio": 1150, "got": 1.0, "exact": 1.0 + 0.0011 * 1.7, "allowed": 0.0011}
+    message = evaluated([worst]).message
+    assert (
+        "an error of 0.0011 is permitted, this is 0.0019, 1.7 times that (error ratio 1.15e+03, without the" in message
+    )
+
+
+@pytest.mark.parametrize(
+    ("exact", "got", "expected"),
+    [
+        (float("inf"), float("-inf"), "q[2, 0] is -inf, exactly inf"),
+        (float("-inf"), 7.0, "q[2, 0] is 7, exactly -inf"),
+        (5.0, float("inf"), "q: 3 non-finite elements"),
+    ],
+)
+def test_messages_on_what_is_not_finite(exact, got, expected):
+    worst = OUTPUT | {"error_ratio": float("inf"), "exact": exact, "got": got, "nonfinite": 3}
+    assert expected in evaluated([worst]).message
+
+
+def test_wrong_choice_is_said_without_a_bound():
+    worst = OUTPUT | {"error_ratio": 3.0, "exact": 12.0, "got": 7.0, "allowed": 0.0}
+    assert "q[2, 0] is 7, exactly 12, 3 times as far" in evaluated([worst]).message
+
+
+def test_errors_to_one_side_fail():
+    assert evaluated([OUTPUT | {"bias": 1.0}]).status == Status.PASS
+    verdict = evaluated([OUTPUT, OUTPUT | {"name": "k", "bias": 1.5}])
+    assert verdict.status == Status.FAIL
+    assert "k is off to one side, 1.5 times as far" in verdict.message
+    assert evaluated([OUTPUT | {"bias": float("nan")}]).status == Status.FAIL
+
+
+def test_output_made_wider_fails():
+    verdict = evaluated([OUTPUT | {"narrow": "bfloat16"}])
+    assert verdict.status == Status.FAIL
+    assert "q holds bfloat16 numbers alone" in verdict.message
 
 
 def test_baseline_may_be_exact():

@@ -5,7 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.accuracy.measure import has_finite_poison, measure_op
 from braidcheck.numerics import rope
 from braidcheck.numerics.calls import input_bytes
 from braidcheck.result import Status
@@ -202,3 +202,18 @@ LARGE = [(op, case) for op in kernels.find().values() for case in op.cases if ca
 def test_the_bytes_of_every_large_case_are_known(op, case):
     """A worker reserves GPU memory by them before the item runs; an error there would end the worker."""
     assert 0 < input_bytes(op, case) < 8 << 30
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_what_may_not_be_read_is_nan_in_some_cases_and_finite_in_others(op):
+    cases = [case for case in OPS[op].cases if not case.large and 0 not in case.axes.values()]
+    assert {has_finite_poison(case) for case in cases} == {True, False}
+
+
+def test_a_maximum_that_drops_nan_and_takes_what_nobody_wrote_is_seen():
+    def careless(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
+        scratch = torch.empty(4).nan_to_num(-torch.inf).amax().clamp_min(1.0)  # as a GPU's maximum has it
+        result = OPS["rms_norm"].reference(x, weight, eps, residual, out, out_dtype)
+        return (result[0] * scratch, result[1]) if residual is not None else (result * scratch).to(out_dtype)
+
+    assert evaluated("rms_norm", careless)[Status.FAIL]

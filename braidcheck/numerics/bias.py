@@ -1,0 +1,70 @@
+"""Do the errors of an output lean to one side? Roundings do not; a bound on single elements cannot tell.
+
+With e_i the error of element i, r_i = u |y_i| + eta its last rounding, t_i its tolerance and the weight
+w_i = 1 / (t_i + r_i), two sums of errors are compared with what roundings explain: of s_i = 1 (all too large) and of
+s_i = sign(y_i) (all too large in size). Of elements with the same answer y_i, which round alike, one counts. Luck
+passes a limit in one of 1 / ``LEVEL`` outputs at most.
+
+*Half of the bound.* An equivalent implementation stays below half of the bound at every element (gate ``soak``), so all
+that precedes the last rounding moves the sum by at most ``sum w t / 2``. Last roundings are independent, of zero mean
+and at most r_i: by Hoeffding's inequality ``|sum w s e| <= sum w t / 2 + DEVIATIONS * norm(w r)``. A bias of 0.9 t on
+all of n elements is seen from ``n = (DEVIATIONS (1 + 0.4) / 0.4 * r / t)**2`` on: at once in float32 or where operands
+are rounded, never where t is far below the last rounding, as of a norm in bfloat16 (r / t = 1000: 5e8 elements).
+
+*Rows agree.* Casts to 16 bits of different rows are independent and as often too large as too small, so the sums S_j of
+the rows are symmetric but for the systematic part c_i of the tolerance, that of float32 arithmetic, of which again half
+counts. Efron (1969): of independent symmetric terms ``|sum S_j| <= DEVIATIONS * norm(S)``, whatever their sizes. It
+takes ``MIN_ROWS`` rows, and a bias of all rows is seen though it is far below the casts that the contract permits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics.rounding import ROUNDOFF, UNDERFLOW
+
+LEVEL = 1e-9
+DEVIATIONS = math.sqrt(2 * math.log(4 / LEVEL))  # two tails and two sums of each output
+MIN_ROWS = math.ceil(DEVIATIONS**2)  # fewer rows that agree are no proof
+
+
+def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> float:
+    """How far the errors lean to one side, over the limit: above 1 no roundings explain it.
+
+    All are of one shape, rows along the first axis; all but ``got`` are float64.
+    """
+    value = got.double()
+    known = value.isfinite() & exact.isfinite() & tolerance.isfinite() & (tolerance > 0)
+    if not known.any():
+        return 0.0
+    last = ROUNDOFF[got.dtype] * torch.maximum(value.abs(), exact.abs()) + UNDERFLOW[got.dtype]
+    weight = torch.where(known & _first_of_its_value(exact), 1 / (tolerance + last), 0.0)
+    parts = value - exact, tolerance, systematic, last
+    error, tolerance, systematic, last = (torch.where(known, weight * part, 0.0) for part in parts)
+    return max(
+        max(_of_all(signed, tolerance, last), _of_rows(signed, systematic)) for signed in (error, error * exact.sign())
+    )
+
+
+def _first_of_its_value(exact: Tensor) -> Tensor:
+    """True at one element of each value."""
+    values, which = torch.unique(exact.nan_to_num(), return_inverse=True)
+    places = torch.arange(exact.numel(), device=exact.device)
+    first = places.new_zeros(len(values)).scatter_reduce(0, which.flatten(), places, "amin", include_self=False)
+    mask = torch.zeros_like(places, dtype=torch.bool)
+    mask[first] = True
+    return mask.view(exact.shape)
+
+
+def _of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
+    return float(error.sum().abs() / (tolerance.sum() / 2 + DEVIATIONS * last.norm()))
+
+
+def _of_rows(error: Tensor, systematic: Tensor) -> float:
+    sums, shared = error.reshape(len(error), -1).sum(1), systematic.reshape(len(error), -1).sum(1) / 2
+    if int((sums != 0).sum()) < MIN_ROWS:
+        return 0.0
+    return float((sums.sum().abs() - shared.sum()).clamp_min(0) / (DEVIATIONS * (sums.norm() + shared.norm())))
