@@ -13,11 +13,12 @@ from torch import Tensor
 
 from braidcheck.gates.calls.chosen import MANY_ROWS, cases_by_argument, rows_axis, smallest_case
 from braidcheck.gates.calls.memory import finite
-from braidcheck.gates.calls.observe import ViolationError, observed, require_right
+from braidcheck.gates.calls.observe import Outputs, ViolationError, observed, require_right
 from braidcheck.numerics.calls import copies
 from braidcheck.op import Case, Inputs, Op
 
 OFFSETS = {"cpu": (2, 8), "cuda": (2, 4, 8)}  # bytes from a boundary of 16; the interpreter's memory has no alignment
+OVERLAPS = "a written tensor that overlaps is refused"
 PADDING = 16  # elements past the end
 
 Call = Callable[..., Any]
@@ -37,6 +38,8 @@ def layout_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callab
         yield _name("the other index type", case), partial(check_index_types, op, call, case, device)
         yield _name("parts of one tensor", case), partial(check_parts, op, call, case, device)
         yield _name("one tensor given twice", case), partial(check_twice, op, call, case, device)
+    if op.contract.mutates:
+        yield OVERLAPS, partial(check_overlaps, op, call, smallest_case(op, 3), device)
 
 
 def _name(kind: str, case: Case) -> str:
@@ -69,18 +72,14 @@ def check_each(op: Op, call: Call, case: Case, device: str, layout: Layout) -> N
 
 
 def check_expanded(op: Op, call: Call, case: Case, device: str) -> None:
-    """One row for all by a stride of 0; a tensor that is written must be refused."""
+    """One row for all, by a stride of 0."""
     inputs = op.inputs(case, device)
     rows = case[rows_axis(case)]
     for name, value in _tensors(inputs):
-        mutated = name in op.contract.mutates
-        if len(value) < 2 or (value.dim() == 1 and (op.contract.mutates or len(value) != rows)):
-            continue
-        equal = value[:1].expand_as(value)
-        given = {name: equal.contiguous()}
-        if _accepted(op, call, inputs | given, copies(inputs) | {name: equal.clone()[:1].expand_as(value)}, [name]):
-            if mutated:
-                raise ViolationError(f"{name} is written through although its rows are one, with a stride of 0")
+        slots = value.dim() == 1 and (op.contract.mutates or len(value) != rows)
+        if len(value) > 1 and name not in op.contract.mutates and not slots:
+            laid = value[:1].clone().expand_as(value)
+            _accepted(op, call, inputs | {name: laid.contiguous()}, copies(inputs) | {name: laid}, [name])
 
 
 def check_index_types(op: Op, call: Call, case: Case, device: str) -> None:
@@ -105,14 +104,31 @@ def check_parts(op: Op, call: Call, case: Case, device: str) -> None:
 
 
 def check_twice(op: Op, call: Call, case: Case, device: str) -> None:
-    """One tensor as two arguments; one that is written must be refused as another."""
+    """One tensor as two arguments that are only read."""
     inputs = op.inputs(case, device)
     for (one, value), (other, second) in combinations(_tensors(inputs), 2):
-        indices = not value.is_floating_point() and op.contract.mutates  # of slots: equal ones have no meaning
-        if indices or (value.shape, value.dtype) != (second.shape, second.dtype):
-            continue
-        given = copies(inputs)
-        _accepted(op, call, inputs | {other: value.clone()}, given | {other: given[one]}, [one, other])
+        slots = not value.is_floating_point() and op.contract.mutates  # equal ones have no meaning
+        alike = (value.shape, value.dtype) == (second.shape, second.dtype)
+        if alike and not slots and one not in op.contract.mutates:
+            given = copies(inputs)
+            _accepted(op, call, inputs | {other: value.clone()}, given | {other: given[one]}, [one, other])
+
+
+def check_overlaps(op: Op, call: Call, case: Case, device: str) -> None:
+    """A tensor that is written and shares memory with another, or with itself, has no right answer."""
+    inputs = op.inputs(case, device)
+    for name in op.contract.mutates:
+        cache = inputs[name]
+        overlapping = [{name: cache[:1].expand_as(cache)}] if len(cache) > 1 else []
+        overlapping += [{other: cache} for other in op.contract.mutates if other != name]
+        for other, value in _tensors(inputs):
+            inside = cache[0, : len(value)]
+            if (value.shape, value.dtype) == (inside.shape, inside.dtype):
+                overlapping.append({other: inside})
+        for arguments in overlapping:
+            names = list(dict.fromkeys((name, *arguments)))
+            if _outputs(op, call, inputs | arguments, names) is not None:
+                raise ViolationError(f"{' and '.join(names)} overlap, and the call takes them")
 
 
 def _tensors(inputs: Inputs) -> list[tuple[str, Tensor]]:
@@ -136,15 +152,22 @@ def _accepted(op: Op, call: Call, plain: Inputs, laid: Inputs, names: Iterable[s
     Raises ViolationError where it is wrong, and where it is refused by an error that names none of them.
     """
     names = list(names)
-    try:
-        outputs = observed(op, call, laid)
-    except ValueError as error:
-        if not any(re.search(rf"\b{name}\b", str(error)) for name in names):
-            raise ViolationError(f"{' or '.join(names)} is refused by a message that names none: {error}") from error
+    outputs = _outputs(op, call, laid, names)
+    if outputs is None:
         return False
     where = f"{names[0]} of strides {list(laid[names[0]].stride())}" if len(names) == 1 else " and ".join(names)
     require_right(op, plain, outputs, f"with another layout of {where}")
     return True
+
+
+def _outputs(op: Op, call: Call, laid: Inputs, names: list[str]) -> Outputs | None:
+    """What the call gives; None where it refuses ``laid`` by a ValueError that names one of ``names``."""
+    try:
+        return observed(op, call, laid)
+    except ValueError as error:
+        if not any(re.search(rf"\b{name}\b", str(error)) for name in names):
+            raise ViolationError(f"{' or '.join(names)} is refused by a message that names none: {error}") from error
+        return None
 
 
 def _placed(tensor: Tensor, offset: int = 0, gap: int = 0, step: int = 1) -> Tensor:
