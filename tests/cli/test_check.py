@@ -16,6 +16,7 @@ def full(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
     print("noise")
     total = x.float() if residual is None else x.float() + residual.float()
     y = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight.float()).to(out_dtype)
+    y = y if out is None else out.copy_(y)
     return y if residual is None else (y, total.to(x.dtype))
 
 def plain(x, weight, eps):
