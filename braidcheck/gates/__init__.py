@@ -11,6 +11,7 @@ NAMES = (
     "accuracy",
     "fence",
     "edges",
+    "calls",
     "determinism",
     "vacuity",
     "engine",

@@ -4,7 +4,11 @@ import json
 
 import pytest
 
+WIDE = "rms_norm[float16-tail-T7-H1000]"
 CANDIDATES = """
+import atexit
+import os
+import signal
 import sys
 import torch
 
@@ -12,6 +16,7 @@ def full(x, weight, eps, residual=None, out=None, out_dtype=torch.float32):
     print("noise")
     total = x.float() if residual is None else x.float() + residual.float()
     y = (total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight.float()).to(out_dtype)
+    y = y if out is None else out.copy_(y)
     return y if residual is None else (y, total.to(x.dtype))
 
 def plain(x, weight, eps):
@@ -24,7 +29,28 @@ def raises(x, weight, eps):
     raise RuntimeError("out of shared memory")
 
 def leaves(x, weight, eps):
-    sys.exit(0)
+    if x.shape[1] == 1000:
+        sys.exit(0)
+    return full(x, weight, eps)
+
+def dies(x, weight, eps):
+    if x.shape[1] == 1000:
+        os._exit(0)
+    return full(x, weight, eps)
+
+def crashes(x, weight, eps):
+    if x.shape[1] == 1000:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return full(x, weight, eps)
+
+def hangs(x, weight, eps):
+    while x.shape[1] == 1000:
+        pass
+    return full(x, weight, eps)
+
+def lies_at_exit(x, weight, eps):
+    atexit.register(os._exit, 0)
+    return 2 * full(x, weight, eps)
 
 number = 3
 """
@@ -49,6 +75,7 @@ def test_a_right_function_passes_every_case_that_runs_here(run, file):
     left_out = [verdict for verdict in body["verdicts"] if verdict["status"] == "skipped"]
     assert (code, body["status"], body["op"]) == (0, "pass", "rms_norm")
     assert {verdict["message"] for verdict in left_out} == {"large cases need a GPU"}
+    assert {verdict["gate"] for verdict in body["verdicts"]} >= {"accuracy", "fence", "edges", "calls", "determinism"}
     assert len(body["verdicts"]) - len(left_out) > 10
 
 
@@ -72,11 +99,45 @@ def test_a_wrong_function_fails(run, file, function, says):
     assert f"--case '{failed[0]['subject']}'" in failed[0]["reproduce"]
 
 
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("leaves", "SystemExit instead of a return: the function must return (mine.py:"),
+        ("dies", "ended the process (exit 0)"),
+        ("crashes", "ended the process (SIGSEGV)"),
+        ("hangs", "still running after 20 s; --timeout allows more"),
+    ],
+)
+def test_function_that_does_not_return_fails_in_that_case_alone(run, file, function, says):
+    code, body = checked(run, file, function, "--case", "tail", "--timeout", "20", "--seed", "3")
+    said = {(v["gate"], v["subject"]): v for v in body["verdicts"]}
+    others = [v for v in body["verdicts"] if v["gate"] == "accuracy" and "H896" in v["subject"]]
+    assert code == 1
+    assert says in said["accuracy", WIDE]["message"]
+    assert said["accuracy", WIDE]["status"] == "fail"
+    assert others
+    assert {v["status"] for v in others} == {"pass"}
+
+
+def test_exit_code_is_not_the_function_s(run, file):
+    assert checked(run, file, "lies_at_exit", "--case", "T1-")[0] == 1
+
+
+def test_seed_repeats_the_drawn_cases(run, file):
+    def drawn(seed):
+        return [
+            verdict["subject"] for verdict in checked(run, file, "plain", "--case", "-s", "--seed", seed)[1]["verdicts"]
+        ]
+
+    assert drawn(5) == drawn(5) != drawn(6)
+
+
 def test_the_answer_for_a_person(run, file):
     completed = run("check", "rms_norm", f"{file}:no_eps")
     assert completed.code == 1
     assert "fail accuracy rms_norm[" in completed.out
-    assert completed.out.splitlines()[-1].startswith("FAIL: ")
+    assert completed.out.splitlines()[-2].startswith("FAIL: ")
+    assert "--seed" in completed.out.splitlines()[-1]
 
 
 def test_a_module_of_the_working_directory_can_be_named(run, file, monkeypatch, tmp_path):
@@ -99,11 +160,12 @@ def test_a_module_of_the_working_directory_can_be_named(run, file, monkeypatch, 
         ("no_such_package.kernels:full", "cannot be imported: ModuleNotFoundError"),
         ("typo.py:full", "cannot be imported: SyntaxError"),
         ("exits.py:full", "cannot be imported: SystemExit"),
-        ("mine.py:leaves", "ended the process"),
+        ("dies.py:full", "cannot be imported: ended the process (exit 0)"),
     ],
 )
 def test_a_candidate_that_is_none_is_one_line(refused, file, monkeypatch, tmp_path, function, says):
     (tmp_path / "typo.py").write_text("def full(:\n")
+    (tmp_path / "dies.py").write_text("import os\nos._exit(0)\n")
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.chdir(tmp_path)
     refused(2, says, "check", "rms_norm", function)

@@ -9,6 +9,7 @@ import pytest
 
 from braidcheck import kernels, models
 from braidcheck.errors import UserError
+from braidcheck.gates.calls.measure import op_checks
 from braidcheck.gates.edges.measure import edge_checks
 from braidcheck.gates.engine.measure import engine_checks
 from braidcheck.gates.loader.measure import loader_checks
@@ -67,7 +68,8 @@ def test_expected_detectors_exist_and_run_first():
     tiny = SimpleNamespace(architecture=models.find()["qwen3"])
     engine, loader = engine_checks(tiny, tiny, "cpu"), loader_checks(tiny, "cpu")
     edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_checks(op, op.call, "cpu")}
-    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges}
+    calls = {f"{op.name}: {name}": check for op in OPS.values() for name, check in op_checks(op, "cpu").items()}
+    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges, "calls": calls}
     known = [mutant for mutant in NAMED if mutant.expected_detector[0]]
     assert len(known) > 50
     assert [

@@ -1,8 +1,9 @@
 """Calls an op with every tensor fenced and its rows apart, so that reading or writing outside shows.
 
 On a CPU unreadable pages lie before and behind each tensor: a kernel that goes there ends the process. Between rows,
-and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call. The
-interpreter runs a launch's programs last first, so that none puts right what another has written in its place.
+and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call. A GPU's
+maximum drops NaN, so some cases find a large finite number there instead, with rows apart by an odd number of elements.
+The interpreter runs a launch's programs last first, so that none puts right what another has written in its place.
 """
 
 from __future__ import annotations
@@ -20,13 +21,23 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from braidcheck.gates.accuracy.measure import Guard, case_check
+from braidcheck.gates.calls import memory
+from braidcheck.gates.calls.chosen import chosen_cases
+from braidcheck.gates.calls.observe import ViolationError, require_right
 from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
+from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Op
 
 MARGIN = 4096  # elements on each side, on a GPU
 GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
 APART = 24  # elements between two rows; eight more for each further argument, so that no two strides agree
+ODD_APART = 5  # with finite numbers between, where rows begin at any element; two more for each further argument
+MAKERS = (
+    torch.empty, torch.empty_like, torch.zeros, torch.zeros_like, torch.full,
+    Tensor.new_empty, Tensor.new_zeros, Tensor.new_full, Tensor.contiguous,
+)  # fmt: skip
 PACKED = ("cos_sin",)  # arguments that ops take without gaps only
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an index of nothing
@@ -47,7 +58,7 @@ class RedZones(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every call but those that make a tensor for a kernel goes through as it is."""
         made = function(*args, **(kwargs or {}))
-        return self.around(made) if function in (torch.empty, torch.empty_like, Tensor.contiguous) else made
+        return self.around(made) if function in MAKERS else made
 
     def around(self, tensor: Tensor, fill: float | None = None, gap: int = 0) -> Tensor:
         """The same numbers with a fence around and ``gap`` elements of ``fill``, or of the sentinel, between rows."""
@@ -76,15 +87,19 @@ class RedZones(TorchFunctionMode):
                 raise OutOfBoundsError("wrote outside a tensor")
 
 
-def with_red_zones(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call`` with its tensors and those that it makes fenced, and gaps between the rows of those it is given."""
+def with_red_zones(call: Callable[..., Any], finite: bool = False) -> Callable[..., Any]:
+    """``call`` with its tensors and those that it makes fenced, and gaps between the rows of those it is given.
+
+    In the gaps lies NaN, or with ``finite`` a large number.
+    """
+    apart, more = (ODD_APART, 2) if finite else (APART, 8)
 
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         red_zones, inputs = RedZones(), inspect.signature(call).bind(*args, **kwargs).arguments
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         copies = {
-            name: red_zones.around(value, _outside(value), 0 if name in PACKED else APART + 8 * number)
+            name: red_zones.around(value, _outside(value, finite), 0 if name in PACKED else apart + more * number)
             for number, (name, value) in enumerate(tensors.items())
         }
         with red_zones, last_program_first():
@@ -140,8 +155,10 @@ def _far(tensor: Tensor) -> Tensor:
     return apart
 
 
-def _outside(tensor: Tensor) -> float:
-    return torch.nan if tensor.is_floating_point() else FAR
+def _outside(tensor: Tensor, finite: bool) -> float:
+    if not tensor.is_floating_point():
+        return FAR
+    return memory.finite(tensor) if finite else torch.nan
 
 
 def _padded(span: int, like: Tensor) -> tuple[Tensor, int]:
@@ -161,9 +178,28 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
     return torch.frombuffer(memory, dtype=dtype, count=count, offset=GUARD), count - span
 
 
+def finite_check(op: Op, case: Case, device: str) -> str | None:
+    """The violation on one case with a large finite number between rows."""
+    inputs = op.inputs(case, device)
+    outputs = run(op, with_red_zones(wrapper(op.name), finite=True), copies(inputs))
+    try:
+        require_right(op, inputs, outputs, f"with {memory.FINITE:.2g} between rows")
+    except ViolationError as error:
+        return str(error)
+    return None
+
+
+def finite_checks(op: Op, device: str) -> dict[str, Check]:
+    """The checks of one op by name, with finite numbers between rows."""
+    return {f"{case.id} finite": partial(finite_check, op, case, device) for case in chosen_cases(op)}
+
+
 def op_checks(op: Op, device: str) -> dict[str, Check]:
     """The checks of one op by name: its cases, each with one guard."""
-    return {name: partial(case_check, op, case, device, guard) for name, case, guard in red_zones(op, device)}
+    checks: dict[str, Check] = {
+        name: partial(case_check, op, case, device, guard) for name, case, guard in red_zones(op, device)
+    }
+    return checks | finite_checks(op, device)
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
@@ -171,3 +207,5 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
     rows = [(op, *rest) for op in trial.ops.values() for rest in red_zones(op, trial.device)]
     for op, name, case, guard in sorted(rows, key=lambda row: trial.case_seconds.get(row[2].id, 0.0)):
         yield name, partial(case_check, op, case, trial.device, guard)
+    for op in trial.ops.values():
+        yield from finite_checks(op, trial.device).items()

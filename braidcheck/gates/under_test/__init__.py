@@ -17,11 +17,17 @@ from braidcheck.gates.under_test.package import NAME, PackageUnderTest
 from braidcheck.gpu_memory import is_out_of_memory
 
 _packages: list[PackageUnderTest] = []
+_candidates: dict[str, Callable[..., Any]] = {}
 
 
 def use_package(folder: Path) -> None:
     """From now on, this process tests the package in ``folder``."""
     _packages[:] = [PackageUnderTest(folder)]
+
+
+def use_candidate(op: str, function: Callable[..., Any]) -> None:
+    """From now on, ``function`` is what this process tests as the wrapper of ``op``."""
+    _candidates[op] = function
 
 
 def module(name: str) -> Any:
@@ -30,8 +36,8 @@ def module(name: str) -> Any:
 
 
 def wrapper(op: str) -> Callable[..., Any]:
-    """The public wrapper of an op, from the package under test."""
-    return getattr(module(f"kernels.{op}"), op)
+    """The public wrapper of an op, from the package under test, or the candidate for it."""
+    return _candidates.get(op) or getattr(module(f"kernels.{op}"), op)
 
 
 def run_check(check: Check) -> str | None:

@@ -1,5 +1,7 @@
 """The fence: honest calls go through unchanged, a read or a write outside shows."""
 
+import ctypes
+
 import pytest
 import torch
 
@@ -38,14 +40,33 @@ def test_a_write_between_rows_is_seen():
         with_red_zones(careless)(torch.ones(2, 8))
 
 
+def test_finite_number_between_rows_is_seen_where_nan_is_dropped():
+    def largest(x):
+        whole = x.as_strided((x.stride(0) + x.shape[1],), (1,))
+        return whole.nan_to_num(-torch.inf).amax()
+
+    x = torch.ones(2, 8)
+    assert with_red_zones(largest)(x) == 1
+    assert with_red_zones(largest, finite=True)(x) == 2.0**100
+
+
+@pytest.mark.parametrize("make", [torch.zeros, torch.ones(2).new_empty])
+def test_what_a_wrapper_makes_is_fenced_too(make):
+    def careless(_say):
+        with RedZones():
+            made = make(8, dtype=torch.float32)
+        ctypes.string_at(made.data_ptr() + 4 * 8, 4)
+        return {"outcome": "survived"}
+
+    assert in_child(careless, 20.0)["said"] == "the process died of SIGSEGV"
+
+
 @pytest.mark.parametrize("place", [8, 4096, -4096])
 def test_a_read_outside_ends_the_process(place):
     def careless(_say):
         red_zones = RedZones()
         inside = red_zones.around(torch.zeros(8), 0.0)
-        import ctypes
-
         ctypes.string_at(inside.data_ptr() + 4 * place, 4)
         return {"outcome": "survived"}
 
-    assert in_child(careless, 20.0)["outcome"] == "crash"
+    assert in_child(careless, 20.0)["said"] == "the process died of SIGSEGV"

@@ -1,0 +1,92 @@
+"""The cases on which an op is called in many ways: few and cheap, but each path of the op and each dtype."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+
+from braidcheck.op import Case, Op
+
+ROWS = (1, 3, 17)  # one of each range of rows for which ops take another kernel
+MANY_ROWS = 66  # enough for the persistent kernels, which no op with a cache has
+FEW = 3  # rows
+SLOTS = 257  # of a cache, from which on a row is split
+
+
+def chosen_cases(op: Op) -> list[Case]:
+    """The cheapest cases that together have every range of rows, every set of options and every dtype of the op's."""
+    found = [smallest_case(op, rows) for rows in ROWS]
+    if "H" in found[0].axes and "S" not in found[0].axes:
+        found.append(smallest_case(op, MANY_ROWS))
+    known = set().union(*map(_features, found))
+    for case in sorted(map(_with_few_rows, _whole_cases(op)), key=_cost):
+        if not (features := _features(case)) <= known:
+            known |= features
+            found.append(case)
+    return found
+
+
+def smallest_case(op: Op, rows: int) -> Case:
+    """The cheapest of the op's cases that every kernel takes, with so many rows."""
+    cases = (resized(case, rows) for case in _whole_cases(op) if "seqs" not in case.axes)
+    return min(cases, key=lambda case: (_needs_general_kernel(case), _cost(case)))
+
+
+def cases_by_argument(op: Op) -> list[Case]:
+    """The cheapest cases that together give every tensor that the op takes, the plain one first."""
+    parameters = inspect.signature(op.call).parameters
+    known: set[str] = set()
+    found: list[Case] = []
+    for case in sorted(map(_with_few_rows, _whole_cases(op)), key=_cost):
+        tensors = {name for name in case.needs if "Tensor" in str(parameters[name].annotation)}
+        if (not found and not tensors) or not tensors <= known:
+            known |= tensors
+            found.append(case)
+    return sorted(found, key=lambda case: len(case.needs))
+
+
+def rows_axis(case: Case) -> str:
+    """The axis of the case's rows."""
+    return "T" if "T" in case.axes else "B"
+
+
+def resized(case: Case, rows: int, slots: int = 0) -> Case:
+    """``case`` with so many rows, and a cache of ``slots`` or as few as it then needs."""
+    axes = {**case.axes, rows_axis(case): rows}
+    if "T" in axes and case.get("B") == case["T"]:
+        axes["B"] = rows  # a decode step has a token for each row of the cache
+    if "S" in axes:
+        axes["S"] = max(slots, case.get("start") + axes.get("T", 1))
+    if "P" in axes:
+        axes["P"] = max(axes["P"], rows)
+    return replace(case, axes=axes)
+
+
+def _whole_cases(op: Op) -> list[Case]:
+    """The op's cases that have rows and run everywhere."""
+    return [case for case in op.cases if 0 not in case.axes.values() and not case.large]
+
+
+def _with_few_rows(case: Case) -> Case:
+    rows = max(min(FEW, case[rows_axis(case)]), 2 * case.get("seqs"))
+    return resized(case, rows, min(SLOTS, case.get("S")))
+
+
+def _cost(case: Case) -> int:
+    """A measure of how long a case takes, in no unit."""
+    options = sum(name[0].islower() for name in case.axes)
+    heads = case.get("Hq") + 2 * case.get("Hkv") or 1
+    return math.prod(case.get(name, 1) for name in ("T", "B", "S", "H", "I", "K", "V", "D")) * heads * 2**options
+
+
+def _needs_general_kernel(case: Case) -> bool:
+    """Whether the kernels that load by tensor descriptors cannot take the case."""
+    widths = [size for name, size in case.axes.items() if name in ("H", "I", "K", "V")]
+    return bool(widths) and (case.dtype == "float32" or any(width % 16 for width in widths))
+
+
+def _features(case: Case) -> set[object]:
+    options = tuple(sorted(name for name in case.axes if name[0].islower() and len(name) > 1))
+    decode = case.get("B") == case.get("T")
+    return {("options", options, decode), ("dtype", case.dtype), ("split", case.get("S") >= SLOTS)}

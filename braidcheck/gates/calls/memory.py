@@ -1,0 +1,50 @@
+"""What uninitialised memory holds: a large finite number, or what an earlier call left there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+UNINITIALISED = (torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty)
+FINITE = 2.0**100  # a GPU's maximum drops NaN, so garbage must be a number too
+FINITE_FLOAT16 = 2.0**15
+INTEGER = 77
+
+
+def finite(tensor: Tensor) -> float:
+    """A large finite number of the tensor's dtype; of an integer type one that is a plausible index."""
+    if not tensor.is_floating_point():
+        return INTEGER
+    return FINITE_FLOAT16 if tensor.dtype == torch.float16 else FINITE
+
+
+class Garbage(TorchFunctionMode):
+    """Within it uninitialised memory holds a large finite number.
+
+    With ``earlier`` it holds what the memory of that call held in the end, as a caching allocator gives it back: the
+    most plausible of all garbage.
+    """
+
+    def __init__(self, earlier: Garbage | None = None) -> None:
+        super().__init__()
+        self.earlier = earlier
+        self.made: list[Tensor] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Fill what a function of UNINITIALISED makes; every other call goes through as it is."""
+        made = function(*args, **(kwargs or {}))
+        if function in UNINITIALISED:
+            made.copy_(self._before(made))
+            self.made.append(made)
+        return made
+
+    def _before(self, made: Tensor) -> Tensor:
+        number = len(self.made)
+        if self.earlier and number < len(self.earlier.made):
+            old = self.earlier.made[number]
+            if (old.shape, old.dtype, old.device) == (made.shape, made.dtype, made.device):
+                return old
+        return torch.full_like(made, finite(made))

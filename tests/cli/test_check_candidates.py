@@ -1,0 +1,47 @@
+"""What ``braidcheck check`` asks beyond the cases: each wrong function is refused, each right one accepted."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from braidcheck import kernels
+from braidcheck.cli.candidate_worker import subjects
+from braidcheck.gates import under_test
+from braidcheck.result import Status
+
+FILE = Path(__file__).with_name("candidates.py")
+TABLES = runpy.run_path(str(FILE))
+SEED = 11
+
+
+def named(table):
+    return [(op, function.__name__) for op, functions in table.items() for function in functions]
+
+
+@pytest.fixture
+def asked():
+    """Lists what is asked of a function, in this process; afterwards the op's own wrapper is tested again."""
+    ops = dict(kernels.find())
+
+    def ask(op, function):
+        request = {"op": op, "function": f"{FILE}:{function}", "device": "cpu", "seed": SEED, "case": "", "skip": 0}
+        return subjects(request)
+
+    yield ask
+    kernels.find().update(ops)
+    under_test._candidates.clear()
+
+
+@pytest.mark.parametrize(("op", "function"), named(TABLES["RIGHT"]))
+def test_right_function_is_accepted(asked, op, function):
+    verdicts = [subject.evaluate() for subject in asked(op, function)]
+    refused = [f"{v.gate} {v.subject}: {v.message}" for v in verdicts if v.status in (Status.FAIL, Status.ERROR)]
+    assert not refused
+    assert sum(v.status == Status.PASS for v in verdicts) > 20
+
+
+@pytest.mark.parametrize(("op", "function"), named(TABLES["WRONG"]))
+def test_wrong_function_is_refused(asked, op, function):
+    verdicts = (subject.evaluate() for subject in asked(op, function))
+    assert any(verdict.status == Status.FAIL for verdict in verdicts)
