@@ -16,8 +16,8 @@ from braidcheck.settings import Settings
 
 def parts(architecture: Architecture) -> tuple[str, ...]:
     """What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around
-    it, sampled tokens, whole answers."""
-    return (*architecture.attentions, "model", "sampling", "generation")
+    it, sampled tokens, whole answers, the output projection, the distribution of drawn tokens, what requests cost."""
+    return (*architecture.attentions, "model", "sampling", "generation", "head", "draws", "counts")
 
 
 def tiny_name(architecture: Architecture) -> str:

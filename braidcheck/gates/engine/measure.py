@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from braidcheck.gates.engine import parts
+from braidcheck.gates.engine.constant import draw_checks, head_checks
+from braidcheck.gates.engine.counts import count_checks
 from braidcheck.gates.engine.generation import generation_checks, sampling_checks
 from braidcheck.gates.engine.tiny import ANSWER, PROMPT, Tiny
 from braidcheck.gates.gate import Check, Trial
@@ -44,6 +46,12 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
         yield from sampling_checks(tiny, partial(_engine, tiny, device))
     elif part == "generation":
         yield from generation_checks(tiny, partial(_engine, tiny, device), device)
+    elif part == "head":
+        yield from head_checks(tiny, device)
+    elif part == "draws":
+        yield from draw_checks(tiny, device)
+    elif part == "counts":
+        yield from count_checks(tiny.architecture)
     else:
         yield f"prefill {part}", partial(_prefill, tiny, part, device)
         yield f"decode {part}", partial(_decode, tiny, part, device)
