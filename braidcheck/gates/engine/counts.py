@@ -8,7 +8,7 @@ that keeps ahead of the GPU submits less than once a token and reads no more oft
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,13 +35,14 @@ def count_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
     """Name and check of each cost of a request."""
     for attention in architecture.attentions:
         yield f"decode {attention}", partial(_decode, architecture, attention)
-        yield f"compilations {attention}", partial(_compilations, architecture, attention)
+        yield f"compilations {attention}", partial(_compilations_in_an_octave, architecture, attention)
     yield "sampled decode", partial(_decode, architecture, PRODUCTION, sampled=True)
     yield "reads with stop tokens", partial(_stop, architecture)
     yield "reads of a stream", partial(_stream, architecture)
     yield "decode step", partial(_step, architecture)
     yield "fewest launches", partial(_fewest, architecture)
     yield "prefill", partial(_prefill, architecture)
+    yield "compilations", partial(_compilations, architecture)
 
 
 def _engine(architecture: Architecture, attention: str = PRODUCTION, **sizes: int) -> Any:
@@ -158,22 +159,35 @@ def _prefill(architecture: Architecture) -> str | None:
     return None if more <= limit else f"{sizes.vocab_size} more tokens in the vocabulary take {more} bytes, not {limit}"
 
 
-def _compilations(architecture: Architecture, attention: str) -> str | None:
-    """Lengths beside each power of two leave no other length a kernel to compile; nor do batches of other sizes."""
+def _compilations(architecture: Architecture) -> str | None:
+    """Sizes beside each power of two leave no size between them, of a prompt or of a batch, a kernel to compile."""
     draw = random.Random(5)
     powers = [2**exponent for exponent in range(11)]
-    warm = sorted({length for power in powers for length in (power - 1, power, power + 1) if length})
-    lengths = draw.sample(range(2, MAX_LENGTH), 12)
+    warm = sorted({size for power in powers for size in (power - 1, power, power + 1) if size})
+    few = [size for size in warm if size <= 33]
     with fake_gpu() as gpu:
-        engine = _engine(architecture, attention, num_hidden_layers=1)
-        for what, sizes, drawn, call in (
-            ("a prompt of {} tokens", warm, draw.sample(range(2, MAX_LENGTH), 12), partial(_answer, engine)),
-            ("a batch of {} rows", [size for size in warm if size <= 33], draw.sample(range(5, 33), 4), partial(_decode_batch, engine)),
-        ):
-            known = {launch for size in sizes for launch in _specialisations(gpu, partial(call, size))}
-            for size in drawn:
-                if new := _specialisations(gpu, partial(call, size)) - known:
-                    return f"{what.format(size)} compiles {_kernels(new)} anew, though {len(sizes)} sizes were met"
+        engine = _engine(architecture, num_hidden_layers=1)
+        return _compiled_anew(
+            gpu, "a prompt of {} tokens", partial(_answer, engine), warm, draw.sample(range(2, MAX_LENGTH), 12)
+        ) or _compiled_anew(
+            gpu, "a batch of {} rows", partial(_decode_batch, engine), few, draw.sample(range(5, 33), 4)
+        )
+
+
+def _compilations_in_an_octave(architecture: Architecture, attention: str) -> str | None:
+    """As ``_compilations``, of prompts between two powers of two: both ends of it, multiples of 16 and not."""
+    with fake_gpu() as gpu:
+        call = partial(_answer, _engine(architecture, attention, num_hidden_layers=1))
+        return _compiled_anew(gpu, "a prompt of {} tokens", call, [257, 272, 496, 511], [300, 301, 400, 431])
+
+
+def _compiled_anew(
+    gpu: FakeGPU, what: str, call: Callable[[int], None], warm: Sequence[int], sizes: Sequence[int]
+) -> str | None:
+    known = {launch for size in warm for launch in _specialisations(gpu, partial(call, size))}
+    for size in sizes:
+        if new := _specialisations(gpu, partial(call, size)) - known:
+            return f"{what.format(size)} compiles {_kernels(new)} anew, after {len(warm)} other sizes"
     return None
 
 
