@@ -7,7 +7,7 @@ every place, whatever the kernels of the layers compute.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,14 +17,12 @@ from torch import Tensor
 from braidcheck.gates.engine.tiny import Tiny
 from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test import module
-from braidcheck.numerics.sampling import kept
+from braidcheck.numerics.sampling import FALSE_ALARM, probabilities, refused_draws
 
-TABLE = 640  # positions of the tiny models
 VOCABULARIES = (1, 300, 1023, 1024, 1025, 2301)  # beside and between what a head may be padded to, or split by
 ROWS, STEPS = 300, 4
-FALSE_ALARM = 1e-9  # the probability at which one question would refuse a right sampler, were its seeds not fixed
-GREEDY: dict[str, float] = {}
-FILTERS: tuple[dict[str, float], ...] = (
+GREEDY: Mapping[str, Any] = {}
+FILTERS: tuple[Mapping[str, Any], ...] = (
     {"temperature": 1.0},
     {"temperature": 0.6, "top_k": 12},
     {"temperature": 1.5, "top_p": 0.8},
@@ -55,7 +53,9 @@ def _in_large_programs(check: Check, device: str) -> str | None:
 def constant_engine(tiny: Tiny, logits: Sequence[float], device: str) -> Any:
     """An engine in float32 of the tiny model's sizes, whose logits after every token are these, one for each token."""
     sizes = {**tiny.sizes, "rope_theta": 1e4, "vocab_size": len(logits), "tie_word_embeddings": False}
-    config = module("models").find()[tiny.architecture.name].config(sizes | {"num_hidden_layers": 1, "rms_norm_eps": 1e-6})
+    config = (
+        module("models").find()[tiny.architecture.name].config(sizes | {"num_hidden_layers": 1, "rms_norm_eps": 1e-6})
+    )
     tensors = {name: torch.ones(shape) for name, shape in config.tensor_shapes().items()}
     for name, tensor in tensors.items():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -113,7 +113,12 @@ def _answers(engine: Any, logits: list[float], best: int) -> str | None:
 
 def _ties(tiny: Tiny, device: str) -> str | None:
     """Of equal best logits the first, in a prompt's answer and in decode, for one row and several."""
-    for vocabulary, places in ((2301, (1, 1025)), (2301, (1023, 1024, 2300)), (300, (255, 256)), (70, tuple(range(70)))):
+    for vocabulary, places in (
+        (2301, (1, 1025)),
+        (2301, (1023, 1024, 2300)),
+        (300, (255, 256)),
+        (70, tuple(range(70))),
+    ):
         logits = [-3.0] * vocabulary
         for place in places:
             logits[place] = -1.0
@@ -137,41 +142,21 @@ def _distribution(tiny: Tiny, device: str) -> str | None:
     engine = constant_engine(tiny, logits, device)
     for number, options in enumerate(FILTERS):
         tokens = decoded(engine, ROWS, STEPS, _sampling(**options, seed=2**31 - 1 - number)).flatten()
-        violation = refused_draws(tokens, exact_probabilities(logits, **options))
+        violation = refused_draws(tokens, probabilities(torch.tensor(logits), **options))
         if violation:
             return f"with {options}: {violation}"
     return None
 
 
-def exact_probabilities(logits: list[float], temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """The probability float64 [V] of each token."""
-    weights = kept(torch.tensor([logits], dtype=torch.float64), temperature, top_k, top_p)[0]
-    return weights / weights.sum()
-
-
-def refused_draws(tokens: Tensor, probabilities: Tensor) -> str | None:
-    """A violation where so many or few of ``tokens`` [N] would be drawn by chance with less than FALSE_ALARM."""
-    observed = torch.bincount(tokens, minlength=len(probabilities)).double()
-    if len(observed) > len(probabilities) or bool((observed[probabilities == 0] > 0).any()):
-        return f"tokens are drawn that must not be: {sorted(set(tokens.tolist()))}"
-    expected = len(tokens) * probabilities
-    rare = expected < 5  # too few for the statistic's distribution: together
-    observed, expected = (torch.cat([part[~rare], part[rare].sum()[None]]) for part in (observed, expected))
-    observed, expected = observed[expected > 0], expected[expected > 0]
-    statistic = ((observed - expected).square() / expected).sum()
-    chance = float(torch.special.gammaincc(torch.tensor((len(expected) - 1) / 2).double(), statistic / 2))
-    if chance >= FALSE_ALARM:
-        return None
-    return f"{len(tokens)} draws have a chi-square of {float(statistic):.1f} in {len(expected)} cells: p = {chance:.1g}"
-
-
 def _independence(tiny: Tiny, device: str) -> str | None:
     """Rows, steps and seeds beside each other agree no more often than by chance (Hoeffding's inequality)."""
-    logits, options = _logits(), {"temperature": 1.5}
+    logits, temperature = _logits(), 1.5
     engine = constant_engine(tiny, logits, device)
-    first, second = (decoded(engine, ROWS, STEPS, _sampling(**options, seed=seed)) for seed in (1, 1 + 2**16))
-    chance = float(exact_probabilities(logits, **options).square().sum())
-    pairs = {"two seeds": (first, second), "two steps": (first[:, ::2], first[:, 1::2])}
+    samplings = [_sampling(temperature=temperature, seed=seed) for seed in (1, 1 + 2**16)]
+    first, second = (decoded(engine, ROWS, STEPS, sampling) for sampling in samplings)
+    chance = float(probabilities(torch.tensor(logits), temperature).square().sum())
+    pairs = {"two seeds": (first, second)}
+    pairs |= {f"steps {step} and {step + 1}": (first[:, step], first[:, step + 1]) for step in range(STEPS - 1)}
     for apart in (1, 16, 64, 128, 256):
         rows = [row for row in range(ROWS - apart) if row // apart % 2 == 0]  # no row is in two pairs
         pairs[f"rows {apart} apart"] = first[rows], first[[row + apart for row in rows]]
@@ -185,11 +170,12 @@ def _independence(tiny: Tiny, device: str) -> str | None:
 def _seeds(tiny: Tiny, device: str) -> str | None:
     """The same call draws the same, whatever the batch; positions at the table's end draw as any others."""
     engine = constant_engine(tiny, _logits(), device)
-    for seed, start in ((0, 5), (2**31 - 1, 5), (3, TABLE - STEPS)):
+    last = tiny.sizes["max_position_embeddings"] - STEPS
+    for seed, start in ((0, 5), (2**31 - 1, 5), (3, last)):
         sampling = _sampling(temperature=1.5, seed=seed)
         many, again = (decoded(engine, rows, STEPS, sampling, start) for rows in (ROWS, 3))
         if not torch.equal(many[:3], again):
             return f"with seed {seed} three rows draw {again.tolist()}, beside {ROWS - 3} others {many[:3].tolist()}"
-        if refused := refused_draws(many.flatten(), exact_probabilities(_logits(), 1.5)):
+        if refused := refused_draws(many.flatten(), probabilities(torch.tensor(_logits()), 1.5)):
             return f"with seed {seed} from position {start} on: {refused}"
     return None

@@ -82,31 +82,34 @@ def _within_graphs(counts: FakeGPU) -> str | None:
     """What cannot be recorded, or was not."""
     if not counts.graphs:
         return "decode records no CUDA graph"
-    reads = sum((graph.reads for graph in counts.graphs), counts.graphs[0].reads.__class__())
-    return f"a CUDA graph waits for the host: {dict(reads)}" if reads else None
+    reads = [name for graph in counts.graphs for name in graph.reads]
+    return f"a CUDA graph waits for the host: {', '.join(sorted(set(reads)))}" if reads else None
 
 
 def _stop(architecture: Architecture) -> str | None:
     with fake_gpu() as gpu:
         engine = _engine(architecture)
-        short, long = (
-            _counts(gpu, partial(engine.generate, PROMPT, count, stop=(7,))).host for count in (SHORT, LONG)
-        )
-    reads = long.reads.total() - short.reads.total()
+        short, long = (_counts(gpu, partial(engine.generate, PROMPT, count, stop=(7,))) for count in (SHORT, LONG))
+    reads = long.host.reads.total() - short.host.reads.total()
     if reads > MORE // MIN_TOKENS_PER_READ:
         return f"{MORE} more tokens take {reads} more reads by the host, at most {MORE // MIN_TOKENS_PER_READ}"
-    return None if reads else "no read sees that all rows have stopped"
+    return _within_graphs(long) if reads else "no read sees that all rows have stopped"
 
 
 def _stream(architecture: Architecture) -> str | None:
     with fake_gpu() as gpu:
         engine = _engine(architecture)
-        short, long = (_counts(gpu, lambda count=count: list(engine.stream(PROMPT, count))) for count in (SHORT, LONG))
+        short, long = (_counts(gpu, partial(_read_stream, engine, count)) for count in (SHORT, LONG))
     reads, limit = long.host.reads.total() - short.host.reads.total(), MORE // MIN_TOKENS_PER_STREAM_READ
     launches = len(long.host.launches) - len(short.host.launches)
     if reads > limit:
         return f"{MORE} more tokens of a stream take {reads} more reads by the host, at most {limit}"
     return f"{MORE} more tokens of a stream take {launches} more launches by the host" if launches else None
+
+
+def _read_stream(engine: Any, count: int) -> None:
+    for _ in engine.stream(PROMPT, count):
+        pass
 
 
 def _step(architecture: Architecture) -> str | None:
@@ -131,10 +134,12 @@ def _fewest(architecture: Architecture) -> str | None:
     """The production backend's decode step has no more kernels than any other's."""
     with fake_gpu() as gpu:
         kernels = {
-            attention: _counts(gpu, partial(_engine(architecture, attention).generate, PROMPT, 9)).graphs[-1].submissions
+            attention: _counts(gpu, partial(_engine(architecture, attention).generate, PROMPT, 9))
+            .graphs[-1]
+            .submissions
             for attention in architecture.attentions
         }
-    fewest = min(kernels, key=lambda attention: kernels[attention])
+    fewest = min(kernels, key=lambda name: kernels[name])
     if kernels[PRODUCTION] <= kernels[fewest]:
         return None
     return f"8 decode steps take {kernels[PRODUCTION]} kernels, with attention {fewest} {kernels[fewest]}"

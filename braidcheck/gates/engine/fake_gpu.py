@@ -34,7 +34,8 @@ READS: Mapping[str, Callable[[Tensor], Any]] = {  # what waits for the GPU, and 
     "equal": lambda tensor: False,
     "allclose": lambda tensor: False,
 }
-IN_PLACE = re.compile(r"__setitem__|__i(?!nt__|nvert__|ndex__)\w+__|[a-z]\w*[a-z]_")  # a method's name; nothing to compute
+# The names of methods that change a tensor in place: here there is nothing to compute.
+IN_PLACE = re.compile(r"__setitem__|__i(?!nt__|nvert__|ndex__)\w+__|[a-z]\w*[a-z]_")
 
 
 @dataclass

@@ -44,6 +44,7 @@ def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str,
     """Name and check of each thing asked of many requests."""
     yield "requests in turn", partial(_in_turn, (tiny, untied), device, 60, device != "cpu")
     yield "requests to the kernels", partial(_in_turn, (tiny, untied), device, 3, True)
+    yield "two models at once", partial(_two_models, (tiny, untied), device)
     yield "two streams at once", partial(_two_streams, tiny, device)
     yield "long, then short", partial(_long_then_short, tiny, device)
     yield "stops at borders", partial(_stops, tiny, device)
@@ -109,6 +110,17 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
 
 def _short(answer: Any) -> str:
     return f"logits around {float(answer.mean()):.6g}" if isinstance(answer, torch.Tensor) else str(answer)[:60]
+
+
+def _two_models(tinies: Sequence[Tiny], device: str) -> str | None:
+    """Each of two models of the same sizes that are loaded at once gives the logits of its own weights, HF's."""
+    engines = [_engine(tiny, device, device != "cpu") for tiny in tinies]
+    for _ in range(2):
+        for number, (tiny, engine) in enumerate(zip(tinies, engines, strict=True)):
+            logits = engine.forward_logits(tiny.ids).cpu()
+            if not torch.allclose(logits, tiny.logits, rtol=2e-4, atol=2e-4):
+                return f"model {number} of two gives logits off by {float((logits - tiny.logits).abs().max()):.3g}"
+    return None
 
 
 def _two_streams(tiny: Tiny, device: str) -> str | None:
