@@ -61,12 +61,12 @@ def refused_draws(tokens: Tensor, exact: Tensor) -> str | None:
     observed = torch.bincount(tokens, minlength=len(exact)).double()
     if len(observed) > len(exact) or bool((observed[exact == 0] > 0).any()):
         return f"tokens are drawn that must not be: {sorted(set(tokens.tolist()))}"
-    expected = len(tokens) * exact
-    rare = expected < 5  # too few for the statistic's distribution: together
-    observed, expected = (torch.cat([part[~rare], part[rare].sum()[None]]) for part in (observed, expected))
-    observed, expected = observed[expected > 0], expected[expected > 0]
+    expected, order = (len(tokens) * exact).sort(descending=True)
+    # The statistic's distribution needs 5 expected draws in a cell: the rarest tokens share the last cell.
+    cells = ((expected >= 5) & (expected.flip(0).cumsum(0).flip(0) - expected >= 5)).sum()
+    expected, observed = (torch.cat([part[:cells], part[cells:].sum()[None]]) for part in (expected, observed[order]))
     statistic = ((observed - expected).square() / expected).sum()
-    chance = float(torch.special.gammaincc(torch.tensor((len(expected) - 1) / 2).double(), statistic / 2))
+    chance = float(torch.special.gammaincc(torch.tensor(max(1, len(expected) - 1) / 2).double(), statistic / 2))
     if chance >= FALSE_ALARM:
         return None
     return f"{len(tokens)} draws have a chi-square of {float(statistic):.1f} in {len(expected)} cells: p = {chance:.1g}"
