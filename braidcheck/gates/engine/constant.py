@@ -21,6 +21,7 @@ from braidcheck.numerics.sampling import FALSE_ALARM, probabilities, refused_dra
 
 VOCABULARIES = (1, 300, 1023, 1024, 1025, 2301)  # beside and between what a head may be padded to, or split by
 ROWS, STEPS = 300, 4
+TEMPERATURE = 1.5  # of draws that are compared with each other: none is likely
 GREEDY: Mapping[str, Any] = {}
 FILTERS: tuple[Mapping[str, Any], ...] = (
     {"temperature": 1.0},
@@ -149,17 +150,25 @@ def _distribution(tiny: Tiny, device: str) -> str | None:
 
 
 def _independence(tiny: Tiny, device: str) -> str | None:
-    """Rows, steps and seeds beside each other agree no more often than by chance (Hoeffding's inequality)."""
-    logits, temperature = _logits(), 1.5
-    engine = constant_engine(tiny, logits, device)
-    samplings = [_sampling(temperature=temperature, seed=seed) for seed in (1, 1 + 2**16)]
+    """Rows, steps and seeds beside each other agree no more often than by chance."""
+    engine = constant_engine(tiny, _logits(), device)
+    samplings = [_sampling(temperature=TEMPERATURE, seed=seed) for seed in (1, 1 + 2**16)]
     first, second = (decoded(engine, ROWS, STEPS, sampling) for sampling in samplings)
-    chance = float(probabilities(torch.tensor(logits), temperature).square().sum())
-    pairs = {"two seeds": (first, second)}
-    pairs |= {f"steps {step} and {step + 1}": (first[:, step], first[:, step + 1]) for step in range(STEPS - 1)}
+    pairs = {"two seeds": (first, second)} | _steps(first)
     for apart in (1, 16, 64, 128, 256):
         rows = [row for row in range(ROWS - apart) if row // apart % 2 == 0]  # no row is in two pairs
         pairs[f"rows {apart} apart"] = first[rows], first[[row + apart for row in rows]]
+    return _agreeing(pairs)
+
+
+def _steps(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """The steps beside each other of tokens [rows, steps]."""
+    return {f"steps {step} and {step + 1}": (tokens[:, step], tokens[:, step + 1]) for step in range(STEPS - 1)}
+
+
+def _agreeing(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> str | None:
+    """A violation where two of these agree more often than independent draws (Hoeffding's inequality)."""
+    chance = float(probabilities(torch.tensor(_logits()), TEMPERATURE).square().sum())
     for what, (one, other) in pairs.items():
         share = float((one == other).double().mean())
         if share > chance + math.sqrt(math.log(1 / FALSE_ALARM) / (2 * one.numel())):
@@ -172,10 +181,11 @@ def _seeds(tiny: Tiny, device: str) -> str | None:
     engine = constant_engine(tiny, _logits(), device)
     last = tiny.sizes["max_position_embeddings"] - STEPS
     for seed, start in ((0, 5), (2**31 - 1, 5), (3, last)):
-        sampling = _sampling(temperature=1.5, seed=seed)
+        sampling = _sampling(temperature=TEMPERATURE, seed=seed)
         many, again = (decoded(engine, rows, STEPS, sampling, start) for rows in (ROWS, 3))
         if not torch.equal(many[:3], again):
             return f"with seed {seed} three rows draw {again.tolist()}, beside {ROWS - 3} others {many[:3].tolist()}"
-        if refused := refused_draws(many.flatten(), probabilities(torch.tensor(_logits()), 1.5)):
+        exact = probabilities(torch.tensor(_logits()), TEMPERATURE)
+        if refused := _agreeing(_steps(many)) or refused_draws(many.flatten(), exact):
             return f"with seed {seed} from position {start} on: {refused}"
     return None
