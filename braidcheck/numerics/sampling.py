@@ -1,9 +1,14 @@
-"""The pieces of the reference and the bound of the drawing of tokens: noise in whole numbers, filters by sorting."""
+"""The pieces of the reference and the bound of the drawing of tokens: noise in whole numbers, filters by sorting.
+
+And a test of what was drawn against the probabilities, which knows nothing of the noise.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+FALSE_ALARM = 1e-9  # the probability at which a right sampler is refused, were its seeds not fixed
 
 
 def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
@@ -42,3 +47,26 @@ def better(x: Tensor, weights: Tensor) -> Tensor:
     ordered, order = x.sort(descending=True)
     before = torch.cat([torch.zeros_like(weights[:, :1]), weights.gather(1, order).cumsum(-1)], dim=1)
     return before.gather(1, torch.searchsorted(-ordered, -x))
+
+
+def probabilities(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """The probability float64 [V] of each token of logits [V]."""
+    weights = kept(logits.double()[None], temperature, top_k, top_p)[0]
+    return weights / weights.sum()
+
+
+def refused_draws(tokens: Tensor, exact: Tensor) -> str | None:
+    """A violation where ``tokens`` int64 [N] are drawn as independent draws of probabilities ``exact`` [V] would be
+    with less than FALSE_ALARM: Pearson's chi-square, or a token of probability 0."""
+    observed = torch.bincount(tokens, minlength=len(exact)).double()
+    if len(observed) > len(exact) or bool((observed[exact == 0] > 0).any()):
+        return f"tokens are drawn that must not be: {sorted(set(tokens.tolist()))}"
+    expected, order = (len(tokens) * exact).sort(descending=True)
+    # The statistic's distribution needs 5 expected draws in a cell: the rarest tokens share the last cell.
+    cells = ((expected >= 5) & (expected.flip(0).cumsum(0).flip(0) - expected >= 5)).sum()
+    expected, observed = (torch.cat([part[:cells], part[cells:].sum()[None]]) for part in (expected, observed[order]))
+    statistic = ((observed - expected).square() / expected).sum()
+    chance = float(torch.special.gammaincc(torch.tensor(max(1, len(expected) - 1) / 2).double(), statistic / 2))
+    if chance >= FALSE_ALARM:
+        return None
+    return f"{len(tokens)} draws have a chi-square of {float(statistic):.1f} in {len(expected)} cells: p = {chance:.1g}"

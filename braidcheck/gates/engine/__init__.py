@@ -16,8 +16,10 @@ from braidcheck.settings import Settings
 
 def parts(architecture: Architecture) -> tuple[str, ...]:
     """What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around
-    it, sampled tokens, whole answers."""
-    return (*architecture.attentions, "model", "sampling", "generation")
+    it, sampled tokens, whole answers, long prompts, many requests, the output projection, the distribution of drawn
+    tokens, what requests cost."""
+    asked = "model", "sampling", "generation", "prompts", "requests", "head", "draws", "counts"
+    return (*architecture.attentions, *asked)
 
 
 def tiny_name(architecture: Architecture) -> str:

@@ -9,7 +9,11 @@ from typing import Any
 import torch
 
 from braidcheck.gates.engine import parts
+from braidcheck.gates.engine.constant import draw_checks, head_checks
+from braidcheck.gates.engine.counts import count_checks
 from braidcheck.gates.engine.generation import generation_checks, sampling_checks
+from braidcheck.gates.engine.prompts import prompt_checks
+from braidcheck.gates.engine.requests import request_checks
 from braidcheck.gates.engine.tiny import ANSWER, PROMPT, Tiny
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
@@ -44,9 +48,21 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
         yield from sampling_checks(tiny, partial(_engine, tiny, device))
     elif part == "generation":
         yield from generation_checks(tiny, partial(_engine, tiny, device), device)
+    elif part == "prompts":
+        yield from prompt_checks(tiny, device)
+    elif part == "requests":
+        yield from request_checks(tiny, untied, device)
+    elif part == "head":
+        yield from head_checks(tiny, device)
+    elif part == "draws":
+        yield from draw_checks(tiny, device)
+    elif part == "counts":
+        yield from count_checks(tiny.architecture)
     else:
         yield f"prefill {part}", partial(_prefill, tiny, part, device)
         yield f"decode {part}", partial(_decode, tiny, part, device)
+        if device != "cpu":
+            yield f"graphs {part}", partial(_graphs, tiny, part, device)
 
 
 def _engine(tiny: Tiny, device: str, attention: str = PRODUCTION, dtype: torch.dtype = torch.float32) -> Any:
@@ -96,6 +112,20 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
     if violation is None and not torch.equal(best, tiny.logits[last.cpu()].argmax(-1)):
         violation = "the next tokens are not the best ones"
     return violation
+
+
+def _graphs(tiny: Tiny, attention: str, device: str) -> str | None:
+    """Answers with CUDA graphs are those without, for one row and several, greedy and sampled."""
+    model_sampling = module("models.sampling").Sampling
+    engine, prompts = _engine(tiny, device, attention), [tiny.document[:length].tolist() for length in (40, 1, 17)]
+    for sampling in (model_sampling(), model_sampling(1.5, 40, 0.9, seed=2**31 - 1)):
+        for asked in (prompts, prompts[:1]):
+            answers = []
+            for engine.model.use_cuda_graph in (True, False):
+                answers.append(engine.generate(asked, 21, sampling))
+            if answers[0] != answers[1]:
+                return f"{len(asked)} rows are answered {answers[0]} with CUDA graphs, {answers[1]} without"
+    return None
 
 
 def _chunks(tiny: Tiny, device: str) -> str | None:

@@ -18,13 +18,14 @@ from braidcheck.models.architecture import Architecture
 
 THETA = 500.0
 PROMPT, ANSWER = 9, 5
+DOCUMENT = 400  # tokens: three chunks and more of the sizes that the gate sets
 
 
 @dataclass(frozen=True)
 class Tiny:
     """A checkpoint ``directory``, which is removed with this object; ``ids`` [T] and HF's float32 ``logits`` [T,V] for
     them; ``table`` [P,D] HF's cosines and sines; ``answer`` HF's greedy tokens after the first PROMPT ids; ``floor`` HF
-    bfloat16's logits."""
+    bfloat16's logits. ``document`` [DOCUMENT] are more ids, ``document_logits`` HF's float32 logits for them."""
 
     directory: Path
     architecture: Architecture
@@ -33,6 +34,8 @@ class Tiny:
     floor: Tensor
     table: Tensor
     answer: list[int]
+    document: Tensor
+    document_logits: Tensor
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -62,12 +65,17 @@ def make(architecture: Architecture, tied: bool = True) -> Tiny:
     # One class of HF's may serve several architectures.
     (directory / "config.json").write_text(json.dumps(entries | {"model_type": architecture.name}), encoding="utf-8")
     ids = torch.randint(0, sizes["vocab_size"], (27,), generator=torch.Generator().manual_seed(4))
+    document = torch.randint(0, sizes["vocab_size"], (DOCUMENT,), generator=torch.Generator().manual_seed(8))
     with torch.inference_mode():
+        document_logits = model(document[None]).logits[0]
         logits = model(ids[None]).logits[0]
         answer = model.generate(ids[None, :PROMPT], max_new_tokens=ANSWER, do_sample=False, eos_token_id=None)
         table = _table(model, sizes)
         floor = model.to(torch.bfloat16)(ids[None]).logits[0].float()
-    made = Tiny(directory, architecture, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist())
+    made = Tiny(
+        directory, architecture, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist(),
+        document, document_logits.clone(),
+    )  # fmt: skip
     weakref.finalize(made, shutil.rmtree, directory, ignore_errors=True)
     return made
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from braidcheck.numerics.sampling import probabilities, refused_draws
 from braidcheck.op import Op
 
 
@@ -25,6 +26,16 @@ def check_nonfinite_logits(op: Op, call: Callable[..., Any], device: str) -> str
     return None
 
 
+def check_distribution(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """Tokens of seeds and positions in a row, as engines give them, are drawn as often as they are likely."""
+    logits = 1.5 * torch.randn(40, generator=torch.Generator().manual_seed(3))
+    rows = torch.arange(640)
+    seeds, positions = (2**61 + rows // 4).to(device), (rows % 4).to(device)
+    tokens = call(logits.to(device).expand(len(rows), -1).contiguous(), seeds, positions, 1.2, 0, 1.0)
+    return refused_draws(tokens.cpu(), probabilities(logits, 1.2))
+
+
 CONTRACT_CHECKS = {
+    "tokens are drawn as often as they are likely": check_distribution,
     "a token that is NaN or infinite is drawn, of nothing any of the vocabulary": check_nonfinite_logits,
 }

@@ -1,0 +1,190 @@
+"""Many requests through one engine: each is answered as by an engine that has met no other, to the bit.
+
+Requests are drawn with a seed: greedy and sampled answers, batches, stops, streams that are read to the end, dropped,
+or go on beside others, on two engines of different weights at once. On a CPU most use the ops' references, a hundred
+times as quick as the interpreter: what is asked is the engine's own state. A few use the kernels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+
+from braidcheck.gates.engine.tiny import PROMPT, Tiny
+from braidcheck.gates.gate import Check
+from braidcheck.gates.under_test import module
+
+CHUNK = 32  # tokens of a prompt that go through the layers at once, here
+LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # of prompts: beside chunks' borders
+KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
+STREAM = 17  # tokens: three bursts
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a ``KINDS``: prompts, how many tokens, and how they are drawn."""
+
+    kind: str
+    prompts: tuple[tuple[int, ...], ...]
+    count: int
+    sampling: tuple[float, int, float, int]
+    stop: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.count} tokens after {[len(prompt) for prompt in self.prompts]}"
+
+
+def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
+    """Name and check of each thing asked of many requests."""
+    yield "requests in turn", partial(_in_turn, (tiny, untied), device, 60, device != "cpu")
+    yield "requests to the kernels", partial(_in_turn, (tiny, untied), device, 3, True)
+    yield "two models at once", partial(_two_models, (tiny, untied), device)
+    yield "two streams at once", partial(_two_streams, tiny, device)
+    yield "long, then short", partial(_long_then_short, tiny, device)
+    yield "stops at borders", partial(_stops, tiny, device)
+    yield "all positions", partial(_all_positions, tiny, device)
+
+
+def _engine(tiny: Tiny, device: str, kernels: bool) -> Any:
+    """An engine in float32 that has met no request."""
+    ops = module("models.ops")
+    table = ops.KERNELS if kernels else ops.REFERENCES
+    engine = module("models.engine").Engine.load(tiny.directory, device, torch.float32, ops=table)
+    engine.model.prefill_chunk = CHUNK
+    return engine
+
+
+def _drawn(draw: random.Random, vocabulary: int, few: bool) -> Request:
+    kind = draw.choice(KINDS)
+    rows = draw.choice((2,) if few else (2, 3, 5)) if kind == "batch" else 1
+    lengths = [draw.choice((1, 5, 33) if few else LENGTHS) for _ in range(rows)]
+    prompts = tuple(tuple(draw.randrange(vocabulary) for _ in range(length)) for length in lengths)
+    warm = kind in ("sampled", "stop", "held") or (kind in ("batch", "stream", "dropped") and draw.random() < 0.5)
+    sampling = (2.0, 40, 0.95, draw.randrange(2**31)) if warm else (0.0, 0, 1.0, 0)
+    count = draw.choice((1, 3) if few else (1, 4, 9, STREAM))
+    stop = tuple(draw.sample(range(vocabulary), vocabulary // 5)) if kind == "stop" else ()
+    return Request(kind, prompts, count, sampling, stop)
+
+
+def _answer(engine: Any, request: Request) -> Any:
+    """What the engine answers: tokens, a stream's iterator, or logits."""
+    sampling = module("models.sampling").Sampling(*request.sampling)
+    prompts = [list(prompt) for prompt in request.prompts]
+    if request.kind == "logits":
+        return engine.forward_logits(torch.tensor(prompts[0])).cpu()
+    if request.kind in ("stream", "dropped", "held"):
+        return engine.stream(prompts[0], request.count, sampling, request.stop)
+    return engine.generate(prompts, request.count, sampling, request.stop)
+
+
+def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> str | None:
+    draw = random.Random(12)
+    engines = [_engine(tiny, device, kernels) for tiny in tinies]
+    held: list[tuple[Request, int, Any, list[int]]] = []
+    for number in range(count):
+        which = draw.randrange(len(engines))
+        request = _drawn(draw, tinies[which].sizes["vocab_size"], kernels and device == "cpu")
+        found, expected = (
+            _answer(engine, request) for engine in (engines[which], _engine(tinies[which], device, kernels))
+        )
+        if request.kind == "held":
+            held.append((request, which, found, list(expected)))
+            continue
+        if request.kind == "dropped":
+            found, expected = (list(islice(answer, 1 + request.count // 2)) for answer in (found, expected))
+        elif request.kind == "stream":
+            found, expected = list(found), list(expected)
+        if not (torch.equal(found, expected) if request.kind == "logits" else found == expected):
+            return f"request {number}, a {request}, is answered {_short(found)}, by a fresh engine {_short(expected)}"
+    for request, _, stream, expected in held:
+        if (tokens := list(stream)) != expected:
+            return f"a {request} that others came between is {tokens}, by a fresh engine {expected}"
+    return None
+
+
+def _short(answer: Any) -> str:
+    return f"logits around {float(answer.mean()):.6g}" if isinstance(answer, torch.Tensor) else str(answer)[:60]
+
+
+def _two_models(tinies: Sequence[Tiny], device: str) -> str | None:
+    """Each of two models of the same sizes that are loaded at once gives the logits of its own weights, HF's."""
+    engines = [_engine(tiny, device, device != "cpu") for tiny in tinies]
+    for _ in range(2):
+        for number, (tiny, engine) in enumerate(zip(tinies, engines, strict=True)):
+            logits = engine.forward_logits(tiny.ids).cpu()
+            if not torch.allclose(logits, tiny.logits, rtol=2e-4, atol=2e-4):
+                return f"model {number} of two gives logits off by {float((logits - tiny.logits).abs().max()):.3g}"
+    return None
+
+
+def _two_streams(tiny: Tiny, device: str) -> str | None:
+    """Two streams of one engine, read in turns, each as alone; and a third beside them in another batch."""
+    engine, sampling = _engine(tiny, device, device != "cpu"), module("models.sampling").Sampling(2.0, seed=5)
+    prompts = [tiny.document[start : start + 40].tolist() for start in (0, 40)]
+    alone = [engine.generate(prompt, STREAM, sampling) for prompt in prompts]
+    streams = [engine.stream(prompt, STREAM, sampling) for prompt in prompts]
+    found: list[list[int]] = [[], []]
+    for _ in range(STREAM):
+        for tokens, stream in zip(found, streams, strict=True):
+            tokens.append(next(stream))
+        engine.generate([prompts[0][:7]] * 2, 2)
+    return None if found == alone else f"streams in turns are {found}, alone {alone}"
+
+
+def _long_then_short(tiny: Tiny, device: str) -> str | None:
+    """After a longer prompt the cache of a shorter one is empty behind it, and its logits are a fresh engine's."""
+    engine, fresh = _engine(tiny, device, device != "cpu"), _engine(tiny, device, device != "cpu")
+    engine.generate(tiny.document[:150], 4)
+    ids = tiny.document[200:237].to(device)
+    caches = [one.model.new_cache(1, 150) for one in (engine, fresh)]
+    logits = [
+        one.model.logits(one.model.prefill_into_cache(ids, cache))
+        for one, cache in zip((engine, fresh), caches, strict=True)
+    ]
+    if not torch.equal(*logits):
+        return f"after a longer prompt logits are off by {float((logits[0] - logits[1]).abs().max()):.3g}"
+    left = sum(int((~part[:, len(ids) :].isnan()).sum()) for part in (*caches[0].k, *caches[0].v))
+    return f"{left} numbers are left in the cache behind a prompt after a longer one" if left else None
+
+
+def _stops(tiny: Tiny, device: str) -> str | None:
+    """Stop tokens at both sides of the borders of bursts and graphs, and a stop that never comes."""
+    engine, prompt = _engine(tiny, device, device != "cpu"), tiny.document[:PROMPT].tolist()
+    sampling = module("models.sampling").Sampling(8.0, seed=1)
+    whole = engine.generate(prompt, 2 * STREAM, sampling)
+    for place in (0, 1, 7, 8, 9, 16, 17, 32, 33):
+        stop = (whole[place], tiny.sizes["vocab_size"] + 7)
+        expected = whole[: whole.index(whole[place]) + 1]
+        for what, found in (
+            ("an answer", engine.generate(prompt, 2 * STREAM, sampling, stop)),
+            ("a stream", list(engine.stream(prompt, 2 * STREAM, sampling, stop))),
+        ):
+            if found != expected:
+                return f"{what} up to its token {place} is {found}, must be {expected}"
+    unstopped = engine.generate(prompt, 2 * STREAM, sampling, (tiny.sizes["vocab_size"] + 7,))
+    return None if unstopped == whole else f"an answer without its stop token is {unstopped}, must be {whole}"
+
+
+def _all_positions(tiny: Tiny, device: str) -> str | None:
+    """An answer that fills the last position is what HF's logits there say; one token more is refused."""
+    engine, error = _engine(tiny, device, device != "cpu"), module("errors").UserError
+    positions, count = tiny.sizes["max_position_embeddings"], STREAM
+    prompt = tiny.document.repeat(2)[: positions - count].tolist()
+    answer = engine.generate(prompt, count)
+    logits = engine.forward_logits(torch.tensor(prompt + answer))[len(prompt) - 1 : -1]
+    expected = logits.argmax(-1).tolist()
+    if answer != expected:
+        return f"up to the last position an answer is {answer}, must be {expected}"
+    if list(engine.stream(prompt, count)) != answer:
+        return "up to the last position a stream is not the answer"
+    try:
+        engine.generate(prompt, count + 1)
+    except error:
+        return None
+    return f"{positions + 1} tokens are not refused"
