@@ -13,14 +13,17 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Look for races between the launches of decode steps."""
-    from braidcheck.gates.races.steps import step_checks
+    """Look for races between the launches of decode steps: on a CPU in what they did, on a GPU under delays."""
+    from braidcheck.gates.races import delays, steps
     from braidcheck.gates.under_test import run_check
 
+    checks_of = steps.step_checks if settings.lane == "interpret" else delays.delayed_steps
     names = {tiny_name(architecture): architecture for architecture in models.find().values()}
     for subject in subjects:
-        checks = step_checks(names[subject])
-        yield violations.evaluate("step_races", subject, {name: run_check(check) for name, check in checks})
+        checks = checks_of(names[subject])
+        yield violations.evaluate(
+            "step_races", subject, {name: run_check(check) for name, check in checks}, settings.lane
+        )
 
 
 def _trial_checks() -> TrialChecks:

@@ -13,12 +13,20 @@ from braidcheck.settings import Settings
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Look for races in each op: on a CPU in what its programs did, on a GPU in results under delays."""
     from braidcheck import kernels
-    from braidcheck.gates.races.measure import op_checks
+    from braidcheck.gates.races import delays, measure
     from braidcheck.gates.under_test import run_check
 
+    checks_of = measure.op_checks if settings.lane == "interpret" else delays.delayed_cases
     for op in subjects:
-        checks = op_checks(kernels.find()[op])
-        yield violations.evaluate("races", op, {name: run_check(check) for name, check in checks})
+        found = {name: run_check(check) for name, check in checks_of(kernels.find()[op])}
+        yield violations.evaluate("races", op, found, settings.lane)
+
+
+def _subjects(settings: Settings) -> list[str]:
+    """The ops; on a GPU those whose programs meet in an atomic. What launches share is for step_races there."""
+    from braidcheck.gates.races.delays import has_atomics
+
+    return [name for name in chosen_ops(settings) if settings.lane == "interpret" or has_atomics(name)]
 
 
 def _trial_checks() -> TrialChecks:
@@ -30,7 +38,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="races",
     question="Is every access to memory that programs or launches share ordered by an atomic, a barrier or a wait?",
-    subjects=lambda settings: list(chosen_ops(settings)),
+    subjects=_subjects,
     run=run,
     per_op=True,
     runs_kernels=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.races.launch_order import counter_races, launch_races, upstream_of
@@ -20,16 +19,17 @@ ROWS = (1, 16, 64)  # the most tokens of each group of cases: where ops take ano
 
 
 def race_cases(op: Op) -> list[Case]:
-    """The smallest and the largest case of each kind: alike in tokens, element size and arguments."""
-    kinds: dict[tuple[Any, ...], list[Case]] = {}
-    for case in op.cases:
-        if not case.large and 0 not in case.axes.values():
-            rows = case.get("T", case.get("B"))
-            size = 4 if case.dtype == "float32" else 2
-            kind = sum(rows > most for most in ROWS), size, tuple(case.axes)
-            kinds.setdefault(kind, []).append(case)
-    chosen = (sorted(alike, key=_size) for alike in kinds.values())
-    return [case for alike in chosen for case in (alike if len(alike) < 3 else (alike[0], alike[-1]))]
+    """Of each group, alike in tokens and element size: the smallest case with each set of arguments, and the largest."""
+    cases = sorted((case for case in op.cases if not case.large and 0 not in case.axes.values()), key=_size)
+    smallest = {(_group(case), tuple(case.axes)): case for case in reversed(cases)}
+    largest = {_group(case): case for case in cases}
+    chosen = {case.id: case for case in (*smallest.values(), *largest.values())}
+    return sorted(chosen.values(), key=_size)
+
+
+def _group(case: Case) -> tuple[int, int]:
+    rows = case.get("T", case.get("B"))
+    return sum(rows > most for most in ROWS), 4 if case.dtype == "float32" else 2
 
 
 def _size(case: Case) -> int:
@@ -46,8 +46,13 @@ def op_checks(op: Op) -> Iterator[tuple[str, Check]]:
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The checks of all of the trial's ops, in the interpreter."""
+    """The checks of all of the trial's ops: on a GPU, of those whose programs meet in an atomic, under delays."""
     if trial.device != "cpu":
+        from braidcheck.gates.races.delays import delayed_cases, has_atomics
+
+        for op in trial.ops.values():
+            if has_atomics(op.name):
+                yield from delayed_cases(op)
         return
     rows = [(op, case) for op in trial.ops.values() for case in race_cases(op)]
     for op, case in sorted(rows, key=lambda row: trial.case_seconds.get(row[1].id, 0.0)):

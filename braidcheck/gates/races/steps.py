@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from braidcheck.settings import PRODUCTION
 
 CAPACITY = 150  # slots of a row: several splits of the decode attention
 CACHED = (140, 3, 70)  # tokens of each row
+Modules = Callable[[str], Any]  # gives a module by its name in a package
 STEPS = 2  # the second reads what the first has cached and counted
 
 
@@ -50,10 +51,11 @@ def step_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The checks of all architectures, in the interpreter."""
-    if trial.device == "cpu":
-        for architecture in models.find().values():
-            yield from step_checks(architecture)
+    """The checks of all architectures; on a GPU under delays."""
+    from braidcheck.gates.races.delays import delayed_steps
+
+    for architecture in models.find().values():
+        yield from step_checks(architecture) if trial.device == "cpu" else delayed_steps(architecture)
 
 
 def step_race(architecture: Architecture, step: Step) -> str | None:
@@ -66,8 +68,8 @@ def step_race(architecture: Architecture, step: Step) -> str | None:
     return first_race(launches)
 
 
-def tiny_model(architecture: Architecture, step: Step, device: str) -> Any:
-    """A model of the package under test with the sizes of the tiny one and seeded weights."""
+def tiny_model(architecture: Architecture, step: Step, device: str, module: Modules = module) -> Any:
+    """A model with the sizes of the tiny one and seeded weights, of the package that ``module`` finds modules in."""
     build = module("models.build")
     config = architecture.config({**architecture.tiny, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}})
     with torch.random.fork_rng(devices=[]):
@@ -75,7 +77,7 @@ def tiny_model(architecture: Architecture, step: Step, device: str) -> Any:
     return build.of_tensors(config, tensors, step.dtype, attention=step.attention)
 
 
-def tiny_decoder(model: Any, step: Step) -> Any:
+def tiny_decoder(model: Any, step: Step, module: Modules = module) -> Any:
     """A decoder over a cache of seeded numbers; it samples where the step does."""
     cache, device = model.new_cache(step.rows, CAPACITY), model.device
     generator = torch.Generator(device).manual_seed(1)
