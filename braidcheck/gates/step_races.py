@@ -27,9 +27,9 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 
 def _trial_checks() -> TrialChecks:
-    from braidcheck.gates.races.steps import trial_checks
+    from braidcheck.gates.races.trials import step_trials
 
-    return trial_checks
+    return step_trials
 
 
 GATE = Gate(

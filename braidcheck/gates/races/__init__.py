@@ -30,9 +30,9 @@ def _subjects(settings: Settings) -> list[str]:
 
 
 def _trial_checks() -> TrialChecks:
-    from braidcheck.gates.races.measure import trial_checks
+    from braidcheck.gates.races.trials import op_trials
 
-    return trial_checks
+    return op_trials
 
 
 GATE = Gate(

@@ -11,10 +11,10 @@ import ast
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ TOKENS = 8  # decode steps of a run: one graph of the decoder's
 # Calls by a name that are of no device function.
 PLAIN_CALLS = ("range", "float", "int", "min", "max", "tuple")
 TOUCHES = ("load", "store", "debug_barrier", "launch_dependents", "grid_dependency_wait")
+Outputs = Callable[[bool], list[Tensor]]  # runs something, with PDL or one launch after another
 _trees: dict[Path, tuple[PackageUnderTest, object]] = {}
 
 
@@ -127,8 +128,17 @@ def delayed_package(source: Path | None = None) -> PackageUnderTest:
 
 def has_atomics(op: str) -> bool:
     """Whether programs of an op meet in an atomic: those of the others share nothing that a delay can show."""
+    return any("atomic_" in text for text in _texts(op))
+
+
+def sleeps(op: str) -> bool:
+    """Whether a kernel of an op sleeps in the delayed package."""
+    return any(True for text in _texts(op) for _ in _shared_memory(text))
+
+
+def _texts(op: str) -> list[str]:
     folder = Path(module(f"kernels.{op}").__file__).parent
-    return any("atomic_" in path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    return [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
 
 
 def delayed_cases(op: Op) -> Iterator[tuple[str, Check]]:
@@ -137,28 +147,22 @@ def delayed_cases(op: Op) -> Iterator[tuple[str, Check]]:
         yield case.id, partial(op_violation, op, case)
 
 
-def op_violation(op: Op, case: Case, seeds: Sequence[int] = SEEDS) -> str | None:
+def op_violation(op: Op, case: Case) -> str | None:
     """Which seeds of delays change the bits of an op's outputs; None where none does."""
-    late = differing_calls(op, case, delayed_package(), seeds)
-    return f"delays change its bits: seeds {', '.join(map(str, late))} of {len(seeds)}" if late else None
+    return _violation(differing_seeds(op_outputs(op, case, delayed_package()), delayed_package(), SEEDS))
 
 
-def differing_calls(op: Op, case: Case, package: PackageUnderTest, seeds: Sequence[int]) -> list[int]:
-    """The seeds that give an op's outputs other bits than seed 0, which delays nothing."""
+def op_outputs(op: Op, case: Case, package: PackageUnderTest) -> Outputs:
+    """Runs an op of a delayed package."""
     inputs = op.inputs(case, "cuda")
     call = getattr(package.module(f"kernels.{op.name}"), op.name)
 
-    def outputs() -> list[Tensor]:
-        with package.module("kernels.common.pdl").programmatic_dependent_launch():
+    def outputs(overlap: bool) -> list[Tensor]:
+        pdl = package.module("kernels.common.pdl")
+        with pdl.programmatic_dependent_launch() if overlap else nullcontext():
             return list(run(op, call, copies(inputs)))
 
-    return _differing(package, outputs, seeds)
-
-
-def step_violation(architecture: Architecture, step: Step, seeds: Sequence[int] = SEEDS) -> str | None:
-    """Which seeds of delays change the tokens or the cache of decode steps; None where none does."""
-    late = differing_steps(architecture, step, delayed_package(), seeds)
-    return f"delays change its bits: seeds {', '.join(map(str, late))} of {len(seeds)}" if late else None
+    return outputs
 
 
 def delayed_steps(architecture: Architecture) -> Iterator[tuple[str, Check]]:
@@ -167,30 +171,39 @@ def delayed_steps(architecture: Architecture) -> Iterator[tuple[str, Check]]:
         yield str(step), partial(step_violation, architecture, step)
 
 
-def differing_steps(
-    architecture: Architecture, step: Step, package: PackageUnderTest, seeds: Sequence[int]
-) -> list[int]:
-    """The seeds that give decode steps, recorded as a graph with PDL, other tokens or caches than seed 0."""
+def step_violation(architecture: Architecture, step: Step) -> str | None:
+    """Which seeds of delays change the tokens or the cache of decode steps; None where none does."""
+    return _violation(differing_seeds(step_outputs(architecture, step, delayed_package()), delayed_package(), SEEDS))
+
+
+def step_outputs(architecture: Architecture, step: Step, package: PackageUnderTest) -> Outputs:
+    """Runs decode steps of a delayed package: the tokens and what the caches hold."""
     model = tiny_model(architecture, step, "cuda", package.module)
 
-    def outputs() -> list[Tensor]:
+    def outputs(overlap: bool) -> list[Tensor]:
+        model.use_cuda_graph = overlap  # launches overlap in a graph alone
         decoder = tiny_decoder(model, step, package.module)
         return [decoder.run(TOKENS), *decoder.cache.k, *decoder.cache.v]
 
-    return _differing(package, outputs, seeds)
+    return outputs
 
 
-def _differing(package: PackageUnderTest, outputs: Callable[[], list[Tensor]], seeds: Sequence[int]) -> list[int]:
-    sleep: Any = package.module("gates.races.sleep")
+def differing_seeds(outputs: Outputs, package: PackageUnderTest, seeds: Iterable[int]) -> list[int]:
+    """The seeds that give other bits than launches one after another, without delays; seed 0 delays nothing."""
+    sleep = package.module("gates.races.sleep")
     sleep.set_seed(0, "cuda")
-    expected = outputs()
+    expected = outputs(False)
     late = []
     for seed in seeds:
         sleep.set_seed(seed, "cuda")
-        if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(outputs(), expected, strict=True)):
+        if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(outputs(True), expected, strict=True)):
             late.append(seed)
     sleep.set_seed(0, "cuda")
     return late
+
+
+def _violation(late: Sequence[int]) -> str | None:
+    return f"delays of warps change its bits: seeds {', '.join(map(str, late))} of {len(SEEDS)}" if late else None
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def launch_races(launches: Sequence[Launch]) -> Iterator[str]:
         if not launch.pdl:
             ended = number - 1
         yield from _too_early(launch, [(launches[n], written[n]) for n in range(ended + 1, number)])
-        yield from _too_late(launch, launches[max(0, number - 1)])
+        if number:
+            yield from _too_late(launch, launches[number - 1])
         if not launch.pdl or all(_triggers_after_waiting(program) for program in launch.programs):
             ended = number - 1
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.gate import Check
 from braidcheck.gates.races.launch_order import counter_races, launch_races, upstream_of
 from braidcheck.gates.races.ordering import races
 from braidcheck.gates.races.recording import ATOMIC, Launch, recorded
-from braidcheck.gates.under_test import wrapper
+from braidcheck.gates.under_test import module, wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.numerics.calls import copies, run
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 ROWS = (1, 16, 64)  # the most tokens of each group of cases: where ops take another kernel
 
 
 def race_cases(op: Op) -> list[Case]:
-    """Of each group, alike in tokens and element size: the smallest case with each set of arguments, and the largest."""
+    """Of cases alike in tokens and element size the smallest with each set of arguments, and the largest."""
     cases = sorted((case for case in op.cases if not case.large and 0 not in case.axes.values()), key=_size)
     smallest = {(_group(case), tuple(case.axes)): case for case in reversed(cases)}
     largest = {_group(case): case for case in cases}
@@ -45,43 +47,46 @@ def op_checks(op: Op) -> Iterator[tuple[str, Check]]:
         yield case.id, partial(case_race, op, case)
 
 
-def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The checks of all of the trial's ops: on a GPU, of those whose programs meet in an atomic, under delays."""
-    if trial.device != "cpu":
-        from braidcheck.gates.races.delays import delayed_cases, has_atomics
-
-        for op in trial.ops.values():
-            if has_atomics(op.name):
-                yield from delayed_cases(op)
-        return
-    rows = [(op, case) for op in trial.ops.values() for case in race_cases(op)]
-    for op, case in sorted(rows, key=lambda row: trial.case_seconds.get(row[1].id, 0.0)):
-        yield case.id, partial(case_race, op, case)
-
-
 def case_race(op: Op, case: Case) -> str | None:
-    """The first race of an op on one case.
-
-    Atomics order programs as they happen to run: then the programs are run last first, too.
-    """
-    inputs, call = copies(op.inputs(case, "cpu")), wrapper(op.name)
+    """The first race of an op on one case."""
+    inputs = copies(op.inputs(case, "cpu"))
     upstream = upstream_of(inputs)
-    for backwards in (False, True):
-        launches = _recording(partial(run, op, call, inputs), backwards)
-        if found := first_race(launches, upstream):
-            return found
-        if not any(access.kind == ATOMIC for launch in launches for access in launch.accesses()):
-            break
-    return None
+    found = (first_race(launches, upstream) for launches in recordings(op, inputs))
+    return next(filter(None, found), None)
 
 
-def _recording(call: Callable[[], object], backwards: bool) -> list[Launch]:
-    with ExitStack() as stack:
-        launches = stack.enter_context(recorded())
-        if backwards:
-            stack.enter_context(last_program_first())
-        call()
+def recordings(op: Op, inputs: Inputs) -> Iterator[list[Launch]]:
+    """What the launches of one call do, in as many orders and grids as say something else.
+
+    Atomics order programs as they happen to run: such launches are run last program first, too. Where each launch has
+    one program, smaller blocks give it several.
+    """
+    launches = _recording(op, inputs)
+    yield launches
+    if any(access.kind == ATOMIC for launch in launches for access in launch.accesses()):
+        with last_program_first():
+            yield _recording(op, inputs)
+    if all(len(launch.programs) < 2 for launch in launches):
+        with small_blocks(op.name):
+            yield _recording(op, inputs)
+
+
+def _recording(op: Op, inputs: Inputs) -> list[Launch]:
+    with recorded() as launches:
+        run(op, wrapper(op.name), inputs)
     return launches
+
+
+def small_blocks(op: str) -> AbstractContextManager[None]:
+    """Within it an op's blocks have a quarter of the rows and columns."""
+    configs = module("kernels.common.configs")
+
+    def smaller(config: Any) -> Any:
+        blocks = {name: getattr(config, name) for name in ("block_m", "block_n")}
+        return replace(config, **{name: max(1, size // 4) for name, size in blocks.items() if size})
+
+    found = {key: smaller(config) for key, config in configs.configs().items() if key[0] == op}
+    return configs.override_config(found)
 
 
 def first_race(launches: Sequence[Launch], upstream: Launch | None = None) -> str | None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from braidcheck import models
-from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.gate import Check
 from braidcheck.gates.races.measure import first_race
 from braidcheck.gates.races.recording import recorded
 from braidcheck.gates.under_test import module
@@ -48,14 +47,6 @@ def step_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
     """The check of each of ``steps()``."""
     for step in steps(architecture):
         yield str(step), partial(step_race, architecture, step)
-
-
-def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The checks of all architectures; on a GPU under delays."""
-    from braidcheck.gates.races.delays import delayed_steps
-
-    for architecture in models.find().values():
-        yield from step_checks(architecture) if trial.device == "cpu" else delayed_steps(architecture)
 
 
 def step_race(architecture: Architecture, step: Step) -> str | None:
