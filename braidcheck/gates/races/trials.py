@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from braidcheck import models
@@ -13,15 +13,19 @@ from braidcheck.gates.races.steps import step_checks
 
 
 def op_trials(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The checks of the trial's ops, the quickest case first; on a GPU of those whose programs meet in an atomic."""
-    if trial.device == "cpu":
-        rows = [(op, case) for op in trial.ops.values() for case in race_cases(op)]
-        for op, case in sorted(rows, key=lambda row: trial.case_seconds.get(row[1].id, 0.0)):
-            yield case.id, partial(case_race, op, case)
-    else:
-        for op in trial.ops.values():
-            if has_atomics(op.name):
-                yield from delayed_cases(op)
+    """The check of each of the trial's ops; on a GPU of those whose programs meet in an atomic."""
+    for name, op in trial.ops.items():
+        if trial.device == "cpu":
+            cases = sorted(race_cases(op), key=lambda case: trial.case_seconds.get(case.id, 0.0))
+            yield name, partial(_first, [(case.id, partial(case_race, op, case)) for case in cases])
+        elif has_atomics(name):
+            yield name, partial(_first, list(delayed_cases(op)))
+
+
+def _first(checks: Sequence[tuple[str, Check]]) -> str | None:
+    """The first violation of an op's cases, the quickest case first."""
+    found = (f"{name}: {violation}" for name, check in checks if (violation := check()))
+    return next(found, None)
 
 
 def step_trials(trial: Trial) -> Iterator[tuple[str, Check]]:
