@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from braidcheck.gates.races.recording import LOAD, Access, Launch
+from braidcheck.gates.races.accesses import LOAD, Access, Launch
 
 Spans = tuple[np.ndarray, np.ndarray]  # where runs of bytes begin and end
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from braidcheck.gates.races.accesses import ATOMIC, LOAD, Access, Launch, Program, span
 from braidcheck.gates.races.addresses import Spans, within, written_spans
-from braidcheck.gates.races.recording import ATOMIC, LOAD, Access, Launch, Program, span
 
 STABLE = (
     "weight",

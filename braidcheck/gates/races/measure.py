@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from braidcheck.gates.gate import Check
+from braidcheck.gates.races.accesses import ATOMIC, Launch
 from braidcheck.gates.races.launch_order import counter_races, launch_races, upstream_of
 from braidcheck.gates.races.ordering import races
-from braidcheck.gates.races.recording import ATOMIC, Launch, recorded
+from braidcheck.gates.races.recording import recorded
 from braidcheck.gates.under_test import module, wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.numerics.calls import copies, run

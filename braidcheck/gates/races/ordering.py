@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braidcheck.gates.races.accesses import ATOMIC, LOAD, STORE, Access, Launch, Program
 from braidcheck.gates.races.addresses import reaches, written_spans
-from braidcheck.gates.races.recording import ATOMIC, LOAD, STORE, Access, Launch, Program
 
 RELEASE, ACQUIRE = ("RELEASE", "ACQUIRE_RELEASE"), ("ACQUIRE", "ACQUIRE_RELEASE")
 VERBS = {LOAD: "loads", STORE: "stores", ATOMIC: "updates"}

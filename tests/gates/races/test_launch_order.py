@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from braidcheck.gates.races.accesses import ATOMIC, LOAD, STORE, Access, Launch, Program
 from braidcheck.gates.races.launch_order import counter_races, launch_races, upstream_of
-from braidcheck.gates.races.recording import ATOMIC, LOAD, STORE, Access, Launch, Program
 
 WEIGHT, HIDDEN, OUT = 4096, 8192, 12288
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from braidcheck.gates.races.accesses import ATOMIC, LOAD, STORE, Access, Launch, Program
 from braidcheck.gates.races.ordering import races
-from braidcheck.gates.races.recording import ATOMIC, LOAD, STORE, Access, Launch, Program
 
 DATA, COUNTER = 4096, 8192  # addresses
 
