@@ -1,4 +1,4 @@
-"""Programs that store a part, count themselves and leave the sum to the last, with a barrier before the count or not."""
+"""Programs that store a part and count themselves, with a barrier between or without; the last one sums the parts."""
 
 import pytest
 import torch
