@@ -26,7 +26,7 @@ from braidcheck.mutants.sandbox import in_child
 from braidcheck.result import json_by_line
 
 GATES = ("races", "step_races")
-STEPS = 3  # of ``steps()``, the production backend's greedy ones
+STEPS = 4  # of ``steps()``, the production backend's and another one
 CASES = 2  # of an op, the largest
 LIMIT_S = 600.0  # of the processor's time, for each mutant
 

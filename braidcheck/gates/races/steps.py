@@ -33,14 +33,14 @@ class Step:
 
     def __str__(self) -> str:
         sampled = ", sampled" if self.temperature else ""
-        return f"{self.attention}, {self.rows} rows, {str(self.dtype).removeprefix('torch.')}{sampled}"
+        rows = f"{self.rows} row{'s' * (self.rows > 1)}"
+        return f"{self.attention}, {rows}, {str(self.dtype).removeprefix('torch.')}{sampled}"
 
 
 def steps(architecture: Architecture) -> list[Step]:
-    """What is recorded: the production backend in each regime of its projections, the others once."""
-    others = [Step(attention, 3) for attention in architecture.attentions if attention != PRODUCTION]
-    production = Step(PRODUCTION, 1), Step(PRODUCTION, 3), Step(PRODUCTION, 3, torch.float32)
-    return [*production, Step(PRODUCTION, 2, temperature=0.8), *others]
+    """What is recorded: the production backend with GEMVs and sampling, the others with tiled projections."""
+    others = [Step(attention, 3, torch.float32) for attention in architecture.attentions if attention != PRODUCTION]
+    return [Step(PRODUCTION, 1), Step(PRODUCTION, 3), Step(PRODUCTION, 2, temperature=0.8), *others]
 
 
 def step_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
