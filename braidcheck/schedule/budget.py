@@ -11,7 +11,7 @@ from braidcheck.schedule.estimate import slowdown
 # Gates by the mutants that they are the first to kill in a second of a CPU (docs/results); the others come after them.
 DETECTORS = ("accuracy", "loader", "edges", "engine", "fence", "coherence")
 MODEL = "model"  # what a change touches beside ops: the model around the kernels
-OF_MODEL = ("engine", "loader", "coherence", "layers")
+OF_MODEL = ("engine", "step_races", "loader", "coherence", "layers")
 
 
 def touched_since(base: str) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from braidcheck.errors import UserError
 from braidcheck.gates.calls.measure import op_checks
 from braidcheck.gates.edges.measure import edge_checks
 from braidcheck.gates.engine.measure import engine_checks
+from braidcheck.gates.gate import Fixtures, Trial
 from braidcheck.gates.loader.measure import loader_checks
+from braidcheck.gates.races.trials import op_trials, step_trials
 from braidcheck.mutants import affected_ops, named_faults, selection
 from braidcheck.mutants.mutant import PACKAGE
 from braidcheck.mutants.syntax import lines
@@ -69,7 +71,9 @@ def test_expected_detectors_exist_and_run_first():
     engine, loader = engine_checks(tiny, tiny, "cpu"), loader_checks(tiny, "cpu")
     edges = {f"{op.name}: {name}": probe for op in OPS.values() for name, probe in edge_checks(op, op.call, "cpu")}
     calls = {f"{op.name}: {name}": check for op in OPS.values() for name, check in op_checks(op, "cpu").items()}
-    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges, "calls": calls}
+    trial = Trial(OPS, "cpu", {}, Fixtures())
+    races = {"races": dict(op_trials(trial)), "step_races": dict(step_trials(trial))}
+    subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges, "calls": calls, **races}
     known = [mutant for mutant in NAMED if mutant.expected_detector[0]]
     assert len(known) > 50
     assert [

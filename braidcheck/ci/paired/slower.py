@@ -63,8 +63,8 @@ def slow_tree(source: Path, folder: Path) -> Path:
 def launched(texts: Iterable[str]) -> set[str]:
     """The names of the kernels that some source launches, ``name[grid](...)``, and some source defines."""
     nodes = [node for text in texts for node in ast.walk(ast.parse(text))]
-    return {kernel.name for node in nodes if (kernel := _kernel(node))} & {
-        name for node in nodes if (name := _launches(node))
+    return {kernel.name for node in nodes if (kernel := kernel_in(node))} & {
+        name for node in nodes if (name := launch_in(node))
     }
 
 
@@ -72,8 +72,8 @@ def slowed(text: str, kernels: set[str]) -> str:
     """The source ``text`` with spinning ``kernels`` and launches that say how long; as it is where it has neither."""
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
-    launches = [node for node in nodes if isinstance(node, ast.Call) and _launches(node) in kernels]
-    slow = [kernel for node in nodes if (kernel := _kernel(node)) and kernel.name in kernels]
+    launches = [node for node in nodes if isinstance(node, ast.Call) and launch_in(node) in kernels]
+    slow = [kernel for node in nodes if (kernel := kernel_in(node)) and kernel.name in kernels]
     if not launches and not slow:
         return text
     for call in launches:
@@ -87,14 +87,14 @@ def slowed(text: str, kernels: set[str]) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def _kernel(node: ast.AST) -> ast.FunctionDef | None:
+def kernel_in(node: ast.AST) -> ast.FunctionDef | None:
     """``node`` if it defines a kernel."""
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(d).endswith("jit") for d in node.decorator_list):
         return node
     return None
 
 
-def _launches(node: ast.AST) -> str | None:
+def launch_in(node: ast.AST) -> str | None:
     """The name of the kernel that ``node`` launches, if that is what it does."""
     grid = node.func if isinstance(node, ast.Call) else None
     return grid.value.id if isinstance(grid, ast.Subscript) and isinstance(grid.value, ast.Name) else None

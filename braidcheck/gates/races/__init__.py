@@ -1,0 +1,47 @@
+"""The races gate: what programs and launches do to the same memory is ordered, whatever the order they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from braidcheck.gates import violations
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.result import Verdict
+from braidcheck.settings import Settings
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Look for races in each op: on a CPU in what its programs did, on a GPU in results under delays."""
+    from braidcheck import kernels
+    from braidcheck.gates.races import delays, measure
+    from braidcheck.gates.under_test import run_check
+
+    checks_of = measure.op_checks if settings.lane == "interpret" else delays.delayed_cases
+    for op in subjects:
+        found = {name: run_check(check) for name, check in checks_of(kernels.find()[op])}
+        yield violations.evaluate("races", op, found, settings.lane)
+
+
+def _subjects(settings: Settings) -> list[str]:
+    """The ops; on a GPU those whose programs meet in an atomic. What launches share is for step_races there."""
+    from braidcheck.gates.races.delays import has_atomics
+
+    return [name for name in chosen_ops(settings) if settings.lane == "interpret" or has_atomics(name)]
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.races.trials import op_trials
+
+    return op_trials
+
+
+GATE = Gate(
+    name="races",
+    question="Is every access to memory that programs or launches share ordered by an atomic, a barrier or a wait?",
+    subjects=_subjects,
+    run=run,
+    per_op=True,
+    runs_kernels=True,
+    stand_in=ALL_OPS,
+    load_trial_checks=_trial_checks,
+)

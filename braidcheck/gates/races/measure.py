@@ -1,0 +1,105 @@
+"""Run ops and decode steps in the interpreter, recorded, and look for races in what their programs did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from braidcheck.gates.gate import Check
+from braidcheck.gates.races.accesses import ATOMIC, Launch
+from braidcheck.gates.races.launch_order import counter_races, launch_races, upstream_of
+from braidcheck.gates.races.ordering import races
+from braidcheck.gates.races.recording import recorded
+from braidcheck.gates.under_test import module, wrapper
+from braidcheck.gates.under_test.interpreter import last_program_first
+from braidcheck.numerics.calls import copies, run
+from braidcheck.op import Case, Inputs, Op
+
+ROWS = (1, 16, 64)  # the most tokens of each group of cases: where ops take another kernel
+
+
+def race_cases(op: Op) -> list[Case]:
+    """Of cases alike in tokens and element size the smallest with each set of arguments, and the largest."""
+    cases = sorted((case for case in op.cases if not case.large and 0 not in case.axes.values()), key=_size)
+    smallest = {(_group(case), tuple(case.axes)): case for case in reversed(cases)}
+    largest = {_group(case): case for case in cases}
+    chosen = {case.id: case for case in (*smallest.values(), *largest.values())}
+    return sorted(chosen.values(), key=_size)
+
+
+def _group(case: Case) -> tuple[int, int]:
+    rows = case.get("T", case.get("B"))
+    return sum(rows > most for most in ROWS), 4 if case.dtype == "float32" else 2
+
+
+def _size(case: Case) -> int:
+    product = 1
+    for size in case.axes.values():
+        product *= size
+    return product
+
+
+def op_checks(op: Op) -> Iterator[tuple[str, Check]]:
+    """The checks of one op: each of its cases."""
+    for case in race_cases(op):
+        yield case.id, partial(case_race, op, case)
+
+
+def case_race(op: Op, case: Case) -> str | None:
+    """The first race of an op on one case."""
+    inputs = copies(op.inputs(case, "cpu"))
+    upstream = upstream_of(inputs)
+    found = (first_race(launches, upstream) for launches in recordings(op, inputs))
+    return next(filter(None, found), None)
+
+
+def recordings(op: Op, inputs: Inputs) -> Iterator[list[Launch]]:
+    """What the launches of one call do, in as many orders and grids as say something else.
+
+    Atomics order programs as they happen to run: such launches are run last program first, too. Where each launch has
+    one program, smaller blocks give it several.
+    """
+    launches = _recording(op, inputs)
+    yield launches
+    if any(access.kind == ATOMIC for launch in launches for access in launch.accesses()):
+        with last_program_first():
+            yield _recording(op, inputs)
+    if all(len(launch.programs) < 2 for launch in launches):
+        with small_blocks(op.name):
+            yield _recording(op, inputs)
+
+
+def _recording(op: Op, inputs: Inputs) -> list[Launch]:
+    with recorded() as launches:
+        run(op, wrapper(op.name), inputs)
+    return launches
+
+
+def small_blocks(op: str) -> AbstractContextManager[None]:
+    """Within it an op's blocks have a quarter of the rows and columns."""
+    configs = module("kernels.common.configs")
+
+    def smaller(config: Any) -> Any:
+        blocks = {name: getattr(config, name) for name in ("block_m", "block_n")}
+        return replace(config, **{name: max(1, size // 4) for name, size in blocks.items() if size})
+
+    found = {key: smaller(config) for key, config in configs.configs().items() if key[0] == op}
+    return configs.override_config(found)
+
+
+def first_race(launches: Sequence[Launch], upstream: Launch | None = None) -> str | None:
+    """The first race in a recording, None where there is none; each launch may begin while ``upstream`` still runs."""
+    return next(_all_races(launches, upstream), None)
+
+
+def _all_races(launches: Sequence[Launch], upstream: Launch | None) -> Iterator[str]:
+    for launch in launches:
+        yield from map(str, races(launch))
+    yield from launch_races(launches)
+    for launch in launches:
+        if launch.pdl and upstream:
+            yield from launch_races([upstream, launch])
+    yield from counter_races(launches)
