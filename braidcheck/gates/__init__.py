@@ -11,6 +11,7 @@ NAMES = (
     "accuracy",
     "fence",
     "edges",
+    "sizes",
     "determinism",
     "vacuity",
     "engine",

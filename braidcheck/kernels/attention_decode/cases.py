@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import K_NORM_MAX, Numbers, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -81,3 +81,19 @@ NEGATIVE_CONTROLS = {
     "without the last value dimension": without_last("v_cache"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """Rows of very different lengths: full, half, empty, one slot less than full."""
+    given = inputs(case, device)
+    full = torch.full_like(given["lengths"], case["S"])
+    own = torch.stack([full, full // 2, full * 0, full - 1], dim=1).flatten()[: len(full)]
+    return given | {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+
+
+SWEEPS = (
+    Sweep(_case(1, 70, (2, 1, 16), "qwen"), ("B",), 33, 4097, far=(257,), rows=True),
+    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 2049, 8193, far=(4095, 4096, 4097, 4099), inputs=ragged),
+    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 65, 65),
+    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 256, 256, step=8),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import Numbers, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -57,3 +57,10 @@ NEGATIVE_CONTROLS = {
     "every token in row 0": lambda given: given | {"rows": torch.zeros_like(given["rows"])},
     "without the last token": without_last("k", 0),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 2, 1, 1, 4), ("T", "S"), 1025, 2**16 + 1, far=(4097,)),
+    Sweep(_case(1, 2, 1, 1, 4, "tail", "float16"), ("S",), 4097, 2**17 + 1, far=(32769, 65537)),
+    Sweep(_case(2, 1, 2, 1, 4), ("B",), 1025, 4097),
+    Sweep(_case(3, 2, 5, 1, 1, "tail", "float32"), ("D",), 1025, 1025),
+)

@@ -14,7 +14,7 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -96,3 +96,20 @@ NEGATIVE_CONTROLS = {
     "without the last value dimension": without_last("v"),
     "interleaved GQA mapping": lambda given: given | {name: given[name].flip(2) for name in ("k_cache", "v_cache")},
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """Rows of very different lengths: full, half, of the new token alone, one slot less than full."""
+    given = inputs(case, device)
+    last = torch.full_like(given["positions"], case["S"] - 1)
+    own = torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten()[: len(last)]
+    return given | {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+
+
+SWEEPS = (
+    Sweep(_case(1, 70, (2, 1, 16), "qwen"), ("B",), 33, 4097, far=(257,), rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 1025, 8193, far=(4096, 4097)),
+    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 2049, 8193, far=(4095, 4096, 4097, 4099), inputs=ragged),
+    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 65, 65),
+    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 256, 256, step=8),
+)

@@ -14,7 +14,7 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -110,3 +110,24 @@ NEGATIVE_CONTROLS = {
     "without the last head's last dimension": without_last("o_weight"),
     "the other cache form": lambda given: given | {"cache": "post_rope" if "cache" in given else "pre_rope"},
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """A decode step of very different lengths: full, half, of the new token alone, one slot less than full."""
+    given = inputs(case, device)
+    full = torch.full_like(given["lengths"], case["S"])
+    own = torch.stack([full, (full + 1) // 2, full * 0 + 1, (full - 1).clamp_min(1)], dim=1).flatten()[: len(full)]
+    caches = {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    return given | caches | {"lengths": own, "positions": own - 1}
+
+
+SMALL = (2, 1, 16)
+SWEEPS = (
+    Sweep(_case(1, 1, 70, 40, SMALL, "qwen"), ("T", "B"), 33, 1025, far=(129,), rows=True),
+    Sweep(_case(4, 4, 1, 24, SMALL, "qwen"), ("S",), 1025, 8193, far=(4096, 4097), inputs=ragged),
+    Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 257, 4097, far=(1025,), inputs=ragged),
+    Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 257, 2049),
+    Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 513, 513),
+    Sweep(_case(20, 1, 300, 24, SMALL, "tail", raw=1, start=1), ("start",), 257, 257),
+    Sweep(_case(3, 3, 20, 1, SMALL, "tail"), ("H",), 1025, 1025),
+)

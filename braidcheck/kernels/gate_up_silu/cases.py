@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -74,3 +74,11 @@ NEGATIVE_CONTROLS = {
     "without the last weight row": without_last("weight", 0),
     "up first": lambda given: given | {"weight": given["weight"].roll(len(given["weight"]) // 2, 0)},
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, 72, "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16", norm=0), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("H",), 4097, 4097),
+    Sweep(_case(3, 1, 24, "tail", norm=0), ("H",), 2049, 2049),
+    Sweep(_case(3, 24, 1, "tail"), ("I",), 1025, 4097),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import Numbers, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -62,3 +62,11 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last weight row": without_last("weight", 0),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, 136, "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16"), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("K",), 4097, 4097),
+    Sweep(_case(3, 1, 24, "tail"), ("K",), 4097, 4097),
+    Sweep(_case(3, 24, 1, "tail"), ("H",), 1025, 4097),
+)

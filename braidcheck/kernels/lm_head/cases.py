@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -67,3 +67,12 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last token of the vocabulary": without_last("weight", 0),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 40, 70, "qwen"), ("T",), 257, 2**14 + 1, far=(1025,), rows=True),
+    Sweep(_case(1, 40, 70, "tail", "float16", argmax=1), ("T",), 257, 2**14 + 1, rows=True),
+    Sweep(_case(1, 1, 40, "tail"), ("H",), 4097, 4097),
+    Sweep(_case(3, 1, 40, "tail"), ("H",), 2049, 2049),
+    Sweep(_case(1, 24, 1, "tail", argmax=1), ("V",), 4097, 2**17 + 1, far=(16385, 32769, 65537)),
+    Sweep(_case(3, 24, 1, "tail", argmax=1), ("V",), 4097, 2**17 + 1, far=(16385, 32769, 65537)),
+)

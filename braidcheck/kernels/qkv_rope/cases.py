@@ -14,7 +14,7 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -106,3 +106,11 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last weight row": without_last("qkv_weight", 0),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, (2, 1, 32), 300, "qwen", narrow=1), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), 300, "tail", "float16", bias=1), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(3, 1, (2, 1, 16), 300, "tail"), ("H",), 2049, 4097),
+    Sweep(_case(5, 40, (2, 1, 16), 1, "qwen"), ("P",), 4097, 2**17 + 1, far=(32769, 65537)),
+    Sweep(_case(3, 40, (1, 1, 16), 300, "tail", "float32"), ("Hq",), 33, 65),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -63,3 +63,9 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without residual": without("residual"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 40, "qwen", residual=1), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 24, "tail", "float16", narrow=1), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(3, 1, "tail"), ("H",), 4097, 16385),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import EPS, Numbers, with_ones, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -92,3 +92,11 @@ NEGATIVE_CONTROLS = {
     "without the last column": without_last("x"),
     "without the last weight row": without_last("qkv_weight", 0),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, (2, 1, 16), "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), "tail", "float16", bias=1), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "tail"), ("H",), 4097, 4097),
+    Sweep(_case(3, 1, (2, 1, 16), "tail"), ("H",), 2049, 2049),
+    Sweep(_case(3, 40, (1, 1, 16), "tail", "float32"), ("Hq",), 65, 65),
+)

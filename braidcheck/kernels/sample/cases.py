@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import POSITIONS, Numbers, without, without_last
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -71,3 +71,10 @@ NEGATIVE_CONTROLS = {
     "one position for all rows": lambda given: given | {"positions": torch.zeros_like(given["positions"])},
     "without the last token of the vocabulary": without_last("logits"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 70, "tail"), ("T",), 257, 4097, far=(1025,), rows=True),
+    Sweep(_case(3, 1, "tail", k=20), ("V",), 1025, 2**17 + 1, far=(2047, 2048, 2049, 4097)),
+    Sweep(_case(3, 1, "unit", "bfloat16", t=200), ("V",), 4097, 2**17 + 1, far=(16385, 65537)),
+    Sweep(_case(3, 300, k=1), ("k",), 65, 300, far=(255, 256, 257)),
+)
