@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -33,12 +34,6 @@ def on_both_sides(numbers: Iterable[int]) -> set[int]:
     return {size for number in numbers if number & (number - 1) for size in (number, number + 1)}
 
 
-def between(sizes: list[int]) -> set[int]:
-    """The sizes in the middle of two neighbours, and those beside each: for a longer look."""
-    middles = {(low + high) // 2 for low, high in zip(sizes, sizes[1:], strict=False)}
-    return {size + distance for size in (*sizes, *middles) for distance in (-1, 0, 1)}
-
-
 def drawn(max_size: int, count: int, seed: int) -> set[int]:
     """``count`` sizes, as many of every order of magnitude."""
     dice = random.Random(seed)
@@ -53,7 +48,7 @@ def allowed(sizes: Iterable[int], max_size: int, step: int) -> list[int]:
 def switches(sizes: list[int], launches: Launches, step: int) -> Iterator[int]:
     """The two sizes at every change of launches that lies between two neighbours of ``sizes``."""
     known = {size: launches(size) for size in sizes}
-    for low, high in zip(sizes, sizes[1:], strict=False):
+    for low, high in itertools.pairwise(sizes):
         if high - low == step or not _differ(known[low], known[high]):
             continue
         while high - low > step:
@@ -105,7 +100,7 @@ def _numbers(source: str) -> frozenset[int]:
             parts = [node.left, *node.comparators]
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv):
             parts = [node.right]
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.keyword):
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
             parts = [node.value]
         found.update(value for part in parts for value in _values(part) if 4 < value < 1 << 31)
     return frozenset(found)

@@ -107,18 +107,18 @@ NEGATIVE_CONTROLS = {
 
 
 def packed(case: Case, device: str) -> Inputs:
-    """Three sequences: one of ``case["seqs"]`` rows between a short one and one as long, so that it begins anywhere."""
+    """Three sequences: two of ``case["seqs"]`` rows, of which the second begins at any row, and a short one."""
     size = case["seqs"]
     given = inputs(replace(case, axes={**case.axes, "T": 2 * size + 3, "seqs": 0}), device)
-    return given | {"cu_seqlens": torch.tensor([0, 3, 3 + size, 3 + 2 * size], dtype=torch.int32, device=device)}
+    return given | {"cu_seqlens": torch.tensor([0, size, 2 * size, 2 * size + 3], dtype=torch.int32, device=device)}
 
 
 SWEEPS = (
-    Sweep(_case(1, (2, 1, 16), "qwen"), ("T",), 513, 4097),
-    Sweep(_case(40, (2, 1, 16), "qwen", start=1), ("start",), 1025, 8193, far=(2048, 4095, 4096, 4097)),
-    Sweep(_case(300, (2, 1, 16), "unit", "float32", start=1), ("start",), 257, 4097, far=(512, 1024)),
-    Sweep(_case(5, (2, 1, 16), "unit", "float16", start=1, spare=3), ("start",), 513, 8193, far=(1024, 4097)),
-    Sweep(_case(1, (2, 1, 16), "unit", seqs=1), ("seqs",), 257, 2049, inputs=packed),
-    Sweep(_case(40, (1, 1, 16), "tail"), ("Hq",), 33, 65),
-    Sweep(_case(40, (2, 1, 16), "tail"), ("D",), 256, 256, step=8),
+    Sweep(_case(1, (2, 1, 16), "qwen"), ("T",), 257, 4097, far=(512, 513)),
+    Sweep(_case(40, (2, 1, 16), "qwen", start=1), ("start",), 257, 8193, far=(512, 1025, 4096)),
+    Sweep(_case(300, (2, 1, 16), "unit", "float32", start=1), ("start",), 17, 4097, far=(127, 128, 129, 256, 512)),
+    Sweep(_case(5, (2, 1, 16), "unit", "float16", start=1, spare=3), ("start",), 257, 8193, far=(512, 1024, 4097)),
+    Sweep(_case(1, (2, 1, 16), "unit", seqs=1), ("seqs",), 129, 2049, far=(256,), inputs=packed),
+    Sweep(_case(40, (1, 1, 16), "tail"), ("Hq",), 17, 65),
+    Sweep(_case(40, (2, 1, 16), "tail"), ("D",), 64, 256, far=(128, 256), step=8),
 )

@@ -106,10 +106,11 @@ def ragged(case: Case, device: str) -> Inputs:
     return given | {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
 
 
+SPLIT = 300  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
-    Sweep(_case(1, 70, (2, 1, 16), "qwen"), ("B",), 33, 4097, far=(257,), rows=True),
-    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 1025, 8193, far=(4096, 4097)),
-    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 2049, 8193, far=(4095, 4096, 4097, 4099), inputs=ragged),
-    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 65, 65),
-    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 256, 256, step=8),
+    Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097)),
+    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
+    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
+    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
 )

@@ -123,11 +123,11 @@ def ragged(case: Case, device: str) -> Inputs:
 
 SMALL = (2, 1, 16)
 SWEEPS = (
-    Sweep(_case(1, 1, 70, 40, SMALL, "qwen"), ("T", "B"), 33, 1025, far=(129,), rows=True),
-    Sweep(_case(4, 4, 1, 24, SMALL, "qwen"), ("S",), 1025, 8193, far=(4096, 4097), inputs=ragged),
-    Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 257, 4097, far=(1025,), inputs=ragged),
-    Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 257, 2049),
-    Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 513, 513),
-    Sweep(_case(20, 1, 300, 24, SMALL, "tail", raw=1, start=1), ("start",), 257, 257),
-    Sweep(_case(3, 3, 20, 1, SMALL, "tail"), ("H",), 1025, 1025),
+    Sweep(_case(1, 1, 70, 24, SMALL, "qwen"), ("T", "B"), 9, 1025, far=(16, 17, 33), rows=True),
+    Sweep(_case(4, 4, 1, 24, SMALL, "qwen"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145), inputs=ragged),
+    Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 17, 4097, far=(256, 513), inputs=ragged),
+    Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 65, 2049, far=(256, 257)),
+    Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 65, 513, far=(256, 512)),
+    Sweep(_case(20, 1, 300, 24, SMALL, "tail", raw=1, start=1), ("start",), 17, 257, far=(64, 256)),
+    Sweep(_case(1, 1, 5, 1, SMALL, "tail"), ("H",), 257, 1025, far=(1025,)),
 )

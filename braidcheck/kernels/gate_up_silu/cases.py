@@ -76,9 +76,9 @@ NEGATIVE_CONTROLS = {
 }
 
 SWEEPS = (
-    Sweep(_case(1, 64, 72, "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
-    Sweep(_case(1, 33, 40, "tail", "float16", norm=0), ("T",), 257, 2**16 + 1, rows=True),
-    Sweep(_case(1, 1, 24, "tail"), ("H",), 4097, 4097),
-    Sweep(_case(3, 1, 24, "tail", norm=0), ("H",), 2049, 2049),
-    Sweep(_case(3, 24, 1, "tail"), ("I",), 1025, 4097),
+    Sweep(_case(1, 64, 64, "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16", norm=0), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("H",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, 24, "tail", norm=0), ("H",), 257, 2049, far=(1024, 1025, 2049)),
+    Sweep(_case(3, 24, 1, "tail"), ("I",), 257, 4097, far=(1025,)),
 )

@@ -64,9 +64,9 @@ NEGATIVE_CONTROLS = {
 }
 
 SWEEPS = (
-    Sweep(_case(1, 64, 136, "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
-    Sweep(_case(1, 33, 40, "tail", "float16"), ("T",), 257, 2**16 + 1, rows=True),
-    Sweep(_case(1, 1, 24, "tail"), ("K",), 4097, 4097),
-    Sweep(_case(3, 1, 24, "tail"), ("K",), 4097, 4097),
-    Sweep(_case(3, 24, 1, "tail"), ("H",), 1025, 4097),
+    Sweep(_case(1, 64, 128, "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16"), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 24, 1, "tail"), ("H",), 257, 4097, far=(1025,)),
 )

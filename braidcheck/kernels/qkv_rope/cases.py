@@ -108,9 +108,9 @@ NEGATIVE_CONTROLS = {
 }
 
 SWEEPS = (
-    Sweep(_case(1, 64, (2, 1, 32), 300, "qwen", narrow=1), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
-    Sweep(_case(1, 33, (2, 1, 16), 300, "tail", "float16", bias=1), ("T",), 257, 2**16 + 1, rows=True),
-    Sweep(_case(3, 1, (2, 1, 16), 300, "tail"), ("H",), 2049, 4097),
-    Sweep(_case(5, 40, (2, 1, 16), 1, "qwen"), ("P",), 4097, 2**17 + 1, far=(32769, 65537)),
-    Sweep(_case(3, 40, (1, 1, 16), 300, "tail", "float32"), ("Hq",), 33, 65),
+    Sweep(_case(1, 64, (2, 1, 32), 300, "qwen", narrow=1), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), 300, "tail", "float16", bias=1), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(3, 1, (2, 1, 16), 300, "tail"), ("H",), 257, 4097, far=(1025, 2049)),
+    Sweep(_case(5, 40, (2, 1, 16), 1, "qwen"), ("P",), 257, 2**17 + 1, far=(4096, 4097, 32769, 65537)),
+    Sweep(_case(3, 40, (1, 1, 16), 300, "tail", "float32"), ("Hq",), 17, 65),
 )

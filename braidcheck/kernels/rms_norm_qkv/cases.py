@@ -94,9 +94,9 @@ NEGATIVE_CONTROLS = {
 }
 
 SWEEPS = (
-    Sweep(_case(1, 64, (2, 1, 16), "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
-    Sweep(_case(1, 33, (2, 1, 16), "tail", "float16", bias=1), ("T",), 257, 2**16 + 1, rows=True),
-    Sweep(_case(1, 1, (2, 1, 16), "tail"), ("H",), 4097, 4097),
-    Sweep(_case(3, 1, (2, 1, 16), "tail"), ("H",), 2049, 2049),
-    Sweep(_case(3, 40, (1, 1, 16), "tail", "float32"), ("Hq",), 65, 65),
+    Sweep(_case(1, 64, (4, 2, 16), "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), "tail", "float16", bias=1), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "tail"), ("H",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, (2, 1, 16), "tail"), ("H",), 257, 2049, far=(1024, 1025, 2049)),
+    Sweep(_case(3, 40, (1, 1, 16), "tail", "float32"), ("Hq",), 33, 65),
 )

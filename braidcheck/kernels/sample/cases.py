@@ -73,8 +73,8 @@ NEGATIVE_CONTROLS = {
 }
 
 SWEEPS = (
-    Sweep(_case(1, 70, "tail"), ("T",), 257, 4097, far=(1025,), rows=True),
-    Sweep(_case(3, 1, "tail", k=20), ("V",), 1025, 2**17 + 1, far=(2047, 2048, 2049, 4097)),
-    Sweep(_case(3, 1, "unit", "bfloat16", t=200), ("V",), 4097, 2**17 + 1, far=(16385, 65537)),
-    Sweep(_case(3, 300, k=1), ("k",), 65, 300, far=(255, 256, 257)),
+    Sweep(_case(1, 70, "tail"), ("T",), 65, 4097, far=(257, 513), rows=True),
+    Sweep(_case(3, 1, "tail", k=20), ("V",), 257, 2**17 + 1, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 1, "unit", "bfloat16", t=200), ("V",), 1025, 2**17 + 1, far=(4097, 16385, 65537)),
+    Sweep(_case(3, 300, k=1), ("k",), 33, 300, far=(128, 256, 257)),
 )
