@@ -113,8 +113,8 @@ class Contract:
 class Sweep:
     """Axes along which the sizes gate walks, while all others stay as ``case`` has them: small, so that it is cheap.
 
-    Each of ``axes`` takes the same size, a multiple of ``step``, up to ``max_size``, then each of ``far``; on a GPU up to
-    ``max_size_gpu``, where many rows are no more work than few. With ``rows`` they count rows that do not see each
+    Each of ``axes`` takes the same size, a multiple of ``step``, up to ``max_size``, then each of ``far``; on a GPU up
+    to ``max_size_gpu``, where many rows are no more work than few. With ``rows`` they count rows that do not see each
     other: a few different rows are repeated, so that their reference is enough. ``inputs`` makes the arguments where
     those of the op do not do.
     """

@@ -24,7 +24,7 @@ PACKAGE = "braidcheck"
 
 
 def ladder(max_size: int) -> set[int]:
-    """The powers of two, the sizes after them, and before every other one: blocks that are full and tails of two kinds."""
+    """The powers of two, the size after each and before every other one: full blocks and tails of two kinds."""
     powers = [1 << exponent for exponent in range(max_size.bit_length())]
     return {*powers, *(power + 1 for power in powers), *(power - 1 for power in powers[::2])}
 

@@ -40,7 +40,8 @@ def test_the_kernels_are_right(op, axis):
 
 def test_the_switches_of_the_launches_are_looked_at():
     seen = measure_sweep(LINEAR, LINEAR.call, LINEAR.sweeps[1], "cpu")
-    assert seen["switches"] and set(seen["switches"]) <= set(seen["sizes"])
+    assert seen["switches"]
+    assert set(seen["switches"]) <= set(seen["sizes"])
 
 
 def test_other_bits_from_a_number_of_rows_on_are_seen():
@@ -71,7 +72,7 @@ def test_a_row_that_depends_on_a_neighbours_length_is_seen():
 def test_a_row_that_depends_on_what_its_neighbours_hold_is_seen():
     def linear(x, weight, residual):
         out = LINEAR.call(x, weight, residual)
-        return torch.where(x.float().sum() > 0, out, out.nextafter(torch.zeros_like(out)))
+        return out.nextafter(torch.zeros_like(out)) if torch.equal(x[0], x[len(x) // 2 and 1]) else out
 
     assert "with other neighbours" in (violation(LINEAR, linear, "T") or "")
 
