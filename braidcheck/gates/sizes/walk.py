@@ -101,7 +101,9 @@ class Walk:
         kept = order % EXCHANGED > 0
         order[~kept] = (order[~kept] - 1).abs()
         others = self._run(self._taken(inputs, order))
-        return self._differing((one[kept] for one in got), (one[kept] for one in others), "with other neighbours")
+        for one, other in zip(got, others, strict=True):
+            other[~kept] = one[~kept]
+        return self._differing(got, others, "with other neighbours")
 
     def _differing(self, got: Iterable[Tensor], others: Iterable[Tensor], what: str) -> str | None:
         for name, one, other in zip(self.op.outputs, got, others, strict=False):
