@@ -118,13 +118,14 @@ def ragged(case: Case, device: str) -> Inputs:
     full = torch.full_like(given["lengths"], case["S"])
     own = torch.stack([full, (full + 1) // 2, full * 0 + 1, (full - 1).clamp_min(1)], dim=1).flatten()[: len(full)]
     caches = {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    caches["v_cache"][:, case["S"] // 2 :] += 4  # among many keys of one mean the newest would not count
     return given | caches | {"lengths": own, "positions": own - 1}
 
 
 SMALL = (2, 1, 16)
 SWEEPS = (
     Sweep(_case(1, 1, 70, 24, SMALL, "qwen"), ("T", "B"), 9, 1025, far=(16, 17, 33), rows=True),
-    Sweep(_case(4, 4, 1, 24, SMALL, "qwen"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145), inputs=ragged),
+    Sweep(_case(4, 4, 1, 24, SMALL, "unit"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145), inputs=ragged),
     Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 17, 4097, far=(256, 513), inputs=ragged),
     Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 65, 2049, far=(256, 257)),
     Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 65, 513, far=(256, 512)),
