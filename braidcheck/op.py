@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -94,12 +94,15 @@ class Contract:
     takes; ``"a or b"`` is the first of the two that was given, ``"a if c"`` counts only where the input c is true.
     ``casts`` lists, in words, every point at which a number may be rounded to a narrower type before the last
     rounding. ``mutates`` names the inputs written in place, which are outputs too.
+    ``batch_invariant`` is the number of rows from which on a row's bits depend neither on how many rows there are nor
+    on what they hold: 1 (or True) is any number, a row alone included, 0 (or False) promises nothing. Among as many
+    rows as before a row keeps its bits in any op, whatever its neighbours hold.
     """
 
     outputs: Mapping[str, str]
     casts: tuple[str, ...] = ()
     accumulator: str = "float32"
-    batch_invariant: bool = False
+    batch_invariant: int = 0
     mutates: tuple[str, ...] = ()
 
     def output_dtype(self, output: str, inputs: Mapping[str, Any]) -> Any:
@@ -117,6 +120,36 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Axes along which the sizes gate walks, while all others stay as ``case`` has them: small, so that it is cheap.
+
+    Each of ``axes`` takes the same size, a multiple of ``step``, up to ``max_size``, then each of ``far``; on a GPU up
+    to ``max_size_gpu``, where many rows are no more work than few. With ``rows`` they count rows that do not see each
+    other: a few different rows are repeated, so that their reference is enough. ``inputs`` makes the arguments where
+    those of the op do not do.
+    """
+
+    case: Case
+    axes: tuple[str, ...]
+    max_size: int
+    max_size_gpu: int
+    far: tuple[int, ...] = ()
+    step: int = 1
+    rows: bool = False
+    inputs: Callable[[Case, str], Inputs] | None = None
+
+    @property
+    def name(self) -> str:
+        """The axes and the case, without its sizes along them."""
+        others = {name: size for name, size in self.case.axes.items() if name not in self.axes}
+        return f"{' and '.join(self.axes)} of {replace(self.case, axes=others).id}"
+
+    def at(self, size: int) -> Case:
+        """The case of this size."""
+        return replace(self.case, axes={**self.case.axes, **dict.fromkeys(self.axes, size)})
+
+
+@dataclass(frozen=True)
 class Op:
     """One kernel with all that defines it; its name is its module's.
 
@@ -131,6 +164,7 @@ class Op:
     matrix of its one product.
     ``contract_checks`` look where cases do not go: each is called with this op, the function under test and a device,
     and gives the violation in words, or None.
+    ``sweeps`` are the axes along which the op takes any size: there the gate looks at both sides of every border.
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     ``not_in_float16`` names those that round what goes into the residual stream to the weights' type, which in float16
     has not the range.
@@ -150,6 +184,7 @@ class Op:
     library_baselines: Callable[[Mapping[str, Any]], Mapping[str, Callable[..., Any]]] = lambda inputs: {}
     gemm_weight: str = ""
     contract_checks: Mapping[str, Callable[[Op, Callable[..., Any], str], str | None]] = field(default_factory=dict)
+    sweeps: tuple[Sweep, ...] = ()
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     not_in_float16: tuple[str, ...] = ()
     compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

@@ -30,6 +30,8 @@ def soak(
     pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case per op")] = PAIRS,
     lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
     workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
+    sizes: Annotated[int, typer.Option(min=0, help="instead: the sizes gate, with so many drawn sizes a sweep")] = 0,
+    seed: Annotated[int, typer.Option(help="draws the sizes")] = 0,
     save: Annotated[bool, typer.Option("--save", help="publish for: braidcheck list --bounds")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
@@ -42,12 +44,30 @@ def soak(
     from braidcheck.gates.soak import evaluate
 
     names = list(dict.fromkeys(op or find_ops()))
+    if sizes:
+        return _soak_sizes(names, sizes, seed, chosen, as_json)
     seen = _measure(names, pairs, chosen, workers)
     run = Run({}, (), tuple(verdict for one in seen for verdict in evaluate(one, chosen)))
     if save:
         chosen_ops = "".join(f" --op {name}" for name in op or ())
         bounds.publish(chosen, seen, f"braidcheck soak --pairs {pairs} --lane {chosen}{chosen_ops} --save")
     _say(run, seen, chosen, as_json)
+    return run.exit_code
+
+
+def _soak_sizes(names: Iterable[str], more: int, seed: int, lane: str, as_json: bool) -> int:
+    """Walk the kernels along their sweeps, with ``more`` sizes of each drawn by ``seed``."""
+    from braidcheck.gates.sizes import evaluate
+    from braidcheck.gates.sizes.measure import measure_sizes
+
+    device = "cuda" if lane == "gpu" else "cpu"
+    ops = [find_ops()[name] for name in names]
+    seen = [(op.name, measure_sizes(op, op.call, device, seed, more)) for op in ops if op.sweeps]
+    run = Run({}, (), tuple(evaluate(evidence, name, lane) for name, evidence in seen))
+    if as_json:
+        print(run.to_json())
+    else:
+        terminal.show(run)
     return run.exit_code
 
 

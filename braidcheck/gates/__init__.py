@@ -13,6 +13,7 @@ NAMES = (
     "edges",
     "calls",
     "races",
+    "sizes",
     "determinism",
     "vacuity",
     "engine",

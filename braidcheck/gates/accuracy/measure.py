@@ -58,7 +58,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         return seen
     seen["seconds"] = time.perf_counter() - started
-    seen["problems"] = _problems(op, inputs, got, exact)
+    seen["problems"] = output_problems(op, inputs, got, exact)
     if not seen["problems"]:
         baseline = run(op, op.reference, copies(inputs))
         seen["outputs"] = [
@@ -119,7 +119,8 @@ def _missing(function: Callable[..., Any], case: Case) -> list[str]:
     return [name for name in case.needs if name not in {p.name for p in parameters}]
 
 
-def _problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
+def output_problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
+    """What is wrong with the outputs before any number is looked at: how many there are, their shapes and dtypes."""
     if len(got) != len(exact):
         return [f"returned {len(got)} outputs, {len(exact)} belong to this call"]
     found = []

@@ -1,4 +1,4 @@
-"""The determinism gate: same inputs, same bits; and a row's bits do not depend on its neighbours where that is said."""
+"""The determinism gate: same inputs, same bits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thr
 
 
 class Evidence(TypedDict):
-    """One case: how many of ``repeats`` runs gave other bits than the first.
-
-    ``alone`` rows were evaluated without their neighbours and ``alone_differing`` of them got other bits: 0 of 0 where
-    the contract does not declare batch invariance.
-    """
+    """One case: how many of ``repeats`` runs gave other bits than the first."""
 
     op: str
     case: str
     repeats: int
     differing: int
-    alone: int
-    alone_differing: int
 
 
 def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
@@ -33,14 +27,12 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
 
     A case that was run once, or no case at all, shows nothing and is an error.
     """
-    found = [said for row in evidence for said in _violations(row)]
+    found = [row for row in evidence if row["differing"]]
     repeats = min((row["repeats"] for row in evidence), default=0)
-    alone = sum(row["alone"] for row in evidence)
     status, message = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
-    if alone:
-        message += f", and so did {alone} rows without their neighbours"
     if found:
-        status, message = Status.FAIL, f"{op}: {'; '.join(found)}"
+        said = (f"{row['differing']} of {row['repeats']} runs of {row['case']}" for row in found)
+        status, message = Status.FAIL, f"{op}: {'; '.join(said)} gave other bits than the first"
     elif repeats < 2:
         status, message = Status.ERROR, f"{op} was not run twice on any case"
     return Verdict(
@@ -48,25 +40,16 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
         subject=op,
         status=status,
         message=message,
-        value=sum(row["differing"] + row["alone_differing"] for row in evidence),
+        value=sum(row["differing"] for row in evidence),
         limit=0,
         unit="runs with other bits",
         lane=lane,
-        metrics={"cases": [row["case"] for row in evidence], "repeats": repeats, "alone": alone},
+        metrics={"cases": [row["case"] for row in evidence], "repeats": repeats},
     )
 
 
-def _violations(row: Evidence) -> list[str]:
-    said = []
-    if row["differing"]:
-        said.append(f"{row['differing']} of {row['repeats']} runs of {row['case']} gave other bits than the first")
-    if row["alone_differing"]:
-        said.append(f"{row['alone_differing']} of {row['alone']} rows of {row['case']} depend on their neighbours")
-    return said
-
-
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Run each op again on the same inputs, and on single rows of them."""
+    """Run each op again on the same inputs."""
     from braidcheck import kernels
     from braidcheck.gates.determinism.measure import measure_determinism
     from braidcheck.gates.under_test import wrapper
@@ -78,8 +61,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 GATE = Gate(
     name="determinism",
-    question="Do the same inputs give the same bits, and does a batch-invariant op give a row the same bits "
-    "whatever else is in the batch?",
+    question="Do the same inputs give the same bits?",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import torch
-
 from braidcheck.gates.edges import arguments
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
@@ -17,13 +15,10 @@ from braidcheck.numerics.calls import run
 from braidcheck.op import Inputs, Op
 
 MANY = 65  # rows from which kernels for many tokens are taken
-CROWD = 160  # rows: more than any block of tokens that the kernels choose by their number
 
 
 def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Check]]:
     """Name and check of what is asked of ``call``, a candidate for ``op``: by its contract, then its own."""
-    if op.contract.batch_invariant and not op.contract.mutates:
-        yield "a row does not depend on its neighbours", partial(_alone, op, call, device)
     if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
     if call is wrapper(op.name):  # a candidate need not refuse
@@ -37,26 +32,6 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
     for name, op in trial.ops.items():
         for subject, check in edge_checks(op, wrapper(name), trial.device):
             yield f"{name}: {subject}", check
-
-
-def _alone(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The same bits for a row alone, among its neighbours, and among many copies of all of them."""
-    inputs = case_inputs(op, device)
-    count = len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
-    together = torch.arange(count, device=device)
-
-    def taken(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        chosen = {k: v[rows] if isinstance(v, torch.Tensor) and len(v) == count else v for k, v in inputs.items()}
-        return run(op, call, chosen)
-
-    crowds = [(len(rows), taken(rows)) for rows in (together, together.repeat(CROWD // count + 1))]
-    for row in range(min(count, 3)):
-        alone = taken(together[row : row + 1])
-        for size, crowd in crowds:
-            for name, one, all_rows in zip(op.outputs, alone, crowd, strict=False):
-                if not torch.equal(one[0].nan_to_num(7), all_rows[row].nan_to_num(7)):
-                    return f"{name} of one row changes with {size - 1} others beside it"
-    return None
 
 
 def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:

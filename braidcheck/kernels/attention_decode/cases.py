@@ -16,7 +16,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -117,3 +117,20 @@ NEGATIVE_CONTROLS = {
     "subnormal values read as zero": without_subnormal("v_cache"),
     "values through float16": through_float16("v_cache"),
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """Rows of very different lengths: full, half, empty, one slot less than full."""
+    given = inputs(case, device)
+    full = torch.full_like(given["lengths"], case["S"])
+    own = torch.stack([full, full // 2, full * 0, full - 1], dim=1).flatten()[: len(full)]
+    return given | {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+
+
+SPLIT = 530  # slots: more than one split takes, in the interpreter too
+SWEEPS = (
+    Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
+    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 257, 8193, far=(513, 1024, 1025, 4096, 6145), inputs=ragged),
+    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
+    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
+)

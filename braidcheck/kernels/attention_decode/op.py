@@ -25,5 +25,6 @@ OP = Op(
     eager_baseline=eager_attention_decode,
     library_baselines=baselines.libraries,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

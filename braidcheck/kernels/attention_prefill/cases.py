@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from braidcheck.kernels.common.inputs import (
@@ -16,7 +18,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -139,3 +141,21 @@ NEGATIVE_CONTROLS = {
     "subnormal values read as zero": without_subnormal("v"),
     "values through float16": through_float16("v"),
 }
+
+
+def packed(case: Case, device: str) -> Inputs:
+    """Three sequences: two of ``case["seqs"]`` rows, of which the second begins at any row, and a short one."""
+    size = case["seqs"]
+    given = inputs(replace(case, axes={**case.axes, "T": 2 * size + 3, "seqs": 0}), device)
+    return given | {"cu_seqlens": torch.tensor([0, size, 2 * size, 2 * size + 3], dtype=torch.int32, device=device)}
+
+
+SWEEPS = (
+    Sweep(_case(1, (2, 1, 16), "qwen"), ("T",), 257, 4097, far=(512, 513)),
+    Sweep(_case(40, (2, 1, 16), "qwen", start=1), ("start",), 257, 8193, far=(512, 1025, 4096)),
+    Sweep(_case(300, (2, 1, 16), "unit", "float32", start=1), ("start",), 17, 4097, far=(127, 128, 129, 256, 512)),
+    Sweep(_case(5, (2, 1, 16), "unit", "float16", start=1, spare=3), ("start",), 257, 8193, far=(512, 1024, 4097)),
+    Sweep(_case(1, (2, 1, 16), "unit", seqs=1), ("seqs",), 129, 2049, far=(256,), inputs=packed),
+    Sweep(_case(40, (1, 1, 16), "tail"), ("Hq",), 17, 65),
+    Sweep(_case(40, (2, 1, 16), "tail"), ("D",), 64, 256, far=(128, 256), step=8),
+)

@@ -19,5 +19,6 @@ OP = Op(
     benchmark_shapes={f"{tokens} tokens": {"T": tokens, **HEADS} for tokens in (512, 4096, 16384)},
     eager_baseline=baselines.eager,
     library_baselines=baselines.libraries,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

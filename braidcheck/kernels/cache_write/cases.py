@@ -10,7 +10,7 @@ from braidcheck.kernels.common.inputs import (
     without_last,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -72,3 +72,10 @@ NEGATIVE_CONTROLS = {
     "values through float16": through_float16("v"),
     "minus infinity read as a number": lambda given: given | {"k": given["k"].nan_to_num()},
 }
+
+SWEEPS = (
+    Sweep(_case(1, 2, 1, 1, 4), ("T", "S"), 1025, 2**16 + 1, far=(4097,)),
+    Sweep(_case(1, 2, 1, 1, 4, "tail", "float16"), ("S",), 4097, 2**17 + 1, far=(32769, 65537)),
+    Sweep(_case(2, 1, 2, 1, 4), ("B",), 1025, 4097),
+    Sweep(_case(3, 2, 5, 1, 1, "tail", "float32"), ("D",), 1025, 1025),
+)

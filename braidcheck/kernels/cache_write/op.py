@@ -27,5 +27,6 @@ OP = Op(
     },
     eager_baseline=eager_cache_write,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

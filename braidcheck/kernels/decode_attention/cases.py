@@ -21,7 +21,7 @@ from braidcheck.kernels.common.inputs import (
     without_subnormal,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -128,3 +128,21 @@ NEGATIVE_CONTROLS = {
     "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
     "values through float16": through_float16("v"),
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """Rows of very different lengths: full, half, of the new token alone, one slot less than full."""
+    given = inputs(case, device)
+    last = torch.full_like(given["positions"], case["S"] - 1)
+    own = torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten()[: len(last)]
+    return given | {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+
+
+SPLIT = 300  # slots: more than one split takes, in the interpreter too
+SWEEPS = (
+    Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097)),
+    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
+    Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
+    Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
+)

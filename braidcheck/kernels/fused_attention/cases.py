@@ -16,7 +16,7 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -122,3 +122,25 @@ NEGATIVE_CONTROLS = {
     "NaN read as zero": without_nan("hidden"),
     "the output weight through float16": through_float16("o_weight"),
 }
+
+
+def ragged(case: Case, device: str) -> Inputs:
+    """A decode step of very different lengths: full, half, of the new token alone, one slot less than full."""
+    given = inputs(case, device)
+    full = torch.full_like(given["lengths"], case["S"])
+    own = torch.stack([full, (full + 1) // 2, full * 0 + 1, (full - 1).clamp_min(1)], dim=1).flatten()[: len(full)]
+    caches = {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
+    caches["v_cache"][:, case["S"] // 2 :] += 4  # among many keys of one mean the newest would not count
+    return given | caches | {"lengths": own, "positions": own - 1}
+
+
+SMALL = (2, 1, 16)
+SWEEPS = (
+    Sweep(_case(1, 1, 70, 24, SMALL, "qwen"), ("T", "B"), 9, 1025, far=(16, 17, 33), rows=True),
+    Sweep(_case(4, 4, 1, 24, SMALL, "unit"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145), inputs=ragged),
+    Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 17, 4097, far=(256, 513), inputs=ragged),
+    Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 65, 2049, far=(256, 257)),
+    Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 65, 513, far=(256, 512)),
+    Sweep(_case(20, 1, 300, 24, SMALL, "tail", raw=1, start=1), ("start",), 17, 257, far=(64, 256)),
+    Sweep(_case(1, 1, 5, 1, SMALL, "tail"), ("H",), 257, 1025, far=(1025,)),
+)

@@ -33,6 +33,7 @@ OP = Op(
     },
     eager_baseline=baselines.eager,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
     compositions=COMPOSITIONS,
 )

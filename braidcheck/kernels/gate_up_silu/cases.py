@@ -12,7 +12,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -112,3 +112,11 @@ NEGATIVE_CONTROLS = {
     "the weight through float16": through_float16("weight"),
     "gates no larger than 64": lambda given: given | {"x": given["x"].clamp(-64, 64)},
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, 64, "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16", norm=0), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("H",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, 24, "tail", norm=0), ("H",), 257, 2049, far=(1024, 1025, 2049)),
+    Sweep(_case(3, 24, 1, "tail"), ("I",), 257, 4097, far=(1025,)),
+)

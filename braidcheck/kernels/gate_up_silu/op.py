@@ -25,5 +25,6 @@ OP = Op(
     benchmark_shapes=by_tokens(H=HIDDEN, I=INNER, norm=1),
     eager_baseline=baselines.eager,
     gemm_weight="weight",
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -11,7 +11,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -95,3 +95,11 @@ NEGATIVE_CONTROLS = {
     "subnormal numbers read as zero": without_subnormal("x", "residual"),
     "the residual through float16": through_float16("residual"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, 128, "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, 40, "tail", "float16"), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 24, 1, "tail"), ("H",), 257, 4097, far=(1025,)),
+)

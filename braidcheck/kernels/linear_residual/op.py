@@ -19,6 +19,7 @@ OP = Op(
     benchmark_shapes=by_tokens(K=INNER, H=HIDDEN),
     eager_baseline=baselines.eager,
     gemm_weight="weight",
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
     not_in_float16=("product rounded", "library"),
 )

@@ -15,7 +15,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -103,3 +103,21 @@ NEGATIVE_CONTROLS = {
         given | {"weight": torch.nn.functional.pad(given["weight"], (0, 0, 0, 1))} if "argmax" in given else given
     ),
 }
+
+
+def best_last(case: Case, device: str) -> Inputs:
+    """The best tokens are the last ones, each row's its own."""
+    given = inputs(case, device)
+    rows = min(case["T"], case["V"])
+    given["weight"][-rows:] = 4 * given["x"][:rows] / given["x"][:rows].float().norm(dim=1, keepdim=True)
+    return given
+
+
+SWEEPS = (
+    Sweep(_case(1, 40, 70, "qwen"), ("T",), 65, 2**14 + 1, far=(128, 257, 513), rows=True),
+    Sweep(_case(1, 40, 70, "tail", "float16", argmax=1), ("T",), 17, 2**14 + 1, far=(33, 65), rows=True),
+    Sweep(_case(1, 1, 40, "tail"), ("H",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, 40, "tail"), ("H",), 257, 2049, far=(1024, 1025, 2049)),
+    Sweep(_case(1, 24, 1, "tail", argmax=1), ("V",), 1025, 2**17 + 1, far=(4097, 32769, 65537), inputs=best_last),
+    Sweep(_case(3, 24, 1, "tail", argmax=1), ("V",), 257, 2**17 + 1, far=(1024, 1025, 32769), inputs=best_last),
+)

@@ -25,5 +25,6 @@ OP = Op(
     eager_baseline=baselines.eager,
     gemm_weight="weight",
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -19,7 +19,7 @@ from braidcheck.kernels.common.inputs import (
     without_subnormal,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 SCALE = 2.0**-7  # the largest power of two that brings a norm weight of 8,192 below 100
 
@@ -103,3 +103,10 @@ NEGATIVE_CONTROLS = {
     "subnormal numbers read as zero": without_subnormal("q", "k"),
     "the norms' means in bfloat16": with_narrow_norm("q_norm_weight", "k_norm_weight"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, (2, 1, 16), 300, "qwen"), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(5, (2, 1, 16), 1, "qwen"), ("P",), 4097, 2**17 + 1, far=(32769, 65537)),
+    Sweep(_case(5, (1, 1, 16), 30, "tail"), ("Hq",), 33, 65),
+    Sweep(_case(5, (2, 1, 2), 30, "tail", "float32"), ("D",), 258, 258, step=2),
+)

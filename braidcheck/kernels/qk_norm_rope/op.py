@@ -20,5 +20,6 @@ OP = Op(
     benchmark_shapes=by_tokens(**HEADS, P=POSITIONS),
     eager_baseline=eager_qk_norm_rope,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -16,7 +16,7 @@ from braidcheck.kernels.common.inputs import (
     without_rotation,
 )
 from braidcheck.numerics import rope
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -125,3 +125,11 @@ NEGATIVE_CONTROLS = {
     "NaN read as zero": without_nan("x"),
     "the weight through float16": through_float16("qkv_weight"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, (2, 1, 32), 300, "qwen", narrow=1), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), 300, "tail", "float16", bias=1), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(3, 1, (2, 1, 16), 300, "tail"), ("H",), 257, 4097, far=(1025, 2049)),
+    Sweep(_case(5, 40, (2, 1, 16), 1, "qwen"), ("P",), 257, 2**17 + 1, far=(4096, 4097, 32769, 65537)),
+    Sweep(_case(3, 40, (1, 1, 16), 300, "tail", "float32"), ("Hq",), 17, 65),
+)

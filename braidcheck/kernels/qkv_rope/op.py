@@ -22,5 +22,6 @@ OP = Op(
     benchmark_shapes=by_tokens(H=HIDDEN, **HEADS, P=POSITIONS, norm=1, narrow=1),
     eager_baseline=baselines.eager,
     gemm_weight="qkv_weight",
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -15,7 +15,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -99,3 +99,9 @@ NEGATIVE_CONTROLS = {
     "the norm's mean in bfloat16": with_narrow_norm("weight"),
     "the residual through float16": through_float16("residual"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 40, "qwen", residual=1), ("T",), 1025, 2**16 + 1, far=(4097,), rows=True),
+    Sweep(_case(1, 24, "tail", "float16", narrow=1), ("T",), 257, 2**16 + 1, rows=True),
+    Sweep(_case(3, 1, "tail"), ("H",), 4097, 16385),
+)

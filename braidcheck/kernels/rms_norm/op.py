@@ -20,5 +20,6 @@ OP = Op(
     benchmark_shapes=by_tokens(65536, H=HIDDEN),
     eager_baseline=eager_rms_norm,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

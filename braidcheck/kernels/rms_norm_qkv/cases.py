@@ -15,7 +15,7 @@ from braidcheck.kernels.common.inputs import (
     without_nan,
     without_subnormal,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -126,3 +126,11 @@ NEGATIVE_CONTROLS = {
     "the norm's mean in bfloat16": with_narrow_norm("norm_weight"),
     "the weight through float16": through_float16("qkv_weight"),
 }
+
+SWEEPS = (
+    Sweep(_case(1, 64, (4, 2, 16), "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
+    Sweep(_case(1, 33, (2, 1, 16), "tail", "float16", bias=1), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1, (2, 1, 16), "tail"), ("H",), 257, 4097, far=(1024, 1025, 4096, 4097)),
+    Sweep(_case(3, 1, (2, 1, 16), "tail"), ("H",), 257, 2049, far=(1024, 1025, 2049)),
+    Sweep(_case(3, 40, (1, 1, 16), "tail", "float32"), ("Hq",), 33, 65),
+)

@@ -22,5 +22,6 @@ OP = Op(
     benchmark_shapes=by_tokens(128, H=HIDDEN, **HEADS),
     eager_baseline=eager_norm_qkv,
     gemm_weight="qkv_weight",
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -10,7 +10,7 @@ from braidcheck.kernels.common.inputs import (
     without,
     without_last,
 )
-from braidcheck.op import Case, Inputs
+from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -88,3 +88,10 @@ NEGATIVE_CONTROLS = {
     "without the last token of the vocabulary": without_last("logits"),
     "minus infinity read as zero": lambda given: given | {"logits": given["logits"].nan_to_num(neginf=0.0)},
 }
+
+SWEEPS = (
+    Sweep(_case(1, 70, "tail"), ("T",), 65, 4097, far=(257, 513), rows=True),
+    Sweep(_case(3, 1, "tail", k=20), ("V",), 257, 2**17 + 1, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 1, "unit", "bfloat16", t=200), ("V",), 1025, 2**17 + 1, far=(4097, 16385, 65537)),
+    Sweep(_case(3, 300, k=1), ("k",), 33, 300, far=(128, 256, 257)),
+)

@@ -23,5 +23,6 @@ OP = Op(
         "16 tokens": {"T": 16, "V": VOCAB, **FILTERS},
     },
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

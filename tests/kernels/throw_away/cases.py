@@ -1,5 +1,5 @@
 from braidcheck.kernels.common.inputs import Numbers, without_last
-from braidcheck.op import Case
+from braidcheck.op import Case, Sweep
 
 SHAPES = {"small": {"T": 512, "H": 1024}}
 
@@ -13,4 +13,5 @@ CASES = (
     Case("throw_away", {"T": 7, "H": 33}, "float32", "tail"),
     Case("throw_away", {"T": 64, "H": 1024}, profile="qwen", large=True),
 )
+SWEEPS = (Sweep(Case("throw_away", {"T": 1, "H": 8}), ("T",), 65, 4097, rows=True),)
 NEGATIVE_CONTROLS = {"without the last column": without_last("x")}

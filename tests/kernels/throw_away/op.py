@@ -15,5 +15,6 @@ OP = Op(
     benchmark_shapes=cases.SHAPES,
     eager_baseline=lambda x: 2 * x + 1,
     contract_checks=checks.CONTRACT_CHECKS,
+    sweeps=cases.SWEEPS,
     variants=VARIANTS,
 )

@@ -1,0 +1,87 @@
+"""The sizes gate: both sides of every border at which a kernel or its launch changes, and rows in other company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+
+class Evidence(TypedDict):
+    """One sweep: the ``sizes`` that were looked at, of them the ``switches`` at which other launches were recorded, and
+    the first ``violation`` in words, which ends it."""
+
+    op: str
+    sweep: str
+    sizes: list[int]
+    switches: list[int]
+    violation: str | None
+
+
+def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
+    """One verdict on ``op`` from what ``measure.measure_sizes`` saw: fail where any sweep has a violation.
+
+    A sweep without a size, or no sweep at all, shows nothing and is an error.
+    """
+    broken = {row["sweep"]: row["violation"] for row in evidence if row["violation"]}
+    empty = [row["sweep"] for row in evidence if not row["sizes"]]
+    sizes = sum(len(row["sizes"]) for row in evidence)
+    status, message = Status.PASS, f"{op}: {sizes} sizes along {len(evidence)} sweeps"
+    if broken:
+        more = f"; {len(broken) - 1} more of {len(evidence)} sweeps fail" if len(broken) > 1 else ""
+        status, message = Status.FAIL, f"{op} {next(iter(broken.values()))}{more}"
+    elif empty or not evidence:
+        status, message = Status.ERROR, f"{op} was looked at in no size{' along ' if empty else ''}{', '.join(empty)}"
+    return Verdict(
+        gate="sizes",
+        subject=op,
+        status=status,
+        message=message,
+        value=len(broken),
+        limit=0,
+        unit="sweeps with a violation",
+        lane=lane,
+        metrics={
+            "sizes": {row["sweep"]: len(row["sizes"]) for row in evidence},
+            "largest": {row["sweep"]: max(row["sizes"], default=0) for row in evidence},
+            "switches": {row["sweep"]: row["switches"] for row in evidence if row["switches"]},
+            "broken": broken,
+        },
+    )
+
+
+def subjects(settings: Settings) -> list[str]:
+    """The ops that have an axis to walk along."""
+    return [name for name, op in chosen_ops(settings).items() if op.sweeps]
+
+
+def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
+    """Walk each op, from the package under test, along its sweeps."""
+    from braidcheck import kernels
+    from braidcheck.gates.sizes.measure import measure_sizes
+    from braidcheck.gates.under_test import wrapper
+
+    for op in subjects:
+        yield evaluate(measure_sizes(kernels.find()[op], wrapper(op), settings.device), op)
+
+
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.sizes.measure import trial_checks
+
+    return trial_checks
+
+
+GATE = Gate(
+    name="sizes",
+    question="Is each op right on both sides of every size at which another kernel, block or split begins, and does a "
+    "row keep its bits among other neighbours?",
+    subjects=subjects,
+    run=run,
+    per_op=True,
+    runs_kernels=True,
+    stand_in=ALL_OPS,
+    load_trial_checks=_trial_checks,
+)

@@ -1,0 +1,126 @@
+"""The sizes to look at along an axis: both sides of every border at which the code under test may do something else.
+
+Borders are the powers of two, as blocks and buckets have them; the whole numbers in the source of the wrapper, its
+kernels and what they share, where a comparison or a remainder may switch; and the sizes between which the recorded
+launches change, found by bisection.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from braidcheck.gates.sizes.launches import Launch
+from braidcheck.gates.under_test import module
+
+Launches = Callable[[int], tuple[Launch, ...]]
+PACKAGE = "braidcheck"
+
+
+def ladder(max_size: int) -> set[int]:
+    """The powers of two, the size after each and before every other one: full blocks and tails of two kinds."""
+    powers = [1 << exponent for exponent in range(max_size.bit_length())]
+    return {*powers, *(power + 1 for power in powers), *(power - 1 for power in powers[::2])}
+
+
+def on_both_sides(numbers: Iterable[int]) -> set[int]:
+    """Each number and the next, but of a power of two, which has its place on the ladder."""
+    return {size for number in numbers if number & (number - 1) for size in (number, number + 1)}
+
+
+def drawn(max_size: int, count: int, seed: int) -> set[int]:
+    """``count`` sizes, as many of every order of magnitude."""
+    dice = random.Random(seed)
+    return {min(max_size, int(2 ** dice.uniform(0, max_size.bit_length()))) for _ in range(count)}
+
+
+def allowed(sizes: Iterable[int], max_size: int, step: int) -> list[int]:
+    """Those from ``step`` to ``max_size``, each rounded up to a multiple of ``step``, in order."""
+    return sorted({size for size in (-(-size // step) * step for size in sizes) if 0 < size <= max_size})
+
+
+def switches(sizes: list[int], launches: Launches, step: int) -> Iterator[int]:
+    """The two sizes at every change of launches that lies between two neighbours of ``sizes``."""
+    known = {size: launches(size) for size in sizes}
+    for low, high in itertools.pairwise(sizes):
+        if high - low == step or not _differ(known[low], known[high]):
+            continue
+        while high - low > step:
+            middle = (low + high) // (2 * step) * step
+            known[middle] = launches(middle)
+            low, high = (low, middle) if _differ(known[low], known[middle]) else (middle, high)
+        yield from (low, high)
+
+
+def _differ(one: tuple[Launch, ...], other: tuple[Launch, ...]) -> bool:
+    """Whether other kernels or constants are launched, or one program more or less: more follow from more blocks."""
+    if [launch.code for launch in one] != [launch.code for launch in other]:
+        return True
+    pairs = ((mine, yours) for a, b in zip(one, other, strict=True) for mine, yours in zip(a.grid, b.grid, strict=True))
+    return any(abs(mine - yours) == 1 for mine, yours in pairs)
+
+
+def numbers_of(op: str) -> set[int]:
+    """The whole numbers that may switch something in the op under test."""
+    return {number for file in _files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
+
+
+def _files(op: str) -> set[Path]:
+    """The op's wrapper and device code, and the shared files that they take anything from."""
+    found, todo = set(), [module(f"kernels.{op}"), module(f"kernels.{op}.kernel")]
+    while todo:
+        one = todo.pop()
+        file = Path(inspect.getfile(one))
+        if file not in found:
+            found.add(file)
+            todo += _shared(one)
+    return found
+
+
+def _shared(one: ModuleType) -> Iterator[ModuleType]:
+    for node in ast.walk(_tree(inspect.getsource(one))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}.kernels.common"):
+            name = (node.module or "").removeprefix(f"{PACKAGE}.")
+            yield from (module(f"{name}.{a.name}") for a in node.names) if name == "kernels.common" else [module(name)]
+
+
+@cache
+def _numbers(source: str) -> frozenset[int]:
+    """Numbers above 4 in comparisons and remainders, and those that have a name of their own."""
+    found: set[int] = set()
+    for node in ast.walk(_tree(source)):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv):
+            parts = [node.right]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            parts = [node.value]
+        found.update(value for part in parts for value in _values(part) if 4 < value < 1 << 31)
+    return frozenset(found)
+
+
+@cache
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _values(node: ast.expr | None) -> Iterator[int]:
+    """The numbers that ``node`` is or holds, such as 1 << 12 and the parts of a tuple."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        yield node.value
+    elif isinstance(node, ast.BinOp):
+        sides = [*_values(node.left)], [*_values(node.right)]
+        if sides[0] and sides[1] and isinstance(node.op, ast.Pow | ast.LShift) and sides[1][0] < 64:
+            yield sides[0][0] ** sides[1][0] if isinstance(node.op, ast.Pow) else sides[0][0] << sides[1][0]
+        else:
+            yield from (*sides[0], *sides[1])
+    elif isinstance(node, ast.Tuple | ast.List):
+        for part in node.elts:
+            yield from _values(part)

@@ -1,0 +1,63 @@
+"""Walk an op along its sweeps: each size against the reference, and its rows against themselves in other company."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from braidcheck.gates.gate import Trial
+from braidcheck.gates.sizes import Evidence, borders
+from braidcheck.gates.sizes.launches import Launch, instead_of_running
+from braidcheck.gates.sizes.walk import Walk
+from braidcheck.gates.under_test import run_check, wrapper
+from braidcheck.numerics.calls import run
+from braidcheck.op import Op, Sweep
+
+Call = Callable[..., Any]
+
+
+def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0) -> list[Evidence]:
+    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``."""
+    return [measure_sweep(op, call, sweep, device, seed, more) for sweep in op.sweeps]
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Callable[[], str | None]]]:
+    """A check a sweep of the trial's ops."""
+    for name, op in trial.ops.items():
+        for sweep in op.sweeps:
+            yield f"{name}: {sweep.name}", partial(_violation, op, sweep, trial.device)
+
+
+def _violation(op: Op, sweep: Sweep, device: str) -> str | None:
+    return measure_sweep(op, wrapper(op.name), sweep, device)["violation"]
+
+
+def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, more: int = 0) -> Evidence:
+    """The sizes that were looked at along one sweep, up to the first violation."""
+    seen: Evidence = {"op": op.name, "sweep": sweep.name, "sizes": [], "switches": [], "violation": None}
+    max_size = sweep.max_size if device == "cpu" else sweep.max_size_gpu
+    known = borders.ladder(max_size) | borders.on_both_sides(borders.numbers_of(op.name)) | set(sweep.far)
+    known |= borders.drawn(max_size, more, seed)
+    sizes = borders.allowed(known, max(max_size, *sweep.far, 0), sweep.step)
+    walk = Walk(op, call, sweep, device)
+    if any(_violates(walk, size, seen) for size in sizes):
+        return seen
+    launches = partial(_launches, op, call, sweep, device)
+    seen["switches"] = sorted(set(borders.switches(sizes, launches, sweep.step)) - set(sizes))
+    any(_violates(walk, size, seen) for size in seen["switches"])
+    return seen
+
+
+def _violates(walk: Walk, size: int, seen: Evidence) -> bool:
+    seen["sizes"].append(size)
+    found = run_check(partial(walk.violation, size))
+    seen["violation"] = found and f"at {' and '.join(walk.sweep.axes)} {size}: {found}"
+    return bool(found)
+
+
+def _launches(op: Op, call: Call, sweep: Sweep, device: str, size: int) -> tuple[Launch, ...]:
+    inputs = (sweep.inputs or op.inputs)(sweep.at(size), device)
+    with instead_of_running(size) as found:
+        run(op, call, inputs)
+    return tuple(found)
