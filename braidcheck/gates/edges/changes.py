@@ -69,7 +69,9 @@ def _strides(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
 
 def _values(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
     for number in () if value.is_floating_point() else INDEX_VALUES + MORE_INDEX_VALUES * thorough:
-        if torch.iinfo(value.dtype).min <= number <= torch.iinfo(value.dtype).max:
+        # Two rows of the same slot or place would race for it.
+        fits = torch.iinfo(value.dtype).min <= number <= torch.iinfo(value.dtype).max
+        if fits and not bool((value == number).any()):
             for index in (0,) if number < 2**31 else (0, -1):
                 yield f"{number} at {index}", partial(_with_entry, index=index, number=number)
 

@@ -6,7 +6,6 @@ Counts are the same on every machine and in both lanes, apart from the launch co
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ READS: Mapping[str, Callable[[Tensor], Any]] = {  # what waits for the GPU, and 
     "equal": lambda tensor: False,
     "allclose": lambda tensor: False,
 }
+FAR_APART = 1 << 40  # bytes between two storages
 # The names of methods that change a tensor in place: here there is nothing to compute.
 IN_PLACE = re.compile(r"__setitem__|__i(?!nt__|nvert__|ndex__)\w+__|[a-z]\w*[a-z]_")
 
@@ -91,12 +91,11 @@ def fake_gpu() -> Iterator[FakeGPU]:
     """Within, tensors on "cuda" take no memory and kernels are not run; what is asked of them is counted."""
     gpu, memory, interpreter = FakeGPU(), module("models.memory"), module("kernels.common.interpreter")
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
         for owner, name, stand_in in (
             (JITFunction, "run", _launch(gpu)),
             (InterpretedFunction, "run", _launch(gpu)),
             (FakeTensor, "tolist", _tolist(gpu)),
+            (FakeTensor, "data_ptr", _addresses()),
             (interpreter, "DEVICE_TYPE", "cuda"),
             (memory, "free_bytes", lambda device: None),
             (torch.cuda, "CUDAGraph", lambda: _Graph(gpu)),
@@ -107,6 +106,17 @@ def fake_gpu() -> Iterator[FakeGPU]:
         for mode in (FakeTensorMode(allow_non_fake_inputs=True), _Calls(gpu), _Kernels(gpu)):
             stack.enter_context(mode)
         yield gpu
+
+
+def _addresses() -> Callable[[Tensor], int]:
+    """Where a tensor would lie: memory that tensors share is at one place, all other far away from it."""
+    places: dict[int, int] = {}
+
+    def address(tensor: Tensor) -> int:
+        place = places.setdefault(tensor.untyped_storage()._cdata, len(places) + 1)
+        return place * FAR_APART + tensor.storage_offset() * tensor.itemsize
+
+    return address
 
 
 class _Graph:

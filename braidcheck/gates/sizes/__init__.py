@@ -59,13 +59,14 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Walk each op, from the package under test, along its sweeps."""
+    """Walk each op, from the package under test, along its sweeps; in the interpreter up to ``max_size`` alone."""
     from braidcheck import kernels
     from braidcheck.gates.sizes.measure import measure_sizes
     from braidcheck.gates.under_test import wrapper
 
+    far = settings.lane == "gpu"  # else they would take half of the time: mutants and soak ask them on a CPU too
     for op in subjects:
-        yield evaluate(measure_sizes(kernels.find()[op], wrapper(op), settings.device), op)
+        yield evaluate(measure_sizes(kernels.find()[op], wrapper(op), settings.device, far=far), op)
 
 
 def _trial_checks() -> TrialChecks:

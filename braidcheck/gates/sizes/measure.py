@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,13 @@ from braidcheck.op import Op, Sweep
 Call = Callable[..., Any]
 
 
-def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0) -> list[Evidence]:
-    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``."""
-    return [measure_sweep(op, call, sweep, device, seed, more) for sweep in op.sweeps]
+def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0, far: bool = True) -> list[Evidence]:
+    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``.
+
+    ``far``: also at the sizes that a sweep names past its ``max_size``.
+    """
+    sweeps = op.sweeps if far else [replace(sweep, far=()) for sweep in op.sweeps]
+    return [measure_sweep(op, call, sweep, device, seed, more) for sweep in sweeps]
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Callable[[], str | None]]]:

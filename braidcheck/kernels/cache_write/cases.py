@@ -25,8 +25,8 @@ def inputs(case: Case, device: str) -> Inputs:
     return {
         "k": numbers.activations(*shape),
         "v": numbers.activations(*shape),
-        "k_cache": numbers.place(empty),
-        "v_cache": numbers.place(empty),
+        "k_cache": numbers.place(empty.clone()),
+        "v_cache": numbers.place(empty.clone()),
         "rows": (indices // capacity).to(device),
         "slots": (indices % capacity).to(device),
     }

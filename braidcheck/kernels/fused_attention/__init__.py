@@ -101,8 +101,9 @@ ARGUMENTS = Arguments(
         "hidden": TensorSpec("T,H"),
         "norm_weight": TensorSpec("H"),
         "qkv_weight": TensorSpec("N,H"),
-        "q_norm_weight": TensorSpec("D"),
-        "k_norm_weight": TensorSpec("D"),
+        # One of the three pointers is chosen at run time.
+        "q_norm_weight": TensorSpec("D", ("norm_weight",)),
+        "k_norm_weight": TensorSpec("D", ("norm_weight",)),
         "o_weight": TensorSpec("H,K", ("qkv_weight",)),
         "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
         "positions": TensorSpec("T", INDICES),

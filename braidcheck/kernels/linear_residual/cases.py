@@ -18,11 +18,14 @@ def inputs(case: Case, device: str) -> Inputs:
     """Activations, a weight of unit gain and a residual stream."""
     numbers = Numbers(case, device)
     x = numbers.activations(case["T"], case["K"])
+    weight = numbers.weights(case["H"], case["K"])
     if case.profile == "largest":  # of the residual alone: the product takes some sums past it
-        x = numbers.place(numbers.normal(case["T"], case["K"]) * (torch.finfo(numbers.dtype).max / 16))
+        x = numbers.place(numbers.normal(case["T"], case["K"]).abs() * (torch.finfo(numbers.dtype).max / 16))
+        # A column's terms have one sign: no order of the sum overflows where the sum does not.
+        weight = weight.abs() * weight[:, :1].sign()
     return {
         "x": x,
-        "weight": numbers.weights(case["H"], case["K"]),
+        "weight": weight,
         "residual": numbers.activations(case["T"], case["H"]),
     }
 
