@@ -1,0 +1,1 @@
+"""Mutants of what judges: comparison, evaluation, goldens, merging, trend, protection, reports."""
