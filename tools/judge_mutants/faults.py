@@ -1,4 +1,4 @@
-"""Which modules judge, and the mutants of them: generated from their syntax trees, and named in ``named.toml``."""
+"""Which modules judge, and the mutants of them: generated from their syntax trees, and named in ``named/``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braidcheck.mutants.syntax import children, lines, put, replaced
 from tools.judge_mutants.operators import TEXT_ARGUMENTS, is_text, proposals
 
 HERE = Path(__file__).parent
-NAMED, EQUIVALENT = HERE / "named.toml", HERE / "equivalent.toml"
+NAMED, EQUIVALENT = HERE / "named", HERE / "equivalent.toml"
 # Globs below the package. What measures needs kernels or a GPU: mutants of kernels are its test.
 JUDGES = (
     "result.py",
@@ -54,7 +54,8 @@ def files() -> list[str]:
 
 def named() -> list[Mutant]:
     """The named mutants; one whose patch does not apply exactly once says so in ``stale``."""
-    return [_named(row) for row in tomllib.loads(NAMED.read_text(encoding="utf-8"))["mutant"]]
+    files = sorted(NAMED.glob("*.toml"))
+    return [_named(row) for file in files for row in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]]
 
 
 def _named(row: dict[str, str]) -> Mutant:

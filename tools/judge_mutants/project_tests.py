@@ -4,8 +4,9 @@ function, the quickest first."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypedDict
 
 from braidcheck.mutants.mutant import PACKAGE, Mutant
@@ -16,7 +17,7 @@ ROOT = PACKAGE.parent
 LEFT_OUT = ("test_measure.py", "test_browser.py", "*_gpu.py", "test_gpu.py", "test_imports.py", "test_project.py")
 LEFT_OUT += ("test_cli.py", "test_gate.py", "test_protect.py", "test_page.py", "test_artifact.py", "test_samples.py")
 LEFT_OUT_FOLDERS = ("kernels", "models", "mutants", "benchmarks", "workflows", "tools", "under_test", "paired")
-MAX_TEST_S = 10.0  # a test that takes longer is not asked
+MAX_TESTS_S = 12.0  # that the tests of one trial take unmutated: a tenth of a trial's limit, so a timeout is a kill
 
 
 class Control(TypedDict):
@@ -61,19 +62,22 @@ def digest(name: str) -> str:
 
 
 def tests_for(mutant: Mutant, controls: Mapping[str, Control]) -> list[str]:
-    """The ids of the tests that call what the mutant changes, the quickest first; of what is run on import, or called
-    in another process alone, all tests of the files."""
+    """The ids of the tests that call what the mutant changes, mirrors first, then the quickest, as many as a trial has
+    time for; of what is run on import, or called in another process alone, any tests of the files."""
     names = [name for name in files_for(mutant.file) if name in controls]
     function = changed_function(mutant)
     sought = f"{mutant.file}:{function}" if function else ""
     found = [one for name in names for one in _callers(name, controls[name], sought)]
     found = found or [one for name in names for one in _callers(name, controls[name], "")]
-    return [test for _, test in sorted(found)]
+    spent = itertools.accumulate(seconds for seconds, _ in found)
+    return [test for (_, test), total in zip(found, spent, strict=True) if total <= MAX_TESTS_S]
 
 
-def _callers(name: str, control: Control, sought: str) -> Iterable[tuple[float, str]]:
+def _callers(name: str, control: Control, sought: str) -> list[tuple[float, str]]:
+    """Seconds and id of the tests of one file that call a function, the quickest first; all where none is sought."""
     fixtures = sought in control["called"].get(name, ())
-    for test, seconds in control["seconds"].items():
-        calls = not sought or fixtures or sought in control["called"].get(test, ())
-        if calls and seconds <= MAX_TEST_S and test not in control["failed"]:
-            yield seconds, test
+    return sorted(
+        (seconds, test)
+        for test, seconds in control["seconds"].items()
+        if test not in control["failed"] and (not sought or fixtures or sought in control["called"].get(test, ()))
+    )

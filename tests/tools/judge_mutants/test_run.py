@@ -72,20 +72,6 @@ def test_a_trial_ends_at_its_limit(root):
     assert said["wall"] < 50
 
 
-@pytest.mark.parametrize(
-    ("code", "usual", "outcome"),
-    [
-        (0, 1.0, "survived"),
-        (1, 1.0, "killed"),
-        (-11, 1.0, "killed"),
-        (None, 1.0, "killed"),
-        (None, 12.0, "timeout"),
-    ],
-)
-def test_a_timeout_is_a_kill_where_the_tests_are_quick(code, usual, outcome):
-    assert run._outcome({"code": code}, usual) == outcome
-
-
 def test_a_mutant_stands_in_the_copy_during_its_trial_alone(root):
     path = root / "package" / "judge.py"
     before = path.stat().st_mtime_ns
@@ -106,6 +92,18 @@ def test_tests_that_call_the_function_come_quickest_first(monkeypatch):
     assert project_tests.tests_for(mutant, controls) == [f"{name}::slow"]
     monkeypatch.setattr(project_tests, "changed_function", lambda _mutant: "Run.nobody")
     assert project_tests.tests_for(mutant, controls) == [f"{name}::far", f"{name}::slow"]
+
+
+def test_a_trial_runs_its_mirror_s_tests_first_and_no_more_than_it_has_time_for(monkeypatch):
+    names = ["tests/test_result.py", "tests/report/test_rows.py"]
+    controls = {
+        name: {"sha256": "", "seconds": {f"{name}::a": 5.0, f"{name}::b": 5.5}, "called": {}, "failed": []}
+        for name in names
+    }
+    monkeypatch.setattr(project_tests, "files_for", lambda _file: names)
+    monkeypatch.setattr(project_tests, "changed_function", lambda _mutant: "")
+    mutant = Mutant("m", "named", "result", "d", "result.py", (), "")
+    assert project_tests.tests_for(mutant, controls) == [f"{names[0]}::a", f"{names[0]}::b"]
 
 
 @pytest.mark.parametrize(
