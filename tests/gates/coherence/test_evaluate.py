@@ -105,6 +105,15 @@ def test_sound_evidence_passes_every_check_and_says_why():
     assert evaluated(sound())["kl"].metrics["perplexity"]["generator"] == 2.7
 
 
+@pytest.mark.parametrize(("factor", "status"), [(0.0, "error"), (5e-4, "error"), (1 / 64, "pass")])
+def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
+    evidence = sound()
+    scale("kl", factor)(evidence)
+    verdict = evaluated(evidence)["kl"]
+    assert verdict.status == status
+    assert ("record the golden from HF transformers" in verdict.message) == (status == "error")
+
+
 @pytest.mark.parametrize(
     ("check", "fault", "words"),
     [
