@@ -148,6 +148,16 @@ def test_merge_refuses_a_changed_run_and_copies_nothing(file, tmp_path):
     assert len(list(one.iterdir())) == 1
 
 
+def test_merge_refuses_a_run_that_was_changed_in_one_digit(file, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    added = history.add(file(), one)
+    two.mkdir()
+    (two / added.name).write_text(added.read_text().replace('"value": 80.0', '"value": 90.0'))
+    assert (two / added.name).stat().st_size == added.stat().st_size
+    with pytest.raises(UserError, match="never changes"):
+        history.merge([two], one)
+
+
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
     def full(path, text):
         if path.name == "c.json":

@@ -47,6 +47,14 @@ def test_a_mutant_that_is_called_equivalent(trees):
     assert trees(EQUIVALENT, lambda text: line + text, "base") == {}
 
 
+def test_a_mutant_more_under_an_old_reason(trees):
+    reason = "zero divided by two is zero as well"
+    found = trees(
+        EQUIVALENT, lambda text: text.replace(f'"{reason}" = [', f'"{reason}" = [\n  "op.kernel.constant.99",')
+    )
+    assert found == {"equivalent mutant op.kernel.constant.99": reason}
+
+
 def test_a_spill_that_is_excused(trees):
     line = '["9.9.9"]\n"rms_norm | sm_90 | _rms_norm | x" = "why not"\n'
     assert trees(STATIC, lambda text: text + line) == {

@@ -75,6 +75,13 @@ def test_series_without_last_value_is_skipped(nights, last, says):
     assert evaluate(nights([*times(), last])).exit_code == 1, "what is known of earlier nights is said all the same"
 
 
+def test_the_last_night_counts(nights):
+    values = times(40, 37, 0.1)
+    (found,) = evaluate(nights(values)).findings
+    assert found.time == "37"
+    assert evaluate(nights(values[:-1])).findings == (), "three nights confirm a change, two do not"
+
+
 def test_a_missing_control_is_a_missing_value(nights):
     runs = nights(times(change=0), control=lambda night: 50.0 if night < 39 else None)
     assert "control" in evaluate(runs).skipped["gpu/speed/decode"]
