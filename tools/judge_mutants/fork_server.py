@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -20,10 +21,12 @@ from typing import Any, TypedDict
 
 import pytest
 
+MAX_LOAD = 20  # times the CPU time, that a trial may take of the clock on a machine that others use
+
 
 class Task(TypedDict):
     """One run: the folder it runs in, test files, the ids to run in their order (all where empty), the limit in
-    seconds, and whether to record which functions of the package each test calls instead of stopping at a failure."""
+    seconds of CPU time, and whether to record what each test calls of the package instead of stopping at a failure."""
 
     root: str
     package: str
@@ -59,10 +62,18 @@ class Watcher:
             self.failed.append(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what failed and how long it took."""
-        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        """Keep what failed."""
         if report.failed:
             self.failed.append(report.nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Keep how much CPU time a test takes: of the clock, a loaded machine takes many times as much."""
+        began = _cpu_seconds()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = round(_cpu_seconds() - began, 3)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -95,14 +106,21 @@ class Watcher:
             sys.setprofile(None)
 
 
+def _cpu_seconds() -> float:
+    """Of this process and of the children it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 def answer(task: Task) -> dict[str, Any]:
-    """Run a task in a child: ``code`` is pytest's, or None where the time was up."""
+    """Run a task in a child: ``code`` is pytest's, less a signal's number where one ended it, or None where it slept or
+    waited for too long."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
         began = time.monotonic()
         child = os.fork()
         if child == 0:
             _guarded(lambda: _child(task, Path(file.name)))
-        code = _wait(child, began + task["limit"])
+        code = _wait(child, began + MAX_LOAD * task["limit"])
         text = file.read()
     said = json.loads(text) if text else {"failed": ["died"] if code else []}
     return said | {"code": code, "wall": round(time.monotonic() - began, 2)}
@@ -141,6 +159,7 @@ def _end_group(child: int) -> None:
 
 def _child(task: Task, out: Path) -> int:
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(task["limit"]), int(task["limit"]) + 1))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):

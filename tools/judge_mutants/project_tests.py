@@ -13,11 +13,13 @@ from braidcheck.mutants.mutant import PACKAGE, Mutant
 from tools.judge_mutants.faults import changed_function
 
 ROOT = PACKAGE.parent
-# What runs kernels, Chromium, a GPU, or the whole command line in processes of its own.
-LEFT_OUT = ("test_measure.py", "test_browser.py", "*_gpu.py", "test_gpu.py", "test_imports.py", "test_project.py")
-LEFT_OUT += ("test_cli.py", "test_gate.py", "test_protect.py", "test_page.py", "test_artifact.py", "test_samples.py")
+LEFT_OUT = (  # what runs kernels, models, Chromium, a GPU or the command line in processes of its own
+    *("test_measure.py", "test_blame.py", "test_planted.py", "test_registry.py", "test_arch.py", "test_formats.py"),
+    *("test_browser.py", "test_page.py", "test_artifact.py", "test_samples.py", "cli/test_[!m]*.py"),
+    *("*_gpu.py", "test_gpu.py", "test_imports.py", "test_project.py"),
+)
 LEFT_OUT_FOLDERS = ("kernels", "models", "mutants", "benchmarks", "workflows", "tools", "under_test", "paired")
-MAX_TESTS_S = 12.0  # that the tests of one trial take unmutated: a tenth of a trial's limit, so a timeout is a kill
+MAX_TESTS_S = 12.0  # CPU seconds of one trial's tests unmutated: a tenth of a trial's limit, so a timeout is a kill
 
 
 class Control(TypedDict):

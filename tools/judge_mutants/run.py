@@ -1,7 +1,7 @@
 """Plants faults in what judges, one at a time, and asks the project's own tests to notice each.
 
 A mutant is killed where a test fails that passes on the package as it is, or where the tests do not end within ten
-times what they may take unmutated. The last line of a module is its share; survivors are printed with their diff.
+times the CPU time that they may take unmutated. Survivors are printed with their diff, then a table by module.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from braidcheck.result import json_by_line, write_atomically
 from tools.judge_mutants import faults, project_tests
 from tools.judge_mutants.project_tests import ROOT, Control
 
-LIMIT_S = 10 * project_tests.MAX_TESTS_S  # seconds that a trial may take
-CONTROL_S = 900.0  # seconds that one file's tests may take while their calls are recorded
+LIMIT_S = 10 * project_tests.MAX_TESTS_S  # seconds of CPU time that a trial may take
+CONTROL_S = 900.0  # seconds of CPU time that one file's tests may take while their calls are recorded
 SAMPLE, SEED = 300, 20
 WARM = ("torch", "transformers", "triton", "numpy", "scipy.stats", "safetensors.torch", "ruptures", "bokeh.plotting")
 WARM += ("jinja2", "rich.console", "typer", "datasets", "yaml", "xdist")
@@ -68,7 +68,7 @@ class Worker:
             return row | {"outcome": "survived", "tests": 0, "diff": faults.diff(mutant)}
         with _mutated(self.root / PACKAGE.name / mutant.file, mutant.text):
             said = self.ask(sorted({name.split("::")[0] for name in ids}), ids, LIMIT_S)
-        outcome = "survived" if said["code"] == 0 else "killed"
+        outcome = {0: "survived", None: "timeout"}.get(said["code"], "killed")
         row |= {"outcome": outcome, "tests": len(ids), "seconds": said["wall"]}
         return row | ({"killer": said["failed"][:1]} if outcome == "killed" else {"diff": faults.diff(mutant)})
 

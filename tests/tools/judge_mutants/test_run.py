@@ -1,6 +1,7 @@
 """A trial of a mutant: the tests that call the function are run in a child, and what they say becomes an outcome."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from tools.judge_mutants import fork_server, project_tests, run
 
 JUDGE = "def judge(value):\n    return value <= 1\n\n\ndef other():\n    return 2\n"
 TESTS = """
-import time
 from package.judge import judge, other
 
 def test_slow_other():
@@ -21,7 +21,8 @@ def test_slow_other():
 def test_limit():
     assert judge(1)
     if not judge(0):
-        time.sleep(60)
+        while True:
+            pass
 """
 
 
@@ -67,9 +68,8 @@ def test_a_file_that_cannot_be_imported_fails(root):
 
 def test_a_trial_ends_at_its_limit(root):
     (root / "package" / "judge.py").write_text(JUDGE.replace("value <= 1", "value == 1"))
-    said = ask(root, limit=10.0)
-    assert said["code"] is None
-    assert said["wall"] < 50
+    said = ask(root, limit=3.0)
+    assert said["code"] in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 def test_a_mutant_stands_in_the_copy_during_its_trial_alone(root):
