@@ -115,3 +115,11 @@ def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, suspects, righ
 def test_blame_that_found_nothing_is_wrong():
     lost = matrix(row("one", ops=[], blame={})) | {"blame": True}
     assert verdict("blame, interpret", lost).status == Status.FAIL
+
+
+def test_a_run_that_did_not_end_is_an_error():
+    whole, cut = matrix(*many(3)), matrix(*many(3)) | {"missing": 2}
+    assert verdict("trials, interpret", whole).status == Status.PASS
+    found = verdict("trials, interpret", cut)
+    assert found.status == Status.ERROR
+    assert found.message == "2 trials are missing: the run did not end"

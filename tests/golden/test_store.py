@@ -216,3 +216,39 @@ def test_wikitext_without_a_network_says_what_to_do(monkeypatch):
         NotAvailable, match=r"wikitext cannot be fetched \(Couldn't reach the Hub\): .* pass --dataset DIR"
     ):
         texts.load_text("wikitext")
+
+
+def test_nano_s_golden_is_held_against_its_checkpoint_and_text(tmp_path, monkeypatch, nano):
+    from braidcheck.golden import corpus
+
+    checkpoint = tmp_path / "nano"
+    shutil.copytree(nano, checkpoint)
+    monkeypatch.setattr(resolve, "NANO", checkpoint)
+    resolve.resolve("nano")
+    documents = corpus.documents
+    monkeypatch.setattr(corpus, "documents", lambda split: list(documents(split))[1:])
+    with pytest.raises(GoldenError, match="is of another text"):
+        resolve.resolve("nano")
+    monkeypatch.undo()
+    monkeypatch.setattr(resolve, "NANO", checkpoint)
+    flip(checkpoint / "model.safetensors", -1)
+    with pytest.raises(GoldenError, match=r"is of another checkpoint: model\.safetensors differs"):
+        resolve.resolve("nano")
+
+
+def test_each_checkpoint_and_text_has_a_golden_of_its_own(tmp_path, cache, nano, monkeypatch):
+    asked = []
+    monkeypatch.setattr(record, "record", lambda _checkpoint, text, place, *_rest: asked.append((text, place)))
+    monkeypatch.setattr(store, "verify", lambda place, checkpoint, fingerprint: (place, checkpoint, fingerprint))
+    other = tmp_path / "other"
+    shutil.copytree(nano, other)
+    flip(other / "model.safetensors", -1)
+    for words in ("one text", "another text"):
+        (tmp_path / f"{words}.txt").write_text(words)
+    for checkpoint in (nano, other):
+        for words in ("one text", "another text"):
+            _, (place, held, fingerprint) = resolve.resolve(str(checkpoint), str(tmp_path / f"{words}.txt"))
+            assert (held, fingerprint) == (checkpoint, asked[-1][0].fingerprint)
+            assert place == asked[-1][1]
+    assert len({place for _, place in asked}) == len({str(place) for _, place in asked}) == 4
+    assert all(cache in place.parents for _, place in asked)

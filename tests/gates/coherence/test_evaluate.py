@@ -236,3 +236,52 @@ def test_a_stretch_that_has_no_nll_still_has_its_kl():
             row[name] = row[name][:128]
         row["tokens"], row["certainty"] = 129, row["certainty"][:129]
     assert set(evaluated(evidence)["position"].metrics["128-511"]) == {"ratio", "upper"}
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("hidden", put(5, "hidden", "engine")),
+        ("hidden", put([0.1, 0.2, 0.3], "hidden", "engine")),
+        ("flips", put([999], "documents", 0, "flips")),
+        ("recall", put([["copy"]], "probes")),
+        ("continuation", put(3, "continuations", 0, "truth")),
+        ("kl", put("text", "documents", 0, "kl")),
+    ],
+)
+def test_evidence_that_cannot_be_read_is_an_error(check, fault):
+    evidence = sound()
+    fault(evidence)
+    verdict = evaluated(evidence)[check]
+    assert verdict.status == Status.ERROR
+    assert verdict.message.startswith("the evidence cannot be read")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), None])
+def test_every_number_that_is_not_finite_fails(number):
+    evidence = sound()
+    evidence["documents"][4]["kl"][7] = number
+    assert evaluated(evidence)["kl"].status == Status.FAIL
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_evidence_of_another_format_is_an_error(version):
+    assert {verdict.status for verdict in evaluated(sound() | {"format": version}).values()} == {Status.ERROR}
+
+
+def test_a_layer_in_the_middle_departs():
+    evidence = sound()
+    evidence["hidden"] = {"engine": [0.004, 0.02, 0.004], "floor": [0.004] * 3}
+    verdict = evaluated(evidence)["hidden"]
+    assert verdict.status == Status.FAIL
+    assert "departs first at layer 1, 5x" in verdict.message
+
+
+def test_a_kind_of_probe_that_is_lost_is_seen_among_others():
+    evidence = sound()
+    # Three of ten are lost; of all 400 that is below one in a hundred.
+    evidence["probes"] = [["recall", 9, True, True, True]] * 390
+    evidence["probes"] += [["copy", 9, True, True, number > 2] for number in range(10)]
+    verdict = evaluated(evidence)["recall"]
+    assert verdict.status == Status.FAIL
+    assert "worst in copy: 7 of 10, HF 10" in verdict.message
