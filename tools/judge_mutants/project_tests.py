@@ -58,9 +58,9 @@ def _texts() -> dict[str, str]:
     return found
 
 
-def digest(name: str) -> str:
+def digest(path: Path) -> str:
     """SHA-256 of a test file."""
-    return hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def tests_for(mutant: Mutant, controls: Mapping[str, Control]) -> list[str]:

@@ -130,13 +130,14 @@ def shared_out(workers: Sequence[Worker], tasks: Iterable[Any], work: Callable[[
 def controls_of(workers: Sequence[Worker], names: Sequence[str], keep: Path | None) -> dict[str, Control]:
     """What the tests of these files do on the package as it is; taken from ``keep`` where the file is the same."""
     known: dict[str, Control] = json.loads(keep.read_text()) if keep and keep.exists() else {}
-    stale = [name for name in names if known.get(name, {}).get("sha256") != project_tests.digest(name)]
+    digests = {name: project_tests.digest(workers[0].root / name) for name in names}
+    stale = [name for name in names if known.get(name, {}).get("sha256") != digests[name]]
 
     def work(worker: Worker, name: str) -> None:
         said = worker.ask([name], [], CONTROL_S, record=True)
         print(f"control: {name}, {said['wall']:.0f} s, {len(said['failed'])} fail", file=sys.stderr, flush=True)
         kept = {key: said.get(key, {}) for key in ("seconds", "called", "failed")}
-        known[name] = {"sha256": project_tests.digest(name), **kept}  # type: ignore[typeddict-item]
+        known[name] = {"sha256": digests[name], **kept}  # type: ignore[typeddict-item]
         if keep:
             write_atomically(keep, json.dumps(known))
 
