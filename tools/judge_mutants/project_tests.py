@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypedDict
 
 from braidcheck.mutants.mutant import PACKAGE, Mutant
