@@ -167,7 +167,6 @@ def _child(task: Task, out: Path) -> int:
     os.chdir(task["root"])
     sys.path.insert(0, task["root"])
     os.environ["PYTHONPATH"] = task["root"]
-    sys.dont_write_bytecode = not task["record"]
     watcher = Watcher(task)
     words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:terminalreporter"]
     words += [] if task["record"] else ["-x"]

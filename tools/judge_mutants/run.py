@@ -7,6 +7,7 @@ times the CPU time that they may take unmutated. Survivors are printed with thei
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import queue
@@ -78,6 +79,9 @@ class Worker:
         self.process.wait()
 
 
+_TIMES = itertools.count(1)
+
+
 class _mutated:
     """A context in which a file of the copy holds a mutant."""
 
@@ -87,7 +91,8 @@ class _mutated:
     def __enter__(self) -> None:
         self.original, self.stat = self.path.read_bytes(), self.path.stat()
         self.path.write_text(self.text, encoding="utf-8")
-        os.utime(self.path, (0, 0))  # no compiled file of the original can be taken for its own
+        # Compiled files are known by a source's time and size: no two mutants share a time.
+        os.utime(self.path, (stamp := next(_TIMES), stamp))
 
     def __exit__(self, *_error: object) -> None:
         self.path.write_bytes(self.original)
