@@ -76,10 +76,10 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["install"])
-def judge(session: nox.Session) -> None:
-    """Deliberate faults in what judges (comparison, gates' evaluation, goldens, merging, trend, protection, reports):
+def evaluation_mutants(session: nox.Session) -> None:
+    """Deliberate faults in what evaluates (comparison, gates, goldens, merging, trend, protection, reports):
     do the project's own tests notice each?"""
-    run(session, "-m", "tools.judge_mutants.run", *session.posargs)
+    run(session, "-m", "tools.evaluation_mutants.run", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -1,12 +1,12 @@
-"""Mutants of judging code: what is generated, that the named ones apply, and that arguments name mutants."""
+"""Mutants of evaluating code: what is generated, that the named ones apply, and that arguments name mutants."""
 
 import ast
 
 import pytest
 
 from braidcheck.mutants.mutant import PACKAGE
-from tools.judge_mutants import faults
-from tools.judge_mutants.run import argued
+from tools.evaluation_mutants import faults
+from tools.evaluation_mutants.run import argued
 
 SOURCE = '''"""A module."""
 LIMIT = 1.5
@@ -16,7 +16,7 @@ class Reading(TypedDict):
     value: int = 3
 
 
-def judge(values, limit=LIMIT):
+def check(values, limit=LIMIT):
     """Whether all are fine, at most 3."""
     if not values and limit > 0:
         raise ValueError(f"give {1 + 1} values")
@@ -32,8 +32,8 @@ def run(settings):
 
 @pytest.fixture
 def made(tmp_path):
-    (tmp_path / "judge.py").write_text(SOURCE)
-    return list(faults.mutants_of("judge.py", tmp_path))
+    (tmp_path / "check.py").write_text(SOURCE)
+    return list(faults.mutants_of("check.py", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_text_and_what_measures_are_left_alone(made):
 def test_ids_are_unique_and_every_mutant_changes_something(made, tmp_path):
     assert len({mutant.id for mutant in made}) == len(made) > 20
     assert all(faults.diff(mutant, tmp_path) for mutant in made)
-    assert {faults.changed_function(mutant, tmp_path) for mutant in made} == {"", "judge"}
+    assert {faults.changed_function(mutant, tmp_path) for mutant in made} == {"", "check"}
 
 
 def test_every_named_fault_applies_and_has_a_sentence():
@@ -82,7 +82,7 @@ def test_every_named_fault_applies_and_has_a_sentence():
     assert all(mutant.description and faults.diff(mutant) for mutant in named)
 
 
-def test_judges_are_found_and_generated_from():
+def test_evaluating_modules_are_found_and_generated_from():
     assert {"result.py", "gates/static.py", "golden/provenance.py", "numerics/error.py"} <= set(faults.files())
     assert all((PACKAGE / file).is_file() for file in faults.files())
 

@@ -1,4 +1,4 @@
-"""Which modules judge, and the mutants of them: generated from their syntax trees, and named in ``named/``."""
+"""Which modules evaluate, and the mutants of them: generated from their syntax trees, and named in ``named/``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.patch import Patch, StalePatch, definitions
 from braidcheck.mutants.syntax import children, lines, put, replaced
-from tools.judge_mutants.operators import TEXT_ARGUMENTS, is_text, proposals
+from tools.evaluation_mutants.operators import TEXT_ARGUMENTS, is_text, proposals
 
 HERE = Path(__file__).parent
 NAMED, EQUIVALENT = HERE / "named", HERE / "equivalent.toml"
 # Globs below the package. What measures needs kernels or a GPU: mutants of kernels are its test.
-JUDGES = (
+EVALUATING = (
     "result.py",
     "format_1.py",
     "numerics/error.py",
@@ -45,13 +45,13 @@ JUDGES = (
     "schedule/shards.py",
     "static/baseline.py",
 )
-NO_JUDGES = ("under_test",)
-MEASURING = ("run", "subjects", "_trial_checks", "GATE", "progress")  # of a gate: they run what is judged
+NOT_EVALUATING = ("under_test",)
+MEASURING = ("run", "subjects", "_trial_checks", "GATE", "progress")  # of a gate: they run what is evaluated
 
 
 def files() -> list[str]:
-    """The judging modules, by path below the package."""
-    found = {path for glob in JUDGES for path in PACKAGE.glob(glob) if path.parent.name not in NO_JUDGES}
+    """The evaluating modules, by path below the package."""
+    found = {path for glob in EVALUATING for path in PACKAGE.glob(glob) if path.parent.name not in NOT_EVALUATING}
     return [path.relative_to(PACKAGE).as_posix() for path in sorted(found)]
 
 
@@ -76,7 +76,7 @@ def part(file: str) -> str:
 
 
 def generated(only: Sequence[str] = ()) -> list[Mutant]:
-    """All generated mutants of the judging modules, or of ``only`` these parts."""
+    """All generated mutants of the evaluating modules, or of ``only`` these parts."""
     return [mutant for file in files() if not only or part(file) in only for mutant in mutants_of(file)]
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from braidcheck.mutants.mutant import Mutant
-from tools.judge_mutants import fork_server, project_tests, run
+from tools.evaluation_mutants import fork_server, project_tests, run
 
-JUDGE = "def judge(value):\n    return value <= 1\n\n\ndef other():\n    return 2\n"
+SOURCE = "def check(value):\n    return value <= 1\n\n\ndef other():\n    return 2\n"
 TESTS = """
-from package.judge import judge, other
+from package.check import check, other
 
 def test_slow_other():
     assert other() == 2
 
 def test_limit():
-    assert judge(1)
-    if not judge(0):
+    assert check(1)
+    if not check(0):
         while True:
             pass
 """
@@ -30,14 +30,14 @@ def test_limit():
 def root(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").touch()
-    (tmp_path / "package" / "judge.py").write_text(JUDGE)
-    (tmp_path / "test_judge.py").write_text(TESTS)
+    (tmp_path / "package" / "check.py").write_text(SOURCE)
+    (tmp_path / "test_check.py").write_text(TESTS)
     return tmp_path
 
 
 def ask(root, **more):
     """What the server answers to one task, with nothing imported beforehand."""
-    task = {"root": str(root), "package": "package", "files": ["test_judge.py"], "ids": [], "record": False}
+    task = {"root": str(root), "package": "package", "files": ["test_check.py"], "ids": [], "record": False}
     line = json.dumps(task | {"limit": 60.0} | more)
     server = [sys.executable, "-P", fork_server.__file__]
     done = subprocess.run(server, input=f"{line}\n", capture_output=True, text=True, check=True)
@@ -47,37 +47,37 @@ def ask(root, **more):
 def test_calls_are_recorded_by_test(root):
     said = ask(root, record=True)
     assert (said["code"], said["failed"]) == (0, [])
-    assert said["called"]["test_judge.py::test_limit"] == ["judge.py:judge"]
-    assert said["called"]["test_judge.py::test_slow_other"] == ["judge.py:other"]
-    assert set(said["seconds"]) == {"test_judge.py::test_limit", "test_judge.py::test_slow_other"}
+    assert said["called"]["test_check.py::test_limit"] == ["check.py:check"]
+    assert said["called"]["test_check.py::test_slow_other"] == ["check.py:other"]
+    assert set(said["seconds"]) == {"test_check.py::test_limit", "test_check.py::test_slow_other"}
 
 
 def test_the_tests_asked_for_run_on_the_copy_and_the_first_failure_is_said(root):
-    (root / "package" / "judge.py").write_text(JUDGE.replace("<=", "<"))
-    said = ask(root, ids=["test_judge.py::test_limit"])
-    assert (said["code"], said["failed"]) == (1, ["test_judge.py::test_limit"])
-    assert ask(root, ids=["test_judge.py::test_slow_other"])["code"] == 0
+    (root / "package" / "check.py").write_text(SOURCE.replace("<=", "<"))
+    said = ask(root, ids=["test_check.py::test_limit"])
+    assert (said["code"], said["failed"]) == (1, ["test_check.py::test_limit"])
+    assert ask(root, ids=["test_check.py::test_slow_other"])["code"] == 0
 
 
 def test_a_file_that_cannot_be_imported_fails(root):
-    (root / "package" / "judge.py").write_text("import nothing_of_this_name\n")
+    (root / "package" / "check.py").write_text("import nothing_of_this_name\n")
     said = ask(root)
     assert said["code"] not in (0, None)
-    assert said["failed"] == ["test_judge.py"]
+    assert said["failed"] == ["test_check.py"]
 
 
 def test_a_trial_ends_at_its_limit(root):
-    (root / "package" / "judge.py").write_text(JUDGE.replace("value <= 1", "value == 1"))
+    (root / "package" / "check.py").write_text(SOURCE.replace("value <= 1", "value == 1"))
     said = ask(root, limit=3.0)
     assert said["code"] in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 def test_a_mutant_stands_in_the_copy_during_its_trial_alone(root):
-    path = root / "package" / "judge.py"
+    path = root / "package" / "check.py"
     before = path.stat().st_mtime_ns
     with run._mutated(path, "x = 1\n"):
         assert path.read_text() == "x = 1\n"
-    assert (path.read_text(), path.stat().st_mtime_ns) == (JUDGE, before)
+    assert (path.read_text(), path.stat().st_mtime_ns) == (SOURCE, before)
 
 
 def test_tests_that_call_the_function_come_quickest_first(monkeypatch):

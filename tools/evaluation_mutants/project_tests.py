@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from braidcheck.mutants.mutant import PACKAGE, Mutant
-from tools.judge_mutants.faults import changed_function
+from tools.evaluation_mutants.faults import changed_function
 
 ROOT = PACKAGE.parent
 LEFT_OUT = (  # what runs kernels, models, Chromium, a GPU or the command line in processes of its own

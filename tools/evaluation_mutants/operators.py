@@ -1,4 +1,4 @@
-"""The mutation operators of judging code: what may stand in the place of a node of a syntax tree.
+"""The mutation operators of evaluating code: what may stand in the place of a node of a syntax tree.
 
 Text that people read is left alone: docstrings, f-strings, and what is assigned or passed as text.
 """

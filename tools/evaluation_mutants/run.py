@@ -1,4 +1,4 @@
-"""Plants faults in what judges, one at a time, and asks the project's own tests to notice each.
+"""Plants faults in what evaluates, one at a time, and asks the project's own tests to notice each.
 
 A mutant is killed where a test fails that passes on the package as it is, or where the tests do not end within ten
 times the CPU time that they may take unmutated. Survivors are printed with their diff, then a table by module.
@@ -26,8 +26,8 @@ from typing import Any
 from braidcheck.environment import fingerprint
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.result import json_by_line, write_atomically
-from tools.judge_mutants import faults, project_tests
-from tools.judge_mutants.project_tests import ROOT, Control
+from tools.evaluation_mutants import faults, project_tests
+from tools.evaluation_mutants.project_tests import ROOT, Control
 
 LIMIT_S = 10 * project_tests.MAX_TESTS_S  # seconds of CPU time that a trial may take
 CONTROL_S = 900.0  # seconds of CPU time that one file's tests may take while their calls are recorded

@@ -1,1 +1,0 @@
-"""Mutants of what judges: comparison, evaluation, goldens, merging, trend, protection, reports."""
