@@ -186,3 +186,11 @@ def test_the_file_name_carries_the_hardware(file, tmp_path):
         for more in ({}, {"gpus": json.loads('[{"name": "H100"}]')})
     )
     assert here != there
+
+
+def test_a_number_stands_for_itself_and_a_time_for_its_seconds():
+    assert history.timestamp("12.5") == 12.5
+    assert history.timestamp("1970-01-02") == history.timestamp("1970-01-02T02:00:00+02:00") == 86400.0
+    for text in ("nan", "inf", "soon"):
+        with pytest.raises(ValueError, match=r".+"):
+            history.timestamp(text)

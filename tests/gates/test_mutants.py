@@ -123,3 +123,19 @@ def test_a_run_that_did_not_end_is_an_error():
     found = verdict("trials, interpret", cut)
     assert found.status == Status.ERROR
     assert found.message == "2 trials are missing: the run did not end"
+
+
+def test_one_lane_has_no_score_over_all_and_two_have():
+    assert not [v.subject for v in evaluate([matrix(*many(3))]) if "all lanes" in v.subject]
+    two = [matrix(*many(3)), matrix(*many(3), lane="gpu")]
+    assert [v.subject for v in evaluate(two) if "all lanes" in v.subject] == ["named, all lanes"]
+
+
+def test_no_unsound_trial_is_allowed():
+    found = verdict("trials, interpret", matrix(row("old", "stale")))
+    assert (found.value, found.limit) == (1.0, 0.0)
+
+
+def test_blame_that_no_mutant_reached_is_a_failure():
+    found = verdict("blame, interpret", matrix(row("one", ops=["a"])) | {"blame": True})
+    assert (found.status, found.value, found.metrics["reached"]) == (Status.FAIL, 0.0, 0)

@@ -77,3 +77,10 @@ def test_a_case_without_a_result_is_a_failure_beside_good_ones():
     assert verdict.status == Status.FAIL
     assert math.isnan(verdict.value)
     assert verdict.message.startswith("x[silent] gave no result")
+
+
+@pytest.mark.parametrize("phase", ["norm", "attention"])
+def test_a_phase_that_moved_nothing_was_not_counted(phase):
+    given = traffic()
+    given["512 tokens"]["separate"][phase] = 0
+    assert math.isnan(targets.evaluate_traffic(given).value)

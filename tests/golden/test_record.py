@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from braidcheck.errors import CheckpointError, UserError
 from braidcheck.golden import store
-from braidcheck.golden.readings import attention_weights, entropy, first_argmax
-from braidcheck.golden.record import record
+from braidcheck.golden.readings import Samples, Tracer, attention_weights, entropy, first_argmax, noise
+from braidcheck.golden.record import _surest, record
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF, dot_error, norm_error, sum_error
 
@@ -204,3 +205,43 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, nano, text, spoil, 
         record(broken(nano, tmp_path / "checkpoint", spoil), text, tmp_path / "golden")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "golden").exists()
+
+
+def test_noise_is_the_largest_error_at_a_position():
+    truth = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    floor = torch.tensor([[1.5, 2.0, 3.0], [4.0, 5.0, 4.0]])
+    assert noise(truth, floor).tolist() == [0.5, 2.0]
+
+
+def surest(sure):
+    """The longest sure stretch of a document whose tokens after the first are foreseen where ``sure`` says so."""
+    count = len(sure) + 1
+    top = torch.tensor([[9.0, 0.0]] * count)
+    argmax = torch.tensor([*(7 if good else 0 for good in sure), 7])
+    truth, floor = SimpleNamespace(top=top, argmax=argmax), SimpleNamespace(top=top + 0.01)
+    return _surest(SimpleNamespace(ids=[7] * count), (truth, floor))
+
+
+@pytest.mark.parametrize(
+    ("sure", "found"),
+    [([0, 0], (0, 3)), ([1, 0, 1, 1, 0], (2, 3)), ([1, 1, 1], (3, 1)), ([0, 1], (1, 2)), ([0] * 385 + [1], (0, 384))],
+)
+def test_the_surest_stretch_begins_where_its_prompt_ends(sure, found):
+    assert surest(sure) == found
+
+
+def test_an_engine_that_shows_no_q_has_no_entropy():
+    tracer = Tracer(Samples(torch.tensor([0]), torch.tensor([0]), torch.ones(4, 2)))
+    tracer(0, "hidden", torch.ones(3, 4))
+    assert tracer.stacked()["entropy"].numel() == 0
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_golden_is_recorded_on_the_gpu_if_there_is_one(tmp_path, nano, text, monkeypatch, has_gpu, device):
+    def load(_checkpoint, _dtype, given):
+        raise CheckpointError(given)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr("braidcheck.golden.record.load_reference", load)
+    with pytest.raises(CheckpointError, match=device):
+        record(nano, text, tmp_path / "golden")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from braidcheck.errors import CheckpointError, GoldenError, NotAvailable, UserError
 from braidcheck.golden import record, resolve, store, texts
@@ -43,6 +44,21 @@ def test_a_golden_that_is_not_whole_is_refused(tmp_path, recorded, spoil, words)
     with pytest.raises(GoldenError, match=words) as caught:
         store.load(golden)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"text"'])
+def test_a_manifest_that_is_no_object_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(GoldenError, match="has format None, this braidcheck reads 1"):
+        store.load(tmp_path)
+
+
+def test_typical_noise_is_exceeded_at_one_position_in_twenty():
+    truth = torch.zeros(21, 64)
+    floor = truth.clone()
+    floor[:, 3] = -torch.arange(21.0)
+    assert store.typical_noise(truth, floor) == 19.0
+    assert store.typical_noise(truth[:1], floor[:1]) == 0.0
 
 
 def test_every_flipped_byte_of_the_manifest_is_noticed(tmp_path, recorded):
@@ -139,6 +155,28 @@ def test_no_such_model(model, error, words, monkeypatch):
     with pytest.raises(error, match=words) as caught:
         resolve.resolve(model)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["./gone", "a/b/c", "gone", "/gone"])
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(model, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    with pytest.raises(UserError, match="give nano, a checkpoint directory, or a hub id"):
+        resolve.find_checkpoint(model)
+
+
+@pytest.mark.parametrize("model", ["nano", "local", "hub/model"])
+def test_a_golden_names_its_model_and_commit(tmp_path, cache, nano, monkeypatch, model):
+    asked = []
+    monkeypatch.setattr(record, "record", lambda *given: asked.append(given))
+    monkeypatch.setattr(store, "verify", lambda *_: None)
+    monkeypatch.setattr(resolve, "_from_hub", lambda _model, _revision: (nano, "abc123"))
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "local").symlink_to(nano)
+    resolve.resolve(str(tmp_path / "local") if model == "local" else model, str(tmp_path / "text.txt"), device="cpu")
+    ((_, text, _, device, commit, name, *_),) = asked
+    assert (device, commit) == ("cpu", "abc123" if model == "hub/model" else None)
+    assert name == {"local": "nano"}.get(model, model)
+    assert text.origin != "braidcheck corpus, held-out split"
 
 
 def test_a_hub_snapshot_is_known_by_its_commit(tmp_path, monkeypatch):

@@ -118,7 +118,8 @@ def _nodes(statement: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
         if scope.split(".")[-1] in MEASURING or _is_said(node):
             continue
         yield scope or "module", node
-        stack += [(scope, child) for _, child in reversed(list(children(node)))]
+        decorators = getattr(node, "decorator_list", ())
+        stack += [(scope, child) for _, child in reversed(list(children(node))) if child not in decorators]
 
 
 def _is_said(node: ast.AST) -> bool:

@@ -77,3 +77,9 @@ def test_a_baseline_that_forgets(trees):
     [(name, said)] = trees(BASELINE, rows(lambda rows: rows.pop(next(iter(rows))))).items()
     assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
     assert said.endswith("no longer in the baseline")
+
+
+def test_a_list_that_the_base_does_not_have_is_all_new(trees, tmp_path):
+    (tmp_path / "base" / "braidcheck" / STATIC).unlink()
+    (tmp_path / "change" / "braidcheck" / STATIC).write_text('["3.7.1"]\n"a" = "why"\n')
+    assert added(tmp_path / "base", tmp_path / "change") == {"static exception 3.7.1: a": "why"}

@@ -285,3 +285,48 @@ def test_a_kind_of_probe_that_is_lost_is_seen_among_others():
     verdict = evaluated(evidence)["recall"]
     assert verdict.status == Status.FAIL
     assert "worst in copy: 7 of 10, HF 10" in verdict.message
+
+
+def test_heads_over_their_limit_are_counted():
+    evidence = sound()
+    evidence["entropy"]["engine_error"] = [[0.7, 0.01], [0.01, 0.01]]
+    assert evaluated(evidence)["entropy"].metrics == {"over": 1, "heads": 4}
+
+
+def test_what_is_as_far_as_both_errors_reach_is_not_sure():
+    evidence = sound()
+    evidence["documents"][2]["flips"] = [0, 17]
+    evidence["documents"][2]["certainty"][17] = 2.0
+    assert evaluated(evidence)["flips"].status == Status.PASS
+    evidence["documents"][2]["certainty"][17] = 2.001
+    assert evaluated(evidence)["flips"].status == Status.FAIL
+
+
+@pytest.mark.parametrize(("tokens", "status"), [(99, "inconclusive"), (100, "pass")])
+def test_a_thousand_tokens_are_needed(tokens, status):
+    evidence = sound()
+    for row in evidence["documents"]:
+        row["tokens"] = tokens
+    verdicts = evaluated(evidence)
+    assert {verdicts[name].status for name in ("kl", "nll")} == {status}
+
+
+def test_stretches_without_enough_blocks_are_inconclusive(monkeypatch):
+    monkeypatch.setattr("braidcheck.gates.coherence.distance.MIN_DOCUMENTS", 99)
+    assert evaluated(sound())["position"].status == Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("ops", "layers", "repaired", "kl", "words"),
+    [
+        ([], [], False, None, "no op: it fails with all of them at their references; look at weights"),
+        (["a"], [], True, None, "a; with the reference there it passes"),
+        (["a", "b"], [2, 2], False, None, "a and b in layer 2; with the reference there it still fails"),
+        (["a"], [2, 4], True, 0.5, "a in layers 2-4; with the reference there KL is 0.5"),
+        (["a"], [0, 4], False, 0.5, "a in layers 0-4; with the reference there KL is 0.5 and it still fails"),
+    ],
+)
+def test_blame_is_said_in_words(ops, layers, repaired, kl, words):
+    blame = {"ops": ops, "layers": layers, "repaired": repaired, "kl_repaired": kl}
+    assert coherence.describe_blame(blame).startswith(words)
+    assert coherence.describe_blame({}).startswith("unknown")

@@ -16,6 +16,11 @@ class Reading(TypedDict):
     value: int = 3
 
 
+@dataclass(frozen=True)
+class Empty:
+    pass
+
+
 def check(values, limit=LIMIT):
     """Whether all are fine, at most 3."""
     if not values and limit > 0:
@@ -63,10 +68,11 @@ def test_a_fault_of_each_kind_is_generated(made, operator, line):
 def test_text_and_what_measures_are_left_alone(made):
     for mutant in made:
         tree = ast.parse(mutant.text)
-        assert ast.get_docstring(tree.body[3]) == "Whether all are fine, at most 3."
+        assert ast.get_docstring(tree.body[4]) == "Whether all are fine, at most 3."
         assert "f'give {1 + 1} values'" in mutant.text or "{1 + 1}" in mutant.text or ".delete." in mutant.id
         assert "def run(settings):\n    return settings == 1\n" in mutant.text
         assert "value: int = 3" in mutant.text
+        assert "@dataclass(frozen=True)" in mutant.text
 
 
 def test_ids_are_unique_and_every_mutant_changes_something(made, tmp_path):
