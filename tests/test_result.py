@@ -143,3 +143,11 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["run.json"]
+
+
+def test_a_verdict_has_no_number_time_or_lane_by_itself():
+    made = Verdict("accuracy", "a", Status.PASS, "fine")
+    assert (made.value, made.limit, made.higher_is_better, made.unit, made.lane) == (None, None, False, "", "")
+    assert (made.seconds, made.metrics, made.reproduce, made.id) == (0.0, {}, "", "accuracy/a")
+    assert verdict(limit=1.0).limit_fraction is None
+    assert verdict(value=1.0).limit_fraction is None

@@ -194,3 +194,11 @@ def test_a_number_stands_for_itself_and_a_time_for_its_seconds():
     for text in ("nan", "inf", "soon"):
         with pytest.raises(ValueError, match=r".+"):
             history.timestamp(text)
+
+
+def test_a_machine_is_its_gpus_processor_and_cores_or_what_it_is_called():
+    gpus = [{"name": "H200", "memory": 141}, {"name": "H200", "memory": 141}]
+    assert history.hardware({"hardware": "bench 3", "gpus": gpus}) == "bench 3"
+    assert history.hardware({"gpus": gpus, "processor": "x86", "cpus": 8}) == "H200 141, H200 141, x86"
+    assert history.hardware({"processor": "x86", "cpus": 8}) == "x86, 8 cores"
+    assert history.hardware({}) == "unknown, unknown cores"

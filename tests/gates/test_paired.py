@@ -230,3 +230,16 @@ def test_a_series_that_nothing_decides_ends_after_the_last_look():
     assert paired.decide(paired.log_ratios(restarts), 1).status == Status.INCONCLUSIVE
     assert paired.undecided({"restarts": restarts[:39], "trouble": None}, 1) is True
     assert paired.undecided({"restarts": restarts, "trouble": None}, 1) is False
+
+
+def test_times_are_medians_in_microseconds():
+    metrics = evaluated(evidence(change=1.03e-5)).metrics
+    assert metrics["base_us"] == pytest.approx(10.0, rel=1e-9)
+    assert metrics["change_us"] == pytest.approx(10.3, rel=1e-9)
+
+
+def test_data_are_looked_at_five_times():
+    undecided = [0.0, 0.018] * 25
+    assert [paired.decide(undecided[:count], 1).count for count in (14, 15, 19, 20, 39, 40, 50)] == [
+        10, 15, 15, 20, 30, 40, 40,
+    ]  # fmt: skip

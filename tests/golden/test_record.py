@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from braidcheck.errors import CheckpointError, UserError
 from braidcheck.golden import store
-from braidcheck.golden.readings import Samples, Tracer, attention_weights, entropy, first_argmax, noise
-from braidcheck.golden.record import _surest, record
+from braidcheck.golden.readings import Samples, Tracer, attention_weights, best_ids, entropy, first_argmax, noise
+from braidcheck.golden.record import _samples, _surest, record
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF, dot_error, norm_error, sum_error
 
@@ -245,3 +245,39 @@ def test_a_golden_is_recorded_on_the_gpu_if_there_is_one(tmp_path, nano, text, m
     monkeypatch.setattr("braidcheck.golden.record.load_reference", load)
     with pytest.raises(CheckpointError, match=device):
         record(nano, text, tmp_path / "golden")
+
+
+@pytest.mark.parametrize(("length", "count"), [(3, 3), (10, 4), (640, 10), (4096, 32)])
+def test_places_are_spread_over_a_document_and_hold_its_last(length, count):
+    (samples,) = _samples([length], 1000, torch.ones(4, 2))
+    places = samples.positions.tolist()
+    assert (len(places), places[-1]) == (count, length - 1)
+    assert min(places) >= 0
+    gaps = torch.tensor([-1, *places]).diff()
+    assert gaps.min() >= length // count
+    assert gaps.max() <= -(-length // count)
+    assert set(samples.full.tolist()) <= set(places)
+
+
+def test_the_best_ids_leave_one_word_for_the_tail():
+    logits = torch.tensor([[3.0, 1.0, 2.0, 5.0, 4.0]] * 3)
+    assert best_ids(logits).tolist() == [[3, 4, 0, 2]] * 3
+
+
+def test_layers_are_stacked_in_their_order_and_none_may_be_left_out():
+    def traced(*calls):
+        tracer = Tracer(Samples(torch.tensor([0]), torch.tensor([0]), torch.ones(4, 2)))
+        for layer, name in calls:
+            tracer(layer, name, torch.full((3, 4), 1.0 + layer) if name == "hidden" else torch.ones(3, 1, 4))
+        return tracer
+
+    stacked = traced((1, "hidden"), (0, "hidden")).stacked()
+    assert stacked["norm"].flatten().tolist() == [2.0, 4.0]
+    for calls in (
+        [],
+        [(1, "hidden")],
+        [(0, "hidden"), (1, "hidden"), (1, "q"), (1, "k")],
+        [(0, "hidden"), (1, "q"), (1, "k")],
+    ):
+        with pytest.raises(ValueError, match="hidden of every layer, and q and k of all or none"):
+            traced(*calls).stacked()

@@ -157,8 +157,11 @@ def test_no_such_model(model, error, words, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", ["./gone", "a/b/c", "gone", "/gone"])
-def test_what_looks_like_a_path_is_not_asked_of_the_hub(model, monkeypatch):
+@pytest.mark.parametrize("model", ["./gone", "a/b/c", "gone", "/gone", "folder/file"])
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(tmp_path, model, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", None)
     with pytest.raises(UserError, match="give nano, a checkpoint directory, or a hub id"):
         resolve.find_checkpoint(model)

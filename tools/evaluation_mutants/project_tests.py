@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -65,22 +65,21 @@ def digest(path: Path) -> str:
 
 
 def tests_for(mutant: Mutant, controls: Mapping[str, Control]) -> list[str]:
-    """The ids of the tests that call what the mutant changes, mirrors first, then the quickest, as many as a trial has
-    time for; of what is run on import, or called in another process alone, any tests of the files."""
+    """The ids of the tests that call what the mutant changes, the quickest first, as many as a trial has time for; of
+    what is run on import, or called in another process alone, any tests of the files."""
     names = [name for name in files_for(mutant.file) if name in controls]
     function = changed_function(mutant)
     sought = f"{mutant.file}:{function}" if function else ""
-    found = [one for name in names for one in _callers(name, controls[name], sought)]
-    found = found or [one for name in names for one in _callers(name, controls[name], "")]
+    found = sorted(one for name in names for one in _callers(name, controls[name], sought))
+    found = found or sorted(one for name in names for one in _callers(name, controls[name], ""))
     spent = itertools.accumulate(seconds for seconds, _ in found)
     return [test for (_, test), total in zip(found, spent, strict=True) if total <= MAX_TESTS_S]
 
 
-def _callers(name: str, control: Control, sought: str) -> list[tuple[float, str]]:
-    """Seconds and id of the tests of one file that call a function, the quickest first; all where none is sought."""
+def _callers(name: str, control: Control, sought: str) -> Iterator[tuple[float, str]]:
+    """Seconds and id of the tests of one file that call a function; all where none is sought."""
     fixtures = sought in control["called"].get(name, ())
-    return sorted(
-        (seconds, test)
-        for test, seconds in control["seconds"].items()
-        if test not in control["failed"] and (not sought or fixtures or sought in control["called"].get(test, ()))
-    )
+    for test, seconds in control["seconds"].items():
+        calls = not sought or fixtures or sought in control["called"].get(test, ())
+        if calls and test not in control["failed"]:
+            yield seconds, test

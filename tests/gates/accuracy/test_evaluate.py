@@ -1,6 +1,7 @@
 """The accuracy gate from plain data."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,3 +100,17 @@ def test_baseline_may_be_exact():
     assert evaluated([lucky | {"relative": 8 * 2**-24}]).status == Status.PASS
     assert evaluated([lucky | {"relative": 9 * 2**-24}]).status == Status.FAIL
     assert evaluated([OUTPUT, lucky | {"relative": float("nan")}]).status == Status.FAIL
+
+
+def test_what_is_off_as_a_whole_is_named_in_the_numbers():
+    far = OUTPUT | {"name": "k", "relative": 9 * 2e-3}
+    assert evaluated([OUTPUT, far]).metrics["output"] == "k"
+    assert evaluated([OUTPUT, far]).metrics["norm_ratio"] == pytest.approx(9)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_only_large_cases_wait_for_memory(monkeypatch, large):
+    case = SimpleNamespace(id="op[a]", large=large)
+    monkeypatch.setattr("braidcheck.kernels.find", lambda: {"op": SimpleNamespace(cases=[case])})
+    assert (accuracy.GATE.gpu_memory("op[a]") is not None) == large
+    assert accuracy.GATE.gpu_memory("op[large]") is None

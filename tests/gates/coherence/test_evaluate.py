@@ -7,6 +7,7 @@ import random
 import pytest
 
 from braidcheck.gates import coherence
+from braidcheck.gates.coherence import distance, spread
 from braidcheck.result import Status
 
 DOCUMENTS, TOKENS = 10, 300
@@ -330,3 +331,34 @@ def test_blame_is_said_in_words(ops, layers, repaired, kl, words):
     blame = {"ops": ops, "layers": layers, "repaired": repaired, "kl_repaired": kl}
     assert coherence.describe_blame(blame).startswith(words)
     assert coherence.describe_blame({}).startswith("unknown")
+
+
+def test_repetition_is_the_share_of_four_grams_that_came_before():
+    evidence = sound()
+    verdict = evaluated(evidence)["repetition"]
+    assert (verdict.value, verdict.metrics["hf"], verdict.limit) == (0.0, 0.0, 0.2)
+    evidence["continuations"][0]["engine"] = [1, 2, 3, 4] * 6
+    assert evaluated(evidence)["repetition"].value == pytest.approx(1 - 4 / 21)
+
+
+def test_answers_that_part_are_counted():
+    evidence = sound()
+    assert evaluated(evidence)["continuation"].metrics == {"agreed": 24, "parted": 0, "steps": 24}
+    row = evidence["continuations"][0]
+    row["engine"][20:], row["certainty"][20] = [1, 2, 3, 4], 0.3
+    verdict = evaluated(evidence)["continuation"]
+    assert verdict.metrics == {"agreed": 20, "parted": 1, "steps": 24}
+    assert verdict.message.endswith("; 1 answers part from HF's where HF bfloat16 could too")
+
+
+def test_stretches_of_positions_follow_each_other():
+    bins = distance.BINS
+    assert [stop for _, stop in bins[:-1]] == [start for start, _ in bins[1:]]
+    assert bins[0][0] == 0
+
+
+@pytest.mark.parametrize(("engine", "floor"), [([1, 1, 1], [1, 1, 1]), ([1] * 4, [0] * 4)])
+def test_a_ratio_of_too_few_or_to_nothing_is_inconclusive(engine, floor):
+    with pytest.raises(coherence.InsufficientData) as caught:
+        spread.Ratio.of(engine, floor)
+    assert caught.value.finding.status == Status.INCONCLUSIVE
