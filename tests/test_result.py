@@ -151,3 +151,9 @@ def test_a_verdict_has_no_number_time_or_lane_by_itself():
     assert (made.seconds, made.metrics, made.reproduce, made.id) == (0.0, {}, "", "accuracy/a")
     assert verdict(limit=1.0).limit_fraction is None
     assert verdict(value=1.0).limit_fraction is None
+
+
+def test_a_status_is_one_of_five():
+    assert Verdict("accuracy", "a", "fail", "x").status is Status.FAIL
+    with pytest.raises(ValueError, match="green"):
+        Verdict("accuracy", "a", "green", "x")

@@ -195,7 +195,10 @@ def test_a_hub_snapshot_is_known_by_its_commit(tmp_path, monkeypatch):
     assert asked == {"Qwen/Qwen3-0.6B": resolve.PINNED["Qwen/Qwen3-0.6B"], "some/model": "main"}
 
 
-def test_a_directory_without_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("names", [[], ["config.json"], ["model.safetensors"]])
+def test_a_directory_without_a_checkpoint(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
     with pytest.raises(CheckpointError, match="it needs config"):
         resolve.resolve(str(tmp_path))
 

@@ -29,6 +29,10 @@ def test_error_ratio_is_excess_over_rounding_by_tolerance():
     assert one(2.0, 1.0, 4.0) == pytest.approx(0.25, rel=1e-6)
 
 
+def test_the_rounding_of_a_negative_result_is_its_own():
+    assert one(-102.5, -101.0, 2.0, torch.bfloat16) == pytest.approx((1.5 - 102.5 * BF16) / 2)
+
+
 def test_underflow_to_zero_is_a_rounding():
     assert one(0.0, 2.0**-26, 0.0, torch.float16) == 0
     assert one(0.0, 2.0**-24, 0.0, torch.float16) == math.inf

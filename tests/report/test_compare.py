@@ -136,3 +136,15 @@ def test_many_names_that_came_or_went_are_cut(accuracy_verdict):
     assert compare(nine, Run({}, (), ())).notes[0].endswith("accuracy h and 1 more.")
     eight = Run({}, (), nine.verdicts[:8])
     assert compare(eight, Run({}, (), ())).notes[0].endswith("accuracy h.")
+
+
+@pytest.mark.parametrize(
+    ("unit", "higher_is_better", "loss"),
+    [("us", False, 0.25), ("x as fast", True, -0.2), ("GB/s", False, -0.2), ("tok/s", True, -0.2)],
+)
+def test_more_time_is_a_loss_and_more_rate_a_gain(verdict, unit, higher_is_better, loss):
+    base, now = (
+        Run({}, (), (verdict("timing", "a[1]", value=v, unit=unit, higher_is_better=higher_is_better),))
+        for v in (10.0, 12.5)
+    )
+    assert compare(now, base).changes[0].loss == pytest.approx(loss)

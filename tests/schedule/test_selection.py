@@ -110,3 +110,20 @@ def test_a_budget_has_an_order_of_its_own_and_learns_from_calls_alone(tmp_path, 
     assert took == [(10.0, 6.0)]
     chosen.budget = None
     chosen.pytest_runtest_logreport(report)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_the_budget_has_no_time_for_is_skipped(tmp_path, fits):
+    chosen = selection_of(tmp_path, deadline=1e12, budget=5.0)
+    (item,) = items_of("a")
+    item.stash = {}
+    chosen.budget = SimpleNamespace(fits=lambda unit, _now: fits and unit == "accuracy/a")
+    if fits:
+        chosen.pytest_runtest_setup(item)
+        assert item.stash == {}
+        return
+    with pytest.raises(pytest.skip.Exception, match="the budget of 5 minutes has no time left for it"):
+        chosen.pytest_runtest_setup(item)
+    assert item.stash[selection.SKIPPED].status == Status.SKIPPED
+    chosen.budget = None
+    chosen.pytest_runtest_setup(item)

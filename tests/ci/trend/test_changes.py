@@ -108,3 +108,9 @@ def test_five_years_of_nights_take_milliseconds():
 
 def test_nights_that_all_stand_out_have_no_spread():
     assert changes._spread(np.arange(4.0), np.ones(4, dtype=bool), [1]) == 0.0
+
+
+def test_the_spread_is_that_of_one_night():
+    logs = np.random.default_rng(3).normal(size=20_000)
+    spread = changes._spread(logs, np.zeros(len(logs), dtype=bool), [1, 2])
+    assert spread == pytest.approx(1.0, abs=0.03)

@@ -164,8 +164,10 @@ def test_numbers_of_the_environment_differ_from_more_than_one_per_cent_on():
 
 
 def test_a_change_without_commits_says_nothing_of_them(nights):
-    (found,) = evaluate(nights(times(), environment=lambda _night: {"commit": ""})).findings
-    assert found.detail == ""
+    for nothing in ("", None):
+        runs = nights(times(), environment=lambda _night, nothing=nothing: {"commit": nothing})
+        (found,) = evaluate(runs).findings
+        assert found.detail == ""
     (found,) = evaluate(nights(times(), environment=lambda night: {"commit": "abc" if night >= 30 else ""})).findings
     assert found.detail == "since commit abc, after one unknown"
     assert found.change == round(found.change, 6)

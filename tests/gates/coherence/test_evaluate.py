@@ -362,3 +362,8 @@ def test_a_ratio_of_too_few_or_to_nothing_is_inconclusive(engine, floor):
     with pytest.raises(coherence.InsufficientData) as caught:
         spread.Ratio.of(engine, floor)
     assert caught.value.finding.status == Status.INCONCLUSIVE
+
+
+def test_entropy_of_an_engine_that_shows_no_q_is_skipped():
+    verdict = evaluated(sound() | {"entropy": {}})["entropy"]
+    assert verdict.status == Status.SKIPPED
