@@ -139,3 +139,9 @@ def test_no_unsound_trial_is_allowed():
 def test_blame_that_no_mutant_reached_is_a_failure():
     found = verdict("blame, interpret", matrix(row("one", ops=["a"])) | {"blame": True})
     assert (found.status, found.value, found.metrics["reached"]) == (Status.FAIL, 0.0, 0)
+
+
+@pytest.mark.parametrize(("survived", "status"), [(5, Status.PASS), (6, Status.FAIL)])
+def test_over_all_lanes_one_in_twenty_generated_mutants_may_survive(survived, status):
+    rows = [*many(100 - survived, "generated"), *(row(f"s{n}", "survived", "generated") for n in range(survived))]
+    assert verdict("generated, all lanes", matrix(*rows), matrix(*rows, lane="gpu")).status == status

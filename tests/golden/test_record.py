@@ -287,3 +287,8 @@ def test_layers_are_stacked_in_their_order_and_none_may_be_left_out():
     ):
         with pytest.raises(ValueError, match="hidden of every layer, and q and k of all or none"):
             traced(*calls).stacked()
+
+
+def test_eight_positions_are_kept_in_full_however_large_the_vocabulary():
+    (samples,) = _samples([4096], 10**9, torch.ones(4, 2))
+    assert len(samples.full) == 8

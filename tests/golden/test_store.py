@@ -296,3 +296,14 @@ def test_each_checkpoint_and_text_has_a_golden_of_its_own(tmp_path, cache, nano,
             assert place == asked[-1][1]
     assert len({place for _, place in asked}) == len({str(place) for _, place in asked}) == 4
     assert all(cache in place.parents for _, place in asked)
+
+
+def test_goldens_are_kept_where_the_user_says_or_caches(monkeypatch):
+    monkeypatch.delenv("BRAIDCHECK_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert resolve.cache_directory() == Path("/caches/braidcheck")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert resolve.cache_directory() == Path("/home/me/.cache/braidcheck")
+    monkeypatch.setenv("BRAIDCHECK_CACHE", "~/mine")
+    assert resolve.cache_directory() == Path("/home/me/mine")

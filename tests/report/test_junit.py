@@ -73,3 +73,8 @@ def test_no_more_annotations_than_github_shows(accuracy_verdict):
 
 def test_each_element_has_a_line(broken):
     assert len(junit.render(broken).splitlines()) > 2 * len(broken.verdicts)
+
+
+def test_an_annotation_without_a_command_is_its_message(accuracy_verdict):
+    (line,) = annotations.lines(Run({}, (), (accuracy_verdict("op", "a", 2.0, Status.FAIL),)))
+    assert line.endswith("::op is 2.0 times its bound")
