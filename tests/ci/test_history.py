@@ -202,3 +202,8 @@ def test_a_machine_is_its_gpus_processor_and_cores_or_what_it_is_called():
     assert history.hardware({"gpus": gpus, "processor": "x86", "cpus": 8}) == "H200 141, H200 141, x86"
     assert history.hardware({"processor": "x86", "cpus": 8}) == "x86, 8 cores"
     assert history.hardware({}) == "unknown, unknown cores"
+
+
+def test_a_run_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none"):
+        history.add(tmp_path / "none.json", tmp_path / "history")

@@ -243,3 +243,10 @@ def test_data_are_looked_at_five_times():
     assert [paired.decide(undecided[:count], 1).count for count in (14, 15, 19, 20, 39, 40, 50)] == [
         10, 15, 15, 20, 30, 40, 40,
     ]  # fmt: skip
+
+
+def test_counts_are_kept_whatever_the_verdict():
+    given = evidence()
+    counts = given["series"]["op[a]"]["counts"] = {"base": {"launches": 5}, "change": {"launches": 5}}
+    assert evaluated(given).metrics["counts"] == counts
+    assert "counts" not in evaluated(evidence()).metrics

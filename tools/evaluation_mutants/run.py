@@ -190,7 +190,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", type=Path, help="keep here what the tests do unmutated, for the next run")
     parser.add_argument("--save", type=Path, help="write the result here")
     options = parser.parse_args(words)
-    began, mutants, reasons = time.monotonic(), chosen(options), argued()
+    began, where, mutants, reasons = time.monotonic(), fingerprint(), chosen(options), argued()
     with tempfile.TemporaryDirectory() as folder:
         workers = [Worker(Path(folder, str(number))) for number in range(options.workers)]
         try:
@@ -201,7 +201,7 @@ def main(words: Sequence[str] | None = None) -> int:
             for worker in workers:
                 worker.close()
     if options.save:
-        body = {"format": 1, "environment": fingerprint(), "seed": options.seed, "sample": options.sample}
+        body = {"format": 1, "environment": where, "seed": options.seed, "sample": options.sample}
         body |= {"generated": len(faults.generated(options.part or ())), "seconds": round(time.monotonic() - began, 1)}
         write_atomically(options.save, json_by_line(body, "mutants", rows))
     print("\n".join(table(rows)))

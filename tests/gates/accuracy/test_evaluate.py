@@ -114,3 +114,9 @@ def test_only_large_cases_wait_for_memory(monkeypatch, large):
     monkeypatch.setattr("braidcheck.kernels.find", lambda: {"op": SimpleNamespace(cases=[case])})
     assert (accuracy.GATE.gpu_memory("op[a]") is not None) == large
     assert accuracy.GATE.gpu_memory("op[large]") is None
+
+
+def test_what_has_no_error_ratio_has_no_limit():
+    verdict = evaluated(raised="E: x")
+    assert (verdict.value, verdict.limit) == (None, None)
+    assert evaluated().limit == 1.0

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 
 import pytest
@@ -367,3 +368,12 @@ def test_a_ratio_of_too_few_or_to_nothing_is_inconclusive(engine, floor):
 def test_entropy_of_an_engine_that_shows_no_q_is_skipped():
     verdict = evaluated(sound() | {"entropy": {}})["entropy"]
     assert verdict.status == Status.SKIPPED
+
+
+def test_perplexity_is_that_of_the_mean_and_is_kept_finite():
+    evidence = sound()
+    truth = [value for row in evidence["documents"] for value in row["nll_truth"]]
+    found = evaluated(evidence)["nll"].metrics["perplexity"]
+    assert found["hf_float32"] == pytest.approx(math.exp(sum(truth) / len(truth)))
+    shift(1e6)(evidence)
+    assert evaluated(evidence)["nll"].metrics["perplexity"]["engine"] == pytest.approx(math.exp(700))
