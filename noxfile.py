@@ -75,6 +75,13 @@ def mutants(session: nox.Session) -> None:
     braidcheck(session, "mutants", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["install"])
+def evaluation_mutants(session: nox.Session) -> None:
+    """Deliberate faults in what evaluates (comparison, gates, goldens, merging, trend, protection, reports):
+    do the project's own tests notice each?"""
+    run(session, "-m", "tools.evaluation_mutants.run", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def gpu_tests(session: nox.Session) -> None:
     """The gate and the GPU tests on all GPUs of this machine, with the torch that is here: nothing is installed."""

@@ -11,7 +11,8 @@ import pytest
 
 from braidcheck.cli import pytest_runner as launcher
 from braidcheck.cli.pytest_runner import Phase, launch
-from braidcheck.plugin import Controller
+from braidcheck.plugin import VERDICT, Controller, SuiteWorker
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.durations import Durations
 from braidcheck.settings import Settings
 
@@ -384,3 +385,62 @@ def test_the_environment_of_this_process_stays_as_it_is(evaluate):
     before = dict(os.environ)
     evaluate("")
     assert dict(os.environ) == before | {"PYTEST_CURRENT_TEST": os.environ["PYTEST_CURRENT_TEST"]}
+
+
+class Item:
+    """A stand-in of an item, which returns a verdict."""
+
+    nodeid = "suite/items.py::test_accuracy[op[a]]"
+    _fixtureinfo = type("Info", (), {"argnames": ()})
+
+    def __init__(self, verdict=None):
+        self.obj = lambda: verdict
+        self.stash, self.funcargs = {}, {}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings("interpret", str(tmp_path))
+
+
+@pytest.mark.parametrize(("gate", "subject"), [("accuracy", "op[b]"), ("fence", "op[a]")])
+def test_an_item_may_not_return_another_s_verdict(settings, gate, subject):
+    with pytest.raises(TypeError, match=f"returned the verdict {gate}/"):
+        SuiteWorker(settings).pytest_pyfunc_call(Item(Verdict(gate, subject, Status.PASS, "fine")))
+
+
+@pytest.mark.parametrize("status", [Status.FAIL, Status.ERROR, Status.INCONCLUSIVE])
+def test_a_verdict_that_does_not_pass_fails_its_item(settings, status):
+    item = Item(Verdict("accuracy", "op[a]", status, "a sentence"))
+    with pytest.raises(pytest.fail.Exception, match="a sentence"):
+        SuiteWorker(settings).pytest_pyfunc_call(item)
+    assert item.stash[VERDICT].status == status
+
+
+def test_what_an_item_raises_is_an_error_with_its_traceback(settings):
+    call = pytest.CallInfo.from_call(lambda: 1 / 0, "call")
+    verdict = SuiteWorker(settings).verdict(Item(), call, None)
+    assert (verdict.id, verdict.status) == ("accuracy/op[a]", Status.ERROR)
+    assert verdict.message == "ZeroDivisionError: division by zero."
+    assert "ZeroDivisionError" in Path(verdict.metrics["traceback"]).read_text()
+
+
+def report(nodeid, failed=False, verdicts=()):
+    """A stand-in of the report of an item."""
+    properties = [("verdict", verdict.to_json()) for verdict in verdicts]
+    return type("Report", (), {"nodeid": nodeid, "failed": failed, "user_properties": properties})
+
+
+def test_what_was_collected_is_expected_and_what_is_not_reported_is_missing(settings, tmp_path):
+    controller = Controller(settings)
+    ids = [f"items.py::test_accuracy[op[{case}]]" for case in "abc"]
+    controller.pytest_xdist_node_collection_finished(ids)
+    controller.pytest_runtest_logreport(
+        report(ids[0], verdicts=[Verdict("accuracy", "op[a]", Status.PASS, "fine", lane="interpret")])
+    )
+    controller.pytest_runtest_logreport(report(ids[1], failed=True))
+    controller.pytest_sessionfinish()
+    run = Run.from_json((tmp_path / "run.json").read_text())
+    assert run.missing == ("interpret/accuracy/op[c]",)
+    assert {verdict.subject: verdict.status for verdict in run.verdicts} == {"op[a]": "pass", "op[b]": "error"}
+    assert run.exit_code == 3

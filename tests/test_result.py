@@ -1,5 +1,6 @@
 """Runs and verdicts: what is missing is red, what was skipped is never green."""
 
+import json
 import math
 
 import pytest
@@ -38,6 +39,12 @@ def test_an_expected_verdict_that_is_missing_is_an_error():
     assert made.exit_code == 3
 
 
+def test_a_run_without_any_verdict_misses_all_that_was_expected():
+    made = run(expected=("interpret/accuracy/a",))
+    assert made.missing == ("interpret/accuracy/a",)
+    assert (made.status, made.exit_code) == ("error", 3)
+
+
 def test_json_keeps_everything_and_any_parser_reads_it():
     made = run(verdict("a", value=math.inf, limit=1.0, metrics={"n": math.nan}), verdict("b", value=math.nan))
     text = made.to_json()
@@ -55,6 +62,14 @@ def test_json_keeps_everything_and_any_parser_reads_it():
 def test_what_is_not_a_run_is_refused(text):
     with pytest.raises(ValueError, match="not a braidcheck run"):
         Run.from_json(text)
+
+
+def test_only_the_formats_that_are_known_are_read():
+    body = json.loads(run(verdict("a")).to_json())
+    assert Run.from_json(json.dumps(body)).verdicts[0].subject == "a"
+    for other in (0, 3, "2", None):
+        with pytest.raises(ValueError, match="not a braidcheck run of format 1 or 2"):
+            Run.from_json(json.dumps(body | {"format": other}))
 
 
 def test_a_verdict_travels_as_one_line():
@@ -100,6 +115,13 @@ def test_merge_keeps_the_worse_of_two_and_both_lanes():
     assert [(v.lane, v.status) for v in merged.verdicts] == [("interpret", "fail"), ("gpu", "pass")]
 
 
+@pytest.mark.parametrize("better", ["pass", "inconclusive", "error"])
+def test_merge_keeps_the_worse_of_two_whichever_comes_first(better):
+    pair = [run(verdict("a", Status.FAIL)), run(verdict("a", Status(better)))]
+    for runs in (pair, pair[::-1]):
+        assert [v.status for v in Run.merge(runs).verdicts] == ["fail"]
+
+
 def test_merge_keeps_placeholder_until_all_its_subjects_ran():
     stand_in = verdict("op[large]", Status.SKIPPED, metrics={"subjects": ["op[1]", "op[2]"]})
     half = Run.merge([run(stand_in), run(verdict("op[1]", lane="gpu"))])
@@ -121,3 +143,17 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["run.json"]
+
+
+def test_a_verdict_has_no_number_time_or_lane_by_itself():
+    made = Verdict("accuracy", "a", Status.PASS, "fine")
+    assert (made.value, made.limit, made.higher_is_better, made.unit, made.lane) == (None, None, False, "", "")
+    assert (made.seconds, made.metrics, made.reproduce, made.id) == (0.0, {}, "", "accuracy/a")
+    assert verdict(limit=1.0).limit_fraction is None
+    assert verdict(value=1.0).limit_fraction is None
+
+
+def test_a_status_is_one_of_five():
+    assert Verdict("accuracy", "a", "fail", "x").status is Status.FAIL
+    with pytest.raises(ValueError, match="green"):
+        Verdict("accuracy", "a", "green", "x")

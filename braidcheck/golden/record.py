@@ -20,6 +20,7 @@ from torch import Tensor
 from braidcheck.errors import UserError
 from braidcheck.golden import store
 from braidcheck.golden.hf import Reference, load_reference, load_tokenizer
+from braidcheck.golden.provenance import provenance
 from braidcheck.golden.readings import DIGEST, TOP, Readings, Samples, margin, noise
 from braidcheck.golden.texts import Document, Text, tokenise
 
@@ -47,8 +48,9 @@ def record(
 ) -> store.Golden:
     """Run HF over ``corpus`` and leave the golden in ``out_dir``, replacing the golden there.
 
-    ``device`` defaults to the GPU if there is one. Raises CheckpointError, or UserError where ``out_dir`` holds
-    something else. Nothing is left behind by an interrupted call.
+    ``device`` defaults to the GPU if there is one. Raises CheckpointError; GoldenError where the models are
+    not HF's own as a golden needs them; UserError where ``out_dir`` holds something else. Nothing is left behind by an
+    interrupted call.
     """
     checkpoint, out = Path(checkpoint_dir), Path(out_dir)
     if out.exists() and not (out / store.MANIFEST).is_file():
@@ -56,6 +58,7 @@ def record(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = model_id or checkpoint.resolve().name
     runs = [load_reference(checkpoint, getattr(torch, run), device) for run in store.RUNS]
+    origin = provenance([run.model for run in runs], device)
     config = runs[0].model.config
     documents = tokenise(corpus, load_tokenizer(checkpoint), config.max_position_embeddings)
     tensors = _tensors(runs, documents, progress or (lambda _line: None))
@@ -67,7 +70,7 @@ def record(
         "tokens": sum(len(document.ids) for document in documents),
         "probe_kinds": _kinds(documents),
         "perplexity": _perplexities(tensors, documents),
-        "runs": {"dtypes": store.RUNS, "attention": "eager", "hub_kernels": False, "device": device.split(":")[0]},
+        "runs": origin,
         "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "datasets")}
         | {"python": platform.python_version()},
         "command": command or f"braidcheck golden record {name}",

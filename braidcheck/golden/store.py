@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from braidcheck.errors import GoldenError
+from braidcheck.golden.provenance import implausible, unlike
 from braidcheck.golden.readings import Readings, Samples, noise
 
 FORMAT = 1
@@ -126,14 +127,20 @@ class Golden:
 
 
 def load(path: Path | str) -> Golden:
-    """The golden in the directory ``path``. Raises GoldenError where it is not whole or not of this format."""
+    """The golden in the directory ``path``.
+
+    Raises GoldenError where it is not whole, not of this format, or not what HF in float32 and bfloat16 answers.
+    """
     from safetensors.torch import load as parse
 
     manifest = _manifest(Path(path))
     data = _read(Path(path), TENSORS)
     if hashlib.sha256(data).hexdigest() != manifest["golden"]["sha256"]:
         raise GoldenError(f"golden {path}: {TENSORS} is not what was recorded (sha256 differs): record it again")
-    return Golden(manifest, parse(data))
+    golden = Golden(manifest, parse(data))
+    if why := unlike(manifest["runs"]) or implausible(golden.tensors):
+        raise GoldenError(f"golden {path} is not HF's answer: {why}; record it again")
+    return golden
 
 
 def verify(path: Path | str, checkpoint_dir: Path | str | None = None, corpus_fingerprint: str | None = None) -> Golden:

@@ -148,6 +148,16 @@ def test_merge_refuses_a_changed_run_and_copies_nothing(file, tmp_path):
     assert len(list(one.iterdir())) == 1
 
 
+def test_merge_refuses_a_run_that_was_changed_in_one_digit(file, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    added = history.add(file(), one)
+    two.mkdir()
+    (two / added.name).write_text(added.read_text().replace('"value": 80.0', '"value": 90.0'))
+    assert (two / added.name).stat().st_size == added.stat().st_size
+    with pytest.raises(UserError, match="never changes"):
+        history.merge([two], one)
+
+
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
     def full(path, text):
         if path.name == "c.json":
@@ -176,3 +186,24 @@ def test_the_file_name_carries_the_hardware(file, tmp_path):
         for more in ({}, {"gpus": json.loads('[{"name": "H100"}]')})
     )
     assert here != there
+
+
+def test_a_number_stands_for_itself_and_a_time_for_its_seconds():
+    assert history.timestamp("12.5") == 12.5
+    assert history.timestamp("1970-01-02") == history.timestamp("1970-01-02T02:00:00+02:00") == 86400.0
+    for text in ("nan", "inf", "soon"):
+        with pytest.raises(ValueError, match=r".+"):
+            history.timestamp(text)
+
+
+def test_a_machine_is_its_gpus_processor_and_cores_or_what_it_is_called():
+    gpus = [{"name": "H200", "memory": 141}, {"name": "H200", "memory": 141}]
+    assert history.hardware({"hardware": "bench 3", "gpus": gpus}) == "bench 3"
+    assert history.hardware({"gpus": gpus, "processor": "x86", "cpus": 8}) == "H200 141, H200 141, x86"
+    assert history.hardware({"processor": "x86", "cpus": 8}) == "x86, 8 cores"
+    assert history.hardware({}) == "unknown, unknown cores"
+
+
+def test_a_run_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none"):
+        history.add(tmp_path / "none.json", tmp_path / "history")

@@ -111,3 +111,33 @@ def test_blame_is_right_where_it_falls_on_the_faults_own_ops(ops, suspects, righ
 def test_blame_that_found_nothing_is_wrong():
     lost = matrix(row("one", ops=[], blame={})) | {"blame": True}
     assert verdict("blame, interpret", lost).status == Status.FAIL
+
+
+def test_a_run_that_did_not_end_is_an_error():
+    whole, cut = matrix(*many(3)), matrix(*many(3)) | {"missing": 2}
+    assert verdict("trials, interpret", whole).status == Status.PASS
+    found = verdict("trials, interpret", cut)
+    assert found.status == Status.ERROR
+    assert found.message == "2 trials are missing: the run did not end"
+
+
+def test_one_lane_has_no_score_over_all_and_two_have():
+    assert not [v.subject for v in evaluate([matrix(*many(3))]) if "all lanes" in v.subject]
+    two = [matrix(*many(3)), matrix(*many(3), lane="gpu")]
+    assert [v.subject for v in evaluate(two) if "all lanes" in v.subject] == ["named, all lanes"]
+
+
+def test_no_unsound_trial_is_allowed():
+    found = verdict("trials, interpret", matrix(row("old", "stale")))
+    assert (found.value, found.limit) == (1.0, 0.0)
+
+
+def test_blame_that_no_mutant_reached_is_a_failure():
+    found = verdict("blame, interpret", matrix(row("one", ops=["a"])) | {"blame": True})
+    assert (found.status, found.value, found.metrics["reached"]) == (Status.FAIL, 0.0, 0)
+
+
+@pytest.mark.parametrize(("survived", "status"), [(5, Status.PASS), (6, Status.FAIL)])
+def test_over_all_lanes_one_in_twenty_generated_mutants_may_survive(survived, status):
+    rows = [*many(100 - survived, "generated"), *(row(f"s{n}", "survived", "generated") for n in range(survived))]
+    assert verdict("generated, all lanes", matrix(*rows), matrix(*rows, lane="gpu")).status == status

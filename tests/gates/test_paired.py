@@ -156,3 +156,97 @@ def test_what_was_not_measured_is_never_green():
     broken.append(("absent", "name", evaluated(evidence(), names=("another[a]",)).status))
     assert len(broken) == 6 * 7 + 6 + 2 + 3
     assert [row for row in broken if row[2] == Status.PASS] == []
+
+
+def test_what_is_skipped_is_only_what_the_base_or_the_machine_spoiled():
+    """A change that cannot be timed must be red: a skipped verdict would let it pass."""
+    assert evaluated(evidence(), names=("another[a]",)).status == Status.ERROR
+    assert evaluated({"series": None}).status == Status.ERROR
+    statuses = {"change": Status.ERROR, "base": Status.SKIPPED}
+    for side, status in statuses.items():
+        given = evidence()
+        given["series"]["op[a]"]["trouble"] = {"side": side, "said": "it died"}
+        verdict = evaluated(given)
+        assert (verdict.status, verdict.message) == (status, f"it died ({side}, against the base)")
+    given = evidence()
+    given["series"]["op[a]"]["restarts"][3]["change"][1] = 0.0
+    assert evaluated(given).status == Status.ERROR
+    assert evaluated(evidence(restarts=9)).status == Status.INCONCLUSIVE
+    assert evaluated(evidence() | {"reason": "no GPU"}).status == Status.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "status"),
+    [
+        ({"launches": 5}, {"launches": 5}, Status.PASS),
+        ({"launches": 5}, {"launches": 4}, Status.PASS),
+        ({"launches": 5}, {"launches": 6}, Status.FAIL),
+        ({"launches": 5, "copies": 0}, {"launches": 4, "copies": 1}, Status.FAIL),
+        ({"launches": 5}, {"launches": 5, "copies": 0}, Status.ERROR),
+    ],
+)
+def test_one_host_call_more_than_the_base_fails(base, change, status):
+    given = evidence()
+    given["series"]["op[a]"]["counts"] = {"base": base, "change": change}
+    assert evaluated(given).status == status
+
+
+@pytest.mark.parametrize("series", [1, 5, 10, 11, 1000])
+def test_bounds_are_students_at_the_level_that_is_left_for_a_look(series):
+    ratios = [0.02 + 0.004 * math.sin(i) for i in range(12)]
+    first = np.array(ratios[:10])
+    error = first.std(ddof=1) / math.sqrt(10)
+    level = min(1e-3, 1e-2 / series) / 5
+    red, green, seen = (student.isf(each, 9) * error for each in (level, 0.05 / 5, 0.05))
+    found = paired.decide(ratios, series)
+    assert found.count == 10
+    assert found.mean == pytest.approx(first.mean())
+    assert found.low == pytest.approx(first.mean() - red)
+    assert found.high == pytest.approx(first.mean() + green)
+    assert found.smallest == pytest.approx(math.log(1.005) + red + seen)
+
+
+def test_a_mean_above_the_floor_alone_decides_nothing():
+    ratios = [0.008 + 0.004 * math.sin(i) for i in range(10)]
+    found = paired.decide(ratios, 1)
+    assert found.low < paired.FLOOR < found.mean
+    assert found.status == Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("restarts", "status", "more"),
+    [(0, Status.INCONCLUSIVE, True), (9, Status.INCONCLUSIVE, True), (10, Status.PASS, False)],
+)
+def test_a_series_is_timed_until_it_is_decided(restarts, status, more):
+    found = evidence(restarts=restarts)["series"]["op[a]"]
+    assert paired.decide(paired.log_ratios(found["restarts"]), 1).status == status
+    assert paired.undecided(found, 1) is more
+    assert paired.undecided(found | {"trouble": {"side": "base", "said": "it died"}}, 1) is False
+
+
+def test_a_series_that_nothing_decides_ends_after_the_last_look():
+    one, other = (evidence(change=change)["series"]["op[a]"]["restarts"][0] for change in (1.000e-5, 1.018e-5))
+    restarts = [one, other] * 20
+    assert paired.decide(paired.log_ratios(restarts), 1).status == Status.INCONCLUSIVE
+    assert paired.undecided({"restarts": restarts[:39], "trouble": None}, 1) is True
+    assert paired.undecided({"restarts": restarts, "trouble": None}, 1) is False
+
+
+def test_times_are_medians_in_microseconds():
+    metrics = evaluated(evidence(change=1.03e-5)).metrics
+    assert metrics["base_us"] == pytest.approx(10.0, rel=1e-9)
+    assert metrics["change_us"] == pytest.approx(10.3, rel=1e-9)
+
+
+def test_data_are_looked_at_five_times():
+    undecided = [0.0, 0.018] * 25
+    assert [paired.decide(undecided[:count], 1).count for count in (14, 15, 19, 20, 39, 40, 50)] == [
+        10, 15, 15, 20, 30, 40, 40,
+    ]  # fmt: skip
+
+
+def test_counts_are_kept_whatever_the_verdict():
+    given = evidence()
+    counts = given["series"]["op[a]"]["counts"] = {"base": {"launches": 5}, "change": {"launches": 5}}
+    assert evaluated(given).metrics["counts"] == counts
+    assert "counts" not in evaluated(evidence()).metrics

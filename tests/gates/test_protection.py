@@ -144,3 +144,15 @@ def test_a_waiver_covers_its_subject_alone():
 def test_edited_oracles_are_listed_with_reason():
     _, verdicts = evaluated(a_run(a="pass"), a_run(a="pass"))
     assert verdicts[1].message == "the change edits braidcheck/numerics/error.py (how errors are measured)"
+
+
+def test_a_limit_that_the_base_uses_up_is_not_made_looser():
+    found, _ = evaluated(a_run(a=1.0), a_run(a=0.5))
+    assert "the change's oracles are looser" in found[CASE].message
+
+
+def test_a_removed_subject_that_stands_for_several_is_one():
+    cases = {"subjects": ["op[x]", "op[y]"]}
+    large = Verdict("accuracy", "op[large]", Status.SKIPPED, "needs a GPU", lane="interpret", metrics=cases)
+    found, _ = evaluated(Run({}, (large.id,), (large,)), a_run(a="pass"))
+    assert sorted(found) == ["accuracy op[a]", "accuracy op[large]"]

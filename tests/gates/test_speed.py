@@ -91,3 +91,9 @@ def test_what_was_not_measured_is_never_green():
             lost += rests
     assert lost == len(BAD) * (2 * 3 + 4 + 3 + 1 + 3 * 2)
     assert {verdict.status for verdict in of({}).values()} == {ERROR}
+
+
+def test_a_rate_is_held_against_a_minimum_in_tokens_per_second():
+    for verdict in evaluated().values():
+        assert (verdict.higher_is_better, verdict.unit) == (True, "tok/s")
+        assert verdict.limit_fraction < 1

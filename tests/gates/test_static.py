@@ -175,3 +175,13 @@ def test_no_configuration_is_an_error():
 def test_the_mean_width_is_over_instructions():
     assert static.mean_width({"128": 1, "32": 3}) == 56
     assert static.mean_width({}) == 0
+
+
+def test_the_configuration_that_takes_most_shared_memory_is_said():
+    rows = [ROW | {"configuration": name, "shared": shared} for name, shared in (("T1", 8), ("T2", 4096), ("T3", 16))]
+    assert evaluated(rows=rows)[0].value == 4096
+
+
+def test_no_byte_may_spill_by_itself():
+    verdict = evaluated(now={"spills": 4}, before={"spills": 4})[0]
+    assert (verdict.status, verdict.value, verdict.limit) == (Status.FAIL, 4, 0)

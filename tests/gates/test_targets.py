@@ -67,3 +67,20 @@ def test_traffic_that_was_not_counted_is_never_green():
             del broken[-1]["4096 tokens"][key]
     assert len(broken) == 2 + 2 + 6 + 6 + 5 + 6 + 4
     assert [given for given in broken if targets.evaluate_traffic(given).status != Status.FAIL] == []
+
+
+def test_a_case_without_a_result_is_a_failure_beside_good_ones():
+    check = targets.CHECKS[0]
+    good = {"case": "x[good]", "outputs": [{targets.TARGETS[check].reading: 0.0, "nonfinite": 0}]}
+    assert targets.evaluate([good, good], check).status == Status.PASS
+    verdict = targets.evaluate([good, {"case": "x[silent]", "outputs": []}], check)
+    assert verdict.status == Status.FAIL
+    assert math.isnan(verdict.value)
+    assert verdict.message.startswith("x[silent] gave no result")
+
+
+@pytest.mark.parametrize("phase", ["norm", "attention"])
+def test_a_phase_that_moved_nothing_was_not_counted(phase):
+    given = traffic()
+    given["512 tokens"]["separate"][phase] = 0
+    assert math.isnan(targets.evaluate_traffic(given).value)

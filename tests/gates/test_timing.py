@@ -62,3 +62,41 @@ def test_what_was_not_measured_is_never_green():
         broken.append(("limits", given, evaluated(given).status))
     assert len(broken) == 4 * 9 + 5 + 3
     assert [row for row in broken if row[2] == Status.PASS] == []
+
+
+def test_a_series_that_should_have_been_timed_is_an_error():
+    """A skipped verdict would hide a kernel that was lost; without clocks nothing was asked."""
+    for given in (evidence(error="it died"), {}, {"series": None}, evidence(seconds=0), evidence() | {"limits": {}}):
+        assert evaluated(given).status == Status.ERROR
+    verdict = evaluated({"reason": "no clocks"})
+    assert (verdict.status, verdict.message) == (Status.SKIPPED, "no clocks")
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(1.0, Status.PASS), (1.029, Status.PASS), (1.031, Status.ERROR)])
+@pytest.mark.parametrize(("count", "rate"), [("bytes", 4.2e12), ("flops", 7e14)])
+def test_three_percent_above_the_measured_limit_are_believed(count, rate, ratio, status):
+    verdict = evaluated(evidence(**{count: round(ratio * rate * SEEN["seconds"])}))
+    assert verdict.status == status
+
+
+def test_the_larger_of_the_two_bandwidths_is_the_limit():
+    given = evidence()
+    given["limits"] |= {"copy": 8e12, "read": 4e12}
+    assert evaluated(given).metrics["of_bandwidth"] == pytest.approx(0.1)
+
+
+def test_a_kernel_may_do_no_arithmetic_but_must_be_counted():
+    assert evaluated(evidence(flops=0)).status == Status.PASS
+    assert evaluated(evidence(flops=None)).status == Status.ERROR
+    assert evaluated(evidence(kept=0)).status == Status.ERROR
+
+
+def test_what_disturbed_and_what_was_kept_is_said():
+    assert evaluated(evidence(disturbed=True)).message.endswith(", disturbed throughout")
+    assert not evaluated(evidence()).message.endswith("disturbed throughout")
+    metrics = evaluated(evidence()).metrics
+    assert {key: metrics[key] for key in ("kept", "discarded", "clock", "power", "copies", "cold")} == {
+        "kept": 14, "discarded": 1, "clock": 1980, "power": 400.0, "copies": 16, "cold": True,
+    }  # fmt: skip
+    assert metrics["control_name"] == "frozen"
+    assert "control" not in evaluated(evidence(control=0)).metrics

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from braidcheck.errors import CheckpointError, UserError
 from braidcheck.golden import store
-from braidcheck.golden.readings import attention_weights, entropy, first_argmax
-from braidcheck.golden.record import record
+from braidcheck.golden.readings import Samples, Tracer, attention_weights, best_ids, entropy, first_argmax, noise
+from braidcheck.golden.record import _samples, _surest, record
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF, dot_error, norm_error, sum_error
 
@@ -83,6 +84,11 @@ def test_greedy_answers_are_hf_s_own(recorded, hf):
         assert out[0, answer.prompt :].tolist() == list(answer.ids)
         assert len(answer.margin) == len(answer.noise) == len(answer.ids)
         assert (answer.margin >= 0).all()
+        with torch.inference_mode():
+            whole = torch.cat([prompt[0], torch.tensor(answer.ids)])[None]
+            best = hf["truth"](whole).logits[0, answer.prompt - 1 : -1].float().topk(2).values
+        # The same text in another batch of rows: float32 rounds far less than bfloat16 errs.
+        assert ((answer.margin - (best[:, 0] - best[:, 1])).abs() <= golden.typical_noise).all()
 
 
 def test_probes_cover_the_answers(recorded, text, nano):
@@ -204,3 +210,85 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, nano, text, spoil, 
         record(broken(nano, tmp_path / "checkpoint", spoil), text, tmp_path / "golden")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "golden").exists()
+
+
+def test_noise_is_the_largest_error_at_a_position():
+    truth = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    floor = torch.tensor([[1.5, 2.0, 3.0], [4.0, 5.0, 4.0]])
+    assert noise(truth, floor).tolist() == [0.5, 2.0]
+
+
+def surest(sure):
+    """The longest sure stretch of a document whose tokens after the first are foreseen where ``sure`` says so."""
+    count = len(sure) + 1
+    top = torch.tensor([[9.0, 0.0]] * count)
+    argmax = torch.tensor([*(7 if good else 0 for good in sure), 7])
+    truth, floor = SimpleNamespace(top=top, argmax=argmax), SimpleNamespace(top=top + 0.01)
+    return _surest(SimpleNamespace(ids=[7] * count), (truth, floor))
+
+
+@pytest.mark.parametrize(
+    ("sure", "found"),
+    [([0, 0], (0, 3)), ([1, 0, 1, 1, 0], (2, 3)), ([1, 1, 1], (3, 1)), ([0, 1], (1, 2)), ([0] * 385 + [1], (0, 384))],
+)
+def test_the_surest_stretch_begins_where_its_prompt_ends(sure, found):
+    assert surest(sure) == found
+
+
+def test_an_engine_that_shows_no_q_has_no_entropy():
+    tracer = Tracer(Samples(torch.tensor([0]), torch.tensor([0]), torch.ones(4, 2)))
+    tracer(0, "hidden", torch.ones(3, 4))
+    assert tracer.stacked()["entropy"].numel() == 0
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_golden_is_recorded_on_the_gpu_if_there_is_one(tmp_path, nano, text, monkeypatch, has_gpu, device):
+    def load(_checkpoint, _dtype, given):
+        raise CheckpointError(given)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr("braidcheck.golden.record.load_reference", load)
+    with pytest.raises(CheckpointError, match=device):
+        record(nano, text, tmp_path / "golden")
+
+
+@pytest.mark.parametrize(("length", "count"), [(3, 3), (10, 4), (639, 9), (640, 10), (2048, 32), (4096, 32)])
+def test_places_are_spread_over_a_document_and_hold_its_last(length, count):
+    (samples,) = _samples([length], 1000, torch.ones(4, 2))
+    places = samples.positions.tolist()
+    assert (len(places), places[-1]) == (count, length - 1)
+    assert min(places) >= 0
+    gaps = torch.tensor([-1, *places]).diff()
+    assert gaps.min() >= length // count
+    assert gaps.max() <= -(-length // count)
+    assert set(samples.full.tolist()) <= set(places)
+
+
+def test_the_best_ids_leave_one_word_for_the_tail():
+    logits = torch.tensor([[3.0, 1.0, 2.0, 5.0, 4.0]] * 3)
+    assert best_ids(logits).tolist() == [[3, 4, 0, 2]] * 3
+
+
+def test_layers_are_stacked_in_their_order_and_none_may_be_left_out():
+    def traced(*calls):
+        tracer = Tracer(Samples(torch.tensor([0]), torch.tensor([0]), torch.ones(4, 2)))
+        for layer, name in calls:
+            tracer(layer, name, torch.full((3, 4), 1.0 + layer) if name == "hidden" else torch.ones(3, 1, 4))
+        return tracer
+
+    stacked = traced((1, "hidden"), (0, "hidden")).stacked()
+    assert stacked["norm"].flatten().tolist() == [2.0, 4.0]
+    for calls in (
+        [],
+        [(0, "q"), (0, "k")],
+        [(1, "hidden")],
+        [(0, "hidden"), (1, "hidden"), (1, "q"), (1, "k")],
+        [(0, "hidden"), (1, "q"), (1, "k")],
+    ):
+        with pytest.raises(ValueError, match="hidden of every layer, and q and k of all or none"):
+            traced(*calls).stacked()
+
+
+def test_eight_positions_are_kept_in_full_however_large_the_vocabulary():
+    (samples,) = _samples([4096], 10**9, torch.ones(4, 2))
+    assert len(samples.full) == 8

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from braidcheck.errors import CheckpointError, GoldenError, NotAvailable, UserError
 from braidcheck.golden import record, resolve, store, texts
@@ -43,6 +44,21 @@ def test_a_golden_that_is_not_whole_is_refused(tmp_path, recorded, spoil, words)
     with pytest.raises(GoldenError, match=words) as caught:
         store.load(golden)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"text"'])
+def test_a_manifest_that_is_no_object_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(GoldenError, match="has format None, this braidcheck reads 1"):
+        store.load(tmp_path)
+
+
+def test_typical_noise_is_exceeded_at_one_position_in_twenty():
+    truth = torch.zeros(21, 64)
+    floor = truth.clone()
+    floor[:, 3] = -torch.arange(21.0)
+    assert store.typical_noise(truth, floor) == 19.0
+    assert store.typical_noise(truth[:1], floor[:1]) == 0.0
 
 
 def test_every_flipped_byte_of_the_manifest_is_noticed(tmp_path, recorded):
@@ -141,6 +157,31 @@ def test_no_such_model(model, error, words, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("model", ["./gone", "a/b/c", "gone", "/gone", "folder/file"])
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(tmp_path, model, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    with pytest.raises(UserError, match="give nano, a checkpoint directory, or a hub id"):
+        resolve.find_checkpoint(model)
+
+
+@pytest.mark.parametrize("model", ["nano", "local", "hub/model"])
+def test_a_golden_names_its_model_and_commit(tmp_path, cache, nano, monkeypatch, model):
+    asked = []
+    monkeypatch.setattr(record, "record", lambda *given: asked.append(given))
+    monkeypatch.setattr(store, "verify", lambda *_: None)
+    monkeypatch.setattr(resolve, "_from_hub", lambda _model, _revision: (nano, "abc123"))
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "local").symlink_to(nano)
+    resolve.resolve(str(tmp_path / "local") if model == "local" else model, str(tmp_path / "text.txt"), device="cpu")
+    ((_, text, _, device, commit, name, *_),) = asked
+    assert (device, commit) == ("cpu", "abc123" if model == "hub/model" else None)
+    assert name == {"local": "nano"}.get(model, model)
+    assert text.origin != "braidcheck corpus, held-out split"
+
+
 def test_a_hub_snapshot_is_known_by_its_commit(tmp_path, monkeypatch):
     asked = {}
 
@@ -154,7 +195,10 @@ def test_a_hub_snapshot_is_known_by_its_commit(tmp_path, monkeypatch):
     assert asked == {"Qwen/Qwen3-0.6B": resolve.PINNED["Qwen/Qwen3-0.6B"], "some/model": "main"}
 
 
-def test_a_directory_without_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("names", [[], ["config.json"], ["model.safetensors"]])
+def test_a_directory_without_a_checkpoint(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
     with pytest.raises(CheckpointError, match="it needs config"):
         resolve.resolve(str(tmp_path))
 
@@ -216,3 +260,50 @@ def test_wikitext_without_a_network_says_what_to_do(monkeypatch):
         NotAvailable, match=r"wikitext cannot be fetched \(Couldn't reach the Hub\): .* pass --dataset DIR"
     ):
         texts.load_text("wikitext")
+
+
+def test_nano_s_golden_is_held_against_its_checkpoint_and_text(tmp_path, monkeypatch, nano):
+    from braidcheck.golden import corpus
+
+    checkpoint = tmp_path / "nano"
+    shutil.copytree(nano, checkpoint)
+    monkeypatch.setattr(resolve, "NANO", checkpoint)
+    resolve.resolve("nano")
+    documents = corpus.documents
+    monkeypatch.setattr(corpus, "documents", lambda split: list(documents(split))[1:])
+    with pytest.raises(GoldenError, match="is of another text"):
+        resolve.resolve("nano")
+    monkeypatch.undo()
+    monkeypatch.setattr(resolve, "NANO", checkpoint)
+    flip(checkpoint / "model.safetensors", -1)
+    with pytest.raises(GoldenError, match=r"is of another checkpoint: model\.safetensors differs"):
+        resolve.resolve("nano")
+
+
+def test_each_checkpoint_and_text_has_a_golden_of_its_own(tmp_path, cache, nano, monkeypatch):
+    asked = []
+    monkeypatch.setattr(record, "record", lambda _checkpoint, text, place, *_rest: asked.append((text, place)))
+    monkeypatch.setattr(store, "verify", lambda place, checkpoint, fingerprint: (place, checkpoint, fingerprint))
+    other = tmp_path / "other"
+    shutil.copytree(nano, other)
+    flip(other / "model.safetensors", -1)
+    for words in ("one text", "another text"):
+        (tmp_path / f"{words}.txt").write_text(words)
+    for checkpoint in (nano, other):
+        for words in ("one text", "another text"):
+            _, (place, held, fingerprint) = resolve.resolve(str(checkpoint), str(tmp_path / f"{words}.txt"))
+            assert (held, fingerprint) == (checkpoint, asked[-1][0].fingerprint)
+            assert place == asked[-1][1]
+    assert len({place for _, place in asked}) == len({str(place) for _, place in asked}) == 4
+    assert all(cache in place.parents for _, place in asked)
+
+
+def test_goldens_are_kept_where_the_user_says_or_caches(monkeypatch):
+    monkeypatch.delenv("BRAIDCHECK_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert resolve.cache_directory() == Path("/caches/braidcheck")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert resolve.cache_directory() == Path("/home/me/.cache/braidcheck")
+    monkeypatch.setenv("BRAIDCHECK_CACHE", "~/mine")
+    assert resolve.cache_directory() == Path("/home/me/mine")

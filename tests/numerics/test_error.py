@@ -29,6 +29,10 @@ def test_error_ratio_is_excess_over_rounding_by_tolerance():
     assert one(2.0, 1.0, 4.0) == pytest.approx(0.25, rel=1e-6)
 
 
+def test_the_rounding_of_a_negative_result_is_its_own():
+    assert one(-102.5, -101.0, 2.0, torch.bfloat16) == pytest.approx((1.5 - 102.5 * BF16) / 2)
+
+
 def test_underflow_to_zero_is_a_rounding():
     assert one(0.0, 2.0**-26, 0.0, torch.float16) == 0
     assert one(0.0, 2.0**-24, 0.0, torch.float16) == math.inf
@@ -92,6 +96,55 @@ def test_float32_that_was_rounded_to_16_bits_is_named(narrow):
     assert not distance(one_more, torch.cat([exact, exact[:1]]), torch.ones(51, dtype=torch.float64)).narrow
     whole = torch.arange(50.0)  # 16 bits hold the answers themselves
     assert not distance(whole, whole.double(), whole.double()).narrow
+
+
+@pytest.mark.parametrize(("value", "exact"), [(math.nan, math.inf), (math.nan, -math.inf), (-math.inf, math.inf)])
+def test_not_finite_is_no_excuse_for_another_that_is_not_finite(value, exact):
+    assert one(value, exact, 1e9) == math.inf
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinity_where_nothing_may_be_written_is_wrong(value):
+    assert one(value, math.nan, 1e9) == math.inf
+
+
+def test_a_result_below_the_exact_one_is_as_wrong_as_one_above():
+    assert one(1.0, 2.0, 0.5) == pytest.approx(2, rel=1e-6)
+    assert one(-2.0, -1.0, 0.5) == pytest.approx(2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "ratio"), [(0, 0.0), (1, 0.5), (2, 3.0), (3, math.inf), (-1, math.inf), (99, math.inf)]
+)
+def test_a_choice_has_the_error_ratio_of_its_table_and_none_outside(choice, ratio):
+    table = torch.tensor([[-1.0, 0.5, 3.0], [9.0, 9.0, 9.0]], dtype=torch.float64)
+    got = torch.tensor([choice, 0], dtype=torch.int32).long()
+    assert error_ratios(got, table[:, 0], table).tolist() == [ratio, 9.0]
+
+
+def test_choices_have_no_relative_error():
+    table = torch.tensor([[0.0, 3.0]], dtype=torch.float64)
+    errors = distance(torch.tensor([1]), torch.zeros(1, dtype=torch.float64), table)
+    assert (errors.error_ratio, errors.relative, errors.allowed, errors.got) == (3.0, 0.0, 0.0, 1.0)
+
+
+def test_non_finite_elements_are_counted_where_a_number_belongs():
+    nan = math.nan
+    got, exact = torch.tensor([1.0, nan, math.inf, nan]), torch.tensor([1.0, 2.0, 3.0, nan], dtype=torch.float64)
+    errors = distance(got, exact, torch.ones(4, dtype=torch.float64))
+    assert errors.nonfinite == 2
+    assert errors.error_ratio == math.inf
+    assert distance(got[3:], exact[3:], torch.ones(1, dtype=torch.float64)).nonfinite == 0
+
+
+@pytest.mark.parametrize(("exact", "relative"), [([0.5, 0.0], 0.5), ([0.0, 0.0], 0.25)])
+def test_the_relative_error_of_zeros_is_the_error(exact, relative):
+    exact = torch.tensor(exact, dtype=torch.float64)
+    got = (exact + torch.tensor([0.0, 0.25])).float()
+    errors = distance(got, exact, torch.ones(2, dtype=torch.float64))
+    assert errors.relative == pytest.approx(relative)
+    assert errors.largest == 0.25
+    assert errors.allowed == pytest.approx(1 + 2.0**-24 * float(exact[errors.index[0]]), rel=1e-12)
 
 
 def test_what_nobody_may_write_must_stay_unwritten():

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from braidcheck.report import compare as module
 from braidcheck.report.compare import compare, paired
 from braidcheck.result import Run, Status
 
@@ -88,3 +91,60 @@ def test_paired_timings_are_sorted_slowest_first(verdict):
         ("b", "fail", "10", "10.31", "+3.10%", "+2.80% to +3.40%"),
         ("a", "pass", "", "", "-1.00%", ""),
     ]
+
+
+def test_only_the_paired_gate_s_series_are_paired(verdict):
+    run = Run({}, (), (verdict("speed", "decode", value=80.0), verdict("paired", "a", value=1.0)))
+    assert [row[0] for row in paired(run)] == ["a"]
+
+
+def test_the_worst_case_speaks_for_its_op(accuracy_verdict):
+    base, now = (Run({}, (), tuple(accuracy_verdict("a", str(n), v) for n, v in enumerate(values))) for values in (
+        (0.1, 0.2), (0.1, 0.6),
+    ))  # fmt: skip
+    (found,) = compare(now, base).changes
+    assert found.cells[3:5] == ("0.2", "0.6")
+    assert found.loss == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("now", "said"), [(0.74, 0), (0.75, 0), (0.76, 1), (0.25, 0), (0.24, 1)])
+def test_a_move_of_no_more_than_the_limit_is_not_said(accuracy_verdict, monkeypatch, now, said):
+    monkeypatch.setattr(module, "SAME", 0.25)
+    monkeypatch.setattr(module, "SAME_SPEED", 9.0)
+    base, run = (Run({}, (), (accuracy_verdict("a", "1", value),)) for value in (0.5, now))
+    assert len(compare(run, base).changes) == said
+
+
+@pytest.mark.parametrize(("now", "said"), [(12.5, 0), (12.6, 1)])
+def test_a_speed_has_a_limit_of_its_own(verdict, monkeypatch, now, said):
+    monkeypatch.setattr(module, "SAME", 9.0)
+    monkeypatch.setattr(module, "SAME_SPEED", 0.25)
+    base, run = (Run({}, (), (verdict("timing", "a[1]", value=value, unit="us"),)) for value in (10.0, now))
+    assert len(compare(run, base).changes) == said
+
+
+@pytest.mark.parametrize(("status", "loss"), [("fail", "inf"), ("error", "inf"), ("inconclusive", "inf")])
+def test_a_verdict_that_got_worse_is_an_infinite_loss_and_back_a_gain(accuracy_verdict, status, loss):
+    good = Run({}, (), (accuracy_verdict("a", "1", 0.2),))
+    bad = Run({}, (), (accuracy_verdict("a", "1", 0.2, Status(status)),))
+    assert compare(bad, good).changes[0].loss == float(loss)
+    assert compare(good, bad).changes[0].loss == -float(loss)
+
+
+def test_many_names_that_came_or_went_are_cut(accuracy_verdict):
+    nine = Run({}, (), tuple(accuracy_verdict(name, "1", 0.2) for name in "abcdefghi"))
+    assert compare(nine, Run({}, (), ())).notes[0].endswith("accuracy h and 1 more.")
+    eight = Run({}, (), nine.verdicts[:8])
+    assert compare(eight, Run({}, (), ())).notes[0].endswith("accuracy h.")
+
+
+@pytest.mark.parametrize(
+    ("unit", "higher_is_better", "loss"),
+    [("us", False, 0.25), ("x as fast", True, -0.2), ("GB/s", False, -0.2), ("tok/s", True, -0.2)],
+)
+def test_more_time_is_a_loss_and_more_rate_a_gain(verdict, unit, higher_is_better, loss):
+    base, now = (
+        Run({}, (), (verdict("timing", "a[1]", value=v, unit=unit, higher_is_better=higher_is_better),))
+        for v in (10.0, 12.5)
+    )
+    assert compare(now, base).changes[0].loss == pytest.approx(loss)

@@ -84,3 +84,10 @@ def test_the_op_that_most_blame_comes_first(accuracy_verdict, verdict):
         ),
     )
     assert suspects(failures(run)) == {"b": ["coherence", "accuracy"], "a": ["accuracy"]}
+
+
+def test_blame_may_name_layers_alone_and_a_failure_may_have_no_number(verdict):
+    found = verdict("coherence", "nano: kl", Status.FAIL, metrics={"blame": {"layers": [3, 5]}})
+    assert str(blame(found)) == "layers 3 to 5"
+    (one,) = failures(Run({}, (), (found,)))
+    assert (one.reading, one.count) == ("", "")

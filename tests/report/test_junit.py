@@ -64,3 +64,17 @@ def test_annotations_are_few_and_the_undecided_warn(accuracy_verdict):
     assert len(list(annotations.lines(Run({}, (), tuple(made))))) == annotations.MAX_ANNOTATIONS
     (only,) = annotations.lines(Run({}, (), tuple(made[-1:])))
     assert only.startswith("::warning ")
+
+
+def test_no_more_annotations_than_github_shows(accuracy_verdict):
+    run = Run({}, (), tuple(accuracy_verdict(f"op{n}", "a", 2.0, Status.FAIL) for n in range(11)))
+    assert len(list(annotations.lines(run))) == 10
+
+
+def test_each_element_has_a_line(broken):
+    assert len(junit.render(broken).splitlines()) > 2 * len(broken.verdicts)
+
+
+def test_an_annotation_without_a_command_is_its_message(accuracy_verdict):
+    (line,) = annotations.lines(Run({}, (), (accuracy_verdict("op", "a", 2.0, Status.FAIL),)))
+    assert line.endswith("::op is 2.0 times its bound")

@@ -39,3 +39,14 @@ def test_row_with_everything_skipped_is_not_green(verdict):
 def test_summary_line_counts_everything(broken):
     assert rows.summary_line(broken) == "FAIL: 2 fail, 2 error, 1 skipped, 6 pass, 1 without a verdict in 12 s"
     assert rows.summary_line(Run({}, (), ()), interrupted=True) == "INTERRUPTED: nothing was evaluated"
+
+
+@pytest.mark.parametrize(("value", "says"), [(9.99, "-899%"), (10.0, "none, 10 x the limit"), (1.0, "0%")])
+def test_percent_are_said_below_ten_times_the_limit(accuracy_verdict, value, says):
+    assert rows.headroom(accuracy_verdict("op", "a", value)) == says
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_of_a_limit_of_zero_the_value_is_what_is_used(verdict, value):
+    made = verdict("engine", "tiny", value=value, limit=0)
+    assert (rows.limit_fraction(made), rows.headroom(made)) == (value, "")

@@ -10,6 +10,7 @@ import pytest
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES
 from braidcheck.plugin import TIMED, unit_of
+from braidcheck.schedule import shards
 from braidcheck.schedule.durations import TABLE, Durations
 from braidcheck.schedule.shards import Shard, partition, suite_of
 
@@ -78,3 +79,15 @@ def test_the_shipped_table_is_balanced_as_well_as_its_longest_unit_allows(lane, 
     # A gate whose items share one measurement is one unit: more shards than this gain nothing on a CPU.
     assert max(loads(given, units).values()) <= 1.02 * best
     assert any(GATES[unit].in_one_worker for unit in units if unit in GATES)
+
+
+def test_what_differs_is_said_without_what_is_empty():
+    assert shards._said({"torch": "2", "datasets": ""}) == "torch 2"
+    assert shards._said({"datasets": ""}) == shards._said("") == "none"
+
+
+def test_the_first_shard_has_what_it_was_given_and_what_is_preloaded():
+    units = {"first": 10.0, "a": 6.0, "b": 5.0, "c": 4.0}
+    assert partition(units, 2, ["first"]) == {"first": 1, "a": 2, "b": 2, "c": 1}
+    assert set(partition(units, 2, ["first"], 5.0).values()) == {1, 2}
+    assert partition(units, 2, ["first"], 5.0) == {"first": 1, "a": 2, "b": 2, "c": 2}

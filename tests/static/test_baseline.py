@@ -57,3 +57,10 @@ def test_a_folder_that_cannot_be_written(folder, monkeypatch):
     monkeypatch.setattr(baseline, "FOLDER", folder / "file")
     with pytest.raises(UserError, match="cannot write"):
         baseline.accept(evidence("a"))
+
+
+def test_a_spill_is_excused_for_its_triton_alone(folder, monkeypatch):
+    monkeypatch.setattr(baseline, "EXCEPTIONS", folder / "exceptions.toml")
+    (folder / "exceptions.toml").write_text('["9.9.9"]\n"a | sm_90 | _a | T1" = "why"\n')
+    assert baseline.excused("9.9.9") == {("a", "sm_90", "_a", "T1"): "why"}
+    assert baseline.excused("9.9.8") == {}

@@ -30,12 +30,16 @@ ENTROPY_RATIO, MIN_ENTROPY_LIMIT_NATS = 3.0, 0.02
 """A head's entropy may be off three times as far as HF bfloat16's, whose own mean of few samples is uncertain by
 a factor of two, and by 0.02 nats, 2% in perplexity of attention, where that is nearly nothing."""
 
+MIN_KL_RATIO = 1e-3
+"""Of HF bfloat16's KL: an engine in 16 bits is not nearer. Float16 rounds eight times less than bfloat16, and KL goes
+with the square: a sixty-fourth. What is nearer by far computed the golden itself."""
+
 BINS = ((0, 128), (128, 512), (512, 1024), (1024, 1 << 62))
 BLOCK = 128
 
 
 def kl(evidence: Evidence) -> Finding:
-    """Mean KL to HF float32, next to HF bfloat16's."""
+    """Mean KL to HF float32, next to HF bfloat16's. An error where it is so near that the golden cannot be HF's."""
     documents = whole_documents(evidence)
     of_engine, floor = column(documents, "kl"), column(documents, "kl_floor")
     ratio = Ratio.of([row.sum() for row in of_engine], [row.sum() for row in floor])
@@ -44,6 +48,12 @@ def kl(evidence: Evidence) -> Finding:
     metrics = {"kl": distance, "kl_floor": floor_distance, "tokens": tokens, "documents": len(documents)}
     metrics |= {"departs_first_at_layer": _departs(_layers(evidence)), "perplexity": _perplexity(evidence, documents)}
     layer = metrics["departs_first_at_layer"]
+    if ratio.value < MIN_KL_RATIO:
+        message = (
+            f"KL to the golden is {ratio.value:.2g}x HF bfloat16's own, below {MIN_KL_RATIO:g}: no engine in 16 bits "
+            "is that near to HF float32; record the golden from HF transformers"
+        )
+        return Finding(Status.ERROR, message, metrics=metrics)
     departs = f"; departs first at layer {layer}" if layer is not None and ratio.status != Status.PASS else ""
     message = (
         f"KL to HF float32 is {distance:.2g} nats a token, {ratio.value:.3g}x HF bfloat16's own {floor_distance:.2g} "

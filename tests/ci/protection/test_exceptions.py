@@ -47,6 +47,14 @@ def test_a_mutant_that_is_called_equivalent(trees):
     assert trees(EQUIVALENT, lambda text: line + text, "base") == {}
 
 
+def test_a_mutant_more_under_an_old_reason(trees):
+    reason = "zero divided by two is zero as well"
+    found = trees(
+        EQUIVALENT, lambda text: text.replace(f'"{reason}" = [', f'"{reason}" = [\n  "op.kernel.constant.99",')
+    )
+    assert found == {"equivalent mutant op.kernel.constant.99": reason}
+
+
 def test_a_spill_that_is_excused(trees):
     line = '["9.9.9"]\n"rms_norm | sm_90 | _rms_norm | x" = "why not"\n'
     assert trees(STATIC, lambda text: text + line) == {
@@ -69,3 +77,9 @@ def test_a_baseline_that_forgets(trees):
     [(name, said)] = trees(BASELINE, rows(lambda rows: rows.pop(next(iter(rows))))).items()
     assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
     assert said.endswith("no longer in the baseline")
+
+
+def test_a_list_that_the_base_does_not_have_is_all_new(trees, tmp_path):
+    (tmp_path / "base" / "braidcheck" / STATIC).unlink()
+    (tmp_path / "change" / "braidcheck" / STATIC).write_text('["3.7.1"]\n"a" = "why"\n')
+    assert added(tmp_path / "base", tmp_path / "change") == {"static exception 3.7.1: a": "why"}

@@ -117,3 +117,12 @@ def test_files_that_come_and_go_count(tmp_path):
         "braidcheck/golden/kept",
         "constraints.txt",
     ]
+
+
+def test_an_oracle_that_is_taken_out_is_edited(tmp_path):
+    for name in ("base", "change"):
+        (tmp_path / name / "braidcheck" / "gates").mkdir(parents=True)
+    (tmp_path / "base" / "braidcheck" / "gates" / "layers.py").write_text("LIMIT = 1.5")
+    assert oracles.edited(tmp_path / "base", tmp_path / "change") == {
+        "braidcheck/gates/layers.py": "measurements and limits"
+    }

@@ -40,3 +40,9 @@ def test_a_mistake_is_one_line(tmp_path, text, said):
     with pytest.raises(UserError, match=said) as caught:
         waivers.read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_waiver_that_is_a_number_is_one_line(tmp_path):
+    (tmp_path / waivers.FILE).write_text("waiver = [1]\n")
+    with pytest.raises(UserError, match="a waiver is"):
+        waivers.read(tmp_path)

@@ -104,3 +104,13 @@ def test_five_years_of_nights_take_milliseconds():
     assert all(changes.find(logs) for logs in series)
     # 300 of them in 30 s on 2 cores leaves 100 ms each, reading included.
     assert time.process_time() - began < 10 * 0.05
+
+
+def test_nights_that_all_stand_out_have_no_spread():
+    assert changes._spread(np.arange(4.0), np.ones(4, dtype=bool), [1]) == 0.0
+
+
+def test_the_spread_is_that_of_one_night():
+    logs = np.random.default_rng(3).normal(size=20_000)
+    spread = changes._spread(logs, np.zeros(len(logs), dtype=bool), [1, 2])
+    assert spread == pytest.approx(1.0, abs=0.03)

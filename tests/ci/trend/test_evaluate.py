@@ -75,6 +75,13 @@ def test_series_without_last_value_is_skipped(nights, last, says):
     assert evaluate(nights([*times(), last])).exit_code == 1, "what is known of earlier nights is said all the same"
 
 
+def test_the_last_night_counts(nights):
+    values = times(40, 37, 0.1)
+    (found,) = evaluate(nights(values)).findings
+    assert found.time == "37"
+    assert evaluate(nights(values[:-1])).findings == (), "three nights confirm a change, two do not"
+
+
 def test_a_missing_control_is_a_missing_value(nights):
     runs = nights(times(change=0), control=lambda night: 50.0 if night < 39 else None)
     assert "control" in evaluate(runs).skipped["gpu/speed/decode"]
@@ -140,3 +147,37 @@ def test_the_environment_may_be_what_moved(nights, before, after, says):
 def test_unknown_subject_is_no_change():
     assert environment_moves({"driver": "570"}, {"driver": ""}) == []
     assert environment_moves({}, {"clocks": {"sm": 1980}}) == []
+
+
+def test_ten_nights_are_enough(nights):
+    assert (evaluate(nights(times(10, 5))).evaluated, evaluate(nights(times(9, 5))).evaluated) == (1, 0)
+
+
+def test_numbers_of_the_environment_differ_from_more_than_one_per_cent_on():
+    def moves(before, after):
+        return environment_moves({"clocks": before}, {"clocks": after})
+
+    assert moves(100, 101) == moves(100, 99) == []
+    assert moves(100, 101.5) == ["clock 100 -> 101.5"]
+    assert moves(1980, "auto") == ["clock 1980 -> auto"]
+    assert moves("auto", 1980) == ["clock auto -> 1980"]
+
+
+def test_a_change_without_commits_says_nothing_of_them(nights):
+    for nothing in ("", None):
+        runs = nights(times(), environment=lambda _night, nothing=nothing: {"commit": nothing})
+        (found,) = evaluate(runs).findings
+        assert found.detail == ""
+    (found,) = evaluate(nights(times(), environment=lambda night: {"commit": "abc" if night >= 30 else ""})).findings
+    assert found.detail == "since commit abc, after one unknown"
+    assert found.change == round(found.change, 6)
+
+
+@pytest.mark.parametrize(("hours", "silent"), [(36, 0), (37, 1)])
+def test_a_machine_has_a_day_and_a_half(nights, hours, silent):
+    def late(by):
+        return lambda night: {"started": str(86400 * night + 3600 * by)}
+
+    here, there = nights(times(change=0), environment=late(hours)), nights(times(change=0), environment=late(0))
+    there = [Run({**run.environment, "hardware": "H100"}, (), run.verdicts) for run in there]
+    assert len(evaluate([*here, *there]).skipped) == silent

@@ -73,3 +73,8 @@ def test_rates_say_so(name):
 )  # fmt: skip
 def test_all_else_is_a_duration(name):
     assert not table.is_rate(name)
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*: No such file"):
+        table.read(tmp_path / "none.csv")

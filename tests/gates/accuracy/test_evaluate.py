@@ -1,6 +1,7 @@
 """The accuracy gate from plain data."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +74,22 @@ def test_two_numbers_that_differ_are_written_so_that_they_do():
     assert "is -1.0548712, exactly -1.0548739" in evaluated([close]).message
 
 
+def test_numbers_that_differ_in_the_last_digit_are_written_with_seventeen():
+    close = OUTPUT | {"error_ratio": 1.1, "got": 1.0000000000000002, "exact": 1.0}
+    assert "is 1.0000000000000002, exactly 1;" in evaluated([close]).message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, None), ({"missing": ["eps"]}, None), ({"raised": "E: x"}, "qkv_rope raised E: x"), ({"outputs": []}, "no o")],
+)
+def test_a_violation_is_a_failure_or_an_error(changes, said):
+    seen = {"op": "qkv_rope", "case": "qkv_rope[x]", "dtype": "bfloat16", "missing": [], "raised": None}
+    seen |= {"problems": [], "seconds": 0.5, "outputs": [OUTPUT]}
+    found = accuracy.violation(seen | changes)
+    assert found is None if said is None else said in found
+
+
 @pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 8), ("float16", 8), ("float32", 16)])
 def test_an_output_within_its_bound_may_still_be_off_as_a_whole(dtype, limit):
     near, far = (OUTPUT | {"name": "k", "relative": factor * limit * 2e-3} for factor in (0.99, 1.01))
@@ -128,3 +145,23 @@ def test_baseline_may_be_exact():
     assert evaluated([lucky | {"relative": 8 * 2**-24}]).status == Status.PASS
     assert evaluated([lucky | {"relative": 9 * 2**-24}]).status == Status.FAIL
     assert evaluated([OUTPUT, lucky | {"relative": float("nan")}]).status == Status.FAIL
+
+
+def test_what_is_off_as_a_whole_is_named_in_the_numbers():
+    far = OUTPUT | {"name": "k", "relative": 9 * 2e-3}
+    assert evaluated([OUTPUT, far]).metrics["output"] == "k"
+    assert evaluated([OUTPUT, far]).metrics["norm_ratio"] == pytest.approx(9)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_only_large_cases_wait_for_memory(monkeypatch, large):
+    case = SimpleNamespace(id="op[a]", large=large)
+    monkeypatch.setattr("braidcheck.kernels.find", lambda: {"op": SimpleNamespace(cases=[case])})
+    assert (accuracy.GATE.gpu_memory("op[a]") is not None) == large
+    assert accuracy.GATE.gpu_memory("op[large]") is None
+
+
+def test_what_has_no_error_ratio_has_no_limit():
+    verdict = evaluated(raised="E: x")
+    assert (verdict.value, verdict.limit) == (None, None)
+    assert evaluated().limit == 1.0

@@ -2,11 +2,13 @@
 
 import copy
 import json
+import math
 import random
 
 import pytest
 
 from braidcheck.gates import coherence
+from braidcheck.gates.coherence import distance, spread
 from braidcheck.result import Status
 
 DOCUMENTS, TOKENS = 10, 300
@@ -103,6 +105,15 @@ def test_sound_evidence_passes_every_check_and_says_why():
     assert {verdict.status for verdict in verdicts} == {Status.PASS}
     assert all(verdict.value <= verdict.limit for verdict in verdicts)
     assert evaluated(sound())["kl"].metrics["perplexity"]["generator"] == 2.7
+
+
+@pytest.mark.parametrize(("factor", "status"), [(0.0, "error"), (5e-4, "error"), (1 / 64, "pass")])
+def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
+    evidence = sound()
+    scale("kl", factor)(evidence)
+    verdict = evaluated(evidence)["kl"]
+    assert verdict.status == status
+    assert ("record the golden from HF transformers" in verdict.message) == (status == "error")
 
 
 @pytest.mark.parametrize(
@@ -227,3 +238,142 @@ def test_a_stretch_that_has_no_nll_still_has_its_kl():
             row[name] = row[name][:128]
         row["tokens"], row["certainty"] = 129, row["certainty"][:129]
     assert set(evaluated(evidence)["position"].metrics["128-511"]) == {"ratio", "upper"}
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("hidden", put(5, "hidden", "engine")),
+        ("hidden", put([0.1, 0.2, 0.3], "hidden", "engine")),
+        ("flips", put([999], "documents", 0, "flips")),
+        ("recall", put([["copy"]], "probes")),
+        ("continuation", put(3, "continuations", 0, "truth")),
+        ("kl", put("text", "documents", 0, "kl")),
+    ],
+)
+def test_evidence_that_cannot_be_read_is_an_error(check, fault):
+    evidence = sound()
+    fault(evidence)
+    verdict = evaluated(evidence)[check]
+    assert verdict.status == Status.ERROR
+    assert verdict.message.startswith("the evidence cannot be read")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), None])
+def test_every_number_that_is_not_finite_fails(number):
+    evidence = sound()
+    evidence["documents"][4]["kl"][7] = number
+    assert evaluated(evidence)["kl"].status == Status.FAIL
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_evidence_of_another_format_is_an_error(version):
+    assert {verdict.status for verdict in evaluated(sound() | {"format": version}).values()} == {Status.ERROR}
+
+
+def test_a_layer_in_the_middle_departs():
+    evidence = sound()
+    evidence["hidden"] = {"engine": [0.004, 0.02, 0.004], "floor": [0.004] * 3}
+    verdict = evaluated(evidence)["hidden"]
+    assert verdict.status == Status.FAIL
+    assert "departs first at layer 1, 5x" in verdict.message
+
+
+def test_a_kind_of_probe_that_is_lost_is_seen_among_others():
+    evidence = sound()
+    # Three of ten are lost; of all 400 that is below one in a hundred.
+    evidence["probes"] = [["recall", 9, True, True, True]] * 390
+    evidence["probes"] += [["copy", 9, True, True, number > 2] for number in range(10)]
+    verdict = evaluated(evidence)["recall"]
+    assert verdict.status == Status.FAIL
+    assert "worst in copy: 7 of 10, HF 10" in verdict.message
+
+
+def test_heads_over_their_limit_are_counted():
+    evidence = sound()
+    evidence["entropy"]["engine_error"] = [[0.7, 0.01], [0.01, 0.01]]
+    assert evaluated(evidence)["entropy"].metrics == {"over": 1, "heads": 4}
+
+
+def test_what_is_as_far_as_both_errors_reach_is_not_sure():
+    evidence = sound()
+    evidence["documents"][2]["flips"] = [0, 17]
+    evidence["documents"][2]["certainty"][17] = 2.0
+    assert evaluated(evidence)["flips"].status == Status.PASS
+    evidence["documents"][2]["certainty"][17] = 2.001
+    assert evaluated(evidence)["flips"].status == Status.FAIL
+
+
+@pytest.mark.parametrize(("tokens", "status"), [(99, "inconclusive"), (100, "pass")])
+def test_a_thousand_tokens_are_needed(tokens, status):
+    evidence = sound()
+    for row in evidence["documents"]:
+        row["tokens"] = tokens
+    verdicts = evaluated(evidence)
+    assert {verdicts[name].status for name in ("kl", "nll")} == {status}
+
+
+def test_stretches_without_enough_blocks_are_inconclusive(monkeypatch):
+    monkeypatch.setattr("braidcheck.gates.coherence.distance.MIN_DOCUMENTS", 99)
+    assert evaluated(sound())["position"].status == Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("ops", "layers", "repaired", "kl", "words"),
+    [
+        ([], [], False, None, "no op: it fails with all of them at their references; look at weights"),
+        (["a"], [], True, None, "a; with the reference there it passes"),
+        (["a", "b"], [2, 2], False, None, "a and b in layer 2; with the reference there it still fails"),
+        (["a"], [2, 4], True, 0.5, "a in layers 2-4; with the reference there KL is 0.5"),
+        (["a"], [0, 4], False, 0.5, "a in layers 0-4; with the reference there KL is 0.5 and it still fails"),
+    ],
+)
+def test_blame_is_said_in_words(ops, layers, repaired, kl, words):
+    blame = {"ops": ops, "layers": layers, "repaired": repaired, "kl_repaired": kl}
+    assert coherence.describe_blame(blame).startswith(words)
+    assert coherence.describe_blame({}).startswith("unknown")
+
+
+def test_repetition_is_the_share_of_four_grams_that_came_before():
+    evidence = sound()
+    verdict = evaluated(evidence)["repetition"]
+    assert (verdict.value, verdict.metrics["hf"], verdict.limit) == (0.0, 0.0, 0.2)
+    evidence["continuations"][0]["engine"] = [1, 2, 3, 4] * 6
+    assert evaluated(evidence)["repetition"].value == pytest.approx(1 - 4 / 21)
+
+
+def test_answers_that_part_are_counted():
+    evidence = sound()
+    assert evaluated(evidence)["continuation"].metrics == {"agreed": 24, "parted": 0, "steps": 24}
+    row = evidence["continuations"][0]
+    row["engine"][20:], row["certainty"][20] = [1, 2, 3, 4], 0.3
+    verdict = evaluated(evidence)["continuation"]
+    assert verdict.metrics == {"agreed": 20, "parted": 1, "steps": 24}
+    assert verdict.message.endswith("; 1 answers part from HF's where HF bfloat16 could too")
+
+
+def test_stretches_of_positions_follow_each_other():
+    bins = distance.BINS
+    assert [stop for _, stop in bins[:-1]] == [start for start, _ in bins[1:]]
+    assert bins[0][0] == 0
+
+
+@pytest.mark.parametrize(("engine", "floor"), [([1, 1, 1], [1, 1, 1]), ([1] * 4, [0] * 4)])
+def test_a_ratio_of_too_few_or_to_nothing_is_inconclusive(engine, floor):
+    with pytest.raises(coherence.InsufficientData) as caught:
+        spread.Ratio.of(engine, floor)
+    assert caught.value.finding.status == Status.INCONCLUSIVE
+
+
+def test_entropy_of_an_engine_that_shows_no_q_is_skipped():
+    verdict = evaluated(sound() | {"entropy": {}})["entropy"]
+    assert verdict.status == Status.SKIPPED
+
+
+def test_perplexity_is_that_of_the_mean_and_is_kept_finite():
+    evidence = sound()
+    truth = [value for row in evidence["documents"] for value in row["nll_truth"]]
+    found = evaluated(evidence)["nll"].metrics["perplexity"]
+    assert found["hf_float32"] == pytest.approx(math.exp(sum(truth) / len(truth)))
+    shift(1e6)(evidence)
+    assert evaluated(evidence)["nll"].metrics["perplexity"]["engine"] == pytest.approx(math.exp(700))

@@ -25,3 +25,15 @@ def test_other_bits_fail():
 @pytest.mark.parametrize("evidence", [[], [row(repeats=1)]])
 def test_what_was_not_repeated_shows_nothing(evidence):
     assert determinism.evaluate(evidence, "x").status == Status.ERROR
+
+
+@pytest.mark.parametrize("other", [row(), row(repeats=1)])
+def test_the_case_that_was_repeated_least_decides(other):
+    verdict = determinism.evaluate([row(repeats=1), other], "x")
+    assert (verdict.status, verdict.metrics["repeats"]) == (Status.ERROR, 1)
+    assert determinism.evaluate([], "x").metrics["repeats"] == 0
+
+
+def test_runs_and_rows_with_other_bits_are_counted():
+    verdict = determinism.evaluate([row(differing=2), row(alone_differing=3)], "x")
+    assert (verdict.value, verdict.limit) == (5, 0)

@@ -1,0 +1,1 @@
+"""Mutants of the evaluation: comparison, gates, goldens, merging, trend, protection, reports."""
