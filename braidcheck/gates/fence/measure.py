@@ -114,7 +114,8 @@ def with_red_zones(call: Callable[..., Any], finite: bool = False) -> Callable[.
 
 def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
-    cases = [case for case in op.cases if not case.large]
+    # Where a kernel reads depends on sizes and types, not on profiles.
+    cases = list({(tuple(case.axes.items()), case.dtype): case for case in op.cases if not case.large}.values())
     asked: list[tuple[str, Case, Guard]] = [(case.id, case, with_red_zones) for case in cases]
     if device != "cpu":
         return asked

@@ -21,6 +21,7 @@ from braidcheck.gates.under_test import module
 
 Launches = Callable[[int], tuple[Launch, ...]]
 PACKAGE = "braidcheck"
+MAX_COMPILED = 10  # sizes of a sweep for which a GPU compiles anew: each takes seconds
 
 
 def ladder(max_size: int) -> set[int]:
@@ -43,6 +44,22 @@ def drawn(max_size: int, count: int, seed: int) -> set[int]:
 def allowed(sizes: Iterable[int], max_size: int, step: int) -> list[int]:
     """Those from ``step`` to ``max_size``, each rounded up to a multiple of ``step``, in order."""
     return sorted({size for size in (-(-size // step) * step for size in sizes) if 0 < size <= max_size})
+
+
+def affordable(sizes: list[int], launches: Launches, always: Iterable[int]) -> list[int]:
+    """``sizes`` without most of those for which a GPU compiles anew.
+
+    Some MAX_COMPILED of these stay, spread over all, and those of ``always``.
+    """
+    known: set[object] = set()
+    fresh = []
+    for size in sizes:
+        compiled = {launch.compiled for launch in launches(size)}
+        if not compiled <= known:
+            fresh.append(size)
+            known |= compiled
+    kept = {*fresh[:: max(1, -(-len(fresh) // MAX_COMPILED))], *fresh[-1:], *always}
+    return [size for size in sizes if size not in fresh or size in kept]
 
 
 def switches(sizes: list[int], launches: Launches, step: int) -> Iterator[int]:

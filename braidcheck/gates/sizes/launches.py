@@ -14,10 +14,14 @@ from triton.runtime.jit import JITFunction
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: its ``code``, that is the kernel, its constants and options, and its ``grid``."""
+    """One launch: its ``code``, that is the kernel, its constants and options but for the size itself; its ``grid``.
+
+    ``compiled`` is the code with the size: what a GPU compiles.
+    """
 
     code: tuple[Any, ...]
     grid: tuple[int, ...]
+    compiled: tuple[Any, ...] = ()
 
 
 @contextmanager
@@ -29,10 +33,11 @@ def instead_of_running(size: int) -> Iterator[list[Launch]]:
     kind: Any = InterpretedFunction if interpreted else JITFunction
 
     def record(kernel: Any, *args: Any, grid: Any, warmup: bool, **given: Any) -> None:
-        constants = ((name, _code(value)) for name, value in given.items() if name.isupper() or name.startswith("num_"))
-        types = ((name, type(value).__name__) for name, value in given.items() if not isinstance(value, int | float))
+        constants = [(name, _code(value)) for name, value in given.items() if name.isupper() or name.startswith("num_")]
+        types = [(name, type(value).__name__) for name, value in given.items() if not isinstance(value, int | float)]
         code = (kernel.__name__, *(named for named in constants if named[1] != size), *types)
-        found.append(Launch(code, tuple(grid) if isinstance(grid, tuple | list) else ()))
+        whole = tuple(grid) if isinstance(grid, tuple | list) else ()
+        found.append(Launch(code, whole, (kernel.__name__, *constants, *types)))
 
     before = kind.run
     kind.run = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from braidcheck.gates.gate import Trial
@@ -45,10 +45,12 @@ def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, 
     known = borders.ladder(max_size) | borders.on_both_sides(borders.numbers_of(op.name)) | set(sweep.far)
     known |= borders.drawn(max_size, more, seed)
     sizes = borders.allowed(known, max(max_size, *sweep.far, 0), sweep.step)
+    launches = cache(partial(_launches, op, call, sweep, device))
+    if device != "cpu":
+        sizes = borders.affordable(sizes, launches, sweep.far)
     walk = Walk(op, call, sweep, device)
     if any(_violates(walk, size, seen) for size in sizes):
         return seen
-    launches = partial(_launches, op, call, sweep, device)
     seen["switches"] = sorted(set(borders.switches(sizes, launches, sweep.step)) - set(sizes))
     any(_violates(walk, size, seen) for size in seen["switches"])
     return seen

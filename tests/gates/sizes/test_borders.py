@@ -25,6 +25,16 @@ def test_nothing_is_found_where_nothing_changes():
     assert list(borders.switches([1, 64, 65, 128], switched(65), 1)) == []
 
 
+def test_of_the_sizes_that_a_gpu_compiles_for_some_stay_and_of_others_all():
+    sizes = list(range(1, 101))
+    compiled = lambda size: (Launch(("kernel",), (1,), ("kernel", size if size % 2 else 0)),)  # noqa: E731
+    kept = borders.affordable(sizes, compiled, (51,))
+    assert {size for size in sizes if size % 2 == 0 and size > 2} <= set(kept)  # the first pays for all of them
+    odd = [size for size in kept if size % 2]
+    assert borders.MAX_COMPILED - 2 <= len(odd) <= borders.MAX_COMPILED + 2
+    assert {1, 51, 99} <= set(odd)
+
+
 def test_multiples_of_the_step_are_looked_at():
     assert borders.allowed({1, 8, 9, 15, 17, 40, 41}, 40, 8) == [8, 16, 24, 40]
     assert sorted(borders.switches([8, 128], switched(50), 8)) == [48, 56]

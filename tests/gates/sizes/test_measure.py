@@ -33,7 +33,7 @@ def test_every_op_is_walked_along_its_rows():
     assert [name for name, op in OPS.items() if not {"T", "B"} & {axis for s in op.sweeps for axis in s.axes}] == []
 
 
-@pytest.mark.parametrize(("op", "axis"), [(NORM, "H"), (DECODE, "D"), (LINEAR, "H")], ids=str)
+@pytest.mark.parametrize(("op", "axis"), [(NORM, "H"), (DECODE, "D"), (LINEAR, "H")], ids=["norm", "decode", "linear"])
 def test_the_kernels_are_right(op, axis):
     assert violation(op, op.call, axis) is None
 
