@@ -132,6 +132,6 @@ def test_a_patch_that_does_not_apply_once_is_stale(tmp_path, function, old, said
 
 def test_mutants_can_be_chosen_by_op():
     chosen = selection.choose(("named",), ("rms_norm",))
-    assert {mutant.part for mutant in chosen} == {"rms_norm", "shared"}
+    assert {mutant.part for mutant in chosen} == {"rms_norm", "shared", "speed"}
     with pytest.raises(UserError, match="no mutant of nothing"):
         selection.choose(("generated",), ("nothing",))

@@ -22,6 +22,7 @@ A bound on each element allows for all roundings at their worst, so a chain of o
 every element a little; in the norm roundings average out. Kernels and equivalent implementations reach 3.2 times with
 roundings and 7.2 times in float32, where only the order of sums differs (8 functions an op, 3 seeds, H200, 2026-11-21).
 """
+POISONS = (2.0**100, 65504 / 4)  # what ``numerics.calls.poison`` gives by type
 U32 = 2.0**-24  # what the PyTorch baseline rounds less than by luck alone
 
 PEAK_PER_INPUT_BYTE = 40
@@ -104,6 +105,7 @@ def _violation(op: str, worst: Output) -> str:
     if not worst["allowed"]:  # a choice
         return f"{what}, {worst['error_ratio']:.3g} times as far from being as good as rounding explains"
     error = abs(got - exact)
+    what += ", the number that unwritten memory is filled with" if got in POISONS else ""
     return (
         f"{what}; an error of {worst['allowed']:.2g} is permitted, this is {error:.2g}, {error / worst['allowed']:.3g} "
         f"times that (error ratio {worst['error_ratio']:.3g}, without the last rounding; relative error "

@@ -9,7 +9,7 @@ from typing import Any
 
 from braidcheck.gates.edges import arguments
 from braidcheck.gates.gate import Check, Trial
-from braidcheck.gates.under_test import wrapper
+from braidcheck.gates.under_test import is_candidate, wrapper
 from braidcheck.kernels.common.inputs import case_inputs
 from braidcheck.numerics.calls import run
 from braidcheck.op import Inputs, Op
@@ -21,7 +21,7 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     """Name and check of what is asked of ``call``, a candidate for ``op``: by its contract, then its own."""
     if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
-    if call is wrapper(op.name):  # a candidate need not refuse
+    if call is wrapper(op.name) and not is_candidate(op.name):  # which need not refuse
         yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
     for name, check in op.contract_checks.items():
         yield name, partial(check, op, call, device)

@@ -195,7 +195,7 @@ def _compiled_anew(
     known = {launch for size in warm for launch in _specialisations(gpu, partial(call, size))}
     for size in sizes:
         if new := _specialisations(gpu, partial(call, size)) - known:
-            return f"{what.format(size)} compiles {_kernels(new)} anew, after {len(warm)} other sizes"
+            return f"{what.format(size)} compiles {_kernels(new)} again, after {len(warm)} other sizes"
     return None
 
 

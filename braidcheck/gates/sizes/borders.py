@@ -21,7 +21,7 @@ from braidcheck.gates.under_test import module
 
 Launches = Callable[[int], tuple[Launch, ...]]
 PACKAGE = "braidcheck"
-MAX_COMPILED = 10  # sizes of a sweep for which a GPU compiles anew: each takes seconds
+MAX_COMPILED = 10  # sizes of a sweep for which a GPU compiles again: each takes seconds
 
 
 def ladder(max_size: int) -> set[int]:
@@ -47,7 +47,7 @@ def allowed(sizes: Iterable[int], max_size: int, step: int) -> list[int]:
 
 
 def affordable(sizes: list[int], launches: Launches, always: Iterable[int]) -> list[int]:
-    """``sizes`` without most of those for which a GPU compiles anew.
+    """``sizes`` without most of those for which a GPU compiles again.
 
     Some MAX_COMPILED of these stay, spread over all, and those of ``always``.
     """

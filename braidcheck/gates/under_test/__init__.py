@@ -30,6 +30,11 @@ def use_candidate(op: str, function: Callable[..., Any]) -> None:
     _candidates[op] = function
 
 
+def is_candidate(op: str) -> bool:
+    """Whether a function that is not ours is tested as the wrapper of ``op``."""
+    return op in _candidates
+
+
 def module(name: str) -> Any:
     """A module of the package under test: of another tree if ``use_package`` named one, else from ``sys.modules``."""
     return _packages[0].module(name) if _packages else importlib.import_module(f"{NAME}.{name}")

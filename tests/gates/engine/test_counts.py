@@ -98,7 +98,7 @@ def test_a_kernel_that_is_compiled_for_every_length_is_seen(monkeypatch, name):
         return lambda **options: launch(**options, maxnreg=options["num_tokens"])
 
     monkeypatch.setattr(type(attention_prefill_kernel), "__getitem__", launcher)
-    assert "compiles attention_prefill_kernel anew" in CHECKS[name]()
+    assert "compiles attention_prefill_kernel again" in CHECKS[name]()
 
 
 def test_production_that_decodes_unfused_is_seen(monkeypatch):

@@ -83,7 +83,7 @@ def test_outputs_are_prefilled_by_base_oracles(evaluated):
     mask = "(offs_m < M)[:, None] & (offs_n < N)"
     unwritten = (KERNEL, mask, mask.replace("< N", "< N - 1"))
     evaluated(unwritten, ("numerics/calls.py", "fill_uninitialized_memory = True", "fill_uninitialized_memory = False"))
-    assert "non-finite" in verdict().message
+    assert "unwritten memory" in verdict().message  # filled with a finite number in this case
 
 
 def test_an_unchanged_tree_passes_all_the_same(evaluated):

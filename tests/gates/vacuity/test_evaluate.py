@@ -25,7 +25,8 @@ def test_without_its_tiny_rows_rms_norm_would_not_notice_a_missing_eps():
     from dataclasses import replace
 
     op = kernels.find()["rms_norm"]
-    blind = replace(op, cases=tuple(case for case in op.cases if case.profile != "tiny"))
+    small = ("tiny", "range", "zero_rows", "subnormal")
+    blind = replace(op, cases=tuple(case for case in op.cases if case.profile not in small))
     caught = {row["answer"]: row["caught_by"] for row in measure_vacuity(blind)}
     assert not caught["without eps"]
     assert caught["without weight"]
