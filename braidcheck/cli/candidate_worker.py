@@ -87,9 +87,11 @@ def subjects(request: Request) -> list[Subject]:
     op = kernels.find()[request["op"]]
     candidate = Candidate(op, load(request["function"]))
     use_candidate(op.name, candidate)
-    # What others promise of batches is theirs; a case with an argument that the function lacks is told once.
+    # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
+    # that the function lacks is told once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
-    ours = replace(op, cases=served, contract=replace(op.contract, batch_invariant=False))
+    sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
+    ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
     kernels.find()[op.name] = ours
     found = [*_cases(ours, op, candidate, request), *(_gates(ours, candidate, request) if served else ())]
     chosen = [subject for subject in found if request["case"] in subject.name]

@@ -59,6 +59,21 @@ def right_decode(q, k_cache, v_cache, lengths, scale):
     return out
 
 
+def right_decode_padded(q, k_cache, v_cache, lengths, scale):
+    """All rows at once, as long as the longest: a row's bits change with its neighbours' lengths."""
+    lengths = lengths.clamp(0, k_cache.shape[1])
+    longest = max(int(lengths.max()), 1)
+    group = q.shape[1] // k_cache.shape[2]
+    seen = (torch.arange(longest, device=q.device) < lengths[:, None])[:, :, None, None]
+    k, v = (
+        torch.where(seen, cache[:, :longest].float(), 0.0).repeat_interleave(group, 2) for cache in (k_cache, v_cache)
+    )
+    scores = torch.einsum("bhd,bshd->bhs", q.float(), k) * scale
+    weights = scores.masked_fill(~seen[:, None, :, 0, 0], float("-inf")).softmax(-1)
+    out = torch.einsum("bhs,bshd->bhd", weights, v)
+    return torch.where(lengths[:, None, None] > 0, out, 0.0).to(q.dtype)
+
+
 RIGHT = {
     "rms_norm": [
         right_norm,
@@ -68,7 +83,7 @@ RIGHT = {
     ],
     "linear_residual": [right_linear, right_linear_transposed],
     "cache_write": [right_cache],
-    "attention_decode": [right_decode],
+    "attention_decode": [right_decode, right_decode_padded],
 }
 
 
