@@ -14,6 +14,7 @@ from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.patch import Patch, StalePatch
 
 NAMED = Path(__file__).parent / "named"
+OF_DETECTOR = {"sizes": "size", "calls": "state", "races": "race", "step_races": "race"}
 
 
 def named() -> list[Mutant]:
@@ -55,12 +56,16 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             stale=stale,
             lane=row.get("lane", ""),
             expected_detector=tuple(row.get("expected_detector", ": ").split(": ", 1)),
-            family=row.get("family") or _family(patch.file),
+            family=row.get("family") or _family(patch.file, _part(path), row.get("expected_detector", "")),
         )
 
 
-def _family(file: str) -> str:
-    """By where it lies, for a fault that needs no special size, value or call."""
+def _family(file: str, part: str, detector: str) -> str:
+    """By the gate that was made for its kind, else by where it lies."""
+    if part == "speed":
+        return "performance"
+    if family := OF_DETECTOR.get(detector.split(":")[0]):
+        return family
     if not file.startswith("kernels/"):
         return "engine"
     return "device" if file.endswith("kernel.py") or affected_ops.is_shared(file) else "host"

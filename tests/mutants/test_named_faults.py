@@ -16,7 +16,7 @@ from braidcheck.gates.gate import Fixtures, Trial
 from braidcheck.gates.loader.measure import loader_checks
 from braidcheck.gates.races.trials import op_trials, step_trials
 from braidcheck.mutants import affected_ops, named_faults, selection
-from braidcheck.mutants.mutant import PACKAGE
+from braidcheck.mutants.mutant import FAMILIES, PACKAGE
 from braidcheck.mutants.syntax import lines
 
 NAMED, OPS = named_faults.named(), kernels.find()
@@ -135,3 +135,9 @@ def test_mutants_can_be_chosen_by_op():
     assert {mutant.part for mutant in chosen} == {"rms_norm", "shared", "speed"}
     with pytest.raises(UserError, match="no mutant of nothing"):
         selection.choose(("generated",), ("nothing",))
+
+
+def test_a_fault_is_of_the_family_of_the_gate_that_was_made_for_it():
+    families = Counter(mutant.family for mutant in NAMED)
+    assert families.keys() <= FAMILIES.keys()
+    assert min(families[family] for family in ("race", "state", "performance", "engine", "host", "device")) > 20
