@@ -17,6 +17,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.errors import in_one_line
 from braidcheck.gates import GATES
+from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.coherence import trial as coherence
 from braidcheck.gates.coherence.evidence import Blame
 from braidcheck.gates.gate import Check, Fixtures, Trial
@@ -78,11 +79,10 @@ def _difference(op: Op, case: Case, device: str) -> str | None:
     inputs = op.inputs(case, device)
     with poisoned_outputs():
         before, after = (run(op, call, copies(inputs)) for call in (op.call, wrapper(op.name)))
-    for name, one, other in zip(op.outputs, before, after, strict=False):
-        differing = int((~torch.eq(one, other) & ~(one.isnan() & other.isnan())).sum())
-        if differing:
-            return f"{differing} of {one.numel()} elements of {name} differ"
-    return None
+    pairs = zip(before, after, strict=True)
+    return next(
+        (f"{name} has other bits" for name, pair in zip(op.outputs, pairs, strict=False) if not same_bits(*pair)), None
+    )
 
 
 def _trial(task: Task, device: str, case_seconds: Mapping[str, float], fixtures: Fixtures) -> Trial:
