@@ -15,6 +15,7 @@ import typer
 from braidcheck.cli import bounds, gate
 from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.cli.parallel import together
+from braidcheck.errors import UserError
 from braidcheck.gates.soak.evidence import Evidence
 from braidcheck.op import Case
 from braidcheck.report import terminal
@@ -44,6 +45,8 @@ def soak(
     from braidcheck.gates.soak import evaluate
 
     names = list(dict.fromkeys(op or find_ops()))
+    if sizes and save:
+        raise UserError("--sizes measures no error ratio that could be published: leave --save out")
     if sizes:
         return _soak_sizes(names, sizes, seed, chosen, as_json)
     seen = _measure(names, pairs, chosen, workers)

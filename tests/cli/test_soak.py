@@ -75,6 +75,14 @@ def test_mistakes_are_said(refused, file):
     refused(3, "--lane gpu cannot run here", "soak", "--lane", "gpu")
 
 
+def test_sizes_are_drawn_and_published_nowhere(run, refused):
+    completed = run("soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--seed", 3, "--json")
+    (verdict,) = json.loads(completed.out)["verdicts"]
+    assert (completed.code, verdict["gate"], verdict["status"]) == (0, "sizes", "pass")
+    assert max(verdict["metrics"]["largest"].values()) > 4000
+    refused(2, "leave --save out", "soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--save")
+
+
 def test_random_models_are_evaluated_and_saved(run, no_gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(soak_models, "together", lambda work, tasks, workers: map(work, tasks))
     completed = run("soak-models", "--runs", "2", "--lane", "interpret", "--save", tmp_path / "models.json")
