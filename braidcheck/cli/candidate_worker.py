@@ -175,13 +175,25 @@ def _run(run: Callable[[], Any], candidate: Any) -> Verdict:
 
 
 def _fair(verdict: Verdict, candidate: Any, may_refuse: bool) -> Verdict:
-    """The verdict, skipped where the function refused what the op's own cases do not ask; with the line that raised."""
+    """The verdict, skipped where the interpreter is at fault, or the function refused what the op's own cases do not
+    ask; with the line that raised."""
     if verdict.status not in (Status.FAIL, Status.ERROR) or candidate.raised is None:
         return verdict
+    if skipped := _uninterpreted(verdict.gate, verdict.subject, candidate.raised):
+        return skipped
     if may_refuse and (refusal := candidate.refusal()):
         return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, f"not served: {refusal}")
     where = candidate.where()
     return replace(verdict, message=f"{verdict.message} ({where})") if where else verdict
+
+
+def _uninterpreted(gate: str, subject: str, error: BaseException) -> Verdict | None:
+    """The verdict where the interpreter, and not the function, is at fault for ``error``."""
+    from braidcheck.kernels.common.interpreter_language import cannot_interpret
+
+    reason = cannot_interpret(error)
+    said = f"the interpreter cannot run this kernel, a GPU may: {reason}"
+    return Verdict(gate, subject, Status.SKIPPED, said) if reason else None
 
 
 def main() -> None:
@@ -207,5 +219,6 @@ def main() -> None:
 def _verdict(subject: Subject) -> Verdict:
     try:
         return subject.evaluate()
-    except Exception as error:  # of the check itself, on what the function returned
-        return Verdict(subject.gate, subject.name, Status.FAIL, in_one_line(error))
+    except Exception as error:  # of the function, or of the check on what it returned
+        failed = Verdict(subject.gate, subject.name, Status.FAIL, in_one_line(error))
+        return _uninterpreted(subject.gate, subject.name, error) or failed

@@ -20,7 +20,7 @@ ORACLES = {
     "braidcheck/kernels/__init__.py": "which ops there are",
     "braidcheck/kernels/common/blocks.py": "equivalent implementations",
     "braidcheck/kernels/common/inputs.py": "the cases' numbers",
-    "braidcheck/kernels/common/interpreter.py": "the interpreter, which stands for a GPU",
+    "braidcheck/kernels/common/interpreter*.py": "the interpreter, which stands for a GPU",
     "braidcheck/numerics/": "references and bounds, and how errors are measured",
     "braidcheck/op.py": "what a case and a contract are",
     "braidcheck/arch.py": "what a GPU class holds",

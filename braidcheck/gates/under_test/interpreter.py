@@ -12,11 +12,20 @@ State = list[tuple[Any, dict[str, Any]]]
 def state() -> State:
     """The attributes of what braidcheck replaces in the interpreter; to be taken before it is imported."""
     import triton.language as tl
+    from triton.language.extra import libdevice
+    from triton.language.extra.cuda import libdevice as of_cuda
     from triton.language.semantic import TritonSemantic
     from triton.runtime import interpreter
+    from triton.runtime.autotuner import Autotuner
 
-    classes = interpreter.InterpreterBuilder, interpreter.InterpretedFunction, tl.block_type, tl.tensor, TritonSemantic
-    return [(owner, dict(vars(owner))) for owner in (interpreter, interpreter.interpreter_builder, *classes)]
+    classes = tl.block_type, tl.tensor, TritonSemantic, Autotuner, *_classes(interpreter)
+    modules = interpreter, interpreter.interpreter_builder, libdevice, of_cuda
+    return [(owner, dict(vars(owner))) for owner in (*modules, *classes)]
+
+
+def _classes(interpreter: Any) -> list[type]:
+    names = "InterpreterBuilder", "InterpretedFunction", "ReduceOps", "ScanOps", "GridExecutor", "ASTTransformer"
+    return [getattr(interpreter, name) for name in names]
 
 
 def restore(before: State) -> None:

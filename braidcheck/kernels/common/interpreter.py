@@ -1,16 +1,16 @@
-"""Triton's interpreter as this package runs it: bfloat16 as on a GPU, and the same numbers sooner.
+"""Triton's interpreter as this package runs it: what kernels use as on a GPU, and the same numbers sooner.
 
 Importing this module patches the interpreter of a process that interprets (``TRITON_INTERPRET=1``); on a GPU it does
 nothing. Every op imports it, so no kernel runs unpatched.
 
-Without the second patch most of the time goes into Python: types and shapes that are made again for each operation.
+Without ``speed_up`` most of the time goes into Python: types and shapes that are made again for each operation.
 What it replaces does not depend on the values that a kernel computes: same bits, same refusals.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -22,66 +22,16 @@ from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorDescHandle, TensorHandle
 
-from braidcheck.kernels.common import interpreter_operators
+from braidcheck.kernels.common import (
+    interpreter_bfloat16,
+    interpreter_language,
+    interpreter_libdevice,
+    interpreter_operators,
+)
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 Part = tuple[slice, ...]  # of a tensor
 DEVICE_TYPE = "cpu" if INTERPRETED else "cuda"  # the type of the devices on which this process runs kernels
-
-
-def patch_bfloat16() -> None:
-    """Give the interpreter the GPU's bfloat16: round to nearest even, and arithmetic on values, not on raw bits.
-
-    Triton 3.6 to 3.9 truncate float32 -> bfloat16 and hand ``tl.dot`` and the float operators the uint16 storage.
-    Patched here once, so that kernels need no upcasts, which on a GPU would turn their products into TF32.
-    """
-    plain_cast, plain_dot = InterpreterBuilder.cast_impl, InterpreterBuilder.create_dot
-
-    def cast(self: Any, source: TensorHandle, target: tl.dtype, *_: Any) -> TensorHandle:
-        old, new = source.dtype.scalar, target.scalar
-        if old == new:
-            return source
-        if new == tl.bfloat16 and old.is_floating():
-            return TensorHandle(_to_bfloat16(source.data.astype(np.float32)), tl.bfloat16)
-        if old == tl.bfloat16 and new.is_floating():
-            upcast = _upcast(source)
-            return upcast if new == tl.float32 else plain_cast(self, upcast, target)
-        return plain_cast(self, source, target)
-
-    def dot(self: Any, a: TensorHandle, b: TensorHandle, acc: TensorHandle, *options: Any) -> TensorHandle:
-        return plain_dot(self, _upcast(a), _upcast(b), acc, *options)
-
-    InterpreterBuilder.cast_impl = cast
-    InterpreterBuilder.create_fp_to_fp = cast
-    InterpreterBuilder.create_dot = dot
-    for name in dir(InterpreterBuilder):
-        if name in ("create_fadd", "create_fsub", "create_fmul", "create_fdiv") or name.startswith("create_fcmp"):
-            setattr(InterpreterBuilder, name, _on_values(getattr(InterpreterBuilder, name), "fcmp" in name))
-
-
-def _on_values(plain: Callable[..., TensorHandle], is_comparison: bool) -> Callable[..., TensorHandle]:
-    """The operator ``plain`` on the values of bfloat16 operands; what is no comparison is rounded to bfloat16 again."""
-
-    def operator(self: Any, lhs: TensorHandle, rhs: TensorHandle) -> TensorHandle:
-        result = plain(self, _upcast(lhs), _upcast(rhs))
-        is_narrow = lhs.dtype.scalar == tl.bfloat16 and not is_comparison
-        return TensorHandle(_to_bfloat16(result.data), tl.bfloat16) if is_narrow else result
-
-    return operator
-
-
-def _upcast(handle: TensorHandle) -> TensorHandle:
-    """A bfloat16 handle as float32, any other unchanged."""
-    if handle.dtype.scalar != tl.bfloat16:
-        return handle
-    return TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
-
-
-def _to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The bits, uint16, of float32 ``values`` rounded to nearest even."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).reshape(values.shape)
 
 
 def speed_up() -> None:
@@ -202,5 +152,7 @@ def _matrix(desc: TensorDescHandle) -> np.ndarray:
 
 
 if INTERPRETED:
-    patch_bfloat16()
+    interpreter_bfloat16.patch()
+    interpreter_language.patch()
+    interpreter_libdevice.patch()
     speed_up()

@@ -19,7 +19,7 @@ from braidcheck.gates.under_test import interpreter
 from braidcheck.gates.under_test.package import PackageUnderTest
 from braidcheck.result import Status
 
-LINEAR, DEVICE = "kernels/linear_residual", "kernels/common/interpreter.py"
+LINEAR, DEVICE = "kernels/linear_residual", "kernels/common/interpreter_bfloat16.py"
 INIT, KERNEL = f"{LINEAR}/__init__.py", f"{LINEAR}/kernel.py"
 SUM = "acc += residual.to(tl.float32)"
 FEW = f"offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are

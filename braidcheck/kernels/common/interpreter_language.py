@@ -1,0 +1,119 @@
+"""What Triton programs use and its interpreter lacks: typed arguments, methods of loop variables, autotuning."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import triton.language as tl
+from triton.runtime import autotuner, interpreter, jit
+from triton.runtime.interpreter import GridExecutor, TensorHandle
+
+from braidcheck.kernels.common.interpreter_bfloat16 import narrow
+
+INCAPABLE = AttributeError, IndexError, KeyError, NotImplementedError, TypeError  # where Triton itself raises them
+
+
+class LoopIndex(int):
+    """The variable of a loop: a number that Python can count with, and ``to`` as a tensor has it."""
+
+    def to(self, dtype: tl.dtype, **options: Any) -> tl.tensor:
+        """A tensor of ``dtype``."""
+        return interpreter.interpreter_semantic.to_tensor(int(self)).to(dtype, **options)
+
+    @property
+    def dtype(self) -> tl.dtype:
+        """The type that the number has on a GPU."""
+        return tl.int32 if -(2**31) <= self < 2**31 else tl.int64
+
+
+def _closed(name: str) -> Any:
+    plain = getattr(int, name)
+
+    def operator(self: LoopIndex, other: Any) -> Any:
+        found = plain(self, other)
+        return LoopIndex(found) if type(found) is int else found
+
+    return operator
+
+
+for _name in ("add", "sub", "mul", "floordiv", "mod"):
+    for _side in ("", "r"):
+        setattr(LoopIndex, f"__{_side}{_name}__", _closed(f"__{_side}{_name}__"))
+
+
+def patch() -> None:
+    """Patch the interpreter of this process; to be called once."""
+    interpreter.loop_indices = loop_indices
+    interpreter.ASTTransformer.visit_For = _visit_for
+    GridExecutor.__call__ = _with_types(GridExecutor.__call__)
+    autotuner.Autotuner._bench = lambda self, *args, config, **meta: [0.0]  # all alike: the first one is taken
+
+
+def loop_indices(indices: Iterable[Any]) -> Iterator[Any]:
+    """The same indices, integers among them with the methods of tensors."""
+    return (LoopIndex(index) if type(index) is int else index for index in indices)
+
+
+def _visit_for(self: Any, node: ast.For) -> ast.AST:
+    """A loop over ``range``, whose variable is a tensor on a GPU; that of ``static_range`` is a constant there too."""
+    self.generic_visit(node)
+    called = node.iter.func if isinstance(node.iter, ast.Call) else None
+    if ast.unparse(called).split(".")[-1] == "range" if called else False:
+        node.iter = ast.Call(func=ast.Name(id="loop_indices", ctx=ast.Load()), args=[node.iter], keywords=[])
+    return node
+
+
+def _with_types(plain: Any) -> Any:
+    def launch(self: GridExecutor, *args: Any, **kwargs: Any) -> None:
+        """Numbers as tensors of the types that the kernel declares, else float32; the grid from the numbers
+        themselves."""
+        names = inspect.getfullargspec(self.fn).args
+        given = inspect.getcallargs(self.fn, *args, **{name: kwargs[name] for name in kwargs if name in names})
+        if callable(self.grid):
+            self.grid = tuple(self.grid(given))
+        declared = {name: jit._normalize_ty(type) for name, type in self.fn.__annotations__.items()}
+        plain(self, **{name: _typed(value, declared.get(name, "")) for name, value in given.items()})
+
+    return launch
+
+
+def _typed(value: Any, declared: str) -> Any:
+    if declared == "constexpr" or not isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, bool):
+        declared = "i1"
+    elif isinstance(value, float) and not declared.startswith(("fp", "bf")):
+        declared = "fp32"
+    elif not declared.startswith(("i", "u", "fp", "bf")):
+        return value  # Triton tells an integer's type by its size
+    dtype = tl.str_to_ty(declared, None)
+    if dtype == tl.bfloat16:
+        return tl.tensor(narrow(np.array([value], dtype=np.float32)), dtype)
+    return tl.tensor(TensorHandle(np.array([value]).astype(interpreter._get_np_dtype(dtype)), dtype), dtype)
+
+
+def cannot_interpret(error: BaseException | None) -> str:
+    """Why the interpreter, and not the kernel, is at fault for ``error``; empty where it is not.
+
+    It is where Triton's own code fails at something that no compiler would see, or asks for a GPU's driver.
+    """
+    for cause in reversed([*_causes(error)]):
+        text = str(cause).strip()
+        frames = traceback.extract_tb(cause.__traceback__)
+        ours = bool(frames) and frames[-1].filename.endswith(("runtime/interpreter.py", "interpreter_libdevice.py"))
+        if "active drivers" in text or "InterpreterBuilder" in text or "interpreter mode" in text:
+            return text.splitlines()[0]
+        if ours and isinstance(cause, INCAPABLE):
+            return f"{type(cause).__name__}: {text}".splitlines()[0]
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
