@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +62,7 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     if settings.kernels:
         use_package(Path(settings.kernels))
     config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
-    config.pluginmanager.register(
-        Selection(settings, worker.name, partial(unit_of, settings.lane), TIMED, worker.later)
-    )
+    config.pluginmanager.register(Selection(settings, worker.name, unit_of, TIMED, worker.later))
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +83,9 @@ def name(nodeid: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("suite", nodeid)
 
 
-def unit_of(lane: str, gate: str, subject: str) -> str:
+def unit_of(gate: str, subject: str) -> str:
     """The unit of work of an item: its gate, where one worker takes all of the gate's items, else the item."""
-    found = GATES.get(gate)
-    whole = found and (found.in_one_worker or (found.compiles_alike and lane == "gpu"))
-    return gate if whole else f"{gate}/{subject}"
+    return gate if gate in GATES and GATES[gate].in_one_worker else f"{gate}/{subject}"
 
 
 class Worker:
@@ -307,7 +302,7 @@ class Controller:
 
     def scope(self, nodeid: str) -> str:
         """The unit of work that an item belongs to."""
-        return unit_of(self.settings.lane, *self.name(nodeid))
+        return unit_of(*self.name(nodeid))
 
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """What the workers collected is what the run must hold in the end."""

@@ -210,7 +210,7 @@ def _look(phase: Phase) -> State:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
         text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
-    left = estimate.words(said, phase.durations, lambda name: unit_of(*name.split("/", 2)), phase.workers, time.time())
+    left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
     return State(len(said.done), len(said.expected), text, left)
 
 

@@ -40,8 +40,6 @@ class Gate:
     """Runs the kernels of the package under test, so it can test those of another tree (threshold protection)."""
     shared: bool = False
     """One measurement gives all verdicts, so one worker takes all subjects."""
-    compiles_alike: bool = False
-    """All subjects need the same compiled kernels, so on a GPU one worker takes them, and compiles once."""
     timed: bool = False
     """Times something: has its GPU to itself, in one worker, and its numbers depend on the machine."""
     has_headroom: bool = False

@@ -11,7 +11,7 @@ from braidcheck.schedule.estimate import State, seconds_left, words
 
 
 def unit(name):
-    return unit_of(*name.split("/", 2))
+    return unit_of(*name.split("/", 2)[1:])
 
 
 def simulated(seconds, workers):

@@ -1,6 +1,5 @@
 """The order in which items start."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -52,9 +51,7 @@ def test_a_projects_own_tests_start_longest_first_and_those_that_need_the_whole_
         for name in seconds
     ]
     worker = project_tests.Worker(settings)
-    Selection(settings, worker.name, partial(unit_of, "gpu"), TIMED, worker.later).pytest_collection_modifyitems(
-        None, items
-    )
+    Selection(settings, worker.name, unit_of, TIMED, worker.later).pytest_collection_modifyitems(None, items)
     names = [item.nodeid.split("_")[-1] for item in items]
     assert names == ["long", "quick", "alone"]
 
@@ -74,7 +71,7 @@ def selection_of(tmp_path, **settings):
     (tmp_path / "run.json").write_text(Run({}, (), tuple(verdicts)).to_json())
     lane = settings.pop("lane", "gpu")
     chosen = Settings(lane, str(tmp_path), durations=str(tmp_path / "run.json"), **settings)
-    return Selection(chosen, SuiteWorker.name, partial(unit_of, lane), TIMED, TIMED)
+    return Selection(chosen, SuiteWorker.name, unit_of, TIMED, TIMED)
 
 
 @pytest.mark.parametrize(

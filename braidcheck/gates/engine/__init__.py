@@ -64,7 +64,6 @@ GATE = Gate(
     subjects=_subjects,
     run=run,
     runs_kernels=True,
-    compiles_alike=True,
     timeout_s=600,
     load_trial_checks=_trial_checks,
 )
