@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from braidcheck.arch import GPUS
-from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -234,6 +234,12 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         yield from evaluate(evidence, accepted, op, settings.lane, excused)
 
 
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.static_trials import trial_checks
+
+    return trial_checks
+
+
 GATE = Gate(
     name="static",
     question="Do the kernels compile for every target without spills, and use no more resources than the accepted "
@@ -244,4 +250,5 @@ GATE = Gate(
     shared=True,
     stand_in=ALL_OPS,
     timeout_s=1800,
+    load_trial_checks=_trial_checks,
 )

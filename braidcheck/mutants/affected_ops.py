@@ -49,6 +49,11 @@ def functions(path: Path) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
+def is_device(function: ast.FunctionDef) -> bool:
+    """Whether Triton compiles the function."""
+    return any(ast.unparse(decorator) == "triton.jit" for decorator in function.decorator_list)
+
+
 @cache
 def _asked() -> dict[str, set[Name]]:
     """Per op what its files take from the shared ones."""

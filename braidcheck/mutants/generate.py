@@ -26,7 +26,7 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
     """The mutants of one file. Ids name function, operator and ordinal, so they outlast edits elsewhere."""
     source = path.read_text(encoding="utf-8")
     for function in ast.parse(source).body:
-        if not isinstance(function, ast.FunctionDef) or not _is_kernel(function):
+        if not isinstance(function, ast.FunctionDef) or not affected_ops.is_device(function):
             continue
         reached = affected_ops.ops(file, function.name)
         if ops and not set(ops) & set(reached):
@@ -44,10 +44,6 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
                 family="device",
                 text=replaced(source, lines(function), text),
             )
-
-
-def _is_kernel(function: ast.FunctionDef) -> bool:
-    return any(ast.unparse(decorator) == "triton.jit" for decorator in function.decorator_list)
 
 
 def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:

@@ -56,16 +56,17 @@ def load(path: Path, package: Path = PACKAGE) -> Iterator[Mutant]:
             stale=stale,
             lane=row.get("lane", ""),
             expected_detector=tuple(row.get("expected_detector", ": ").split(": ", 1)),
-            family=row.get("family") or _family(patch.file, _part(path), row.get("expected_detector", "")),
+            family=row.get("family") or _family(patch, _part(path), row.get("expected_detector", "")),
         )
 
 
-def _family(file: str, part: str, detector: str) -> str:
+def _family(patch: Patch, part: str, detector: str) -> str:
     """By the gate that was made for its kind, else by where it lies."""
     if part == "speed":
         return "performance"
     if family := OF_DETECTOR.get(detector.split(":")[0]):
         return family
-    if not file.startswith("kernels/"):
+    if not patch.file.startswith("kernels/"):
         return "engine"
-    return "device" if file.endswith("kernel.py") or affected_ops.is_shared(file) else "host"
+    function = affected_ops.functions(PACKAGE / patch.file).get(patch.function.split(".")[0])
+    return "device" if function and affected_ops.is_device(function) else "host"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from braidcheck import environment
@@ -13,13 +14,19 @@ from braidcheck.errors import NotAvailable
 from braidcheck.static.evidence import Evidence
 
 
-def measure_static(ops: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None) -> Evidence:
+def measure_static(
+    ops: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda text: None,
+    tree: Path = environment.PACKAGE.parent,
+    children: int = 0,
+) -> Evidence:
     """What every configuration of ``ops`` (all by default) takes on every target, as plain data.
 
-    What was compiled once is kept in the user's cache. Raises NotAvailable where the process that compiles breaks.
+    The package in ``tree`` is compiled, by so many ``children`` at a time (as many as CPUs by default). What was
+    compiled once is kept in the user's cache. Raises NotAvailable where the process that compiles breaks.
     """
-    alone = environment.for_worker(environment.PACKAGE.parent) | {"TRITON_DISABLE_LINE_INFO": "1"}
-    command = [sys.executable, "-m", "braidcheck.static.compiler", str(environment.cpus()), *ops]
+    alone = environment.for_worker(tree) | {"TRITON_DISABLE_LINE_INFO": "1"}
+    command = [sys.executable, "-P", "-m", "braidcheck.static.compiler", str(children or environment.cpus()), *ops]
     last: Any = None
     with subprocess.Popen(
         command, env=alone, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

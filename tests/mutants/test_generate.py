@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from braidcheck.mutants import affected_ops, generate, selection
+from braidcheck.mutants import affected_ops, generate, named_faults, selection
 from braidcheck.mutants.operators import proposals
 
 KERNEL = '''"""A file."""
@@ -87,6 +87,7 @@ def test_what_may_stand_in_the_place_of_a_node(source, expected):
 
 
 def test_the_equivalents_exist_and_are_few(generated):
-    listed = selection.equivalents()
-    assert set(listed) <= {mutant.id for mutant in generated}
-    assert len(listed) <= 0.05 * len(generated)
+    named, listed = {mutant.id for mutant in named_faults.named()}, set(selection.equivalents())
+    assert listed <= named | {mutant.id for mutant in generated}
+    assert len(listed - named) <= 0.05 * len(generated)
+    assert len(listed & named) <= 0.01 * len(named)

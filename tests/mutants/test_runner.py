@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from braidcheck.gates import GATES
 from braidcheck.gates.mutants import evaluate
 from braidcheck.mutants import generate, runner
 from braidcheck.mutants.mutant import PACKAGE, Mutant
@@ -64,3 +65,9 @@ def test_a_survivor_says_whether_any_input_shows_it(matrix):
     witness = {row["id"]: row.get("witness", "") for row in matrix["mutants"]}
     assert witness["commented"].startswith("none found: the same bits on all ")
     assert not witness["elsewhere"]
+
+
+def test_every_gate_that_a_change_meets_meets_mutants():
+    """But those that time, which have no mutant's number to hold against, and those that judge cases or a machine."""
+    unmet = {gate.name for gate in GATES.values() if not gate.detects_mutants}
+    assert unmet == {"vacuity", "targets", "timing", "paired", "speed", "speed_targets"}

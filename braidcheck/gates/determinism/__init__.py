@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
@@ -59,6 +59,12 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         yield evaluate(measure_determinism(under_test, settings.device, REPEATS[settings.lane]), op)
 
 
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.determinism.measure import trial_checks
+
+    return trial_checks
+
+
 GATE = Gate(
     name="determinism",
     question="Do the same inputs give the same bits?",
@@ -67,4 +73,5 @@ GATE = Gate(
     per_op=True,
     runs_kernels=True,
     stand_in=ALL_OPS,
+    load_trial_checks=_trial_checks,
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from braidcheck.gates.determinism import Evidence
+from braidcheck.gates.determinism import REPEATS, Evidence, evaluate
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.under_test import wrapper
 from braidcheck.numerics.calls import copies, poisoned_outputs, run
 from braidcheck.op import Case, Op
+from braidcheck.result import Status
 
 CASES = 3  # of each op, spread over its list
 
@@ -18,6 +23,19 @@ CASES = 3  # of each op, spread over its list
 def measure_determinism(op: Op, device: str = "cpu", repeats: int = 20) -> list[Evidence]:
     """The evidence on a few cases of ``op``, each run ``repeats`` times."""
     return [_measure(op, case, device, repeats) for case in _spread(op, device)]
+
+
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """The check of each case, the quickest first."""
+    repeats = REPEATS["interpret" if trial.device == "cpu" else "gpu"]
+    cases = [(op, case) for op in trial.ops.values() for case in _spread(op, trial.device)]
+    for op, case in sorted(cases, key=lambda pair: trial.case_seconds.get(pair[1].id, 0.0)):
+        yield case.id, partial(_violation, op, case, trial.device, repeats)
+
+
+def _violation(op: Op, case: Case, device: str, repeats: int) -> str | None:
+    verdict = evaluate([_measure(replace(op, call=wrapper(op.name)), case, device, repeats)], op.name)
+    return verdict.message if verdict.status == Status.FAIL else None
 
 
 def _spread(op: Op, device: str) -> list[Case]:

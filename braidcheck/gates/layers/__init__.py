@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
 from braidcheck import models
-from braidcheck.gates.gate import Gate, Progress
+from braidcheck.gates.gate import Gate, Progress, TrialChecks
 from braidcheck.models.architecture import Architecture
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -85,6 +85,12 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         yield from evaluate(evidence, settings.lane, name(architecture))
 
 
+def _trial_checks() -> TrialChecks:
+    from braidcheck.gates.layers.measure import trial_checks
+
+    return trial_checks
+
+
 GATE = Gate(
     name="layers",
     question="Is each layer at full size as close to Hugging Face float32 as Hugging Face bfloat16 is?",
@@ -96,4 +102,5 @@ GATE = Gate(
     needs_gpu="no GPU: a model of full size would take hours in the interpreter",
     stand_in=MODEL,
     timeout_s=1800,
+    load_trial_checks=_trial_checks,
 )

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -14,19 +14,23 @@ import torch
 from torch import Tensor
 
 from braidcheck import models
-from braidcheck.gates.layers import Reading
+from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.layers import Reading, evaluate, name
 from braidcheck.gates.under_test import module
 from braidcheck.golden.hf import exact_matmul
-from braidcheck.models.architecture import Config
+from braidcheck.models.architecture import Architecture, Config
 from braidcheck.models.build import synthetic_tensors
 from braidcheck.models.model import Model
 from braidcheck.models.ops import REFERENCES, Function, OpTable
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.numerics.calls import poisoned_outputs
+from braidcheck.result import Status
 from braidcheck.settings import PRODUCTION
 
 DECODE_ROWS = 16
 SEED = 0
+TRIAL_TOKENS = {"cpu": 66, "cuda": 512}  # of one layer, which the interpreter can run too: past 64 rows regimes change
+TRIAL_VOCABULARY = 64  # a layer reads hidden states
 
 
 def hf_model(config: Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: str) -> Any:
@@ -82,6 +86,19 @@ def measure_layers(
     return seen
 
 
+def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
+    """The check of one layer of each architecture's full size, on a CPU too."""
+    for architecture in models.find().values():
+        yield name(architecture), partial(_violation, architecture, trial.device)
+
+
+def _violation(architecture: Architecture, device: str) -> str | None:
+    config = replace(architecture.full_size, num_hidden_layers=1, vocab_size=TRIAL_VOCABULARY)
+    evidence = measure_layers(device, config=config, tokens=TRIAL_TOKENS[device])
+    verdicts = evaluate(evidence, model=name(architecture))
+    return next((verdict.message for verdict in verdicts if verdict.status == Status.FAIL), None)
+
+
 def one_layer(
     device: str, index: int, config: Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
 ) -> tuple[Model, Callable[[Model], list[Reading]]]:
@@ -117,10 +134,10 @@ def _suspects(model: Model, read: Callable[[Model], list[Reading]], limit: float
     references = vars(REFERENCES)
     readings = read(model.with_ops(model.ops.map(lambda op, own: references.get(op, own)).counted(calls)))
     suspects: dict[str, list[str]] = {reading["mode"]: [] for reading in readings}
-    for name in calls:
-        ops = model.ops.map(partial(_kernel_of, name))
+    for op in calls:
+        ops = model.ops.map(partial(_kernel_of, op))
         for reading in _over(read(model.with_ops(ops)), limit):
-            suspects[reading["mode"]].append(name)
+            suspects[reading["mode"]].append(op)
     return suspects | {reading["mode"]: [] for reading in _over(readings, limit)}
 
 

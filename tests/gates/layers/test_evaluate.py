@@ -3,6 +3,8 @@
 import pytest
 
 from braidcheck.gates import layers
+from braidcheck.gates.gate import Fixtures, Trial
+from braidcheck.gates.layers import measure
 from braidcheck.result import Status
 
 
@@ -28,3 +30,16 @@ def test_message_names_layer_and_mode():
 def test_every_layer_is_expected():
     assert len(layers.CHECKS) == 56
     assert evaluated(0.1, 0.2).subject in layers.CHECKS
+
+
+@pytest.mark.parametrize(("engine", "expected"), [(0.02, None), (0.1, "layer 0 in decode is 0.1 from HF float32")])
+def test_a_mutant_meets_one_layer_of_full_size(engine, expected, monkeypatch):
+    def measured(device, config, tokens):
+        assert (device, config.num_hidden_layers, config.hidden_size, tokens) == ("cpu", 1, 1024, 66)
+        return [{"layer": 0, "mode": "decode", "engine": engine, "hf_bf16": 0.02}]
+
+    monkeypatch.setattr(measure, "measure_layers", measured)
+    ((subject, check),) = measure.trial_checks(Trial({}, "cpu", {}, Fixtures()))
+    assert subject == layers.MODEL
+    said = check()
+    assert said is None if expected is None else expected in said
