@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from braidcheck import environment
+from braidcheck import environment, external_ops
 from braidcheck.cli.candidate_process import evaluate
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
@@ -44,7 +44,8 @@ def check(
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
     found = evaluate({"op": op, "function": function, "device": place, "seed": seed, "case": case, "skip": 0}, timeout)
-    command = f"braidcheck check {op} {function} --device {place} --seed {seed}"
+    found_by = "".join(f" {word}" for word in external_ops.options())
+    command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"
     run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
     _say(run, op, function, seed, as_json)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from braidcheck import external_ops
 from braidcheck.errors import in_one_line
 from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test.package import NAME, PackageUnderTest
@@ -42,7 +43,16 @@ def module(name: str) -> Any:
 
 def wrapper(op: str) -> Callable[..., Any]:
     """The public wrapper of an op, from the package under test, or the candidate for it."""
-    return _candidates.get(op) or getattr(module(f"kernels.{op}"), op)
+    return _candidates.get(op) or getattr(code(op)[0], op)
+
+
+def code(op: str) -> list[Any]:
+    """The modules of an op's wrapper, which comes first, and of its kernels."""
+    if name := external_ops.module_of(op):
+        module("kernels.common.interpreter")  # which patches what kernels run in
+        importlib.import_module(name)
+        return external_ops.code(op)
+    return [module(f"kernels.{op}"), module(f"kernels.{op}.kernel")]
 
 
 def run_check(check: Check) -> str | None:
