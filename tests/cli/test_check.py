@@ -109,7 +109,7 @@ def test_a_wrong_function_fails(run, file, function, says):
     ],
 )
 def test_function_that_does_not_return_fails_in_that_case_alone(run, file, function, says):
-    code, body = checked(run, file, function, "--case", "tail", "--timeout", "20", "--seed", "3")
+    code, body = checked(run, file, function, "--case", "32-tail-T" if function == "full" else "tail-T", "--timeout", "20", "--seed", "3")
     said = {(v["gate"], v["subject"]): v for v in body["verdicts"]}
     others = [v for v in body["verdicts"] if v["gate"] == "accuracy" and "H896" in v["subject"]]
     assert code == 1

@@ -6,27 +6,41 @@ from pathlib import Path
 import pytest
 
 from braidcheck import kernels
-from braidcheck.cli.candidate_worker import subjects
+from braidcheck.cli.candidate_checks import subjects
 from braidcheck.gates import under_test
+from braidcheck.gates.under_test.candidate import Candidate
+from braidcheck.gates.under_test.workers import Workers
+from braidcheck.isolation.exchange import Exchange
 from braidcheck.result import Status
 
 FILE = Path(__file__).with_name("candidates.py")
 TABLES = runpy.run_path(str(FILE))
 SEED = 11
+SECONDS = 600
 
 
 def named(table):
     return [(op, function.__name__) for op, functions in table.items() for function in functions]
 
 
+@pytest.fixture(scope="module")
+def exchange():
+    """One process for all functions of this module."""
+    workers = Workers("cpu")
+    exchange = Exchange(workers.start, workers.file)
+    yield exchange
+    exchange.close()
+    workers.close()
+
+
 @pytest.fixture
-def asked():
-    """Lists what is asked of a function, in this process; afterwards the op's own wrapper is tested again."""
+def asked(exchange):
+    """Lists what is asked of a function; afterwards the op's own wrapper is tested again."""
     ops = dict(kernels.find())
 
     def ask(op, function):
-        request = {"op": op, "function": f"{FILE}:{function}", "device": "cpu", "seed": SEED, "case": "", "skip": 0}
-        return subjects(request)
+        whole = ops[op]
+        return subjects(whole, Candidate(whole, f"{FILE}:{function}", exchange, SECONDS), "cpu", SEED)
 
     yield ask
     kernels.find().update(ops)
