@@ -20,7 +20,7 @@ from braidcheck.gates.calls.layouts import OVERLAPS
 from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.gate import Fixtures, Gate, Trial
 from braidcheck.gates.races.measure import race_cases
-from braidcheck.gates.under_test import run_check, use_candidate
+from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.op import Case, Op
@@ -38,14 +38,12 @@ class Subject:
 
 
 def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
-    """All that is asked of the candidate whose name holds ``chosen``, in a fixed order; UserError where nothing is."""
-    use_candidate(op.name, candidate)
+    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError where nothing is."""
     # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is told once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
     sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
-    kernels.find()[op.name] = ours
     found = list(_cases(ours, op, candidate, device, seed))
     if served:
         found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
@@ -129,7 +127,7 @@ def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Su
     else:
         lane = "gpu" if device == "cuda" else "interpret"
         run = partial(gate.run, Settings(lane, ""), [op.name], lambda text: None)
-        yield Subject(gate.name, op.name, partial(_run, run, candidate))
+        yield Subject(gate.name, op.name, partial(_run, run, op, candidate))
 
 
 def _race(op: Op, case: Case, candidate: Candidate) -> str | None:
@@ -141,9 +139,14 @@ def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate
     return _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate, True)
 
 
-def _run(run: Callable[[], Iterable[Verdict]], candidate: Candidate) -> Verdict:
+def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> Verdict:
     candidate.raised = None
-    (verdict,) = run()
+    whole = kernels.find()[op.name]
+    kernels.find()[op.name] = op  # with the cases that the candidate serves
+    try:
+        (verdict,) = run()
+    finally:
+        kernels.find()[op.name] = whole
     return _fair(verdict, candidate, True)
 
 

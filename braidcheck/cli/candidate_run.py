@@ -44,14 +44,16 @@ def evaluate(op: str, function: str, device: str, seed: int, chosen: str, limits
     with unreadable(), closing(Workers(device)) as workers:
         from braidcheck import kernels
         from braidcheck.cli.candidate_checks import subjects
+        from braidcheck.gates.under_test import use_candidate
         from braidcheck.gates.under_test.candidate import Candidate
         from braidcheck.isolation.exchange import Exchange
 
         whole = kernels.find()[op]
         with closing(Exchange(workers.start, workers.file)) as exchange:
             candidate = Candidate(whole, function, exchange, limits.each)
-            asked = subjects(whole, candidate, device, seed, chosen)
-            return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+            with use_candidate(op, candidate):
+                asked = subjects(whole, candidate, device, seed, chosen)
+                return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
 
 
 class Questions:

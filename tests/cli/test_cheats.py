@@ -7,7 +7,7 @@ import pytest
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_checks import subjects
-from braidcheck.gates import under_test
+from braidcheck.gates.under_test import use_candidate
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gates.under_test.workers import Workers
 from braidcheck.isolation.exchange import Exchange
@@ -33,10 +33,9 @@ def exchange():
 
 def outcomes(exchange, name):
     """What is said where the function fails."""
-    ops = dict(kernels.find())
-    op = ops["rms_norm"]
+    op = kernels.find()["rms_norm"]
     candidate = Candidate(op, f"{FILE}:{name}", exchange, SECONDS)
-    try:
+    with use_candidate("rms_norm", candidate):
         for subject in subjects(op, candidate, "cpu", 11):
             try:
                 verdict = subject.evaluate()
@@ -45,9 +44,6 @@ def outcomes(exchange, name):
             else:
                 if verdict.status == Status.FAIL:
                     yield verdict.message
-    finally:
-        kernels.find().update(ops)
-        under_test._candidates.clear()
 
 
 @pytest.mark.parametrize(("cheat", "says"), CHEATS)

@@ -1,13 +1,14 @@
 """What ``braidcheck check`` asks beyond the cases: each wrong function is refused, each right one accepted."""
 
 import runpy
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_checks import subjects
-from braidcheck.gates import under_test
+from braidcheck.gates.under_test import use_candidate
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gates.under_test.workers import Workers
 from braidcheck.isolation.exchange import Exchange
@@ -36,15 +37,15 @@ def exchange():
 @pytest.fixture
 def asked(exchange):
     """Lists what is asked of a function; afterwards the op's own wrapper is tested again."""
-    ops = dict(kernels.find())
+    with ExitStack() as used:
 
-    def ask(op, function):
-        whole = ops[op]
-        return subjects(whole, Candidate(whole, f"{FILE}:{function}", exchange, SECONDS), "cpu", SEED)
+        def ask(op, function):
+            whole = kernels.find()[op]
+            candidate = Candidate(whole, f"{FILE}:{function}", exchange, SECONDS)
+            used.enter_context(use_candidate(op, candidate))
+            return subjects(whole, candidate, "cpu", SEED)
 
-    yield ask
-    kernels.find().update(ops)
-    under_test._candidates.clear()
+        yield ask
 
 
 @pytest.mark.parametrize(("op", "function"), named(TABLES["RIGHT"]))
