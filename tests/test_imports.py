@@ -11,18 +11,9 @@ import braidcheck
 
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
-    (
-        "op",
-        "arch",
-        "format_1",
-        "result",
-        "errors",
-        "external_ops",
-        "settings",
-        "environment",
-        "gpu_memory",
-        "gpu_claim",
-    ),
+    ("op", "arch", "format_1", "result", "errors", "external_ops", "settings"),
+    ("environment", "gpu_memory", "gpu_claim"),
+    ("isolation",),
     ("numerics",),
     ("kernels",),
     ("models",),

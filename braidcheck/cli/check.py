@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from braidcheck import environment, external_ops
-from braidcheck.cli.candidate_process import evaluate
+from braidcheck.cli.candidate_run import Limits, evaluate
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.report import terminal
 from braidcheck.result import Run, Status, Verdict
 
-TIMEOUT_S = 300
+TIMEOUT_S, TOTAL_TIMEOUT_S = 300, 3600
 
 
 class Device(StrEnum):
@@ -35,6 +35,7 @@ def check(
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="of the drawn sizes and numbers; default: a new one")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds that one check may take")] = TIMEOUT_S,
+    total_timeout: Annotated[float, typer.Option(min=1, help="seconds that all may take")] = TOTAL_TIMEOUT_S,
 ) -> int:
     """Check your own function against all that the gates ask of an op: its cases and bounds, the same with drawn sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails."""
@@ -43,7 +44,7 @@ def check(
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    found = evaluate({"op": op, "function": function, "device": place, "seed": seed, "case": case, "skip": 0}, timeout)
+    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout))
     found_by = "".join(f" {word}" for word in external_ops.options())
     command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"

@@ -14,6 +14,7 @@ from braidcheck.numerics.conventions import Convention, name, variants
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 
+RAISES = "raises"
 MAX_CASES = 8  # the smallest of each kind of call: enough to tell conventions apart
 
 
@@ -32,7 +33,7 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     """
     cases = _small([case for case in op.cases if served(case)])
     own = _violation(op, cases, function, device)
-    if not own:
+    if not own or own.startswith(RAISES):  # by no convention does it return
         return Fit(op)
     for conventions, variant in variants(op):
         if conventions and not _violation(variant, cases, function, device):
@@ -56,9 +57,11 @@ def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: 
         try:
             evidence = measure_op(op, case, device, function)
         except Exception as error:  # what is no tensor, or a process that ended: the checks will say so
-            return in_one_line(error)
-        if evidence["raised"] or evidence["problems"]:
-            return evidence["raised"] or evidence["problems"][0]
+            return f"{RAISES} {in_one_line(error)}"
+        if evidence["raised"]:
+            return f"{RAISES} {evidence['raised']}"
+        if evidence["problems"]:
+            return evidence["problems"][0]
         if accuracy.evaluate(evidence).status == Status.FAIL:
             ratio = max(ratio, _ratio(evidence))
     return f"by {ratio:.3g}x" if ratio else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from braidcheck.numerics import bounds
-from braidcheck.numerics.rounding import NormWeight, norm_weight
+from braidcheck.numerics.rounding import PLAIN, NormWeight, norm_weight
 from braidcheck.op import Op
 
 # Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
@@ -34,7 +34,7 @@ class Convention:
     used_by: str
     ops: tuple[str, ...]
     outputs: bool = False
-    weight: NormWeight = NormWeight()
+    weight: NormWeight = PLAIN
 
 
 CONVENTIONS = (
@@ -58,7 +58,7 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
         op = replace(op, contract=replace(op.contract, outputs=OUTPUTS[op.name]))
     rounded = any(one.weight.rounded for one in conventions)
     weight = NormWeight(rounded, sum(one.weight.offset for one in conventions))
-    if weight == NormWeight():
+    if weight == PLAIN:
         return op
     derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
     return replace(op, reference=_weighted(op.reference, weight), bound=_weighted(derived, weight), contract_checks={})

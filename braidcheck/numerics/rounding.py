@@ -39,7 +39,8 @@ class NormWeight:
         return normed * (wide(weight) + self.offset if self.offset else wide(weight))
 
 
-norm_weight: ContextVar[NormWeight] = ContextVar("norm_weight", default=NormWeight())  # of the references
+PLAIN = NormWeight()
+norm_weight: ContextVar[NormWeight] = ContextVar("norm_weight", default=PLAIN)  # of the references
 
 
 def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -7,7 +7,8 @@ tests another tree.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,14 @@ def use_package(folder: Path) -> None:
     _packages[:] = [PackageUnderTest(folder)]
 
 
-def use_candidate(op: str, function: Callable[..., Any]) -> None:
-    """From now on, ``function`` is what this process tests as the wrapper of ``op``."""
+@contextmanager
+def use_candidate(op: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Within it ``function`` is what this process tests as the wrapper of ``op``."""
     _candidates[op] = function
+    try:
+        yield
+    finally:
+        del _candidates[op]
 
 
 def is_candidate(op: str) -> bool:
