@@ -10,6 +10,7 @@ from braidcheck.errors import in_one_line
 from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.evidence import Evidence
 from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.numerics.conventions import Convention, name, variants
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
@@ -56,7 +57,11 @@ def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: 
     for case in cases:
         try:
             evidence = measure_op(op, case, device, function)
-        except Exception as error:  # what is no tensor, or a process that ended: the checks will say so
+        except (
+            Exception,
+            EndedError,
+            TimeLimitError,
+        ) as error:  # what is no tensor, or a process that ended: the checks will say so
             return f"{RAISES} {in_one_line(error)}"
         if evidence["raised"]:
             return f"{RAISES} {evidence['raised']}"
