@@ -92,7 +92,7 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
     if drawn:  # the limits on an output as a whole are for the sizes of the op's own cases
         for output in evidence["outputs"]:
             output["baseline_relative"] = math.inf
-    verdict = _fair(accuracy.evaluate(evidence), candidate, drawn)
+    verdict = _fair(accuracy.evaluate(evidence), candidate)
     if verdict.status == Status.PASS and kept:
         candidate.look()  # by now a thread that was late would be done
         if not all(same_bits(value, before) for value, before in kept):
@@ -146,7 +146,7 @@ def _race(op: Op, case: Case, candidate: Candidate) -> str | None:
 
 def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate: Candidate) -> Verdict:
     candidate.raised = None
-    return _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate, True)
+    return _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
 
 
 def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> Verdict:
@@ -157,15 +157,15 @@ def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> 
         (verdict,) = run()
     finally:
         kernels.find()[op.name] = whole
-    return _fair(verdict, candidate, True)
+    return _fair(verdict, candidate)
 
 
-def _fair(verdict: Verdict, candidate: Candidate, may_refuse: bool) -> Verdict:
-    """The verdict, skipped where the function refused what the op's own cases do not ask; with the line that raised."""
+def _fair(verdict: Verdict, candidate: Candidate) -> Verdict:
+    """The verdict, skipped where the function refused what it was asked; with the line that raised."""
     if verdict.status not in (Status.FAIL, Status.ERROR) or candidate.raised is None:
         return verdict
     if candidate.uninterpreted:
         return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, candidate.uninterpreted)
-    if may_refuse and (refusal := candidate.refusal()):
+    if refusal := candidate.refusal():
         return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, f"not served: {refusal}")
     return replace(verdict, message=f"{verdict.message} ({candidate.where})") if candidate.where else verdict

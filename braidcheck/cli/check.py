@@ -12,6 +12,7 @@ import typer
 
 from braidcheck import environment, external_ops
 from braidcheck.cli.candidate_run import Limits, evaluate
+from braidcheck.cli.contract_fit import HELD, PASSES
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.report import terminal
@@ -73,4 +74,7 @@ def _say(run: Run, op: str, function: str, seed: int, as_json: bool) -> None:
         print(json.dumps({"op": op, "function": function, "seed": seed, **kept}, indent=1))
     else:
         terminal.show(run)
+        for verdict in run.verdicts:
+            if verdict.message.startswith(HELD):
+                print(verdict.message.replace(HELD, HELD if run.exit_code else PASSES, 1))
         print(f"sizes and numbers were drawn with --seed {seed}")

@@ -22,7 +22,7 @@ PERMITTED_CASTS = {
     "qkv_rope": {"linear": "qkv_weight"},
     "gate_up_silu": {"matmul": "weight", "silu": "weight"},
 }
-NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "lm_head", "qk_norm_rope", "qkv_rope")
+NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
 OUTPUTS = {"rms_norm": {"y": "out_dtype or x", "sum": "x"}}  # of ops that give float32
 
 

@@ -127,7 +127,7 @@ def test_the_contract_that_a_function_keeps_is_named_and_judged_by_all_cases(ask
     (tmp_path / "norms.py").write_text(AS_HF)
     verdicts = [subject.evaluate() for subject in asked("rms_norm", function, tmp_path / "norms.py")]
     contract = next(verdict for verdict in verdicts if verdict.subject == "rms_norm[contract]")
-    assert contract.message.startswith(f"passes as rms_norm({conventions}); fails the strict contract: without output")
+    assert contract.message.startswith(f"held to rms_norm({conventions}); fails the strict contract: without output")
     assert "y is bfloat16, must be float32 (as Liger, vLLM, SGLang and fla return it)" in contract.message
     assert [verdict.message for verdict in verdicts if verdict.status in (Status.FAIL, Status.ERROR)] == []
     assert sum(verdict.status == Status.PASS for verdict in verdicts) > 20
