@@ -140,9 +140,10 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """The axes and the case, without its sizes along them."""
+        """The axes and the case, without its sizes along them: ``rms_norm[T of bfloat16-qwen-H1024]``."""
         others = {name: size for name, size in self.case.axes.items() if name not in self.axes}
-        return f"{' and '.join(self.axes)} of {replace(self.case, axes=others).id}"
+        op, case = replace(self.case, axes=others).id.split("[", 1)
+        return f"{op}[{' and '.join(self.axes)} of {case}"
 
     def at(self, size: int) -> Case:
         """The case of this size."""

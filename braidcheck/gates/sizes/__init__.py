@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
@@ -21,23 +22,23 @@ class Evidence(TypedDict):
     violation: str | None
 
 
-def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
-    """One verdict on ``op`` from what ``measure.measure_sizes`` saw: fail where any sweep has a violation.
+def evaluate(evidence: Sequence[Evidence], subject: str, lane: str = "") -> Verdict:
+    """One verdict on an op, or on one sweep of it, from what ``measure`` saw: fail where any sweep has a violation.
 
     A sweep without a size, or no sweep at all, shows nothing and is an error.
     """
     broken = {row["sweep"]: row["violation"] for row in evidence if row["violation"]}
     empty = [row["sweep"] for row in evidence if not row["sizes"]]
     sizes = sum(len(row["sizes"]) for row in evidence)
-    status, message = Status.PASS, f"{op}: {sizes} sizes along {len(evidence)} sweeps"
+    status, message = Status.PASS, f"right at {sizes} sizes along {', '.join(row['sweep'] for row in evidence)}"
     if broken:
         more = f"; {len(broken) - 1} more of {len(evidence)} sweeps fail" if len(broken) > 1 else ""
-        status, message = Status.FAIL, f"{op} {next(iter(broken.values()))}{more}"
+        status, message = Status.FAIL, f"{next(iter(broken.values()))}{more}"
     elif empty or not evidence:
-        status, message = Status.ERROR, f"{op} was looked at in no size{' along ' if empty else ''}{', '.join(empty)}"
+        status, message = Status.ERROR, f"looked at no size{' along ' if empty else ''}{', '.join(empty)}"
     return Verdict(
         gate="sizes",
-        subject=op,
+        subject=subject,
         status=status,
         message=message,
         value=len(broken),
@@ -54,19 +55,22 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
 
 
 def subjects(settings: Settings) -> list[str]:
-    """The ops that have an axis to walk along."""
-    return [name for name, op in chosen_ops(settings).items() if op.sweeps]
+    """Each sweep of each op."""
+    return [sweep.name for op in chosen_ops(settings).values() for sweep in op.sweeps]
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Walk each op, from the package under test, along its sweeps; in the interpreter up to ``max_size`` alone."""
+    """Walk ops, from the package under test, along these sweeps; in the interpreter up to ``max_size`` alone."""
     from braidcheck import kernels
-    from braidcheck.gates.sizes.measure import measure_sizes
+    from braidcheck.gates.sizes.measure import measure_sweep
     from braidcheck.gates.under_test import wrapper
 
-    far = settings.lane == "gpu"  # else they would take half of the time: mutants and soak ask them on a CPU too
-    for op in subjects:
-        yield evaluate(measure_sizes(kernels.find()[op], wrapper(op), settings.device, far=far), op)
+    known = {sweep.name: (op, sweep) for op in kernels.find().values() for sweep in op.sweeps}
+    for subject in subjects:
+        op, sweep = known[subject]
+        if settings.lane != "gpu":  # they would take half of the time: mutants and soak ask them on a CPU too
+            sweep = replace(sweep, far=())
+        yield evaluate([measure_sweep(op, wrapper(op.name), sweep, settings.device)], subject)
 
 
 def _trial_checks() -> TrialChecks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -18,20 +17,16 @@ from braidcheck.op import Op, Sweep
 Call = Callable[..., Any]
 
 
-def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0, far: bool = True) -> list[Evidence]:
-    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``.
-
-    ``far``: also at the sizes that a sweep names past its ``max_size``.
-    """
-    sweeps = op.sweeps if far else [replace(sweep, far=()) for sweep in op.sweeps]
-    return [measure_sweep(op, call, sweep, device, seed, more) for sweep in sweeps]
+def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0) -> list[Evidence]:
+    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``."""
+    return [measure_sweep(op, call, sweep, device, seed, more) for sweep in op.sweeps]
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Callable[[], str | None]]]:
     """A check a sweep of the trial's ops."""
-    for name, op in trial.ops.items():
+    for op in trial.ops.values():
         for sweep in op.sweeps:
-            yield f"{name}: {sweep.name}", partial(_violation, op, sweep, trial.device)
+            yield sweep.name, partial(_violation, op, sweep, trial.device)
 
 
 def _violation(op: Op, sweep: Sweep, device: str) -> str | None:

@@ -22,7 +22,12 @@ from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorDescHandle, TensorHandle
 
-from braidcheck.kernels.common import interpreter_bfloat16, interpreter_language, interpreter_libdevice
+from braidcheck.kernels.common import (
+    interpreter_bfloat16,
+    interpreter_language,
+    interpreter_libdevice,
+    interpreter_operators,
+)
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 Part = tuple[slice, ...]  # of a tensor
@@ -36,6 +41,7 @@ def speed_up() -> None:
     _remember_types()
     _remember_shapes()
     _copy_tiles()
+    interpreter_operators.patch()
 
 
 def _without_overflow_checks() -> None:
@@ -70,17 +76,17 @@ def _remember_shapes() -> None:
     unwrap = tl.core._unwrap_if_constexpr
 
     @cache
-    def known(shape: tuple[int, ...]) -> tuple[tl.core.tuple, int, str, tuple[tl.constexpr, tl.core.tuple]]:
-        block = object.__new__(tl.block_type)
-        plain_type(block, tl.int1, list(shape))
-        of_tensors = tl.constexpr(block.numel), tl.core.tuple([tl.constexpr(size) for size in shape])
-        return block.shape, block.numel, str(block.shape), of_tensors
+    def of_tensors(sizes: tuple[int, ...], numel: int) -> tuple[tl.constexpr, tl.core.tuple]:
+        return tl.constexpr(numel), tl.core.tuple([tl.constexpr(size) for size in sizes])
 
     def init_type(self: tl.block_type, element: tl.dtype, shape: Sequence[Any]) -> None:
-        self.element_ty = element
         sizes = tuple([size if type(size) is int else unwrap(size) for size in shape])
-        self.shape, self.numel, text, self.of_tensors = known(sizes)
-        self.name = f"<{text}, {element}>"
+        key = element.name, sizes
+        if key not in types:
+            plain_type(self, element, list(sizes))
+            self.of_tensors = of_tensors(sizes, self.numel)
+            types[key] = self.__dict__
+        self.__dict__ = types[key]
 
     def init_tensor(self: tl.tensor, handle: TensorHandle, type: tl.dtype) -> None:
         self.handle, self.type, self.dtype = handle, type, type.scalar
@@ -89,6 +95,7 @@ def _remember_shapes() -> None:
     def broadcast(self: Any, left: tl.tensor, right: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
         return (left, right) if left.shape is right.shape else plain_broadcast(self, left, right)
 
+    types: dict[tuple[str, tuple[int, ...]], dict[str, Any]] = {}
     plain_type, plain_broadcast = tl.block_type.__init__, TritonSemantic.broadcast_impl_value
     scalar = tl.constexpr(1), tl.core.tuple([])
     tl.block_type.__init__ = init_type
