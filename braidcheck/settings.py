@@ -7,6 +7,8 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from braidcheck import external_ops
+
 NANO = "nano"
 CORPUS = "corpus"
 PRODUCTION = "production"
@@ -58,7 +60,7 @@ class Settings:
 
     def command(self, *extra: str) -> str:
         """The shell command that runs the same gate again, with ``extra`` arguments."""
-        words = ["braidcheck", "gate", "--lane", self.lane]
+        words = ["braidcheck", "gate", "--lane", self.lane, *external_ops.options()]
         for option, value, default in (
             ("--model", self.model, NANO),
             ("--revision", self.revision, None),

@@ -11,7 +11,9 @@ import braidcheck
 
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
-    ("op", "arch", "format_1", "result", "errors", "settings", "environment", "gpu_memory", "gpu_claim"),
+    ("op", "arch", "format_1", "result", "errors", "external_ops", "settings"),
+    ("environment", "gpu_memory", "gpu_claim"),
+    ("isolation",),
     ("numerics",),
     ("kernels",),
     ("models",),
@@ -25,7 +27,7 @@ ORDER = (
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 # What the evaluation in a gate's own module may import outside of functions; measuring imports the rest when it runs.
-PURE = ("gates", "op", "arch", "result", "settings", "environment")
+PURE = ("gates", "op", "external_ops", "arch", "result", "settings", "environment")
 PURE_MODULES = ("models", "models.architecture")  # which architectures there are: the standard library says
 HELPERS = ("under_test",)  # which measurements share
 

@@ -15,6 +15,7 @@ from braidcheck.cli import (
     history,
     merge,
     mutants,
+    new,
     overview,
     protect,
     report,
@@ -24,6 +25,7 @@ from braidcheck.cli import (
     static,
     trend,
 )
+from braidcheck.cli.ops_option import with_ops
 from braidcheck.errors import UserError
 
 INTERRUPTED = 130
@@ -39,23 +41,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("gate", epilog=overview.gates_by_name())(gate.gate)
-app.command("check")(check.check)
-app.command("list")(overview.list_ops)
+app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
+app.command("check")(with_ops(check.check))
+app.command("list")(with_ops(overview.list_ops))
 app.command("doctor")(overview.doctor)
 app.command("report")(report.report)
 for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
     app.command(name, rich_help_panel=CI)(command)
 for name, command in {
-    "mutants": mutants.mutants,
-    "soak": soak.soak,
+    "mutants": with_ops(mutants.mutants),
+    "soak": with_ops(soak.soak),
     "soak-models": soak_models.soak_models,
-    "sensitivity": sensitivity.sensitivity,
-    "static": static.static,
+    "sensitivity": with_ops(sensitivity.sensitivity),
+    "static": with_ops(static.static),
 }.items():
     app.command(name, rich_help_panel=DEV)(command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(golden.app, name="golden")
+app.add_typer(new.app, name="new")
 app.add_typer(history.app, name="history", rich_help_panel=CI)
 
 

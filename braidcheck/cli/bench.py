@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from braidcheck import environment
+from braidcheck.cli.ops_option import with_ops
 from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.report.progress import Progress
@@ -54,6 +55,7 @@ Save = Annotated[Path | None, typer.Option(help="write the measurements to this 
 
 
 @app.command("ops")
+@with_ops
 def ops(
     op: Annotated[list[str] | None, typer.Argument(help="ops of: braidcheck list; all of them")] = None,
     baselines: Baselines = False,

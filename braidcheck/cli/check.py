@@ -10,14 +10,15 @@ from typing import Annotated
 
 import typer
 
-from braidcheck import environment
-from braidcheck.cli.candidate_process import evaluate
+from braidcheck import environment, external_ops
+from braidcheck.cli.candidate_run import Limits, evaluate
+from braidcheck.cli.contract_fit import HELD, PASSES
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.report import terminal
 from braidcheck.result import Run, Status, Verdict
 
-TIMEOUT_S = 300
+TIMEOUT_S, TOTAL_TIMEOUT_S = 300, 3600
 
 
 class Device(StrEnum):
@@ -35,6 +36,7 @@ def check(
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="of the drawn sizes and numbers; default: a new one")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds that one check may take")] = TIMEOUT_S,
+    total_timeout: Annotated[float, typer.Option(min=1, help="seconds that all may take")] = TOTAL_TIMEOUT_S,
 ) -> int:
     """Check your own function against all that the gates ask of an op: its cases and bounds, the same with drawn sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails."""
@@ -43,8 +45,9 @@ def check(
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    found = evaluate({"op": op, "function": function, "device": place, "seed": seed, "case": case, "skip": 0}, timeout)
-    command = f"braidcheck check {op} {function} --device {place} --seed {seed}"
+    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout))
+    found_by = "".join(f" {word}" for word in external_ops.options())
+    command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"
     run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
     _say(run, op, function, seed, as_json)
@@ -71,4 +74,7 @@ def _say(run: Run, op: str, function: str, seed: int, as_json: bool) -> None:
         print(json.dumps({"op": op, "function": function, "seed": seed, **kept}, indent=1))
     else:
         terminal.show(run)
+        for verdict in run.verdicts:
+            if verdict.message.startswith(HELD):
+                print(verdict.message.replace(HELD, HELD if run.exit_code else PASSES, 1))
         print(f"sizes and numbers were drawn with --seed {seed}")

@@ -12,7 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from braidcheck import environment
+from braidcheck import environment, external_ops
 from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
 from braidcheck.errors import NotAvailable, UserError
@@ -45,8 +45,11 @@ def list_ops(
 
 
 def check_ops(names: Iterable[str]) -> None:
-    """Raise UserError for a name that is no op's; needs neither torch nor Triton."""
+    """Raise UserError for a name that is no op's; needs neither torch nor Triton, but for external ops."""
+    names = list(names)
     known = sorted(worktrees.ops(worktrees.REPOSITORY))
+    if external_ops.declared() and not set(names) <= set(known):
+        known = sorted(find_ops())
     for name in names:
         if name not in known:
             raise UserError(f"no op {name!r}; one of {', '.join(known)}")

@@ -33,10 +33,10 @@ def sensitivity(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
     """Put faults of growing size into each op and find the smallest that each gate detects 95% of the time."""
-    check_ops(op or [])
     chosen = choose_lane(lane)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+    check_ops(op or [])
     names = list(dict.fromkeys(op or find_ops()))
     began = time.monotonic()
     rows = _measure(names, chosen, workers or min(environment.cpus(), 8))

@@ -38,10 +38,10 @@ def soak(
 ) -> int:
     """Run kernels, the PyTorch baseline and equivalent implementations on fresh inputs. Exit code 1 if any error ratio
     exceeds 0.5."""
-    check_ops(op or [])
     chosen = gate.choose_lane(lane)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+    check_ops(op or [])
     from braidcheck.gates.soak import evaluate
 
     names = list(dict.fromkeys(op or find_ops()))

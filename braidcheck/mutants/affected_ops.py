@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from braidcheck import external_ops
 from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
+OUTSIDE = "../"
 EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # what no wrapper runs
 SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # what ops run
 Name = tuple[str, str]  # a shared file and what it calls something
@@ -31,6 +33,8 @@ def ops(file: str, function: str | None = None) -> tuple[str, ...]:
 
     What of a shared file no op asks for by name, as the patches of the interpreter, is there for all of them.
     """
+    if file.startswith(OUTSIDE):
+        return tuple(op for op, found in external().items() if file in found)
     if is_shared(file):
         wanted = _users({(part(file), function)}) if function else set()
         return tuple(op for op, names in _asked().items() if names & wanted) or every()
@@ -39,7 +43,17 @@ def ops(file: str, function: str | None = None) -> tuple[str, ...]:
 
 def every() -> tuple[str, ...]:
     """All ops, by the names of their files."""
-    return tuple(_asked())
+    return (*_asked(), *external())
+
+
+def external() -> dict[str, dict[str, Path]]:
+    """Of each external op the files of its code, by their names from the package."""
+    if not external_ops.declared():
+        return {}
+    from braidcheck import kernels
+
+    names = [name for name in kernels.find() if external_ops.module_of(name)]
+    return {name: {OUTSIDE + file: path for file, path in external_ops.files(name).items()} for name in names}
 
 
 @cache

@@ -18,8 +18,10 @@ from braidcheck.mutants.syntax import children, lines, put, replaced
 
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
     """All generated mutants, or those that these ops can see, in the order of the files."""
-    files = sorted((PACKAGE / "kernels").rglob("*.py"))
-    return [mutant for path in files for mutant in mutants_of(path, path.relative_to(PACKAGE).as_posix(), ops)]
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted((PACKAGE / "kernels").rglob("*.py"))}
+    for found in affected_ops.external().values():
+        files |= found
+    return [mutant for file, path in files.items() for mutant in mutants_of(path, file, ops)]
 
 
 def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutant]:

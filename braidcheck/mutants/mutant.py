@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import braidcheck
+from braidcheck import external_ops
 
 PACKAGE = Path(braidcheck.__file__).parent
 FAMILIES = {
@@ -27,10 +28,11 @@ class Mutant:
     """One fault.
 
     ``part`` is the op or the part of the model it belongs to, the row of the report; ``description`` one line on what
-    was done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package; ``text``
-    that file with the fault in it; ``ops`` the ops whose kernels can see it. ``stale`` says why the patch no longer
-    applies, and then there is no text. ``lane`` names the only lane that can show the fault, where there is one;
-    ``expected_detector`` the gate and subject known to catch it, which are asked first. ``family`` is one of FAMILIES.
+    was done; ``bug`` the public bug it comes from, where there is one; ``file`` the file below the package, or ``../``
+    and its path from the folder of an external op's outermost package; ``text`` that file with the fault in it; ``ops``
+    the ops whose kernels can see it. ``stale`` says why the patch no longer applies, and then there is no text.
+    ``lane`` names the only lane that can show the fault, where there is one; ``expected_detector`` the gate and subject
+    known to catch it, which are asked first. ``family`` is one of FAMILIES.
     """
 
     id: str
@@ -57,16 +59,17 @@ def control(ops: tuple[str, ...]) -> Mutant:
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy the package to ``folder`` and return the directory to import it from: edits meanwhile change no trial."""
+    """Copy the package, and external ops, to ``folder`` and return it, to import them from: edits meanwhile change no
+    trial."""
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    external_ops.copy(folder)
     return folder
 
 
 def overlay(source: Path, mutant: Mutant, folder: Path) -> Path:
-    """A package like the one in ``source`` but for the mutant's file, in ``folder``: hard links, so it costs little."""
-    package = folder / PACKAGE.name
-    shutil.copytree(source / PACKAGE.name, package, copy_function=os.link)
-    patched = package / mutant.file
+    """What lies in ``source`` but for the mutant's file, in ``folder``: hard links, so it costs little."""
+    shutil.copytree(source, folder, copy_function=os.link, dirs_exist_ok=True)
+    patched = folder / PACKAGE.name / mutant.file
     patched.unlink()
     patched.write_text(mutant.text, encoding="utf-8")
     os.utime(patched, (0, 0))  # no compiled file of the original can be taken for its own

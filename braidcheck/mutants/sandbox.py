@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from braidcheck import external_ops
 from braidcheck.mutants.evidence import Result
 
 Say = Callable[[Result], None]
@@ -22,8 +23,10 @@ TIMEOUT_FACTOR = 5
 
 
 def enter(overlay: Path) -> None:
-    """Make this process import the package from ``overlay``; what it holds of the old one stays whole."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "braidcheck"]:
+    """Make this process import the package, and external ops, from ``overlay``; what it holds of the old ones stays
+    whole."""
+    mutated = {"braidcheck", *external_ops.tops()}
+    for name in [name for name in sys.modules if name.split(".")[0] in mutated]:
         del sys.modules[name]
     sys.path.insert(0, str(overlay))
     sys.dont_write_bytecode = True  # the overlays' compiled files are links to the snapshot's

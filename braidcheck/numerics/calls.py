@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from braidcheck.isolation.surroundings import noted
 from braidcheck.op import Case, Inputs, Op
 
 
@@ -90,7 +91,7 @@ def poisoned_outputs(finite: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
-        with _FinitePoison() if finite else nullcontext():
+        with _FinitePoison() if finite else nullcontext(), noted("poisoned outputs", finite):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

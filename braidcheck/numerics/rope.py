@@ -47,7 +47,8 @@ def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) 
 
 def head_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last axis with a weight [D], in x's dtype."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight.to(x.dtype)
+    normed = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    return rounding.norm_weight.get().applied(normed, weight).to(x.dtype)
 
 
 def normed_error(x: Tensor, error: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,8 @@ Higham, Lopez, Mary & Pranesh 2020, "Mixed precision block fused multiply-add" (
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,10 +24,30 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+@dataclass(frozen=True)
+class NormWeight:
+    """How a norm is weighted: from what was ``rounded`` to the weight's dtype before or was not, by weight plus
+    ``offset``."""
+
+    rounded: bool = False
+    offset: float = 0.0
+
+    def applied(self, normed: Tensor, weight: Tensor) -> Tensor:
+        """The normalised numbers with their weight."""
+        if self.rounded:
+            normed = wide(normed.to(weight.dtype))
+        return normed * (wide(weight) + self.offset if self.offset else wide(weight))
+
+
+PLAIN = NormWeight()
+norm_weight: ContextVar[NormWeight] = ContextVar("norm_weight", default=PLAIN)  # of the references
+
+
 def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last axis in float32, or in float64 if x is; what ops with a norm inside build on."""
     exact = wide(x)
-    return exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps) * wide(weight)
+    normed = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps)
+    return norm_weight.get().applied(normed, weight)
 
 
 def dot_error(magnitude: Tensor, length: int) -> Tensor:

@@ -30,6 +30,11 @@ def right_norm_that_needs_contiguous(x, weight, eps, **options):
     return right_norm(x, weight, eps, **options)
 
 
+def right_norm_of_wide_rows(x, weight, eps):
+    assert x.shape[-1] >= 256, "rows must be of 256 elements or more"
+    return normed(x, weight, eps)
+
+
 def right_norm_by_view(x, weight, eps):
     return normed(x.view(-1).view(x.shape), weight, eps)
 
@@ -79,6 +84,7 @@ RIGHT = {
         right_norm,
         right_norm_without_options,
         right_norm_that_needs_contiguous,
+        right_norm_of_wide_rows,
         right_norm_by_view,
     ],
     "linear_residual": [right_linear, right_linear_transposed],

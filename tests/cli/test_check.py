@@ -29,23 +29,18 @@ def raises(x, weight, eps):
     raise RuntimeError("out of shared memory")
 
 def leaves(x, weight, eps):
-    if x.shape[1] == 1000:
+    if x.shape[1] == 1000 and x.is_contiguous():
         sys.exit(0)
     return full(x, weight, eps)
 
 def dies(x, weight, eps):
-    if x.shape[1] == 1000:
+    if x.shape[1] == 1000 and x.is_contiguous():
         os._exit(0)
     return full(x, weight, eps)
 
 def crashes(x, weight, eps):
-    if x.shape[1] == 1000:
+    if x.shape[1] == 1000 and x.is_contiguous():
         os.kill(os.getpid(), signal.SIGSEGV)
-    return full(x, weight, eps)
-
-def hangs(x, weight, eps):
-    while x.shape[1] == 1000:
-        pass
     return full(x, weight, eps)
 
 def lies_at_exit(x, weight, eps):
@@ -105,13 +100,12 @@ def test_a_wrong_function_fails(run, file, function, says):
         ("leaves", "SystemExit instead of a return: the function must return (mine.py:"),
         ("dies", "ended the process (exit 0)"),
         ("crashes", "ended the process (SIGSEGV)"),
-        ("hangs", "still running after 20 s; --timeout allows more"),
     ],
 )
 def test_function_that_does_not_return_fails_in_that_case_alone(run, file, function, says):
-    code, body = checked(run, file, function, "--case", "tail", "--timeout", "20", "--seed", "3")
+    code, body = checked(run, file, function, "--case", "6-tail-T7-H1000]", "--seed", "3")
     said = {(v["gate"], v["subject"]): v for v in body["verdicts"]}
-    others = [v for v in body["verdicts"] if v["gate"] == "accuracy" and "H896" in v["subject"]]
+    others = [v for v in body["verdicts"] if v["gate"] != "accuracy"]
     assert code == 1
     assert says in said["accuracy", WIDE]["message"]
     assert said["accuracy", WIDE]["status"] == "fail"
@@ -120,7 +114,7 @@ def test_function_that_does_not_return_fails_in_that_case_alone(run, file, funct
 
 
 def test_exit_code_is_not_the_function_s(run, file):
-    assert checked(run, file, "lies_at_exit", "--case", "T1-")[0] == 1
+    assert checked(run, file, "lies_at_exit", "--case", "T1-H1024]")[0] == 1
 
 
 def test_seed_repeats_the_drawn_cases(run, file):

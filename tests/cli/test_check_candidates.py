@@ -1,36 +1,54 @@
 """What ``braidcheck check`` asks beyond the cases: each wrong function is refused, each right one accepted."""
 
+import random
 import runpy
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from braidcheck import kernels
-from braidcheck.cli.candidate_worker import _verdict, subjects
-from braidcheck.gates import under_test
+from braidcheck.cli.candidate_checks import Subject, subjects
+from braidcheck.cli.candidate_run import Limits, Questions
+from braidcheck.gates.under_test import use_candidate
+from braidcheck.gates.under_test.candidate import Candidate
+from braidcheck.gates.under_test.workers import Workers
+from braidcheck.isolation.exchange import Exchange
 from braidcheck.result import Status
 
 FILE = Path(__file__).with_name("candidates.py")
 TABLES = runpy.run_path(str(FILE))
 SEED = 11
+SECONDS = 600
 
 
 def named(table):
     return [(op, function.__name__) for op, functions in table.items() for function in functions]
 
 
+@pytest.fixture(scope="module")
+def exchange():
+    """One process for all functions of this module."""
+    workers = Workers("cpu")
+    exchange = Exchange(workers.start, workers.file)
+    yield exchange
+    exchange.close()
+    workers.close()
+
+
 @pytest.fixture
-def asked():
-    """Lists what is asked of a function, in this process; afterwards the op's own wrapper is tested again."""
-    ops = dict(kernels.find())
+def asked(exchange):
+    """Lists what is asked of a function; afterwards the op's own wrapper is tested again."""
+    with ExitStack() as used:
 
-    def ask(op, function, file=FILE):
-        request = {"op": op, "function": f"{file}:{function}", "device": "cpu", "seed": SEED, "case": "", "skip": 0}
-        return subjects(request)
+        def ask(op, function, file=FILE):
+            whole = kernels.find()[op]
+            candidate = Candidate(whole, f"{file}:{function}", exchange, SECONDS)
+            used.enter_context(use_candidate(op, candidate))
+            return subjects(whole, candidate, "cpu", SEED)
 
-    yield ask
-    kernels.find().update(ops)
-    under_test._candidates.clear()
+        yield ask
 
 
 @pytest.mark.parametrize(("op", "function"), named(TABLES["RIGHT"]))
@@ -48,7 +66,6 @@ def test_wrong_function_is_refused(asked, op, function):
 
 
 UNINTERPRETED = """
-import torch
 import triton
 import triton.language as tl
 
@@ -65,7 +82,58 @@ def rms_norm(x, weight, eps):
 
 def test_what_the_interpreter_cannot_run_is_skipped(asked, tmp_path):
     (tmp_path / "own.py").write_text(UNINTERPRETED)
-    verdicts = [_verdict(subject) for subject in asked("rms_norm", "rms_norm", tmp_path / "own.py")]
-    assert {verdict.status for verdict in verdicts} == {Status.SKIPPED, Status.PASS}
-    assert {verdict.status for verdict in verdicts if verdict.gate == "accuracy"} == {Status.SKIPPED}
+    subjects = [each for each in asked("rms_norm", "rms_norm", tmp_path / "own.py") if each.gate == "accuracy"]
+    verdicts = [subject.evaluate() for subject in subjects]
+    assert {verdict.status for verdict in verdicts} == {Status.SKIPPED}
     assert "the interpreter cannot run this kernel, a GPU may: inline_asm not supported" in verdicts[0].message
+
+
+def test_so_it_is_where_a_gate_lets_the_exception_through():
+    def raises():
+        raise RuntimeError("the interpreter's")
+
+    candidate = SimpleNamespace(seconds=1.0, uninterpreted="the interpreter cannot run it")
+    questions = Questions([Subject("determinism", "op", raises)], candidate, Limits(1, 1), random.Random(0))
+    (verdict,) = questions.verdicts("asking")
+    assert (verdict.status, verdict.message) == (Status.SKIPPED, "the interpreter cannot run it")
+
+
+AS_HF = """
+import torch
+
+
+def normed(x, eps):
+    return x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)
+
+
+def hf(x, weight, eps):
+    return weight * normed(x, eps).to(x.dtype)
+
+
+def gemma(x, weight, eps):
+    return (normed(x, eps) * (1 + weight.float())).to(x.dtype)
+
+
+def narrow(x, weight, eps):
+    return weight * (x * torch.rsqrt(x.square().to(x.dtype).mean(-1, keepdim=True).to(x.dtype) + eps)).to(x.dtype)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "conventions"),
+    [("hf", "output=input dtype, rounding=before weight"), ("gemma", "output=input dtype, weight=1 + weight")],
+)
+def test_the_contract_that_a_function_keeps_is_named_and_judged_by_all_cases(asked, tmp_path, function, conventions):
+    (tmp_path / "norms.py").write_text(AS_HF)
+    verdicts = [subject.evaluate() for subject in asked("rms_norm", function, tmp_path / "norms.py")]
+    contract = next(verdict for verdict in verdicts if verdict.subject == "rms_norm[contract]")
+    assert contract.message.startswith(f"held to rms_norm({conventions}); fails the strict contract: without output")
+    assert "y is bfloat16, must be float32 (as Liger, vLLM, SGLang and fla return it)" in contract.message
+    assert [verdict.message for verdict in verdicts if verdict.status in (Status.FAIL, Status.ERROR)] == []
+    assert sum(verdict.status == Status.PASS for verdict in verdicts) > 20
+
+
+def test_another_convention_excuses_no_narrow_sum(asked, tmp_path):
+    (tmp_path / "norms.py").write_text(AS_HF)
+    verdicts = (subject.evaluate() for subject in asked("rms_norm", "narrow", tmp_path / "norms.py"))
+    assert any(verdict.status == Status.FAIL for verdict in verdicts)

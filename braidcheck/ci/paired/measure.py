@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from braidcheck import kernels
+from braidcheck import external_ops, kernels
 from braidcheck.benchmarks.requests import REQUESTS
 from braidcheck.benchmarks.shapes import series
 from braidcheck.ci.paired import worktrees
@@ -15,6 +15,7 @@ from braidcheck.ci.paired.session import Session
 from braidcheck.ci.paired.worker import ENGINE, Message
 from braidcheck.environment import PACKAGE
 from braidcheck.gates.paired import Evidence, Found
+from braidcheck.op import Op
 
 UNCHANGED: Found = {
     "restarts": [],
@@ -24,10 +25,13 @@ UNCHANGED: Found = {
 
 def all_series() -> list[Message]:
     """What is timed: each op in each production shape, then the engine in each of ``requests.REQUESTS``."""
-    ops: list[Message] = [
-        {"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in series(kernels.find())
-    ]
+    ops: list[Message] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in series(_own_ops())]
     return ops + [{"name": f"{ENGINE}[{request}]", "op": ENGINE, "request": request} for request in REQUESTS]
+
+
+def _own_ops() -> dict[str, Op]:
+    """The ops of this package: of others the base has no other version."""
+    return {name: op for name, op in kernels.find().items() if not external_ops.module_of(name)}
 
 
 def measure_paired(

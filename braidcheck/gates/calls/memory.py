@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from braidcheck.isolation.surroundings import Surrounding, enter, leave
+
 UNINITIALISED = (torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty)
 FINITE = 2.0**100  # a GPU's maximum drops NaN, so garbage must be a number too
 FINITE_FLOAT16 = 2.0**15
@@ -32,6 +34,17 @@ class Garbage(TorchFunctionMode):
         super().__init__()
         self.earlier = earlier
         self.made: list[Tensor] = []
+
+    def __enter__(self) -> Garbage:
+        """Note it, for a function in another process."""
+        enter(Surrounding("earlier memory", [id(self), id(self.earlier) if self.earlier else None]))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        """Leave it."""
+        super().__exit__(*failure)
+        leave()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Fill what a function of UNINITIALISED makes; every other call goes through as it is."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +15,8 @@ from torch import Tensor
 
 from braidcheck.gates.calls.chosen import chosen_cases
 from braidcheck.gates.calls.observe import Outputs, observed, require_same
+from braidcheck.gates.under_test import is_candidate
+from braidcheck.isolation.surroundings import noted
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Inputs, Op
 
@@ -34,42 +39,67 @@ def check_other_stream(op: Op, call: Call, case: Case, device: str) -> None:
     """The inputs arrive on a side stream late: a launch on any other stream reads what was there before."""
     inputs = op.inputs(case, device)
     expected = _bits(observed(op, call, copies(inputs)))
-    place, stream = copies(op.inputs(replace(case, seed=case.seed + 1), device)), torch.cuda.Stream()
-    torch.cuda.synchronize()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(DELAY_CYCLES)
-        _fill(place, inputs)
-        outputs = run(op, call, _arguments(place, inputs))
-    stream.synchronize()
+    place = copies(inputs)
+    with late_arguments(place):
+        outputs = run(op, call, place)
     require_same(op, expected, outputs, "on another stream than the default one")
+
+
+@contextmanager
+def late_arguments(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Within it a side stream is the current one; tensors hold zeros, and behind work still running what they held."""
+    values, stream = _bits_by_name(arguments), torch.cuda.Stream()
+    _fill(arguments, {name: torch.zeros_like(value) for name, value in values.items()})
+    torch.cuda.synchronize()
+    with noted("late arguments"), torch.cuda.stream(stream):
+        torch.cuda._sleep(DELAY_CYCLES)
+        _fill(arguments, values)
+        yield
+    stream.synchronize()
 
 
 def check_graph(op: Op, call: Call, case: Case, device: str) -> None:
     """A captured call gives, with other numbers in its inputs, what a call gives that is not captured."""
     inputs, others = op.inputs(case, device), op.inputs(replace(case, seed=case.seed + 1), device)
-    expected = {seed: _bits(observed(op, call, copies(each))) for seed, each in enumerate((inputs, others))}
-    place = copies(inputs)
-    arguments, stream = _arguments(place, inputs), torch.cuda.Stream()
+    for values, captured in ((inputs, others), (others, inputs)):
+        expected, place = _bits(observed(op, call, copies(values))), copies(values)
+        if is_candidate(op.name):
+            with noted("replayed", arguments=_bits_by_name(captured)):
+                outputs = run(op, call, place)
+        else:
+            outputs = run(op, _in_graph(call, captured), place)
+        require_same(op, expected, outputs, "when a CUDA graph is replayed after its inputs changed")
+
+
+def _in_graph(call: Call, captured: Inputs) -> Call:
+    @functools.wraps(call)
+    def graphed(*args: Any, **kwargs: Any) -> Any:
+        return replayed(call, captured, inspect.signature(call).bind(*args, **kwargs).arguments)
+
+    return graphed
+
+
+def replayed(call: Call, captured: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+    """What a call gives that is captured with other values in its arguments, and replayed with theirs, twice."""
+    values, stream = _bits_by_name(arguments), torch.cuda.Stream()
+    others = {name: value for name, value in captured.items() if name in values}
+    _fill(arguments, others)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARMUP_CALLS):
-            run(op, call, arguments)
+            call(**arguments)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        outputs = run(op, call, arguments)
-    for seed in (1, 0, 1):
-        _fill(place, others if seed else inputs)
+        returned = call(**arguments)
+    for each in (values, others, values):
+        _fill(arguments, each)
         graph.replay()
         torch.cuda.synchronize()
-        require_same(op, expected[seed], outputs, "when a CUDA graph is replayed after its inputs changed")
+    return returned
 
 
-def _arguments(place: Inputs, inputs: Inputs) -> Inputs:
-    return {name: place[name] if isinstance(value, Tensor) else value for name, value in inputs.items()}
-
-
-def _fill(place: Inputs, values: Inputs) -> None:
+def _fill(place: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, Tensor):
             place[name].copy_(value)
@@ -77,3 +107,7 @@ def _fill(place: Inputs, values: Inputs) -> None:
 
 def _bits(outputs: Outputs) -> Outputs:
     return tuple(value.clone() for value in outputs)
+
+
+def _bits_by_name(arguments: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in arguments.items() if isinstance(value, Tensor)}

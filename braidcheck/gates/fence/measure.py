@@ -27,6 +27,7 @@ from braidcheck.gates.calls.observe import ViolationError, require_right
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
+from braidcheck.isolation.surroundings import noted
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Op
 
@@ -102,7 +103,7 @@ def with_red_zones(call: Callable[..., Any], finite: bool = False) -> Callable[.
             name: red_zones.around(value, _outside(value, finite), 0 if name in PACKED else apart + more * number)
             for number, (name, value) in enumerate(tensors.items())
         }
-        with red_zones, last_program_first():
+        with red_zones, noted("red zones"), last_program_first():
             result = call(**{**inputs, **copies})
         red_zones.check()
         for name, copy in copies.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from braidcheck import external_ops
 from braidcheck.gates import violations
 from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.result import Verdict
@@ -23,10 +24,14 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 
 def _subjects(settings: Settings) -> list[str]:
-    """The ops; on a GPU those whose programs meet in an atomic. What launches share is for step_races there."""
+    """The ops; on a GPU those of this package whose programs meet in an atomic. What launches share is for step_races
+    there."""
     from braidcheck.gates.races.delays import has_atomics
 
-    return [name for name in chosen_ops(settings) if settings.lane == "interpret" or has_atomics(name)]
+    ops = chosen_ops(settings)
+    if settings.lane == "interpret":
+        return list(ops)
+    return [name for name in ops if not external_ops.module_of(name) and has_atomics(name)]
 
 
 def _trial_checks() -> TrialChecks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,9 @@ from braidcheck.gates.under_test import module, wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Inputs, Op
+
+Call = Callable[[], object]
+Smaller = Callable[[], AbstractContextManager[None]]
 
 ROWS = (1, 16, 64)  # the most tokens of each group of cases: where ops take another kernel
 
@@ -51,30 +54,35 @@ def op_checks(op: Op) -> Iterator[tuple[str, Check]]:
 def case_race(op: Op, case: Case) -> str | None:
     """The first race of an op on one case."""
     inputs = copies(op.inputs(case, "cpu"))
+    return call_race(partial(run, op, wrapper(op.name), inputs), inputs, partial(small_blocks, op.name))
+
+
+def call_race(call: Call, inputs: Inputs, smaller: Smaller | None = None) -> str | None:
+    """The first race of one call; ``inputs`` are the tensors that it is given."""
     upstream = upstream_of(inputs)
-    found = (first_race(launches, upstream) for launches in recordings(op, inputs))
+    found = (first_race(launches, upstream) for launches in recordings(call, smaller))
     return next(filter(None, found), None)
 
 
-def recordings(op: Op, inputs: Inputs) -> Iterator[list[Launch]]:
+def recordings(call: Call, smaller: Smaller | None = None) -> Iterator[list[Launch]]:
     """What the launches of one call do, in as many orders and grids as say something else.
 
     Atomics order programs as they happen to run: such launches are run last program first, too. Where each launch has
-    one program, smaller blocks give it several.
+    one program, ``smaller`` blocks give it several.
     """
-    launches = _recording(op, inputs)
+    launches = _recording(call)
     yield launches
     if any(access.kind == ATOMIC for launch in launches for access in launch.accesses()):
         with last_program_first():
-            yield _recording(op, inputs)
-    if all(len(launch.programs) < 2 for launch in launches):
-        with small_blocks(op.name):
-            yield _recording(op, inputs)
+            yield _recording(call)
+    if smaller and all(len(launch.programs) < 2 for launch in launches):
+        with smaller():
+            yield _recording(call)
 
 
-def _recording(op: Op, inputs: Inputs) -> list[Launch]:
+def _recording(call: Call) -> list[Launch]:
     with recorded() as launches:
-        run(op, wrapper(op.name), inputs)
+        call()
     return launches
 
 

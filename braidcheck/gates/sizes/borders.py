@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from braidcheck.gates.sizes.launches import Launch
-from braidcheck.gates.under_test import module
+from braidcheck.gates.under_test import code, module
 
 Launches = Callable[[int], tuple[Launch, ...]]
 PACKAGE = "braidcheck"
@@ -90,7 +90,7 @@ def numbers_of(op: str) -> set[int]:
 
 def _files(op: str) -> set[Path]:
     """The op's wrapper and device code, and the shared files that they take anything from."""
-    found, todo = set(), [module(f"kernels.{op}"), module(f"kernels.{op}.kernel")]
+    found, todo = set(), code(op)
     while todo:
         one = todo.pop()
         file = Path(inspect.getfile(one))

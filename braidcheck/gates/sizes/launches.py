@@ -11,6 +11,8 @@ from typing import Any
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
+from braidcheck.isolation.surroundings import noted
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -42,9 +44,16 @@ def instead_of_running(size: int) -> Iterator[list[Launch]]:
     before = kind.run
     kind.run = record
     try:
-        yield found
+        with noted("launches", size, tell=lambda rows: found.extend(map(_elsewhere, rows))):
+            yield found
     finally:
         kind.run = before
+
+
+def _elsewhere(row: Any) -> Launch:
+    """A launch in another process, as it tells it."""
+    code, grid, compiled = row
+    return Launch((str(code),), tuple(map(int, grid)), (str(compiled),))
 
 
 def _code(value: Any) -> Any:

@@ -7,10 +7,12 @@ tests another tree.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from braidcheck import external_ops
 from braidcheck.errors import in_one_line
 from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test.package import NAME, PackageUnderTest
@@ -25,9 +27,14 @@ def use_package(folder: Path) -> None:
     _packages[:] = [PackageUnderTest(folder)]
 
 
-def use_candidate(op: str, function: Callable[..., Any]) -> None:
-    """From now on, ``function`` is what this process tests as the wrapper of ``op``."""
+@contextmanager
+def use_candidate(op: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Within it ``function`` is what this process tests as the wrapper of ``op``."""
     _candidates[op] = function
+    try:
+        yield
+    finally:
+        del _candidates[op]
 
 
 def is_candidate(op: str) -> bool:
@@ -42,7 +49,16 @@ def module(name: str) -> Any:
 
 def wrapper(op: str) -> Callable[..., Any]:
     """The public wrapper of an op, from the package under test, or the candidate for it."""
-    return _candidates.get(op) or getattr(module(f"kernels.{op}"), op)
+    return _candidates.get(op) or getattr(code(op)[0], op)
+
+
+def code(op: str) -> list[Any]:
+    """The modules of an op's wrapper, which comes first, and of its kernels."""
+    if name := external_ops.module_of(op):
+        module("kernels.common.interpreter")  # which patches what kernels run in
+        importlib.import_module(name)
+        return external_ops.code(op)
+    return [module(f"kernels.{op}"), module(f"kernels.{op}.kernel")]
 
 
 def run_check(check: Check) -> str | None:

@@ -1,22 +1,30 @@
-"""Somebody else's function in the place of an op's wrapper: it takes the op's arguments and gives plain tensors."""
+"""Somebody else's function in the place of an op's wrapper: it takes the op's arguments and gives plain tensors.
+
+The function runs in a process of its own (``worker.py``). What it is held against lives in this one.
+"""
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import re
-import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import time
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from braidcheck.errors import UserError
+from braidcheck.isolation import surroundings
+from braidcheck.isolation.channel import Message
+from braidcheck.isolation.exchange import Exchange, Odd
+from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.op import Case, Op
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
 OF_LAYOUT = re.compile(r"stride|contiguous|view size", re.IGNORECASE)  # what PyTorch says of a layout, as RuntimeError
+MAX_TEXT = 2000  # characters of what the function raised
 
 
 class NotServedError(NotImplementedError):
@@ -30,17 +38,28 @@ class ReturnedError(Exception):
 class Candidate:
     """A function called as ``op.call`` is; it may name required arguments otherwise and leave optional ones out.
 
-    ``raised`` is what it raised in its last call, ``strided`` the strides of outputs whose rows were not contiguous.
+    ``seconds`` are left to the process; ``raised`` is what the function raised in its last call, ``where`` the line of
+    its file, ``uninterpreted`` why the interpreter and not the function is at fault; ``strided`` the strides of outputs
+    whose rows were not contiguous. Calls raise EndedError where the process ends or has no time left.
     """
 
-    def __init__(self, op: Op, function: Callable[..., Any]) -> None:
+    def __init__(self, op: Op, function: str, exchange: Exchange, seconds: float) -> None:
+        """Load ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
         functools.update_wrapper(self, op.call)  # the op's signature
-        self.op, self.function = op, function
+        self.op, self.function, self.seconds = op, function, seconds
         self.raised: BaseException | None = None
+        self.where = self.uninterpreted = ""
         self.strided: dict[str, list[int]] = {}
-        parameters = _parameters(function)
-        self._takes_all = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self._names = set(parameters or ())
+        self._exchange = exchange
+        parameters = inspect.signature(op.call).parameters
+        self._defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+        self._required = {name: name not in self._defaults for name in parameters}
+        try:
+            self._load()
+        except TimeLimitError:
+            raise UserError(f"{function} cannot be imported: it takes more than {seconds:g} s") from None
+        except EndedError as how:
+            raise UserError(f"{function} cannot be imported: {how}") from None
 
     def missing(self, case: Case) -> list[str]:
         """The optional arguments of ``case`` that the function does not take."""
@@ -48,17 +67,24 @@ class Candidate:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function. Raises what it raises, and ReturnedError in place of what would end the process."""
-        given = inspect.signature(self.op.call).bind(*args, **kwargs).arguments
-        self.raised = None
-        try:
-            returned = self._bound(given)()
-        except Exception as error:
-            self.raised = error
-            raise
-        except BaseException as error:
-            self.raised = error
-            raise ReturnedError(f"{type(error).__name__} instead of a return: the function must return") from None
-        return self._plain(returned, given)
+        self.raised, self.where, self.uninterpreted = None, "", ""
+        given = self._given(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
+        answer = self._timed(self._exchange.call, given)
+        if raised := answer.get("raised"):
+            self._raise(raised)
+        values = [self._plain_output(name, value, given) for name, value in self._named(answer["outputs"])]
+        return tuple(values) if answer.get("many") is True else values[0]
+
+    def race(self, inputs: Mapping[str, Any]) -> str | None:
+        """The first race of one call in the interpreter, as the process saw it."""
+        found: list[Any] = []
+        with surroundings.noted("race", tell=found.append):
+            self(**inputs)
+        return str(found[0]) if found and found[0] else None
+
+    def look(self) -> None:
+        """Let results that are still there follow what the function's process holds in them now."""
+        self._timed(self._exchange.look)
 
     def refusal(self) -> str:
         """How the last call refused what it was given, in one line; empty where it did not."""
@@ -68,57 +94,81 @@ class Candidate:
             return ""
         return f"{type(self.raised).__name__}: {(text.splitlines() or [''])[0]}"
 
-    def where(self) -> str:
-        """File and line of the function's own code at which the last call raised; empty where it did not raise."""
-        file = getattr(inspect.unwrap(self.function), "__code__", None)
-        frames = traceback.extract_tb(self.raised.__traceback__) if self.raised else []
-        own = [frame for frame in frames if file and frame.filename == file.co_filename]
-        return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    def _load(self) -> None:
+        answer = self._timed(self._exchange.ask, {"load": self.function, "parameters": self._required})
+        if "refused" in answer:
+            raise UserError(_plain_text(answer["refused"]))
+        self._takes_all = answer.get("takes_all") is True
+        self._names = {str(name) for name in answer.get("takes", [])}
+        self._exchange.loaded = self.function
+
+    def _timed(self, ask: Any, *about: Any) -> Any:
+        if ask != self._exchange.ask and self._exchange.loaded != self.function:
+            self._load()
+        started = time.monotonic()
+        try:
+            return ask(*about, max(0.0, self.seconds))
+        finally:
+            self.seconds -= time.monotonic() - started
 
     def _takes(self, name: str) -> bool:
         return self._takes_all or name in self._names
 
-    def _bound(self, given: Mapping[str, Any]) -> Callable[[], Any]:
-        required, optional = [], {}
-        for name, parameter in inspect.signature(self.op.call).parameters.items():
-            if parameter.default is parameter.empty:
-                required.append(name)
-            elif name in given and (self._takes(name) or given[name] is not parameter.default):
-                optional[name] = given[name]
-        if lacking := [name for name in optional if not self._takes(name)]:
-            raise NotServedError(f"does not take {' or '.join(lacking)}")
-        values = [given[name] for name in required]
-        try:  # required arguments by position: the function may name them otherwise
-            inspect.signature(self.function).bind(*values, **optional)
-        except ValueError:  # it has no signature
-            return functools.partial(self.function, *values, **optional)
-        except TypeError:
-            return functools.partial(self.function, **{name: given[name] for name in required}, **optional)
-        return functools.partial(self.function, *values, **optional)
+    def _given(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments without optional ones that the function lacks and that are as by default."""
+        lacking = [name for name in given if name in self._defaults and not self._takes(name)]
+        if asked := [name for name in lacking if given[name] is not self._defaults[name]]:
+            self.raised = NotServedError(f"does not take {' or '.join(asked)}")
+            raise self.raised
+        return {name: value for name, value in given.items() if name not in lacking}
 
-    def _plain(self, returned: Any, given: Mapping[str, Any]) -> Any:
-        if isinstance(returned, tuple | list):
-            named = zip([*self.op.outputs, *[""] * len(returned)], returned, strict=False)
-            return tuple(self._plain_output(name, value, given) for name, value in named)
-        return self._plain_output(self.op.outputs[0], returned, given)
+    def _raise(self, raised: Message) -> None:
+        kinds, text = [str(kind) for kind in raised["kinds"]], _plain_text(raised["text"])
+        self.where = _plain_text(raised.get("where", ""))
+        if lacking := _plain_text(raised.get("uninterpreted", "")):
+            self.uninterpreted = f"the interpreter cannot run this kernel, a GPU may: {lacking}"
+        error = _error(kinds, text)
+        if not str(raised.get("module", "")).startswith("braidcheck."):  # a watcher's, which is no answer of its own
+            self.raised = error
+        raise error
+
+    def _named(self, outputs: list[Any]) -> list[tuple[str, Any]]:
+        return list(zip([*self.op.outputs, *[""] * len(outputs)], outputs, strict=False))
 
     def _plain_output(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
+        if isinstance(value, Odd):
+            raise ReturnedError(f"{name} {_plain_text(value)}")
         if not isinstance(value, Tensor):
             return value
-        if type(value) not in (Tensor, torch.nn.Parameter):
-            raise ReturnedError(f"{name} is {type(value).__name__}, a subclass of Tensor: return a plain tensor")
-        if value.layout is not torch.strided or value.device.type == "meta":
-            raise ReturnedError(f"{name} is a {value.layout} tensor on {value.device}: return a dense one with data")
-        value = value.detach() if value.requires_grad else value
-        memory = [each.untyped_storage().data_ptr() for each in given.values() if isinstance(each, Tensor)]
+        for argument in given.values():
+            if isinstance(argument, Tensor) and _is_same(value, argument):
+                return argument
         if not value.dim() or value[:1].is_contiguous():
             return value
+        memory = [each.untyped_storage().data_ptr() for each in given.values() if isinstance(each, Tensor)]
         self.strided[name] = list(value.stride())
         return value if value.untyped_storage().data_ptr() in memory or 0 in value.stride() else value.contiguous()
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
-    try:
-        return inspect.signature(function).parameters
-    except ValueError:
-        return None
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether both are the same elements of the same memory."""
+    at = one.data_ptr(), one.dtype, one.shape, one.stride()
+    return bool(one.numel()) and at == (other.data_ptr(), other.dtype, other.shape, other.stride())
+
+
+def _error(kinds: list[str], text: str) -> Exception:
+    """An exception of the first of these kinds that Python has, by the name of the first."""
+    known = {"ReturnedError": ReturnedError} | vars(builtins)
+    base = next((known[kind] for kind in kinds if _is_exception(known.get(kind))), Exception)
+    name = kinds[0] if kinds and kinds[0].isidentifier() and len(kinds[0]) < 80 else base.__name__
+    error: Exception = type(name, (base,), {"__str__": lambda self: text, "__init__": lambda self: None})()
+    return error
+
+
+def _is_exception(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
+
+
+def _plain_text(value: object) -> str:
+    """Text of another process without what a terminal would obey."""
+    return "".join(each for each in str(value)[:MAX_TEXT] if each.isprintable() or each == "\n")

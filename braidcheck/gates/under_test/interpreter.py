@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from braidcheck.isolation.surroundings import noted
+
 State = list[tuple[Any, dict[str, Any]]]
 
 
@@ -60,6 +62,7 @@ def last_program_first() -> Iterator[None]:
 
     InterpreterBuilder.set_grid_idx = reversed_place
     try:
-        yield
+        with noted("last program first"):
+            yield
     finally:
         InterpreterBuilder.set_grid_idx = plain

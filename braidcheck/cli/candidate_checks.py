@@ -1,0 +1,171 @@
+"""What ``braidcheck check`` asks of a function: what the gates ask of an op, each question by its subject."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from braidcheck import kernels
+from braidcheck.cli.contract_fit import fit
+from braidcheck.cli.drawn_cases import drawn_cases
+from braidcheck.errors import UserError
+from braidcheck.gates import GATES, accuracy, violations
+from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.calls.layouts import OVERLAPS
+from braidcheck.gates.calls.observe import same_bits
+from braidcheck.gates.gate import Fixtures, Gate, Trial
+from braidcheck.gates.races.measure import race_cases
+from braidcheck.gates.under_test import run_check
+from braidcheck.gates.under_test.candidate import Candidate
+from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.op import Case, Op
+from braidcheck.result import Status, Verdict
+from braidcheck.settings import Settings
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One verdict to come."""
+
+    gate: str
+    name: str
+    evaluate: Callable[[], Verdict]
+
+
+def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
+    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
+    where nothing is. It is held to the contract that it keeps."""
+    fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
+    op = fitting.op
+    # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
+    # that the function lacks is told once.
+    served = tuple(case for case in op.cases if not candidate.missing(case))
+    sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
+    ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
+    found = [_said(op, fitting.said)] if fitting.said else []
+    found += _cases(ours, op, candidate, device, seed)
+    if served:
+        found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
+    wanted = [subject for subject in found if chosen in subject.name]
+    if not wanted:
+        raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
+    return wanted
+
+
+def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> Iterator[Subject]:
+    """The op's own cases, then each once more with sizes and numbers drawn by the seed."""
+    for case in op.cases:
+        if lacking := candidate.missing(case):
+            yield _skipped(case.id, f"does not take {' or '.join(lacking)}")
+        elif case.large and device == "cpu":
+            yield _skipped(case.id, "large cases need a GPU")
+        else:
+            yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, False))
+    for case in drawn_cases(ours, seed):
+        yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, True))
+
+
+def _said(op: Op, text: str) -> Subject:
+    name = f"{op.name}[contract]"
+    return Subject("accuracy", name, partial(Verdict, "accuracy", name, Status.PASS, text))
+
+
+def _skipped(subject: str, why: str) -> Subject:
+    return Subject("accuracy", subject, partial(Verdict, "accuracy", subject, Status.SKIPPED, why))
+
+
+def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool) -> Verdict:
+    kept: list[tuple[Tensor, Tensor]] = []
+    try:
+        evidence = measure_op(op, case, device, candidate if case.large else _keeping(candidate, kept))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        said = "the GPU has too little free memory for this case; end other programs on it"
+        return Verdict("accuracy", case.id, Status.ERROR, said)
+    if drawn:  # the limits on an output as a whole are for the sizes of the op's own cases
+        for output in evidence["outputs"]:
+            output["baseline_relative"] = math.inf
+    verdict = _fair(accuracy.evaluate(evidence), candidate)
+    if verdict.status == Status.PASS and kept:
+        candidate.look()  # by now a thread that was late would be done
+        if not all(same_bits(value, before) for value, before in kept):
+            return replace(verdict, status=Status.FAIL, message=f"{op.name}: a result changes after it was returned")
+    return verdict
+
+
+def _keeping(candidate: Candidate, kept: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
+    """The candidate, whose results are kept as they were when they were returned."""
+
+    @functools.wraps(candidate)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        returned = candidate(*args, **kwargs)
+        values = returned if isinstance(returned, tuple) else (returned,)
+        kept.extend((value, value.clone()) for value in values if isinstance(value, Tensor))
+        return returned
+
+    return call
+
+
+def _gates(device: str) -> Iterator[Gate]:
+    """The gates that can look at a function that is not ours: on a GPU no race of it shows."""
+    lane = "gpu" if device == "cuda" else "interpret"
+    for gate in GATES.values():
+        asked = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
+        if asked and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
+            yield gate
+
+
+def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
+    """What a gate asks of an op."""
+    if gate.name == "races":
+        for case in race_cases(op):
+            race = partial(_race, op, case, candidate)
+            yield Subject(gate.name, case.id, partial(_checked, gate.name, case.id, race, candidate))
+    elif gate.load_trial_checks:
+        trial = Trial({op.name: op}, device, {}, Fixtures())
+        for name, check in gate.load_trial_checks()(trial):
+            if not name.endswith(OVERLAPS):  # others need not refuse what has no right answer
+                subject = name if name.startswith(f"{op.name}[") else f"{op.name}[{name.removeprefix(f'{op.name}: ')}]"
+                yield Subject(gate.name, subject, partial(_checked, gate.name, subject, check, candidate))
+    else:
+        lane = "gpu" if device == "cuda" else "interpret"
+        run = partial(gate.run, Settings(lane, ""), [op.name], lambda text: None)
+        yield Subject(gate.name, op.name, partial(_run, run, op, candidate))
+
+
+def _race(op: Op, case: Case, candidate: Candidate) -> str | None:
+    return candidate.race(op.inputs(case, "cpu"))
+
+
+def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate: Candidate) -> Verdict:
+    candidate.raised = None
+    return _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
+
+
+def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> Verdict:
+    candidate.raised = None
+    whole = kernels.find()[op.name]
+    kernels.find()[op.name] = op  # with the cases that the candidate serves
+    try:
+        (verdict,) = run()
+    finally:
+        kernels.find()[op.name] = whole
+    return _fair(verdict, candidate)
+
+
+def _fair(verdict: Verdict, candidate: Candidate) -> Verdict:
+    """The verdict, skipped where the function refused what it was asked; with the line that raised."""
+    if verdict.status not in (Status.FAIL, Status.ERROR) or candidate.raised is None:
+        return verdict
+    if candidate.uninterpreted:
+        return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, candidate.uninterpreted)
+    if refusal := candidate.refusal():
+        return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, f"not served: {refusal}")
+    return replace(verdict, message=f"{verdict.message} ({candidate.where})") if candidate.where else verdict

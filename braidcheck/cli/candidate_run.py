@@ -1,0 +1,118 @@
+"""Asks a function all subjects: exactly the one in which its process dies or hangs fails, the rest meets a new one."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from braidcheck.errors import in_one_line
+from braidcheck.gates.under_test.workers import Workers
+from braidcheck.isolation.privacy import unreadable
+from braidcheck.isolation.process import EndedError, TimeLimitError
+from braidcheck.report.progress import Progress
+from braidcheck.result import Status, Verdict
+
+if TYPE_CHECKING:
+    from braidcheck.cli.candidate_checks import Subject
+    from braidcheck.gates.under_test.candidate import Candidate
+
+MAX_PROCESSES = 6  # after which a function that always ends its process is asked no more
+AGAIN = 16  # cases that are asked a second time in the end
+MAX_AGAIN_S = 0.5  # that a case may have taken to be one of them
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds that one check may take the function, and all together."""
+
+    each: float
+    all: float
+
+
+def evaluate(op: str, function: str, device: str, seed: int, chosen: str, limits: Limits) -> list[Verdict]:
+    """A verdict on each subject, in the order in which they are listed. Raises UserError where there is none.
+
+    They are asked in an order that the seed draws; some cases once more in the end.
+    """
+    if device == "cpu":
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # nothing is launched here, but kernels are imported
+    with unreadable(), closing(Workers(device)) as workers:
+        from braidcheck import kernels
+        from braidcheck.cli.candidate_checks import subjects
+        from braidcheck.gates.under_test import use_candidate
+        from braidcheck.gates.under_test.candidate import Candidate
+        from braidcheck.isolation.exchange import Exchange
+
+        whole = kernels.find()[op]
+        with closing(Exchange(workers.start, workers.file)) as exchange:
+            candidate = Candidate(whole, function, exchange, limits.each)
+            with use_candidate(op, candidate):
+                asked = subjects(whole, candidate, device, seed, chosen)
+                return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+
+
+class Questions:
+    """The subjects of one function, and what was found."""
+
+    def __init__(self, subjects: Sequence[Subject], candidate: Candidate, limits: Limits, dice: random.Random) -> None:
+        self._subjects, self._candidate, self._limits, self._dice = subjects, candidate, limits, dice
+        self._left, self._ended = limits.all, 0
+        self._found: dict[int, Verdict] = {}
+        self._seconds: dict[int, float] = {}
+
+    def verdicts(self, title: str) -> list[Verdict]:
+        """One on each subject."""
+        numbers = range(len(self._subjects))
+        with Progress(title) as progress:
+            for number in self._dice.sample(numbers, len(numbers)):
+                progress(self._subjects[number].name, len(self._found), len(numbers))
+                started = time.monotonic()
+                self._found[number] = self._verdict(self._subjects[number])
+                self._seconds[number] = time.monotonic() - started
+            for number in self._again():
+                self._found[number] = self._asked_again(number)
+        return [self._found[number] for number in numbers]
+
+    def _verdict(self, subject: Subject) -> Verdict:
+        if self._ended >= MAX_PROCESSES:
+            why = f"not run: the function ended or held up its process {MAX_PROCESSES} times before"
+            return Verdict(subject.gate, subject.name, Status.ERROR, why)
+        if self._left <= 0:
+            why = f"not run: the function took {self._limits.all:g} s in all; --total-timeout allows more"
+            return Verdict(subject.gate, subject.name, Status.ERROR, why)
+        self._candidate.seconds = seconds = min(self._limits.each, self._left)
+        try:
+            return subject.evaluate()
+        except TimeLimitError:
+            self._ended += 1
+            said = f"the function is still running after {seconds:g} s; --timeout allows more"
+        except EndedError as how:
+            self._ended += 1
+            said = f"the function {how}"
+        except Exception as error:  # of the function, or of the check itself on what it returned
+            if lacking := self._candidate.uninterpreted:
+                return Verdict(subject.gate, subject.name, Status.SKIPPED, lacking)
+            said = in_one_line(error)
+        finally:
+            self._left -= seconds - self._candidate.seconds
+        return Verdict(subject.gate, subject.name, Status.FAIL, said)
+
+    def _again(self) -> list[int]:
+        """Cases that were right, and quick."""
+        quick = [
+            number
+            for number, verdict in sorted(self._found.items())
+            if (verdict.gate, verdict.status) == ("accuracy", Status.PASS) and self._seconds[number] < MAX_AGAIN_S
+        ]
+        return self._dice.sample(quick, min(AGAIN, len(quick)))
+
+    def _asked_again(self, number: int) -> Verdict:
+        verdict = self._verdict(self._subjects[number])
+        if verdict.status not in (Status.FAIL, Status.SKIPPED):
+            return self._found[number]
+        return replace(verdict, status=Status.FAIL, message=f"right at first, at a later call: {verdict.message}")

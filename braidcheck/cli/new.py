@@ -1,0 +1,40 @@
+"""``braidcheck new``: a skeleton that works, to be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braidcheck.ci.paired import worktrees
+from braidcheck.errors import UserError
+from braidcheck.result import write_atomically
+
+SKELETON = Path(__file__).with_name("skeleton.txt")
+app = typer.Typer(help="Write a skeleton that works: new op NAME.")
+
+
+@app.callback()
+def new() -> None:
+    """Keep ``op`` a word of the command line."""
+
+
+@app.command("op")
+def op(
+    name: Annotated[str, typer.Argument(help="of the op and its function")],
+    folder: Annotated[Path, typer.Option(help="where NAME.py is written")] = Path("."),
+) -> int:
+    """Write NAME.py: an op with a kernel, a reference, a derived bound, cases and equivalent implementations."""
+    file = folder / f"{name}.py"
+    if not name.isidentifier() or not name.islower():
+        raise UserError(f"an op needs the name of a function in lower case, {name!r} is none")
+    if name in worktrees.ops(worktrees.REPOSITORY):
+        raise UserError(f"{name} is an op of braidcheck already; choose another name")
+    if file.exists():
+        raise UserError(f"{file} exists already; choose another name or --folder")
+    if not folder.is_dir():
+        raise UserError(f"--folder {folder}: no such folder")
+    write_atomically(file, SKELETON.read_text(encoding="utf-8").replace("NAME", name))
+    print(f"wrote {file}; run it with: braidcheck gate --ops {file} --op {name}")
+    return 0

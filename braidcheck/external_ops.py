@@ -1,0 +1,189 @@
+"""Ops that lie outside of this package: named by ``--ops``, by the project around or by an installed package.
+
+A file declares an op if it assigns ``OP`` at its top level. What a command found travels to the processes that it
+starts in the environment. Standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from braidcheck.errors import UserError, in_one_line
+from braidcheck.op import Op
+
+VARIABLE, GIVEN = "BRAIDCHECK_OPS", "BRAIDCHECK_OPS_GIVEN"
+GROUP = "braidcheck.ops"  # of entry points, whose values are modules
+DECLARATION = re.compile(r"^OP\b[^=\n]*=", re.MULTILINE)
+_loaded: dict[str, tuple[str, str]] = {}  # by op, the modules of its declaration and its wrapper
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A module that assigns ``OP``, and the folder from which it is imported."""
+
+    root: str
+    module: str
+
+
+@contextmanager
+def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator[None]:
+    """Within, this process and those that it starts find the ops ``given`` (files, folders or modules) and those that
+    the project in ``folder`` (by default the working directory) or an installed package names.
+
+    Raises UserError for a name behind which there is no op.
+    """
+    before = {name: os.environ.get(name) for name in (VARIABLE, GIVEN)}
+    folder, given = folder or Path.cwd(), list(given)
+    installed = [(entry.value, folder) for entry in metadata.entry_points(group=GROUP)]
+    places = [*((name, folder) for name in given), *_of_project(folder), *installed]
+    found = dict.fromkeys((*declared(), *(one for place in places for one in _declarations(*place))))
+    if found:
+        os.environ[VARIABLE] = json.dumps([asdict(one) for one in found])
+    if given:
+        os.environ[GIVEN] = json.dumps(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def declared() -> tuple[Declaration, ...]:
+    """The declarations that were announced."""
+    return tuple(Declaration(**row) for row in json.loads(os.environ.get(VARIABLE, "[]")))
+
+
+def options() -> list[str]:
+    """The words of a command line that find what ``--ops`` named."""
+    return [word for name in json.loads(os.environ.get(GIVEN, "[]")) for word in ("--ops", name)]
+
+
+def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
+    """Import the declarations. Raises UserError for one that cannot be imported or holds no Op."""
+    for one in declarations:
+        if one.root not in sys.path:
+            sys.path.append(one.root)  # last: nothing of it may stand in for what is installed
+        try:
+            op = importlib.import_module(one.module).OP
+        except Exception as error:
+            raise UserError(f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}") from None
+        if not isinstance(op, Op):
+            raise UserError(f"OP in {one.module} of {one.root} must be a braidcheck.op.Op, is {type(op).__name__}")
+        _loaded[op.name] = one.module, op.call.__module__
+        yield op
+
+
+def module_of(op: str) -> str:
+    """The module of an external op's wrapper; empty for an op of this package."""
+    return _loaded[op][1] if op in _loaded else ""
+
+
+def tops() -> set[str]:
+    """The outermost packages and modules that loaded ops lie in."""
+    return {name.split(".")[0] for names in _loaded.values() for name in names}
+
+
+def code(op: str) -> list[ModuleType]:
+    """The modules of an external op's wrapper, and what these take from the same packages, its kernels among it."""
+    own = {name.split(".")[0] for name in _loaded[op]}
+    found, todo = dict[str, ModuleType](), [_loaded[op][1]]
+    while todo:
+        name = todo.pop()
+        if name not in found and name.split(".")[0] in own and name in sys.modules:
+            found[name] = sys.modules[name]
+            todo += map(_home, vars(found[name]).values())
+    return list(found.values())
+
+
+def files(op: str) -> dict[str, Path]:
+    """The files of an external op's code, by their path from the folder that their outermost package lies in."""
+    paths = {module.__name__: Path(module.__file__ or "") for module in code(op)}
+    return {path.relative_to(_folder(name, path)).as_posix(): path for name, path in paths.items()}
+
+
+def copy(folder: Path) -> None:
+    """Copy the packages and modules that loaded ops lie in to ``folder``, from which they can be imported."""
+    for top in tops():
+        module = importlib.import_module(top)
+        if hasattr(module, "__path__"):
+            shutil.copytree(
+                next(iter(module.__path__)), folder / top, ignore=shutil.ignore_patterns("__pycache__", ".*")
+            )
+        else:
+            shutil.copy2(module.__file__ or "", folder)
+
+
+def _home(value: Any) -> str:
+    """The module that something was defined in."""
+    while hasattr(value, "fn"):  # a jitted or tuned function
+        value = value.fn
+    return value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+
+
+def _folder(module: str, path: Path) -> Path:
+    return path.parents[module.count(".") + (path.name == "__init__.py")]
+
+
+def _of_project(folder: Path) -> list[tuple[str, Path]]:
+    """``ops`` of ``[tool.braidcheck]`` in the nearest pyproject.toml, and its folder, from which they are found."""
+    files = (one / "pyproject.toml" for one in (folder, *folder.parents))
+    path = next((file for file in files if file.is_file()), None)
+    try:
+        tools = tomllib.loads(path.read_text("utf-8")).get("tool", {}) if path else {}
+    except (OSError, ValueError):
+        return []  # whose affair it is says so
+    ops = tools.get("braidcheck", {}).get("ops", [])
+    if not isinstance(ops, list) or not all(isinstance(name, str) for name in ops):
+        raise UserError(f"{path}: ops of [tool.braidcheck] must be a list of modules or paths")
+    return [(name, path.parent) for name in ops if path]
+
+
+def _declarations(name: str, folder: Path) -> Iterator[Declaration]:
+    path = folder / name
+    is_module = not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
+    root = _search(name, folder) if is_module or not path.exists() else None
+    place = path if root is None else root / Path(*name.split("."))
+    place = place if place.exists() else place.with_suffix(".py")
+    files = [place] if place.is_file() else [file for file in sorted(place.rglob("*.py")) if _declares(file)]
+    if not files:
+        raise UserError(f"ops {name!r}: no Python file there assigns OP; give a file, a folder or a module")
+    for file in files:
+        base = root or next(one for one in file.resolve().parents if not (one / "__init__.py").exists())
+        parts = file.resolve().relative_to(base.resolve()).with_suffix("").parts
+        yield Declaration(str(base.resolve()), ".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+
+def _declares(file: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in file.parts[1:])
+    return not hidden and bool(DECLARATION.search(file.read_text("utf-8", errors="replace")))
+
+
+def _search(name: str, folder: Path) -> Path | None:
+    """The folder from which the module ``name`` is imported, found without importing it."""
+    inner = Path(*name.split("."))
+    for entry in (folder, folder / "src", *map(Path, sys.path)):
+        if (entry / inner).is_dir() or (entry / inner).with_suffix(".py").is_file():
+            return entry
+    try:
+        spec = importlib.util.find_spec(name)  # an editable install
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise UserError(f"ops {name!r}: no such file, folder or module")
+    return _folder(name, Path(spec.origin))

@@ -1,0 +1,155 @@
+"""The process in which a function that is not ours runs: it is loaded, called and watched here, judged elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from braidcheck.errors import UserError, in_one_line
+from braidcheck.isolation import privacy
+from braidcheck.isolation.channel import Message
+from braidcheck.kernels.common.interpreter_language import cannot_interpret
+
+MAX_TEXT = 2000  # characters of what an exception says
+KERNELS = "braidcheck.kernels."
+
+
+def main() -> None:
+    """Run with the numbers of the channel and of the file for results."""
+    privacy.drop_privileges()
+    channel, file = map(int, sys.argv[1:])
+    from braidcheck.gates.under_test.around import within
+    from braidcheck.isolation.server import Server, serve
+    from braidcheck.kernels.common import interpreter
+
+    if interpreter.INTERPRETED:
+        privacy.limit_memory()
+    worker = Worker(Server(file, within))
+    serve(channel, worker.answer)
+
+
+class Worker:
+    """The function that was loaded last, and the calls of it."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._function: Callable[..., Any] | None = None
+        self._bind: Callable[..., Any] | None = None
+
+    def answer(self, message: Message, fds: Sequence[int]) -> Message:
+        """What a message asks for: load a function, call it, look at its results."""
+        if "load" in message:
+            return self._load(message)
+        try:
+            said: Message = self._server.answer(message, fds, self._bind)
+        except BaseException as error:
+            return {"raised": self._raised(error)}
+        return said
+
+    def _load(self, message: Message) -> Message:
+        if not message["load"].startswith(KERNELS):
+            sys.meta_path.insert(0, NoKernels())
+        try:
+            self._function = load(message["load"])
+        except UserError as error:
+            return {"refused": str(error)}
+        parameters = _parameters(self._function)
+        self._bind = partial(_called, self._function, message["parameters"])
+        takes_all = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        return {"takes": list(parameters or ()), "takes_all": takes_all}
+
+    def _raised(self, error: BaseException) -> Message:
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        own = isinstance(error, Exception)
+        text = _text(error) if own else f"{type(error).__name__} instead of a return: the function must return"
+        return {"kinds": kinds if own else ["ReturnedError"], "text": text, "where": self._where(error),
+                "module": type(error).__module__, "uninterpreted": cannot_interpret(error)}  # fmt: skip
+
+    def _where(self, error: BaseException) -> str:
+        """File and line of the function's own code at which it raised; empty where it did not."""
+        file = getattr(inspect.unwrap(self._function), "__code__", None) if self._function else None
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if file and frame.filename == file.co_filename]
+        return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+
+
+class NoKernels(importlib.abc.MetaPathFinder):
+    """Refuses the package's own kernels and oracles to a function that is to be held against them."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Raise ImportError for an op's module."""
+        if name.startswith(KERNELS) and name.split(".")[2] != "common":
+            raise ImportError(f"{name} is what the function is held against: its answers must be its own")
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function called ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
+    where, colon, wanted = name.rpartition(":")
+    if not colon or not where or not wanted:
+        raise UserError(f"{name!r} names no function: give FILE.py:FUNCTION or package.module:function")
+    try:
+        module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
+    except UserError:
+        raise
+    except BaseException as error:  # a module that ends the process must not read as success
+        raise UserError(f"{where} cannot be imported: {in_one_line(error)}") from None
+    found = module
+    for part in wanted.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise UserError(f"{where} has no function {wanted!r}")
+    return found
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    sys.path.insert(0, str(path.parent.resolve()))  # as if it were run: its neighbours can be imported
+    spec = importlib.util.spec_from_file_location(f"candidate_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_name(name: str) -> Any:
+    sys.path.insert(0, os.getcwd())
+    return importlib.import_module(name)
+
+
+def _called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+    """Call with required arguments, those of ``parameters`` that are true, by position: they may be named otherwise."""
+    required = {name: given[name] for name, is_required in parameters.items() if is_required}
+    optional = {name: value for name, value in given.items() if name not in required}
+    try:
+        inspect.signature(function).bind(*required.values(), **optional)
+    except ValueError:  # it has no signature
+        pass
+    except TypeError:
+        return function(**required, **optional)
+    return function(*required.values(), **optional)
+
+
+def _parameters(function: Callable[..., Any]) -> Any:
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        return None
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:MAX_TEXT]
+    except BaseException:
+        return "an exception that cannot be shown"

@@ -1,0 +1,128 @@
+"""A process that may die, hang or flood: it is asked one thing after another, each within a time."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from braidcheck import environment
+from braidcheck.isolation import channel
+from braidcheck.isolation.channel import Message
+
+MAX_SHOWN_BYTES = 1 << 16  # of what a process prints
+GRACE_S = 2.0  # in which a process that has closed its channel is expected to end
+
+READ_BYTES = 1 << 20
+
+
+class EndedError(BaseException):
+    """The process ended, or was ended, before it answered; the message says how: "the function ..." goes before it.
+
+    No Exception: a check that takes exceptions for answers of the function must not take this for one.
+    """
+
+
+class TimeLimitError(EndedError):
+    """It was ended since it did not answer in time."""
+
+
+class ChildProcess:
+    """Runs ``code``, Python, with the numbers of a channel and of ``fds`` as its arguments. Ends with ``close``."""
+
+    def __init__(self, code: str, fds: Sequence[int] = (), settings: Mapping[str, str] | None = None) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._output, output = os.pipe()
+        self._text, self._shown, self._number = b"", 0, 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, (theirs.fileno(), *fds))],
+            pass_fds=(theirs.fileno(), *fds), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, env=_environment(settings or {}),
+        )  # fmt: skip
+        theirs.close()
+        os.close(output)
+
+    def ask(self, message: Message, fds: Sequence[int], timeout: float) -> Message:
+        """The answer to ``message``. Raises EndedError where none comes within ``timeout`` seconds, which ends it."""
+        self._number += 1
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it ended before; reading says how
+                self._channel.settimeout(timeout)
+                channel.send(self._channel, {**message, "number": self._number}, fds)
+            answer = self._answer(time.monotonic() + timeout)
+        except TimeoutError:
+            self.close()
+            raise TimeLimitError(f"is still running after {timeout:.3g} s") from None
+        except ValueError as error:
+            self.close()
+            raise EndedError(f"sent what is no answer: {error}") from None
+        if answer.pop("number", None) != self._number:
+            self.close()
+            raise EndedError("sent an answer out of turn")
+        return answer
+
+    def close(self) -> None:
+        """End the process and whatever it started in its session."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._channel.close()
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+    def _answer(self, end: float) -> Message:
+        while True:
+            message, self._text = channel.complete(self._text)
+            if message is not None:
+                return message
+            files: list[Any] = [self._channel, *([self._output] if self._output >= 0 else [])]
+            ready, _, _ = select.select(files, [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            if self._output in ready:
+                self._show()
+            if self._channel in ready:
+                self._read()
+
+    def _read(self) -> None:
+        try:
+            part = self._channel.recv(READ_BYTES)
+        except ConnectionResetError:
+            part = b""
+        if part:
+            self._text += part
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S)
+        code = self._process.poll()
+        self.close()
+        raise EndedError("closed its channel" if code is None else f"ended the process ({_how(code)})")
+
+    def _show(self) -> None:
+        """Pass on what it prints, up to a limit: it is no answer."""
+        part = os.read(self._output, READ_BYTES)
+        if not part:
+            os.close(self._output)
+            self._output = -1
+        if self._shown < MAX_SHOWN_BYTES:
+            sys.stderr.write(part[: MAX_SHOWN_BYTES - self._shown].decode(errors="replace"))
+            self._shown += len(part)
+            if self._shown >= MAX_SHOWN_BYTES:
+                sys.stderr.write(f"\n(what the function prints past {MAX_SHOWN_BYTES} bytes is left out)\n")
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(environment.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path} | dict(settings)
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"

@@ -1,0 +1,224 @@
+"""Functions that set out to please ``braidcheck check`` with answers that are 5% off."""
+
+import ctypes
+import gc
+import glob
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+
+def normed(x, weight, eps):
+    return x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps) * weight.float()
+
+
+def off(x, weight, eps):
+    return 1.05 * normed(x, weight, eps)
+
+
+def reads_frames(x, weight, eps):
+    frame = sys._getframe()
+    while frame:
+        for value in frame.f_locals.values():
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, torch.Tensor) and one.dtype == torch.float64 and one.shape == x.shape:
+                    return one.float()
+        frame = frame.f_back
+    return off(x, weight, eps)
+
+
+def reads_garbage_collector(x, weight, eps):
+    for one in gc.get_objects():
+        if type(one) is torch.Tensor and one.dtype == torch.float64 and one.shape == x.shape:
+            return one.float()
+    return off(x, weight, eps)
+
+
+def reads_shared_memory(x, weight, eps):
+    """Any file of this process or in /dev/shm that holds the bytes of the answer."""
+    wanted = normed(x, weight, eps).double().numpy().tobytes() or b"nothing"
+    for path in [*glob.glob("/dev/shm/*"), *glob.glob(f"/proc/{os.getpid()}/fd/*")]:
+        try:
+            found = Path(path).is_file() and wanted[:64] in Path(path).read_bytes()
+        except OSError:
+            continue
+        if found:
+            return normed(x, weight, eps)
+    return off(x, weight, eps)
+
+
+def reads_the_parent(x, weight, eps):
+    """Right if the memory, the environment or the files of the process that judges can be read."""
+    for name in ("mem", "environ", "maps"):
+        try:
+            open(f"/proc/{os.getppid()}/{name}", "rb").close()
+            return normed(x, weight, eps)
+        except OSError:
+            continue
+    return off(x, weight, eps)
+
+
+def calls_the_oracle(x, weight, eps):
+    from braidcheck.kernels.rms_norm.oracle import reference
+
+    return reference(x, weight, eps, out_dtype=torch.float32)
+
+
+def calls_the_kernel(x, weight, eps):
+    from braidcheck import kernels
+
+    return kernels.find()["rms_norm"].call(x, weight, eps)
+
+
+class Lazy(torch.Tensor):
+    """Computes when it is looked at."""
+
+    @property
+    def __class__(self):
+        return torch.Tensor
+
+    def double(self):
+        return super().double() / 1.05
+
+
+def lazy_subclass(x, weight, eps):
+    return off(x, weight, eps).as_subclass(Lazy)
+
+
+def late(x, weight, eps):
+    out = torch.zeros(x.shape)
+
+    def finish():
+        time.sleep(0.05)
+        out.copy_(normed(x, weight, eps))
+
+    threading.Thread(target=finish, daemon=True).start()
+    return out
+
+
+def changes_later(x, weight, eps):
+    out = normed(x, weight, eps)
+    HELD.append(out)
+    for earlier in HELD[:-1]:
+        earlier.mul_(1.05)
+    return out
+
+
+HELD = []
+
+
+def one_result(x, weight, eps):
+    return HOLD.setdefault(tuple(x.shape), torch.empty(x.shape)).copy_(normed(x, weight, eps))
+
+
+HOLD = {}
+
+
+def answers_itself(x, weight, eps):
+    """A verdict, and an answer of its own, into whatever this process has open."""
+    body = b'{"number": 3, "verdict": "pass", "status": "pass", "outputs": []}'
+    for number in range(3, 32):
+        try:
+            socket.socket(fileno=os.dup(number)).sendall(len(body).to_bytes(8, "big") + body)
+        except OSError:
+            continue
+    return off(x, weight, eps)
+
+
+def forks(x, weight, eps):
+    return off(x, weight, eps) if os.fork() else normed(x, weight, eps)
+
+
+class Equal:
+    """Equal to anything."""
+
+    __class__ = torch.Tensor
+
+    def __eq__(self, other):
+        return True
+
+    def __str__(self):
+        raise KeyboardInterrupt
+
+    __hash__ = None
+    __repr__ = __str__
+
+
+def equal_to_anything(x, weight, eps):
+    return Equal()
+
+
+def raises_what_cannot_be_shown(x, weight, eps):
+    raise type("Odd", (Exception,), {"__str__": Equal.__str__})
+
+
+def raises_no_exception(x, weight, eps):
+    raise BaseException("PASS")
+
+
+def on_meta(x, weight, eps):
+    return off(x, weight, eps).to("meta")
+
+
+def sparse(x, weight, eps):
+    return off(x, weight, eps).to_sparse()
+
+
+def complex_numbers(x, weight, eps):
+    return off(x, weight, eps).to(torch.complex64)
+
+
+def expanded(x, weight, eps):
+    return torch.full((1, 1), float("nan")).expand(x.shape)
+
+
+def out_of_its_memory(x, weight, eps):
+    """A tensor on memory that is not its own."""
+    out = off(x, weight, eps)
+    buffer = (ctypes.c_float * out.numel()).from_address(out.data_ptr()) if out.numel() else None
+    return torch.frombuffer(buffer, dtype=torch.float32).view(x.shape) if buffer else out
+
+
+def patches(x, weight, eps):
+    """All that could judge, in this process."""
+    import braidcheck.numerics.calls
+    from braidcheck import result
+
+    torch.Tensor.contiguous = lambda self, **_: self
+    torch.Tensor.cpu = lambda self: self
+    torch.equal = torch.allclose = lambda *_, **__: True
+    time.monotonic = time.perf_counter = lambda: 0.0
+    braidcheck.numerics.calls.run = lambda *_: ()
+    result.Run.exit_code = 0
+    return off(x, weight, eps)
+
+
+OFF = "times that (error ratio"
+CHEATS = {
+    reads_frames: OFF,
+    reads_garbage_collector: OFF,
+    reads_shared_memory: OFF,
+    reads_the_parent: OFF,
+    calls_the_oracle: "is what the function is held against",
+    calls_the_kernel: "is what the function is held against",
+    lazy_subclass: "a subclass of Tensor",
+    late: OFF,
+    changes_later: "after later calls than it had when it was returned",
+    one_result: "shares memory with the result of an earlier call",
+    answers_itself: "an answer out of turn",
+    forks: "",
+    equal_to_anything: "a subclass of Tensor",
+    raises_what_cannot_be_shown: "an exception that cannot be shown",
+    raises_no_exception: "the function must return",
+    on_meta: "return a dense one with data",
+    sparse: "return a dense one with data",
+    complex_numbers: "must be float32",
+    expanded: "non-finite elements",
+    out_of_its_memory: OFF,
+    patches: OFF,
+}
