@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from braidcheck.cli.candidate_checks import Subject
     from braidcheck.gates.under_test.candidate import Candidate
 
+HELD, PASSES = "held to ", "passes as "  # a contract that is not the op's own, as a verdict and in the end
 MAX_PROCESSES = 6  # after which a function that always ends its process is asked no more
 AGAIN = 16  # cases that are asked a second time in the end
 MAX_AGAIN_S = 0.5  # that a case may have taken to be one of them

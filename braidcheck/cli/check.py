@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from braidcheck import environment, external_ops
-from braidcheck.cli.candidate_run import Limits, evaluate
-from braidcheck.cli.contract_fit import HELD, PASSES
+from braidcheck.cli.candidate_run import HELD, PASSES, Limits, evaluate
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.report import terminal

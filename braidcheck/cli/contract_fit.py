@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.cli.candidate_run import HELD
 from braidcheck.errors import in_one_line
 from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.evidence import Evidence
@@ -15,7 +16,6 @@ from braidcheck.numerics.conventions import Convention, name, variants
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 
-HELD, PASSES = "held to ", "passes as "
 RAISES = "raises"
 REFUSALS = "ValueError:", "NotImplementedError:", "AssertionError:"
 MAX_CASES = 8  # the smallest of each kind of call: enough to tell conventions apart

@@ -123,7 +123,7 @@ def narrow(x, weight, eps):
     ("function", "conventions"),
     [("hf", "output=input dtype, rounding=before weight"), ("gemma", "output=input dtype, weight=1 + weight")],
 )
-def test_the_contract_that_a_function_keeps_is_named_and_judged_by_all_cases(asked, tmp_path, function, conventions):
+def test_the_contract_that_a_function_keeps_is_named_and_meets_all_cases(asked, tmp_path, function, conventions):
     (tmp_path / "norms.py").write_text(AS_HF)
     verdicts = [subject.evaluate() for subject in asked("rms_norm", function, tmp_path / "norms.py")]
     contract = next(verdict for verdict in verdicts if verdict.subject == "rms_norm[contract]")

@@ -73,7 +73,8 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
         "output": worst["name"],
     }
     if not worst["error_ratio"] <= LIMIT:
-        return Status.FAIL, _violation(op, worst), worst["error_ratio"], metrics
+        said = _violation(op, worst) + _poisoned(worst, evidence.get("poisoned", []))
+        return Status.FAIL, said, worst["error_ratio"], metrics
     ratios = [output["relative"] / max(output["baseline_relative"], U32) for output in evidence["outputs"]]
     ratio, limit = max(ratios, key=lambda each: (each != each, each)), NORM_LIMITS[evidence["dtype"]]
     if not ratio <= limit:
@@ -85,6 +86,14 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
             metrics |= {"bias": output["bias"], "output": output["name"]}
             return Status.FAIL, f"{op}: {output['name']} {message}", worst["error_ratio"], metrics
     return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
+
+
+def _poisoned(worst: Output, inputs: list[str]) -> str:
+    """Which inputs may have been read where none may, if that is what the worst element looks like."""
+    is_poison = not math.isfinite(worst["got"]) or abs(worst["got"]) >= min(POISONS)
+    if not inputs or not is_poison or math.isnan(worst["exact"]):
+        return ""
+    return f"; what a call may not read of {' and '.join(inputs)} is poisoned, too: was it read?"
 
 
 def _violation(op: str, worst: Output) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Distance(TypedDict):
@@ -32,7 +32,8 @@ class Evidence(TypedDict):
     """One op on one case.
 
     ``missing``: optional arguments of the case that the function does not take; ``raised``: its exception in one line;
-    ``problems``: outputs of wrong number, shape or dtype; ``outputs``: none where any of these is there.
+    ``problems``: outputs of wrong number, shape or dtype; ``outputs``: none where any of these is there;
+    ``poisoned``: the inputs with NaN, or finite poison, in what a call may not read.
     """
 
     op: str
@@ -44,4 +45,5 @@ class Evidence(TypedDict):
     raised: str | None
     problems: list[str]
     outputs: list[Output]
+    poisoned: NotRequired[list[str]]
     seconds: float

@@ -42,6 +42,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     if seen["missing"]:
         return seen
     inputs = op.inputs(case, device)
+    seen["poisoned"] = [] if case.profile == "nan" else _with_nan(inputs)
     if finite := has_finite_poison(case):
         inputs = with_finite_poison(inputs)
     started = time.perf_counter()
@@ -69,6 +70,11 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
             )
         ]
     return seen
+
+
+def _with_nan(inputs: Mapping[str, Any]) -> list[str]:
+    floats = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.is_floating_point()}
+    return [name for name, value in floats.items() if bool(value.isnan().any())]
 
 
 def has_finite_poison(case: Case) -> bool:

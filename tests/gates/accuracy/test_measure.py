@@ -217,3 +217,13 @@ def test_a_maximum_that_drops_nan_and_takes_what_nobody_wrote_is_seen():
         return (result[0] * scratch, result[1]) if residual is not None else (result * scratch).to(out_dtype)
 
     assert evaluated("rms_norm", careless)[Status.FAIL]
+
+
+def test_inputs_with_poison_are_named():
+    named = {
+        case.profile: measure_op(OPS["attention_decode"], case)["poisoned"]
+        for case in OPS["attention_decode"].cases
+        if not case.large and case.axes["B"] <= 3
+    }
+    assert ["k_cache", "v_cache"] in named.values()
+    assert named["nan"] == []  # there a NaN is what is asked
