@@ -48,7 +48,7 @@ def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str =
     served = tuple(case for case in op.cases if not candidate.missing(case))
     sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
-    found = [_said(op, fitting.said)] if fitting.said else []
+    found = [_said(op, fitting.said, Status.FAIL if fitting.other_op else Status.PASS)] if fitting.said else []
     found += _cases(ours, op, candidate, device, seed)
     if served:
         found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
@@ -71,9 +71,9 @@ def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> It
         yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, True))
 
 
-def _said(op: Op, text: str) -> Subject:
+def _said(op: Op, text: str, status: Status) -> Subject:
     name = f"{op.name}[contract]"
-    return Subject("accuracy", name, partial(Verdict, "accuracy", name, Status.PASS, text))
+    return Subject("accuracy", name, partial(Verdict, "accuracy", name, status, text))
 
 
 def _skipped(subject: str, why: str) -> Subject:

@@ -23,10 +23,14 @@ MAX_CASES = 8  # the smallest of each kind of call: enough to tell conventions a
 
 @dataclass(frozen=True)
 class Fit:
-    """The op whose contract is satisfied, and what is to be said of it; nothing where it is the op's own."""
+    """The op whose contract is satisfied, and what is to be said of it; nothing where it is the op's own.
+
+    ``other_op``: what it computes is not the op, so it fails, and the checks show whether it is right as that other.
+    """
 
     op: Op
     said: str = ""
+    other_op: bool = False
 
 
 def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Case], bool] = lambda case: True) -> Fit:
@@ -42,7 +46,7 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
         if conventions and not _violation(variant, cases, function, device):
             without = [_without(op, one, conventions, cases, function, device) for one in conventions]
             said = f"{HELD}{name(op, conventions)}; fails the strict contract: {'; '.join(without)}"
-            return Fit(variant, said)
+            return Fit(variant, said, any(one.other_op for one in conventions))
     return Fit(op)
 
 

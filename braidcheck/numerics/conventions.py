@@ -28,19 +28,23 @@ OUTPUTS = {"rms_norm": {"y": "out_dtype or x", "sum": "x"}}  # of ops that give 
 
 @dataclass(frozen=True)
 class Convention:
-    """One thing that is done otherwise, where it is so, and the ops that it is about."""
+    """One thing that is done otherwise, where it is so, and the ops that it is about.
+
+    ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong.
+    """
 
     name: str
     used_by: str
     ops: tuple[str, ...]
     outputs: bool = False
     weight: NormWeight = PLAIN
+    other_op: bool = False
 
 
 CONVENTIONS = (
     Convention("output=input dtype", "as Liger, vLLM, SGLang and fla return it", tuple(OUTPUTS), outputs=True),
     Convention("rounding=before weight", "as HF defines Llama and Qwen3", NORMS, weight=NormWeight(rounded=True)),
-    Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0)),
+    Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
 )
 
 

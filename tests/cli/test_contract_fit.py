@@ -73,6 +73,13 @@ def test_conventions_are_named_the_fewest_that_do(function, names):
     assert found.op.cases == NORM.cases
 
 
+@pytest.mark.parametrize(
+    ("function", "other_op"), [(in_input_dtype, False), (as_hf, False), (as_gemma, True), (strict, False)]
+)
+def test_another_weight_is_another_op(function, other_op):
+    assert fitting(function).other_op is other_op
+
+
 def test_each_convention_says_what_breaks_without_it_and_who_has_it():
     said = fitting(as_hf).said.split(": ", 1)[1].split("; ")
     assert said[0] == (
