@@ -1,0 +1,50 @@
+"""What ``--engine`` names: a server's address, or a factory in a file or a module."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from braidcheck.engines.process import Launch
+from braidcheck.errors import UserError
+
+HERE = Path(__file__).parent
+SHIPPED = "braidcheck.engines."
+OWN = ("__init__", "protocol", "process", "specs", "worker", "client")  # what is no adapter
+HTTP_FACTORY = f"{SHIPPED}http:connect"
+
+
+def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: int, model_name: str = "") -> Launch:
+    """How to start the engine ``spec`` with the model in ``directory``. Raises UserError where it names none.
+
+    A factory of an adapter that ships is loaded from its file, since ``python`` need not have braidcheck.
+    """
+    if urlsplit(spec).scheme in ("http", "https"):
+        return Launch(HTTP_FACTORY, (spec, model_name, str(directory)), sys.executable, False, timeout_s, max_bytes)
+    where, colon, factory = spec.rpartition(":")
+    if not (colon and where and factory):
+        raise UserError(f"--engine {spec!r} names no engine: give FILE.py:factory, package.module:factory or a URL")
+    if where.startswith(SHIPPED):
+        file = HERE / f"{where.removeprefix(SHIPPED)}.py"
+        if not file.is_file():
+            raise UserError(f"--engine {spec}: braidcheck has no adapter {file.stem}; it has {', '.join(adapters())}")
+        return Launch(f"{file}:{factory}", (str(directory),), python, True, timeout_s, max_bytes)
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UserError(f"--engine {spec}: no file {where}")
+        where = str(Path(where).resolve())
+    return Launch(f"{where}:{factory}", (str(directory),), python, False, timeout_s, max_bytes)
+
+
+def adapters() -> list[str]:
+    """The adapters that ship, by name."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OWN)
+
+
+def name_of(spec: str) -> str:
+    """What verdicts call the engine: its file's or module's last name, or the server's host and port."""
+    if urlsplit(spec).scheme in ("http", "https"):
+        return urlsplit(spec).netloc.rpartition("@")[2]  # no user or password
+    where = spec.rpartition(":")[0]
+    return Path(where).stem if where.endswith(".py") else where.rpartition(".")[2]
