@@ -101,7 +101,10 @@ class Client:
                 answer = self._exchange(method, path, body, where)
                 if answer.status not in RETRIED_STATUSES or delay is None:
                     return answer
-            except (OSError, http.client.HTTPException) as problem:
+            except TimeoutError:
+                message = f"{where} gives no whole answer within {self.limits.request_s:g} s"
+                raise ServerError(f"{message}: is the server overloaded?") from None
+            except (OSError, http.client.HTTPException, ValueError) as problem:
                 if delay is None:
                     raise ServerError(f"{where} does not answer: {_reason(problem)}; is the server up?") from None
             time.sleep(delay)
@@ -111,7 +114,8 @@ class Client:
         """One request and its answer, read to its end within the limits of time and size."""
         self._wait_for_turn()
         connection, late = self._connection(), threading.Event()
-        watchdog = threading.Timer(self.limits.request_s, _interrupt, [connection, late])
+        # The socket itself: the connection forgets it where the answer's end is the connection's.
+        watchdog = threading.Timer(self.limits.request_s, _interrupt, [connection.sock, late])
         watchdog.start()
         try:
             connection.request(method, path, body, self._headers())
@@ -120,19 +124,15 @@ class Client:
             data = response.read(most + 1)
             if len(data) > most:
                 raise ServerError(f"{where} answers more than {self.limits.body_mib:g} MiB: is it a model's API?")
-            if late.is_set():  # the socket was shut down, which reads as the end of the body
-                raise TimeoutError
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as problem:
-            connection.close()
-            if late.is_set() or isinstance(problem, TimeoutError):
-                message = f"{where} gives no whole answer within {self.limits.request_s:g} s"
-                raise ServerError(f"{message}: is the server overloaded?") from None
-            raise
         except BaseException:
             connection.close()
+            if late.is_set():
+                raise TimeoutError from None
             raise
         finally:
             watchdog.cancel()
+        if late.is_set():  # a socket that is shut down reads as the end of the body
+            raise TimeoutError
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
 
     def _wait_for_turn(self) -> None:
@@ -146,7 +146,10 @@ class Client:
         if not hasattr(self._connections, "open"):
             kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
             self._connections.open = kind(self._host, self._port, timeout=self.limits.request_s)
-        return self._connections.open
+        connection = self._connections.open
+        if connection.sock is None:
+            connection.connect()
+        return connection
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -186,12 +189,11 @@ def _key() -> str:
     return key
 
 
-def _interrupt(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+def _interrupt(open_socket: socket.socket, late: threading.Event) -> None:
     """End an exchange that takes too long, however slowly its bytes drip."""
     late.set()
-    if open_socket := connection.sock:
-        with suppress(OSError):  # it may just have ended by itself
-            open_socket.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):  # it may just have ended by itself
+        open_socket.shutdown(socket.SHUT_RDWR)
 
 
 def _reason(problem: BaseException) -> str:
