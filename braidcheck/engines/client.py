@@ -112,7 +112,9 @@ class Client:
         header, data = self._call({"call": "together", "requests": requests})
         return self._each(header, data, [len(ids) for ids in prompts], rows)
 
-    def _each(self, header: Mapping[str, Any], data: bytes, lengths: Sequence[int], rows: Ids | None) -> list[Prefilled]:
+    def _each(
+        self, header: Mapping[str, Any], data: bytes, lengths: Sequence[int], rows: Ids | None
+    ) -> list[Prefilled]:
         view, found = memoryview(data), []
         for reply, length in zip(_as_many(header["replies"], len(lengths), "prefill_batch"), lengths, strict=True):
             size = _bytes_of(reply, length, rows)

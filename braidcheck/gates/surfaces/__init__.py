@@ -62,8 +62,8 @@ def _verdict(name: str, cell: Cell) -> Verdict:
     lowest = lower_bound(outcomes)
     if lowest is not None and lowest > RATIO:
         message = (
-            f"no single answer is wrong, but mean KL to HF float32 is {metrics['kl_ratio']:.3g}x HF bfloat16's (99.9%: at "
-            f"least {lowest:.3g}x); at most {RATIO}x is allowed"
+            f"no single answer is wrong, but mean KL to HF float32 is {metrics['kl_ratio']:.3g}x HF bfloat16's (99.9%: "
+            f"at least {lowest:.3g}x); at most {RATIO}x is allowed"
         )
         return made(Status.FAIL, message, value=lowest, limit=RATIO, unit="x HF bfloat16", metrics=metrics)
     return made(Status.PASS, _right(outcomes, cell, metrics), **counted)

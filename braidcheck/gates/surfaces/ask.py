@@ -123,7 +123,8 @@ class Asker:
         uneven = len({request.length for request in requests}) > 1
         batch = 1 if together else len(requests)
         return [
-            Asked(batch, 0 if together else row, uneven and not together, after, together) for row in range(len(requests))
+            Asked(batch, 0 if together else row, uneven and not together, after, together)
+            for row in range(len(requests))
         ]
 
     def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:

@@ -1,10 +1,9 @@
-"""What the surfaces need of a checkpoint: its stop tokens, the same model with another one, and HF's long answers."""
+"""What the surfaces need of a checkpoint: its stop tokens, the same model with another one, and HF's logits far out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,31 @@ import torch
 
 from braidcheck.gates.surfaces.ask import NotServed
 from braidcheck.gates.surfaces.truth import Text
-from braidcheck.golden.hf import Reference, load_reference
+from braidcheck.golden.hf import load_reference
 from braidcheck.golden.readings import Readings, best_ids, read_logits
-from braidcheck.golden.store import RUNS
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 MAX_LONG = 4096  # tokens: HF's eager attention holds their square for each head
 
 
-class HfModel:
-    """HF's model of a checkpoint directory, loaded when first asked."""
+def long_text(directory: Path, texts: Sequence[Text], length: int) -> Text:
+    """A Text of ``length`` tokens, or of MAX_LONG: the golden's longest document, or all of them one behind the other.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    HF is asked of these in float32 here; the golden's typical noise of bfloat16 is taken at every position.
 
-    @cached_property
-    def runs(self) -> list[Reference]:
-        """In float32 and in bfloat16."""
-        return [load_reference(self.directory, getattr(torch, run), "cpu") for run in RUNS]
-
-    def long_text(self, texts: Sequence[Text], length: int) -> Text:
-        """A Text of ``length`` tokens, or of MAX_LONG: the golden's longest, or its documents one behind the other.
-
-        Raises NotServed where the golden's longest document is all that the model takes.
-        """
-        length = min(length, MAX_LONG)
-        longest = texts[-1]
-        if len(longest) >= length:
-            return longest
-        ids = torch.cat([text.ids for text in reversed(texts)])[:length]
-        if len(ids) < length:
-            raise NotServed(f"the golden has {len(ids)} tokens, the model takes {length}")
-        truth, floor = self._readings(ids)
-        return Text(-1, ids, truth[1], truth[0], floor, longest.typical, longest.stops)
-
-    def _readings(self, ids: torch.Tensor) -> tuple[tuple[Readings, torch.Tensor], Readings]:
-        nothing = torch.empty(0, dtype=torch.int64)
-        absent = {name: torch.empty(0) for name in ("hidden", "norm", "entropy")}
-        logits = self.runs[0].logits(ids)
-        top = best_ids(logits)
-        truth = Readings(**read_logits(logits, ids, top, nothing), **absent)
-        floor = Readings(**read_logits(self.runs[1].logits(ids), ids, top, nothing), **absent)
-        return (truth, top.cpu()), floor
+    Raises NotServed where the golden has fewer tokens.
+    """
+    length, longest = min(length, MAX_LONG), texts[-1]
+    if len(longest) >= length:
+        return longest
+    ids = torch.cat([text.ids for text in reversed(texts)])[:length]
+    if len(ids) < length:
+        raise NotServed(f"the golden has {len(ids)} tokens, the model takes {length}")
+    logits = load_reference(directory, torch.float32, "cpu").logits(ids)
+    top, nothing = best_ids(logits), torch.empty(0, dtype=torch.int64)
+    absent = {name: torch.empty(0) for name in ("hidden", "norm", "entropy")}
+    truth = Readings(**read_logits(logits, ids, top, nothing), **absent)
+    return Text(-1, ids, top, truth, truth, longest.typical, longest.stops)
 
 
 def config_of(directory: Path) -> dict[str, Any]:

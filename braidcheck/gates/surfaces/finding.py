@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 
 from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
@@ -51,8 +52,7 @@ def _exceptions(rules: Sequence[Rule], right: Sequence[Outcome]) -> int:
 
 def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
     """Rules from the most telling to the least: of equal ones the first is said."""
-    for after in (ANOTHER, LONGER, PREFIX):
-        yield f"after {after}", lambda one, after=after: after in one["after"]
+    yield from ((f"after {after}", partial(_came_after, after)) for after in (ANOTHER, LONGER, PREFIX))
     yield "for concurrent requests", lambda one: one["together"]
     yield "in batches", lambda one: one["batch"] > 1
     batch = min(one["batch"] for one in wrong)
@@ -61,8 +61,7 @@ def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
     yield "in ragged batches", lambda one: one["batch"] > 1 and one["ragged"]
     yield "in batches of equal lengths", lambda one: one["batch"] > 1 and not one["ragged"]
     yield "in rows behind a batch's first", lambda one: one["row"] > 0
-    for phase, words in PHASES.items():
-        yield words, lambda one, phase=phase: one["phase"] == phase
+    yield from ((words, partial(_is_phase, phase)) for phase, words in PHASES.items())
     yield "in generated tokens", lambda one: one["phase"] != "prefill"
     first = min(one["wrong_at"] or 0 for one in wrong)
     if first:
@@ -70,6 +69,14 @@ def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
     length = min(one["length"] for one in wrong)
     if length > 1:
         yield f"for prompts of {length} tokens and more", lambda one: one["length"] >= length
+
+
+def _came_after(after: str, one: Outcome) -> bool:
+    return after in one["after"]
+
+
+def _is_phase(phase: str, one: Outcome) -> bool:
+    return one["phase"] == phase
 
 
 def _position(wrong: Sequence[Outcome]) -> str:

@@ -50,16 +50,15 @@ CellFunction = Callable[[Asker, Surroundings], Found]
 
 
 def measure_surfaces(
-    client: Client, engine: str, model: str, around: Surroundings, say: Callable[[str], None] = lambda text: None
-) -> Evidence:
-    """Every cell of the table, and failures again as the first request of a fresh process."""
-    asker = Asker(client)
-    cells = []
-    for number, (name, function) in enumerate(all_cells()):
-        say(f"surfaces: {name} ({number + 1} of {len(all_cells())})")
-        cells.append(_cell(name, partial(function, asker, around)))
+    client: Client, evidence: Evidence, around: Surroundings, say: Callable[[str], None] = lambda text: None
+) -> None:
+    """Add to ``evidence`` every cell of the table, and failures again as the first request of a fresh process."""
+    asker, cells = Asker(client), all_cells()
+    for number, (name, function) in enumerate(cells, 1):
+        say(f"surfaces: {name} ({number} of {len(cells)})")
+        evidence["cells"].append(_cell(name, partial(function, asker, around)))
     say("surfaces: failures once more, alone and first")
-    return {"engine": engine, "model": model, "cells": cells, "fresh": list(_fresh(asker, cells))}
+    evidence["fresh"] += _fresh(asker, evidence["cells"])
 
 
 def all_cells() -> list[tuple[str, CellFunction]]:
@@ -91,7 +90,16 @@ def _cell(name: str, function: Callable[[], Found]) -> Cell:
         skipped = str(reason)
     except EngineError as how:
         error = str(how)
-    return {"name": name, "skipped": skipped, "error": error, "seconds": time.monotonic() - began, **vars(found)}
+    return {
+        "name": name,
+        "outcomes": found.outcomes,
+        "skipped": skipped,
+        "error": error,
+        "seconds": time.monotonic() - began,
+        "differing": found.differing,
+        "compared": found.compared,
+        "must_be_equal": found.must_be_equal,
+    }
 
 
 def _fresh(asker: Asker, cells: list[Cell]) -> Iterator[Outcome]:

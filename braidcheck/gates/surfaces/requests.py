@@ -13,6 +13,8 @@ BLOCKS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 MAX_ANSWER = 12
 MIN_ANSWER = 3
+MAX_BATCH_ANSWER = 6  # hundreds of rows decode together
+MAX_STOP_PROMPT = 256  # what ends an answer does not depend on what lies far before it
 
 
 def border_lengths(longest: int) -> list[int]:
@@ -23,15 +25,15 @@ def border_lengths(longest: int) -> list[int]:
     return [length for length in lengths if length <= longest]
 
 
-def prompt_of(texts: Sequence[Text], length: int, turn: int = 0) -> Request:
-    """A prompt of ``length`` tokens, and what HF is sure to answer; ``turn`` chooses among the documents.
+def prompt_of(texts: Sequence[Text], length: int, turn: int = 0, most: int = MAX_ANSWER) -> Request:
+    """A prompt of ``length`` tokens, and up to ``most`` that HF is sure to answer; ``turn`` chooses a document.
 
     One with an answer is taken if there is one.
     """
     candidates = [text for text in texts if len(text) >= length]
     ready = [text for text in candidates if text.stretches[length]] or candidates
     text = ready[turn % len(ready)]
-    return Request(text, length, min(text.stretches[length], MAX_ANSWER))
+    return Request(text, length, min(text.stretches[length], most))
 
 
 def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
@@ -66,7 +68,7 @@ def equal_lengths(texts: Sequence[Text], batch: int, longest: int) -> list[Reque
     lengths = range(min(16, longest), min(48, longest) + 1)
     usable = {n: [text for text in texts if len(text) > n] for n in lengths}
     length = max(lengths, key=lambda n: (sum(min(text.stretches[n], MIN_ANSWER) for text in usable[n]), -n))
-    return [prompt_of(usable[length] or texts, length, turn) for turn in range(batch)]
+    return [prompt_of(usable[length] or texts, length, turn, MAX_BATCH_ANSWER) for turn in range(batch)]
 
 
 def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
@@ -78,14 +80,14 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
     for turn in range(batch):
         before = found[-1].length if found else 0
         length = draw.choice([n for n in range(1, most + 1) if n != before])
-        found.append(prompt_of(texts, length, turn))
+        found.append(prompt_of(texts, length, turn, MAX_BATCH_ANSWER))
     return found
 
 
 def stop_requests(texts: Sequence[Text], longest: int) -> tuple[int, list[Request]]:
     """A token that can end answers, and prompts with answers of MIN_ANSWER tokens and more: in some of them it comes
     behind the first token and before the last, in others not at all. -1 where there is none."""
-    answers = longest_answers(texts, len(texts), longest)
+    answers = longest_answers(texts, len(texts), min(longest, MAX_STOP_PROMPT))
     inner = [set(request.answer[1:-1]) - {request.answer[0]} for request in answers]
     counts = Counter(token for tokens in inner for token in tokens if token)
     if not counts:

@@ -18,13 +18,15 @@ SURE_SIGMA = 4.0
 """Two logits, each off by twice bfloat16's worst error there, still do not swap: no engine of its precision differs."""
 
 KL_SIGMA = 2.0
-"""KL is at most e**2 / 2 where no logit is off by more than e (Hoeffding's lemma): e is twice bfloat16's worst error."""
+"""KL is at most e**2 / 2 where no logit is off by more than e (Hoeffding's lemma), twice bfloat16's worst error."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """One document: ids [T] int64 and HF's readings in float32 and bfloat16. ``typical`` is the golden's noise, ``stops``
-    are the tokens at which the model ends an answer."""
+    """One document: ids [T] int64 and HF's readings in float32 and bfloat16.
+
+    ``typical`` is the golden's noise, ``stops`` are the tokens at which the model ends an answer.
+    """
 
     number: int
     ids: Tensor
