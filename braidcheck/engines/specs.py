@@ -16,11 +16,14 @@ HTTP_FACTORY = f"{SHIPPED}http:connect"
 
 
 def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: int, model_name: str = "") -> Launch:
-    """How to start the engine ``spec`` with the model in ``directory``. Raises UserError where it names none.
+    """How to start the engine ``spec``, by ``python`` (this one where empty), with the model in ``directory``.
+
+    Raises UserError where it names none.
 
     A factory of an adapter that ships is loaded from its file, since ``python`` need not have braidcheck.
     """
-    if urlsplit(spec).scheme in ("http", "https"):
+    python = python or sys.executable
+    if _is_address(spec):
         return Launch(HTTP_FACTORY, (spec, model_name, str(directory)), sys.executable, False, timeout_s, max_bytes)
     where, colon, factory = spec.rpartition(":")
     if not (colon and where and factory):
@@ -44,7 +47,19 @@ def adapters() -> list[str]:
 
 def name_of(spec: str) -> str:
     """What verdicts call the engine: its file's or module's last name, or the server's host and port."""
-    if urlsplit(spec).scheme in ("http", "https"):
-        return urlsplit(spec).netloc.rpartition("@")[2]  # no user or password
+    if _is_address(spec):
+        return urlsplit(without_password(spec)).netloc
     where = spec.rpartition(":")[0]
     return Path(where).stem if where.endswith(".py") else where.rpartition(".")[2]
+
+
+def without_password(spec: str) -> str:
+    """An address without the user and password that it may hold; anything else as it is."""
+    if not _is_address(spec):
+        return spec
+    parts = urlsplit(spec)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _is_address(spec: str) -> bool:
+    return urlsplit(spec).scheme in ("http", "https")

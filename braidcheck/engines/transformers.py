@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,11 +28,11 @@ class Transformers:
         logits = self._forward(prompts).logits
         return [row[-len(ids) :] for ids, row in zip(prompts, logits)]  # noqa: B905 - of Python 3.10 on
 
-    def generate(self, ids: list[int], n: int, stop: list[int] = ()) -> list[int]:
+    def generate(self, ids: list[int], n: int, stop: Sequence[int] = ()) -> list[int]:
         """Greedy tokens."""
         return self.generate_batch([ids], n, stop)[0]
 
-    def generate_batch(self, prompts: list[list[int]], n: int, stop: list[int] = ()) -> list[list[int]]:
+    def generate_batch(self, prompts: list[list[int]], n: int, stop: Sequence[int] = ()) -> list[list[int]]:
         """Greedy tokens of each prompt, up to its stop token."""
         return self._generate(prompts, n, stop, do_sample=False)
 

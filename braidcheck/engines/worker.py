@@ -12,13 +12,15 @@ import importlib.util
 import inspect
 import json
 import os
+import signal
 import sys
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
-Reply = "tuple[dict[str, Any], list[bytes]]"
+PR_SET_PDEATHSIG = 1
+Reply = tuple[dict[str, Any], list[bytes]]
 
 
 class Host:
@@ -115,6 +117,8 @@ def load(name: str, shipped: bool) -> Any:
         if not shipped:
             sys.path.append(os.path.dirname(os.path.abspath(where)))  # its neighbours, behind all that is installed
         spec = importlib.util.spec_from_file_location("engine_" + os.path.basename(where)[:-3], where)
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
@@ -149,6 +153,8 @@ def main() -> None:
             replies.write(part)
         replies.flush()
 
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it must not outlive the command
     os.dup2(2, 1)  # what the engine prints is not the answer
     try:
         host = Host(build(load(start["factory"], start["shipped"]), start["arguments"]))
