@@ -35,7 +35,17 @@ class CTranslate2:
         return self.generate_batch([ids], n, stop)[0]
 
     def generate_batch(self, prompts: list[list[int]], n: int, stop: Sequence[int] = ()) -> list[list[int]]:
-        """Greedy tokens of each prompt."""
+        """Greedy tokens of each prompt.
+
+        Prompts of one token are asked apart: beside one, CTranslate2 4.8 gives the others' answers with their prompts.
+        """
+        answers: dict[int, list[int]] = {}
+        for single in (True, False):
+            places = [place for place, ids in enumerate(prompts) if (len(ids) == 1) == single]
+            answers.update(zip(places, self._answers([prompts[place] for place in places], n, stop)))  # noqa: B905
+        return [answers[place] for place in range(len(prompts))]
+
+    def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[int]]:
         names = [[self.names[token] for token in ids] for ids in prompts]
         ends = [self.end, *(self.names[token] for token in stop)]
         results = self.generator.generate_batch(

@@ -23,11 +23,11 @@ class OnnxRuntimeGenAi:
 
     def prefill(self, ids: list[int]) -> Any:
         """Logits [T,V]."""
-        return self._generator(ids, 1).get_output("logits")[0]
+        return self._generator(ids, 0).get_output("logits")[0]
 
     def generate(self, ids: list[int], n: int, stop: Sequence[int] = ()) -> list[int]:
         """Greedy tokens."""
-        generator, answer = self._generator(ids, n), []
+        generator, answer = self._generator(ids, n), list[int]()
         while len(answer) < n:
             generator.generate_next_token()
             answer.append(int(generator.get_next_tokens()[0]))

@@ -43,10 +43,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and body of one exchange."""
+    """Status, content type and body of one exchange."""
 
     status: int
-    headers: Mapping[str, str]
+    kind: str
     body: bytes
 
 
@@ -78,19 +78,36 @@ class Client:
         """The JSON value that answers ``body``; asking again must do no harm, since it is done."""
         return self._json("POST", path, json.dumps(body).encode())
 
+    def post_for_events(self, path: str, body: Mapping[str, Any]) -> list[Any]:
+        """The JSON values of the stream of server-sent events that answers ``body``, once it has ended."""
+        where, answer = self._read("POST", path, json.dumps(body).encode())
+        lines = answer.body.decode(errors="replace").splitlines()
+        data = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+        return [self._parsed(event, where, "an event") for event in data if event != "[DONE]"]
+
     def _json(self, method: str, path: str, body: bytes | None) -> Any:
-        """Raises RequestRefused for a status 4xx, ServerError for any other trouble, each in one line."""
+        where, answer = self._read(method, path, body)
+        return self._parsed(answer.body, where, answer.kind)
+
+    def _read(self, method: str, path: str, body: bytes | None) -> tuple[str, Answer]:
+        """The URL and its answer.
+
+        Raises RequestRefused for a status 4xx, ServerError for any other trouble, each in one line.
+        """
         path = path if path.startswith("/") else f"{self._base}/{path}"
         where = f"{self.address}{path}"
         answer = self._answer(method, path, body, where)
-        kind = answer.headers.get("content-type", "no content type").split(";")[0]
         if 300 <= answer.status < 400:
             raise ServerError(f"{where} redirects elsewhere, which is not followed: give the address of the API itself")
         if answer.status != 200:
             error = RequestRefused if 400 <= answer.status < 500 else ServerError
-            raise error(f"{where} answers with status {answer.status}: {self._excerpt(answer.body) or kind}")
+            said = self._excerpt(answer.body) or answer.kind
+            raise error(f"{where} answers with status {answer.status}: {said}")
+        return where, answer
+
+    def _parsed(self, text: bytes | str, where: str, kind: str) -> Any:
         try:
-            return json.loads(answer.body)
+            return json.loads(text)
         except (ValueError, RecursionError):
             raise ServerError(f"{where} answers {kind}, not JSON: give the server's API address, as .../v1") from None
 
@@ -133,7 +150,8 @@ class Client:
             watchdog.cancel()
         if late.is_set():  # a socket that is shut down reads as the end of the body
             raise TimeoutError
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        kind = response.getheader("Content-Type", "no content type").split(";")[0]
+        return Answer(response.status, kind, data)
 
     def _wait_for_turn(self) -> None:
         with self._turn:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from braidcheck.engines.http.server import Row, Server
+from braidcheck.engines.http.server import Row, Server, reading
 
 UNCHANGED = {"repeat_penalty": 1.0, "return_tokens": True}
 ORDER = ("temperature", "top_k", "top_p", "min_p")  # as HF applies them; llama.cpp's own order ends with temperature
@@ -52,10 +52,20 @@ class LlamaCppServer(Server):
     ) -> list[int]:
         """Drawn tokens."""
         filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        drawn = self._completion(ids, {"n_predict": n, "samplers": ORDER, "seed": seed, **filters})
-        return [self._token(token) for token in drawn["tokens"]]
+        with reading(self.client, "token ids"):
+            drawn = self._completion(ids, {"n_predict": n, "samplers": ORDER, "seed": seed, **filters})
+            return self._tokens(drawn["tokens"])
+
+    def stream(self, ids: list[int], n: int) -> list[int]:
+        """Greedy tokens of a stream."""
+        body = {"prompt": ids, **UNCHANGED, "n_predict": n, "temperature": 0, "stream": True}
+        with reading(self.client, "token ids in its stream"):
+            events = self.client.post_for_events("/completion", body)
+            return self._tokens(token for event in events for token in event["tokens"])
 
     def _completion(self, ids: list[int], options: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = self.client.post("/completion", {"prompt": ids, **UNCHANGED, **options})
         self._same_model(answer)
+        if "tokens" not in answer:
+            raise KeyError("tokens")
         return answer

@@ -18,13 +18,13 @@ class OpenAiServer(Server):
     name = "OpenAI-compatible"
 
     def _logprobs(self, prompts: list[list[int]], top: int) -> list[list[Row]]:
-        return [self._rows(ids, self._tokens(ids, 1, {"echo": True, "logprobs": top})) for ids in prompts]
+        return [self._rows(ids, self._shown(ids, 1, {"echo": True, "logprobs": top})) for ids in prompts]
 
     def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[Any]]:
-        found = [self._tokens(ids, n, {"logprobs": 1})["tokens"] for ids in prompts]
+        found = [self._shown(ids, n, {"logprobs": 1})["tokens"] for ids in prompts]
         return [[self._id(token) for token in tokens] for tokens in found]
 
-    def _tokens(self, ids: list[int], n: int, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _shown(self, ids: list[int], n: int, options: Mapping[str, Any]) -> Mapping[str, Any]:
         shown = {"return_tokens_as_token_ids": True, **options}
         asked = {"model": self.model, "prompt": ids, "max_tokens": n, "temperature": 0, **shown}
         answer = self.client.post("completions", asked)

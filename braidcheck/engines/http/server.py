@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ PROBE_TOKENS = 2
 
 
 class Server:
-    """An engine behind HTTP. A dialect gives ``_logprobs`` and ``_answers``; one that can sample takes ``Sampling``."""
+    """An engine behind HTTP. A dialect gives ``_logprobs``, ``_answers``, and if it can ``sample`` and ``stream``."""
 
     name = "server"
     batch_invariant = False
@@ -34,6 +34,8 @@ class Server:
         self.client, self.model, self.directory = client, str(model["id"]), directory
         self.vocabulary_size = vocabulary_size
         self.concurrency = client.limits.concurrent
+        # Log-probabilities of a prompt's last token are those of a token that is generated, which needs room.
+        self.max_tokens = max(0, _context(model) - 1)
         self._top = 0  # until the server has shown how many it gives
 
     def prefill(self, ids: list[int]) -> TopLogprobs:
@@ -45,15 +47,17 @@ class Server:
         found = self._most_logprobs(prompts)
         return [self._checked(ids, rows) for ids, rows in zip(prompts, found, strict=True)]
 
-    def generate(self, ids: list[int], n: int, stop: Sequence[int] = ()) -> list[int]:
+    def generate(self, ids: list[int], n: int) -> list[int]:
         """Greedy tokens."""
-        return self.generate_batch([ids], n, stop)[0]
+        return self.generate_batch([ids], n)[0]
 
-    def generate_batch(self, prompts: list[list[int]], n: int, stop: Sequence[int] = ()) -> list[list[int]]:
+    def generate_batch(self, prompts: list[list[int]], n: int) -> list[list[int]]:
         """Greedy tokens of each prompt of one request."""
+        return self._greedy(prompts, n, ())
+
+    def _greedy(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[int]]:
         with reading(self.client, "token ids"):
-            answers = self._answers(prompts, n, stop)
-            return [[self._token(token) for token in answer] for answer in answers]
+            return [self._tokens(answer) for answer in self._answers(prompts, n, stop)]
 
     def drop_what_is_not_served(self) -> None:
         """Take away the methods that the server refuses, tried on two tokens. Raises ServerError if none is left."""
@@ -73,7 +77,7 @@ class Server:
         raise NotImplementedError
 
     def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[Any]]:
-        """Greedy tokens of each prompt."""
+        """Greedy tokens of each prompt, as the server names them; ``stop`` is empty where it takes none."""
         raise NotImplementedError
 
     def _most_logprobs(self, prompts: list[list[int]]) -> list[list[Row]]:
@@ -101,8 +105,10 @@ class Server:
                 raise ServerError(f"{where} gives log-probabilities of position {place} that are no numbers")
             if sum(math.exp(min(value, 1.0)) for value in values) > MAX_TOTAL:
                 raise ServerError(f"{where} gives position {place} a probability above 1: are these logits?")
-        tokens = [[self._token(token) for token in row] for row in rows]
-        return TopLogprobs(tokens, [list(row.values()) for row in rows])
+        return TopLogprobs([self._tokens(row) for row in rows], [list(row.values()) for row in rows])
+
+    def _tokens(self, answer: Iterable[Any]) -> list[int]:
+        return [self._token(token) for token in answer]
 
     def _token(self, token: Any) -> int:
         """A token id of the model. Raises ServerError for what is none."""
@@ -118,6 +124,24 @@ class Server:
         if answer.get("model", self.model) != self.model:
             other = str(answer["model"])[:60]
             raise ServerError(f"{self.client.address} answers for {self.model} with the model {other}: wrong routing?")
+
+
+def _context(model: Mapping[str, Any]) -> int:
+    """Tokens of a prompt and its answer, where the server says how many: vLLM and SGLang, or llama.cpp; else 0."""
+    said = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
+    return said if isinstance(said, int) else 0
+
+
+class StoppingServer(Server):
+    """A server that ends answers at token ids."""
+
+    def generate(self, ids: list[int], n: int, stop: Sequence[int] = ()) -> list[int]:
+        """Greedy tokens, up to and with the first of ``stop``."""
+        return self.generate_batch([ids], n, stop)[0]
+
+    def generate_batch(self, prompts: list[list[int]], n: int, stop: Sequence[int] = ()) -> list[list[int]]:
+        """Greedy tokens of each prompt of one request."""
+        return self._greedy(prompts, n, stop)
 
 
 @contextmanager

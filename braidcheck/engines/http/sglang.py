@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from braidcheck.engines.http.server import Row, Server
+from braidcheck.engines.http.server import Row, StoppingServer, reading
 
 
-class SglangServer(Server):
+class SglangServer(StoppingServer):
     """``POST /generate`` at the server's root, several prompts a request."""
 
     name = "SGLang"
@@ -27,8 +27,9 @@ class SglangServer(Server):
     ) -> list[int]:
         """Drawn tokens; SGLang takes a top_k of -1 for all."""
         filters = {"temperature": temperature, "top_k": top_k or -1, "top_p": top_p, "min_p": min_p}
-        (result,) = self._results([ids], {"max_new_tokens": n, **filters, "sampling_seed": seed}, {})
-        return [self._token(token) for token in result["output_ids"]]
+        with reading(self.client, "token ids"):
+            (result,) = self._results([ids], {"max_new_tokens": n, **filters, "sampling_seed": seed}, {})
+            return self._tokens(result["output_ids"])
 
     def _results(
         self, prompts: list[list[int]], parameters: Mapping[str, Any], options: Mapping[str, Any]

@@ -34,7 +34,7 @@ def log_softmax(row):
 
 
 class StandIn:
-    """A running server; ``fault`` may be set at any time, ``requests`` holds path, headers and body of all there were."""
+    """A running server; ``fault`` may be set at any time, ``requests`` holds each one's path, headers and body."""
 
     def __init__(self, dialect, logits=bigram_logits, key=""):
         self.dialect, self.logits, self.key, self.fault = dialect, logits, key, ""
@@ -78,7 +78,7 @@ class StandIn:
             wanted += ids[place + 1 : place + 2] if own else []
             found.append({token: values[token] for token in wanted})
         if self.fault == "nan":
-            found[0][next(iter(found[0]))] = math.nan
+            found[-1][next(iter(found[-1]))] = math.nan
         if self.fault == "foreign token":
             found[0][VOCABULARY + 7] = -9.0
         return found[1:] if self.fault == "few positions" else found
@@ -99,6 +99,10 @@ class StandIn:
         top = body.get("prompt_logprobs")
         if top is not None and (refusal := self._refuses(top)):
             return refusal
+        if body.get("stream"):
+            return 200, [
+                {"choices": [{"token_ids": [token]}]} for token in self.greedy(body["prompt"], body["max_tokens"])
+            ]
         choices = []
         for index, ids in enumerate(body["prompt"]):
             tokens = self.greedy(ids, body["max_tokens"], body.get("stop_token_ids", ()))
@@ -141,6 +145,8 @@ class StandIn:
 
     def _llama_cpp(self, body):
         ids, tokens = body["prompt"], self.greedy(body["prompt"], body["n_predict"])
+        if body.get("stream"):
+            return 200, [*({"tokens": [token], "stop": False} for token in tokens), {"tokens": [], "stop": True}]
         answer = {"model": MODEL, "content": "", "tokens": tokens, "stop": True}
         if top := body.get("n_probs"):
             rows = self.rows(ids, top, own=False)[-1:] if self.fault != "few positions" else []
@@ -151,6 +157,7 @@ class StandIn:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     stand_in: StandIn
 
     def log_message(self, *_):
@@ -171,6 +178,10 @@ class Handler(BaseHTTPRequestHandler):
             value["model"] = "another"
         if self.stand_in.fault == "without":
             value = {"object": "text_completion"}
+        if json.loads(body).get("stream"):
+            events = [*map(json.dumps, value), "[DONE]"]
+            self._reply(status, "".join(f"data: {event}\n\n" for event in events).encode(), "text/event-stream")
+            return
         self._reply(status, value)
 
     def _reply(self, status, value, kind="application/json"):
