@@ -17,7 +17,7 @@ import typer
 from braidcheck import environment
 from braidcheck.engines import specs
 from braidcheck.errors import UserError
-from braidcheck.gates import coherence, surfaces
+from braidcheck.gates import coherence, samplers, surfaces
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.settings import CORPUS, NANO
@@ -81,6 +81,7 @@ class _Results:
     expected: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     surfaces: Any = None
+    samplers: Any = None
 
 
 def run(asked: Asked) -> tuple[bool, Run]:
@@ -94,8 +95,9 @@ def run(asked: Asked) -> tuple[bool, Run]:
         except KeyboardInterrupt:
             interrupted, engine = True, {}
     if results.surfaces is not None:
-        wrong = [v.subject.rpartition(": ")[2] for v in results.verdicts if v.status == Status.FAIL]
-        found = surfaces.evaluate(results.surfaces, wrong)
+        drawn = samplers.evaluate(results.samplers)
+        found = surfaces.evaluate(results.surfaces, *map(_failed, (results.verdicts, drawn)))
+        results.verdicts += drawn
         results.verdicts += found[:-1] if interrupted else found
     seconds = round(time.monotonic() - began, 1)
     told = {**environment.fingerprint(), "command": asked.command(), "engine": engine, "seconds": seconds}
@@ -105,10 +107,14 @@ def run(asked: Asked) -> tuple[bool, Run]:
 
 def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, Any]:
     """Fill ``results``, gate by gate; what the engine says of itself."""
+    import torch
+
     from braidcheck.gates.coherence.foreign import measure_foreign
+    from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
     from braidcheck.gates.surfaces.checkpoint import config_of, copy_with_stop, long_text, stop_tokens
     from braidcheck.gates.surfaces.measure import Surroundings, all_cells, measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
+    from braidcheck.golden.hf import load_reference
     from braidcheck.golden.resolve import resolve
 
     say("the golden")
@@ -120,15 +126,18 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     stack.callback(client.close)
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
     name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
-    results.expected += _ids(name, golden.model, [cell for cell, _ in all_cells()])
+    runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
+    results.expected += _ids(name, golden.model, [cell for cell, _ in all_cells()], NAMES)
     longest = min(filter(None, (config["max_position_embeddings"], client.claims["max_tokens"])))
     around = Surroundings(
-        texts, longest, partial(long_text, directory, texts),
+        texts, longest, partial(long_text, runs[0].logits, texts),
         lambda token: start(copy_with_stop(directory, token, scratch / str(token))),
     )  # fmt: skip
-    results.surfaces = {"engine": name, "model": golden.model, "cells": [], "fresh": []}
+    of_what = {"engine": name, "model": golden.model}
+    results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
     measure_surfaces(client, results.surfaces, around, say)
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
+    measure_samplers(client, texts, partial(logits_and_noise, *runs), results.samplers, say)
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
 
 
@@ -149,6 +158,12 @@ def _start(asked: Asked, directory: Path, vocab: int) -> Client:
     return client
 
 
-def _ids(engine: str, model: str, cells: Sequence[str]) -> Iterator[str]:
+def _failed(verdicts: Sequence[Verdict]) -> list[str]:
+    """What failed, by the last word of its subject."""
+    return [verdict.subject.rpartition(": ")[2] for verdict in verdicts if verdict.status == Status.FAIL]
+
+
+def _ids(engine: str, model: str, cells: Sequence[str], draws: Sequence[str]) -> Iterator[str]:
     yield from (f"coherence/{engine} on {model}: {check}" for check in coherence.CHECKS)
     yield from (f"{surfaces.NAME}/{subject}" for subject in surfaces.subjects(engine, model, cells))
+    yield from (f"{samplers.NAME}/{subject}" for subject in samplers.subjects(engine, model, draws))

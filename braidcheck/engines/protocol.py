@@ -53,7 +53,7 @@ class Logits(Protocol):
 
 
 class Greedy(Protocol):
-    """Greedy answers; by itself it is judged by tokens alone."""
+    """Greedy answers; by itself it is evaluated by tokens alone."""
 
     def generate(self, ids: list[int], n: int) -> Sequence[int]:
         """The ``n`` most probable tokens after ``ids``, one after the other; fewer only where a stop token ended it,

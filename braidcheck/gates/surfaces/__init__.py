@@ -20,11 +20,14 @@ MIN_DOCUMENTS = 8
 LOWER_QUANTILE = 0.001
 
 
-def evaluate(evidence: Evidence, also_wrong: Sequence[str] = ()) -> list[Verdict]:
-    """One Verdict a cell, and last the surface that separates. ``also_wrong`` are failures of other gates, in words."""
+def evaluate(evidence: Evidence, checks: Sequence[str] = (), settings: Sequence[str] = ()) -> list[Verdict]:
+    """One Verdict a cell, and last the surface that separates.
+
+    ``checks`` of the coherence gate and ``settings`` of the samplers gate have failed.
+    """
     name = f"{evidence['engine']} on {evidence['model']}"
     verdicts = [_verdict(name, cell) for cell in evidence["cells"]]
-    return [*verdicts, _separating(name, evidence, verdicts, also_wrong)]
+    return [*verdicts, _separating(name, evidence, verdicts, checks, settings)]
 
 
 def subjects(engine: str, model: str, cells: Iterable[str]) -> list[str]:
@@ -114,7 +117,7 @@ def lower_bound(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def _separating(
-    name: str, evidence: Evidence, verdicts: Sequence[Verdict], also_wrong: Sequence[str]
+    name: str, evidence: Evidence, verdicts: Sequence[Verdict], checks: Sequence[str], settings: Sequence[str]
 ) -> Verdict:  # fmt: skip
     outcomes = [*(one for cell in evidence["cells"] for one in cell["outcomes"]), *evidence["fresh"]]
     failed = [verdict for verdict in verdicts if verdict.status == Status.FAIL]
@@ -124,9 +127,11 @@ def _separating(
         parts.append(f"not near enough in {', '.join(verdict.subject.rpartition(': ')[2] for verdict in failed)}")
     if ended:
         parts.append(f"gives no answer in {', '.join(ended)}")
-    if also_wrong:
-        parts.append(f"{', '.join(also_wrong)} fails" + ("" if parts else " on every surface alike"))
-    status = Status.FAIL if failed or also_wrong else Status.ERROR if ended else Status.PASS
+    if settings:
+        parts.append(("samples" if parts else "wrong only in sampling, ") + f" with {', '.join(settings)}")
+    if checks:
+        parts.append(f"{', '.join(checks)} fails" + ("" if parts else " on every surface alike"))
+    status = Status.FAIL if failed or checks or settings else Status.ERROR if ended else Status.PASS
     if not outcomes and not parts:
         status, parts = Status.SKIPPED, ["nothing could be asked of the engine"]
     message = "; ".join(parts) or "nothing: all surfaces that were asked agree with HF"

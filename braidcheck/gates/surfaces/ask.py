@@ -66,7 +66,7 @@ class Asker:
         together = method == "together"
         prompts = [request.ids for request in requests]
         if self.can("prefill") if together else self.can("prefill_batch"):
-            found += self._judged_prefills(requests, self.prefills(requests, method), together)
+            found += self._prefill_outcomes(requests, self.prefills(requests, method), together)
         if self.can("generate") if together else self.can("generate_batch"):
             counts = [max(request.count, 1) for request in requests]
             asked = self._asked(requests, together)
@@ -108,7 +108,7 @@ class Asker:
             return answer
         return answer[: answer.index(token) + bool(self.client.claims["includes_stop"])]
 
-    def _judged_prefills(
+    def _prefill_outcomes(
         self, requests: Sequence[Request], got: Sequence[Prefilled], together: bool
     ) -> list[Outcome]:  # fmt: skip
         asked = self._asked(requests, together)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from braidcheck.gates.surfaces.ask import NotServed
 from braidcheck.gates.surfaces.truth import Text
-from braidcheck.golden.hf import load_reference
 from braidcheck.golden.readings import Readings, best_ids, read_logits
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 MAX_LONG = 4096  # tokens: HF's eager attention holds their square for each head
 
 
-def long_text(directory: Path, texts: Sequence[Text], length: int) -> Text:
+def long_text(logits_of: Callable[[Tensor], Tensor], texts: Sequence[Text], length: int) -> Text:
     """A Text of ``length`` tokens, or of MAX_LONG: the golden's longest document, or all of them one behind the other.
 
-    HF is asked of these in float32 here; the golden's typical noise of bfloat16 is taken at every position.
+    ``logits_of(ids)`` are HF's of these, in float32; the golden's typical noise of bfloat16 is taken at every position.
 
     Raises NotServed where the golden has fewer tokens.
     """
@@ -31,7 +31,7 @@ def long_text(directory: Path, texts: Sequence[Text], length: int) -> Text:
     ids = torch.cat([text.ids for text in reversed(texts)])[:length]
     if len(ids) < length:
         raise NotServed(f"the golden has {len(ids)} tokens, the model takes {length}")
-    logits = load_reference(directory, torch.float32, "cpu").logits(ids)
+    logits = logits_of(ids)
     top, nothing = best_ids(logits), torch.empty(0, dtype=torch.int64)
     absent = {name: torch.empty(0) for name in ("hidden", "norm", "entropy")}
     truth = Readings(**read_logits(logits, ids, top, nothing), **absent)
