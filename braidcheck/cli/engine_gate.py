@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -111,7 +111,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
 
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
-    from braidcheck.gates.surfaces.checkpoint import config_of, copy_with_stop, long_text, stop_tokens
+    from braidcheck.gates.surfaces.checkpoint import config_of, long_text, stop_tokens
     from braidcheck.gates.surfaces.measure import Surroundings, all_cells, measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
     from braidcheck.golden.hf import load_reference
@@ -131,7 +131,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     longest = min(filter(None, (config["max_position_embeddings"], client.claims["max_tokens"])))
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
-        lambda token: start(copy_with_stop(directory, token, scratch / str(token))),
+        partial(_with_stop, asked, start, directory, scratch),
     )  # fmt: skip
     of_what = {"engine": name, "model": golden.model}
     results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
@@ -139,6 +139,16 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
     measure_samplers(client, texts, partial(logits_and_noise, *runs), results.samplers, say)
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
+
+
+def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, scratch: Path, token: int) -> Client:
+    """The engine with a model that ends answers at ``token``. Raises NotServed for a server, whose model is its own."""
+    from braidcheck.gates.surfaces.ask import NotServed
+    from braidcheck.gates.surfaces.checkpoint import copy_with_stop
+
+    if specs.is_address(asked.engine):
+        raise NotServed("the server takes no token ids at which to stop")
+    return start(copy_with_stop(directory, token, scratch / str(token)))
 
 
 def _start(asked: Asked, directory: Path, vocab: int) -> Client:

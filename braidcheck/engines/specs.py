@@ -11,7 +11,7 @@ from braidcheck.errors import UserError
 
 HERE = Path(__file__).parent
 SHIPPED = "braidcheck.engines."
-OWN = ("__init__", "protocol", "process", "specs", "worker", "client")  # what is no adapter
+OWN = ("__init__", "protocol", "process", "specs", "worker", "client", "gguf_file")  # what is no adapter
 HTTP_FACTORY = f"{SHIPPED}http:connect"
 
 
@@ -38,6 +38,11 @@ def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: 
             raise UserError(f"--engine {spec}: no file {where}")
         where = str(Path(where).resolve())
     return Launch(f"{where}:{factory}", (str(directory),), python, False, timeout_s, max_bytes)
+
+
+def is_address(spec: str) -> bool:
+    """Whether ``spec`` is a server's address."""
+    return urlsplit(spec).scheme in ("http", "https")
 
 
 def adapters() -> list[str]:

@@ -174,7 +174,7 @@ class Client:
         return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
 
     def _excerpt(self, body: bytes) -> str:
-        """What an error's body says, in one line and without the key; empty where it is no JSON."""
+        """What an error's body says, in one line and without the key; empty where it is HTML or the like."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):

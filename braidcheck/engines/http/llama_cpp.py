@@ -14,7 +14,7 @@ ORDER = ("temperature", "top_k", "top_p", "min_p")  # as HF applies them; llama.
 
 class LlamaCppServer(Server):
     """``POST /completion`` at the server's root. A prompt's positions are asked one by one, each a prompt that the
-    server's prefix cache holds but for its last token: what is judged is prefill of one token."""
+    server's prefix cache holds but for its last token: each is a prefill of one token behind a cached prefix."""
 
     name = "llama.cpp"
 

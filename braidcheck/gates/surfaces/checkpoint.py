@@ -56,7 +56,7 @@ def copy_with_stop(directory: Path, token: int, place: Path) -> Path:
     """The same checkpoint in ``place``, with ``token`` as the one that ends answers; its other files are links."""
     place.mkdir(parents=True, exist_ok=True)
     for path in directory.iterdir():
-        if path.name not in (CONFIG, GENERATION):
+        if path.name not in (CONFIG, GENERATION) and not (place / path.name).exists():
             (place / path.name).symlink_to(path.resolve())
     for name in (CONFIG, GENERATION):
         (place / name).write_text(json.dumps({**_json(directory / name), "eos_token_id": token}), encoding="utf-8")
