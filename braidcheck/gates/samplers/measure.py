@@ -182,20 +182,21 @@ def place(row: Tensor, token: int, setting: Setting) -> tuple[float, float, floa
     return float(mine), float(probabilities[first].sum()), float(probabilities.max())
 
 
-def allowed(row: Tensor, token: int, setting: Setting, noise: float) -> bool:
-    """Whether an engine can draw the token whose logits differ by up to ``noise`` from each other's.
+def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
+    """Whether an engine can draw the token if its logits, less one another, are up to ``apart`` from HF's.
 
-    The odds of any set of tokens then differ by a factor of up to exp(noise / temperature).
+    The odds of any set of tokens then differ by a factor of up to exp(apart / temperature), and what is less than
+    ``apart`` above the token may be below it.
     """
-    values, gap = row.double(), noise
-    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - gap:
+    values = row.double()
+    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - apart:
         return False
-    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - gap:
+    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - apart:
         return False
     if setting.top_p < 1:
-        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(gap / setting.temperature).exp())
+        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(apart / setting.temperature).exp())
         probabilities = (values / setting.temperature).softmax(-1)
-        return float(probabilities[values > values[token]].sum()) < odds / (1 + odds)
+        return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
     return True
 
 
