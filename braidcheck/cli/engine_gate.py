@@ -137,7 +137,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
     measure_surfaces(client, results.surfaces, around, say)
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
-    measure_samplers(client, texts, partial(logits_and_noise, *runs), results.samplers, say)
+    measure_samplers(client, texts, partial(logits_and_noise, runs), results.samplers, say)
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
 
 

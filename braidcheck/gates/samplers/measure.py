@@ -23,6 +23,7 @@ BINS = 8
 PROMPTS, RANDOM_PROMPTS, PROMPT, TOKENS = 4, 8, 24, 28
 """Most prompts are random tokens: after a text that it knows, a model chooses between like ones or not at all."""
 
+TYPICAL_QUANTILE = 0.95  # as golden.store.typical_noise
 MAX_SURE = 0.95  # of the best token's probability, from which on a draw says nothing
 
 
@@ -58,12 +59,18 @@ def measure_samplers(
     """
     draw, vocab = random.Random(0), client.vocab
     prompts = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
-    prompts += [[draw.randrange(vocab) for _ in range(PROMPT)] for _ in range(RANDOM_PROMPTS)]
+    start = texts[0].ids[:1].tolist()  # a model that was never without it overflows
+    drawn = [[*start, *(draw.randrange(vocab) for _ in range(PROMPT - 1))] for _ in range(RANDOM_PROMPTS)]
+
+    # After random tokens bfloat16 errs more than in the golden's text.
+    noises = torch.cat([logits(prompt)[1] for prompt in drawn])
+    typical = texts[0].typical
+    typical_drawn = max(typical, float(noises.quantile(TYPICAL_QUANTILE)))
 
     def after(prompt: list[int], answer: list[int]) -> list[tuple[Tensor, float]]:
         """Logits [V] at each step of an answer, and how far two may be apart that are equal to bfloat16."""
         rows, noise = logits([*prompt, *answer])
-        apart = SURE_SIGMA * noise.clamp_min(texts[0].typical)
+        apart = SURE_SIGMA * noise.clamp_min(typical_drawn if prompt in drawn else typical)
         return list(zip(rows[len(prompt) - 1 : -1].float(), apart[len(prompt) - 1 : -1].tolist(), strict=True))
 
     stops = texts[0].stops
@@ -80,9 +87,9 @@ def measure_samplers(
                 found = {"error": str(how)}
         evidence["draws"].append({**found, "name": name, "seconds": time.monotonic() - began})
 
-    add(GREEDY, lambda: _greedy(client, prompts, after, stops), "generate")
+    add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops), "generate")
     for name, setting in SETTINGS.items():
-        add(name, lambda setting=setting: _drawn(client, prompts, after, stops, setting), "sample")  # type: ignore[misc]
+        add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
     add(SEEDS, lambda: _seeds(client, prompts[0]), "sample")
 
 
@@ -118,9 +125,8 @@ def _drawn(
                 outside += 1
                 rank = int((row > row[token]).sum()) + 1
                 what = what or f"the token of rank {rank} is drawn, which {_said(setting)} rules out"
-            elif most < MAX_SURE:
-                at = before + share * draw.random() if share else 1 - draw.random() / BINS
-                bins[min(BINS - 1, int(at * BINS))] += 1
+            elif most < MAX_SURE and share:  # what noise alone brought inside the limits has no place among HF's
+                bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
     return {"tokens": tokens, "bins": bins, "outside": outside, "what": what}
 
 
@@ -146,9 +152,9 @@ def _seeds(client: Client, prompt: list[int]) -> Draws:
     return {"tokens": sum(map(len, answers)), "outside": outside, "what": what}
 
 
-def logits_and_noise(float32: Reference, bfloat16: Reference, ids: list[int]) -> tuple[Tensor, Tensor]:
-    """HF's logits [T,V] and bfloat16's worst error [T] among the best of each position."""
-    truth, floor = (run.logits(torch.tensor(ids)).float() for run in (float32, bfloat16))
+def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:
+    """HF's logits [T,V], of its ``runs`` in float32 and bfloat16, and the second's worst error [T] among the best."""
+    truth, floor = (run.logits(torch.tensor(ids)).float() for run in runs)
     top = best_ids(truth)
     return truth, noise(truth.gather(1, top), floor.gather(1, top))
 
@@ -176,20 +182,21 @@ def place(row: Tensor, token: int, setting: Setting) -> tuple[float, float, floa
     return float(mine), float(probabilities[first].sum()), float(probabilities.max())
 
 
-def allowed(row: Tensor, token: int, setting: Setting, noise: float) -> bool:
-    """Whether an engine can draw the token whose logits differ by up to ``noise`` from each other's.
+def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
+    """Whether an engine can draw the token if its logits, less one another, are up to ``apart`` from HF's.
 
-    The odds of any set of tokens then differ by a factor of up to exp(noise / temperature).
+    The odds of any set of tokens then differ by a factor of up to exp(apart / temperature), and what is less than
+    ``apart`` above the token may be below it.
     """
-    values, gap = row.double(), noise
-    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - gap:
+    values = row.double()
+    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - apart:
         return False
-    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - gap:
+    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - apart:
         return False
     if setting.top_p < 1:
-        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(gap / setting.temperature).exp())
+        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(apart / setting.temperature).exp())
         probabilities = (values / setting.temperature).softmax(-1)
-        return float(probabilities[values > values[token]].sum()) < odds / (1 + odds)
+        return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
     return True
 
 
