@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
+import numpy
 
 convert = runpy.run_path(str(Path(__file__).with_name("gguf_file.py")))["convert"]
 
@@ -38,9 +39,11 @@ class LlamaCpp:
     def sample(
         self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
     ) -> list[int]:
-        """Drawn tokens."""
+        """Drawn tokens. llama.cpp itself divides by the temperature last, behind the filters."""
+        first = llama_cpp.LogitsProcessorList([lambda _ids, logits: logits / numpy.float32(temperature)])
+        filters = {"temp": 1.0, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         self.model.set_seed(seed)
-        return self._drawn(ids, n, [self.model.token_eos()], temp=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        return self._drawn(ids, n, [self.model.token_eos()], logits_processor=first, **filters)
 
     def _drawn(self, ids: list[int], n: int, ends: list[int], **filters: Any) -> list[int]:
         answer: list[int] = []
