@@ -119,7 +119,7 @@ def lower_bound(outcomes: Sequence[Outcome]) -> float | None:
 def _separating(
     name: str, evidence: Evidence, verdicts: Sequence[Verdict], checks: Sequence[str], settings: Sequence[str]
 ) -> Verdict:  # fmt: skip
-    outcomes = [*(one for cell in evidence["cells"] for one in cell["outcomes"]), *evidence["fresh"]]
+    outcomes = [*(cell["outcomes"] for cell in evidence["cells"]), evidence["fresh"]]
     failed = [verdict for verdict in verdicts if verdict.status == Status.FAIL]
     ended = [cell["name"] for cell in evidence["cells"] if cell["error"]]
     parts = [f"wrong {found}"] if (found := separate(outcomes)) else []
@@ -132,7 +132,7 @@ def _separating(
     if checks:
         parts.append(f"{', '.join(checks)} fails" + ("" if parts else " on every surface alike"))
     status = Status.FAIL if failed or checks or settings else Status.ERROR if ended else Status.PASS
-    if not outcomes and not parts:
+    if not any(outcomes) and not parts:
         status, parts = Status.SKIPPED, ["nothing could be asked of the engine"]
     message = "; ".join(parts) or "nothing: all surfaces that were asked agree with HF"
     return Verdict(NAME, f"{name}: {SEPARATING}", status, message, metrics={"finding": found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 from braidcheck.engines.client import Client, Prefilled, Top
@@ -40,6 +41,11 @@ class Asker:
         """Raises NotServed where the engine lacks the method."""
         if not self.can(method):
             raise NotServed(f"the engine gives no {level} (it has no {method})")
+
+    def alone(self, request: Request) -> Prefilled:
+        """All logits of one prompt by itself."""
+        self._after([request])
+        return self.client.prefill(request.ids, range(request.length))
 
     def single(self, request: Request) -> list[Outcome]:
         """One request by itself: its logits and, where HF is sure of any, its greedy answer."""
@@ -136,7 +142,8 @@ class Asker:
         words: dict[str, Any] = {
             ANOTHER: bool(self._earlier),
             LONGER: any(len(earlier) > shortest for earlier in self._earlier),
-            PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts),
+            PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
+            or any(_alike(one, other) for one, other in combinations(prompts, 2)),
         }
         self._earlier += prompts
         return tuple(word for word, holds in words.items() if holds)

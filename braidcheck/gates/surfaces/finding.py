@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import combinations
+from operator import and_
 
 from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
 
@@ -16,44 +17,54 @@ PHASES = {
     "stop": "where a stop token ends an answer",
     "stream": "in streams",
 }
-MAX_PAIRED = 2
+MAX_RULES = 3
+SLACK = 0.5  # cells: a simpler rule is said where another leaves out no more than this that is right
 
 
-def separate(outcomes: Sequence[Outcome]) -> str:
+def separate(cells: Sequence[Sequence[Outcome]]) -> str:
     """The simplest rule that holds for all that is wrong and for nothing that is right, in words.
 
-    Where there is none, the rule that holds for all that is wrong and for the least that is right. Empty where nothing
-    is wrong.
+    Where there is none, one that holds for all that is wrong and for little that is right; all ``cells`` count alike,
+    however many outcomes they have. Empty where nothing is wrong.
     """
+    outcomes = [outcome for cell in cells for outcome in cell]
     wrong = [outcome for outcome in outcomes if outcome["wrong_at"] is not None]
-    right = [outcome for outcome in outcomes if outcome["wrong_at"] is None]
     if not wrong:
         return ""
-    if not right:
+    if len(wrong) == len(outcomes):
         return f"on every surface, {_position(wrong)}"
-    holding = [rule for rule in _rules(wrong) if all(rule[1](outcome) for outcome in wrong)]
-    chosen = min(_combined(holding), key=lambda rules: (_exceptions(rules, right), len(rules)), default=())
+    chosen, held = _best([rule for rule in _rules(wrong) if all(map(rule[1], wrong))], cells)
     if not chosen:
-        return f"on no one surface: {len(wrong)} of {len(outcomes)} requests are wrong, {_position(wrong)}"
-    text = " and ".join(words for words, _ in chosen)
-    exceptions = _exceptions(chosen, right)
-    often = f" (of these {len(wrong)} of {len(wrong) + exceptions} are wrong)" if exceptions else ""
+        return f"on no one surface: {len(wrong)} of {len(outcomes)} answers are wrong, {_position(wrong)}"
+    text = " and ".join(chosen)
+    often = f" (of these {len(wrong)} of {held} are wrong)" if held > len(wrong) else ""
     return f"only {text}{often}" + ("" if "position" in text else f", {_position(wrong)}")
 
 
-def _combined(rules: Sequence[Rule]) -> Iterator[tuple[Rule, ...]]:
-    for count in range(1, MAX_PAIRED + 1):
-        yield from combinations(rules, count)
-
-
-def _exceptions(rules: Sequence[Rule], right: Sequence[Outcome]) -> int:
-    return sum(all(holds(outcome) for _, holds in rules) for outcome in right)
+def _best(rules: Sequence[Rule], cells: Sequence[Sequence[Outcome]]) -> tuple[tuple[str, ...], int]:
+    """The words of the simplest of the rules, or of up to MAX_RULES together, that hold for nearly nothing that is
+    right; and the outcomes for which they hold."""
+    outcomes = [(outcome, number) for number, cell in enumerate(cells) for outcome in cell]
+    holds = {words: sum(rule(one) << at for at, (one, _) in enumerate(outcomes)) for words, rule in rules}
+    right = [0] * len(cells)  # the right outcomes of each cell, a bit each
+    for at, (outcome, number) in enumerate(outcomes):
+        right[number] |= (outcome["wrong_at"] is None) << at
+    exceptions = {}
+    for some in (some for count in range(1, MAX_RULES + 1) for some in combinations(holds, count)):
+        held = reduce(and_, (holds[words] for words in some))
+        parts = ((held & mask).bit_count() / len(cell) for mask, cell in zip(right, cells, strict=True) if cell)
+        exceptions[some] = sum(parts), held.bit_count()
+    best = min((part for part, _ in exceptions.values()), default=0.0)
+    # What holds for all outcomes says nothing.
+    near = ((some, held) for some, (part, held) in exceptions.items() if part <= best + SLACK and held < len(outcomes))
+    return next(near, ((), 0))
 
 
 def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
     """Rules from the most telling to the least: of equal ones the first is said."""
     yield from ((f"after {after}", partial(_came_after, after)) for after in (ANOTHER, LONGER, PREFIX))
     yield "for concurrent requests", lambda one: one["together"]
+    yield "outside of batches", lambda one: one["batch"] == 1
     yield "in batches", lambda one: one["batch"] > 1
     batch = min(one["batch"] for one in wrong)
     if batch > 2:

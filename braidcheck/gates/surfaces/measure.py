@@ -190,7 +190,7 @@ def crowd(asker: Asker, around: Surroundings) -> Found:
     prompts = plan.ragged(around.texts, CROWD, around.longest - plan.MAX_ANSWER)
     same = _short(around, 2)
     prompts = [same if row in CROWD_ROWS else prompt for row, prompt in enumerate(prompts)]
-    alone = asker.client.prefill(same.ids, range(same.length))
+    alone = asker.alone(same)
     if isinstance(alone, Top):
         raise NotServed("bits are not compared of a server's best log-probabilities")
     got = asker.prefills(prompts)

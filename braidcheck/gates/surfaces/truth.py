@@ -177,6 +177,8 @@ def tokens_outcome(
         step, what = min(len(got), count), f"gave {len(got)} tokens after {request.length}, not {count}"
     elif expected and len(got) < count and got[-1] not in request.text.stops and len(got) > len(expected):
         step, what = len(got), f"gave {len(got)} tokens after {request.length}, not {count}, and the last is no stop"
+    if step is not None and (step >= len(got) or step >= len(expected)):
+        phase = "stop"  # its tokens are right, its end is not
     wrong = None if step is None else request.length + step
     last = request.length + max(len(expected), 1) - 1
     return _outcome(phase, request, asked, last, len(expected), wrong, 0.0, [0.0, 0.0], what)
