@@ -18,9 +18,33 @@ OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "openai":
 MAX_TOP = {"vllm": 20, "sglang": 1000, "llama.cpp": 1000, "openai": 5}
 
 
-def bigram_logits(ids):
-    """Logits [T][V] that depend on the last two ids: a model without weights."""
-    return [_drawn(ids[max(0, place - 1) : place + 1]) for place in range(len(ids))]
+class Bigram:
+    """An engine without weights: logits [T][V] depend on the last two ids."""
+
+    def __init__(self, stop=-1):
+        self.stop = stop
+
+    def prefill(self, ids):
+        return [_drawn(ids[max(0, place - 1) : place + 1]) for place in range(len(ids))]
+
+    def prefill_batch(self, prompts):
+        return [self.prefill(ids) for ids in prompts]
+
+    def generate(self, ids, n):
+        answer = []
+        while len(answer) < n and (not answer or answer[-1] != self.stop):
+            row = self.prefill([*ids, *answer])[-1]
+            answer.append(row.index(max(row)))
+        return answer
+
+    def generate_batch(self, prompts, n):
+        return [self.generate(ids, n) for ids in prompts]
+
+    def stream(self, ids, n):
+        return self.generate(ids, n)
+
+    def sample(self, ids, n, **filters):
+        return self.generate(ids, n)
 
 
 def _drawn(ids):
@@ -34,10 +58,13 @@ def log_softmax(row):
 
 
 class StandIn:
-    """A running server; ``fault`` may be set at any time, ``requests`` holds each one's path, headers and body."""
+    """A running server of the engine that ``make()`` gives, or ``make(stop=)`` where answers end at another token.
 
-    def __init__(self, dialect, logits=bigram_logits, key=""):
-        self.dialect, self.logits, self.key, self.fault = dialect, logits, key, ""
+    ``fault`` may be set at any time; ``requests`` holds each one's path, headers and body.
+    """
+
+    def __init__(self, dialect, make=Bigram):
+        self.dialect, self.fault, self._make, self._engines = dialect, "", make, {}
         self.requests, self.released = [], threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"stand_in": self}))
         self._server.daemon_threads = True
@@ -69,26 +96,43 @@ class StandIn:
             body
         )
 
-    def rows(self, ids, top, own=True):
-        """Log-probabilities by id of each position: the best, and the prompt's own next token."""
-        found = []
-        for place, logits in enumerate(self.logits(ids)):
-            values = logits if self.fault == "logits" else log_softmax(logits)
-            wanted = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:top]
-            wanted += ids[place + 1 : place + 2] if own else []
-            found.append({token: values[token] for token in wanted})
+    def engine(self, stop=()):
+        """The one engine, or the one that ends answers at the first of ``stop``."""
+        key = tuple(stop[:1])
+        if key not in self._engines:
+            self._engines[key] = self._make(*key)
+        return self._engines[key]
+
+    def logits(self, prompts):
+        """Logits [T][V] of each prompt."""
+        engine = self.engine()
+        found = engine.prefill_batch(prompts) if len(prompts) > 1 else [engine.prefill(prompts[0])]
+        return [rows.tolist() if hasattr(rows, "tolist") else rows for rows in found]
+
+    def rows(self, ids, logits, top):
+        """Log-probabilities by id of each position: the best, and the prompt's own next token by itself."""
+        found, own = [], []
+        for row, following in zip(logits, [*ids[1:], None], strict=True):
+            values = row if self.fault == "logits" else log_softmax(row)
+            best = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:top]
+            found.append({token: values[token] for token in best})
+            own.append({} if following is None else {following: values[following]})
         if self.fault == "nan":
             found[-1][next(iter(found[-1]))] = math.nan
         if self.fault == "foreign token":
-            found[0][VOCABULARY + 7] = -9.0
-        return found[1:] if self.fault == "few positions" else found
+            found[0][10**6] = -9.0
+        cut = 1 if self.fault == "few positions" else 0
+        return found[cut:], own[cut:]
 
-    def greedy(self, ids, n, stop=()):
-        answer = []
-        while len(answer) < n and (not answer or answer[-1] not in stop):
-            row = self.logits([*ids, *answer])[-1]
-            answer.append(row.index(max(row)))
-        return answer[: n // 2] if self.fault == "few tokens" else answer
+    def answers(self, prompts, n, stop=()):
+        """Greedy tokens of each prompt."""
+        engine = self.engine(stop)
+        return engine.generate_batch(prompts, n) if len(prompts) > 1 else [engine.generate(prompts[0], n)]
+
+    def drawn(self, ids, n, temperature, filters, seed):
+        """Drawn tokens."""
+        chosen = {name: filters[name] for name in ("top_k", "top_p", "min_p")}
+        return self.engine().sample(ids, n, temperature=temperature, seed=seed, **chosen)
 
     def _refuses(self, top):
         if top > MAX_TOP[self.dialect]:
@@ -96,19 +140,24 @@ class StandIn:
         return None
 
     def _vllm(self, body):
-        top = body.get("prompt_logprobs")
+        prompts, n, top = body["prompt"], body["max_tokens"], body.get("prompt_logprobs")
         if top is not None and (refusal := self._refuses(top)):
             return refusal
         if body.get("stream"):
-            return 200, [
-                {"choices": [{"token_ids": [token]}]} for token in self.greedy(body["prompt"], body["max_tokens"])
-            ]
+            return 200, [{"choices": [{"token_ids": [token]}]} for token in self.engine().stream(prompts, n)]
+        if body.get("temperature", 1) > 0:
+            tokens = [self.drawn(prompts[0], n, body["temperature"], body, body["seed"])]
+        elif top is None:
+            tokens = self.answers(prompts, n, body.get("stop_token_ids", ()))
         choices = []
-        for index, ids in enumerate(body["prompt"]):
-            tokens = self.greedy(ids, body["max_tokens"], body.get("stop_token_ids", ()))
-            choice = {"index": index, "text": "", "token_ids": tokens, "prompt_logprobs": None, "logprobs": None}
-            if top is not None:
-                *prompt, last = self.rows(ids, top)
+        logits = self.logits(prompts) if top is not None else []
+        for index in range(len(prompts)):
+            choice = {"index": index, "text": "", "prompt_logprobs": None, "logprobs": None}
+            if top is None:
+                choice["token_ids"] = tokens[index]
+            else:
+                best, own = self.rows(prompts[index], logits[index], top)
+                *prompt, last = [row | more for row, more in zip(best, own, strict=True)]
                 shown = [{str(token): {"logprob": value, "rank": 1} for token, value in row.items()} for row in prompt]
                 named = {f"token_id:{token}": value for token, value in last.items()}
                 choice |= {"prompt_logprobs": [None, *shown], "logprobs": {"top_logprobs": [named]}}
@@ -119,38 +168,51 @@ class StandIn:
         ids, n, top = body["prompt"], body["max_tokens"], body["logprobs"]
         if refusal := self._refuses(top):
             return refusal
-        tokens = self.greedy(ids, n)
-        shown = [f"token_id:{token}" for token in [*(ids if body.get("echo") else []), *tokens]]
-        best = [{f"token_id:{token}": value for token, value in row.items()} for row in self.rows(ids, top, own=False)]
-        own = [row[token] for row, token in zip(map(log_softmax, self.logits(ids)), [*ids[1:], tokens[0]], strict=True)]
-        found = {"tokens": shown, "top_logprobs": [None, *best], "token_logprobs": [None, *own]}
+        (tokens,) = self.answers([ids], n)
+        found = {"tokens": [f"token_id:{token}" for token in tokens]}
+        if body.get("echo"):
+            best, own = self.rows(ids, self.logits([ids])[0], top)
+            named = [{f"token_id:{token}": value for token, value in row.items()} for row in best]
+            chosen = [next(iter(row.values()), 0.0) for row in own]
+            found["tokens"] = [f"token_id:{token}" for token in ids] + found["tokens"]
+            found |= {"top_logprobs": [None, *named], "token_logprobs": [None, *chosen]}
         return 200, {"model": MODEL, "choices": [{"index": 0, "logprobs": found}]}
 
     def _sglang(self, body):
-        parameters, results = body["sampling_params"], []
-        for ids in body["input_ids"]:
-            tokens = self.greedy(ids, parameters["max_new_tokens"], parameters.get("stop_token_ids", ()))
-            meta = {"prompt_tokens": len(ids)}
-            if body.get("return_logprob"):
-                rows = self.rows(ids, body["top_logprobs_num"], own=False)
-                *prompt, last = [[[value, token, None] for token, value in row.items()] for row in rows]
-                own = [
-                    [log_softmax(row)[token], token, None]
-                    for row, token in zip(self.logits(ids), ids[1:], strict=False)
-                ]
-                meta |= {"input_top_logprobs": [None, *prompt], "output_top_logprobs": [last]}
-                meta |= {"input_token_logprobs": [[None, ids[0], None], *own]}
-            results.append({"text": "", "output_ids": tokens, "meta_info": meta})
-        return 200, results
+        parameters, prompts = body["sampling_params"], body["input_ids"]
+        n, temperature = parameters["max_new_tokens"], parameters["temperature"]
+        if body.get("return_logprob"):
+            top = body["top_logprobs_num"]
+            return 200, [
+                self._meta(ids, *self.rows(ids, rows, top))
+                for ids, rows in zip(prompts, self.logits(prompts), strict=True)
+            ]
+        if temperature > 0:
+            filters = parameters | {"top_k": max(0, parameters["top_k"])}
+            tokens = [self.drawn(prompts[0], n, temperature, filters, parameters["sampling_seed"])]
+        else:
+            tokens = self.answers(prompts, n, parameters.get("stop_token_ids", ()))
+        return 200, [{"text": "", "output_ids": answer, "meta_info": {}} for answer in tokens]
+
+    def _meta(self, ids, best, own):
+        def entries(row):
+            return [[value, token, None] for token, value in row.items()]
+
+        *prompt, last = map(entries, best)
+        chosen = [entry for row in own for entry in entries(row)]
+        meta = {"input_top_logprobs": [None, *prompt], "output_top_logprobs": [last]}
+        return {"output_ids": [0], "meta_info": meta | {"input_token_logprobs": [[None, ids[0], None], *chosen]}}
 
     def _llama_cpp(self, body):
-        ids, tokens = body["prompt"], self.greedy(body["prompt"], body["n_predict"])
+        ids, n, temperature = body["prompt"], body["n_predict"], body.get("temperature", 1)
         if body.get("stream"):
-            return 200, [*({"tokens": [token], "stop": False} for token in tokens), {"tokens": [], "stop": True}]
+            streamed = self.engine().stream(ids, n)
+            return 200, [*({"tokens": [token], "stop": False} for token in streamed), {"tokens": [], "stop": True}]
+        tokens = self.drawn(ids, n, temperature, body, body["seed"]) if temperature > 0 else self.answers([ids], n)[0]
         answer = {"model": MODEL, "content": "", "tokens": tokens, "stop": True}
         if top := body.get("n_probs"):
-            rows = self.rows(ids, top, own=False)[-1:] if self.fault != "few positions" else []
-            shown = [[{"id": token, "token": "", "logprob": value} for token, value in row.items()] for row in rows]
+            last = self.rows(ids, self.logits([ids])[0], top)[0][-1:] if self.fault != "few positions" else []
+            shown = [[{"id": token, "token": "", "logprob": value} for token, value in row.items()] for row in last]
             answer["completion_probabilities"] = [{"id": tokens[0], "top_logprobs": row} for row in shown]
         return 200, answer
 

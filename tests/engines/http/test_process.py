@@ -7,7 +7,7 @@ import pytest
 from braidcheck.engines import specs
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError, EngineProcess
-from tests.engines.http.stand_in import MODEL, VOCABULARY, StandIn, bigram_logits, log_softmax
+from tests.engines.http.stand_in import MODEL, VOCABULARY, Bigram, StandIn, log_softmax
 
 KEY = "sk-very-secret-0123456789"
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -23,7 +23,9 @@ def test_a_server_is_an_engine_that_survives_its_trouble(tmp_path, monkeypatch):
             assert client.methods >= {"prefill", "prefill_batch", "generate", "generate_batch", "sample", "stream"}
             assert client.claims["concurrency"] > 1
             found = client.prefill(IDS)
-            for row, ids, values in zip(bigram_logits(IDS), found.ids.tolist(), found.logprobs.tolist(), strict=True):
+            for row, ids, values in zip(
+                Bigram().prefill(IDS), found.ids.tolist(), found.logprobs.tolist(), strict=True
+            ):
                 truth, shown = log_softmax(row), sum(token >= 0 for token in ids)  # rows are padded by -1
                 assert shown >= 20
                 assert values[:shown] == pytest.approx([truth[token] for token in ids[:shown]], rel=2**-22)

@@ -7,7 +7,7 @@ import pytest
 from braidcheck.engines.http import connect
 from braidcheck.engines.http.client import Limits, ServerError
 from braidcheck.errors import CheckpointError, UserError
-from tests.engines.http.stand_in import MODEL, OWNERS, VOCABULARY, StandIn, bigram_logits, log_softmax
+from tests.engines.http.stand_in import MODEL, OWNERS, VOCABULARY, Bigram, StandIn, log_softmax
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 DIALECTS = list(OWNERS)
@@ -36,17 +36,13 @@ def pair(request, directory):
 
 
 def greedy(ids, n):
-    answer = []
-    while len(answer) < n:
-        row = bigram_logits([*ids, *answer])[-1]
-        answer.append(row.index(max(row)))
-    return answer
+    return Bigram().generate(ids, n)
 
 
 def assert_is_truth(found, ids, shown):
     """All that is given is right, and enough is given: the ``shown`` best tokens and the prompt's next one."""
     assert len(found.ids) == len(found.logprobs) == len(ids)
-    for place, row in enumerate(map(log_softmax, bigram_logits(ids))):
+    for place, row in enumerate(map(log_softmax, Bigram().prefill(ids))):
         got = dict(zip(found.ids[place], found.logprobs[place], strict=True))
         assert got == {token: row[token] for token in got}
         best = sorted(range(VOCABULARY), key=row.__getitem__, reverse=True)[:shown]
