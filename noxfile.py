@@ -19,7 +19,7 @@ RUN = "braidcheck-out/run.json"
 GPU_RECORD = "tools/gpu_suite_record.py"
 INPUTS = ("pyproject.toml", "constraints.txt")
 ENGINES = {  # what the gate must say of each, on nano: 0 it passes, 1 it fails
-    "ctranslate2": {"float32": 0, "int16": 0, "int8": 1},
+    "ctranslate2": {"float32": 0, "int16": 1, "int8": 1},
     "llama_cpp": {"f32": 0, "f16": 0, "bf16": 0, "q8_0": 1, "q4_0": 1},
     "onnxruntime_genai": {"fp32": 0, "int4": 1},
 }

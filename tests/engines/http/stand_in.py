@@ -100,7 +100,7 @@ class StandIn:
         """The one engine, or the one that ends answers at the first of ``stop``."""
         key = tuple(stop[:1])
         if key not in self._engines:
-            self._engines[key] = self._make(*key)
+            self._engines[key] = self._make(stop=key[0]) if key else self._make()
         return self._engines[key]
 
     def logits(self, prompts):
@@ -235,7 +235,10 @@ class Handler(BaseHTTPRequestHandler):
         if trouble:
             trouble(self)
             return
-        status, value = self.stand_in.answer(self.path, json.loads(body))
+        try:
+            status, value = self.stand_in.answer(self.path, json.loads(body))
+        except Exception as problem:  # of the engine, as a server answers it
+            status, value = 500, {"error": {"message": repr(problem)}}
         if self.stand_in.fault == "other model" and isinstance(value, dict):
             value["model"] = "another"
         if self.stand_in.fault == "without":
