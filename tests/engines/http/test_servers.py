@@ -1,6 +1,7 @@
 """Each dialect gives what its server computed; what it cannot give is left out, and nonsense is one line."""
 
 import json
+from itertools import product
 
 import pytest
 
@@ -104,35 +105,37 @@ def test_what_an_api_has_no_word_for_is_left_out(pair):
     assert not hasattr(pair[1], "stream")
 
 
+SAID = {
+    "nan": "that are no numbers",
+    "logits": "above 1: are these logits?",
+    "foreign token": f"has {VOCABULARY} tokens: another one is served",
+    "few positions": "log-probabilities of",
+    "without": "answers without",
+    "html": "not JSON",
+    "500": "status 500: out of memory",
+}
+
+
 @pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("nan", "that are no numbers"),
-        ("logits", "above 1: are these logits?"),
-        ("foreign token", f"has {VOCABULARY} tokens: another one is served"),
-        ("few positions", "log-probabilities of"),
-        ("without", "answers without"),
-        ("html", "not JSON"),
-        ("500", "status 500: out of memory"),
-    ],
+    ("pair", "fault"),
+    # Each of llama.cpp's positions is a request of its own.
+    [pair for pair in product(DIALECTS, SAID) if pair != ("llama.cpp", "few positions")],
+    indirect=["pair"],
 )
-def test_nonsense_is_one_line(pair, fault, said):
+def test_nonsense_is_one_line(pair, fault):
     server, engine = pair
-    if (server.dialect, fault) == ("llama.cpp", "few positions"):
-        pytest.skip("each position is a request of its own")
     server.fault = fault
     with pytest.raises(ServerError) as error:
         engine.prefill(IDS)
-    assert said in str(error.value)
+    assert SAID[fault] in str(error.value)
     assert "\n" not in str(error.value)
     server.fault = ""
     assert engine.generate(IDS, 1) == greedy(IDS, 1)  # and the next request is served again
 
 
+@pytest.mark.parametrize("pair", ["vllm", "llama.cpp", "openai"], indirect=True)  # SGLang's answers name no model
 def test_the_answer_of_another_model_is_refused(pair):
     server, engine = pair
-    if server.dialect == "sglang":
-        pytest.skip("SGLang's own answers name no model")
     server.fault = "other model"
     with pytest.raises(ServerError, match="answers for tiny with the model another"):
         engine.generate(IDS, 1)
