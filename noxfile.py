@@ -18,6 +18,11 @@ nox.options.sessions = ["gate"]
 RUN = "braidcheck-out/run.json"
 GPU_RECORD = "tools/gpu_suite_record.py"
 INPUTS = ("pyproject.toml", "constraints.txt")
+ENGINES = {  # what the gate must say of each, on nano: 0 it passes, 1 it fails
+    "ctranslate2": {"float32": 0, "int16": 1, "int8": 1},
+    "llama_cpp": {"f32": 0, "f16": 0, "bf16": 0, "q8_0": 1, "q4_0": 1},
+    "onnxruntime_genai": {"fp32": 0, "int4": 1},
+}
 SHUTDOWN_GRACE_S = 90.0  # seconds in which an interrupted run may still write what it has
 python = sys.executable  # until ``install`` has made an environment; with --no-venv it stays
 
@@ -141,6 +146,20 @@ def lint(session: nox.Session) -> None:
     session.run("shellcheck", ".github/append.sh", external=True)
     session.run("actionlint", external=True)  # with shellcheck on the steps
     session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github/workflows", external=True)
+
+
+@nox.session(requires=["install"])
+@nox.parametrize("engine", list(ENGINES))
+def engines(session: nox.Session, engine: str) -> None:
+    """Foreign engines, each in an environment of its own, on the embedded model: "engines(engine='ctranslate2')"."""
+    if session.venv_backend == "none":
+        session.skip("each engine has an environment of its own")
+    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), f"engine-{engine}"))
+    there = os.path.join(session.bin, "python")
+    for factory, expected in ENGINES[engine].items():
+        named, out = f"braidcheck.engines.{engine}:{factory}", f"braidcheck-out/engines/{engine}-{factory}"
+        words = ("gate", "--engine", named, "--engine-python", there, "--out", out)
+        run(session, "-m", "braidcheck", *words, success_codes=[expected])
 
 
 @nox.session(venv_backend="none", requires=["install"])

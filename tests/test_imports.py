@@ -17,7 +17,7 @@ ORDER = (
     ("numerics",),
     ("kernels",),
     ("models",),
-    ("golden", "static"),
+    ("golden", "static", "engines"),
     ("gates", "benchmarks", "ci"),
     ("mutants",),
     ("report",),

@@ -15,6 +15,7 @@ import typer
 
 from braidcheck import environment, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
+from braidcheck.cli import engine_gate
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
 from braidcheck.errors import NotAvailable, UserError
@@ -73,9 +74,20 @@ def gate(
             help="time budget: most informative checks first, the rest is skipped; default: no limit",
         ),
     ] = None,
+    engine: engine_gate.EngineOption = "",
+    engine_python: engine_gate.PythonOption = "",
+    engine_timeout: engine_gate.TimeoutOption = engine_gate.TIMEOUT_S,
+    engine_memory: engine_gate.MemoryOption = 0.0,
+    model_name: engine_gate.NameOption = "",
 ) -> int:
-    """Run the gates on the kernels and on the whole model."""
+    """Run the gates on the kernels and on the whole model, or on an engine of your own."""
     began = time.monotonic()
+    if engine:
+        limits = engine_python, engine_timeout, engine_memory, model_name
+        asked = engine_gate.Asked(engine, *limits, model, revision, dataset)
+        _clear(out)
+        interrupted, found = engine_gate.run(asked)
+        return report(found, out, interrupted)
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
     check_ops(op or [])

@@ -35,7 +35,7 @@ def evaluate(evidence: Evidence, lane: str = "") -> tuple[Verdict, ...]:
     inconclusive verdict. Failures name the op to blame, where ``evidence["blame"]`` has it.
     """
     model = evidence.get("model", "model")
-    findings = {name: _blamed(_find(check, evidence), evidence.get("blame")) for name, check in checks().items()}
+    findings = {name: _blamed(_find(name, check, evidence), evidence.get("blame")) for name, check in checks().items()}
     return tuple(
         Verdict(gate="coherence", subject=f"{model}: {name}", lane=lane, **vars(f)) for name, f in findings.items()
     )
@@ -43,7 +43,9 @@ def evaluate(evidence: Evidence, lane: str = "") -> tuple[Verdict, ...]:
 
 def failing(evidence: Evidence) -> list[str]:
     """The names of the checks that fail."""
-    return [name for name, check in checks().items() if _find(check, evidence).status in (Status.FAIL, Status.ERROR)]
+    return [
+        name for name, check in checks().items() if _find(name, check, evidence).status in (Status.FAIL, Status.ERROR)
+    ]
 
 
 def describe_blame(blame: Blame) -> str:
@@ -67,7 +69,11 @@ def _blamed(finding: Finding, blame: Blame | None) -> Finding:
     return replace(finding, message=message, metrics={**finding.metrics, "blame": blame})
 
 
-def _find(check: Callable[[Evidence], Finding], evidence: Evidence) -> Finding:
+def _find(name: str, check: Callable[[Evidence], Finding], evidence: Evidence) -> Finding:
+    if why := evidence.get("lacks", {}).get(name):
+        return Finding(Status.SKIPPED, why)
+    if how := evidence.get("broken", {}).get(name):
+        return Finding(Status.ERROR, how)
     try:
         if evidence.get("format") != FORMAT:
             raise InsufficientData(

@@ -35,7 +35,8 @@ def causality(evidence: Evidence) -> Finding:
     elif deaf:
         message = f"changing tokens from {deaf[0]['changed_from']} on changed no logits: the text is not read"
     else:
-        message = f"changed later tokens leave all earlier logits bit for bit the same, at {len(runs)} places"
+        same = "the same within HF bfloat16's noise" if evidence.get("foreign") else "bit for bit the same"
+        message = f"changed later tokens leave all earlier logits {same}, at {len(runs)} places"
     return Finding(Status.FAIL if leaks or deaf else Status.PASS, message, total, 0, "positions")
 
 

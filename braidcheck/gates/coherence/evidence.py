@@ -78,7 +78,11 @@ class Blame(TypedDict, total=False):
 
 
 class Evidence(TypedDict, total=False):
-    """One model on one golden, or on a part of it."""
+    """One model on one golden, or on a part of it.
+
+    Of an engine that is not ours (``foreign``), ``lacks`` and ``broken`` say by check what it cannot give and how it
+    ended.
+    """
 
     format: int
     model: str
@@ -91,3 +95,6 @@ class Evidence(TypedDict, total=False):
     causality: list[Causality]
     continuations: list[Continuation]
     blame: Blame
+    foreign: bool
+    lacks: dict[str, str]
+    broken: dict[str, str]

@@ -119,19 +119,19 @@ def _document(document: GoldenDocument, seen: Readings, typical: float) -> Docum
     doubt = noise(truth.top, floor.top).clamp_min(typical)
     return {
         "tokens": len(document.ids),
-        "kl": _metrics(kl(truth, seen)),
-        "kl_floor": _metrics(kl(truth, floor)),
-        "nll": _metrics(seen.nll),
-        "nll_truth": _metrics(truth.nll),
-        "nll_floor": _metrics(floor.nll),
-        "certainty": _metrics(margin(truth) / doubt),
+        "kl": metrics(kl(truth, seen)),
+        "kl_floor": metrics(kl(truth, floor)),
+        "nll": metrics(seen.nll),
+        "nll_truth": metrics(truth.nll),
+        "nll_floor": metrics(floor.nll),
+        "certainty": metrics(margin(truth) / doubt),
         "flips": (seen.argmax != truth.argmax).nonzero()[:, 0].tolist(),
-        "logit_error": _metrics(_spread(seen.full - truth.full)),
-        "logit_error_floor": _metrics(_spread(floor.full.float() - truth.full)),
+        "logit_error": metrics(spread(seen.full - truth.full)),
+        "logit_error_floor": metrics(spread(floor.full.float() - truth.full)),
     }
 
 
-def _spread(error: Tensor) -> Tensor:
+def spread(error: Tensor) -> Tensor:
     """Standard deviation over the vocabulary [F]: a shift common to all logits changes no probability."""
     return error.double().std(dim=-1, correction=0)
 
@@ -150,7 +150,7 @@ def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
 
     def error(of: Callable[[GoldenDocument, Readings], Readings]) -> Column:
         relative = [(of(d, s).hidden - d.truth.hidden).norm(dim=-1) / d.truth.norm for d, s in looks]
-        return _metrics(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
+        return metrics(torch.cat(relative, dim=1).pow(2).mean(dim=1).sqrt())
 
     return {"engine": error(lambda _document, seen: seen), "floor": error(lambda document, _seen: document.floor)}
 
@@ -167,7 +167,7 @@ def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
     engine = torch.cat([seen.entropy for _, seen in looks], dim=-1)
 
     def by_layer(table: Tensor) -> list[Column]:
-        return [_metrics(row) for row in table.mean(dim=-1)]
+        return [metrics(row) for row in table.mean(dim=-1)]
 
     return {
         "truth": by_layer(truth),
@@ -215,14 +215,14 @@ def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str],
             "truth": list(recorded.ids),
             "engine": answer,
             "prefill": first_argmax(logits).tolist(),
-            "certainty": _metrics(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
-            "own_certainty": _metrics((best[:, 0] - best[:, 1]) / golden.typical_noise),
+            "certainty": metrics(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
+            "own_certainty": metrics((best[:, 0] - best[:, 1]) / golden.typical_noise),
         }
         found.append(row)
     return found
 
 
-def _metrics(values: Tensor) -> Column:
+def metrics(values: Tensor) -> Column:
     """Six significant digits each; None where not finite, so that any JSON reader takes it."""
     finite = values.isfinite().tolist()
     return [float(f"{value:.6g}") if good else None for value, good in zip(values.tolist(), finite, strict=True)]

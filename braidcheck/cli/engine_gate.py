@@ -1,0 +1,179 @@
+"""``braidcheck gate --engine``: the gates of an engine that is not ours, in a process of its own."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from braidcheck import environment
+from braidcheck.engines import specs
+from braidcheck.errors import UserError
+from braidcheck.gates import coherence, samplers, surfaces
+from braidcheck.report.progress import Progress
+from braidcheck.result import Run, Status, Verdict
+from braidcheck.settings import CORPUS, NANO
+
+if TYPE_CHECKING:
+    from braidcheck.engines.client import Client
+
+PANEL = "An engine of your own"
+MEMORY_SHARE = 0.8  # of what is free, for the engine
+
+EngineOption = Annotated[
+    str, typer.Option(help="FILE.py:factory, package.module:factory or a server's URL", rich_help_panel=PANEL)
+]
+PythonOption = Annotated[str, typer.Option(help="the Python that has the engine; default: this", rich_help_panel=PANEL)]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="for the factory and each request", rich_help_panel=PANEL)
+]
+MemoryOption = Annotated[
+    float,
+    typer.Option(min=0, metavar="GIB", help="memory that it may take; default: 80% of the free", rich_help_panel=PANEL),
+]
+NameOption = Annotated[str, typer.Option(help="the model's name on the server", rich_help_panel=PANEL)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line."""
+
+    engine: str
+    python: str
+    timeout_s: float
+    memory_gib: float
+    model_name: str
+    model: str
+    revision: str | None
+    dataset: str
+
+    def command(self) -> str:
+        """The command that asks it again, without a password that the address may hold."""
+        words = ["braidcheck", "gate", "--engine", specs.without_password(self.engine)]
+        for option, value, default in (
+            ("--engine-python", self.python, ""),
+            ("--engine-timeout", f"{self.timeout_s:g}", f"{TIMEOUT_S:g}"),
+            ("--engine-memory", f"{self.memory_gib:g}", "0"),
+            ("--model-name", self.model_name, ""),
+            ("--model", self.model, NANO),
+            ("--revision", self.revision, None),
+            ("--dataset", self.dataset, CORPUS),
+        ):
+            words += [option, str(value)] if value is not None and value != default else []
+        return shlex.join(words)
+
+
+TIMEOUT_S = 120.0
+
+
+@dataclass
+class _Results:
+    """What is known so far, so that an interruption keeps it."""
+
+    expected: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    surfaces: Any = None
+    samplers: Any = None
+
+
+def run(asked: Asked) -> tuple[bool, Run]:
+    """Whether it was interrupted, and the Run. Raises UserError where the engine cannot be made at all."""
+    began = time.monotonic()
+    results, interrupted = _Results(), False
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(f"gating {specs.name_of(asked.engine)}"))
+        try:
+            engine = _measure(asked, results, progress, stack)
+        except KeyboardInterrupt:
+            interrupted, engine = True, {}
+    if results.surfaces is not None:
+        drawn = samplers.evaluate(results.samplers)
+        found = surfaces.evaluate(results.surfaces, *map(_failed, (results.verdicts, drawn)))
+        results.verdicts += drawn
+        results.verdicts += found[:-1] if interrupted else found
+    seconds = round(time.monotonic() - began, 1)
+    told = {**environment.fingerprint(), "command": asked.command(), "engine": engine, "seconds": seconds}
+    verdicts = tuple(replace(verdict, reproduce=asked.command()) for verdict in results.verdicts)
+    return interrupted, Run(told, tuple(results.expected), verdicts)
+
+
+def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, Any]:
+    """Fill ``results``, gate by gate; what the engine says of itself."""
+    import torch
+
+    from braidcheck.gates.coherence.foreign import measure_foreign
+    from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
+    from braidcheck.gates.surfaces.checkpoint import config_of, long_text, stop_tokens
+    from braidcheck.gates.surfaces.measure import Surroundings, all_cells, measure_surfaces
+    from braidcheck.gates.surfaces.truth import texts_of
+    from braidcheck.golden.hf import load_reference
+    from braidcheck.golden.resolve import resolve
+
+    say("the golden")
+    directory, golden = resolve(asked.model, asked.dataset, asked.revision, progress=say)
+    config = config_of(directory)
+    start = partial(_start, asked, vocab=golden.document(0).truth.full.shape[-1])
+    say("starting the engine")
+    client = start(directory)
+    stack.callback(client.close)
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
+    name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
+    runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
+    results.expected += _ids(name, golden.model, [cell for cell, _ in all_cells()], NAMES)
+    longest = min(filter(None, (config["max_position_embeddings"], client.claims["max_tokens"])))
+    around = Surroundings(
+        texts, longest, partial(long_text, runs[0].logits, texts),
+        partial(_with_stop, asked, start, directory, scratch),
+    )  # fmt: skip
+    of_what = {"engine": name, "model": golden.model}
+    results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
+    measure_surfaces(client, results.surfaces, around, say)
+    results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
+    measure_samplers(client, texts, partial(logits_and_noise, runs), results.samplers, say)
+    return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
+
+
+def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, scratch: Path, token: int) -> Client:
+    """The engine with a model that ends answers at ``token``. Raises NotServed for a server, whose model is its own."""
+    from braidcheck.gates.surfaces.ask import NotServed
+    from braidcheck.gates.surfaces.checkpoint import copy_with_stop
+
+    if specs.is_address(asked.engine):
+        raise NotServed("the server takes no token ids at which to stop")
+    return start(copy_with_stop(directory, token, scratch / str(token)))
+
+
+def _start(asked: Asked, directory: Path, vocab: int) -> Client:
+    """The engine, started. Raises UserError where it cannot be made."""
+    from braidcheck.engines.client import Client
+    from braidcheck.engines.process import EngineError, EngineProcess, available_bytes
+
+    most = int(asked.memory_gib * 2**30 or MEMORY_SHARE * available_bytes())
+    launch = specs.parse(asked.engine, directory, asked.python, asked.timeout_s, most, asked.model_name)
+    try:
+        client = Client(partial(EngineProcess, launch), vocab)
+    except EngineError as how:
+        raise UserError(f"--engine {specs.without_password(asked.engine)} cannot be made: it {how}") from None
+    if not client.methods & {"prefill", "generate"}:
+        client.close()
+        raise UserError(f"the engine {asked.engine} has neither prefill nor generate: see docs/engines.md")
+    return client
+
+
+def _failed(verdicts: Sequence[Verdict]) -> list[str]:
+    """What failed, by the last word of its subject."""
+    return [verdict.subject.rpartition(": ")[2] for verdict in verdicts if verdict.status == Status.FAIL]
+
+
+def _ids(engine: str, model: str, cells: Sequence[str], draws: Sequence[str]) -> Iterator[str]:
+    yield from (f"coherence/{engine} on {model}: {check}" for check in coherence.CHECKS)
+    yield from (f"{surfaces.NAME}/{subject}" for subject in surfaces.subjects(engine, model, cells))
+    yield from (f"{samplers.NAME}/{subject}" for subject in samplers.subjects(engine, model, draws))

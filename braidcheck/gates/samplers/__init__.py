@@ -1,0 +1,82 @@
+"""Does an engine draw from the distribution that it is told? Evidence of `measure` in, a Verdict a setting out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from braidcheck.gates.samplers.evidence import Draws, Evidence
+from braidcheck.result import Status, Verdict
+
+NAME = "samplers"
+LEVEL = 1e-6
+"""Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
+
+MIN_PER_BIN = 5  # below which chi-square is no longer near its distribution
+
+
+def evaluate(evidence: Evidence) -> list[Verdict]:
+    """One Verdict a setting."""
+    return [_verdict(f"{evidence['engine']} on {evidence['model']}", draws) for draws in evidence["draws"]]
+
+
+def subjects(engine: str, model: str, names: Iterable[str]) -> list[str]:
+    """What ``evaluate`` gives verdicts on."""
+    return [f"{engine} on {model}: {name}" for name in names]
+
+
+def _verdict(name: str, draws: Draws) -> Verdict:
+    subject, seconds = f"{name}: {draws['name']}", round(draws.get("seconds", 0.0), 2)
+    if why := draws.get("skipped"):
+        return Verdict(NAME, subject, Status.SKIPPED, why, seconds=seconds)
+    if how := draws.get("error"):
+        return Verdict(NAME, subject, Status.ERROR, f"the engine {how}", seconds=seconds)
+    metrics = {"tokens": draws["tokens"], "bins": draws.get("bins", [])}
+    if draws["outside"]:
+        message = f"{draws['outside']} of {draws['tokens']} tokens: {draws['what']}"
+        return Verdict(
+            NAME, subject, Status.FAIL, message, draws["outside"], 0, unit="tokens", seconds=seconds, metrics=metrics
+        )
+    if "worst" in draws:
+        message = f"{draws['tokens']} greedy tokens are HF's best, or as near to it as bfloat16's noise allows"
+        return Verdict(
+            NAME, subject, Status.PASS, message, draws["worst"], 1, unit="of the allowed distance", seconds=seconds,
+            metrics=metrics,
+        )  # fmt: skip
+    if not draws.get("bins"):
+        return Verdict(NAME, subject, Status.PASS, draws["what"], seconds=seconds, metrics=metrics)
+    return _distribution(subject, draws, seconds, metrics)
+
+
+def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:
+    bins = draws["bins"]
+    value, limit = chi_square(bins), critical_value(len(bins) - 1)
+    counted = f"{sum(bins)} of {draws['tokens']} draws, where HF leaves a choice"
+    if sum(bins) < MIN_PER_BIN * len(bins):
+        message = f"{counted}: {MIN_PER_BIN * len(bins)} are needed"
+        return Verdict(NAME, subject, Status.INCONCLUSIVE, message, seconds=seconds, metrics=metrics)
+    half = len(bins) // 2
+    lean = "probable" if sum(bins[:half]) > sum(bins[-half:]) else "improbable"
+    says = f"too many {lean} ones" if value > limit else "as often as their probabilities say"
+    message = f"tokens are drawn {says}: chi-square is {value:.3g}, {limit:.3g} at a level of {LEVEL:g} ({counted})"
+    status = Status.FAIL if value > limit else Status.PASS
+    return Verdict(
+        NAME, subject, status, message, value, limit, unit="chi-square", seconds=seconds, metrics=metrics
+    )  # fmt: skip
+
+
+def chi_square(bins: Sequence[int]) -> float:
+    """Of counts that are equally probable."""
+    expected = sum(bins) / len(bins)
+    return sum((count - expected) ** 2 for count in bins) / expected if expected else 0.0
+
+
+def critical_value(freedom: int) -> float:
+    """Where chi-square's upper tail is LEVEL, by bisection."""
+    import torch
+
+    low, high = 0.0, 1000.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        tail = float(torch.special.gammaincc(torch.tensor(freedom / 2).double(), torch.tensor(middle / 2).double()))
+        low, high = (middle, high) if tail > LEVEL else (low, middle)
+    return high

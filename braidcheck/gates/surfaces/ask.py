@@ -1,0 +1,157 @@
+"""Asks an engine for what `requests` holds, and remembers what its process was asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from braidcheck.engines.client import Client, Prefilled, Top
+from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
+from braidcheck.gates.surfaces.truth import Asked, Request, prefill_outcome, tokens_outcome
+
+MAX_ROWS = 128  # of a prompt's logits, its last: half a chunk, so that all borders are seen
+BATCH_ROWS = 8
+MIN_PREFIX = 16  # tokens that two prompts begin with: the smallest page of a cache
+
+
+class NotServed(Exception):
+    """The engine lacks what a cell asks for; the message says what."""
+
+
+class Asker:
+    """One engine; ``made`` holds each outcome with its request."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.made: list[tuple[Outcome, Request]] = []
+        self._earlier: list[list[int]] = []
+        self._starts = client.starts
+
+    def restart(self) -> None:
+        """Let the next request be the first of a fresh process."""
+        self.client.restart()
+        self._earlier = []
+
+    def can(self, *methods: str) -> bool:
+        """Whether the engine has all of these methods."""
+        return self.client.methods.issuperset(methods)
+
+    def need(self, method: str, level: str) -> None:
+        """Raises NotServed where the engine lacks the method."""
+        if not self.can(method):
+            raise NotServed(f"the engine gives no {level} (it has no {method})")
+
+    def alone(self, request: Request) -> Prefilled:
+        """All logits of one prompt by itself."""
+        self._after([request])
+        return self.client.prefill(request.ids, range(request.length))
+
+    def single(self, request: Request) -> list[Outcome]:
+        """One request by itself: its logits and, where HF is sure of any, its greedy answer."""
+        found = []
+        if self.can("prefill"):
+            first = max(0, request.length - MAX_ROWS)
+            after = self._after([request])
+            got = self.client.prefill(request.ids, range(first, request.length))
+            found.append(self._keep(prefill_outcome(request, got, first, Asked(after=after)), request))
+        if self.can("generate") and request.count:
+            found.append(self.greedy(request))
+        return found
+
+    def greedy(self, request: Request, method: str = "generate") -> Outcome:
+        """The tokens that HF is sure of, by ``generate`` or ``stream``."""
+        after = self._after([request])
+        got = getattr(self.client, method)(request.ids, request.count)
+        phase = "greedy" if method == "generate" else method
+        return self._keep(tokens_outcome(request, got, request.count, Asked(after=after), phase), request)
+
+    def batch(self, requests: Sequence[Request], method: str = "batch") -> list[Outcome]:
+        """Several requests at once, in one batch or (``together``) by threads."""
+        found = []
+        together = method == "together"
+        prompts = [request.ids for request in requests]
+        if self.can("prefill") if together else self.can("prefill_batch"):
+            found += self._prefill_outcomes(requests, self.prefills(requests, method), together)
+        if self.can("generate") if together else self.can("generate_batch"):
+            counts = [max(request.count, 1) for request in requests]
+            asked = self._asked(requests, together)
+            if together:
+                answers = self.client.generate_together(prompts, counts)
+            else:
+                counts = [max(counts)] * len(counts)
+                answers = self.client.generate_batch(prompts, counts[0])
+            rows = zip(requests, answers, counts, asked, strict=True)
+            found += [self._keep(tokens_outcome(r, got, n, how), r) for r, got, n, how in rows]
+        return found
+
+    def prefills(self, requests: Sequence[Request], method: str = "batch") -> list[Prefilled]:
+        """The last logits of each prompt."""
+        count = min(BATCH_ROWS, *(request.length for request in requests), MAX_ROWS)
+        prompts, rows = [request.ids for request in requests], range(-count, 0)
+        return getattr(self.client, f"prefill_{method}")(prompts, rows)
+
+    def stopped(self, client: Client, token: int, requests: Sequence[Request], batch: bool) -> list[Outcome]:
+        """Answers that ``token`` ends, where ``client`` is an engine that knows it or is told."""
+        stop = (token,) if self.client is client else ()
+        expected = [self._until(token, request.answer) for request in requests]
+        asked = self._asked(requests, False) if batch else [Asked(after=(ANOTHER,))] * len(requests)
+        if batch:
+            count = max(request.count for request in requests)
+            answers = client.generate_batch([request.ids for request in requests], count, stop)
+            whole = [request.count == count or token in request.answer for request in requests]
+        else:
+            answers = [client.generate(request.ids, request.count, stop) for request in requests]
+            whole = [True] * len(requests)
+        found = []
+        for request, got, wanted, how, all_of_it in zip(requests, answers, expected, asked, whole, strict=True):
+            got = got if all_of_it else got[: len(wanted)]
+            found.append(tokens_outcome(request, got, len(wanted), how, "stop", wanted))
+        return found
+
+    def _until(self, token: int, answer: list[int]) -> list[int]:
+        if token not in answer:
+            return answer
+        return answer[: answer.index(token) + bool(self.client.claims["includes_stop"])]
+
+    def _prefill_outcomes(
+        self, requests: Sequence[Request], got: Sequence[Prefilled], together: bool
+    ) -> list[Outcome]:  # fmt: skip
+        asked = self._asked(requests, together)
+        found = []
+        for request, logits, how in zip(requests, got, asked, strict=True):
+            first = 0 if isinstance(logits, Top) else request.length - len(logits)
+            found.append(self._keep(prefill_outcome(request, logits, first, how), request))
+        return found
+
+    def _asked(self, requests: Sequence[Request], together: bool) -> list[Asked]:
+        after = self._after(requests)
+        uneven = len({request.length for request in requests}) > 1
+        batch = 1 if together else len(requests)
+        return [
+            Asked(batch, 0 if together else row, uneven and not together, after, together)
+            for row in range(len(requests))
+        ]
+
+    def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:
+        """What came before these prompts in this process, which is remembered from now on."""
+        if self.client.starts != self._starts:  # it was started again
+            self._starts, self._earlier = self.client.starts, []
+        prompts = [request.ids for request in requests]
+        shortest = min(map(len, prompts))
+        words: dict[str, Any] = {
+            ANOTHER: bool(self._earlier),
+            LONGER: any(len(earlier) > shortest for earlier in self._earlier),
+            PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
+            or any(_alike(one, other) for one, other in combinations(prompts, 2)),
+        }
+        self._earlier += prompts
+        return tuple(word for word, holds in words.items() if holds)
+
+    def _keep(self, outcome: Outcome, request: Request) -> Outcome:
+        self.made.append((outcome, request))
+        return outcome
+
+
+def _alike(one: list[int], other: list[int]) -> bool:
+    return len(one) >= MIN_PREFIX and one[:MIN_PREFIX] == other[:MIN_PREFIX]

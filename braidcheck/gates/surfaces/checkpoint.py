@@ -1,0 +1,67 @@
+"""What the surfaces need of a checkpoint: its stop tokens, the same model with another one, and HF's logits far out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.gates.surfaces.ask import NotServed
+from braidcheck.gates.surfaces.truth import Text
+from braidcheck.golden.readings import Readings, best_ids, read_logits
+
+CONFIG, GENERATION = "config.json", "generation_config.json"
+MAX_LONG = 4096  # tokens: HF's eager attention holds their square for each head
+
+
+def long_text(logits_of: Callable[[Tensor], Tensor], texts: Sequence[Text], length: int) -> Text:
+    """A Text of ``length`` tokens, or of MAX_LONG: the golden's longest document, or all of them one behind the other.
+
+    ``logits_of(ids)`` are HF's of these, in float32; the golden's typical noise of bfloat16 is taken at every position.
+
+    Raises NotServed where the golden has fewer tokens.
+    """
+    length, longest = min(length, MAX_LONG), texts[-1]
+    if len(longest) >= length:
+        return longest
+    ids = torch.cat([text.ids for text in reversed(texts)])[:length]
+    if len(ids) < length:
+        raise NotServed(f"the golden has {len(ids)} tokens, the model takes {length}")
+    logits = logits_of(ids)
+    top, nothing = best_ids(logits), torch.empty(0, dtype=torch.int64)
+    absent = {name: torch.empty(0) for name in ("hidden", "norm", "entropy")}
+    truth = Readings(**read_logits(logits, ids, top, nothing), **absent)
+    return Text(-1, ids, top, truth, truth, longest.typical, longest.stops)
+
+
+def config_of(directory: Path) -> dict[str, Any]:
+    """The entries of config.json."""
+    return _json(directory / CONFIG)
+
+
+def stop_tokens(directory: Path) -> tuple[int, ...]:
+    """The tokens at which the model ends its answers: generation_config.json's, or config.json's."""
+    for name in (GENERATION, CONFIG):
+        ends = _json(directory / name).get("eos_token_id")
+        if ends is not None:
+            return tuple(ends) if isinstance(ends, list) else (ends,)
+    return ()
+
+
+def copy_with_stop(directory: Path, token: int, place: Path) -> Path:
+    """The same checkpoint in ``place``, with ``token`` as the one that ends answers; its other files are links."""
+    place.mkdir(parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        if path.name not in (CONFIG, GENERATION) and not (place / path.name).exists():
+            (place / path.name).symlink_to(path.resolve())
+    for name in (CONFIG, GENERATION):
+        (place / name).write_text(json.dumps({**_json(directory / name), "eos_token_id": token}), encoding="utf-8")
+    return place
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

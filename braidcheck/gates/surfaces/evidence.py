@@ -1,0 +1,61 @@
+"""What ``measure.measure_surfaces`` sees, as plain data (standard library only)."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Outcome(TypedDict):
+    """One request and how its answer compares with HF's.
+
+    ``phase`` is "prefill", "greedy", "stop" or "stream"; ``batch`` its prompts, ``row`` the place among them;
+    ``ragged`` whether their lengths differ; ``after`` what the process was asked before, in words of AFTER;
+    ``length`` the tokens of the prompt; ``last`` the last position looked at, ``wrong_at`` the first wrong one.
+    ``used`` is the largest part of a position's limit on KL (logits), ``kl`` and ``kl_floor`` are sums in nats over
+    the ``positions``; ``what`` says what is wrong, empty where nothing is.
+    """
+
+    phase: str
+    batch: int
+    row: int
+    ragged: bool
+    after: list[str]
+    together: bool
+    document: int
+    length: int
+    last: int
+    positions: int
+    wrong_at: int | None
+    used: float
+    kl: float
+    kl_floor: float
+    what: str
+
+
+ANOTHER, LONGER, PREFIX = AFTER = ("another request", "a longer request", "a request that begins alike")
+
+
+class Cell(TypedDict):
+    """One row of the table: its outcomes, or why there are none (``skipped``), or how the engine ended (``error``).
+
+    ``differing`` of ``compared`` numbers have other bits than in the same request alone, where the cell compares them;
+    ``must_be_equal`` where the engine claims that none has.
+    """
+
+    name: str
+    outcomes: list[Outcome]
+    skipped: str
+    error: str
+    seconds: float
+    differing: int
+    compared: int
+    must_be_equal: bool
+
+
+class Evidence(TypedDict):
+    """All cells of one engine, and single requests asked again of a fresh process, where cells failed."""
+
+    engine: str
+    model: str
+    cells: list[Cell]
+    fresh: list[Outcome]

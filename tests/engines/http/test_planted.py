@@ -1,0 +1,55 @@
+"""Faults of engines behind a server are found as those of engines in a process are; a right one passes."""
+
+import json
+
+import pytest
+
+from braidcheck.engines.http import connect
+from braidcheck.engines.http.client import Limits
+from braidcheck.gates import surfaces
+from braidcheck.gates.surfaces import measure
+from braidcheck.result import Status
+from tests.engines import tiny
+from tests.engines.http.stand_in import MODEL, StandIn
+
+ANOTHER = "second request, shorter than the first"
+CELLS = (ANOTHER, "batch of 2, ragged", "batch of 8, ragged", "stop tokens", "streaming")
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """``found(dialect, make)``: what the surfaces gate says of a server of the engine that ``make()`` gives."""
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": tiny.VOCAB}))
+    chosen = [cell for cell in measure.all_cells() if cell[0] in CELLS]
+    assert len(chosen) == len(CELLS)
+    monkeypatch.setattr(measure, "all_cells", lambda: chosen)
+
+    def evaluate(dialect, make):
+        with StandIn(dialect, make) as server:
+            evidence = tiny.measured(lambda stop=None: connect(server.url, MODEL, str(tmp_path), Limits()))
+        return {verdict.subject.rpartition(": ")[2]: verdict for verdict in surfaces.evaluate(evidence, [])}
+
+    return evaluate
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+def test_a_right_server_passes(found, dialect):
+    verdicts = found(dialect, tiny.Right)
+    skipped = {"streaming"} if dialect == "sglang" else set()
+    assert {name for name, verdict in verdicts.items() if verdict.status == Status.SKIPPED} == skipped
+    assert {verdict.status for verdict in verdicts.values()} <= {Status.PASS, Status.SKIPPED}
+
+
+@pytest.mark.parametrize(
+    ("fault", "cell"),
+    [
+        (tiny.StaleCache, ANOTHER),
+        (tiny.RowZero, "batch of 2, ragged"),
+        (tiny.Padded, "batch of 8, ragged"),
+        (tiny.Permuted, "batch of 8, ragged"),
+        (tiny.NeverStops, "stop tokens"),
+        (tiny.StreamsLate, "streaming"),
+    ],
+)
+def test_a_faulty_server_fails_where_it_is_wrong(found, fault, cell):
+    assert found("vllm", fault)[cell].status == Status.FAIL

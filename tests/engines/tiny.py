@@ -1,0 +1,299 @@
+"""A tiny model of HF's, texts that it partly foresees, and engines of it with planted faults: all in this process."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache, partial
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from braidcheck.engines.client import Client
+from braidcheck.engines.process import EngineError
+from braidcheck.engines.worker import Host
+from braidcheck.gates.surfaces import measure as surfaces
+from braidcheck.gates.surfaces.truth import Text
+from braidcheck.golden.readings import Readings, best_ids, noise, read_logits
+
+VOCAB, LONGEST, STOP = 96, 256, 95
+BLOCK = 64
+
+
+@cache
+def model(theta=10000.0, dtype=torch.float32, int8_head=False):
+    """The model: with another RoPE base, in another dtype, with a head rounded to int8."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCAB, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=LONGEST, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": theta}, attn_implementation="eager",
+    )  # fmt: skip
+    made = Qwen3ForCausalLM(config).eval()
+    torch.manual_seed(1)
+    for name, parameter in made.named_parameters():
+        if "norm" not in name:
+            parameter.data = (0.25 * torch.randn_like(parameter)).bfloat16().float()
+    if int8_head:
+        scale = made.lm_head.weight.abs().amax(dim=1, keepdim=True) / 127
+        made.lm_head.weight.data = (made.lm_head.weight / scale).round() * scale
+    return made.to(dtype)
+
+
+@cache
+def forward(ids, **options):
+    """Logits [T,V] of a tuple of ids; each is computed once."""
+    with torch.inference_mode():
+        return model(**options)(torch.tensor([ids])).logits[0].float()
+
+
+@cache
+def texts():
+    """Ten documents: random tokens, and between them what the model takes for the most probable."""
+    return [_text(number, 40 + 14 * number) for number in range(10)]
+
+
+def _text(number, length):
+    draw = torch.Generator().manual_seed(number)
+    ids = [0]
+    while len(ids) < length:
+        ids += torch.randint(1, STOP, (6,), generator=draw).tolist()
+        for _ in range(8):
+            ids.append(int(forward(tuple(ids))[-1, :STOP].argmax()))
+    ids = torch.tensor(ids[:length])
+    runs = [forward(tuple(ids.tolist()), dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    top, nothing = best_ids(runs[0]), torch.empty(0, dtype=torch.int64)
+    absent = dict.fromkeys(("hidden", "norm", "entropy"), torch.empty(0))
+    truth, floor = (Readings(**read_logits(run, ids, top, nothing), **absent) for run in runs)
+    typical = float(noise(truth.top, floor.top).quantile(0.95))
+    return Text(number, ids, top, truth, floor, typical, (STOP,))
+
+
+def hf(ids):
+    """What the samplers gate asks of HF: logits [T,V], and bfloat16's error [T]."""
+    truth, floor = (forward(tuple(ids), dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    return truth, noise(truth, floor)
+
+
+class Right:
+    """A right engine with every level; ``options`` are the model's."""
+
+    concurrency = 4
+
+    def __init__(self, stop=STOP, **options):
+        self.stop_token, self.options = stop, options
+
+    def logits(self, ids):
+        return forward(tuple(ids), **self.options)
+
+    def prefill(self, ids):
+        return self.logits(ids)
+
+    def prefill_batch(self, prompts):
+        return [self.logits(ids) for ids in prompts]
+
+    def generate(self, ids, n):
+        return self.decode(list(ids), n, lambda row: int(row.argmax()))
+
+    def generate_batch(self, prompts, n):
+        return [self.generate(ids, n) for ids in prompts]
+
+    def stream(self, ids, n):
+        yield from self.generate(ids, n)
+
+    def sample(self, ids, n, *, temperature, top_k, top_p, min_p, seed):
+        draw = torch.Generator().manual_seed(seed)
+
+        def pick(row):
+            values = row / temperature
+            if top_k:
+                values = values.masked_fill(values < values.topk(top_k).values[-1], -torch.inf)
+            best, order = values.softmax(-1).sort(descending=True)
+            best[best.cumsum(-1) - best >= top_p] = 0
+            best[best < min_p * best[0]] = 0
+            return int(order[torch.multinomial(best, 1, generator=draw)])
+
+        return self.decode(list(ids), n, pick)
+
+    def decode(self, ids, n, pick):
+        answer = []
+        while len(answer) < n and (not answer or answer[-1] != self.stop_token):
+            answer.append(pick(self.next_logits(ids, answer)))
+        return answer
+
+    def next_logits(self, ids, answer):
+        return self.logits([*ids, *answer])[-1]
+
+
+class Local:
+    """A connection to an engine in this process."""
+
+    def __init__(self, engine):
+        self.host = Host(engine)
+
+    def call(self, request):
+        try:
+            header, parts = self.host.answer(request)
+        except Exception as error:
+            raise EngineError(f"raised {error}") from None
+        return header, b"".join(parts)
+
+    def close(self):
+        pass
+
+
+def client(make):
+    """A Client of the engine that ``make()`` gives."""
+    return Client(lambda: Local(make()), VOCAB)
+
+
+def measured(make):
+    """The surfaces' evidence of an engine; ``make(stop=)`` makes one whose model ends answers there."""
+    evidence = {"engine": "tiny", "model": "model", "cells": [], "fresh": []}
+    with_stop = lambda token: client(partial(make, stop=token))  # noqa: E731
+    around = surfaces.Surroundings(texts(), LONGEST, lambda length: texts()[-1], with_stop)
+    surfaces.measure_surfaces(client(make), evidence, around)
+    return evidence
+
+
+class ChunkOffset(Right):
+    def logits(self, ids):
+        return torch.cat([super(ChunkOffset, self).logits(ids[at : at + BLOCK]) for at in range(0, len(ids), BLOCK)])
+
+
+class SeesFirstRequest(Right):
+    earlier = ()
+
+    def prefill(self, ids):
+        got = self.logits([*self.earlier, *ids])[len(self.earlier) :]
+        self.earlier = tuple(ids[:8])
+        return got
+
+
+class StaleCache(Right):
+    """A shorter prompt attends to what a longer one left."""
+
+    longest = ()
+
+    def prefill(self, ids):
+        left = self.longest[len(ids) : len(ids) + 4]
+        self.longest = max(self.longest, tuple(ids), key=len)
+        return torch.cat([self.logits(ids)[:-1], self.logits([*left, *ids])[-1:]]) if left else self.logits(ids)
+
+
+class PrefixOff(Right):
+    """A cached prefix is taken for one token longer than it is."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.seen = set()
+
+    def prefill(self, ids):
+        block = tuple(ids[:16])
+        hit = len(ids) > 16 and block in self.seen
+        self.seen.add(block)
+        late = self.logits([*ids[:16], *ids[17:], 0])[16:]
+        return torch.cat([self.logits(ids)[:16], late]) if hit else self.logits(ids)
+
+
+class RowZero(Right):
+    def prefill_batch(self, prompts):
+        first = self.logits(prompts[0])
+        return [first[: len(ids)] if len(ids) <= len(first) else self.logits(ids) * 0 for ids in prompts]
+
+
+class Padded(Right):
+    """Padding on the left is attended to."""
+
+    def prefill_batch(self, prompts):
+        longest = max(map(len, prompts))
+        return [self.logits([0] * (longest - len(ids)) + list(ids))[longest - len(ids) :] for ids in prompts]
+
+
+class Permuted(Right):
+    """From eight prompts on, answers come in another order."""
+
+    def generate_batch(self, prompts, n):
+        answers = super().generate_batch(prompts, n)
+        return answers if len(answers) < 8 else answers[::-1]
+
+
+class NeverStops(Right):
+    def __init__(self, stop=STOP, **options):
+        super().__init__(-1, **options)
+
+
+class WrongStop(Right):
+    """It stops at the stop token's neighbour, and drops it."""
+
+    def __init__(self, stop=STOP, **options):
+        super().__init__(stop + 1 if stop != STOP else stop, **options)
+
+
+class DropsStop(Right):
+    def generate(self, ids, n):
+        answer = super().generate(ids, n)
+        return answer[:-1] if answer and answer[-1] == self.stop_token else answer
+
+
+class WrongRow(Right):
+    def prefill(self, ids):
+        return self.logits(ids).roll(1, dims=0)
+
+
+class Truncated(Right):
+    def logits(self, ids):
+        whole = super().logits(ids)
+        if len(ids) <= BLOCK:
+            return whole
+        cut = [super(Truncated, self).logits(ids[at - 47 : at + 1])[-1:] for at in range(BLOCK, len(ids))]
+        return torch.cat([whole[:BLOCK], *cut])
+
+
+class IgnoresLastToken(Right):
+    def next_logits(self, ids, answer):
+        return self.logits([*ids[:-1], *answer] if len(ids) > 1 else [*ids, *answer])[-1]
+
+
+class StreamsLate(Right):
+    def stream(self, ids, n):
+        yield from self.generate(ids, n + 1)[1:]
+
+
+class Racing(Right):
+    """Requests at once share one prompt buffer."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.active, self.lock, self.buffer = 0, threading.Lock(), ()
+        self.all_here = threading.Barrier(self.concurrency, timeout=0.2)
+
+    def prefill(self, ids):
+        self.buffer = tuple(ids)
+        try:
+            self.all_here.wait()
+        except threading.BrokenBarrierError:  # alone
+            self.all_here.reset()
+            return self.logits(ids)
+        return self.logits([*self.buffer[:1], *ids[:-1]])
+
+
+class TemperatureIgnored(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "temperature": 1.0})
+
+
+class TopKIgnored(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "top_k": 0})
+
+
+class OffByOne(Right):
+    """Draws after the token before the last."""
+
+    def sample(self, ids, n, **options):
+        return super().sample(ids[:-1], n, **options)
+
+
+class SeedIgnored(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": int(torch.randint(1 << 30, ()))})
