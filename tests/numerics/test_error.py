@@ -164,4 +164,5 @@ def test_errors_name_the_worst_element():
 
 
 def test_an_empty_output_has_no_error():
-    assert distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3)).error_ratio == 0
+    errors = distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3))
+    assert (errors.error_ratio, errors.relative, errors.largest, errors.nonfinite, errors.allowed) == (0, 0, 0, 0, 0)

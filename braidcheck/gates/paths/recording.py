@@ -45,7 +45,7 @@ def _branches(function: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:
 def ran_branches() -> Iterator[set[str]]:
     """Within, the branches that the interpreter runs are collected: the function's module, ": " and the name.
 
-    Kernels that were launched before are made anew, for they bear no marks.
+    Kernels that were launched before are rewritten, for they bear no marks.
     """
     from triton.runtime.interpreter import FunctionRewriter, InterpretedFunction
 
