@@ -83,8 +83,7 @@ GATE = Gate(
     question="Does some case run every branch of every kernel, and every launch config, that the interpreter can run?",
     subjects=subjects,
     run=run,
-    runs_kernels=True,
-    shared=True,
+    shared=True,  # what ops share is run by the cases of any; and no base's cases can run a branch that is new
     needs_interpreter="a GPU runs compiled kernels, which cannot say which branch they took",
     stand_in=ALL_OPS,
 )
