@@ -24,7 +24,6 @@ EVALUATING = (
     "gates/*.py",
     "gates/*/__init__.py",
     "gates/coherence/behaviour.py",
-    "gates/coherence/blame.py",
     "gates/coherence/distance.py",
     "gates/coherence/finding.py",
     "gates/coherence/spread.py",
