@@ -98,7 +98,7 @@ def doctor() -> int:
     lanes = {lane for lane, why_not in (("interpret", no_interpreter), ("gpu", no_gpu)) if not why_not}
     here = [gate.name for gate in GATES.values() if lanes & set(gate.lanes)]
     table.add_row("gates that can run", ", ".join(here) or "none")
-    if needs_gpu := [name for name in GATES if lanes and name not in here]:
+    if needs_gpu := [gate.name for gate in GATES.values() if lanes and gate.needs_gpu and gate.name not in here]:
         table.add_row("gates that need a GPU", ", ".join(needs_gpu))
     console().print(table)
     return 0 if here else 3

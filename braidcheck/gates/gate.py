@@ -46,6 +46,8 @@ class Gate:
     """The verdicts on the model have a limit of which a part is used, which the HTML report draws."""
     needs_gpu: str = ""
     """Why the interpreter lane skips the gate; empty where it does not."""
+    needs_interpreter: str = ""
+    """Why the gpu lane skips the gate; empty where it does not."""
     stand_in: str = ""
     """The one subject where the gate cannot run and its subjects are unknown; empty where they are always known."""
     timeout_s: int | None = None
@@ -58,7 +60,8 @@ class Gate:
     @property
     def lanes(self) -> tuple[str, ...]:
         """The lanes in which the gate runs."""
-        return ("gpu",) if self.needs_gpu else ("interpret", "gpu")
+        left_out = {"interpret": self.needs_gpu, "gpu": self.needs_interpreter}
+        return tuple(lane for lane, reason in left_out.items() if not reason)
 
     @property
     def detects_mutants(self) -> bool:
@@ -72,7 +75,7 @@ class Gate:
 
     def why_not(self, lane: str) -> str:
         """Why the gate cannot run in ``lane`` here; empty where it can."""
-        return self.needs_gpu if lane not in self.lanes else environment.why_no_triton() or ""
+        return self.needs_gpu or self.needs_interpreter if lane not in self.lanes else environment.why_no_triton() or ""
 
 
 @dataclass(frozen=True)

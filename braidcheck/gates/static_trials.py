@@ -10,8 +10,6 @@ from braidcheck.gates import static
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 from braidcheck.result import Status
-from braidcheck.static import baseline
-from braidcheck.static.measure import measure_static
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
@@ -21,6 +19,9 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def _violation(op: str) -> str | None:
+    from braidcheck.static import baseline
+    from braidcheck.static.measure import measure_static
+
     evidence = measure_static((op,), tree=Path(module("op").__file__).parents[1], children=1)
     accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
     verdicts = static.evaluate(evidence, accepted, op, excused=excused)

@@ -133,6 +133,7 @@ def drop_item(body):
         (seen(shard="1/2"), "overlap: both are shard 1/2; give each shard once"),
         (seen(shard=""), "is not a shard; make it with: braidcheck gate --shard K/N"),
         (seen(suite={}), "shard 2/2 ended before it knew the suite's items; run it again"),
+        (seen(started=""), "shard 2/2 ended before it knew the suite's items; run it again"),
         (seen(suite={"items": 3, "sha256": "0"}), "differ in the items of the suite: items 4"),
         (seen(gpus=[{"name": "NVIDIA H100"}]), "differ in hardware: "),
         (seen(driver="580.1"), "differ in driver: none and 580.1"),

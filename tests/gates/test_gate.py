@@ -43,3 +43,10 @@ def test_a_run_asks_for_all_ops_or_those_that_are_named(monkeypatch):
     monkeypatch.setattr(kernels, "find", lambda: {"a": 1, "b": 2})
     assert chosen_ops(Settings("interpret", "out")) == {"a": 1, "b": 2}
     assert chosen_ops(Settings("interpret", "out", ops=("b",))) == {"b": 2}
+
+
+def test_a_gate_of_the_interpreter_says_why_a_gpu_skips_it(monkeypatch):
+    monkeypatch.setattr(environment, "why_no_triton", lambda: None)
+    gate = made(needs_interpreter="compiled")
+    assert gate.lanes == ("interpret",)
+    assert (gate.why_not("interpret"), gate.why_not("gpu")) == ("", "compiled")

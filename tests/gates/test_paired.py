@@ -114,6 +114,22 @@ def test_values_and_messages():
     assert {"interval", "smallest", "base_us", "change_us", "restarts"} <= bad.metrics.keys()
 
 
+def test_a_message_says_what_its_status_rests_on():
+    clean = evidence()
+    for number, one in enumerate(clean["series"]["op[a]"]["restarts"]):
+        one["change"] = [time * (1 + (-1) ** number / 1e4) for time in one["change"]]
+    good = evaluated(clean)
+    assert good.status == Status.PASS
+    assert "a slow-down of 1% is excluded" in good.message
+    wide = evidence()
+    for number, one in enumerate(wide["series"]["op[a]"]["restarts"]):
+        one["change"] = [time * (1 + (-1) ** number / 5) for time in one["change"]]
+    unknown = evaluated(wide)
+    assert unknown.status == Status.INCONCLUSIVE
+    assert ", between " in unknown.message
+    assert "smallest detectable slowdown is +" in unknown.message
+
+
 def outcome(given):
     """The status; a gate that raises is an error of its item, so no silent pass either."""
     try:

@@ -90,6 +90,16 @@ def test_new_subject_is_evaluated_by_change(status):
     assert "new, evaluated by the change only" in found["accuracy op[b]"].message
 
 
+def test_new_subjects_are_told_in_order():
+    found, _ = evaluated(a_run(a="pass"), a_run(a="pass", **dict.fromkeys("hcfgbdei", "pass")))
+    assert list(found) == [f"accuracy op[{case}]" for case in "bcdefghi"]
+
+
+def test_a_subject_without_a_verdict_keeps_its_slashes():
+    base = Run({}, ("interpret/accuracy/op[a/b/c]",), ())
+    assert "accuracy op[a/b/c]" in evaluated(base, a_run(a="pass"))[0]
+
+
 def test_gates_that_the_base_did_not_run_are_left_alone():
     own = Run({}, (), (*a_run(a="pass").verdicts, Verdict("static", "op[sm_90]", Status.FAIL, "spills")))
     assert not evaluated(a_run(a="pass"), own)[0]

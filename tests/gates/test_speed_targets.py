@@ -94,3 +94,10 @@ def test_what_was_not_measured_is_never_green():
         broken += [(check, "whole", status) for check, status in statuses(given).items()]
     assert len(broken) > 300
     assert [row for row in broken if row[2] == Status.PASS] == []
+
+
+@pytest.mark.parametrize("limits", [{}, {"limits": None}])
+def test_a_floor_without_a_measured_bandwidth_is_skipped(limits):
+    given = {"comparisons": evidence(3.0)["comparisons"], **limits}
+    found = next(verdict for verdict in speed_targets.evaluate(given) if verdict.subject.endswith("bandwidth"))
+    assert (found.status, "was not measured" in found.message) == (Status.SKIPPED, True)

@@ -22,7 +22,7 @@ def violation(monkeypatch, **said):
         asked.append((ops, how))
         return {"triton": "0.0.0", "rows": [{**ROW, "target": target, **said} for target in ("sm_90", "sm_80")]}
 
-    monkeypatch.setattr(static_trials, "measure_static", measure)
+    monkeypatch.setattr("braidcheck.static.measure.measure_static", measure)
     ((subject, check),) = static_trials.trial_checks(Trial({"rms_norm": None}, "cpu", {}, Fixtures()))
     found = check()
     assert (subject, asked) == (

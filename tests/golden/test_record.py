@@ -218,10 +218,10 @@ def test_noise_is_the_largest_error_at_a_position():
     assert noise(truth, floor).tolist() == [0.5, 2.0]
 
 
-def surest(sure):
+def surest(sure, margins=None):
     """The longest sure stretch of a document whose tokens after the first are foreseen where ``sure`` says so."""
     count = len(sure) + 1
-    top = torch.tensor([[9.0, 0.0]] * count)
+    top = torch.tensor([[margin, 0.0] for margin in margins or [9.0] * count])
     argmax = torch.tensor([*(7 if good else 0 for good in sure), 7])
     truth, floor = SimpleNamespace(top=top, argmax=argmax), SimpleNamespace(top=top + 0.01)
     return _surest(SimpleNamespace(ids=[7] * count), (truth, floor))
@@ -233,6 +233,11 @@ def surest(sure):
 )
 def test_the_surest_stretch_begins_where_its_prompt_ends(sure, found):
     assert surest(sure) == found
+
+
+def test_what_is_foreseen_by_a_hair_is_not_sure():
+    assert surest([1, 1, 1, 1], margins=[9.0, 0.0, 9.0, 9.0, 9.0]) == (2, 3)
+    assert surest([1, 1], margins=[0.0, 9.0, 9.0]) == (1, 2)
 
 
 def test_an_engine_that_shows_no_q_has_no_entropy():

@@ -12,7 +12,7 @@ import pytest
 from braidcheck.environment import PACKAGE
 
 OP = Path(__file__).parent / "throw_away"  # y = 2 * x + 1
-GATES = ("accuracy", "fence", "edges", "calls", "races", "sizes", "determinism", "vacuity")
+GATES = ("accuracy", "fence", "edges", "calls", "races", "sizes", "determinism", "vacuity", "paths")
 # What each consumer makes of the op, as JSON.
 FOUND_BY = """
 import json

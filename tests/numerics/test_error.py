@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from braidcheck.numerics.error import distance, error_ratios
+from braidcheck.numerics.error import Errors, distance, error_ratios
 
 BF16 = 2.0**-8
 
@@ -164,4 +164,5 @@ def test_errors_name_the_worst_element():
 
 
 def test_an_empty_output_has_no_error():
-    assert distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3)).error_ratio == 0
+    errors = distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3))
+    assert errors == Errors(0.0, 0.0, 0.0, 0, got=0.0, exact=0.0, allowed=0.0)

@@ -1,0 +1,96 @@
+"""Run cases, small and unlike ones first, until every path has run or no case is left."""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from braidcheck.gates.paths import COMMON, Evidence
+from braidcheck.gates.paths.recording import KERNELS, asked_configs, branches, ran_branches
+from braidcheck.gates.under_test import module, wrapper
+from braidcheck.numerics.calls import copies, poisoned_outputs, run
+from braidcheck.op import Case, Op
+
+
+def measure_paths(ops: Mapping[str, Op], excused: Mapping[str, str]) -> list[Evidence]:
+    """The evidence on each op and on what they share; a path that is ``excused`` is not waited for."""
+    shipped = {op: _shipped(op) for op in ops} | {COMMON: _shared()}
+    with recorded() as ran:
+        for op in ops.values():
+            _run_until(ran, shipped[op.name] - excused.keys(), [(op, case) for case in _unlike_first(op)])
+        rest = [(op, case) for op in ops.values() for case in _unlike_first(op)]
+        _run_until(ran, shipped[COMMON] - excused.keys(), sorted(rest, key=lambda pair: _elements(pair[1])))
+    return [
+        {"part": part, "paths": sorted(paths), "missing": sorted(paths - ran()), "ran": sorted(paths & ran())}
+        for part, paths in shipped.items()
+    ]
+
+
+def _shipped(op: str) -> set[str]:
+    """The branches of an op's kernels, and the launch configs of the class of this process."""
+    configs = module("kernels.common.configs")
+    keys = (key for key in configs.configs() if key[0] == op)
+    return set(_of_module(f"kernels.{op}.kernel")) | {_config_name(key) for key in keys}
+
+
+def _shared() -> set[str]:
+    """The branches of the device functions that ops share."""
+    files = pkgutil.iter_modules(module("kernels.common").__path__)
+    return {path for file in files for path in _of_module(f"kernels.common.{file.name}")}
+
+
+def _of_module(name: str) -> Iterator[str]:
+    from triton.runtime.interpreter import InterpretedFunction
+
+    source = module(name)
+    for value in vars(source).values():
+        if isinstance(value, InterpretedFunction) and value.fn.__module__ == source.__name__:
+            yield from (_path(f"{source.__name__}: {branch}") for branch in branches(value.fn))
+
+
+def _path(branch: str) -> str:
+    """A branch by the folder of its file: "rms_norm: _rms_norm: if HAS_RESIDUAL"."""
+    where, _, name = branch.partition(": ")
+    return f"{where.removeprefix(KERNELS).removesuffix('.kernel')}: {name}"
+
+
+def _config_name(key: Sequence[object]) -> str:
+    op, regime, bucket = key
+    return f"{op}: config {regime.name} {bucket.name}"  # type: ignore[attr-defined]
+
+
+def _unlike_first(op: Op) -> list[Case]:
+    """The cases in which the interpreter runs a kernel, the small ones first, and before any that is like another by
+    its dtype, its arguments and the magnitude of its first axis, by which launches are chosen."""
+    cases = sorted((case for case in op.cases if not case.large and _elements(case)), key=_elements)
+    met: Counter[object] = Counter()
+    likes: dict[str, int] = {}
+    for case in cases:
+        kind = case.dtype, case.needs, next(iter(case.axes.values())).bit_length()
+        likes[case.id] = met[kind]
+        met[kind] += 1
+    return sorted(cases, key=lambda case: (likes[case.id], _elements(case)))
+
+
+def _elements(case: Case) -> int:
+    return math.prod(case.axes.values())
+
+
+@contextmanager
+def recorded() -> Iterator[Callable[[], set[str]]]:
+    """Within, the function that is given tells the paths that ran so far."""
+    with ran_branches() as found, asked_configs() as asked:
+        yield lambda: {_path(branch) for branch in found} | {_config_name(key) for key in asked}
+
+
+def _run_until(ran: Callable[[], set[str]], wanted: set[str], cases: Sequence[tuple[Op, Case]]) -> None:
+    """Run the cases until the paths that ``ran`` tells are all that are ``wanted``."""
+    for op, case in cases:
+        if wanted <= ran():
+            return
+        inputs = op.inputs(case, "cpu")
+        with poisoned_outputs():
+            run(op, wrapper(op.name), copies(inputs))

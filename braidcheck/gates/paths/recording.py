@@ -1,0 +1,91 @@
+"""What ran: branches of kernel source and launch configs.
+
+The interpreter runs kernels as Python, from syntax trees that it makes when a kernel is first launched: these take
+marks, which cost next to nothing, on every version of Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from braidcheck.gates.under_test import module
+from braidcheck.gates.under_test.package import NAME
+
+KERNELS = f"{NAME}.kernels."
+MARK = "__braidcheck_mark__"
+
+
+def branches(function: Callable[..., Any]) -> list[str]:
+    """The names of a device function's branches: its body, both sides of each ``if``, the bodies of its loops."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    return [name for name, _ in _branches(tree)]
+
+
+def _branches(function: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """Name and statements of each branch; no statements where an ``if`` has no ``else``."""
+    assert isinstance(function, ast.FunctionDef)
+    yield function.name, function.body
+    for node in ast.walk(function):
+        if isinstance(node, ast.If):
+            test = ast.unparse(node.test)
+            yield f"{function.name}: if {test}", node.body
+            yield f"{function.name}: not if {test}", node.orelse
+        elif isinstance(node, ast.For):
+            yield f"{function.name}: for {ast.unparse(node.target)}", node.body
+        elif isinstance(node, ast.While):
+            yield f"{function.name}: while {ast.unparse(node.test)}", node.body
+
+
+@contextmanager
+def ran_branches() -> Iterator[set[str]]:
+    """Within, the branches that the interpreter runs are collected: the function's module, ": " and the name.
+
+    Kernels that were launched before are rewritten, for they bear no marks.
+    """
+    from triton.runtime.interpreter import FunctionRewriter, InterpretedFunction
+
+    ran: set[str] = set()
+    marked: list[dict[str, Any]] = []
+    plain, rewritten = FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn
+
+    def compile_marked(self: Any, tree: ast.Module) -> Any:
+        if not self.fn.__module__.startswith(KERNELS):  # Triton's own
+            return plain(self, tree)
+        for name, body in list(_branches(tree.body[0])):
+            mark = ast.parse(f"{MARK}({f'{self.fn.__module__}: {name}'!r})").body[0]
+            body.insert(0, ast.copy_location(mark, body[0]) if body else mark)
+        self.fn.__globals__[MARK] = ran.add
+        marked.append(self.fn.__globals__)
+        return plain(self, ast.fix_missing_locations(tree))
+
+    FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn = compile_marked, {}
+    try:
+        yield ran
+    finally:
+        FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn = plain, rewritten
+        for names in marked:
+            names.pop(MARK, None)
+
+
+class _Asked(dict[Any, Any]):
+    """Overrides of launch configs: none, but it keeps the keys that were asked for."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self[key] = None
+        return default
+
+
+@contextmanager
+def asked_configs() -> Iterator[_Asked]:
+    """Within, the keys of the launch configs that wrappers ask for are collected."""
+    overrides, asked = module("kernels.common.configs")._OVERRIDES, _Asked()
+    token = overrides.set(asked)
+    try:
+        yield asked
+    finally:
+        overrides.reset(token)
