@@ -38,7 +38,7 @@ class Subject:
 
 
 def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
-    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError where nothing is."""
+    """All that is asked of a candidate in use whose name holds ``chosen``. Raises UserError where nothing is."""
     # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is told once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
