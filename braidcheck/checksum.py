@@ -26,7 +26,7 @@ def seal(text: str, schema: str) -> str:
 def opened(text: str, schema: str) -> dict[str, Any]:
     """The entries of a file that was sealed with ``schema``, or of an older one, without the two.
 
-    Raises ValueError, in one line, for text that is no JSON object, that was changed, or that is of another schema.
+    Raises ValueError, in one line, for text that is not a JSON object, that was changed, or that is of another schema.
     """
     try:
         body = json.loads(text)

@@ -80,11 +80,8 @@ class Candidate:
             answer = self._timed(self._exchange.call, given)
         if raised := answer.get("raised"):
             self._raise(raised)
-        if (
-            share
-            and not _is_set_aside()
-            and any(isinstance(value, Tensor) and value.numel() for value in given.values())
-        ):
+        is_empty = any(isinstance(value, Tensor) and not value.numel() for value in given.values())
+        if share and not is_empty and not _is_set_aside():
             _require_launches(*share[0])
         values = [self._plain_output(name, value, given) for name, value in self._named(answer["outputs"])]
         return tuple(values) if answer.get("many") is True else values[0]

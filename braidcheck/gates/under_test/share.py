@@ -36,10 +36,14 @@ class Share(TorchDispatchMode):
         """Run the operation and note its name where it computes."""
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.split("::")[-1]
-        if not self.in_launch and not function.is_view and name.removesuffix("_") not in MOVES:
-            if any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in tree_leaves(result)):
-                self.computed[name] = None
+        moves = function.is_view or name.removesuffix("_") in MOVES
+        if not self.in_launch and not moves and any(map(_is_floating, tree_leaves(result))):
+            self.computed[name] = None
         return result
+
+
+def _is_floating(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 @contextmanager

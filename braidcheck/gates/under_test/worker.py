@@ -1,4 +1,4 @@
-"""The process in which a function that is not ours runs: it is loaded, called and watched here, judged elsewhere."""
+"""The process in which a function that is not ours runs: it is loaded, called and watched here, evaluated elsewhere."""
 
 from __future__ import annotations
 
