@@ -25,6 +25,7 @@ from braidcheck.op import Case, Op
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
 OF_LAYOUT = re.compile(r"stride|contiguous|view size", re.IGNORECASE)  # what PyTorch says of a layout, as RuntimeError
+MIN_WAIT_S = 0.001
 MAX_TEXT = 2000  # characters of what the function raised
 
 
@@ -118,7 +119,7 @@ class Candidate:
             self._load()
         started = time.monotonic()
         try:
-            return ask(*about, max(0.0, self.seconds))
+            return ask(*about, max(MIN_WAIT_S, self.seconds))
         finally:
             self.seconds -= time.monotonic() - started
 

@@ -25,6 +25,7 @@ KERNELS = "braidcheck.kernels."
 def main() -> None:
     """Run with the numbers of the channel and of the file for results."""
     privacy.drop_privileges()
+    privacy.end_with_parent()
     channel, file = map(int, sys.argv[1:])
     from braidcheck.gates.under_test.around import within
     from braidcheck.isolation.server import Server, serve
