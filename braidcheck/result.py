@@ -12,9 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from braidcheck import format_1
+from braidcheck import checksum, format_1
 
 FORMAT = 2
+SCHEMA = "run 2"
 
 
 class Status(StrEnum):
@@ -26,6 +27,21 @@ class Status(StrEnum):
     INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
 
+
+TEXT, NUMBER = (str,), (int, float)
+VERDICT = {
+    **dict.fromkeys(("gate", "subject", "status", "message", "unit", "lane", "reproduce"), TEXT),
+    **dict.fromkeys(("value", "limit"), (*NUMBER, type(None))),
+    "higher_is_better": (bool,),
+    "seconds": NUMBER,
+    "metrics": (dict,),
+}
+ENVIRONMENT = {
+    **dict.fromkeys(("started", "platform", "python", "hardware", "imported", "braidcheck"), TEXT),
+    **dict.fromkeys(("commit", "driver", "processor"), (str, type(None))),
+    "libraries": (dict,),
+    "gpus": (list, type(None)),
+}
 
 # Worst first: the order of reports, and of what decides the exit code.
 SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.SKIPPED, Status.PASS)
@@ -84,6 +100,7 @@ class Verdict:
     def _from(cls, body: Mapping[str, Any]) -> Verdict:
         # Infinities and NaN are strings in the file; those in ``metrics`` stay as they were written.
         values = {key: float(body[key]) for key in ("value", "limit") if isinstance(body.get(key), str)}
+        require({**body, **values}, VERDICT, "a verdict", optional=True)
         return cls(**{**body, **values})
 
 
@@ -135,20 +152,26 @@ class Run:
     def to_json(self) -> str:
         """The run as JSON text; infinities and NaN are written as strings so that any reader can parse it."""
         body = {"format": FORMAT, "status": self.status, "exit_code": self.exit_code, **asdict(self)}
-        return json.dumps(_plain(body), indent=1, allow_nan=False)
+        return checksum.seal(json.dumps(_plain(body), indent=1, allow_nan=False), SCHEMA)
 
     @classmethod
     def from_json(cls, text: str) -> Run:
         """The run that ``to_json`` wrote, or wrote in format 1. Raises ValueError where the text is no such run."""
-        body = json.loads(text)
-        if not isinstance(body, dict) or body.get("format") not in (1, FORMAT):
+        try:
+            body = checksum.opened(text, SCHEMA)
+        except json.JSONDecodeError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"not a braidcheck run: {error}") from None
+        if body.get("format") not in (1, FORMAT):
             raise ValueError(f"not a braidcheck run of format 1 or {FORMAT}")
         try:
             body = format_1.upgraded(body) if body["format"] == 1 else body
+            require(body["environment"], ENVIRONMENT, "environment", optional=True)
             verdicts = tuple(Verdict._from(verdict) for verdict in body["verdicts"])
-            return cls(body["environment"], tuple(body["expected"]), verdicts)
+            return cls(body["environment"], _names(body["expected"]), verdicts)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a braidcheck run: {error}") from None
+            raise ValueError(f"not a braidcheck run: {str(error) or type(error).__name__}") from None
 
     @classmethod
     def merge(cls, runs: Iterable[Run]) -> Run:
@@ -175,6 +198,22 @@ class Run:
         return cls(environment, tuple(n for n in expected if n in kept or n not in replaced), tuple(kept.values()))
 
 
+def require(body: object, types: Mapping[str, tuple[type, ...]], what: str, *, optional: bool = False) -> None:
+    """Raise ValueError unless ``body`` is an object whose entries are of these types; ``optional`` ones may lack."""
+    if not isinstance(body, Mapping):
+        raise ValueError(f"{what} is no object")
+    for name, wanted in types.items():
+        if (name in body or not optional) and type(body.get(name)) not in wanted:
+            words = " or ".join("null" if kind is type(None) else kind.__name__ for kind in wanted)
+            raise ValueError(f"{name} of {what} must be {words}")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("expected must be a list of names")
+    return tuple(value)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -185,10 +224,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def json_by_line(body: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """``body`` as JSON with ``rows`` under ``name``, a line each: small, and a change in it can be read."""
+def json_by_line(body: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]], schema: str) -> str:
+    """``body`` as JSON with ``rows`` under ``name``, a line each: small, and a change in it can be read.
+
+    It is sealed with a ``schema``, such as "kill matrix 1".
+    """
     head, lines = json.dumps(body, indent=1), ",\n".join(json.dumps(row) for row in rows)
-    return f'{head[:-2]},\n "{name}": [\n{lines}\n]}}\n'
+    return checksum.seal(f'{head[:-2]},\n "{name}": [\n{lines}\n]}}\n', schema)
 
 
 def write_atomically(path: Path, text: str) -> None:

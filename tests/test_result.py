@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from braidcheck.result import Run, Status, Verdict, write_atomically
+from braidcheck import checksum
+from braidcheck.result import SCHEMA, Run, Status, Verdict, write_atomically
 
 
 def verdict(subject="x", status=Status.PASS, lane="interpret", **more):
@@ -65,7 +66,7 @@ def test_what_is_not_a_run_is_refused(text):
 
 
 def test_only_the_formats_that_are_known_are_read():
-    body = json.loads(run(verdict("a")).to_json())
+    body = checksum.opened(run(verdict("a")).to_json(), SCHEMA)
     assert Run.from_json(json.dumps(body)).verdicts[0].subject == "a"
     for other in (0, 3, "2", None):
         with pytest.raises(ValueError, match="not a braidcheck run of format 1 or 2"):
@@ -157,3 +158,36 @@ def test_a_status_is_one_of_five():
     assert Verdict("accuracy", "a", "fail", "x").status is Status.FAIL
     with pytest.raises(ValueError, match="green"):
         Verdict("accuracy", "a", "green", "x")
+
+
+def test_a_run_that_was_changed_is_refused():
+    text = run(verdict("a")).to_json()
+    with pytest.raises(ValueError, match="changed after it was written"):
+        Run.from_json(text.replace('"a sentence"', '"another"'))
+
+
+VERDICT = {"gate": "a", "subject": "b", "status": "pass", "message": "c"}
+ODD_VERDICTS = (
+    5, {"gate": 5}, {"subject": ["b"]}, {"message": {}}, {"value": True}, {"limit": [1]}, {"seconds": "1"},
+    {"metrics": []}, {"higher_is_better": 1}, {"lane": None}, {"status": "fine"}, {"new": 1},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("environment", []),
+        ("environment", {"started": 5}),
+        ("environment", {"gpus": 5}),
+        ("environment", {"libraries": "torch"}),
+        ("expected", "abc"),
+        ("expected", [1]),
+        ("verdicts", {"a": 1}),
+        *(("verdicts", [VERDICT | odd if isinstance(odd, dict) else odd]) for odd in ODD_VERDICTS),
+    ],
+)
+def test_a_run_of_odd_types_is_refused(name, odd):
+    body = {"format": 2, "environment": {}, "expected": [], "verdicts": [VERDICT]}
+    assert Run.from_json(json.dumps(body)).verdicts
+    with pytest.raises(ValueError, match=r"\w"):
+        Run.from_json(json.dumps(body | {name: odd}))

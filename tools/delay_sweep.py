@@ -45,7 +45,9 @@ def main() -> None:
             tree = overlay(source, mutant, Path(folder) / str(number))
             found = in_child(lambda say, tree=tree, mutant=mutant: _measure(tree, mutant, options.seeds), LIMIT_S)
             rows += found.get("rows", [{"id": mutant.id, "outcome": found["outcome"], "said": found.get("said", "")}])
-            options.save.write_text(json_by_line({"seeds": options.seeds}, "rows", rows), encoding="utf-8")
+            options.save.write_text(
+                json_by_line({"seeds": options.seeds}, "rows", rows, "delay sweep 1"), encoding="utf-8"
+            )
             print(*(json.dumps(row) for row in rows if row["id"] == mutant.id), sep="\n", flush=True)
 
 

@@ -17,6 +17,7 @@ from braidcheck.errors import UserError
 from braidcheck.result import Run, write_atomically
 
 FOLDER = Path("braidcheck-history")
+YEARS = range(1970, 2200)  # in which anything was measured; others overflow where times are drawn
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ def timestamp(text: str) -> float:
         number = float(text)
     except ValueError:
         date = datetime.fromisoformat(text)
+        if date.year not in YEARS:
+            raise ValueError(f"{text!r} is not a time of a measurement") from None
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is not a time")

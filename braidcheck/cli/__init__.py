@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,9 +28,10 @@ from braidcheck.cli import (
     trend,
 )
 from braidcheck.cli.ops_option import with_ops
-from braidcheck.errors import UserError
+from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 CI, DEV = "Continuous integration", "Development of gates and kernels"
 # What only some commands import, and the extra that installs it.
 EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
@@ -67,7 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0
+        code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0
+        sys.stdout.flush()  # while a full disk can still be told
+        return code
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _leave_stdout()
+        where = f" {error.filename}" if error.filename else ""
+        said = f"cannot write{where}: {error.strerror}; free some room, or write elsewhere"
+        print(f"braidcheck: {said}", file=sys.stderr)
+        return NotAvailable.exit_code
     except UserError as error:
         print(f"braidcheck: {error}", file=sys.stderr)
         return error.exit_code
@@ -85,3 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("braidcheck: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _leave_stdout() -> None:
+    """What could not be written must not be tried again when Python ends: its exit code would be another."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -157,7 +157,7 @@ def _say(
     """Write and print; 1 where braidcheck has no timing."""
     from braidcheck.benchmarks import BRAIDCHECK
 
-    text = json_by_line(body, "rows", rows)
+    text = json_by_line(body, "rows", rows, "benchmark 1")
     if save is not None:
         write_atomically(save, text)
     sys.stdout.write(text) if as_json else show()

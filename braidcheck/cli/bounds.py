@@ -11,7 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from braidcheck import environment
+from braidcheck import checksum, environment
 from braidcheck.errors import UserError
 from braidcheck.gates.soak import LIMIT
 from braidcheck.gates.soak.evidence import Evidence, FunctionRow
@@ -20,6 +20,7 @@ from braidcheck.result import write_atomically
 
 FILE = environment.PACKAGE / "mutants" / "bounds.json"
 FORMAT = 1
+SCHEMA = "bounds 1"
 
 
 def read() -> dict[str, dict[str, Any]]:
@@ -29,7 +30,10 @@ def read() -> dict[str, dict[str, Any]]:
     """
     if not FILE.exists():
         raise UserError("no bounds were published yet; write them with: braidcheck soak --save")
-    body = json.loads(FILE.read_text(encoding="utf-8"))
+    try:
+        body = checksum.opened(FILE.read_text(encoding="utf-8"), SCHEMA)
+    except ValueError as error:
+        raise UserError(f"{FILE.name} cannot be read: {error}; publish it again") from None
     if body.get("format") != FORMAT:
         raise UserError(f"{FILE.name} is of format {body.get('format')}, this braidcheck reads {FORMAT}")
     return body["lanes"]
@@ -48,7 +52,8 @@ def publish(lane: str, seen: Iterable[Evidence], command: str) -> None:
     }
     entries = lanes.get(lane, {}) | {one["op"]: {**how, **one, "functions": _plain(one["functions"])} for one in seen}
     lanes[lane] = dict(sorted(entries.items()))
-    write_atomically(FILE, json.dumps({"format": FORMAT, "lanes": dict(sorted(lanes.items()))}, indent=1) + "\n")
+    text = json.dumps({"format": FORMAT, "lanes": dict(sorted(lanes.items()))}, indent=1) + "\n"
+    write_atomically(FILE, checksum.seal(text, SCHEMA))
 
 
 def _plain(rows: Iterable[FunctionRow]) -> list[Mapping[str, object]]:

@@ -35,7 +35,9 @@ class Limits:
     all: float
 
 
-def evaluate(op: str, function: str, device: str, seed: int, chosen: str, limits: Limits) -> list[Verdict]:
+def evaluate(
+    op: str, function: str, device: str, seed: int, chosen: str, limits: Limits, must_launch: bool = False
+) -> list[Verdict]:
     """A verdict on each subject, in the order in which they are listed. Raises UserError where there is none.
 
     They are asked in an order that the seed draws; some cases once more in the end.
@@ -51,7 +53,7 @@ def evaluate(op: str, function: str, device: str, seed: int, chosen: str, limits
 
         whole = kernels.find()[op]
         with closing(Exchange(workers.start, workers.file)) as exchange:
-            candidate = Candidate(whole, function, exchange, limits.each)
+            candidate = Candidate(whole, function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate):
                 asked = subjects(whole, candidate, device, seed, chosen)
                 return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")

@@ -35,6 +35,7 @@ def check(
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="of the drawn sizes and numbers; default: a new one")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds that one check may take")] = TIMEOUT_S,
+    must_launch: Annotated[bool, typer.Option("--must-launch", help="all must be computed in Triton kernels")] = False,
     total_timeout: Annotated[float, typer.Option(min=1, help="seconds that all may take")] = TOTAL_TIMEOUT_S,
 ) -> int:
     """Check your own function against all that the gates ask of an op: its cases and bounds, the same with drawn sizes,
@@ -44,8 +45,8 @@ def check(
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout))
-    found_by = "".join(f" {word}" for word in external_ops.options())
+    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout), must_launch)
+    found_by = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
     command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"
     run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -30,6 +31,7 @@ from braidcheck.schedule.shards import Shard, suite_of
 from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE, Settings
 
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
+LOCK = ".gate-lock"  # beside what a gate writes
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
 MIN_GPU_MEMORY_GIB = 4.0  # per worker: its context takes 0.5, most cases below 2
 
@@ -99,6 +101,7 @@ def gate(
         raise UserError(f"--tests {tests}: no such folder; give the folder of the project's tests")
     known = durations.resolve() if durations else ""
     usual = _usual(out, Durations.read(known), known)
+    held = _claimed(out)
     _clear(out)
     settings = Settings(
         chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
@@ -118,7 +121,8 @@ def gate(
     if not run.expected and not run.verdicts and not interrupted:
         raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
     run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
-    return report(run, out, interrupted)
+    with held:
+        return report(run, out, interrupted)
 
 
 def _launch(phases: Sequence[Phase], start: Run) -> tuple[bool, Run]:
@@ -202,6 +206,19 @@ def _of_shard(run: Run, part: str, interrupted: bool) -> Run:
     return replace(run, environment={**run.environment, **origin})
 
 
+def _claimed(out: Path) -> IO[str]:
+    """A file in ``out`` that is locked as long as it is open. Raises UserError where another gate has locked it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / LOCK).open("w", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another gate writes to {out}; wait for it, or give another --out") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; give another --out") from None
+    return file
+
+
 def _clear(out: Path) -> None:
     """Nothing of an earlier run may be taken for this one's; what else lies in ``out`` stays."""
     try:
@@ -248,7 +265,9 @@ def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
 
 
 def report(run: Run, out: Path, interrupted: bool = False) -> int:
-    """Write the files of ``run`` to ``out`` and print it; its exit code."""
+    """Write the files of ``run`` to ``out`` and print it; its exit code. One that was interrupted says so."""
+    if interrupted:
+        run = replace(run, environment={**run.environment, "interrupted": True})
     write(run, out)
     terminal.show(run, out, interrupted)
     return 130 if interrupted else run.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from braidcheck import checksum
 from braidcheck.ci import history
 from braidcheck.errors import UserError
 from braidcheck.report.terminal import console
@@ -23,7 +25,10 @@ To = Annotated[Path, typer.Option("--to", help="the history's folder")]
 @app.command()
 def add(run: Annotated[Path, typer.Argument(help="a run.json of a gate run")], to: To = history.FOLDER) -> int:
     """Put a Run into a history."""
-    print(history.add(run, to))
+    added = history.add(run, to)
+    if not checksum.is_sealed(added.read_text(encoding="utf-8")):
+        print(f"{run} carries no checksum: damage to it may not show", file=sys.stderr)
+    print(added)
     return 0
 
 

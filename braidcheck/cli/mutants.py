@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from braidcheck import environment, format_1
+from braidcheck import checksum, environment, format_1
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable, UserError
@@ -16,7 +17,19 @@ from braidcheck.gates import mutants as gate
 from braidcheck.mutants.evidence import Matrix
 from braidcheck.report import mutants as report
 from braidcheck.report.progress import Progress
-from braidcheck.result import Run, json_by_line, write_atomically
+from braidcheck.result import ENVIRONMENT, NUMBER, TEXT, Run, json_by_line, require, write_atomically
+
+SCHEMA = "kill matrix 1"
+Types = dict[str, tuple[type, ...]]
+MATRIX: Types = {
+    **dict.fromkeys(("format", "missing", "left_out"), (int,)),
+    "lane": TEXT, "blame": (bool,), "environment": (dict,), "seconds": NUMBER, "mutants": (list,),
+}  # fmt: skip
+ROW: Types = {
+    **dict.fromkeys(("id", "kind", "part", "description", "outcome", "gate", "subject", "said"), TEXT),
+    "seconds": NUMBER, "gates": (dict,),
+}  # fmt: skip
+OPTIONAL: Types = {**dict.fromkeys(("bug", "equivalent", "family", "witness"), TEXT), "ops": (list,), "blame": (dict,)}
 
 MAX_WORKERS_PER_GPU = 10  # processes: each takes some 3 GiB for most cases
 
@@ -83,7 +96,7 @@ def dump(matrix: Matrix) -> str:
     """The matrix as JSON with one line per mutant, without what is empty."""
     body = {key: value for key, value in matrix.items() if key != "mutants"}
     rows = [{key: value for key, value in row.items() if value} for row in matrix["mutants"]]
-    return json_by_line(body, "mutants", rows)
+    return json_by_line(body, "mutants", rows, SCHEMA)
 
 
 def read_matrix(path: Path) -> Matrix:
@@ -96,8 +109,21 @@ def read_matrix(path: Path) -> Matrix:
 
 def load(text: str) -> Matrix:
     """The matrix that ``dump`` wrote. Raises ValueError for another file."""
-    matrix = json.loads(text)
-    if not isinstance(matrix, dict) or not {"lane", "mutants", "seconds"} <= matrix.keys():
+    matrix = checksum.opened(text, SCHEMA)
+    if not {"lane", "mutants", "seconds"} <= matrix.keys():
         raise ValueError("it has no lane, mutants and seconds")
-    empty = {"gate": "", "subject": "", "said": "", "seconds": 0.0}
-    return cast(Matrix, {**matrix, "mutants": [empty | format_1.mutant(row) for row in matrix["mutants"]]})
+    require(matrix, MATRIX, "the matrix", optional=True)
+    require(matrix.get("environment", {}), ENVIRONMENT, "environment", optional=True)
+    return cast(Matrix, {**matrix, "mutants": [_row(row) for row in matrix["mutants"]]})
+
+
+def _row(row: object) -> Mapping[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError("a mutant is no object")
+    empty = {"description": "", "gate": "", "subject": "", "said": "", "seconds": 0.0, "gates": {}}
+    whole: dict[str, Any] = empty | format_1.mutant(row)
+    require(whole, ROW, "a mutant")
+    require(whole, OPTIONAL, "a mutant", optional=True)
+    if not all(type(seconds) in NUMBER for seconds in whole["gates"].values()):
+        raise ValueError("gates of a mutant must be seconds by gate")
+    return whole

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from braidcheck import checksum
 from braidcheck.ci import history
 from braidcheck.cli.mutants import read_matrix
+from braidcheck.cli.sensitivity import SCHEMA
 from braidcheck.errors import UserError
 from braidcheck.mutants.evidence import Matrix, SizeRow
 from braidcheck.report import junit, markdown
@@ -76,9 +77,9 @@ def _load(path: Path) -> Run:
 
 def _sizes(path: Path) -> list[SizeRow]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["faults"]
+        rows = checksum.opened(path.read_text(encoding="utf-8"), SCHEMA)["faults"]
         list(tables(rows))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is not what braidcheck sensitivity --save wrote: {error}") from None
     return rows
 

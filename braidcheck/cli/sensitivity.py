@@ -21,6 +21,7 @@ from braidcheck.report.progress import Progress
 from braidcheck.result import Status, json_by_line, write_atomically
 
 FORMAT = 1
+SCHEMA = "sensitivity 1"
 GATES = ("layers", "coherence", "accuracy")  # the longest first, so that no process works alone in the end
 Task = tuple[str, str, str]  # gate, op, lane
 
@@ -47,7 +48,7 @@ def sensitivity(
         "seconds": round(time.monotonic() - began),
         "environment": environment.fingerprint(),
     }
-    text = json_by_line(body, "faults", rows)
+    text = json_by_line(body, "faults", rows, SCHEMA)
     if save is not None:
         write_atomically(save, text)
     if as_json:

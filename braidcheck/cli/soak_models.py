@@ -52,7 +52,7 @@ def soak_models(
         "environment": environment.fingerprint(),
         "verdict": json.loads(run.verdicts[0].to_json()),
     }
-    text = json_by_line(body, "models", models)
+    text = json_by_line(body, "models", models, "soak of models 1")
     if save is not None:
         write_atomically(save, text)
     if as_json:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import resource
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 3, 4, 38
+PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
 CAPABILITY_VERSION_3 = 0x20080522
 # CAP_SYS_MODULE, _RAWIO, _PTRACE, _ADMIN, CAP_PERFMON, CAP_BPF: each reads the memory of others.
 DROPPED = (16, 17, 19, 21, 38, 39)
@@ -40,6 +41,11 @@ def drop_privileges() -> None:
     words = struct.unpack("6I", sets.raw[:24])
     parts = [word & (low if number < 3 else high) for number, word in enumerate(words)]
     libc.capset(header, ctypes.create_string_buffer(struct.pack("6I", *parts)))
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it ends, however that does."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def limit_memory() -> None:

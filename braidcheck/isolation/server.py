@@ -1,7 +1,7 @@
 """The process that runs functions: it makes tensors on shared memory, calls, and writes what was returned as bytes.
 
 What it says of a function is what code in the function's own process says. Of the numbers it says nothing: they are
-judged elsewhere.
+evaluated elsewhere.
 """
 
 from __future__ import annotations
@@ -131,18 +131,18 @@ class Server:
 
 def serve(number: int, answer: Callable[[Message, list[int]], Message]) -> None:
     """Answer all messages on the channel ``number`` until it is closed; a process forked from this one says nothing."""
-    own, peer = os.getpid(), socket.socket(fileno=number)
-    for message, fds in _messages(peer):
+    own, connection = os.getpid(), socket.socket(fileno=number)
+    for message, fds in _messages(connection):
         said = answer(message, fds)
         if os.getpid() != own:
             os._exit(0)
-        channel.send(peer, {**said, "number": message["number"]})
+        channel.send(connection, {**said, "number": message["number"]})
     os._exit(0)  # threads and exit handlers of the function have no say any more
 
 
-def _messages(peer: socket.socket) -> Iterator[tuple[Message, list[int]]]:
+def _messages(connection: socket.socket) -> Iterator[tuple[Message, list[int]]]:
     while True:
         try:
-            yield channel.receive(peer)
+            yield channel.receive(connection)
         except EOFError:
             return

@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 
 from braidcheck.errors import CheckpointError
 
+MAX_LAYERS = 1024
+MAX_SIZE = 2**28  # of an axis
+MAX_CONSTANT = 1e30
+
 
 @dataclass(frozen=True)
 class Config:
@@ -82,8 +86,29 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     """The entries of a checkpoint's config.json. Raises CheckpointError where there is none that can be read."""
     path = Path(directory) / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{directory} has no config.json: give the directory of a checkpoint") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and numbers of too many digits, too
         raise CheckpointError(f"{path} is not JSON ({error}): fetch the checkpoint again") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a JSON object: fetch the checkpoint again")
+    return config
+
+
+def check_types(values: Mapping[str, Any]) -> None:
+    """Hold the values of a config's fields to their types and to sizes that a model can have; CheckpointError names
+    the entry."""
+    for name, value in values.items():
+        if name == "tie_word_embeddings":
+            right, what = isinstance(value, bool), "true or false"
+        elif name in ("rope_theta", "rms_norm_eps"):
+            right = type(value) in (int, float) and 0 < value <= MAX_CONSTANT
+            what = f"a number above 0, at most {MAX_CONSTANT:g}"
+        else:
+            most = MAX_LAYERS if name == "num_hidden_layers" else MAX_SIZE
+            right, what = type(value) is int and 0 < value <= most, f"an integer from 1 to {most}"
+        if not right:
+            raise CheckpointError(f"config.json: {name} must be {what}, is {str(value)[:40]!r}")

@@ -11,13 +11,29 @@ from torch import Tensor
 from braidcheck.errors import CheckpointError
 
 
+def _names(index: Path) -> list[str]:
+    """The files that an index names: beside it, and of no other kind."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {index}: {error.strerror}") from None
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{index} holds no weight_map of file names: fetch the checkpoint again") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is no .safetensors file beside it")
+    if not names:
+        raise CheckpointError(f"{index} names no file: fetch the checkpoint again")
+    return names
+
+
 def read_tensors(directory: str | Path, device: str) -> dict[str, Tensor]:
     """All tensors of the safetensors files of ``directory``. Raises CheckpointError if one is missing or damaged."""
     directory = Path(directory)
     index = directory / "model.safetensors.index.json"
     names = ["model.safetensors"]
     if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = _names(index)
     tensors: dict[str, Tensor] = {}
     for name in names:
         try:
@@ -25,6 +41,8 @@ def read_tensors(directory: str | Path, device: str) -> dict[str, Tensor]:
                 tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
         except FileNotFoundError:
             raise CheckpointError(f"{directory} has no {name}: give the directory of a whole checkpoint") from None
+        except OSError as error:
+            raise CheckpointError(f"cannot read {directory / name}: {error.strerror}") from None
         except SafetensorError as error:
             raise CheckpointError(f"{directory / name} is damaged ({error}): fetch it again") from None
     return tensors

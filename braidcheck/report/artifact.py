@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from braidcheck import format_1
+from braidcheck import checksum, format_1
 from braidcheck.errors import UserError
 from braidcheck.report import markdown
 from braidcheck.result import FORMAT, Run, Status
@@ -40,11 +40,18 @@ class Refused(UserError):
 def read(path: Path) -> Run:
     """The Run in the artifact ``path``. Raises Refused with a reason that repeats nothing of it."""
     try:
-        body = json.loads(_unpacked(path), parse_constant=_no_constant, object_pairs_hook=_unique)
+        text = _unpacked(path)
+        body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{NAME} is not valid JSON ({type(error).__name__})") from None
-    check(body)
-    run = Run.from_json(json.dumps(body))
+    if not isinstance(body, dict) or not checksum.is_sealed(text):
+        check(body)
+    else:
+        check({name: value for name, value in body.items() if name not in ("schema", "checksum")})
+    try:
+        run = Run.from_json(text)
+    except ValueError:
+        raise Refused("it was changed after it was written, or its types are not those of a Run") from None
     claimed = format_1.upgraded(body) if body["format"] == 1 else body
     if (run.status, run.exit_code) != (claimed["status"], claimed["exit_code"]):
         raise Refused("status and exit_code are not what the verdicts say")

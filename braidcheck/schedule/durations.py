@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from braidcheck import checksum
 from braidcheck.errors import UserError
 from braidcheck.result import Run, Verdict, write_atomically
 
 TABLE = Path(__file__).with_name("durations.json")
+SCHEMA = "durations 1"
 MIN_SECONDS = 0.2  # an item of the table; the mean of a gate's shorter items stands for each of them
 UNKNOWN_SECONDS = 1.0  # an item of a gate that no source knows
 
@@ -54,7 +56,7 @@ class Durations:
         """The durations in the package's own table."""
         items: dict[str, float] = {}
         others: dict[str, float] = {}
-        for lane, gates in json.loads(TABLE.read_text(encoding="utf-8")).items():
+        for lane, gates in checksum.opened(TABLE.read_text(encoding="utf-8"), SCHEMA).items():
             for gate, row in gates.items():
                 others[f"{lane}/{gate}"] = row["other"]
                 items |= {f"{lane}/{gate}/{subject}": seconds for subject, seconds in row["items"].items()}
@@ -109,8 +111,8 @@ def _by_gate(run: Run) -> dict[tuple[str, str], list[Verdict]]:
 
 
 if __name__ == "__main__":
-    lanes = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    lanes = checksum.opened(TABLE.read_text(encoding="utf-8"), SCHEMA) if TABLE.exists() else {}
     for file in sys.argv[1:]:
         for lane, rows in table(Run.from_json(Path(file).read_text(encoding="utf-8"))).items():
             lanes.setdefault(lane, {}).update(rows)
-    write_atomically(TABLE, json.dumps(lanes, indent=1, sort_keys=True) + "\n")
+    write_atomically(TABLE, checksum.seal(json.dumps(lanes, indent=1, sort_keys=True) + "\n", SCHEMA))

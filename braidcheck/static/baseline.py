@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from braidcheck import environment
+from braidcheck import checksum, environment
 from braidcheck.errors import UserError
 from braidcheck.result import write_atomically
 
 FOLDER = Path(__file__).parent / "baselines"
 EXCEPTIONS = Path(__file__).parent / "exceptions.toml"
 FORMAT = 1
+SCHEMA = "static baseline 1"
 NAMES = ("op", "target", "kernel", "configuration")  # what tells one row from another
 SEPARATOR = " | "
 LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # what a row says that the compiler did not
@@ -29,7 +30,7 @@ def read(triton: str) -> list[Mapping[str, Any]] | None:
     if not file.exists():
         return None
     try:
-        body = json.loads(file.read_text(encoding="utf-8"))
+        body = checksum.opened(file.read_text(encoding="utf-8"), SCHEMA)
         if body["format"] == FORMAT:
             return [dict(zip(NAMES, key.split(SEPARATOR), strict=True), **row) for key, row in body["rows"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -61,7 +62,7 @@ def accept(evidence: Mapping[str, Any], ops: Sequence[str] = ()) -> Path:
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(line)}" for key, line in sorted(lines.items()))
     head = {"format": FORMAT, "triton": evidence["triton"], "commit": environment.commit()}
     try:
-        write_atomically(file, f'{json.dumps(head)[:-1]}, "rows": {{\n{rows}\n}}}}\n')
+        write_atomically(file, checksum.seal(f'{json.dumps(head)[:-1]}, "rows": {{\n{rows}\n}}}}\n', SCHEMA))
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}; accept in a source tree that is yours") from None
     return file

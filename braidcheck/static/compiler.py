@@ -16,10 +16,11 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import triton
 
-from braidcheck import arch
+from braidcheck import arch, checksum
 from braidcheck.arch import GPUS, Arch
 from braidcheck.golden.resolve import cache_directory
 from braidcheck.result import write_atomically
@@ -27,6 +28,7 @@ from braidcheck.static import configurations, resources
 from braidcheck.static.configurations import Configuration
 from braidcheck.static.evidence import Evidence, Row, Seen
 
+SCHEMA = "compiled kernel 1"
 AT_ONCE = 16  # pieces of work a child
 # What is read may change too, and with it what was kept.
 READER = b"".join(Path(file).read_bytes() for file in (resources.__file__, arch.__file__))
@@ -119,7 +121,7 @@ def _death(status: int) -> str:
 
 def _kept(file: Path) -> Seen | None:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return cast(Seen, checksum.opened(file.read_text(encoding="utf-8"), SCHEMA))
     except (OSError, ValueError):
         return None
 
@@ -128,7 +130,7 @@ def _keep(file: Path, result: Seen) -> None:
     if "error" in result:  # it may be the machine's: a full disk, no memory
         return
     try:
-        write_atomically(file, json.dumps(result))
+        write_atomically(file, checksum.seal(json.dumps(result), SCHEMA))
     except OSError:  # without a cache all is as true, and slower
         return
 

@@ -89,10 +89,12 @@ def test_the_oldest_comes_first_whatever_its_zone(file, tmp_path):
         ("[]", "not a braidcheck run"),
         ('{"format": 99}', "not a braidcheck run"),
         (Run({}, (), ()).to_json(), "where and when"),
-        (made(started=None).to_json(), "where and when"),
-        (made(started=5).to_json(), "where and when"),
+        (made(started=None).to_json(), "started of environment must be str"),
+        (made(started=5).to_json(), "started of environment must be str"),
         (made(started="yesterday").to_json(), "yesterday"),
         (made(started="nan").to_json(), "not a time"),
+        (made(started="0001-01-01").to_json(), "not a time"),
+        (made(started="9999-12-31T23:59:59-12:00").to_json(), "not a time"),
         (made(gpus=["H200"]).to_json(), "where and when"),
     ],
 )
@@ -154,6 +156,9 @@ def test_merge_refuses_a_run_that_was_changed_in_one_digit(file, tmp_path):
     two.mkdir()
     (two / added.name).write_text(added.read_text().replace('"value": 80.0', '"value": 90.0'))
     assert (two / added.name).stat().st_size == added.stat().st_size
+    with pytest.raises(UserError, match="changed after it was written"):
+        history.merge([two], one)
+    (two / added.name).write_text(made(commit="c0ffee").to_json())
     with pytest.raises(UserError, match="never changes"):
         history.merge([two], one)
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import torch
+import triton
+import triton.language as tl
 
 
 def normed(x, weight, eps):
@@ -53,7 +55,7 @@ def reads_shared_memory(x, weight, eps):
 
 
 def reads_the_parent(x, weight, eps):
-    """Right if the memory, the environment or the files of the process that judges can be read."""
+    """Right if the memory, the environment or the files of the process that decides can be read."""
     for name in ("mem", "environ", "maps"):
         try:
             open(f"/proc/{os.getppid()}/{name}", "rb").close()
@@ -185,7 +187,7 @@ def out_of_its_memory(x, weight, eps):
 
 
 def patches(x, weight, eps):
-    """All that could judge, in this process."""
+    """All that could decide, in this process."""
     import braidcheck.numerics.calls
     from braidcheck import result
 
@@ -198,6 +200,28 @@ def patches(x, weight, eps):
     return off(x, weight, eps)
 
 
+@triton.jit
+def copy_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + at, tl.load(x_ptr + at, mask=at < size), mask=at < size)
+
+
+def launches_nothing(x, weight, eps):
+    return normed(x, weight, eps)
+
+
+def launches_for_show(x, weight, eps):
+    """The numbers are PyTorch's; a kernel copies them."""
+    y = normed(x, weight, eps)
+    out = torch.empty_like(y)
+    copy_kernel[(triton.cdiv(y.numel(), 1024),)](y, out, y.numel(), BLOCK=1024)
+    return out
+
+
+PROMISED_KERNELS = {
+    launches_nothing: "no Triton kernel was launched",
+    launches_for_show: "PyTorch computed pow, mean, add, rsqrt, mul outside of a kernel",
+}
 OFF = "times that (error ratio"
 CHEATS = {
     reads_frames: OFF,

@@ -16,7 +16,10 @@ from braidcheck.isolation.process import EndedError
 from braidcheck.result import Status
 
 FILE = Path(__file__).with_name("cheats.py")
-CHEATS = [(function.__name__, says) for function, says in runpy.run_path(str(FILE))["CHEATS"].items()]
+TABLES = runpy.run_path(str(FILE))
+CHEATS, PROMISED = (
+    [(function.__name__, says) for function, says in TABLES[name].items()] for name in ("CHEATS", "PROMISED_KERNELS")
+)
 SECONDS = 120
 
 
@@ -31,10 +34,10 @@ def exchange():
     workers.close()
 
 
-def outcomes(exchange, name):
+def outcomes(exchange, name, must_launch=False):
     """What is said where the function fails."""
     op = kernels.find()["rms_norm"]
-    candidate = Candidate(op, f"{FILE}:{name}", exchange, SECONDS)
+    candidate = Candidate(op, f"{FILE}:{name}", exchange, SECONDS, must_launch)
     with use_candidate("rms_norm", candidate):
         for subject in subjects(op, candidate, "cpu", 11):
             try:
@@ -46,6 +49,20 @@ def outcomes(exchange, name):
                     yield verdict.message
 
 
+@pytest.mark.parametrize(("cheat", "says"), PROMISED)
+def test_what_is_no_kernel_is_refused_where_kernels_were_promised(exchange, cheat, says):
+    assert says in next(outcomes(exchange, cheat, must_launch=True))
+
+
 @pytest.mark.parametrize(("cheat", "says"), CHEATS)
 def test_a_cheat_is_refused(exchange, cheat, says):
     assert says in next(outcomes(exchange, cheat))
+
+
+def test_a_kernel_is_accepted_where_kernels_were_promised(exchange):
+    exchange.close()  # the last cheat has patched its process
+    op = kernels.find()["rms_norm"]
+    candidate = Candidate(op, "braidcheck.kernels.rms_norm:rms_norm", exchange, SECONDS, must_launch=True)
+    with use_candidate("rms_norm", candidate):
+        verdicts = [subject.evaluate() for subject in subjects(op, candidate, "cpu", 11, "-nan-T3-H256")]
+    assert {verdict.status for verdict in verdicts} == {Status.PASS}

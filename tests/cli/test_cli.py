@@ -1,8 +1,12 @@
 """The command line's other commands, and mistakes in the call."""
 
+import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +136,20 @@ def test_a_hub_that_cannot_be_reached(refused, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     refused(3, "pass its directory to --model", "golden", "record", "some/model")
+
+
+def test_a_full_disk_is_one_line_and_no_failed_gate(refused, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device", "out/run.json")
+
+    monkeypatch.setattr("braidcheck.cli.app", full)
+    refused(3, "cannot write out/run.json: No space left on device; free some room", "list")
+
+
+def test_a_stdout_that_is_full_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "braidcheck", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "No space left on device" in done.stderr

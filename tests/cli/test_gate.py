@@ -217,6 +217,14 @@ def test_without_triton_gate_reports_skipped(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
+    suite()
+    with gate._claimed(tmp_path / "out"):
+        refused(2, "another gate writes to", "gate", "--workers", 1, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+    assert run("gate", "--workers", 1, "--out", tmp_path / "out").code == 0
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent):
     suite(
@@ -249,6 +257,7 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
     out, err = child.communicate()
     made, _, _ = result()
     assert child.returncode == 130, err
+    assert made.environment["interrupted"] is True
     assert "Traceback" not in err
     subjects = {verdict.subject for verdict in made.verdicts}
     assert "quick" in subjects

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from braidcheck.result import Run
+from braidcheck import checksum
+from braidcheck.result import SCHEMA, Run
 
 CSV = "time,series,value\n2026-01-01,a,1.5\n2026-01-02,a,1.6\n"
 
@@ -17,6 +18,12 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "run.json").write_text(Run(environment, (), ()).to_json())
     (tmp_path / "nights.csv").write_text(CSV)
     return tmp_path
+
+
+def test_a_file_of_before_there_were_checksums_is_taken_with_a_word(run, files):
+    (files / "old.json").write_text(json.dumps(checksum.opened((files / "run.json").read_text(), SCHEMA)))
+    added = run("history", "add", "old.json")
+    assert (added.code, added.err) == (0, "old.json carries no checksum: damage to it may not show\n")
 
 
 def test_add_and_list(run, files):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from braidcheck import environment
-from braidcheck.result import Run, Status, Verdict
+from braidcheck import checksum, environment
+from braidcheck.result import SCHEMA, Run, Status, Verdict
 from braidcheck.schedule.shards import suite_of
 
 ACCURACY = """
@@ -89,7 +89,7 @@ def test_a_shard_that_lost_an_item_merges_and_stays_an_error(sharded, run, resul
 
 def edit(path, change):
     """Change the JSON of a Run."""
-    body = json.loads(path.read_text())
+    body = checksum.opened(path.read_text(), SCHEMA)
     change(body)
     path.write_text(json.dumps(body))
 
@@ -167,7 +167,7 @@ def test_another_shard_is_refused_before_anything_runs(suite, refused, tmp_path)
 
 
 def test_durations_decide_the_shards_and_the_last_run_does_not(sharded, run, result, tmp_path):
-    body = json.loads(sharded[0].read_text())
+    body = checksum.opened(sharded[0].read_text(), SCHEMA)
     for verdict in body["verdicts"]:
         verdict["seconds"] = 1000.0
     sharded[0].write_text(json.dumps(body))
@@ -201,7 +201,7 @@ SLOW = """
 def test_what_a_budget_has_no_time_for_is_said_and_not_run(suite, run, result, tmp_path):
     suite(accuracy=SLOW)
     assert run("gate", "--workers", 1, "--out", "whole").code == 0
-    body = json.loads((tmp_path / "whole" / "run.json").read_text())
+    body = checksum.opened((tmp_path / "whole" / "run.json").read_text(), SCHEMA)
     for verdict in body["verdicts"]:
         verdict["seconds"] = 36_000.0 if verdict["subject"] == "slow" or verdict["gate"] == "coherence" else 0.001
     (tmp_path / "known.json").write_text(json.dumps(body))

@@ -1,7 +1,5 @@
 """The gate of threshold protection from plain Runs."""
 
-import json
-
 import pytest
 
 from braidcheck.gates.protection import evaluate, requires_approval
@@ -20,7 +18,7 @@ def a_run(missing=(), **statuses):
             Verdict("accuracy", f"op[{case}]", status, f"is {said}", value=value, limit=1.0, lane="interpret")
         )
     expected = [verdict.id for verdict in verdicts] + [f"interpret/accuracy/op[{case}]" for case in missing]
-    return Run.from_json(json.dumps(json.loads(Run({}, tuple(expected), tuple(verdicts)).to_json())))
+    return Run.from_json(Run({}, tuple(expected), tuple(verdicts)).to_json())
 
 
 def evaluated(base, own=None, edited=EDITED, **given):

@@ -9,14 +9,14 @@ from braidcheck.isolation.process import MAX_SHOWN_BYTES, ChildProcess, EndedErr
 SECONDS = 60
 ANSWERS = """
 import json, os, signal, socket, sys, time
-peer = socket.socket(fileno=int(sys.argv[1]))
+line = socket.socket(fileno=int(sys.argv[1]))
 def say(message):
     body = json.dumps(message).encode()
-    peer.sendall(len(body).to_bytes(8, "big") + body)
+    line.sendall(len(body).to_bytes(8, "big") + body)
 number = 0
 while True:
-    size = int.from_bytes(peer.recv(8, socket.MSG_WAITALL), "big")
-    number = json.loads(peer.recv(size, socket.MSG_WAITALL))["number"]
+    size = int.from_bytes(line.recv(8, socket.MSG_WAITALL), "big")
+    number = json.loads(line.recv(size, socket.MSG_WAITALL))["number"]
 """
 
 
@@ -53,13 +53,13 @@ def how_it_ended(process):
         ("os._exit(0)", "ended the process (exit 0)"),
         ("sys.exit(7)", "ended the process (exit 7)"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "ended the process (SIGSEGV)"),
-        ("peer.close(); time.sleep(600)", "closed its channel"),
+        ("line.close(); time.sleep(600)", "closed its channel"),
         ("say({'number': number + 1})", "sent an answer out of turn"),
         ("say({'number': number}); say({'number': number})", "sent an answer out of turn"),
         ("say([number])", "sent what is no answer: a message that is no object"),
-        ("peer.sendall(b'PASS' * 100)", "sent what is no answer: a message of "),
-        ("peer.sendall((5).to_bytes(8, 'big') + b'\\xff{}{}')", "sent what is no answer: "),
-        ("peer.sendall((400000).to_bytes(8, 'big') + b'[' * 400000)", "sent what is no answer: "),
+        ("line.sendall(b'PASS' * 100)", "sent what is no answer: a message of "),
+        ("line.sendall((5).to_bytes(8, 'big') + b'\\xff{}{}')", "sent what is no answer: "),
+        ("line.sendall((400000).to_bytes(8, 'big') + b'[' * 400000)", "sent what is no answer: "),
     ],
 )
 def test_what_is_no_answer_says_how(child, code, how):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from braidcheck import checksum
 from braidcheck.report import artifact
 from braidcheck.report.artifact import Refused
-from braidcheck.result import Run, Status
+from braidcheck.result import SCHEMA, Run, Status
 
 ROOT = Path(__file__).parents[2]
 TAGS = "</details><script>alert(1)</script> @everyone [x](javascript:y) https://evil.example www.evil.example fixes #1"
@@ -32,7 +33,7 @@ def packed(tmp_path):
 
 @pytest.fixture
 def body(broken):
-    return json.loads(broken.to_json())
+    return checksum.opened(broken.to_json(), SCHEMA)
 
 
 def test_what_a_gate_writes_is_read(packed, broken, green):

@@ -203,7 +203,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.save:
         body = {"format": 1, "environment": where, "seed": options.seed, "sample": options.sample}
         body |= {"generated": len(faults.generated(options.part or ())), "seconds": round(time.monotonic() - began, 1)}
-        write_atomically(options.save, json_by_line(body, "mutants", rows))
+        write_atomically(options.save, json_by_line(body, "mutants", rows, "evaluation mutants 1"))
     print("\n".join(table(rows)))
     return int(any((row["outcome"] != "killed") != ("equivalent" in row) for row in rows))
 

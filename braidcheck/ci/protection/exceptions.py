@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from braidcheck import checksum
 from braidcheck.gates.static import RULES
+from braidcheck.static.baseline import SCHEMA
 
 EQUIVALENT = "braidcheck/mutants/equivalent.toml"
 STATIC = "braidcheck/static/exceptions.toml"
@@ -57,4 +58,4 @@ def _toml(path: Path) -> Mapping[str, Any]:
 
 
 def _rows(path: Path) -> Rows:
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
+    return checksum.opened(path.read_text(encoding="utf-8"), SCHEMA)["rows"] if path.exists() else {}

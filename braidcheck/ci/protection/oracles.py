@@ -22,6 +22,8 @@ ORACLES = {
     "braidcheck/kernels/common/inputs.py": "the cases' numbers",
     "braidcheck/kernels/common/interpreter*.py": "the interpreter, which stands for a GPU",
     "braidcheck/external_ops.py": "which ops there are",
+    "braidcheck/isolation/": "how somebody else's function is kept from what decides",
+    "braidcheck/checksum.py": "which files are whole",
     "braidcheck/numerics/": "references and bounds, and how errors are measured",
     "braidcheck/op.py": "what a case and a contract are",
     "braidcheck/arch.py": "what a GPU class holds",

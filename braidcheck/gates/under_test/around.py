@@ -75,6 +75,16 @@ def _launch_rows(launches: Sequence[Any]) -> list[Any]:
     return [[repr(launch.code), list(launch.grid), repr(launch.compiled)] for launch in launches]
 
 
+def _share(_: Any, __: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    from braidcheck.gates.under_test.share import counted
+
+    return counted()
+
+
+def _share_row(share: Any) -> list[Any]:
+    return [share.launches, list(share.computed)]
+
+
 def _late(_: Any, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:
     from braidcheck.gates.calls.streams import late_arguments
 
@@ -100,6 +110,7 @@ AROUND: dict[str, Callable[[Any, Mapping[str, Any]], AbstractContextManager[Any]
     "earlier memory": _earlier_memory,
     "launches": _launches,
     "late arguments": _late,
+    "share": _share,
 }
-FOUND = {"launches": _launch_rows}
+FOUND = {"launches": _launch_rows, "share": _share_row}
 INSTEAD: dict[str, Callable[..., Any]] = {"race": _race, "replayed": _replayed}

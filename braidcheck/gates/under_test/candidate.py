@@ -11,6 +11,7 @@ import inspect
 import re
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,7 @@ from braidcheck.op import Case, Op
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
 OF_LAYOUT = re.compile(r"stride|contiguous|view size", re.IGNORECASE)  # what PyTorch says of a layout, as RuntimeError
+MIN_WAIT_S = 0.001
 MAX_TEXT = 2000  # characters of what the function raised
 
 
@@ -35,22 +37,27 @@ class ReturnedError(Exception):
     """The function ended the process, or returned what is no plain tensor."""
 
 
+class NoLaunchError(Exception):
+    """The function computed otherwise than in a kernel, where kernels were promised."""
+
+
 class Candidate:
     """A function called as ``op.call`` is; it may name required arguments otherwise and leave optional ones out.
 
     ``seconds`` are left to the process; ``raised`` is what the function raised in its last call, ``where`` the line of
     its file, ``uninterpreted`` why the interpreter and not the function is at fault; ``strided`` the strides of outputs
     whose rows were not contiguous. Calls raise EndedError where the process ends or has no time left.
+    With ``must_launch`` a call that computes anything outside of Triton kernels raises NoLaunchError.
     """
 
-    def __init__(self, op: Op, function: str, exchange: Exchange, seconds: float) -> None:
+    def __init__(self, op: Op, function: str, exchange: Exchange, seconds: float, must_launch: bool = False) -> None:
         """Load ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
         functools.update_wrapper(self, op.call)  # the op's signature
         self.op, self.function, self.seconds = op, function, seconds
         self.raised: BaseException | None = None
         self.where = self.uninterpreted = ""
         self.strided: dict[str, list[int]] = {}
-        self._exchange = exchange
+        self._exchange, self._must_launch = exchange, must_launch
         parameters = inspect.signature(op.call).parameters
         self._defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
         self._required = {name: name not in self._defaults for name in parameters}
@@ -69,9 +76,14 @@ class Candidate:
         """Call the function. Raises what it raises, and ReturnedError in place of what would end the process."""
         self.raised, self.where, self.uninterpreted = None, "", ""
         given = self._given(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
-        answer = self._timed(self._exchange.call, given)
+        share: list[Any] = []
+        with surroundings.noted("share", tell=share.append) if self._must_launch else nullcontext():
+            answer = self._timed(self._exchange.call, given)
         if raised := answer.get("raised"):
             self._raise(raised)
+        is_empty = any(isinstance(value, Tensor) and not value.numel() for value in given.values())
+        if share and not is_empty and not _is_set_aside():
+            _require_launches(*share[0])
         values = [self._plain_output(name, value, given) for name, value in self._named(answer["outputs"])]
         return tuple(values) if answer.get("many") is True else values[0]
 
@@ -107,7 +119,7 @@ class Candidate:
             self._load()
         started = time.monotonic()
         try:
-            return ask(*about, max(0.0, self.seconds))
+            return ask(*about, max(MIN_WAIT_S, self.seconds))
         finally:
             self.seconds -= time.monotonic() - started
 
@@ -148,6 +160,19 @@ class Candidate:
         memory = [each.untyped_storage().data_ptr() for each in given.values() if isinstance(each, Tensor)]
         self.strided[name] = list(value.stride())
         return value if value.untyped_storage().data_ptr() in memory or 0 in value.stride() else value.contiguous()
+
+
+def _is_set_aside() -> bool:
+    """Whether launches are only listed or recorded, and none is made as it would be."""
+    return bool({"launches", "race"} & {each.name for each in surroundings.current()})
+
+
+def _require_launches(launches: int, computed: list[str]) -> None:
+    if not launches:
+        raise NoLaunchError("no Triton kernel was launched, and --must-launch asks for one")
+    if computed:
+        names = _plain_text(", ".join(map(str, computed)))
+        raise NoLaunchError(f"PyTorch computed {names} outside of a kernel, and --must-launch permits none of it")
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The process in which a function that is not ours runs: it is loaded, called and watched here, judged elsewhere."""
+"""The process in which a function that is not ours runs: it is loaded, called and watched here, evaluated elsewhere."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ KERNELS = "braidcheck.kernels."
 def main() -> None:
     """Run with the numbers of the channel and of the file for results."""
     privacy.drop_privileges()
+    privacy.end_with_parent()
     channel, file = map(int, sys.argv[1:])
     from braidcheck.gates.under_test.around import within
     from braidcheck.isolation.server import Server, serve

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from braidcheck.errors import CheckpointError
-from braidcheck.models.architecture import Config
+from braidcheck.models.architecture import Config, check_types
 
 EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
@@ -45,12 +45,15 @@ class Qwen3Config(Config):
     def from_json(cls, config: Mapping[str, Any]) -> Qwen3Config:
         """The config of these entries. Raises CheckpointError for an unsupported feature."""
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if not isinstance(rope, Mapping) or not isinstance(config.get("layer_types") or [], list):
+            raise CheckpointError("config.json: rope_parameters must be an object and layer_types a list")
         _refuse_unsupported(config, rope)
         theta = rope.get("rope_theta", config.get("rope_theta"))
         sizes: Mapping[str, Any] = {field.name: config.get(field.name) for field in fields(cls)} | {"rope_theta": theta}
         missing = [name for name, value in sizes.items() if value is None]
         if missing:
             raise CheckpointError(f"config.json lacks {', '.join(missing)}: add them, there are no safe defaults")
+        check_types(sizes)
         if sizes["num_attention_heads"] % sizes["num_key_value_heads"]:
             raise CheckpointError("config.json: num_attention_heads is not a multiple of num_key_value_heads")
         return cls(**sizes)

@@ -66,3 +66,45 @@ def test_a_config_that_is_not_json(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):
         config_of(tmp_path)
+
+
+ODD = {
+    "a text": "1024", "a fraction": 1024.5, "true": True, "negative": -1, "none": 0, "a list": [1024], "huge": 10**40,
+    "an object": {}, "infinite": float("inf"), "NaN": float("nan"),
+}  # fmt: skip
+FIELDS = ("hidden_size", "num_hidden_layers", "vocab_size", "head_dim", "rms_norm_eps")
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"), [(name, odd) for name in FIELDS for odd in ODD if (name, odd) != ("rms_norm_eps", "a fraction")]
+)
+def test_an_entry_of_another_type_is_refused_by_name(copy, name, odd):
+    with pytest.raises(CheckpointError, match=f"config.json: {name} must be ") as said:
+        config_of(edited(copy, **{name: ODD[odd]}))
+    assert "\n" not in str(said.value)
+
+
+def test_more_layers_than_memory_can_name_are_refused(copy):
+    with pytest.raises(CheckpointError, match="num_hidden_layers must be an integer from 1 to 1024"):
+        config_of(edited(copy, num_hidden_layers=10**9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": float("nan")}}, "rope_theta must be a number"),
+        ({"rope_parameters": ["default"]}, "rope_parameters must be an object"),
+        ({"layer_types": 5}, "layer_types a list"),
+    ],
+)
+def test_other_odd_entries_are_refused(copy, changes, said):
+    with pytest.raises(CheckpointError, match=said):
+        config_of(edited(copy, **changes))
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "1" * 5000, "[" * 100_000], ids=("list", "null", "digits", "deep"))
+def test_a_config_that_is_no_object(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json is not "):
+        config_of(tmp_path)

@@ -71,3 +71,23 @@ def test_a_missing_file(copy):
     (copy / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         load(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "holds no weight_map"),
+        ("{", "holds no weight_map"),
+        ('{"weight_map": []}', "holds no weight_map"),
+        ('{"weight_map": {}}', "names no file"),
+        ('{"weight_map": {"a": [1]}}', "holds no weight_map"),
+        ('{"weight_map": {"a": 5}}', "names '5', which is no .safetensors file beside it"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "no .safetensors file beside it"),
+        ('{"weight_map": {"a": "/etc/passwd"}}', "no .safetensors file beside it"),
+        ('{"weight_map": {"a": "weights.bin"}}', "no .safetensors file beside it"),
+    ],
+)
+def test_an_index_that_names_no_file_beside_it(tmp_path, text, said):
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=said):
+        read_tensors(tmp_path, "cpu")

@@ -1,0 +1,57 @@
+"""The last two entries of the JSON files that braidcheck writes: what a file is, and the SHA-256 of all its other text.
+
+White space between entries does not count, so a file may be laid out otherwise. A file of before there were checksums
+has neither entry and is still read. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
+_END = re.compile(r',"schema":"(?P<schema>[a-z -]+ [0-9]+)","checksum":"sha256:(?P<sum>[0-9a-f]{64})"\}\Z')
+_ENTRIES = ("schema", "checksum")
+
+
+def seal(text: str, schema: str) -> str:
+    """``text``, a JSON object with entries, with two more; ``schema`` is a name and a number, such as "run 2"."""
+    body = text.rstrip().removesuffix("}").rstrip()
+    entries = f',\n "schema": "{schema}",\n "checksum": "sha256:{_sum(_compact(body), schema)}"'
+    return body + entries + text[len(body) :]
+
+
+def opened(text: str, schema: str) -> dict[str, Any]:
+    """The entries of a file that was sealed with ``schema``, or of an older one, without the two.
+
+    Raises ValueError, in one line, for text that is not a JSON object, that was changed, or that is of another schema.
+    """
+    try:
+        body = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(body, dict):
+        raise ValueError("it is not a JSON object")
+    if body.keys() & set(_ENTRIES):
+        compact = _compact(text)
+        found = _END.search(compact)
+        if not found or _sum(compact[: found.start()], found["schema"]) != found["sum"]:
+            raise ValueError("it was changed after it was written (checksum differs)")
+        if found["schema"] != schema:
+            raise ValueError(f"it is a {found['schema']}, not a {schema}")
+    return {key: value for key, value in body.items() if key not in _ENTRIES}
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a file says that it carries a checksum."""
+    return _END.search(_compact(text)) is not None
+
+
+def _compact(text: str) -> str:
+    return _SPACE.sub(r"\1", text)
+
+
+def _sum(body: str, schema: str) -> str:
+    return hashlib.sha256(f"{schema}\n{body}".encode(errors="surrogatepass")).hexdigest()
