@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from braidcheck.gates.samplers import critical_value, evaluate
+from braidcheck.gates.samplers import critical_value, evaluate, measure
 from braidcheck.gates.samplers.measure import NAMES, SETTINGS, Setting, allowed, kept, measure_samplers, place
 from braidcheck.result import Status
 from tests.engines import tiny
@@ -36,7 +36,8 @@ def test_a_right_sampler_passes(dtype):
         (partial(tiny.Right, theta=500.0), "greedy tokens under HF"),
     ],
 )
-def test_a_planted_fault_is_found(fault, setting):
+def test_a_planted_fault_is_found(fault, setting, monkeypatch):
+    monkeypatch.setattr(measure, "SETTINGS", {name: SETTINGS[name] for name in SETTINGS if name == setting})
     assert verdicts(fault)[setting].status == Status.FAIL
 
 
