@@ -51,9 +51,12 @@ def adapters() -> list[str]:
 
 
 def name_of(spec: str) -> str:
-    """What verdicts call the engine: its file's or module's last name, or the server's host and port."""
+    """What verdicts call the engine: its file's or module's last name (an adapter's with the factory, which says the
+    dtype), or the server's host and port."""
     if _is_address(spec):
         return urlsplit(without_password(spec)).netloc
+    if spec.startswith(SHIPPED):
+        return spec.removeprefix(SHIPPED)
     where = spec.rpartition(":")[0]
     return Path(where).stem if where.endswith(".py") else where.rpartition(".")[2]
 

@@ -49,21 +49,21 @@ def measure_foreign(
             return None
 
     if "prefill" in client.methods:
-        if documents := part(OF_DOCUMENTS, lambda: _documents(client, golden, say)):
+        if (documents := part(OF_DOCUMENTS, lambda: _documents(client, golden, say))) is not None:
             seen["documents"], seen["probes"] = documents
             if not any(row["logit_error"] for row in seen["documents"]):
                 lacks["logits"] = TOP_ONLY
-        if rows := part(("causality",), lambda: _causality(client, golden)):
+        if (rows := part(("causality",), lambda: _causality(client, golden))) is not None:
             seen["causality"] = rows
     else:
         lacks.update(dict.fromkeys((*OF_DOCUMENTS, "causality", "decode"), NO_LOGITS))
     if "generate" in client.methods:
-        if answers := part(OF_ANSWERS, lambda: _continuations(client, golden, say)):
+        if (answers := part(OF_ANSWERS, lambda: _continuations(client, golden, say))) is not None:
             seen["continuations"] = answers
     else:
         lacks.update(dict.fromkeys(OF_ANSWERS, "the engine gives no greedy answers (it has no generate)"))
     if "hidden_states" in client.methods:
-        if hidden := part(("hidden",), lambda: _hidden(client, golden, say)):
+        if (hidden := part(("hidden",), lambda: _hidden(client, golden, say))) is not None:
             seen["hidden"] = hidden
     else:
         lacks["hidden"] = NO_STATES

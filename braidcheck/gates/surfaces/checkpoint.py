@@ -53,13 +53,19 @@ def stop_tokens(directory: Path) -> tuple[int, ...]:
 
 
 def copy_with_stop(directory: Path, token: int, place: Path) -> Path:
-    """The same checkpoint in ``place``, with ``token`` as the one that ends answers; its other files are links."""
+    """The same checkpoint in ``place``, with ``token`` as the one that ends answers; its other files are links.
+
+    A padding token that ended answers becomes ``token`` too: HF masks one that does not, wherever a prompt has it.
+    """
+    ends = stop_tokens(directory)
     place.mkdir(parents=True, exist_ok=True)
     for path in directory.iterdir():
         if path.name not in (CONFIG, GENERATION) and not (place / path.name).exists():
             (place / path.name).symlink_to(path.resolve())
     for name in (CONFIG, GENERATION):
-        (place / name).write_text(json.dumps({**_json(directory / name), "eos_token_id": token}), encoding="utf-8")
+        entries = {**_json(directory / name), "eos_token_id": token}
+        padding = {"pad_token_id": token} if entries.get("pad_token_id") in ends else {}
+        (place / name).write_text(json.dumps(entries | padding), encoding="utf-8")
     return place
 
 

@@ -1,0 +1,67 @@
+"""``braidcheck gate --engine``: README's ten lines on a part of nano's golden, and engines that cannot be made."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from braidcheck.cli import engine_gate, main
+from braidcheck.engines import process
+
+README = Path(__file__).parents[2] / "README.md"
+BAD = Path(__file__).parents[1] / "engines" / "bad_engines.py"
+
+
+def example():
+    """The indented lines of the README's section."""
+    section = README.read_text(encoding="utf-8").split("## Gate your own engine\n")[1].split("\n##")[0]
+    code = section.split("\n\nSave")[0].strip("\n").split("\n")
+    return "\n".join(line[4:] for line in code)
+
+
+@pytest.fixture
+def part_of_golden(monkeypatch):
+    from braidcheck.golden import resolve as place
+    from braidcheck.golden.subset import shortest
+
+    checkpoint, golden = place.resolve()
+    part = shortest(golden, 1800, 1, 18)
+    monkeypatch.setattr(place, "resolve", lambda *args, **options: (checkpoint, part))
+    return part
+
+
+def test_the_readmes_example_is_ten_lines_and_passes(tmp_path, part_of_golden):
+    file = tmp_path / "my_engine.py"
+    file.write_text(example(), encoding="utf-8")
+    assert len([line for line in example().split("\n") if line.strip()]) <= 10
+    code = main(["gate", "--engine", f"{file}:Engine", "--out", str(tmp_path / "out")])
+    run = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    bad = [(v["subject"], v["message"]) for v in run["verdicts"] if v["status"] in ("fail", "error")]
+    assert not bad
+    assert code in (0, 3)  # a part of the golden may be too little to tell
+    ids = {"/".join((v["gate"], v["subject"])) for v in run["verdicts"]}
+    assert ids == set(run["expected"])
+    assert any(v["status"] == "skipped" and "no batches" in v["message"] for v in run["verdicts"])
+    assert run["environment"]["engine"]["methods"] == ["generate", "prefill"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("raises", "cannot be made: it raised OSError: no weights in"),
+        ("hangs", "gave no answer in 0.5 s"),
+        ("Nothing", "has neither prefill nor generate"),
+    ],
+)
+def test_an_engine_that_cannot_be_made_is_one_line(name, said, tmp_path, capsys, part_of_golden):
+    words = ["gate", "--engine", f"{BAD}:{name}", "--out", str(tmp_path)]
+    assert main(words + (["--engine-timeout", "0.5"] if name == "hangs" else [])) == 2
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert re.match("braidcheck: ", error)
+    assert said in error
+
+
+def test_a_run_tells_no_password():
+    asked = engine_gate.Asked("http://u:secret@h:1/v1", "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus")
+    assert asked.command() == "braidcheck gate --engine http://h:1/v1 --model-name m"
