@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 3, 
 CAPABILITY_VERSION_3 = 0x20080522
 # CAP_SYS_MODULE, _RAWIO, _PTRACE, _ADMIN, CAP_PERFMON, CAP_BPF: each reads the memory of others.
 DROPPED = (16, 17, 19, 21, 38, 39)
-MEMORY_SHARE = 0.75  # of what is free, that the child may take
+MAX_MEMORY_SHARE, MAX_MEMORY_BYTES = 0.5, 8 << 30  # of what is free, that the child may take
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,4 +53,4 @@ def limit_memory() -> None:
     with suppress(OSError, ValueError, StopIteration):
         with open("/proc/meminfo", encoding="ascii") as file:
             free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-        resource.setrlimit(resource.RLIMIT_DATA, (int(MEMORY_SHARE * free),) * 2)
+        resource.setrlimit(resource.RLIMIT_DATA, (min(MAX_MEMORY_BYTES, int(MAX_MEMORY_SHARE * free)),) * 2)
