@@ -62,6 +62,11 @@ def test_an_engine_that_cannot_be_made_is_one_line(name, said, tmp_path, capsys,
     assert said in error
 
 
+def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
+    assert main(["gate", "--engine", f"{BAD}:Table", "-k", "kl", "--out", str(tmp_path)]) == 2
+    assert "--engine runs its own gates" in capsys.readouterr().err
+
+
 def test_a_run_tells_no_password():
     asked = engine_gate.Asked("http://u:secret@h:1/v1", "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus")
     assert asked.command() == "braidcheck gate --engine http://h:1/v1 --model-name m"
