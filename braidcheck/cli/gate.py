@@ -86,9 +86,7 @@ def gate(
     began = time.monotonic()
     if engine:
         if op or expression or against or kernels or tests or shard or budget:
-            raise UserError(
-                "--engine runs its own gates, all of them: leave out options on ops, kernels and parts"
-            )
+            raise UserError("--engine runs its own gates, all of them: leave out options on ops, kernels and parts")
         limits = engine_python, engine_timeout, engine_memory, model_name
         asked = engine_gate.Asked(engine, *limits, model, revision, dataset)
         _clear(out)
