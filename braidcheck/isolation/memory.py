@@ -109,7 +109,7 @@ class Mapping:
     def offset_of(self, address: int) -> int | None:
         """Bytes from the beginning to ``address``; None where that lies elsewhere."""
         distance = address - self.placed.data_ptr()
-        return distance if 0 <= distance <= self.size else None
+        return distance if 0 <= distance < self.size else None  # on a GPU another block may begin where this one ends
 
 
 def _Bytes(size: int) -> Any:  # a type
