@@ -16,6 +16,7 @@ class Asked:
     """Stands for the function: each call takes it a second."""
 
     seconds = 0.0
+    uninterpreted = ""
 
     def answers(self, *said):
         """A question that is answered so, one time after another; an exception is raised."""

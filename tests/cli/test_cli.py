@@ -40,9 +40,9 @@ def test_doctor_names_all_gates(run, no_gpu):
     completed = run("doctor")
     assert completed.code == 0
     assert "no: no GPU that torch" in completed.out
-    for row, lanes in (("gates that can run", ("interpret", "gpu")), ("gates that need a GPU", ("gpu",))):
+    for row, here in (("gates that can run", True), ("gates that need a GPU", False)):
         listed = completed.out.split(row)[1].split("gates that")[0]  # more lines than one where they are many
-        assert set(re.findall(r"\w+", listed)) == {name for name in GATES if GATES[name].lanes == lanes}
+        assert set(re.findall(r"\w+", listed)) == {name for name in GATES if ("interpret" in GATES[name].lanes) is here}
 
 
 def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):

@@ -170,7 +170,11 @@ def test_an_earlier_result_is_never_taken_for_this_one(suite, run, result, tmp_p
     (tmp_path / "braidcheck-out" / "speed" / "junit.xml").write_text("<testsuites><testcase /></testsuites>")
     (tmp_path / "braidcheck-out" / "mine.txt").touch()
     refused(2, "nothing matches", "gate", "-k", "no_such_thing")
-    assert sorted(path.name for path in (tmp_path / "braidcheck-out").iterdir()) == ["correctness", "mine.txt"]
+    assert sorted(path.name for path in (tmp_path / "braidcheck-out").iterdir()) == [
+        ".gate-lock",
+        "correctness",
+        "mine.txt",
+    ]
 
 
 def test_broken_run_is_not_available(suite, refused, tmp_path):

@@ -15,6 +15,7 @@ from triton.runtime.interpreter import GridExecutor, TensorHandle
 
 from braidcheck.kernels.common.interpreter_bfloat16 import narrow
 
+SAID = "active drivers", "InterpreterBuilder", "interpreter mode"
 INCAPABLE = AttributeError, IndexError, KeyError, NotImplementedError, TypeError  # where Triton itself raises them
 
 
@@ -103,14 +104,22 @@ def cannot_interpret(error: BaseException | None) -> str:
     It is where Triton's own code fails at something that no compiler would see, or asks for a GPU's driver.
     """
     for cause in reversed([*_causes(error)]):
-        text = str(cause).strip()
+        text = _text(cause)
         frames = traceback.extract_tb(cause.__traceback__)
-        ours = bool(frames) and frames[-1].filename.endswith(("runtime/interpreter.py", "interpreter_libdevice.py"))
-        if "active drivers" in text or "InterpreterBuilder" in text or "interpreter mode" in text:
+        file = frames[-1].filename if frames else ""
+        ours = file.endswith(("runtime/interpreter.py", "interpreter_libdevice.py"))
+        if (ours or "/triton/" in file) and any(part in text for part in SAID):
             return text.splitlines()[0]
         if ours and isinstance(cause, INCAPABLE):
             return f"{type(cause).__name__}: {text}".splitlines()[0]
     return ""
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except BaseException:  # it may be anybody's
+        return ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
