@@ -41,21 +41,26 @@ class Subject:
 def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
     where nothing is. It is held to the contract that it keeps."""
+    contract = f"{op.name}[contract]"
+    if not any(chosen in name for name in (contract, *(each.name for each in _asked_of(op, candidate, device, seed)))):
+        raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
-    op = fitting.op
+    status = Status.FAIL if fitting.other_op else Status.PASS
+    said = Subject("accuracy", contract, partial(Verdict, "accuracy", contract, status, fitting.said))
+    found = [said] * bool(fitting.said) + _asked_of(fitting.op, candidate, device, seed)
+    return [subject for subject in found if chosen in subject.name]
+
+
+def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
     # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is told once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
     sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
-    found = [_said(op, fitting.said, Status.FAIL if fitting.other_op else Status.PASS)] if fitting.said else []
-    found += _cases(ours, op, candidate, device, seed)
+    found = [*_cases(ours, op, candidate, device, seed)]
     if served:
         found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
-    wanted = [subject for subject in found if chosen in subject.name]
-    if not wanted:
-        raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
-    return wanted
+    return found
 
 
 def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> Iterator[Subject]:
@@ -69,11 +74,6 @@ def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> It
             yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, False))
     for case in drawn_cases(ours, seed):
         yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, True))
-
-
-def _said(op: Op, text: str, status: Status) -> Subject:
-    name = f"{op.name}[contract]"
-    return Subject("accuracy", name, partial(Verdict, "accuracy", name, status, text))
 
 
 def _skipped(subject: str, why: str) -> Subject:

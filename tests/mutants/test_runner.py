@@ -29,7 +29,7 @@ def matrix():
 
 def run():
     caught = next(m for m in generate.generated(["cache_write"]) if m.id == "cache_write._cache_write.negation.1")
-    survivor = planted("the hole", WRAPPER, 'get_config("cache_write")', 'get_config("qk_norm_rope")')
+    survivor = planted("the hole", WRAPPER, "if num_tokens:", "if num_tokens > 0:")
     commented = planted("commented", KERNEL, "# [BLOCK_M, BLOCK_N]", "# one tile")
     stale = replace(survivor, id="old", text="", stale="its old text stands 0 times")
     elsewhere = replace(caught, id="elsewhere", lane="gpu")

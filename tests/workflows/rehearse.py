@@ -178,7 +178,8 @@ def comments(rehearsal: Rehearsal, run: bytes) -> None:
 
 
 def tagged(body: dict[str, Any]) -> dict[str, Any]:
-    """A Run with script tags in every text that the schema leaves free."""
+    """A Run with script tags in every text that the schema leaves free, without the seal that it breaks."""
+    body = {name: value for name, value in body.items() if name not in ("schema", "checksum")}
     free = dict.fromkeys(("subject", "message", "unit", "reproduce"), TAGS[:100])
     verdicts = [verdict | free | {"metrics": {TAGS: TAGS, "blame": {"ops": [TAGS]}}} for verdict in body["verdicts"]]
     expected = [f"{verdict['lane']}/{verdict['gate']}/{verdict['subject']}" for verdict in verdicts]
