@@ -34,7 +34,8 @@ def patch_casts() -> None:
     plain_cast = InterpreterBuilder.cast_impl
 
     def cast(self: Any, source: TensorHandle, target: tl.dtype, rounding: Any = None) -> TensorHandle:
-        old, new = source.dtype.scalar, target.scalar
+        # A comparison's handle says the type of what was compared.
+        old, new = tl.int1 if source.data.dtype == np.bool_ else source.dtype.scalar, target.scalar
         if old == new:
             return source
         if new == tl.bfloat16 and (old.is_floating() or old.is_int()):

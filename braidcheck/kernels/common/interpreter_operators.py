@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     """How an operator computes on two types, and the types of what it gives."""
 
     compute: Compute
-    stored: tl.dtype  # of the result's handle: a comparison's is its operands'
+    stored: tl.dtype  # of the result's handle
     type: tl.dtype
     dtype: tl.dtype
     numel: Any
@@ -132,7 +132,9 @@ def _plan(plain_compute: Compute, left: tl.tensor, right: Any, result: Any) -> P
         found = compute(left.handle.data, right.handle.data if type(right) is tl.tensor else right)
     if (found.dtype, found.shape, found.tobytes()) != (data.dtype, data.shape, data.tobytes()):
         return None
-    return Plan(compute, result.handle.dtype, result.type, result.dtype, result.numel, result.shape)
+    # A comparison's handle says its operands' type, which is no part of the key of a later plan.
+    stored = tl.int1 if result.dtype == tl.int1 else result.handle.dtype
+    return Plan(compute, stored, result.type, result.dtype, result.numel, result.shape)
 
 
 def _on_types(compute: Compute, left: tl.tensor, right: Any, result: tl.tensor) -> Compute | None:

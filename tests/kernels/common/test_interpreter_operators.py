@@ -5,6 +5,7 @@ import operator
 import numpy as np
 import pytest
 import torch
+import triton
 import triton.language as tl
 from triton.runtime import interpreter as of_triton
 from triton.runtime.interpreter import TensorHandle
@@ -47,7 +48,8 @@ def found(compute, *operands):
             result = compute(*operands)
     except Exception as error:
         return type(error), str(error)
-    return result.type.name, result.handle.dtype.name, result.handle.data.dtype, result.handle.data.tobytes()
+    stored = "int1" if result.dtype == tl.int1 else result.handle.dtype.name  # Triton says the operands' type there
+    return result.type.name, stored, result.handle.data.dtype, result.handle.data.tobytes()
 
 
 @pytest.fixture
@@ -138,6 +140,19 @@ def test_extremes_are_tritons_own(name):
         for seed in range(3):
             operands = tensor(dtype, (4, 8), seed), tensor(dtype, (4, 8), seed + 5), tl.PropagateNan.NONE
             assert found(getattr(semantic, name), *operands) == found(own, semantic, *operands)
+
+
+@triton.jit
+def _count(x_ptr, out_ptr, N: tl.constexpr, DTYPE: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, N)).to(DTYPE)
+    tl.store(out_ptr + tl.arange(0, N), ((x < 3).to(DTYPE) + (x < 5).to(DTYPE)).to(tl.int32))
+
+
+@pytest.mark.parametrize("dtype", [tl.int32, tl.int64, tl.float32, tl.float16, tl.bfloat16], ids=str)
+def test_truth_is_cast_to_the_type_of_what_was_compared(dtype):
+    out = torch.zeros(8, dtype=torch.int32)
+    _count[(1,)](torch.arange(8, dtype=torch.int32), out, 8, dtype)
+    assert out.tolist() == [2, 2, 2, 1, 1, 0, 0, 0]
 
 
 def test_a_product_is_checked_for_each_pair_of_types():
