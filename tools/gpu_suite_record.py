@@ -19,6 +19,7 @@ SUFFIXES = (".py", ".json", ".toml", ".ini", ".safetensors", ".txt")
 NOT_COVERED = ("cli", "ci", "mutants", "report")
 
 DURATIONS = "durations.json"  # only the order of items follows from it
+INTERPRETER = "interpreter_"  # modules of patches that only a process which interprets applies
 
 
 def covered(root: Path) -> list[Path]:
@@ -26,7 +27,12 @@ def covered(root: Path) -> list[Path]:
     package = [path for path in (root / "braidcheck").rglob("*") if path.suffix in SUFFIXES]
     kept = [path for path in package if path.relative_to(root).parts[1] not in NOT_COVERED]
     tests = [path for path in (root / "tests").rglob("*.py") if path.name == "conftest.py" or is_gpu_test(path)]
-    return sorted(path for path in (*kept, *tests) if "__pycache__" not in path.parts and path.name != DURATIONS)
+    return sorted(path for path in (*kept, *tests) if "__pycache__" not in path.parts and not _is_idle(path))
+
+
+def _is_idle(path: Path) -> bool:
+    """Whether a module or file of the package does nothing on a GPU."""
+    return path.name == DURATIONS or path.name.startswith(INTERPRETER)
 
 
 def is_gpu_test(path: Path) -> bool:

@@ -27,6 +27,7 @@ def tree(tmp_path):
     for name, text in {
         "braidcheck/kernels/op.py": "kernel",
         "braidcheck/report/page.py": "page",
+        "braidcheck/kernels/common/interpreter_casts.py": "patches",
         "tests/kernels/test_gpu.py": "pytestmark = pytest.mark.gpu",
         "tests/test_cpu.py": "",
         "docs/results/README.md": "",
@@ -50,7 +51,9 @@ def test_a_change_of_what_gpu_tests_cover_makes_it_stale(tree, name):
     assert "of 2026-11-28, and what GPU tests cover has changed since" in record.problem(tree)
 
 
-@pytest.mark.parametrize("name", ["braidcheck/report/page.py", "tests/test_cpu.py"])
+@pytest.mark.parametrize(
+    "name", ["braidcheck/report/page.py", "tests/test_cpu.py", "braidcheck/kernels/common/interpreter_casts.py"]
+)
 def test_what_no_gpu_runs_does_not(tree, name):
     record.write(tree, tree / "run.json")
     (tree / name).write_text("another")
