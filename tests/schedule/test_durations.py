@@ -59,8 +59,7 @@ def test_what_is_no_run_is_said_in_one_line(tmp_path, text):
 def test_the_shipped_table_is_small_and_names_seconds():
     text = durations.TABLE.read_text()
     assert len(text) < 60_000
-    seconds = [
-        value for gates in json.loads(text).values() for row in gates.values() for value in row["items"].values()
-    ]
+    lanes = [gates for gates in json.loads(text).values() if isinstance(gates, dict)]  # the rest is its seal
+    seconds = [value for gates in lanes for row in gates.values() for value in row["items"].values()]
     assert seconds
     assert min(seconds) >= durations.MIN_SECONDS

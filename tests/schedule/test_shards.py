@@ -1,7 +1,6 @@
 """Shards: which part an item goes to, and that it is the same everywhere."""
 
 import collections
-import json
 import math
 import random
 
@@ -11,7 +10,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates import GATES
 from braidcheck.plugin import TIMED, unit_of
 from braidcheck.schedule import shards
-from braidcheck.schedule.durations import TABLE, Durations
+from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, partition, suite_of
 
 
@@ -66,7 +65,7 @@ def test_a_suite_is_known_by_its_ids_in_any_order():
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-@pytest.mark.parametrize("lane", json.loads(TABLE.read_text()))
+@pytest.mark.parametrize("lane", ["interpret", "gpu"])
 def test_the_shipped_table_is_balanced_as_well_as_its_longest_unit_allows(lane, count):
     units = collections.Counter()
     for name, seconds in Durations.shipped().items.items():
