@@ -101,8 +101,8 @@ def _tree_sum(handle: TensorHandle, axis: int | None, keep_dims: bool) -> np.nda
     """The sum of a 16-bit handle over ``axis``, or all axes, in storage: halves are added until one row is left."""
     shape, dtype = handle.data.shape, handle.dtype.scalar
     round_again = partial(_rounded, dtype=dtype)
-    values = np.moveaxis(widen(handle).data.astype(np.float32), axis, 0) if axis is not None else None
-    values = widen(handle).data.astype(np.float32).reshape(-1) if values is None else values
+    wide = widen(handle).data.astype(np.float32)
+    values = wide.reshape(-1) if axis is None else np.moveaxis(wide, axis, 0)
     while len(values) > 1:
         half = len(values) // 2
         values = round_again(values[:half] + values[half : 2 * half])

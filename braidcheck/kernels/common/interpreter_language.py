@@ -63,8 +63,7 @@ def loop_indices(indices: Iterable[Any]) -> Iterator[Any]:
 def _visit_for(self: Any, node: ast.For) -> ast.AST:
     """A loop over ``range``, whose variable is a tensor on a GPU; that of ``static_range`` is a constant there too."""
     self.generic_visit(node)
-    called = node.iter.func if isinstance(node.iter, ast.Call) else None
-    if ast.unparse(called).split(".")[-1] == "range" if called else False:
+    if isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func).split(".")[-1] == "range":
         node.iter = ast.Call(func=ast.Name(id="loop_indices", ctx=ast.Load()), args=[node.iter], keywords=[])
     return node
 

@@ -7,12 +7,15 @@ float8 and what Triton refuses have no plan.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import triton.language as tl
 from triton.language.semantic import TritonSemantic
+from triton.runtime import interpreter
 from triton.runtime.interpreter import TensorHandle
 
 NUMPY = {  # the types that numpy computes in as they are
@@ -52,6 +55,13 @@ class Plan(NamedTuple):
     numel: Any
     shape: Any
 
+    @classmethod
+    def of(cls, compute: Compute, result: tl.tensor) -> Plan:
+        """The plan that gives what ``result`` is."""
+        # A comparison's handle says its operands' type, which is no part of the key of a later plan.
+        stored = tl.int1 if result.dtype == tl.int1 else result.handle.dtype
+        return cls(compute, stored, result.type, result.dtype, result.numel, result.shape)
+
     def tensor(self, data: np.ndarray) -> tl.tensor:
         """A tensor of these types, without the checks of its constructor."""
         handle, tensor = _new(TensorHandle), _new(tl.tensor)
@@ -77,8 +87,8 @@ def patch() -> None:
         swapped = _swapped(OPERATORS[name])
         setattr(tl.tensor, f"__r{name}__", _operator(getattr(tl.tensor, f"__r{name}__"), swapped))
     tl.tensor.__getitem__ = _getitem(tl.tensor.__getitem__)
-    TritonSemantic.minimum = _operator_of_semantic(TritonSemantic.minimum, np.minimum)
-    TritonSemantic.maximum = _operator_of_semantic(TritonSemantic.maximum, np.maximum)
+    for name, compute in (("minimum", np.minimum), ("maximum", np.maximum)):
+        setattr(TritonSemantic, name, _method(getattr(TritonSemantic, name), compute))
     TritonSemantic.cast = _cast(TritonSemantic.cast)
     TritonSemantic.dot = _dot(TritonSemantic.dot)
 
@@ -88,26 +98,34 @@ def _swapped(compute: Compute) -> Compute:
 
 
 def _operator(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
-    """The operator ``plain``, by a plan where there is one."""
-    plans: dict[tuple[str, Any], Plan | None] = {}
+    """The operator ``plain``, by a plan where there is one; the positional options are a part of what plans are for."""
+    plans: dict[tuple[Any, ...], Plan | None] = {}
 
-    def operator(self: tl.tensor, other: Any, **options: Any) -> Any:
-        if type(other) is tl.constexpr:
-            other = other.value
-        if type(other) is tl.tensor:
-            key, right = (self.type.name, other.type.name), other.handle.data
+    def planned(left: tl.tensor, right: Any, *options: Any, **named: Any) -> Any:
+        if type(right) is tl.constexpr:
+            right = right.value
+        if type(right) is tl.tensor:
+            key, operand = (left.type.name, right.type.name, *options), right.handle.data
+        elif _fits(left, right):
+            key, operand = (left.type.name, type(right), *options), right
         else:
-            key, right = (self.type.name, type(other)), other
-            if not _fits(self, other):
-                return plain(self, other, **options)
+            return plain(left, right, *options, **named)
         plan = plans.get(key, plans)
         if plan is plans:
-            result = plain(self, other, **options)
-            plans[key] = _plan(compute, self, other, result)
+            result = plain(left, right, *options, **named)
+            plans[key] = _plan(compute, left, right, result)
             return result
-        return plain(self, other, **options) if plan is None else plan.tensor(plan.compute(self.handle.data, right))
+        if plan is None:
+            return plain(left, right, *options, **named)
+        return plan.tensor(plan.compute(left.handle.data, operand))
 
-    return operator
+    return planned
+
+
+def _method(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
+    """A method of Triton's semantic layer that takes two tensors, as an operator; its options are for a GPU."""
+    planned = _operator(partial(plain, interpreter.interpreter_semantic), compute)
+    return lambda self, *operands: planned(*operands)
 
 
 def _fits(tensor: tl.tensor, number: Any) -> bool:
@@ -116,9 +134,8 @@ def _fits(tensor: tl.tensor, number: Any) -> bool:
     if isinstance(number, bool):
         return False
     if isinstance(number, int):
-        return (
-            -(2**24) <= number <= 2**24 if name == "fp32" else name in ("int32", "int64") and -(2**31) <= number < 2**31
-        )
+        limit = {"fp32": 2**24, "int32": 2**31 - 1, "int64": 2**31 - 1}.get(name, -1)
+        return -limit <= number <= limit
     return isinstance(number, float) and name == "fp32" and (number == 0.0 or 2.0**-126 <= abs(number) <= 2.0**127)
 
 
@@ -132,9 +149,7 @@ def _plan(plain_compute: Compute, left: tl.tensor, right: Any, result: Any) -> P
         found = compute(left.handle.data, right.handle.data if type(right) is tl.tensor else right)
     if (found.dtype, found.shape, found.tobytes()) != (data.dtype, data.shape, data.tobytes()):
         return None
-    # A comparison's handle says its operands' type, which is no part of the key of a later plan.
-    stored = tl.int1 if result.dtype == tl.int1 else result.handle.dtype
-    return Plan(compute, stored, result.type, result.dtype, result.numel, result.shape)
+    return Plan.of(compute, result)
 
 
 def _on_types(compute: Compute, left: tl.tensor, right: Any, result: tl.tensor) -> Compute | None:
@@ -170,32 +185,13 @@ def _getitem(plain: Callable[..., Any]) -> Callable[..., Any]:
         if type(parts) is not tuple or not all(part is None or (type(part) is slice and part == ALL) for part in parts):
             return plain(self, parts, **options)
         key = (self.type.name, *[part is None for part in parts])
-        plan = plans.get(key)
-        if plan is None or plan.stored is not self.handle.dtype:
+        if key not in plans:
             result = plain(self, parts, **options)
-            plans[key] = Plan(np.add, result.handle.dtype, result.type, result.dtype, result.numel, result.shape)
+            plans[key] = Plan.of(operator.getitem, result)
             return result
-        return plan.tensor(self.handle.data[parts])
+        return plans[key].tensor(self.handle.data[parts])
 
     return getitem
-
-
-def _operator_of_semantic(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
-    """A function of two tensors in Triton's semantic layer, by a plan where there is one; options are for a GPU."""
-    plans: dict[tuple[Any, ...], Plan | None] = {}
-
-    def operator(self: TritonSemantic, left: tl.tensor, right: tl.tensor, *options: Any) -> Any:
-        key = left.type.name, right.type.name, options
-        plan = plans.get(key, plans)
-        if plan is plans:
-            result = plain(self, left, right, *options)
-            plans[key] = _plan(compute, left, right, result)
-            return result
-        if plan is None:
-            return plain(self, left, right, *options)
-        return plan.tensor(plan.compute(left.handle.data, right.handle.data))
-
-    return operator
 
 
 def _cast(plain: Callable[..., Any]) -> Callable[..., Any]:
