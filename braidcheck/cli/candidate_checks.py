@@ -41,14 +41,15 @@ class Subject:
 def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
     where nothing is. It is held to the contract that it keeps."""
-    contract = f"{op.name}[contract]"
-    if not any(chosen in name for name in (contract, *(each.name for each in _asked_of(op, candidate, device, seed)))):
+    contract, asked = f"{op.name}[contract]", _asked_of(op, candidate, device, seed)
+    if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
         raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
-    status = Status.FAIL if fitting.other_op else Status.PASS
-    said = Subject("accuracy", contract, partial(Verdict, "accuracy", contract, status, fitting.said))
-    found = [said] * bool(fitting.said) + _asked_of(fitting.op, candidate, device, seed)
-    return [subject for subject in found if chosen in subject.name]
+    if fitting.said:
+        status = Status.FAIL if fitting.other_op else Status.PASS
+        said = Subject("accuracy", contract, partial(Verdict, "accuracy", contract, status, fitting.said))
+        asked = [said, *_asked_of(fitting.op, candidate, device, seed)]
+    return [subject for subject in asked if chosen in subject.name]
 
 
 def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
@@ -113,9 +114,13 @@ def _keeping(candidate: Candidate, kept: list[tuple[Tensor, Tensor]]) -> Callabl
     return call
 
 
+def _lane(device: str) -> str:
+    return "gpu" if device == "cuda" else "interpret"
+
+
 def _gates(device: str) -> Iterator[Gate]:
     """The gates that can look at a function that is not ours: on a GPU no race of it shows."""
-    lane = "gpu" if device == "cuda" else "interpret"
+    lane = _lane(device)
     for gate in GATES.values():
         asked = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
         if asked and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
@@ -135,8 +140,7 @@ def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Su
                 subject = name if name.startswith(f"{op.name}[") else f"{op.name}[{name.removeprefix(f'{op.name}: ')}]"
                 yield Subject(gate.name, subject, partial(_checked, gate.name, subject, check, candidate))
     else:
-        lane = "gpu" if device == "cuda" else "interpret"
-        run = partial(gate.run, Settings(lane, ""), [op.name], lambda text: None)
+        run = partial(gate.run, Settings(_lane(device), ""), [op.name], lambda text: None)
         yield Subject(gate.name, op.name, partial(_run, run, op, candidate))
 
 
