@@ -89,9 +89,10 @@ def gate(
             raise UserError("--engine runs its own gates, all of them: leave out options on ops, kernels and parts")
         limits = engine_python, engine_timeout, engine_memory, model_name
         asked = engine_gate.Asked(engine, *limits, model, revision, dataset)
-        _clear(out)
-        interrupted, found = engine_gate.run(asked)
-        return report(found, out, interrupted)
+        with _claimed(out):
+            _clear(out)
+            interrupted, found = engine_gate.run(asked)
+            return report(found, out, interrupted)
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
     check_ops(op or [])

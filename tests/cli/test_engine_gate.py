@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from braidcheck.cli import engine_gate, main
+from braidcheck.cli import engine_gate, gate, main
 from braidcheck.engines import process
 
 README = Path(__file__).parents[2] / "README.md"
@@ -65,6 +65,12 @@ def test_an_engine_that_cannot_be_made_is_one_line(name, said, tmp_path, capsys,
 def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
     assert main(["gate", "--engine", f"{BAD}:Table", "-k", "kl", "--out", str(tmp_path)]) == 2
     assert "--engine runs its own gates" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
+    with gate._claimed(tmp_path):
+        assert main(["gate", "--engine", f"{BAD}:Table", "--out", str(tmp_path)]) == 2
+    assert "another gate writes to" in capsys.readouterr().err
 
 
 def test_a_run_tells_no_password():
