@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 RECORD = Path("docs", "results", "gpu-suite.json")
 SUFFIXES = (".py", ".json", ".toml", ".ini", ".safetensors", ".txt")
 # Parts of the package that no GPU test and no gate of the gpu lane runs.
-NOT_COVERED = ("cli", "ci", "mutants", "report")
+NOT_COVERED = ("cli", "ci", "engines", "mutants", "report")
 
 DURATIONS = "durations.json"  # only the order of items follows from it
 INTERPRETER = "interpreter_"  # modules of patches that only a process which interprets applies

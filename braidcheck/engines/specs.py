@@ -23,7 +23,7 @@ def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: 
     A factory of an adapter that ships is loaded from its file, since ``python`` need not have braidcheck.
     """
     python = python or sys.executable
-    if _is_address(spec):
+    if is_address(spec):
         return Launch(HTTP_FACTORY, (spec, model_name, str(directory)), sys.executable, False, timeout_s, max_bytes)
     where, colon, factory = spec.rpartition(":")
     if not (colon and where and factory):
@@ -53,7 +53,7 @@ def adapters() -> list[str]:
 def name_of(spec: str) -> str:
     """What verdicts call the engine: its file's or module's last name (an adapter's with the factory, which says the
     dtype), or the server's host and port."""
-    if _is_address(spec):
+    if is_address(spec):
         return urlsplit(without_password(spec)).netloc
     if spec.startswith(SHIPPED):
         return spec.removeprefix(SHIPPED)
@@ -63,11 +63,7 @@ def name_of(spec: str) -> str:
 
 def without_password(spec: str) -> str:
     """An address without the user and password that it may hold; anything else as it is."""
-    if not _is_address(spec):
+    if not is_address(spec):
         return spec
     parts = urlsplit(spec)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _is_address(spec: str) -> bool:
-    return urlsplit(spec).scheme in ("http", "https")

@@ -28,6 +28,7 @@ def tree(tmp_path):
         "braidcheck/kernels/op.py": "kernel",
         "braidcheck/report/page.py": "page",
         "braidcheck/kernels/common/interpreter_casts.py": "patches",
+        "braidcheck/engines/protocol.py": "engine",
         "tests/kernels/test_gpu.py": "pytestmark = pytest.mark.gpu",
         "tests/test_cpu.py": "",
         "docs/results/README.md": "",
@@ -52,7 +53,13 @@ def test_a_change_of_what_gpu_tests_cover_makes_it_stale(tree, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["braidcheck/report/page.py", "tests/test_cpu.py", "braidcheck/kernels/common/interpreter_casts.py"]
+    "name",
+    [
+        "braidcheck/report/page.py",
+        "braidcheck/engines/protocol.py",
+        "braidcheck/kernels/common/interpreter_casts.py",
+        "tests/test_cpu.py",
+    ],
 )
 def test_what_no_gpu_runs_does_not(tree, name):
     record.write(tree, tree / "run.json")
