@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ class AttentionMetadata:
 
     ``positions`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and start at
     ``start``; in a decode step there is one token a row. ``split_counter`` int32 [B,Hkv], zero, is where a decode
-    step's splits count themselves. Rows and lengths are computed on request: not every backend needs them.
+    step's splits count themselves. Rows and lengths are computed once, on request: not every backend needs them.
     """
 
     positions: Tensor
@@ -31,14 +32,14 @@ class AttentionMetadata:
         """One token for each row that has ``seq_lens`` [B] tokens in the cache."""
         return cls(seq_lens, split_counter=split_counter)
 
-    @property
+    @cached_property
     def rows(self) -> Tensor:
         """The cache row of each token, int64 [T]."""
         if self.start is not None:
             return torch.zeros_like(self.positions)
         return torch.arange(len(self.positions), device=self.positions.device)
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor:
         """The slots filled in each row, the new tokens included, int64 [B]."""
         if self.start is None:
