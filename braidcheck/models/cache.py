@@ -1,8 +1,6 @@
-"""The KV cache: one pair of tensors a layer, every slot NaN until it is written."""
+"""The KV cache: one tensor for K and one for V, every slot NaN until it is written."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,30 +8,39 @@ from torch import Tensor
 from braidcheck.models.architecture import Config
 
 
-@dataclass(frozen=True)
 class KVCache:
-    """k and v of each layer, [B, S, Hkv, D]; slots past a row's length hold NaN, so that a stale read shows."""
+    """``parts`` are K and V, each [L,B,S,Hkv,D]; ``k`` and ``v`` are the layers of each, [B,S,Hkv,D].
 
-    k: tuple[Tensor, ...]
-    v: tuple[Tensor, ...]
+    Slots past a row's length hold NaN, so that a stale read shows.
+    """
+
+    def __init__(self, parts: tuple[Tensor, Tensor]) -> None:
+        self.parts = parts
+        self.k, self.v = (part.unbind() for part in parts)
 
     @classmethod
     def empty(cls, config: Config, batch: int, capacity: int, device: str, dtype: torch.dtype) -> KVCache:
         """Room for ``capacity`` tokens in each of ``batch`` rows."""
-        shape = batch, capacity, config.num_key_value_heads, config.head_dim
-
-        def layers() -> tuple[Tensor, ...]:
-            return tuple(
-                torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_hidden_layers)
-            )
-
-        return cls(layers(), layers())
+        shape = config.num_hidden_layers, batch, capacity, config.num_key_value_heads, config.head_dim
+        k, v = (torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(2))
+        return cls((k, v))
 
     @property
     def capacity(self) -> int:
         """Slots a row."""
-        return self.k[0].shape[1]
+        return self.parts[0].shape[2]
 
     def row(self, index: int) -> KVCache:
         """One row as a cache of its own, in the same memory."""
-        return KVCache(*(tuple(layer[index : index + 1] for layer in part) for part in (self.k, self.v)))
+        k, v = (part[:, index : index + 1] for part in self.parts)
+        return KVCache((k, v))
+
+    def clear(self) -> None:
+        """Every slot NaN, as when it was new."""
+        for part in self.parts:
+            part.fill_(torch.nan)
+
+    def copy_prompt(self, source: KVCache, count: int) -> None:
+        """Put the first ``count`` slots of the first row of ``source`` into the first row of this cache."""
+        for mine, other in zip(self.parts, source.parts, strict=True):
+            mine[:, :1, :count].copy_(other[:, :1, :count])

@@ -37,11 +37,24 @@ class Decoder:
         self.model, self.cache, self.sampling = model, cache, sampling
         self.tokens, self.seq_lens = tokens.clone(), lengths.clone()
         self.seeds = sampling.seeds(len(tokens), tokens.device)
+        self.stop_tokens = tuple(stop)
         self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
         self.finished = self._stopped()
         heads = model.config.num_key_value_heads
         self.split_counter = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
+        self.restarted = False
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+
+    def restart(self, tokens: Tensor, lengths: Tensor, sampling: Sampling) -> None:
+        """As if made anew for other prompts in the same cache, drawn with another seed; recorded graphs are kept."""
+        self.sampling, self.restarted = sampling, True
+        for mine, given in (
+            (self.tokens, tokens),
+            (self.seq_lens, lengths),
+            (self.seeds, sampling.seeds(len(tokens), tokens.device)),
+        ):
+            mine.copy_(given)
+        self.finished.copy_(self._stopped())
 
     def step(self) -> None:
         """Feed the newest token of each row and replace it by the next one."""
@@ -62,13 +75,14 @@ class Decoder:
         if count and int(self.seq_lens.max()) + count > self.cache.capacity:
             raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
+        use_cuda_graph = self.model.use_cuda_graph and (count > 1 or self.restarted)  # recording takes ten steps' time
         index = 0
         while index < count:
             if len(self.stop) and index % STOP_CHECK_INTERVAL == 0 and bool(self.finished.all()):
                 out[:, index:] = self.tokens[:, None]
                 break
             steps = STEPS_PER_GRAPH if count - index >= STEPS_PER_GRAPH else 1
-            out[:, index : index + steps] = self._advance(steps, use_cuda_graph=count > 1 and self.model.use_cuda_graph)
+            out[:, index : index + steps] = self._advance(steps, use_cuda_graph)
             index += steps
         return out
 

@@ -14,8 +14,10 @@ from braidcheck.errors import UserError
 from braidcheck.models import build, memory
 from braidcheck.models.checkpoint import read_tensors
 from braidcheck.models.decode import Decoder
+from braidcheck.models.decoders import Decoders
 from braidcheck.models.model import Model, Trace
 from braidcheck.models.ops import KERNELS, OpTable
+from braidcheck.models.prefill_graph import PrefillGraphs
 from braidcheck.models.sampling import GREEDY, Sampling
 from braidcheck.settings import PRODUCTION
 
@@ -24,10 +26,11 @@ STREAM_CHUNK = 8  # tokens of a stream that are decoded before the host reads th
 
 
 class Engine:
-    """Generates with a model."""
+    """Generates with a model. It keeps what a request made, so that the next one like it does not: caches, graphs."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.prefill_graphs, self.decoders = PrefillGraphs(model), Decoders(model)
 
     @classmethod
     def load(
@@ -71,6 +74,7 @@ class Engine:
         decoder = self._begin(prompts, max_new_tokens, sampling, stop)
         first = decoder.tokens[:, None].clone()
         rows = torch.cat([first, decoder.run(max(0, max_new_tokens - 1))], dim=1)[:, :max_new_tokens].tolist()
+        self.decoders.keep(decoder)
         answers = [truncate_at_stop(row, stop) for row in rows]
         return answers[0] if is_single_prompt(ids) else answers
 
@@ -86,17 +90,22 @@ class Engine:
             yield from (chunk := truncate_at_stop(chunk, stop))
             count -= len(chunk)
             chunk = [] if chunk[-1] in stop else decoder.run(min(STREAM_CHUNK, count))[0].tolist()
+        self.decoders.keep(decoder)
 
     def _begin(self, prompts: Sequence[Prompt], count: int, sampling: Sampling, stop: Sequence[int]) -> Decoder:
         """All prompts in one cache with room for ``count`` tokens more, the first of these drawn."""
         if count < 0:
             raise UserError(f"{count} new tokens: give 0 or more")
         rows = [self._ids(prompt) for prompt in prompts]
-        cache = self.model.new_cache(len(rows), max(map(len, rows), default=0) + count)
-        last = torch.cat([self.model.prefill_into_cache(row, cache.row(index)) for index, row in enumerate(rows)])
-        lengths = torch.tensor([len(row) for row in rows], device=self.model.device)
+        cache, decoder = self.decoders.take(len(rows), max(map(len, rows), default=0) + count, sampling, stop)
+        lengths = torch.tensor([len(row) for row in rows], device=self.model.device)  # a copy that waits for the GPU
+        prefill = self.prefill_graphs.prefill_into_cache
+        last = torch.cat([prefill(row, cache.row(index)) for index, row in enumerate(rows)])
         tokens = self.model.next_tokens(last, sampling, sampling.seeds(len(rows), self.model.device), lengths)
-        return Decoder(self.model, cache, tokens, lengths, sampling, stop)
+        if decoder is None:
+            return Decoder(self.model, cache, tokens, lengths, sampling, stop)
+        decoder.restart(tokens, lengths, sampling)
+        return decoder
 
     def _ids(self, prompt: Prompt) -> Tensor:
         if not is_single_prompt(prompt):

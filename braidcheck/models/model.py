@@ -144,9 +144,12 @@ class Model:
         metadata = AttentionMetadata.prefill(len(ids), self.device)
         return self.logits(self.forward(ids.to(self.device), metadata, cache, trace))
 
-    def prefill_into_cache(self, ids: Tensor, cache: KVCache) -> Tensor:
-        """Put a prompt, ids int64 [T], into the first row of ``cache``; the residual stream [1,H] of its last token."""
-        for start in range(0, len(ids), self.prefill_chunk):
+    def prefill_into_cache(self, ids: Tensor, cache: KVCache, cached: int = 0) -> Tensor:
+        """Put a prompt, ids int64 [T], into the first row of ``cache``; the residual stream [1,H] of its last token.
+
+        The first ``cached`` of its tokens, fewer than T, are there already.
+        """
+        for start in range(cached, len(ids), self.prefill_chunk):
             chunk = ids[start : start + self.prefill_chunk]
             h = self.forward(chunk, AttentionMetadata.prefill(len(chunk), self.device, start), cache)
         return h[-1:]

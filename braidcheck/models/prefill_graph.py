@@ -1,4 +1,4 @@
-"""Prompts of up to one length, whose pass through the layers is one CUDA graph."""
+"""Prompts whose pass through the layers is one CUDA graph for each of a few lengths."""
 
 from __future__ import annotations
 
@@ -8,16 +8,63 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.models.cache import KVCache
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.model import Model
 
+MIN_LENGTH_STEP = 16  # tokens between two lengths that have a graph
+LENGTHS_PER_OCTAVE = 4  # so that at most a fifth of a padded prompt is padding
+
+
+def padded_length(count: int) -> int:
+    """The length, of those that have a graph, that a prompt of ``count`` tokens is padded to."""
+    step = max(MIN_LENGTH_STEP, next_power_of_2(count) // (2 * LENGTHS_PER_OCTAVE))
+    return cdiv(count, step) * step
+
+
+class PrefillGraphs:
+    """Puts prompts into caches, as the model does; a GPU does not wait for launches.
+
+    A prompt is padded to one of a few lengths and goes through the layers with a cache of its own, whose slots are then
+    copied: one graph serves every cache. The first prompt of a length is launched kernel by kernel, on the same padded
+    tokens, so that all have the same bits; the second one records the graph. Chunks after the first are not recorded.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.graphs: dict[int, PrefillGraph] = {}
+        self.cache: KVCache | None = None
+
+    def prefill_into_cache(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """See ``Model.prefill_into_cache``: ids int64 [T]; the residual stream [1,H] of the last token."""
+        count = min(len(ids), self.model.prefill_chunk)
+        graph = self._graph(count) if self.model.use_cuda_graph else None
+        if graph is None:
+            return self.model.prefill_into_cache(ids, cache)
+        h = graph.prefill_into_cache(ids[:count])
+        cache.copy_prompt(graph.cache, count)
+        return self.model.prefill_into_cache(ids, cache, count) if count < len(ids) else h
+
+    def _graph(self, count: int) -> PrefillGraph | None:
+        """The graph for a prompt of ``count`` tokens; None where the device has no room for a cache of its own."""
+        room = min(self.model.prefill_chunk, self.model.config.max_position_embeddings)
+        length = min(padded_length(count), room)
+        if self.cache is None or self.cache.capacity < length:
+            self.graphs.clear()
+            try:
+                self.cache = self.model.new_cache(1, room)
+            except UserError:
+                return None
+        if length not in self.graphs:
+            self.graphs[length] = PrefillGraph(self.model, self.cache, length)
+        return self.graphs[length]
+
 
 class PrefillGraph:
-    """Puts prompts into the first row of a cache, as the model does; a GPU does not wait for launches.
+    """Puts prompts of up to one length into the first row of one cache, as one CUDA graph from the second on.
 
-    For a server that keeps one for each of a few lengths: recording costs more than a single prompt gains. A shorter
-    prompt is padded: slots past its end are written, by tokens that it does not see.
+    A shorter prompt is padded: slots past its end are written, by tokens that it does not see.
     """
 
     def __init__(self, model: Model, cache: KVCache, count: int) -> None:
@@ -27,6 +74,7 @@ class PrefillGraph:
         self.model, self.cache = model, cache
         self.ids = torch.zeros(count, dtype=torch.int64, device=model.device)
         self.metadata = AttentionMetadata.prefill(count, model.device)
+        self.compiled = False
         self.graph: Any = None  # a CUDAGraph and its result once it was recorded
         self.hidden: Any = None
 
@@ -34,8 +82,10 @@ class PrefillGraph:
         """The residual stream [1,H] of the last token of the prompt ids int64 [T]. Raises UserError if it is longer."""
         if not 0 < len(ids) <= len(self.ids):
             raise UserError(f"a prompt of {len(ids)} tokens: give 1 to {len(self.ids)}")
-        self.ids.zero_()[: len(ids)] = ids
-        if not self.model.use_cuda_graph:
+        self.ids[: len(ids)] = ids
+        self.ids[len(ids) :] = 0
+        if not (self.compiled and self.model.use_cuda_graph):
+            self.compiled = True
             return self._forward()[len(ids) - 1 :][:1]
         if self.graph is None:
             self._record()
@@ -46,7 +96,6 @@ class PrefillGraph:
         return self.model.forward(self.ids, self.metadata, self.cache)
 
     def _record(self) -> None:
-        self._forward()  # compiles the kernels
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.hidden = self._forward()

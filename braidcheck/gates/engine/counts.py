@@ -42,6 +42,7 @@ def count_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
     yield "decode step", partial(_step, architecture)
     yield "fewest launches", partial(_fewest, architecture)
     yield "prefill", partial(_prefill, architecture)
+    yield "repeated request", partial(_repeated, architecture)
     yield "compilations", partial(_compilations, architecture)
 
 
@@ -65,8 +66,10 @@ def _decode(architecture: Architecture, attention: str, sampled: bool = False) -
     """64 tokens more: fewer submissions than tokens, no launch of a kernel, no read and no allocation."""
     sampling = module("models.sampling").Sampling(**SAMPLED if sampled else {})
     with fake_gpu() as gpu:
-        engine = _engine(architecture, attention)
-        short, long = (_counts(gpu, partial(engine.generate, PROMPT, count, sampling)) for count in (SHORT, LONG))
+        short, long = (
+            _counts(gpu, partial(_engine(architecture, attention).generate, PROMPT, count, sampling))
+            for count in (SHORT, LONG)
+        )
     for what, count, limit in (
         ("launches", len(long.host.launches) - len(short.host.launches), 0),
         ("submissions", long.host.submissions - short.host.submissions, MORE - 1),
@@ -88,8 +91,9 @@ def _within_graphs(counts: FakeGPU) -> str | None:
 
 def _stop(architecture: Architecture) -> str | None:
     with fake_gpu() as gpu:
-        engine = _engine(architecture)
-        short, long = (_counts(gpu, partial(engine.generate, PROMPT, count, stop=(7,))) for count in (SHORT, LONG))
+        short, long = (
+            _counts(gpu, partial(_engine(architecture).generate, PROMPT, count, stop=(7,))) for count in (SHORT, LONG)
+        )
     reads = long.host.reads.total() - short.host.reads.total()
     if reads > MORE // MIN_TOKENS_PER_READ:
         return f"{MORE} more tokens take {reads} more reads by the host, at most {MORE // MIN_TOKENS_PER_READ}"
@@ -98,8 +102,7 @@ def _stop(architecture: Architecture) -> str | None:
 
 def _stream(architecture: Architecture) -> str | None:
     with fake_gpu() as gpu:
-        engine = _engine(architecture)
-        short, long = (_counts(gpu, partial(_read_stream, engine, count)) for count in (SHORT, LONG))
+        short, long = (_counts(gpu, partial(_read_stream, _engine(architecture), count)) for count in (SHORT, LONG))
     reads, limit = long.host.reads.total() - short.host.reads.total(), MORE // MIN_TOKENS_PER_STREAM_READ
     launches = len(long.host.launches) - len(short.host.launches)
     if reads > limit:
@@ -152,7 +155,9 @@ def _prefill(architecture: Architecture) -> str | None:
         sizes = engine.model.config
         wide = _engine(architecture, vocab_size=2 * sizes.vocab_size)
         sampling = module("models.sampling").Sampling(**SAMPLED)
-        short, long = (_counts(gpu, partial(engine.generate, [1] * count, 1)).host for count in (300, 600))
+        short, long = (
+            _counts(gpu, partial(_engine(architecture).generate, [1] * count, 1)).host for count in (300, 600)
+        )
         few, many = (_counts(gpu, partial(one.generate, [1] * 600, 1, sampling)).host for one in (engine, wide))
     if (len(short.launches), short.torch_kernels, short.reads) != (len(long.launches), long.torch_kernels, long.reads):
         return (
@@ -162,6 +167,25 @@ def _prefill(architecture: Architecture) -> str | None:
     # One row of logits, float32, and what the choice among them sums by block of the vocabulary.
     more, limit = many.allocated_bytes - few.allocated_bytes, 2 * 4 * sizes.vocab_size
     return None if more <= limit else f"{sizes.vocab_size} more tokens in the vocabulary take {more} bytes, not {limit}"
+
+
+def _repeated(architecture: Architecture) -> str | None:
+    """A request that came twice before records nothing, and what the host asks for does not grow with the layers."""
+    with fake_gpu() as gpu:
+        few, many = (_third(gpu, _engine(architecture, num_hidden_layers=layers)) for layers in (2, 4))
+    if few.graphs:
+        return f"a request that came twice before records {len(few.graphs)} CUDA graphs: keep those of earlier ones"
+    if many.host.submissions > few.host.submissions:
+        return (
+            f"a request that came twice before takes {few.host.submissions} submissions with 2 layers,"
+            f" {many.host.submissions} with 4: replay CUDA graphs"
+        )
+    return None
+
+
+def _third(gpu: FakeGPU, engine: Any) -> FakeGPU:
+    """The counts of the third of three requests of alike lengths."""
+    return [_counts(gpu, partial(engine.generate, [1] * count, SHORT)) for count in (39, 38, 40)][-1]
 
 
 def _compilations(architecture: Architecture) -> str | None:

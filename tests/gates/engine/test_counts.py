@@ -7,7 +7,9 @@ from braidcheck.gates.engine.counts import count_checks
 from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.models import decode, engine
 from braidcheck.models.decode import Decoder
+from braidcheck.models.decoders import Decoders
 from braidcheck.models.model import Model
+from braidcheck.models.prefill_graph import PrefillGraphs
 from braidcheck.models.qwen3.attention import BACKENDS
 from braidcheck.models.qwen3.model import Qwen3Model
 
@@ -24,6 +26,16 @@ def test_decode_without_graphs_is_seen(monkeypatch):
     monkeypatch.setattr(Decoder, "_advance", lambda self, steps, use_cuda_graph: self._serial(steps))
     for name in ("decode production", "decode fully_fused", "sampled decode"):
         assert "more launches by the host" in CHECKS[name]()
+
+
+def test_graphs_that_every_request_records_are_seen(monkeypatch):
+    monkeypatch.setattr(Decoders, "keep", lambda self, decoder: None)
+    assert "records 1 CUDA graphs: keep those of earlier ones" in CHECKS["repeated request"]()
+
+
+def test_a_prompt_that_is_always_launched_kernel_by_kernel_is_seen(monkeypatch):
+    monkeypatch.setattr(PrefillGraphs, "prefill_into_cache", lambda self, *given: self.model.prefill_into_cache(*given))
+    assert "submissions with 2 layers" in CHECKS["repeated request"]()
 
 
 def test_a_graph_a_token_is_seen(monkeypatch):

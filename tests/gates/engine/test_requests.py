@@ -39,7 +39,7 @@ def test_what_a_longer_prompt_has_left_is_seen(checks, monkeypatch):
         if found is None:
             found = plain(self, batch, capacity)
             kept.append((self, found))
-        return KVCache(*(tuple(layer[:batch, :capacity] for layer in part) for part in (found.k, found.v)))
+        return KVCache(tuple(part[:, :batch, :capacity] for part in found.parts))
 
     monkeypatch.setattr(Model, "new_cache", new_cache)
     assert "are left in the cache" in checks["long, then short"]()

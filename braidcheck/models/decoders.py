@@ -1,0 +1,60 @@
+"""Decoders that are kept between requests, so that a request like an earlier one records no CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from braidcheck.errors import UserError
+from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.models.cache import KVCache
+from braidcheck.models.decode import Decoder
+from braidcheck.models.model import Model
+from braidcheck.models.sampling import Sampling
+
+MAX_KEPT = 4  # decoders, each with its cache
+MIN_CAPACITY_STEP = 64  # slots between two capacities of kept caches
+CAPACITIES_PER_OCTAVE = 4  # so that at most a fifth of a cache is rounding
+Key: TypeAlias = tuple[int, int, Sampling, tuple[int, ...]]
+
+
+def rounded_capacity(slots: int) -> int:
+    """The capacity of a kept cache that has room for so many slots."""
+    step = max(MIN_CAPACITY_STEP, next_power_of_2(max(1, slots)) // (2 * CAPACITIES_PER_OCTAVE))
+    return cdiv(slots, step) * step
+
+
+class Decoders:
+    """The decoders that no request is using. One that two requests would share is never handed out twice."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.kept: list[Decoder] = []  # the one used last at the end
+
+    def take(self, rows: int, slots: int, sampling: Sampling, stop: Sequence[int]) -> tuple[KVCache, Decoder | None]:
+        """An empty cache with room for so many slots a row, and the decoder that it belongs to, if one is kept.
+
+        Raises UserError where the model has no positions, or the device no room, for that much.
+        """
+        capacity = min(rounded_capacity(slots), max(slots, self.model.config.max_position_embeddings))
+        key = _key(rows, capacity, sampling, stop)
+        for place, decoder in enumerate(self.kept):
+            if _key(len(decoder.tokens), decoder.cache.capacity, decoder.sampling, decoder.stop_tokens) == key:
+                del self.kept[place]
+                decoder.cache.clear()
+                return decoder.cache, decoder
+        try:
+            return self.model.new_cache(rows, capacity), None
+        except UserError:
+            self.kept.clear()
+            return self.model.new_cache(rows, slots), None
+
+    def keep(self, decoder: Decoder) -> None:
+        """For a later request; the one unused for longest goes."""
+        self.kept = [*self.kept, decoder][-MAX_KEPT:]
+
+
+def _key(rows: int, capacity: int, sampling: Sampling, stop: Sequence[int]) -> Key:
+    """What a recorded decode step depends on, beside the model."""
+    return rows, capacity, replace(sampling, seed=0), tuple(stop)
