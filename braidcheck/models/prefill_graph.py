@@ -9,6 +9,7 @@ from torch import Tensor
 
 from braidcheck.errors import UserError
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.pdl import programmatic_dependent_launch
 from braidcheck.models.cache import KVCache
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.model import Model
@@ -86,7 +87,8 @@ class PrefillGraph:
         self.ids[len(ids) :] = 0
         if not (self.compiled and self.model.use_cuda_graph):
             self.compiled = True
-            return self._forward()[len(ids) - 1 :][:1]
+            with programmatic_dependent_launch():  # as the graph has it, whose kernels are compiled so
+                return self._forward()[len(ids) - 1 :][:1]
         if self.graph is None:
             self._record()
         self.graph.replay()
@@ -97,5 +99,5 @@ class PrefillGraph:
 
     def _record(self) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with programmatic_dependent_launch(), torch.cuda.graph(self.graph):
             self.hidden = self._forward()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
-from braidcheck.kernels.common import configs
+from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.specs import INDICES, SCALE, NumberSpec, TensorSpec
@@ -91,6 +91,7 @@ def _launch(
         PACKED=seq_starts is not None,
         USE_TMA=use_tma,
         **config,
+        **pdl.launch_options(),
     )
 
 

@@ -11,7 +11,8 @@ Cast points: P to v's dtype before P.V, out to q's dtype. Products, m_i, l_i and
 applied after q.k, in float32.
 Out of range: queries from T on are not stored, keys from q_start + T on read as zeros and are masked; both by the mask
 of a load or, with USE_TMA, by the bounds of the tensor descriptor.
-Synchronisation: none; programs share nothing.
+Synchronisation (PDL): lets the next kernel start at once and waits for the upstream kernels before all loads. Programs
+share nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.softmax import online_softmax_update, softmax_denominator
 
 
@@ -46,8 +48,11 @@ def attention_prefill_kernel(
     BLOCK_N: tl.constexpr,
     PACKED: tl.constexpr,
     USE_TMA: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """One tile of queries of one head over all keys that it sees."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     head = tl.program_id(0)
     start_m = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK_M
     kv_head = head // GQA_GROUP_SIZE

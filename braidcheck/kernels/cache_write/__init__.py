@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from braidcheck.kernels.cache_write.kernel import _cache_write
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.specs import INDICES, TensorSpec
@@ -60,4 +61,5 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
             N=num_heads * head_dim,
             BLOCK_N=next_power_of_2(num_heads * head_dim),
             **config.meta(),
+            **pdl.launch_options(),
         )

@@ -6,13 +6,16 @@ Grid: one program per BLOCK_M tokens. Tile: [BLOCK_M, BLOCK_N], BLOCK_N >= N = H
 Traffic: K and V are read once and written once.
 Numerics: a copy; nothing is rounded.
 Out of range: a row or slot outside the cache is not written anywhere, so memory beside the cache stays intact.
-Synchronisation: none; each (row, slot) pair must occur at most once.
+Synchronisation (PDL): lets the next kernel start at once and waits for the upstream kernels before all loads. Each
+(row, slot) pair must occur at most once.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from braidcheck.kernels.common import pdl
 
 
 @triton.jit
@@ -37,8 +40,11 @@ def _cache_write(
     N: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """k, v [num_tokens, N] into caches [batch, capacity, N]."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     offs_m = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     offs_n = tl.arange(0, BLOCK_N)
     token_mask = offs_m < num_tokens

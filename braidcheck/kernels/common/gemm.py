@@ -8,10 +8,11 @@ from braidcheck.kernels.common import gemv, persistent_gemm
 from braidcheck.kernels.common.configs import Regime
 
 
-def gemm_regime(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> Regime:
-    """GEMV, PERSISTENT or TILED, which takes anything; x[M,K], and ``others`` are what else TMA would read or write."""
+def gemm_regime(op: str, x: Tensor, weight: Tensor, *others: Tensor, float32: bool = False) -> Regime:
+    """GEMV, PERSISTENT or TILED, which takes anything; x[M,K], and ``others`` are what else TMA would read or write, in
+    ``float32`` too if that is accepted."""
     if gemv.supports_gemv(x, weight):
         return Regime.GEMV
-    if persistent_gemm.supports_persistent_gemm(op, x, weight, *others):
+    if persistent_gemm.supports_persistent_gemm(op, x, weight, *others, float32=float32):
         return Regime.PERSISTENT
     return Regime.TILED

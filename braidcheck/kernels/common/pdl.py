@@ -39,6 +39,16 @@ def launch_options() -> dict[str, bool]:
     return {"USE_PDL": True, "launch_pdl": True} if _use_pdl else {"USE_PDL": False}
 
 
+def upstream_options() -> dict[str, bool]:
+    """``launch_options`` of a launch whose op launches ``dependent_options``'s kernel right after it."""
+    return launch_options() | {"USE_PDL": launch_arch().has_pdl}
+
+
+def dependent_options() -> dict[str, bool]:
+    """The arguments of a launch right after another one of its op: PDL wherever a GPU has it."""
+    return {"USE_PDL": True, "launch_pdl": True} if launch_arch().has_pdl else {"USE_PDL": False}
+
+
 @triton.jit
 def launch_dependents(USE_PDL: tl.constexpr):
     """Let the next kernel start, after this one has asked for what it reads early: that must come first."""

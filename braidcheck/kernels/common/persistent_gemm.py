@@ -19,33 +19,36 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from braidcheck.kernels.common import configs
+from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common.configs import Regime, SizeBucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
-MIN_M = 65  # rows: fewer are one row of small tiles
+MIN_M = 17  # rows: fewer are one tile of a tensor core
 TMA_ALIGNMENT = 16  # bytes: of a descriptor's base address and row strides
 GROUP_SIZE_M = tl.constexpr(8)
 
 
-def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor) -> bool:
-    """Whether this kernel takes ``x @ weight.T``, x[M,K]; ``others`` are what else goes through TMA."""
+def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor, float32: bool = False) -> bool:
+    """Whether this kernel takes ``x @ weight.T``, x[M,K]; ``others`` are what else goes through TMA, which may be
+    ``float32`` where the op's tiles leave shared memory for it."""
     return (
         len(x) >= MIN_M
         and configs.has_config(op, Regime.PERSISTENT, SizeBucket.SMALL)
         and x.shape[1] * weight.element_size() % TMA_ALIGNMENT == 0  # the rows of the operand that is made of x
-        and all(map(can_use_tma, (weight, *others)))
+        and can_use_tma(weight)
+        and all(can_use_tma(other, float32) for other in others)
     )
 
 
-def can_use_tma(matrix: Tensor) -> bool:
-    """Whether kernels on this machine can read and write the matrix, of a 16-bit dtype, through TMA."""
+def can_use_tma(matrix: Tensor, float32: bool = False) -> bool:
+    """Whether kernels on this machine can read and write the matrix, of a 16-bit dtype or float32 if that is accepted,
+    through TMA."""
     size = matrix.element_size()
     return (
         configs.launch_arch().has_tma
-        and size == 2
+        and (size == 2 or (float32 and size == 4))
         and matrix.stride(-1) == 1
         and matrix.data_ptr() % TMA_ALIGNMENT == 0
         and all(stride > 0 and stride * size % TMA_ALIGNMENT == 0 for stride in matrix.stride()[:-1])
@@ -82,7 +85,8 @@ def tma_operand(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """RMSNorm of x[M,K] with a weight [K], as a matrix of ``dtype`` that TMA can read."""
+    """RMSNorm of x[M,K] with a weight [K], as a matrix of ``dtype`` that TMA can read; a launch with
+    ``pdl.dependent_options()`` must follow."""
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     m, k = x.shape
     config = configs.get_config("rms_norm", Regime.PERSISTENT)
@@ -96,6 +100,7 @@ def rmsnorm_operand(x: Tensor, norm_weight: Tensor, eps: float, dtype: torch.dty
         eps=eps,
         BLOCK_K=next_power_of_2(k),
         **config.meta(),
+        **pdl.upstream_options(),
     )
     return out
 
@@ -116,8 +121,11 @@ def rmsnorm_operand_kernel(
     # meta
     BLOCK_M: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """out = rms_norm(x), rounded once to out's dtype. Grid (cdiv(M, BLOCK_M),): a program takes whole rows."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     offs_m = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     offs_k = tl.arange(0, BLOCK_K)
     mask = (offs_m < M)[:, None] & (offs_k < K)[None, :]

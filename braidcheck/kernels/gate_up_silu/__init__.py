@@ -116,6 +116,7 @@ def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: floa
         N=n,
         K=x.shape[1],
         **meta,
+        **(pdl.launch_options() if norm_weight is None else pdl.dependent_options()),
     )
 
 

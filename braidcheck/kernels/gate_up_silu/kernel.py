@@ -9,7 +9,7 @@ GEMV, ``gate_up_silu_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 a
 product computes both and a thread holds each pair; x, the norm's weight and acc stay in registers too.
 TILED, ``gate_up_silu_tiled_kernel``, any M: one tile [BLOCK_M, BLOCK_N] of gate and of up a program, through pointers.
 Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). Both accumulators stay in registers.
-PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile. With a
 norm a kernel of its own writes h first.
 
@@ -18,8 +18,8 @@ by side; x once, and from the L2 cache for each further tile of N; PERSISTENT wi
 and up never leave the registers.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads the weight before it waits for the
-upstream kernels, TILED waits before all loads. PERSISTENT follows on the stream.
+Synchronisation (PDL): all let the next kernel start at once. GEMV loads the weight before it waits for the
+upstream kernels, the others wait before all loads.
 """
 
 from __future__ import annotations
@@ -156,8 +156,11 @@ def gate_up_silu_persistent_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
-    """The tiles pid, pid + grid size, ... of out, M >= 65."""
+    """The tiles pid, pid + grid size, ... of out, M >= 17."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     tiles = num_tiles(M, N, BLOCK_M, BLOCK_N)
     for tile_id in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         start_m, start_n = tile_origin(tile_id, M, N, BLOCK_M, BLOCK_N)

@@ -94,6 +94,7 @@ def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Non
         N=n,
         K=x.shape[1],
         **meta,
+        **pdl.launch_options(),
     )
 
 

@@ -6,15 +6,15 @@ GEMV, ``linear_residual_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 102
 (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, x and acc in registers.
 TILED, ``linear_residual_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers. Grid (cdiv(N,
 BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
-PERSISTENT, ``linear_residual_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+PERSISTENT, ``linear_residual_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
 
 HBM traffic: residual and out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of
 rows run side by side; x once, and from the L2 cache for each further tile of N.
 Cast points: out to its dtype after the sum. Products, acc and the sum with the residual are float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads the weight before it waits for the
-upstream kernels, TILED waits before all loads. PERSISTENT follows on the stream.
+Synchronisation (PDL): all let the next kernel start at once. GEMV loads the weight before it waits for the
+upstream kernels, the others wait before all loads.
 """
 
 from __future__ import annotations
@@ -121,8 +121,11 @@ def linear_residual_persistent_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
-    """The tiles pid, pid + grid size, ... of out, M >= 65."""
+    """The tiles pid, pid + grid size, ... of out, M >= 17."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     tiles = num_tiles(M, N, BLOCK_M, BLOCK_N)
     for tile_id in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         start_m, start_n = tile_origin(tile_id, M, N, BLOCK_M, BLOCK_N)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import default_block_m, get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.persistent_gemm import (
@@ -131,6 +132,7 @@ def _tiled(
         HAS_BIAS=bias is not None,
         HAS_NORM=norms[0] is not None,
         **get_config("qkv_rope").meta(),
+        **pdl.launch_options(),
     )
 
 
@@ -171,4 +173,5 @@ def _persistent(
         HAS_BIAS=bias is not None,
         HAS_NORM=norms[0] is not None,
         **meta,
+        **pdl.launch_options(),
     )

@@ -7,7 +7,7 @@
 TILED, ``qkv_rope_tiled_kernel``, any M and D: BLOCK_M rows of one head a program, through pointers, as two products,
 one for each half of the head, so that a thread holds the pairs that RoPE rotates. Grid (cdiv(M, BLOCK_M), Hq + 2 *
 Hkv). Both accumulators stay in registers.
-PERSISTENT, ``qkv_rope_persistent_kernel``, M >= 65 where TMA can be used, D >= 32 and a power of two: Triton's tutorial
+PERSISTENT, ``qkv_rope_persistent_kernel``, M >= 17 where TMA can be used, D >= 32 and a power of two: Triton's tutorial
 09 with grouped ordering and TMA (``common/persistent_gemm``); a tile is BLOCK_M rows of HEADS_PER_TILE heads, all of q,
 all of k or all of v. The tiles of v, whose epilogue is shortest, come last. Grid (CTAS_PER_SM * number of SMs,), at
 most one program a tile.
@@ -17,7 +17,7 @@ from the L2 cache for each further tile of N; a row of the table a token.
 Cast points: x to the weight's dtype, out to its dtype. Products, norm and rotation are float32 (no TF32).
 Out of range: rows past M and columns past K are masked or outside the descriptors: neither read nor written. A position
 outside the table gives NaN in q and k.
-Synchronisation: none; both follow on the stream.
+Synchronisation (PDL): both let the next kernel start at once and wait for the upstream kernels before all loads.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, split_n, tile_origin
 from braidcheck.kernels.common.rope import rmsnorm_halves, rotate_halves
@@ -61,8 +62,11 @@ def qkv_rope_tiled_kernel(
     BLOCK_K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_NORM: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """BLOCK_M rows of one head, as halves of BLOCK_D >= HEAD_DIM // 2 columns."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     offs_m = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     head = tl.program_id(1)
     offs_d = tl.arange(0, BLOCK_D)
@@ -213,8 +217,11 @@ def qkv_rope_persistent_kernel(
     BLOCK_K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_NORM: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """The tiles pid, pid + grid size, ... of out; its first N_Q columns are q's, its first N_QK q's and k's."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     BLOCK_N: tl.constexpr = HEADS_PER_TILE * HEAD_DIM
     HALF_DIM: tl.constexpr = HEAD_DIM // 2
     offs_d = tl.arange(0, HALF_DIM)

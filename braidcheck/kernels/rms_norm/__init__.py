@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.specs import EPS, FLOATS, ChoiceSpec, TensorSpec
@@ -58,5 +59,6 @@ def rms_norm(
             BLOCK_N=next_power_of_2(x.shape[1]),
             HAS_RESIDUAL=residual is not None,
             **config.meta(),
+            **pdl.launch_options(),
         )
     return y if total is None else (y, total)

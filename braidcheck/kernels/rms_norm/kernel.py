@@ -8,7 +8,7 @@ Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019), https://arxiv
 Grid: one program per BLOCK_M rows. Tile: whole rows [BLOCK_M, BLOCK_N], BLOCK_N >= N, kept in registers.
 Traffic: x, residual and weight are read once, y and the sum are written once.
 Numerics: float32 throughout; y and the sum are rounded once, when they are stored. The unrounded sum is normalised.
-Synchronisation: none.
+Synchronisation (PDL): lets the next kernel start at once and waits for the upstream kernels before all loads.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
 
@@ -39,8 +40,11 @@ def _rms_norm(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
     """RMSNorm of x (+ residual) [M, N]; the sum [M, N] is contiguous."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     offs_m = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     offs_n = tl.arange(0, BLOCK_N)
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]

@@ -62,7 +62,7 @@ def rms_norm_qkv(
     sizes = ARGUMENTS.check(x, norm_weight, qkv_weight, eps, *heads, qkv_bias, out_dtype)
     out = torch.empty(sizes["T"], sizes["N"], dtype=out_dtype or qkv_weight.dtype, device=x.device)
     if out.numel():
-        launch = LAUNCHES[gemm_regime("rms_norm_qkv", x, qkv_weight, out)]
+        launch = LAUNCHES[gemm_regime("rms_norm_qkv", x, qkv_weight, out, float32=True)]
         launch(x, norm_weight, qkv_weight, qkv_bias, eps, out)
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
@@ -125,6 +125,7 @@ def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | N
         K=x.shape[1],
         HAS_BIAS=bias is not None,
         **meta,
+        **pdl.dependent_options(),
     )
 
 

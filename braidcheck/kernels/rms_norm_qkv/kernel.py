@@ -9,7 +9,7 @@ GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 a
 acc in registers.
 TILED, ``rms_norm_qkv_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed
 again by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
-PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 65 where TMA can be used: Triton's tutorial 09 with grouped
+PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``), after a kernel that writes h. Grid (CTAS_PER_SM * number of SMs,), at
 most one program a tile.
 
@@ -17,8 +17,8 @@ HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the
 by side; x once, and from the L2 cache for each further tile of N; PERSISTENT also h, written and read.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): GEMV and TILED let the next kernel start at once. GEMV loads both weights before it waits for the
-upstream kernels, TILED waits before all loads. PERSISTENT follows on the stream.
+Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
+upstream kernels, the others wait before all loads.
 """
 
 from __future__ import annotations
@@ -147,8 +147,11 @@ def rms_norm_qkv_persistent_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
+    USE_PDL: tl.constexpr,
 ):
-    """The tiles pid, pid + grid size, ... of out, M >= 65."""
+    """The tiles pid, pid + grid size, ... of out, M >= 17."""
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
     tiles = num_tiles(M, N, BLOCK_M, BLOCK_N)
     for tile_id in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         start_m, start_n = tile_origin(tile_id, M, N, BLOCK_M, BLOCK_N)
