@@ -1,4 +1,5 @@
-"""The decode races gate: launches of a decode step wait for those whose data they read, and leave counters at zero."""
+"""The decode races gate: launches of a decode step or a prompt wait for those whose data they read, and leave counters
+at zero."""
 
 from __future__ import annotations
 
@@ -13,17 +14,25 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Look for races between the launches of decode steps: on a CPU in what they did, on a GPU under delays."""
+    """Look for races between launches of decode steps and prompts: on a CPU in what they did, on a GPU under delays."""
     from braidcheck.gates.races import delays, steps
     from braidcheck.gates.under_test import run_check
 
     checks_of = steps.step_checks if settings.lane == "interpret" else delays.delayed_steps
-    names = {tiny_name(architecture): architecture for architecture in models.find().values()}
+    checks = {
+        f"{tiny_name(architecture)}: {step}": (step, check)
+        for architecture in models.find().values()
+        for step, check in checks_of(architecture)
+    }
     for subject in subjects:
-        checks = checks_of(names[subject])
-        yield violations.evaluate(
-            "step_races", subject, {name: run_check(check) for name, check in checks}, settings.lane
-        )
+        step, check = checks[subject]
+        yield violations.evaluate("step_races", subject, {step: run_check(check)}, settings.lane)
+
+
+def _subjects(settings: Settings) -> list[str]:
+    from braidcheck.gates.races.steps import steps
+
+    return [f"{tiny_name(model)}: {step}" for model in models.find().values() for step in steps(model)]
 
 
 def _trial_checks() -> TrialChecks:
@@ -34,8 +43,8 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="step_races",
-    question="Does each launch of a decode step wait for the launches whose data it reads or overwrites?",
-    subjects=lambda settings: [tiny_name(architecture) for architecture in models.find().values()],
+    question="Does each launch of a decode step or a prompt wait for the launches whose data it reads or overwrites?",
+    subjects=_subjects,
     run=run,
     runs_kernels=True,
     load_trial_checks=_trial_checks,

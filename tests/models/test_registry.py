@@ -90,7 +90,7 @@ def test_one_folder_adds_an_architecture_that_is_evaluated(package, tmp_path):
         "--workers",
         "1",
         "-k",
-        "throw_away and (separated or loader)",
+        "throw_away and (engine and separated or loader)",
     )
     assert "PASS: 2 pass" in said
     run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())

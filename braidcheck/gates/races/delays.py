@@ -23,7 +23,7 @@ from braidcheck.ci.paired import slower
 from braidcheck.environment import PACKAGE
 from braidcheck.gates.gate import Check
 from braidcheck.gates.races.measure import race_cases
-from braidcheck.gates.races.steps import Step, steps, tiny_decoder, tiny_model
+from braidcheck.gates.races.steps import Step, steps, tiny_decoder, tiny_model, tiny_prompt
 from braidcheck.gates.under_test import module
 from braidcheck.gates.under_test.package import PackageUnderTest
 from braidcheck.models.architecture import Architecture
@@ -177,13 +177,22 @@ def step_violation(architecture: Architecture, step: Step) -> str | None:
 
 
 def step_outputs(architecture: Architecture, step: Step, package: PackageUnderTest) -> Outputs:
-    """Runs decode steps of a delayed package: the tokens and what the caches hold."""
+    """Runs decode steps of a delayed package: the tokens, or a prompt's last row, and what the caches hold."""
     model = tiny_model(architecture, step, "cuda", package.module)
 
     def outputs(overlap: bool) -> list[Tensor]:
         model.use_cuda_graph = overlap  # launches overlap in a graph alone
+        if step.prompt:
+            return prefilled(overlap)
         decoder = tiny_decoder(model, step, package.module)
         return [decoder.run(TOKENS), *decoder.cache.k, *decoder.cache.v]
+
+    def prefilled(overlap: bool) -> list[Tensor]:
+        graph, ids = tiny_prompt(model, package.module)
+        if overlap:
+            graph.prefill_into_cache(ids)  # the next one is recorded
+        h = graph.prefill_into_cache(ids) if overlap else model.prefill_into_cache(ids, graph.cache)
+        return [h, *graph.cache.parts]
 
     return outputs
 

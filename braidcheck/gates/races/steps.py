@@ -1,4 +1,4 @@
-"""Decode steps of a tiny model, recorded: launches that follow one another as an engine makes them."""
+"""Decode steps and prompts of a tiny model, recorded: launches that follow one another as an engine makes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from braidcheck.gates.gate import Check
 from braidcheck.gates.races.measure import first_race
@@ -20,27 +21,31 @@ CAPACITY = 150  # slots of a row: several splits of the decode attention
 CACHED = (140, 3, 70)  # tokens of each row
 Modules = Callable[[str], Any]  # gives a module by its name in a package
 STEPS = 2  # the second reads what the first has cached and counted
+PROMPT = 32  # tokens: one of the lengths that have a graph, long enough for persistent projections
 
 
 @dataclass(frozen=True)
 class Step:
-    """One way to decode: an attention backend, so many rows, a dtype, greedy or sampled."""
+    """One way to decode: an attention backend, so many rows, a dtype, greedy or sampled; or a ``prompt``."""
 
     attention: str
     rows: int
     dtype: torch.dtype = torch.bfloat16
     temperature: float = 0.0
+    prompt: bool = False
 
     def __str__(self) -> str:
         sampled = ", sampled" if self.temperature else ""
-        rows = f"{self.rows} row{'s' * (self.rows > 1)}"
-        return f"{self.attention}, {rows}, {str(self.dtype).removeprefix('torch.')}{sampled}"
+        what = f"prompt of {PROMPT}" if self.prompt else f"{self.rows} row{'s' * (self.rows > 1)}"
+        return f"{self.attention}, {what}, {str(self.dtype).removeprefix('torch.')}{sampled}"
 
 
 def steps(architecture: Architecture) -> list[Step]:
-    """What is recorded: the production backend with GEMVs and sampling, the others with tiled projections."""
+    """What is recorded: the production backend with GEMVs and sampling, the others with tiled projections; and the
+    prompts that a graph holds."""
     others = [Step(attention, 3, torch.float32) for attention in architecture.attentions if attention != PRODUCTION]
-    return [Step(PRODUCTION, 1), Step(PRODUCTION, 3), Step(PRODUCTION, 2, temperature=0.8), *others]
+    prompts = [Step(attention, 1, prompt=True) for attention in architecture.attentions]
+    return [Step(PRODUCTION, 1), Step(PRODUCTION, 3), Step(PRODUCTION, 2, temperature=0.8), *others, *prompts]
 
 
 def step_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
@@ -50,12 +55,16 @@ def step_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
 
 
 def step_race(architecture: Architecture, step: Step) -> str | None:
-    """The first race in two decode steps."""
+    """The first race in two decode steps, or in two prompts that go into one cache."""
     model = tiny_model(architecture, step, "cpu")
     with recorded() as launches:
-        decoder = tiny_decoder(model, step)
+        if step.prompt:
+            graph, ids = tiny_prompt(model)
+            advance = partial(graph.prefill_into_cache, ids)
+        else:
+            advance = tiny_decoder(model, step).step
         for _ in range(STEPS):
-            decoder.step()
+            advance()
     return first_race(launches)
 
 
@@ -66,6 +75,12 @@ def tiny_model(architecture: Architecture, step: Step, device: str, module: Modu
     with torch.random.fork_rng(devices=[]):
         tensors = build.synthetic_tensors(config, 0, device)
     return build.of_tensors(config, tensors, step.dtype, attention=step.attention)
+
+
+def tiny_prompt(model: Any, module: Modules = module) -> tuple[Any, Tensor]:
+    """The graph of a prompt through ``model``, which puts each prompt into the same cache, and a prompt's ids."""
+    graph = module("models.prefill_graph").PrefillGraph(model, model.new_cache(1, PROMPT), PROMPT)
+    return graph, torch.arange(PROMPT, device=model.device) % model.config.vocab_size
 
 
 def tiny_decoder(model: Any, step: Step, module: Modules = module) -> Any:
