@@ -1,0 +1,65 @@
+"""``braidcheck mutants --source FILE --test COMMAND``: faults in another project's kernels, for its tests to find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from braidcheck import checksum, environment
+from braidcheck.cli.gate import Lane
+from braidcheck.errors import NotAvailable, UserError
+from braidcheck.mutants.project.run import Asked, ProjectRun, Result
+from braidcheck.report import project_mutants as report
+from braidcheck.report.progress import Progress
+from braidcheck.result import json_by_line, write_atomically
+
+SCHEMA = "project mutants 1"
+
+
+def project_mutants(
+    sources: list[Path], test: str, lane: Lane, jobs: int | None, seed: int, limit: int | None, save: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Run them, print and save what the tests found. 0 whatever survives."""
+    if not sources or not test:
+        raise UserError("--source FILE and --test COMMAND belong together: give both")
+    for source in sources:
+        if not source.is_file():
+            raise UserError(f"--source {source}: no such file")
+    asked = Asked(sources, test, _lane(lane), jobs or environment.cpus(), seed, limit)
+
+    def keep(result: Result) -> None:
+        if save is not None:
+            write_atomically(save, dump(result))
+
+    with Progress("mutants") as progress:
+        result = ProjectRun(asked, progress, keep).run()
+    keep(result)
+    if as_json:
+        print(dump(result), end="")
+    else:
+        report.show(result, save)
+    return 0
+
+
+def dump(result: Result) -> str:
+    """The result as JSON with one line per mutant."""
+    body = {key: value for key, value in result.items() if key != "mutants"}
+    return json_by_line(body, "mutants", result["mutants"], SCHEMA)
+
+
+def load(text: str) -> Mapping[str, Any]:
+    """What ``dump`` wrote. Raises ValueError for another file."""
+    result: Mapping[str, Any] = checksum.opened(text, SCHEMA)
+    if not {"test", "sources", "mutants", "generated"} <= result.keys():
+        raise ValueError("it has no test, sources and mutants")
+    return result
+
+
+def _lane(lane: Lane) -> str:
+    """Where the command is to run kernels: Triton itself is a matter of the command's own Python."""
+    no_gpu = environment.why_no_gpu()
+    if lane is Lane.gpu and no_gpu:
+        raise NotAvailable(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret")
+    return "interpret" if lane is Lane.interpret or no_gpu else "gpu"
