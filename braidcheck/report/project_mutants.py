@@ -43,8 +43,9 @@ def summary(result: Mapping[str, Any]) -> str:
     covered = sum(row["outcome"] != NO_COVERAGE for row in rows)
     drawn = f", drawn from {result['generated']} with --seed {result['seed']}" if total < result["generated"] else ""
     return (
-        f"{result['test']!r} caught {caught} of {total} mutants ({_percent(caught, total)}),"
-        f" {_percent(caught, covered)} of those in functions that it runs{drawn}; {result['lane']} lane, {result['seconds']:.0f} s"
+        f"{result['test']!r} caught {caught} of {total} mutants ({_percent(caught, total)}), "
+        f"{_percent(caught, covered)} of those in functions that it runs{drawn}; "
+        f"{result['lane']} lane, {result['seconds']:.0f} s"
     )
 
 

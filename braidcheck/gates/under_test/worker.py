@@ -64,7 +64,7 @@ class Worker:
         except UserError as error:
             return {"refused": str(error)}
         parameters = _parameters(self._function)
-        self._bind = partial(_called, self._function, message["parameters"])
+        self._bind = partial(called, self._function, message["parameters"])
         takes_all = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return {"takes": list(parameters or ()), "takes_all": takes_all}
 
@@ -129,7 +129,7 @@ def _from_name(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+def called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
     """Call with required arguments, those of ``parameters`` that are true, by position: they may be named otherwise."""
     required = {name: given[name] for name, is_required in parameters.items() if is_required}
     optional = {name: value for name, value in given.items() if name not in required}
