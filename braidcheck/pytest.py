@@ -15,7 +15,6 @@ that does not name this module is as it was.
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +39,7 @@ from braidcheck.gates.calls.layouts import OVERLAPS
 from braidcheck.gates.fence.measure import with_red_zones
 from braidcheck.gates.gate import Fixtures, Trial
 from braidcheck.gates.under_test import run_check, use_candidate
-from braidcheck.gates.under_test.worker import called
+from braidcheck.gates.under_test.worker import NotTakenError, as_op, takes
 from braidcheck.kernels.common import interpreter
 from braidcheck.numerics import conventions
 from braidcheck.numerics.calls import poisoned_outputs as within_poisoned_outputs
@@ -80,7 +79,7 @@ class Question:
             raise AssertionError(f"{violation}{self._hint(function)}")
 
     def _violation(self, function: Function) -> str | None:
-        called_as_op = _as_op(self.op, function)
+        called_as_op = _skipping(as_op(self.op, function))
         if self.case is not None:
             return accuracy.violation(measure_op(self.op, self.case, DEVICE, called_as_op))
         op = replace(self.op, cases=tuple(case for case in self.op.cases if not _missing(function, case)))
@@ -179,33 +178,21 @@ def _checks(op: Op, gate: str) -> Iterator[tuple[str, Callable[[], str | None]]]
             yield name, check
 
 
-def _as_op(op: Op, function: Function) -> Function:
-    """The function with the signature of ``op``. An optional argument that it lacks is left out where it is as by
-    default; else the test is skipped."""
-    parameters = inspect.signature(op.call).parameters
-    required = {name: p.default is p.empty for name, p in parameters.items()}
+def _skipping(function: Function) -> Function:
+    """The function, which skips the test where it lacks an argument that is asked for."""
 
-    @functools.wraps(op.call)
+    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = inspect.signature(op.call).bind(*args, **kwargs).arguments
-        lacking = [name for name in given if not required[name] and not _takes(function, name)]
-        if asked := [name for name in lacking if given[name] is not parameters[name].default]:
-            pytest.skip(f"{_name(function)} does not take {' or '.join(asked)}")
-        return called(function, required, **{name: value for name, value in given.items() if name not in lacking})
+        try:
+            return function(*args, **kwargs)
+        except NotTakenError as error:
+            pytest.skip(str(error))
 
     return call
 
 
 def _missing(function: Function, case: Case) -> list[str]:
-    return [name for name in case.needs if not _takes(function, name)]
-
-
-def _takes(function: Function, name: str) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters
-    except (ValueError, TypeError):  # it has no signature
-        return True
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return [name for name in case.needs if not takes(function, name)]
 
 
 @functools.cache
@@ -216,7 +203,7 @@ def _fits() -> dict[tuple[str, Function], str]:
 def _fit(op: Op, function: Function) -> str:
     key = op.name, function
     if key not in _fits():
-        _fits()[key] = fit(op, _as_op(op, function), DEVICE, lambda case: not _missing(function, case)).said
+        _fits()[key] = fit(op, as_op(op, function), DEVICE, lambda case: not _missing(function, case)).said
     return _fits()[key]
 
 

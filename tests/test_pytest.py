@@ -1,0 +1,125 @@
+"""Contracts in somebody's own pytest files, in a folder that knows nothing of this project."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from braidcheck.environment import PACKAGE
+from braidcheck.errors import UserError
+from braidcheck.pytest import ops
+
+TESTS = """
+import torch
+
+from braidcheck.pytest import ops
+
+
+def rms_norm(x, weight, eps):
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return (wide * weight.float()).to(x.dtype)
+
+
+def llama_norm(x, weight, eps):
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+norm = ops.rms_norm.with_(output="input dtype")
+bfloat16 = norm.cases(serves=lambda case: case["H"] == 256 and case["T"] in (3, 16))
+
+
+@bfloat16
+def test_right(case):
+    case.check(rms_norm)
+
+
+@norm.with_(rounding="before weight").cases(serves=lambda case: case["T"] == 16, gates=["accuracy", "sizes"])
+def test_llama(case):
+    case.check(llama_norm)
+
+
+@norm.cases(serves=lambda case: case.id == "rms_norm[bfloat16-extreme-T9-H1024]", gates=["accuracy"])
+def test_strict(case):
+    case.check(llama_norm)
+
+
+@ops.tripled.cases()
+def test_own_op(case):
+    case.check(lambda x: x * 3)
+
+
+def test_fixtures(poisoned_outputs, guarded):
+    assert torch.empty(3).isnan().all()
+    assert guarded(rms_norm)(torch.ones(2, 4), torch.ones(4), 0.0).eq(1).all()
+"""
+OP = """
+import torch
+from braidcheck.kernels.common.inputs import Numbers
+from braidcheck.numerics import bounds
+from braidcheck.op import Case, Contract, Cost, Op
+
+def tripled(x):
+    return x * 3
+
+OP = Op(
+    call=tripled,
+    reference=lambda x: x * 3,
+    inputs=lambda case, device: {"x": Numbers(case, device).activations(case["T"], 8)},
+    cases=(Case("tripled", {"T": 5}, "float32"),),
+    contract=Contract(outputs={"y": "x"}),
+    bound=bounds.derived(lambda x: x * 3),
+    cost=lambda case: Cost(1, 1),
+    negative_controls={},
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What pytest says in a stranger's repository, with two workers."""
+    root = tmp_path_factory.mktemp("stranger")
+    (root / "mylib").mkdir()
+    for name, text in {
+        "pyproject.toml": '[tool.braidcheck]\nops = ["mylib"]\n',
+        "mylib/__init__.py": "",
+        "mylib/checks.py": OP,
+        "conftest.py": 'pytest_plugins = "braidcheck.pytest"\n',
+        "test_kernels.py": TESTS,
+    }.items():
+        (root / name).write_text(text)
+    words = [sys.executable, "-m", "pytest", "-n", "2", "-v", "-rs"]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def test_a_case_is_an_item(output):
+    assert "PASSED test_kernels.py::test_right[rms_norm[bfloat16-tiny-T16-H256]]" in output
+    assert "PASSED test_kernels.py::test_right[fence: rms_norm[bfloat16-tiny-T16-H256]]" in output
+    assert "PASSED test_kernels.py::test_llama[rms_norm[bfloat16-tiny-T16-H256]]" in output
+    assert "PASSED test_kernels.py::test_own_op[tripled[float32-unit-T5]]" in output
+    assert "PASSED test_kernels.py::test_fixtures" in output
+
+
+def test_an_argument_that_the_function_lacks_is_skipped(output):
+    assert "rms_norm does not take out_dtype" in output
+
+
+def test_a_failure_says_element_bound_ratio_and_convention(output):
+    (failed,) = {line.split(" FAILED ")[1] for line in output.splitlines() if " FAILED " in line}
+    assert "test_strict" in failed
+    assert "times that (error ratio" in output
+    assert "it keeps rms_norm(rounding=before weight)" in output
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(AttributeError, match="no op 'nope'; one of attention_decode"):
+        ops.nope  # noqa: B018
+    with pytest.raises(UserError, match="rms_norm has no contract with 'output=nope'; one of output=input dtype"):
+        ops.rms_norm.with_(output="nope")
+    with pytest.raises(UserError, match="no gate 'nope' can be asked"):
+        ops.rms_norm.cases(gates=["nope"])
+    with pytest.raises(UserError, match="serves accepts none of the"):
+        ops.rms_norm.cases(serves=lambda case: False)
