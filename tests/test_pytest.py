@@ -1,5 +1,6 @@
 """Contracts in somebody's own pytest files, in a folder that knows nothing of this project."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ TESTS = """
 import torch
 
 from braidcheck.pytest import ops
+from mylib.kernels import tripled
 
 
 def rms_norm(x, weight, eps):
@@ -46,23 +48,35 @@ def test_strict(case):
     case.check(llama_norm)
 
 
-@ops.tripled.cases()
+@ops.tripled.cases(gates=["accuracy"])
 def test_own_op(case):
-    case.check(lambda x: x * 3)
+    case.check(tripled)
 
 
 def test_fixtures(poisoned_outputs, guarded):
     assert torch.empty(3).isnan().all()
     assert guarded(rms_norm)(torch.ones(2, 4), torch.ones(4), 0.0).eq(1).all()
 """
-OP = """
+KERNEL = """
 import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def _tripled(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    offs = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + offs, tl.load(x_ptr + offs, mask=offs < n) * 3, mask=offs < n)
+
+def tripled(x):
+    y = torch.empty_like(x)
+    _tripled[(triton.cdiv(x.numel(), 8),)](x, y, x.numel(), BLOCK=8)
+    return y
+"""
+OP = """
 from braidcheck.kernels.common.inputs import Numbers
 from braidcheck.numerics import bounds
 from braidcheck.op import Case, Contract, Cost, Op
-
-def tripled(x):
-    return x * 3
+from mylib.kernels import tripled
 
 OP = Op(
     call=tripled,
@@ -78,21 +92,33 @@ OP = Op(
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    """What pytest says in a stranger's repository, with two workers."""
+def stranger(tmp_path_factory):
+    """A repository with an op, its kernel and a pytest file; nothing but the name of the op is configured."""
     root = tmp_path_factory.mktemp("stranger")
     (root / "mylib").mkdir()
     for name, text in {
         "pyproject.toml": '[tool.braidcheck]\nops = ["mylib"]\n',
         "mylib/__init__.py": "",
         "mylib/checks.py": OP,
+        "mylib/kernels.py": KERNEL,
         "conftest.py": 'pytest_plugins = "braidcheck.pytest"\n',
         "test_kernels.py": TESTS,
     }.items():
         (root / name).write_text(text)
-    words = [sys.executable, "-m", "pytest", "-n", "2", "-v", "-rs"]
+    return root
+
+
+def run(root, *words):
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
-    return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def output(stranger):
+    """What pytest says there, with two workers."""
+    return run(stranger, "pytest", "-n", "2", "-v", "-rs").stdout
 
 
 def test_a_case_is_an_item(output):
@@ -112,6 +138,18 @@ def test_a_failure_says_element_bound_ratio_and_convention(output):
     assert "test_strict" in failed
     assert "times that (error ratio" in output
     assert "it keeps rms_norm(rounding=before weight)" in output
+
+
+def test_faults_in_its_kernel_are_put_to_its_tests(stranger):
+    command = f"{sys.executable} -m pytest -x -q -k own_op"
+    options = ["--limit", "1", "--seed", "27", "--jobs", "1", "--lane", "interpret", "--json"]
+    completed = run(stranger, "braidcheck", "mutants", "--source", "mylib/kernels.py", "--test", command, *options)
+    (row,) = json.loads(completed.stdout)["mutants"]
+    assert completed.returncode == 0
+    assert (row["operator"], row["outcome"], row["line"]) == ("floor", "survived", 13)
+    # All that its one case has are whole blocks.
+    assert row["witness"] == "none found: the same bits on all 1 cases that are not large"
+    assert (stranger / "mylib" / "kernels.py").read_text() == KERNEL
 
 
 def test_what_is_not_there_is_named():

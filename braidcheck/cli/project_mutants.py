@@ -9,6 +9,7 @@ from typing import Any
 from braidcheck import checksum, environment
 from braidcheck.cli.gate import Lane
 from braidcheck.errors import NotAvailable, UserError
+from braidcheck.mutants.mutant import Mutant
 from braidcheck.mutants.project.run import Asked, ProjectRun, Result
 from braidcheck.report import project_mutants as report
 from braidcheck.report.progress import Progress
@@ -34,7 +35,10 @@ def project_mutants(
             write_atomically(save, dump(result))
 
     with Progress("mutants") as progress:
-        result = ProjectRun(asked, progress, keep).run()
+        project = ProjectRun(asked, progress, keep)
+        project.run()
+        _find_witnesses(project, progress)
+    result = project.result()
     keep(result)
     if as_json:
         print(dump(result), end="")
@@ -55,6 +59,31 @@ def load(text: str) -> Mapping[str, Any]:
     if not {"test", "sources", "mutants", "generated"} <= result.keys():
         raise ValueError("it has no test, sources and mutants")
     return result
+
+
+def _find_witnesses(project: ProjectRun, progress: Progress) -> None:
+    """Give each survivor whose file an op of the project runs an input on which that op differs."""
+    from braidcheck.mutants import affected_ops
+
+    ops = affected_ops.external()
+    homes = {path.resolve(): name for found in ops.values() for name, path in found.items()}
+    alive = [mutant for mutant in project.chosen if project.rows[mutant.id]["witness"]]
+    mutants = [
+        Mutant(
+            mutant.id, "generated", "", mutant.description, name, affected_ops.ops(name), mutant.text,
+            family=mutant.family,
+        )
+        for mutant in alive
+        if (name := homes.get(project.root / mutant.file))
+    ]  # fmt: skip
+    if not mutants or environment.why_no_triton():
+        return
+    from braidcheck.mutants.runner import Runner
+
+    progress("looking for witnesses")
+    found = Runner(project.asked.lane, progress).witnesses(mutants, project.asked.jobs)
+    for name, witness in found.items():
+        project.rows[name]["witness"] = witness
 
 
 def _lane(lane: Lane) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from braidcheck.external_ops import GIVEN, VARIABLE
 from braidcheck.mutants.project import copies
 
 TAIL_BYTES = 20_000  # of what a command prints, in which the reason for its end is looked for
@@ -117,8 +118,10 @@ class Trials:
         paths = [*found, *filter(None, [os.environ.get("PYTHONPATH")])]
         # Last: where this program was called by its path alone, the tools beside it are found too.
         programs = [*filter(None, [os.environ.get("PATH")]), str(Path(sys.executable).parent)]
+        # Ops announced here lie in the project itself: the command finds those of its copy.
+        kept = {name: value for name, value in os.environ.items() if name not in (VARIABLE, GIVEN)}
         return {
-            **os.environ,
+            **kept,
             "PYTHONPATH": os.pathsep.join(paths),
             "PATH": os.pathsep.join(programs),
             "TRITON_CACHE_DIR": str(Path(self._folder.name) / "triton"),  # else mutants would fill the user's own
