@@ -53,11 +53,12 @@ ASKED = ("accuracy", "fence", "edges", "calls", "sizes", "determinism")  # what 
 
 @dataclass(frozen=True, repr=False)
 class Question:
-    """One case of one gate, which a test puts to a function."""
+    """One case of one gate, which a test puts to a function; ``whole`` is the op with the cases that are not served."""
 
     op: Op
     gate: str
     name: str
+    whole: Op
     case: Case | None = None
 
     def __repr__(self) -> str:
@@ -93,7 +94,7 @@ class Question:
         """The contract that the function keeps instead, where one convention or two explain it."""
         if self.gate != "accuracy":
             return ""
-        said = _fit(self.op, function)
+        said = _fit(self.whole, function)
         return f"\n{said.replace(HELD, 'it keeps ', 1)}" if said else ""
 
 
@@ -127,7 +128,7 @@ class Contract:
         sweeps = tuple(replace(sweep, rows=False) for sweep in self.op.sweeps if serves(sweep.case))
         # What others promise of batches is theirs: no row's bits are compared among other rows.
         op = replace(self.op, cases=served, sweeps=sweeps, contract=replace(self.op.contract, batch_invariant=0))
-        asked = [question for gate in gates for question in _questions(op, gate)]
+        asked = [question for gate in gates for question in _questions(op, gate, self.op)]
         return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in asked])
 
 
@@ -161,13 +162,13 @@ def guarded() -> Callable[[Function], Function]:
     return with_red_zones
 
 
-def _questions(op: Op, gate: str) -> Iterator[Question]:
+def _questions(op: Op, gate: str, whole: Op) -> Iterator[Question]:
     if gate == "accuracy":
-        yield from (Question(op, gate, case.id, case) for case in op.cases)
+        yield from (Question(op, gate, case.id, whole, case) for case in op.cases)
         return
     with use_candidate(op.name, op.call):  # which is not called
         names = [name for name, _ in _checks(op, gate)]
-    yield from (Question(op, gate, name) for name in names)
+    yield from (Question(op, gate, name, whole) for name in names)
 
 
 def _checks(op: Op, gate: str) -> Iterator[tuple[str, Callable[[], str | None]]]:
@@ -195,16 +196,14 @@ def _missing(function: Function, case: Case) -> list[str]:
     return [name for name in case.needs if not takes(function, name)]
 
 
-@functools.cache
-def _fits() -> dict[tuple[str, Function], str]:
-    return {}
+_fits: dict[tuple[int, Function], str] = {}
 
 
 def _fit(op: Op, function: Function) -> str:
-    key = op.name, function
-    if key not in _fits():
-        _fits()[key] = fit(op, as_op(op, function), DEVICE, lambda case: not _missing(function, case)).said
-    return _fits()[key]
+    key = id(op), function
+    if key not in _fits:
+        _fits[key] = fit(op, as_op(op, function), DEVICE, lambda case: not _missing(function, case)).said
+    return _fits[key]
 
 
 def _name(function: Function) -> str:

@@ -118,8 +118,9 @@ def test_an_interrupt_ends_the_command_and_leaves_nothing(project, tmp_path):
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     del environment["TRITON_INTERPRET"]
     program = subprocess.Popen(
-        [sys.executable, "-m", "braidcheck", *words], cwd=project, env=environment | {"PYTHONSAFEPATH": "1"}
-    )
+        [sys.executable, "-m", "braidcheck", *words], cwd=project, env=environment | {"PYTHONSAFEPATH": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     while not (started.exists() and started.read_text()):
         assert program.poll() is None
         time.sleep(0.05)
