@@ -95,7 +95,7 @@ class SourceFile:
 
     def _edited(self, function: Function, node: ast.AST, replacement: ast.AST) -> str:
         """The file with ``replacement`` for ``node``, and all else as it was; where that cannot be, the function is
-        written anew from its tree."""
+        written from its tree."""
         if isinstance(node, ast.If) and isinstance(replacement, ast.If):
             node, replacement = node.test, replacement.test
         if isinstance(node, ast.For) and isinstance(replacement, ast.For):
