@@ -57,18 +57,18 @@ def mutants(
         list[Path] | None, typer.Option(help="put faults into this file of another project; may be repeated")
     ] = None,
     test: Annotated[str, typer.Option(metavar="COMMAND", help="with --source: that project's tests")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="with --source: draws the mutants")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="with --source: draws the mutants; default: 0")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="with --source: draw so many mutants; default: all")] = None,
 ) -> int:
     """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does.
 
     With --source and --test: into the kernels of another project, which its own tests are to catch."""
-    if source or test:
+    if source or test or seed is not None or limit:
         if op or named or generated or beside or blame or changed:
             raise UserError("--source goes with --test, --seed, --limit, --jobs, --lane, --save and --json alone")
         from braidcheck.cli.project_mutants import project_mutants
 
-        return project_mutants(source or [], test, lane, workers, seed, limit, save, as_json)
+        return project_mutants(source or [], test, lane, workers, seed or 0, limit, save, as_json)
     from braidcheck.mutants import changed as changes
     from braidcheck.mutants import selection
     from braidcheck.mutants.runner import Runner

@@ -15,6 +15,7 @@ from braidcheck.report import project_mutants as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import json_by_line, write_atomically
 
+MAX_JOBS_PER_GPU = 4  # processes: nobody knows how much memory each takes
 SCHEMA = "project mutants 1"
 
 
@@ -28,7 +29,8 @@ def project_mutants(
     for source in sources:
         if not source.is_file():
             raise UserError(f"--source {source}: no such file")
-    asked = Asked(sources, test, _lane(lane), jobs or environment.cpus(), seed, limit)
+    chosen = _lane(lane)
+    asked = Asked(sources, test, chosen, jobs or _jobs(chosen), seed, limit)
 
     def keep(result: Result) -> None:
         if save is not None:
@@ -84,6 +86,11 @@ def _find_witnesses(project: ProjectRun, progress: Progress) -> None:
     found = Runner(project.asked.lane, progress).witnesses(mutants, project.asked.jobs)
     for name, witness in found.items():
         project.rows[name]["witness"] = witness
+
+
+def _jobs(lane: str) -> int:
+    count = environment.cpus()
+    return min(count, MAX_JOBS_PER_GPU * len(environment.gpus())) if lane == "gpu" else count
 
 
 def _lane(lane: Lane) -> str:

@@ -190,5 +190,5 @@ def _drawn(made: Sequence[SourceMutant], asked: Asked) -> list[SourceMutant]:
 
 def _settings(lane: str) -> list[Mapping[str, str]]:
     if lane == "gpu":
-        return [{"CUDA_VISIBLE_DEVICES": gpu["id"]} for gpu in environment.gpus()]
+        return [{"TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": gpu["id"]} for gpu in environment.gpus()]
     return [{"TRITON_INTERPRET": "1"}]
