@@ -30,12 +30,6 @@ def llama_norm(x, weight, eps):
 
 
 norm = ops.rms_norm.with_(output="input dtype")
-bfloat16 = norm.cases(serves=lambda case: case["H"] == 256 and case["T"] in (3, 16))
-
-
-@bfloat16
-def test_right(case):
-    case.check(rms_norm)
 
 
 @norm.with_(rounding="before weight").cases(serves=lambda case: case["T"] == 16, gates=["accuracy", "sizes"])
@@ -103,6 +97,7 @@ def stranger(tmp_path_factory):
         "mylib/kernels.py": KERNEL,
         "conftest.py": 'pytest_plugins = "braidcheck.pytest"\n',
         "test_kernels.py": TESTS,
+        "test_rms_norm.py": (PACKAGE.parent / "docs" / "examples" / "test_rms_norm.py").read_text("utf-8"),
     }.items():
         (root / name).write_text(text)
     return root
@@ -122,8 +117,8 @@ def output(stranger):
 
 
 def test_a_case_is_an_item(output):
-    assert "PASSED test_kernels.py::test_right[rms_norm[bfloat16-tiny-T16-H256]]" in output
-    assert "PASSED test_kernels.py::test_right[fence: rms_norm[bfloat16-tiny-T16-H256]]" in output
+    assert "PASSED test_rms_norm.py::test_rms_norm[rms_norm[bfloat16-tiny-T16-H256]]" in output
+    assert "PASSED test_rms_norm.py::test_rms_norm[fence: rms_norm[bfloat16-tiny-T16-H256]]" in output
     assert "PASSED test_kernels.py::test_llama[rms_norm[bfloat16-tiny-T16-H256]]" in output
     assert "PASSED test_kernels.py::test_own_op[tripled[float32-unit-T5]]" in output
     assert "PASSED test_kernels.py::test_fixtures" in output
