@@ -1,9 +1,12 @@
 """What times one function of somebody's: it is loaded, held against the op roughly, and timed."""
 
+import inspect
+
 import pytest
 
 from braidcheck.ci.paired.function_worker import FunctionBench
 from braidcheck.errors import UserError
+from braidcheck.kernels import find
 
 FUNCTIONS = """
 import torch
@@ -41,6 +44,18 @@ def test_another_function_has_no_time(bench, name, said):
     made.prepare(SERIES)
     with pytest.raises(ValueError, match=said):
         made.place(SERIES)
+
+
+def test_what_saves_an_allocation_is_not_asked_for(tmp_path):
+    file = tmp_path / "attention.py"
+    parameters = list(inspect.signature(find()["decode_attention"].call).parameters)
+    parameters.remove("split_counter")
+    file.write_text(f"def attend({', '.join(parameters)}):\n    pass\n")
+    axes = {"B": 1, "Hq": 2, "Hkv": 1, "D": 16, "S": 8}
+    series = {"name": "decode", "op": "decode_attention", "axes": axes, "case": {"dtype": "bfloat16"}}
+    made = FunctionBench(f"{file}:attend", "cpu")
+    assert "split_counter" in made.prepare(series)["inputs"]
+    assert "split_counter" not in made.prepared["decode"][2]
 
 
 def test_a_function_that_is_not_there_is_named(bench):
