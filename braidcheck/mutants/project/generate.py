@@ -136,7 +136,7 @@ def _places(tree: ast.Module, kernels: set[str]) -> Iterator[_Place]:
         if isinstance(node, Function):
             if is_device(node):
                 yield _Place(name, DEVICE, node)
-            elif any(_launched(inner) in kernels for inner in _own_nodes(node)):
+            elif any(_names(inner, kernels) for inner in _own_nodes(node)):
                 yield _Place(name, HOST, node)
 
 
@@ -151,10 +151,11 @@ def _own_nodes(function: Function) -> Iterator[ast.AST]:
         todo[:0] = list(ast.iter_child_nodes(node))
 
 
-def _launched(node: ast.AST) -> str:
-    """The name of the kernel that ``node`` launches, ``name[grid](...)``, if that is what it does."""
-    grid = node.func if isinstance(node, ast.Call) else None
-    return grid.value.id if isinstance(grid, ast.Subscript) and isinstance(grid.value, ast.Name) else ""
+def _names(node: ast.AST, kernels: set[str]) -> bool:
+    """Whether ``node`` is the name of a kernel, as in ``kernel[grid](...)`` or in a choice of two."""
+    return (isinstance(node, ast.Name) and node.id in kernels) or (
+        isinstance(node, ast.Attribute) and node.attr in kernels
+    )
 
 
 def _faults(function: Function) -> Iterator[tuple[ast.AST, str, ast.AST, Any]]:

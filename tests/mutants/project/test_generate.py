@@ -45,6 +45,13 @@ def test_kernels_and_what_launches_them_are_mutated(source):
     assert families == {("_scale", DEVICE), ("Scale.launch", HOST)}
 
 
+def test_a_kernel_that_is_chosen_or_lies_elsewhere_is_launched_too(tmp_path):
+    text = "from lib import k\ndef launch(x, n):\n    chosen = k.one if n > 1 else k.two\n    chosen[(n,)](x)\n"
+    (tmp_path / "host.py").write_text(text, encoding="utf-8")
+    assert not list(SourceFile(tmp_path, tmp_path / "host.py").mutants())
+    assert {mutant.family for mutant in SourceFile(tmp_path, tmp_path / "host.py", ["two"]).mutants()} == {HOST}
+
+
 def test_a_mutant_changes_one_line_and_keeps_the_rest(source):
     for mutant in source.mutants():
         ast.parse(mutant.text)
