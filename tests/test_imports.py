@@ -22,7 +22,7 @@ ORDER = (
     ("mutants",),
     ("report",),
     ("schedule",),
-    ("suite", "plugin", "cli", "__main__"),
+    ("suite", "plugin", "cli", "pytest", "__main__"),
 )
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

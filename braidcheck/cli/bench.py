@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from braidcheck import environment
+from braidcheck.cli.bench_against import bench_against
 from braidcheck.cli.ops_option import with_ops
 from braidcheck.cli.overview import check_ops, find_ops
 from braidcheck.errors import NotAvailable, UserError
@@ -57,12 +58,23 @@ Save = Annotated[Path | None, typer.Option(help="write the measurements to this 
 @app.command("ops")
 @with_ops
 def ops(
-    op: Annotated[list[str] | None, typer.Argument(help="ops of: braidcheck list; all of them")] = None,
+    op: Annotated[
+        list[str] | None, typer.Argument(help="ops of: braidcheck list; all of them. With --against: OP FILE:FUNCTION")
+    ] = None,
     baselines: Baselines = False,
     as_json: AsJson = False,
     save: Save = None,
+    against: Annotated[str, typer.Option(metavar="FILE:FUNCTION", help="is FILE:FUNCTION slower than this one?")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, help="with --against: time budget")] = 5.0,
 ) -> int:
-    """Time each op on its production shapes: microseconds, and the share of what this machine can do."""
+    """Time each op on its production shapes: microseconds, and the share of what this machine can do.
+
+    With --against two functions are timed in pairs. Exit code: 0 no slower, 1 slower, 3 undecided.
+    """
+    if against:
+        if baselines:
+            raise UserError("--against times two functions: leave --baselines out")
+        return bench_against(op or [], against, minutes, as_json, save)
     check_ops(op or [])
     _need_gpu()
     from braidcheck.benchmarks.ops import measure_ops

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from braidcheck import kernels
+from braidcheck.cli.candidate_run import DECLARED
 from braidcheck.cli.contract_fit import fit
 from braidcheck.cli.drawn_cases import drawn_cases
 from braidcheck.errors import UserError
@@ -24,6 +25,8 @@ from braidcheck.gates.races.measure import race_cases
 from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.numerics.conventions import Convention, under
+from braidcheck.numerics.conventions import name as name_of
 from braidcheck.op import Case, Op
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -38,12 +41,19 @@ class Subject:
     evaluate: Callable[[], Verdict]
 
 
-def subjects(op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "") -> list[Subject]:
+def subjects(
+    op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "", declared: tuple[Convention, ...] = ()
+) -> list[Subject]:
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
-    where nothing is. It is held to the contract that it keeps."""
+    where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
     contract, asked = f"{op.name}[contract]", _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
         raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
+    if declared:
+        verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
+        said = Subject("accuracy", contract, lambda: verdict)
+        asked = _asked_of(under(op, declared), candidate, device, seed)
+        return [said, *(subject for subject in asked if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:
         status = Status.FAIL if fitting.other_op else Status.PASS

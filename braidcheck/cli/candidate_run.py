@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from braidcheck.cli.candidate_checks import Subject
     from braidcheck.gates.under_test.candidate import Candidate
 
+DECLARED = "held, as asked, to "  # the contract that was asked for
 HELD, PASSES = "held to ", "passes as "  # a contract that is not the op's own, as a verdict and in the end
 MAX_PROCESSES = 6  # after which a function that always ends its process is asked no more
 AGAIN = 16  # cases that are asked a second time in the end
@@ -36,10 +37,12 @@ class Limits:
 
 
 def evaluate(
-    op: str, function: str, device: str, seed: int, chosen: str, limits: Limits, must_launch: bool = False
-) -> list[Verdict]:
+    op: str, function: str, device: str, seed: int, chosen: str, limits: Limits, must_launch: bool = False,
+    contract: Sequence[str] = (),
+) -> list[Verdict]:  # fmt: skip
     """A verdict on each subject, in the order in which they are listed. Raises UserError where there is none.
 
+    ``contract`` names the conventions that the function is held to; by default those that it keeps are found.
     They are asked in an order that the seed draws; some cases once more in the end.
     """
     if device == "cpu":
@@ -50,12 +53,14 @@ def evaluate(
         from braidcheck.gates.under_test import use_candidate
         from braidcheck.gates.under_test.candidate import Candidate
         from braidcheck.isolation.exchange import Exchange
+        from braidcheck.numerics.conventions import named
 
         whole = kernels.find()[op]
+        declared = named(whole, contract)
         with closing(Exchange(workers.start, workers.file)) as exchange:
             candidate = Candidate(whole, function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate):
-                asked = subjects(whole, candidate, device, seed, chosen)
+                asked = subjects(whole, candidate, device, seed, chosen, declared)
                 return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
 
 

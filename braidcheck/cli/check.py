@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from braidcheck import environment, external_ops
-from braidcheck.cli.candidate_run import HELD, PASSES, Limits, evaluate
+from braidcheck.cli.candidate_run import DECLARED, HELD, PASSES, Limits, evaluate
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.report import terminal
@@ -37,6 +37,10 @@ def check(
     timeout: Annotated[float, typer.Option(min=1, help="seconds that one check may take")] = TIMEOUT_S,
     must_launch: Annotated[bool, typer.Option("--must-launch", help="all must be computed in Triton kernels")] = False,
     total_timeout: Annotated[float, typer.Option(min=1, help="seconds that all may take")] = TOTAL_TIMEOUT_S,
+    contract: Annotated[
+        str,
+        typer.Option(help="conventions to hold it to: output=input,rounding=before-weight; default: those it keeps"),
+    ] = "",
 ) -> int:
     """Check your own function against all that the gates ask of an op: its cases and bounds, the same with drawn sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails."""
@@ -45,8 +49,10 @@ def check(
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout), must_launch)
+    conventions = [word for word in contract.split(",") if word]
+    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout), must_launch, conventions)
     found_by = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
+    found_by += f" --contract '{contract}'" if contract else ""
     command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"
     run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
@@ -75,6 +81,7 @@ def _say(run: Run, op: str, function: str, seed: int, as_json: bool) -> None:
     else:
         terminal.show(run)
         for verdict in run.verdicts:
-            if verdict.message.startswith(HELD):
-                print(verdict.message.replace(HELD, HELD if run.exit_code else PASSES, 1))
+            for said in (HELD, DECLARED):
+                if verdict.message.startswith(said):
+                    print(verdict.message.replace(said, said if run.exit_code else PASSES, 1))
         print(f"sizes and numbers were drawn with --seed {seed}")

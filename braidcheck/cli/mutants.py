@@ -49,11 +49,26 @@ def mutants(
         bool, typer.Option("--blame", help="run only the coherence gate and report the ops it suspects")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="processes; default: one per core, at most 10 per GPU")
+        int | None,
+        typer.Option("--workers", "--jobs", min=1, help="processes; default: one per core, at most 10 per GPU"),
     ] = None,
     changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
+    source: Annotated[
+        list[Path] | None, typer.Option(help="put faults into this file of another project; may be repeated")
+    ] = None,
+    test: Annotated[str, typer.Option(metavar="COMMAND", help="with --source: that project's tests")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="with --source: draws the mutants; default: 0")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="with --source: draw so many mutants; default: all")] = None,
 ) -> int:
-    """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does."""
+    """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does.
+
+    With --source and --test: into the kernels of another project, which its own tests are to catch."""
+    if source or test or seed is not None or limit:
+        if op or named or generated or beside or blame or changed:
+            raise UserError("--source goes with --test, --seed, --limit, --jobs, --lane, --save and --json alone")
+        from braidcheck.cli.project_mutants import project_mutants
+
+        return project_mutants(source or [], test, lane, workers, seed or 0, limit, save, as_json)
     from braidcheck.mutants import changed as changes
     from braidcheck.mutants import selection
     from braidcheck.mutants.runner import Runner

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from braidcheck import checksum
 from braidcheck.ci import history
 from braidcheck.cli.mutants import read_matrix
+from braidcheck.cli.project_mutants import load
 from braidcheck.cli.sensitivity import SCHEMA
 from braidcheck.errors import UserError
 from braidcheck.mutants.evidence import Matrix, SizeRow
-from braidcheck.report import junit, markdown
+from braidcheck.report import junit, markdown, project_mutants
 from braidcheck.report.progress import Progress
 from braidcheck.report.sensitivity import tables
 from braidcheck.result import Run, write_atomically
@@ -22,7 +24,10 @@ ENDINGS = (".html", ".md", ".xml")
 
 
 def report(
-    path: Annotated[Path, typer.Argument(help="a run.json, a history's folder, or a CSV with time,series,value")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants --source"),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="FILE.html, FILE.md (a summary) or FILE.xml (JUnit)")],
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
     mutants: Annotated[list[Path] | None, typer.Option(help="a kill matrix; may be repeated")] = None,
@@ -31,6 +36,10 @@ def report(
     """Write a report: HTML to look at, Markdown for a pull request, JUnit for a CI."""
     if out.suffix not in ENDINGS:
         raise UserError(f"-o {out}: give a name that ends in {', '.join(ENDINGS)}")
+    if found := _project_mutants(path):
+        if out.suffix != ".html":
+            raise UserError(f"{path} holds mutants of a project: write an .html")
+        return _write(out, project_mutants.render(found))
     runs, last = _read(path)
     before = _load(base) if base else None
     matrices = [read_matrix(file) for file in mutants or ()]
@@ -41,12 +50,24 @@ def report(
         raise UserError(f"{path} has measurements but no verdicts: write an .html")
     else:
         text = markdown.render(last, before, matrices) if out.suffix == ".md" else junit.render(last)
+    return _write(out, text)
+
+
+def _write(out: Path, text: str) -> int:
     try:
         write_atomically(out, text)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}; give another -o") from None
     print(f"{out} ({len(text.encode()) / 1e6:.2f} MB)")
     return 0
+
+
+def _project_mutants(path: Path) -> Mapping[str, Any]:
+    """What ``braidcheck mutants --source --save`` wrote; nothing where ``path`` is another file."""
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> tuple[list[Run], Run | None]:

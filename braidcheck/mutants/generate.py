@@ -34,13 +34,13 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
         if ops and not set(ops) & set(reached):
             continue
         counts: Counter[str] = Counter()
-        for operator, said, text in _variants(function):
+        for operator, what, text in _variants(function):
             counts[operator] += 1
             yield Mutant(
                 id=f"{affected_ops.part(file)}.{function.name}.{operator}.{counts[operator]}",
                 kind="generated",
                 part="shared" if affected_ops.is_shared(file) else affected_ops.part(file),
-                description=f"{function.name}: {said}",
+                description=f"{function.name}: {what}",
                 file=file,
                 ops=reached,
                 family="device",
@@ -55,11 +55,11 @@ def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
     for node in list(_nodes(function)):
         parent, field = places[node]
         for operator, replacement in proposals(node, arguments):
-            said = _said(node, replacement)
+            description = said(node, replacement)
             put(parent, field, replacement)
             text = ast.unparse(ast.fix_missing_locations(function))
             put(parent, field, node)
-            yield operator, said, text
+            yield operator, description, text
 
 
 def _nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
@@ -74,7 +74,9 @@ def _is_other(node: ast.AST) -> bool:
     return isinstance(node, ast.keyword) and node.arg == "other" and "nan" not in ast.unparse(node.value)
 
 
-def _said(node: ast.AST, replacement: ast.AST) -> str:
+def said(node: ast.AST, replacement: ast.AST) -> str:
+    """What became of ``node``, in one line."""
+
     def brief(part: ast.AST) -> str:
         text = " ".join(ast.unparse(part).split())
         return text if len(text) <= 90 else f"{text[:87]}..."

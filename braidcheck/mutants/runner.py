@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from braidcheck import environment
 from braidcheck.errors import NotAvailable
@@ -75,6 +76,14 @@ class Runner:
             if not self.blame:
                 self._find_witnesses(source, mutants, workers)
         return self._matrix()
+
+    def witnesses(self, mutants: Sequence[Mutant], workers: int) -> dict[str, str]:
+        """By id of mutants that survived elsewhere: an input on which an op differs, or how one was sought."""
+        rows = {mutant.id: {"outcome": "survived", "witness": "none sought"} for mutant in mutants}
+        self.rows = cast(dict[str, Row], rows)
+        with tempfile.TemporaryDirectory(prefix="braidcheck-mutants-") as folder:
+            self._find_witnesses(snapshot(Path(folder) / "source"), mutants, workers)
+        return {name: row["witness"] for name, row in self.rows.items()}
 
     def _again(self, source: Path, mutants: Sequence[Mutant]) -> None:
         """Those that found no memory beside others, one at a time."""

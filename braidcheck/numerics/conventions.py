@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from braidcheck.errors import UserError
 from braidcheck.numerics import bounds
 from braidcheck.numerics.rounding import PLAIN, NormWeight, norm_weight
 from braidcheck.op import Op
@@ -66,6 +67,21 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
     return replace(op, reference=_weighted(op.reference, weight), bound=_weighted(derived, weight), contract_checks={})
+
+
+def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
+    """The conventions of ``op`` with these names, such as "output=input dtype"; the beginning of the value will do,
+    and "-" for a space. Raises UserError for one that the op has not."""
+    about = {one.name: one for one in CONVENTIONS if op.name in one.ops}
+    found = []
+    for word in words:
+        what, _, value = (part.strip().replace("-", " ") for part in word.partition("="))
+        fitting = [name for name in about if value and name.startswith(f"{what}={value}")]
+        if len(fitting) != 1:
+            choices = f"one of {', '.join(about)}" if about else "it has none but its own"
+            raise UserError(f"{op.name} has no contract with {word!r}; {choices}")
+        found.append(about[fitting[0]])
+    return tuple(one for one in CONVENTIONS if one in found)
 
 
 def name(op: Op, conventions: tuple[Convention, ...]) -> str:

@@ -4,6 +4,13 @@ import json
 
 import pytest
 
+GEMMA = """
+import torch
+
+def gemma(x, weight, eps):
+    y = x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)
+    return (y * (1 + weight.float())).to(x.dtype)
+"""
 WIDE = "rms_norm[float16-tail-T7-H1000]"
 CANDIDATES = """
 import atexit
@@ -169,3 +176,16 @@ def test_other_mistakes_are_one_line(refused, file):
     refused(2, "no op 'nope'; one of ", "check", "nope", f"{file}:full")
     refused(2, "no case of rms_norm holds 'T99999'", "check", "rms_norm", f"{file}:full", "--case", "T99999")
     refused(3, "use --device cpu", "check", "rms_norm", f"{file}:full", "--device", "cuda")
+
+
+def test_a_declared_contract_is_held_and_said(run, tmp_path):
+    (tmp_path / "norms.py").write_text(GEMMA)
+    words = ["check", "rms_norm", f"{tmp_path / 'norms.py'}:gemma", "--device", "cpu", "--case", "T16-H256"]
+    kept = run(*words, "--contract", "output=input,weight=1")
+    assert (kept.code, kept.err.count("Traceback")) == (0, 0)
+    assert "passes as rms_norm(output=input dtype, weight=1 + weight)" in kept.out
+    broken = run(*words, "--contract", "output=input", "--json")
+    verdicts = json.loads(broken.out)["verdicts"]
+    assert broken.code == 1
+    assert verdicts[0]["message"] == "held, as asked, to rms_norm(output=input dtype)"
+    assert "--contract 'output=input'" in verdicts[1]["reproduce"]

@@ -5,6 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
+from braidcheck.errors import UserError
 from braidcheck.numerics import conventions
 
 NORM = kernels.find()["rms_norm"]
@@ -107,3 +108,17 @@ def test_a_variant_is_another_answer_within_its_own_bound_alone(name):
     assert fitting(op.reference, op).op is op
     found = fit(op, plus_one.reference, "cpu")
     assert found.said.startswith(f"held to {name}(weight=1 + weight); fails the strict contract: ")
+
+
+def test_conventions_are_found_by_the_beginning_of_their_value():
+    named = conventions.named(NORM, ["rounding=before-weight", "output=input"])
+    assert [one.name for one in named] == ["output=input dtype", "rounding=before weight"]
+    assert conventions.named(NORM, []) == ()
+
+
+@pytest.mark.parametrize("word", ["output=", "output=nope", "nope=input", "input dtype"])
+def test_a_convention_that_the_op_has_not_is_refused_with_those_it_has(word):
+    with pytest.raises(UserError, match=r"has no contract with .*; one of output=input dtype, rounding"):
+        conventions.named(NORM, [word])
+    with pytest.raises(UserError, match="it has none but its own"):
+        conventions.named(kernels.find()["lm_head"], [word])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.util
@@ -64,7 +65,7 @@ class Worker:
         except UserError as error:
             return {"refused": str(error)}
         parameters = _parameters(self._function)
-        self._bind = partial(_called, self._function, message["parameters"])
+        self._bind = partial(called, self._function, message["parameters"])
         takes_all = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return {"takes": list(parameters or ()), "takes_all": takes_all}
 
@@ -129,7 +130,7 @@ def _from_name(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+def called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
     """Call with required arguments, those of ``parameters`` that are true, by position: they may be named otherwise."""
     required = {name: given[name] for name, is_required in parameters.items() if is_required}
     optional = {name: value for name, value in given.items() if name not in required}
@@ -140,6 +141,34 @@ def _called(function: Callable[..., Any], parameters: dict[str, bool], **given: 
     except TypeError:
         return function(**required, **optional)
     return function(*required.values(), **optional)
+
+
+class NotTakenError(NotImplementedError):
+    """The function lacks an argument that it is called with."""
+
+
+def as_op(op: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the signature of ``op``. An optional argument that it lacks is left out where it is as by
+    default; else the call raises NotTakenError."""
+    parameters = inspect.signature(op.call).parameters
+    required = {name: p.default is p.empty for name, p in parameters.items()}
+
+    @functools.wraps(op.call)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(op.call).bind(*args, **kwargs).arguments
+        lacking = [name for name in given if not required[name] and not takes(function, name)]
+        if asked := [name for name in lacking if given[name] is not parameters[name].default]:
+            named = getattr(function, "__name__", type(function).__name__)
+            raise NotTakenError(f"{named} does not take {' or '.join(asked)}")
+        return called(function, required, **{name: value for name, value in given.items() if name not in lacking})
+
+    return call
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function has an argument of that name."""
+    parameters = _parameters(function)
+    return parameters is None or name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _parameters(function: Callable[..., Any]) -> Any:

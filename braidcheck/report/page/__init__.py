@@ -41,7 +41,7 @@ class Subject:
 
 def render(subject: Subject) -> str:
     """The page."""
-    environment = _templates()
+    environment = templates()
     run = subject.run or Run({}, (), ())
     found = failures(run)
     cards = trends.cards(subject.history, subject.trend)
@@ -78,7 +78,8 @@ def render(subject: Subject) -> str:
     )
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of pages, which show text as text."""
     made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["when"] = _when

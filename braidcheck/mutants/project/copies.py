@@ -1,0 +1,85 @@
+"""Copies of a project as it stands, in which faults are put: the project itself is only read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from braidcheck.errors import UserError
+
+MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")  # of a project's root, where there is no git
+LEFT_OUT = ("__pycache__", "node_modules", "build", "dist")
+_stamps = itertools.count(1)
+
+
+def root_of(source: Path) -> Path:
+    """The root of the project that ``source`` lies in: git's, else the nearest folder with a pyproject.toml or the
+    like. Raises UserError where there is neither."""
+    if top := _git(source.parent, "rev-parse", "--show-toplevel"):
+        return Path(top.strip())
+    for folder in source.parents:
+        if any((folder / name).exists() for name in MARKERS):
+            return folder
+    raise UserError(f"--source {source} lies in no git repository and below no {' or '.join(MARKERS)}")
+
+
+def copy(root: Path, folder: Path) -> None:
+    """Copy the project to ``folder``: what git tracks, as it stands, and what is new and not ignored."""
+    for name in _files(root):
+        source, target = root / name, folder / name
+        if source.is_symlink() or source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=source.is_file())
+
+
+def import_folders(copied: Path, sources: list[Path]) -> list[str]:
+    """Where the copied packages are imported from: before anything that is installed."""
+    found = [copied, copied / "src"]
+    for source in sources:
+        found += [next(folder for folder in source.parents if not (folder / "__init__.py").exists())]
+    return [str(folder) for folder in dict.fromkeys(found) if folder.is_dir()]
+
+
+@contextmanager
+def changed(path: Path, text: str) -> Iterator[None]:
+    """Within, the file holds ``text``."""
+    original = path.read_bytes()
+    try:
+        _write(path, text.encode())
+        yield
+    finally:
+        _write(path, original)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    # Compiled files are known by a source's time and size: no two contents share a time.
+    os.utime(path, (stamp := next(_stamps), stamp))
+
+
+def _files(root: Path) -> list[str]:
+    listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    if listed is not None:
+        return [name for name in listed.split("\0") if name]
+    return [path.relative_to(root).as_posix() for path in _walk(root)]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.is_symlink():
+            yield path
+        elif not path.name.startswith(".") and path.name not in LEFT_OUT and not (path / "pyvenv.cfg").exists():
+            yield from _walk(path)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git said; None where it refused, or is not there."""
+    if not shutil.which("git"):
+        return None
+    said = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    return said.stdout if said.returncode == 0 else None
