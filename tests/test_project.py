@@ -79,6 +79,28 @@ def test_what_may_comment_checks_out_the_default_branch_only():
     assert "write" not in (job["permissions"]["contents"], job["permissions"]["actions"])
 
 
+def test_only_what_a_reviewer_let_through_is_uploaded():
+    rights = {
+        (path.name, name): job
+        for path in WORKFLOWS
+        for name, job in jobs(path.name).items()
+        if "id-token" in job["permissions"] and "gh-action-pypi-publish" in str(job["steps"])
+    }
+    assert rights.keys() == {("release.yml", "publish")}
+    (job,) = rights.values()
+    assert (job["environment"], job["permissions"]) == ("release", {"id-token": "write"})
+    assert set(job["needs"]) == jobs("release.yml").keys() - {"publish"}
+    assert not any("run" in step or "checkout" in step["uses"] for step in job["steps"])
+    (publish,) = (step for step in job["steps"] if "pypi" in step["uses"])
+    assert publish["with"] == {"attestations": True}  # and no password: trusted publishing
+
+
+def test_the_wheel_is_tried_on_every_python_that_the_package_names():
+    (tried,) = jobs("release.yml")["wheel"]["strategy"]["matrix"].values()
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    assert tried == [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
+
+
 def test_no_checkout_leaves_credentials_behind():
     steps = [step for path in WORKFLOWS for job in jobs(path.name).values() for step in job["steps"]]
     checkouts = [step["with"] for step in steps if "checkout" in step.get("uses", "")]
