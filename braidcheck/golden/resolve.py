@@ -18,9 +18,8 @@ HERE = Path(__file__).parent
 
 def _nano_folder() -> Path:
     """Where nano and its golden lie: beside this file in a source tree, else in the package of their own wheel."""
-    data = find_spec("braidcheck_nano")
-    beside = (HERE / "nano").is_dir() or data is None or data.origin is None
-    return HERE if beside else Path(data.origin).parent
+    data = None if (HERE / "nano").is_dir() else find_spec("braidcheck_nano")
+    return Path(data.origin).parent if data and data.origin else HERE
 
 
 NANO = _nano_folder() / "nano"
