@@ -22,8 +22,11 @@ SCRIPTS = {
 }
 # The gate leaves its files and ends red; an agent takes what it is given.
 COMMANDS = {
-    "braidcheck": 'echo "$1" >> said\n[ "$1" = report ] && exit\nmkdir braidcheck-out\necho 1 > braidcheck-out/summary.md\n'
-    "exit 1",
+    "braidcheck": """echo "$1" >> said
+        [ "$1" = report ] && exit
+        mkdir braidcheck-out
+        echo 1 > braidcheck-out/summary.md
+        exit 1""",
     "buildkite-agent": "cat > annotation",
 }
 
