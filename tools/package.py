@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NANO = ROOT / "tools" / "nano_wheel"
 MAX_CORE_BYTES, MAX_DEPENDENCIES = 1_000_000, 10  # of the wheel; without an extra
-NEEDED = ("py.typed", "report/page/page.html", "schedule/durations.json", "cli/skeleton.txt")
+NEEDED = ("py.typed", "report/page/templates/page.html", "schedule/durations.json", "cli/skeleton.txt")
 COMMANDS = {  # each with its exit code, as first with the core wheel alone
     ("--help",): 0,
     ("doctor",): 0,
