@@ -45,6 +45,7 @@ def _part(name: str, rows: list[Row]) -> OpPart:
     shown = first(cases, MAX_CASES)
     bars = [case_bar(verdict) for verdict in shown]
     said = f"{len(verdicts):,} checks" + (f"; worst case: {bars[0].said}" if bars else "")
-    failing = first([verdict for verdict in verdicts if verdict.status in BAD], MAX_FAILING)
+    bad = sorted((verdict for verdict in verdicts if verdict.status in BAD), key=lambda one: -limit_fraction(one))
+    failing = first(bad, MAX_FAILING)
     status = min((row.status for row in rows), key=SEVERITY.index)
     return OpPart(name, status, said, first(rows, MAX_CASES), Shown(bars, shown.left), failing)
