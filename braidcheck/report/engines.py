@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from braidcheck.gates import ENGINE_GATES
+from braidcheck.gates.surfaces import SEPARATING
 from braidcheck.result import Run, Verdict
 
-SURFACES, SAMPLERS = "surfaces", "samplers"  # gates that evaluate engines alone
+SURFACES, SAMPLERS = ENGINE_GATES
 HEADS = ("way of asking", "verdict", "answers", "KL, x HF bfloat16's", "of a position's limit", "what")
-SEPARATING = "what separates right from wrong"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from braidcheck import __version__
-from braidcheck.gates import GATES
+from braidcheck.gates import ENGINE_GATES, GATES
 from braidcheck.report.failures import Failure, failures
 from braidcheck.report.rows import subject_of
 from braidcheck.report.source import place
@@ -19,6 +19,7 @@ FILE = "run.sarif"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {Status.FAIL: "error", Status.ERROR: "error", Status.INCONCLUSIVE: "warning"}
 NO_VERDICT = "no-verdict"
+OTHERS = {**ENGINE_GATES, NO_VERDICT: "Has everything that the run set out to evaluate a verdict?"}
 NOWHERE = "pyproject.toml", 1  # of what blames no kernel: code scanning shows no result without a file
 
 
@@ -38,9 +39,7 @@ def render(run: Run) -> str:
 
 
 def _rule(name: str) -> dict[str, Any]:
-    question = GATES[name].question if name in GATES else "A check of an engine that is not braidcheck's."
-    if name == NO_VERDICT:
-        question = "Has everything that the run set out to evaluate a verdict?"
+    question = GATES[name].question if name in GATES else OTHERS.get(name, f"Does {name} pass?")
     help_text = f"{question} The numbers, and the command that runs just this check, are properties of each result."
     return {
         "id": name,

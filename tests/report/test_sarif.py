@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from braidcheck.gates import GATES
+from braidcheck.gates import ENGINE_GATES, GATES
 from braidcheck.report import sarif
 from braidcheck.result import Run, Status
 
@@ -87,6 +87,11 @@ def test_a_failure_is_on_its_kernels_line_with_its_gates_question(broken):
     rules = {rule["id"]: rule["shortDescription"]["text"] for rule in only["tool"]["driver"]["rules"]}
     assert rules["accuracy"] == GATES["accuracy"].question
     assert [result["ruleId"] for result in only["results"]] == ["accuracy", "coherence", "no-verdict"]
+
+
+def test_a_rule_of_an_engines_gate_has_its_question(verdict):
+    only = parsed(Run({}, (), (verdict("surfaces", "mine on nano: streaming", Status.FAIL),)))
+    assert only["tool"]["driver"]["rules"][0]["shortDescription"]["text"] == ENGINE_GATES["surfaces"]
 
 
 def test_what_blames_no_kernel_is_still_somewhere(broken):
