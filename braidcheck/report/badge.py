@@ -14,14 +14,14 @@ COLOURS = {  # behind white text: each of a contrast above 4.5
     Status.SKIPPED: "#5a6473",
 }
 NAME, NAME_COLOUR = "braidcheck", "#3b4350"
-CHARACTER_PX, MARGIN_PX = 6.5, 8  # about a character's width in the fonts below; the text is fitted to it
+CHARACTER_PX, MARGIN_PX = 6.5, 8  # a character's width in the fonts below, about
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{title}">
 <title>{title}</title>
 <clipPath id="c"><rect width="{width}" height="20" rx="3"/></clipPath>
 <g clip-path="url(#c)"><path fill="{name_colour}" d="M0 0h{left}v20H0z"/><path fill="{colour}" d="M{left} 0h{right}v20H{left}z"/></g>
 <g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">
-<text x="{left_middle}" y="14" textLength="{name_length}">{name}</text>
-<text x="{right_middle}" y="14" textLength="{said_length}">{said}</text>
+<text x="{left_middle}" y="14">{name}</text>
+<text x="{right_middle}" y="14">{said}</text>
 </g>
 </svg>
 """  # noqa: E501
@@ -30,17 +30,15 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" rol
 def render(run: Run) -> str:
     """The whole SVG: 20 pixels high, as wide as its text."""
     said = _said(run)
-    name_length, said_length = len(NAME) * CHARACTER_PX, len(said) * CHARACTER_PX
-    left, right = name_length + 2 * MARGIN_PX, said_length + 2 * MARGIN_PX
+    left, right = (len(text) * CHARACTER_PX + 2 * MARGIN_PX for text in (NAME, said))
     return SVG.format(
         title=f"{NAME}: {said}", name=NAME, said=said, name_colour=NAME_COLOUR, colour=COLOURS[run.status],
         width=left + right, left=left, right=right, left_middle=left / 2, right_middle=left + right / 2,
-        name_length=name_length, said_length=said_length,
     )  # fmt: skip
 
 
 def _said(run: Run) -> str:
-    """Status, and of how many ops or checks it is that of the worst."""
+    """The status, and how many ops or checks have it."""
     if run.status in (Status.PASS, Status.SKIPPED):
         passed = sum(verdict.status == Status.PASS for verdict in run.verdicts)
         return f"{passed} checks pass" if run.status == Status.PASS else "nothing evaluated"
