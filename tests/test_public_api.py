@@ -24,7 +24,7 @@ FORMATS = {
 }
 OLD_RUN = {
     "format": 1,
-    "status": "not judged",
+    "status": "skipped",
     "exit_code": 3,
     "environment": {"started": "2026-11-21T10:36:16+00:00"},
     "expected": [],
