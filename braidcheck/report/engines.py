@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from braidcheck.gates import ENGINE_GATES
-from braidcheck.gates.surfaces import SEPARATING
+from braidcheck.gates import samplers, surfaces
 from braidcheck.result import Run, Verdict
 
-SURFACES, SAMPLERS = ENGINE_GATES
+SURFACES, SAMPLERS = surfaces.NAME, samplers.NAME
 HEADS = ("way of asking", "verdict", "answers", "KL, x HF bfloat16's", "of a position's limit", "what")
 
 
@@ -34,8 +33,8 @@ def tables(run: Run) -> list[Table]:
 
 
 def _table(engine: str, verdicts: list[Verdict]) -> Table:
-    separating = [verdict.message for verdict in verdicts if verdict.subject.endswith(f": {SEPARATING}")]
-    rows = tuple(_row(verdict) for verdict in verdicts if not verdict.subject.endswith(f": {SEPARATING}"))
+    separating = [verdict.message for verdict in verdicts if verdict.subject.endswith(f": {surfaces.SEPARATING}")]
+    rows = tuple(_row(verdict) for verdict in verdicts if not verdict.subject.endswith(f": {surfaces.SEPARATING}"))
     return Table(engine, next(iter(separating), ""), rows)
 
 
