@@ -70,7 +70,7 @@ SECTIONS = (
 
 def render(subject: Subject) -> str:
     """The page."""
-    environment = _templates()
+    environment = templates()
     run = subject.run or Run({}, (), ())
     found = failures(run)
     cards = trends.cards(subject.history, subject.trend)
@@ -135,7 +135,8 @@ def _of_base(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of pages, which show text as text."""
     made = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["when"] = _when
