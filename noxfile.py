@@ -127,10 +127,15 @@ def report_tests(session: nox.Session) -> None:
         session.run("apt-get", "install", "-y", "--no-install-recommends", "chromium", external=True, silent=True)
     if not chromium():
         session.error("no Chromium here; on Debian: apt-get install chromium")
-    if python != sys.executable:  # with --no-venv nothing is installed
-        group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "browser")
-        run(session, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", *group)
+    add_group(session, "browser")
     run(session, "-m", "pytest", "-m", "browser", "tests/report", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def package(session: nox.Session) -> None:
+    """The wheels and the sdist of a release, built twice and compared, and tried without the source: in dist/."""
+    add_group(session, "package")
+    run(session, "-m", "tools.package", *session.posargs)
 
 
 @nox.session
@@ -145,7 +150,8 @@ def lint(session: nox.Session) -> None:
     session.run("mypy", external=True)
     session.run("shellcheck", ".github/append.sh", external=True)
     session.run("actionlint", external=True)  # with shellcheck on the steps
-    session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github/workflows", external=True)
+    audit = ("zizmor", "--offline", "--persona", "pedantic", "--no-progress")
+    session.run(*audit, ".github/workflows", "action.yml", external=True)
 
 
 @nox.session(requires=["install"])
@@ -191,6 +197,13 @@ def nano(session: nox.Session) -> None:
 def chromium() -> str | None:
     """Where Chromium is, if it is."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
+
+
+def add_group(session: nox.Session, name: str) -> None:
+    """Install a dependency group into the shared environment; with --no-venv nothing is installed."""
+    if python != sys.executable:
+        group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
+        run(session, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", *group)
 
 
 def run(session: nox.Session, *arguments: str, success_codes: list[int] | None = None) -> None:

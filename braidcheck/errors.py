@@ -1,5 +1,7 @@
 """The errors that a user can cause, each one line that says what to do; any error in one line."""
 
+__all__ = "CheckpointError", "GoldenError", "NotAvailable", "UserError"
+
 
 def in_one_line(error: BaseException) -> str:
     """An error's type and the first line of what it says."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+__all__ = "DTYPES", "LANES", "PROFILES", "Case", "Contract", "Cost", "Inputs", "Op", "Sweep"
+
 PROFILES = MappingProxyType(
     {
         "unit": "standard normal numbers, unit weights",

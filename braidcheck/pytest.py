@@ -45,6 +45,8 @@ from braidcheck.numerics import conventions
 from braidcheck.numerics.calls import poisoned_outputs as within_poisoned_outputs
 from braidcheck.op import Case, Op
 
+__all__ = ["guarded", "ops", "poisoned_outputs"]
+
 Function = Callable[..., Any]
 DEVICE = "cpu" if interpreter.INTERPRETED or environment.why_no_gpu() else "cuda"
 DEFAULT_GATES = ("accuracy", "fence")

@@ -14,6 +14,8 @@ from typing import Any
 
 from braidcheck import checksum, format_1
 
+__all__ = "Run", "Status", "Verdict"
+
 FORMAT = 2
 SCHEMA = "run 2"
 

@@ -16,7 +16,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 def test_every_dependency_is_pinned_for_a_reproducible_install():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    extras = {name: extra for name, extra in project["optional-dependencies"].items() if name != "nano"}  # our own
+    lines = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
     wanted = {re.match(r"[\w-]+", line)[0].replace("_", "-") for line in lines}
     pinned = set(re.findall(r"^([\w.-]+)==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert len(wanted) > 10
@@ -76,6 +77,28 @@ def test_what_may_comment_checks_out_the_default_branch_only():
     assert [given["ref"] for given in checkouts] == ["${{ github.event.repository.default_branch }}"]
     assert "permissions" in job
     assert "write" not in (job["permissions"]["contents"], job["permissions"]["actions"])
+
+
+def test_only_what_a_reviewer_let_through_is_uploaded():
+    rights = {
+        (path.name, name): job
+        for path in WORKFLOWS
+        for name, job in jobs(path.name).items()
+        if "id-token" in job["permissions"] and "gh-action-pypi-publish" in str(job["steps"])
+    }
+    assert rights.keys() == {("release.yml", "publish")}
+    (job,) = rights.values()
+    assert (job["environment"], job["permissions"]) == ("release", {"id-token": "write"})
+    assert set(job["needs"]) == jobs("release.yml").keys() - {"publish"}
+    assert not any("run" in step or "checkout" in step["uses"] for step in job["steps"])
+    (publish,) = (step for step in job["steps"] if "pypi" in step["uses"])
+    assert publish["with"] == {"attestations": True}  # and no password: trusted publishing
+
+
+def test_the_wheel_is_tried_on_every_python_that_the_package_names():
+    (tried,) = jobs("release.yml")["wheel"]["strategy"]["matrix"].values()
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    assert tried == [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
 
 
 def test_no_checkout_leaves_credentials_behind():

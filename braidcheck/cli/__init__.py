@@ -48,7 +48,7 @@ app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
 app.command("check")(with_ops(check.check))
 app.command("list")(with_ops(overview.list_ops))
 app.command("doctor")(overview.doctor)
-app.command("report")(report.report)
+app.command("report")(with_ops(report.report))
 for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
     app.command(name, rich_help_panel=CI)(command)
 for name, command in {

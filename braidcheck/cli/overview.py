@@ -16,7 +16,7 @@ from braidcheck import environment, external_ops
 from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
 from braidcheck.errors import NotAvailable, UserError
-from braidcheck.gates import GATES
+from braidcheck.gates import ENGINE_GATES, GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
 
@@ -106,7 +106,8 @@ def doctor() -> int:
 
 def gates_by_name() -> str:
     """Each gate and its question, one paragraph per gate."""
-    return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values())))
+    of_engines = (f"{name} (with --engine): {question}" for name, question in ENGINE_GATES.items())
+    return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values()), *of_engines))
 
 
 def _described(gpu: Mapping[str, Any], driver: str) -> str:

@@ -15,12 +15,14 @@ from braidcheck.cli.project_mutants import load
 from braidcheck.cli.sensitivity import SCHEMA
 from braidcheck.errors import UserError
 from braidcheck.mutants.evidence import Matrix, SizeRow
-from braidcheck.report import junit, markdown, project_mutants
+from braidcheck.report import markdown, project_mutants, run_json
+from braidcheck.report.formats import FORMATS
 from braidcheck.report.progress import Progress
 from braidcheck.report.sensitivity import tables
 from braidcheck.result import Run, write_atomically
 
-ENDINGS = (".html", ".md", ".xml")
+BY_ENDING = {Path(file).suffix: render for file, render in FORMATS.items() if file != run_json.FILE}
+ENDINGS = (".html", *BY_ENDING)
 
 
 def report(
@@ -28,12 +30,13 @@ def report(
         Path,
         typer.Argument(help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants --source"),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="FILE.html, FILE.md (a summary) or FILE.xml (JUnit)")],
+    out: Annotated[Path, typer.Option("-o", "--out", help=f"a file that ends in {', '.join(ENDINGS)}")],
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
     mutants: Annotated[list[Path] | None, typer.Option(help="a kill matrix; may be repeated")] = None,
     sensitivity: Annotated[Path | None, typer.Option(help="what braidcheck sensitivity saved; in HTML only")] = None,
 ) -> int:
-    """Write a report: HTML to look at, Markdown for a pull request, JUnit for a CI."""
+    """Write a report: HTML to look at, Markdown for a pull request, JUnit (.xml) for a CI, SARIF for code scanning, a
+    badge (.svg) for a README."""
     if out.suffix not in ENDINGS:
         raise UserError(f"-o {out}: give a name that ends in {', '.join(ENDINGS)}")
     if found := _project_mutants(path):
@@ -49,7 +52,7 @@ def report(
     elif last is None:
         raise UserError(f"{path} has measurements but no verdicts: write an .html")
     else:
-        text = markdown.render(last, before, matrices) if out.suffix == ".md" else junit.render(last)
+        text = markdown.render(last, before, matrices) if out.suffix == ".md" else BY_ENDING[out.suffix](last)
     return _write(out, text)
 
 

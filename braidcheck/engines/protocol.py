@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+__all__ = "CLAIMS", "LEVELS", "Batch", "Greedy", "Logits", "Sampler", "Stream", "TopLogprobs", "Trace"
+
 LEVELS: dict[str, tuple[str, ...]] = {
     "logits": ("prefill",),
     "greedy": ("generate",),

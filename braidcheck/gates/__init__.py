@@ -31,6 +31,13 @@ NAMES = (
 )
 GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
 
+# Asked with coherence of an engine that is not ours (cli/engine_gate.py): no pytest items, so not in the table of what
+# a machine can run.
+ENGINE_GATES = {
+    "surfaces": "Is an engine right alone, in batches, far out and after other requests?",
+    "samplers": "Does an engine draw from the distribution that it is told?",
+}
+
 
 def table() -> str:
     """The gates as a Markdown table, as README.md has it between its markers."""

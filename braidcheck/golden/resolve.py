@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from braidcheck.errors import CheckpointError, NotAvailable, UserError
@@ -13,8 +14,16 @@ from braidcheck.golden import corpus, store
 from braidcheck.golden.texts import load_text
 
 HERE = Path(__file__).parent
-NANO = HERE / "nano"
-NANO_GOLDEN = HERE / "nano_golden"
+
+
+def _nano_folder() -> Path:
+    """Where nano and its golden lie: beside this file in a source tree, else in the package of their own wheel."""
+    data = None if (HERE / "nano").is_dir() else find_spec("braidcheck_nano")
+    return Path(data.origin).parent if data and data.origin else HERE
+
+
+NANO = _nano_folder() / "nano"
+NANO_GOLDEN = NANO.parent / "nano_golden"
 PINNED = {"Qwen/Qwen3-0.6B": "c1899de289a04d12100db370d81485cdf75e47ca"}
 
 
@@ -29,7 +38,7 @@ def resolve(
 
     ``model`` is "nano", a directory or a hub id; ``dataset`` as `texts.load_text` takes it. The cache is
     BRAIDCHECK_CACHE, or braidcheck in the user's cache directory. Raises UserError, CheckpointError, GoldenError,
-    or NotAvailable where the hub cannot be reached.
+    or NotAvailable where the hub cannot be reached or nano is not installed.
     """
     checkpoint, commit = find_checkpoint(model, revision)
     if model == "nano" and dataset in (None, "corpus"):
@@ -52,6 +61,8 @@ def resolve(
 def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str | None]:
     """The directory of "nano", of a local checkpoint or of a hub id, and the hub commit if it has one."""
     if model == "nano":
+        if not NANO.is_dir():
+            raise NotAvailable("the embedded model is a package of its own: pip install 'braidcheck[nano]'")
         return NANO, None
     path = Path(model).expanduser()
     if path.is_dir():

@@ -14,6 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+__all__ = (
+    "ROUNDOFF",
+    "UNDERFLOW",
+    "cast_error",
+    "dot_error",
+    "independent",
+    "norm_error",
+    "projection_error",
+    "rms_normed",
+    "sum_error",
+    "wide",
+)
+
 ROUNDOFF = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float64: 2.0**-53}
 UNDERFLOW = {torch.float32: 2.0**-126, torch.bfloat16: 2.0**-134, torch.float16: 2.0**-25, torch.float64: 0.0}
 U32 = ROUNDOFF[torch.float32]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from braidcheck.ci.history import hardware
 from braidcheck.gates import GATES
-from braidcheck.report.rows import LARGE, Row, headroom, limit_fraction, rows
+from braidcheck.report.rows import LARGE, Row, headroom, limit_fraction, rows, summary_line
 from braidcheck.result import Run, Status, Verdict
 
 SAME = 0.005  # of the limit: a smaller move is not said
@@ -62,6 +63,26 @@ def _paired(verdict: Verdict) -> tuple[str, ...]:
     between = " to ".join(f"{bound - 1:+.2%}" for bound in bounds if isinstance(bound, int | float))
     slower = "" if verdict.value is None else f"{verdict.value - 1:+.2%}"
     return (verdict.subject, str(verdict.status), *times, slower, between)
+
+
+def beside(run: Run, base: Run) -> list[tuple[str, str, str]]:
+    """What two Runs are: the name of a fact, the base's, this one's; without what neither knows."""
+    facts = [_facts(base), _facts(run)]
+    return [
+        (name, before, now)
+        for (name, before), now in zip(facts[0].items(), facts[1].values(), strict=True)
+        if before or now
+    ]
+
+
+def _facts(run: Run) -> dict[str, str]:
+    seen = run.environment
+    libraries = seen.get("libraries")
+    libraries = libraries if isinstance(libraries, Mapping) else {}
+    facts = {"verdict": summary_line(run), "commit": seen.get("commit"), "started": seen.get("started")}
+    facts |= {"machine": hardware(seen) if seen else "", "driver": seen.get("driver"), "python": seen.get("python")}
+    facts |= {name: libraries.get(name) for name in ("torch", "triton", "transformers")}
+    return {name: str(value or "") for name, value in (facts | {"command": seen.get("command")}).items()}
 
 
 def compare(run: Run, base: Run) -> Comparison:

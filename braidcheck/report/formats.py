@@ -13,6 +13,8 @@ NAMES = (
     "run_json",
     "markdown",
     "junit",
+    "sarif",
+    "badge",
 )
 _MODULES = [import_module(f"braidcheck.report.{name}") for name in NAMES]
 FORMATS: Mapping[str, Callable[[Run], str]] = {module.FILE: module.render for module in _MODULES}

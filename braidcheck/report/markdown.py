@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from braidcheck.gates.mutants import score, survivors
+from braidcheck.report import engines
 from braidcheck.report.compare import PAIRED, SAME, SAME_SPEED, compare, paired
 from braidcheck.report.failures import failures, suspects
 from braidcheck.report.rows import rows, skipped, summary_line
@@ -15,10 +16,11 @@ from braidcheck.result import Run
 FILE = "summary.md"
 # Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
 LIMITS = {
-    "What is wrong": 24_000,
+    "What is wrong": 22_000,
+    "Ways of asking the engine": 6_000,
     "Against the base": 8_000,
     "Kill score": 3_000,
-    "Verdicts": 14_000,
+    "Verdicts": 10_000,
     "Skipped": 6_000,
     "Environment": 4_000,
 }
@@ -30,6 +32,7 @@ def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, An
     """The whole page; ``base`` is a Run to compare with, ``matrices`` kill matrices."""
     sections = {
         "What is wrong": _failures(run),
+        "Ways of asking the engine": _engines(run),
         "Against the base": [*_timed(run), *(_against(run, base) if base else ())],
         "Kill score": _kills(matrices),
         "Verdicts": _verdicts(run),
@@ -74,6 +77,15 @@ def _failures(run: Run) -> Iterator[str]:
         yield f"- **no verdict** `{_code(name)}`"
 
 
+def _engines(run: Run) -> Iterator[str]:
+    for one in engines.tables(run):
+        said = f"; separates right from wrong: {one.separates}" if one.separates else ""
+        yield from (f"{_escaped(one.engine + said)}", "")
+        yield from (_line(engines.HEADS[:-1]), _line("---" for _ in engines.HEADS[:-1]))
+        yield from (_line(row[:-1]) for row in one.rows)
+        yield ""
+
+
 def _timed(run: Run) -> Iterator[str]:
     if found := paired(run):
         yield from (_line(PAIRED), _line("---" for _ in PAIRED), *map(_line, found), "")
@@ -110,7 +122,7 @@ def _kills(matrices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _verdicts(run: Run) -> Iterator[str]:
     heads = ("gate", "subject", "verdict", "evaluated", "worst", "limit", "unit", "headroom", "time", "lane")
     yield from (_line(heads), _line("---" for _ in heads))
-    for row in rows(run):
+    for row in (row for row in rows(run) if row.gate not in (engines.SURFACES, engines.SAMPLERS)):
         time = f"{row.seconds:.1f} s"
         yield _line((row.gate, row.subject, row.status, row.count, *row.reading, row.headroom, time, row.lane))
 

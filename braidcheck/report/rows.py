@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
@@ -21,17 +21,17 @@ class Row:
     subject: str
     verdicts: tuple[Verdict, ...]
 
-    @property
+    @cached_property
     def evaluated(self) -> tuple[Verdict, ...]:
         """Those that say something."""
         return tuple(verdict for verdict in self.verdicts if verdict.status != Status.SKIPPED)
 
-    @property
+    @cached_property
     def status(self) -> Status:
         """The worst of those evaluated."""
         return min((v.status for v in self.evaluated or self.verdicts), key=SEVERITY.index)
 
-    @property
+    @cached_property
     def worst(self) -> Verdict | None:
         """The verdict that used most of its limit."""
         return max((v for v in self.evaluated if v.limit_fraction is not None), key=limit_fraction, default=None)
@@ -69,7 +69,7 @@ def rows(run: Run) -> list[Row]:
 
 def subject_of(verdict: Verdict) -> str:
     """What a verdict is about: a case is called op[case], a layer "model: layer 3"; all else stands for itself."""
-    return re.split(r"\[|: layer ", verdict.subject)[0]
+    return verdict.subject.partition("[")[0].partition(": layer ")[0]
 
 
 def reading(verdict: Verdict) -> tuple[str, str, str]:

@@ -28,7 +28,13 @@ def csv(tmp_path):
 
 
 def test_the_ending_chooses_the_form(run, made, tmp_path):
-    for ending, begins in ((".html", "<!DOCTYPE html>"), (".md", "# FAIL: 1 fail"), (".xml", "<?xml")):
+    for ending, begins in (
+        (".html", "<!DOCTYPE html>"),
+        (".md", "# FAIL: 1 fail"),
+        (".xml", "<?xml"),
+        (".sarif", "{"),
+        (".svg", "<svg"),
+    ):
         out = tmp_path / f"report{ending}"
         assert run("report", made, "-o", out).code == 0
         assert out.read_text().startswith(begins)
@@ -66,7 +72,7 @@ def test_a_csv_and_a_history_become_a_page(run, csv, made, tmp_path):
 
 def test_mistakes_are_one_line(refused, made, csv, tmp_path):
     out = tmp_path / "report.html"
-    refused(2, "give a name that ends in .html, .md, .xml", "report", made, "-o", tmp_path / "report.pdf")
+    refused(2, "give a name that ends in .html, .md, .xml, .sarif, .svg", "report", made, "-o", tmp_path / "report.pdf")
     refused(2, "cannot read", "report", tmp_path / "nowhere.json", "-o", out)
     refused(2, "measurements but no verdicts", "report", csv, "-o", tmp_path / "report.md")
     refused(2, "is not a Run", "report", made, "--base", csv, "-o", out)

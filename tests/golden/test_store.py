@@ -280,6 +280,22 @@ def test_nano_s_golden_is_held_against_its_checkpoint_and_text(tmp_path, monkeyp
         resolve.resolve("nano")
 
 
+def test_nano_lies_beside_the_code_or_in_the_wheel_of_its_own(tmp_path, monkeypatch):
+    assert resolve._nano_folder() == Path(resolve.__file__).parent
+    monkeypatch.setattr(resolve, "HERE", tmp_path / "site-packages")
+    assert resolve._nano_folder() == tmp_path / "site-packages"
+    (tmp_path / "braidcheck_nano").mkdir()
+    (tmp_path / "braidcheck_nano" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert resolve._nano_folder() == tmp_path / "braidcheck_nano"
+
+
+def test_where_nano_is_not_installed_the_line_says_how(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolve, "NANO", tmp_path / "nano")
+    with pytest.raises(NotAvailable, match=r"pip install 'braidcheck\[nano\]'"):
+        resolve.resolve("nano")
+
+
 def test_each_checkpoint_and_text_has_a_golden_of_its_own(tmp_path, cache, nano, monkeypatch):
     asked = []
     monkeypatch.setattr(record, "record", lambda _checkpoint, text, place, *_rest: asked.append((text, place)))

@@ -8,6 +8,7 @@ import pytest
 
 from braidcheck.ci.trend.evaluate import evaluate
 from braidcheck.report import page
+from braidcheck.result import Run
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
@@ -32,7 +33,7 @@ def open_page(browser, tmp_path):
     """Opens a report's text without a network; in the end nothing was said on the console and nothing was fetched."""
     noise, fetched, contexts = [], [], []
 
-    def go(text, **context):
+    def go(text, place="", **context):
         path = tmp_path / "report.html"
         path.write_text(text, encoding="utf-8")
         contexts.append(browser.new_context(offline=True, **context))
@@ -41,7 +42,7 @@ def open_page(browser, tmp_path):
         tab.on("pageerror", lambda error: noise.append(str(error)))
         tab.on("dialog", lambda dialog: (noise.append(f"dialog {dialog.message}"), dialog.dismiss()))
         tab.on("request", lambda request: fetched.append(request.url))
-        tab.goto(path.as_uri())
+        tab.goto(path.as_uri() + place)
         return tab
 
     yield go
@@ -146,6 +147,46 @@ def test_filtering_leaves_what_was_asked_for(open_page, year):
     assert "shown" in tab.locator("#count").inner_text()
     tab.uncheck("#bad")
     assert cards.count() == 25
+
+
+def test_a_link_leads_to_what_is_folded_or_filtered_away(open_page, broken):
+    tab = open_page(page.render(page.Subject("run", broken)), "#op-qkv_rope")
+    part = tab.locator("#op-qkv_rope")
+    assert part.get_attribute("open") is not None
+    tab.fill("#filter", "coherence")
+    assert not part.is_visible()
+    tab.evaluate("location.hash = '#op-fine'")
+    tab.wait_for_timeout(100)
+    assert tab.locator("#op-fine .bars").is_visible()
+    assert tab.input_value("#filter") == ""
+
+
+def test_a_slash_goes_to_the_filter(open_page, broken):
+    tab = open_page(page.render(page.Subject("run", broken)))
+    tab.keyboard.press("/")
+    tab.keyboard.type("qkv/")
+    assert tab.input_value("#filter") == "qkv/"
+
+
+def test_fifty_thousand_verdicts_can_be_looked_at(open_page, verdict):
+    run = Run({}, (), tuple(verdict("calls", f"check {number}") for number in range(50_000)))
+    tab = open_page(page.render(page.Subject("run", run)))
+    assert tab.locator("#all").is_visible()
+    tab.fill("#filter", "1999")
+    assert tab.locator("tr[data-text]:visible").count() == 1
+
+
+def test_the_policy_refuses_a_request(browser, broken, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page.render(page.Subject("run", broken)))
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    refused = "addEventListener('securitypolicyviolation', (event) => done(event.violatedDirective))"
+    for attempt, rule in (("fetch(url).catch(() => 0)", "connect-src"), ("new Image().src = url", "img-src")):
+        script = f"(url) => new Promise((done) => {{ {refused}; {attempt} }})"
+        assert tab.evaluate(script, "https://example.org/") == rule
+    context.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -39,7 +39,7 @@ def package(tmp_path):
     report = shutil.copytree(PACKAGE, tmp_path / "braidcheck", ignore=ignored) / "report"
     (report / "throw_away.py").write_text(THROW_AWAY)
     registry = report / "formats.py"
-    registry.write_text(registry.read_text().replace('    "junit",\n', '    "junit",\n    "throw_away",\n'))
+    registry.write_text(registry.read_text().replace('    "badge",\n', '    "badge",\n    "throw_away",\n'))
 
     def run(*words):
         env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "COLUMNS": "200"}

@@ -1,6 +1,7 @@
 """The HTML report without a browser: what it holds, how large it is, and that text stays text."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from braidcheck.ci.trend.evaluate import evaluate
-from braidcheck.report import page
-from braidcheck.report.page import sections, trends
+from braidcheck.report import engines, markdown, page
+from braidcheck.report.page import ops, sections, shown, trends
+from braidcheck.report.rows import rows
 from braidcheck.result import Run, Status
 
 
@@ -28,6 +30,11 @@ class Tags(HTMLParser):
     def handle_data(self, data):
         if self.inside not in ("script", "style"):
             self.text += data
+
+
+def words(made):
+    """The text with a space between any two cells."""
+    return " ".join(re.sub("<[^>]+>", " ", made).split())
 
 
 def of_history(runs, **more):
@@ -165,7 +172,7 @@ def test_the_kill_matrix_counts_who_caught_first(matrix):
     assert made.gates == ("accuracy", "crash")
     assert made.rows[0] == ("qkv_rope", ("1 of 1", "1 of 1"), (1, 1))
     assert made.scores == ("1 of 2 named", "1 of 1 generated")
-    assert [description for _, description in made.survivors] == [matrix["mutants"][1]["description"]]
+    assert [description for _, description, _ in made.survivors] == [matrix["mutants"][1]["description"]]
 
 
 @pytest.mark.parametrize(("value", "percent"), [(0.25, 25.0), (7.0, 100.0), (-1.0, 0.0), (float("nan"), 100.0)])
@@ -182,3 +189,106 @@ def test_sensitivity_is_a_table_a_gate(green):
     assert "rms_normfloat322^-9" in text
     assert "not seen up to 2^4" in text
     assert "Not in this report: sensitivity" in Tags(page.render(page.Subject("run", green))).text
+
+
+def test_the_policy_lets_nothing_be_fetched(green):
+    (policy,) = (a["content"] for tag, a in Tags(page.render(page.Subject("run", green))).tags if a.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    allowed = {"script-src": "'unsafe-inline'", "style-src": "'unsafe-inline'", "img-src": "data:"}  # no request
+    assert rules == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"} | allowed
+
+
+@pytest.mark.parametrize("count", [6_000, 12_000])
+def test_a_page_stays_small_and_says_what_it_leaves_out(accuracy_verdict, verdict, count):
+    bad = [verdict("calls", f"check {number}", Status.FAIL, f"{number} is wrong") for number in range(count)]
+    cases = [accuracy_verdict("rms_norm", f"T{number}", 0.5) for number in range(count)]
+    run = Run({}, tuple(f"lost {number}" for number in range(count)), (*bad, *cases))
+    made = page.render(page.Subject("run", run, base=Run({}, (), ())))
+    assert len(made.encode()) < 2_000_000
+    left = {word.replace(",", "") for word in re.findall(r"([\d,]+) more are not shown", made)}
+    limits = (shown.MAX_ITEMS, shown.MAX_CASES, shown.MAX_FAILING)
+    assert left == {*(str(count - limit) for limit in limits), str(count + 1 - shown.MAX_ROWS)}
+
+
+def test_sections_and_what_is_in_them_can_be_linked_to(broken, nights):
+    found = Tags(of_history(nights(1, 20)) + page.render(page.Subject("run", broken)))
+    ids = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
+    links = {attributes["href"].removeprefix("#") for tag, attributes in found.tags if tag == "a"}
+    assert links - {"main"} <= ids
+    assert {
+        "wrong",
+        "ops",
+        "all",
+        "op-qkv_rope",
+        "failure-interpret-accuracy-qkv_rope-b",
+        "series-gpu-timing-op0-512-tokens",
+    } <= links
+
+
+def test_an_op_says_where_it_fails_and_what_its_cases_use(broken):
+    listed = ops.parts(rows(broken))
+    first, second = listed
+    assert (first.name, first.status, second.name) == ("qkv_rope", Status.FAIL, "fine")
+    assert [bar.name for bar in first.cases] == ["b", "c", "a"]
+    assert [verdict.subject for verdict in first.failing] == ["qkv_rope[b]", "qkv_rope[c]"]
+    assert second.said == "2 checks; worst case: 50% left"
+
+
+def test_both_runs_are_side_by_side(broken, green):
+    base = replace(green, environment={"commit": "base0", "libraries": {"torch": "1"}})
+    text = words(page.render(page.Subject("run", broken, base=base)))
+    assert "commit base0 abc " in text
+    assert "torch 1 2 " in text
+
+
+def test_the_roof_is_where_a_series_at_a_limit_lies():
+    for intensity in (0.01, 0.5, 1.0, 20.0):
+        point = sections.under_roof(intensity, min(1.0, intensity))
+        left, ridge, right = sections.ROOF
+        start, end = (left, ridge) if point.x <= ridge.x else (ridge, right)
+        along = (point.x - start.x) / (end.x - start.x)
+        assert point.y == pytest.approx(start.y + along * (end.y - start.y), abs=0.02)  # two decimals, twice
+
+
+def test_what_is_not_in_the_drawing_is_left_out(verdict):
+    parts = [(0.8, 0.1), (0.5, 1e-6), (1e-5, 0.9), (0.0, 0.0), (math.inf, 0.5)]
+    timed = [
+        verdict(
+            "timing",
+            f"op[{at}]",
+            value=1.0,
+            unit="us",
+            metrics=dict(zip(("of_bandwidth", "of_gemm_peak"), one, strict=True)),
+        )
+        for at, one in enumerate(parts)
+    ]
+    (point,) = sections.roof_points(Run({}, (), tuple(timed)))
+    assert point.said == "op[0]: 80% of bandwidth, 10% of GEMM peak"
+
+
+@pytest.fixture
+def engine_run(verdict):
+    """An engine that is right alone and wrong in a batch, and samples well."""
+    numbers, wrong = {"answers": 4, "kl_ratio": 0.98, "kl_used": 0.022}, "3 of 4 answers are wrong"
+    return Run({}, (), (
+        verdict("surfaces", "mine on nano: first request", message="1 answer is right", metrics=numbers),
+        verdict("surfaces", "mine on nano: batch of 8, ragged", Status.FAIL, wrong, metrics={"answers": 4}),
+        verdict("surfaces", "mine on nano: what separates right from wrong", Status.FAIL, "wrong in batches"),
+        verdict("samplers", "mine on nano: top-k 3", message="as often as they should", metrics={"tokens": 336}),
+    ))  # fmt: skip
+
+
+def test_an_engines_surfaces_are_a_table(engine_run):
+    (table,) = engines.tables(engine_run)
+    assert (table.engine, table.separates) == ("mine on nano", "wrong in batches")
+    assert table.rows == (
+        ("first request", "pass", "4", "0.98", "0.022", "1 answer is right"),
+        ("batch of 8, ragged", "fail", "4", "", "", "3 of 4 answers are wrong"),
+        ("sampling: top-k 3", "pass", "336", "", "", "as often as they should"),
+    )
+    text = words(page.render(page.Subject("run", engine_run)))
+    assert "Separates right from wrong: wrong in batches" in text
+    assert "batch of 8, ragged fail 4 3 of 4 answers are wrong" in text
+    summary = markdown.render(engine_run)
+    assert "| batch of 8, ragged | fail | 4 |" in summary
+    assert "separates right from wrong: wrong in batches" in summary

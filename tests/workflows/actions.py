@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -38,6 +39,7 @@ class Site:
     github: dict[str, Any]
     path: str  # where the commands are found that stand in for others
     env: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)  # of a composite action whose steps are played as a job's
 
     def __post_init__(self) -> None:
         self.artifacts.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,7 @@ class Job:
         matrix = job.get("strategy", {}).get("matrix", {})
         self.contexts: dict[str, Any] = {
             "github": site.github,
+            "inputs": site.inputs,
             "vars": {},
             "matrix": {key: values[-1] for key, values in matrix.items()},
             "needs": {other: {"result": done[other]} for other in _needs(job)},
@@ -188,7 +191,7 @@ class Job:
             return Step(self.name, name, "failed", f"{step['uses']} is not pinned by a SHA")
         given = self._filled(step.get("with", {}))
         try:
-            said = getattr(self, "_" + action.removeprefix("actions/").replace("-", "_"))(given)
+            said = getattr(self, "_" + re.sub("[-/]", "_", action.removeprefix("actions/")))(given)
         except (AttributeError, FileNotFoundError, subprocess.CalledProcessError) as error:
             return Step(self.name, name, "failed", f"{action}: {error}")
         return Step(self.name, name, "not rehearsed" if said else "ok", said or "")
@@ -218,6 +221,11 @@ class Job:
 
     def _download_artifact(self, given: Mapping[str, str]) -> None:
         shutil.copytree(self.site.artifacts / given["name"], self.workspace / given["path"])
+
+    def _github_codeql_action_upload_sarif(self, given: Mapping[str, str]) -> str:
+        if json.loads((self.workspace / given["sarif_file"]).read_text(encoding="utf-8"))["version"] != "2.1.0":
+            raise FileNotFoundError("not SARIF 2.1.0")
+        return "needs code scanning"
 
     def _deploy_pages(self, given: Mapping[str, str]) -> str:
         if not list((self.site.artifacts / "github-pages").glob("*.tar")):

@@ -12,6 +12,19 @@ from torch import Tensor
 
 from braidcheck.op import Case, Inputs, Op
 
+__all__ = (
+    "Numbers",
+    "by_tokens",
+    "through_float16",
+    "with_narrow_norm",
+    "with_ones",
+    "without",
+    "without_last",
+    "without_nan",
+    "without_rotation",
+    "without_subnormal",
+)
+
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
 # The shapes of Qwen3-0.6B, in which ops are timed.

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = "FLOATS", "INDICES", "ChoiceSpec", "NumberSpec", "SizeSpec", "TensorSpec", "size"
+
 FLOATS = torch.float32, torch.bfloat16, torch.float16
 INDICES = torch.int32, torch.int64
 MAX_INT = 2**63 - 1  # an integer is handed to kernels as it is

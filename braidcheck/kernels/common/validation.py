@@ -18,6 +18,8 @@ from braidcheck.kernels.common import interpreter
 from braidcheck.kernels.common.interpreter import INTERPRETED
 from braidcheck.kernels.common.specs import SizeSpec, Spec, TensorSpec
 
+__all__ = "Arguments", "Extent"
+
 MAX_AXIS = 2**30  # elements: the index of an axis, rounded up to a block, is int32
 MAX_GRID = 65535  # programs on the second and third axis of a CUDA grid
 MAX_TOKENS = 16 * MAX_GRID  # rows of x in tiles of 16 or more

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from markupsafe import Markup
 
 from braidcheck.ci.history import hardware, timestamp
 from braidcheck.ci.trend.evaluate import Trend
-from braidcheck.report import sensitivity
-from braidcheck.report.compare import PAIRED, Comparison, compare, paired
-from braidcheck.report.failures import failures, suspects
+from braidcheck.report import engines, sensitivity
+from braidcheck.report.compare import PAIRED, beside, compare, paired
+from braidcheck.report.failures import Failure, failures, suspects
 from braidcheck.report.markdown import format_value
-from braidcheck.report.page import sections, trends
+from braidcheck.report.page import ops, sections, trends
+from braidcheck.report.page.shown import MAX_ITEMS, MAX_ROWS, Shown, first
 from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.report.source import place
 from braidcheck.result import Run, Status
@@ -39,6 +41,33 @@ class Subject:
     sensitivity: Sequence[Mapping[str, Any]] = ()
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, with a template of the name of its id; one whose body is empty is left out."""
+
+    id: str
+    title: str
+    body: str = ""
+
+
+SECTIONS = (
+    Section("wrong", "What is wrong"),
+    Section("engines", "Ways of asking the engine"),
+    Section("base", "Against the base"),
+    Section("trend", "Trend"),
+    Section("headroom", "Headroom of the ops"),
+    Section("ops", "Op by op"),
+    Section("model", "The model"),
+    Section("strata", "NLL by position"),
+    Section("roofline", "Kernels against the machine"),
+    Section("kills", "Kill matrix"),
+    Section("sensitivity", "Sensitivity"),
+    Section("all", "All verdicts"),
+    Section("left", "Skipped, and why"),
+    Section("environment", "Environment"),
+)
+
+
 def render(subject: Subject) -> str:
     """The page."""
     environment = templates()
@@ -46,46 +75,85 @@ def render(subject: Subject) -> str:
     found = failures(run)
     cards = trends.cards(subject.history, subject.trend)
     drawn, library = _charts(cards)
+    worse = [finding for finding in subject.trend.findings if finding.worse]
+    facts = _of_run(run, found) | _of_base(subject) | {"cards": cards, "trend": subject.trend, "worse": worse}
+    facts |= {
+        "kills": sections.kills(subject.matrices),
+        "sensitivities": list(sensitivity.tables(subject.sensitivity)),
+        "sensitivity_hint": sensitivity.explanation(subject.sensitivity),
+    }
+    facts["absent"] = _absent(subject, facts)
+    bodies = ((one, environment.get_template(f"{one.id}.html").render(facts).strip()) for one in SECTIONS)
     return environment.get_template("page.html").render(
         title=subject.title,
         status=_status(subject),
         summary_line=summary_line(run) if subject.run else "",
         suspects=suspects(found),
-        worse=[finding for finding in subject.trend.findings if finding.worse],
+        worse=worse,
         trend=subject.trend,
-        failures=[(one, place(one.first)) for one in found],
-        missing=run.missing,
-        cards=cards,
+        meta=_meta(run, subject.history),
+        sections=[replace(one, body=Markup(body)) for one, body in bodies if body],  # escaped by its template
         charts=drawn,
         library=Markup(library),  # Bokeh's own script
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
-        headrooms=sections.headrooms(run),
-        checks=sections.checks(run),
-        strata=sections.strata(run),
-        roofline=sections.roofline(run),
-        kills=sections.kills(subject.matrices),
-        sensitivities=list(sensitivity.tables(subject.sensitivity)),
-        sensitivity_hint=sensitivity.explanation(subject.sensitivity),
-        comparison=_compared(subject),
-        paired=paired(run),
-        paired_heads=PAIRED,
-        rows=rows(run),
-        left=skipped(run),
-        meta=_meta(run, subject.history),
-        environment={name: format_value(value) for name, value in run.environment.items()},
-        absent=_absent(subject),
     )
+
+
+def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, Any]:
+    """What the sections show of one Run."""
+    ordered = rows(run)
+    shown = first(found, MAX_ITEMS)
+    return {
+        "failures": Shown([(one, place(one.first)) for one in shown], shown.left),
+        "missing": first(run.missing, MAX_ITEMS),
+        "engines": engines.tables(run),
+        "engine_heads": engines.HEADS,
+        "headrooms": first(sections.headrooms(ordered), MAX_ITEMS),
+        "ops": ops.parts(ordered),
+        "checks": first(sections.checks(run), MAX_ITEMS),
+        "strata": sections.strata(run),
+        "roofline": first(sections.roofline(run), MAX_ITEMS),
+        "roof": sections.ROOF,
+        "points": first(sections.roof_points(run), MAX_ITEMS),
+        "rows": first(ordered, MAX_ROWS),
+        "left": first(skipped(run), MAX_ITEMS),
+        "environment": {name: format_value(value) for name, value in run.environment.items()},
+    }
+
+
+def _of_base(subject: Subject) -> dict[str, Any]:
+    """The Run beside its base: what was timed in the same session, and what moved since another Run."""
+    run, base = subject.run or Run({}, (), ()), subject.base
+    made = compare(run, base) if subject.run and base else None
+    return {
+        "paired": first(paired(run), MAX_ITEMS),
+        "paired_heads": PAIRED,
+        "comparison": made,
+        "changes": first(made.changes if made else (), MAX_ITEMS),
+        "beside": beside(run, base) if base else (),
+    }
 
 
 def templates() -> Environment:
     """The templates of pages, which show text as text."""
-    made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    made = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["when"] = _when
     # In the order that was given, for Bokeh refers back to what it has read.
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    made.globals |= {"anchor": _anchor, "here": _here}
+    made.globals["m"] = made.get_template("macros.html").module
     return made
+
+
+def _anchor(text: str) -> str:
+    """An element's id, which stays the same from Run to Run."""
+    return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-")
+
+
+def _here(identifier: str, name: str) -> Markup:
+    return Markup('<a class="here" href="#{}" aria-label="Link to {}">#</a>').format(identifier, name)
 
 
 def _when(time: str) -> str:
@@ -117,10 +185,6 @@ def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Mapping[str, object
     return {f"chart-{number}": figure.draw(card) for number, card in enumerate(cards)}, figure.library()
 
 
-def _compared(subject: Subject) -> Comparison | None:
-    return compare(subject.run, subject.base) if subject.run and subject.base else None
-
-
 def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
     """The line below the headline."""
     seen = (history[-1] if history else run).environment
@@ -137,14 +201,13 @@ def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
-def _absent(subject: Subject) -> list[str]:
+def _absent(subject: Subject, facts: Mapping[str, Any]) -> list[str]:
     """What a report could hold and this one does not, with the reason."""
-    run = subject.run or Run({}, (), ())
     wanted = {
         "trend": (subject.history, "one Run has no past; give a history's folder"),
-        "accuracy of ops": (sections.headrooms(run), "the Run has no accuracy verdict"),
-        "the model by position": (sections.strata(run), "the Run has no NLL by position"),
-        "measured limits": (sections.roofline(run), "the Run timed no kernel: that takes a GPU"),
+        "accuracy of ops": (facts["headrooms"], "the Run has no accuracy verdict"),
+        "the model by position": (facts["strata"], "the Run has no NLL by position"),
+        "measured limits": (facts["roofline"], "the Run timed no kernel: that takes a GPU"),
         "kill matrix": (subject.matrices, "none was given; see braidcheck mutants --save, then report --mutants"),
         "sensitivity": (subject.sensitivity, "none was given; see braidcheck sensitivity --save, then --sensitivity"),
     }

@@ -107,6 +107,28 @@
   text.addEventListener("input", filter);
   bad.addEventListener("change", filter);
 
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+      event.preventDefault();
+      text.focus();
+    }
+  });
+
+  // A link leads to what is folded or filtered away, too.
+  function arrive() {
+    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!place) return;
+    if (place.closest("[hidden]")) {
+      text.value = "";
+      bad.checked = false;
+      filter();
+    }
+    for (let one = place; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+    place.scrollIntoView();
+  }
+  addEventListener("hashchange", arrive);
+  arrive();
+
   // Theme
   const button = document.getElementById("theme"), themes = ["system", "light", "dark"];
   function repaint() {

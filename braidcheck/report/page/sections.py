@@ -10,7 +10,7 @@ from typing import Any
 
 from braidcheck.gates import GATES
 from braidcheck.gates.mutants import CAUGHT, score
-from braidcheck.report.rows import headroom, limit_fraction, reading, rows
+from braidcheck.report.rows import Row, headroom, limit_fraction, reading
 from braidcheck.result import Run, Status, Verdict
 
 KINDS = ("named", "generated")
@@ -43,21 +43,24 @@ def _percent(part: float) -> float:
     return 100.0 if math.isnan(part) else round(100 * min(max(part, 0.0), 1.0), 2)
 
 
-def headrooms(run: Run) -> list[Bar]:
+def headrooms(found: Iterable[Row]) -> list[Bar]:
     """By op, the worst error ratio, with the PyTorch baseline's on the same case; the least headroom first."""
-    found = [(row.worst, row) for row in rows(run) if row.gate == "accuracy" and row.worst]
-    ordered = sorted(found, key=lambda pair: -limit_fraction(pair[0]))
-    return [_bar(worst, row.subject, row.count) for worst, row in ordered]
+    worst = [(row.worst, row) for row in found if row.gate == "accuracy" and row.worst]
+    ordered = sorted(worst, key=lambda pair: -limit_fraction(pair[0]))
+    return [_bar(one, row.subject, f"{row.count} cases evaluated; worst: {one.subject}") for one, row in ordered]
 
 
-def _bar(worst: Verdict, name: str, count: str) -> Bar:
-    baseline = worst.metrics.get("baseline_error_ratio")
+def case_bar(verdict: Verdict) -> Bar:
+    """One case of an op, by the name that is between its brackets."""
+    return _bar(verdict, verdict.subject.partition("[")[2].removesuffix("]") or verdict.subject, verdict.message)
+
+
+def _bar(verdict: Verdict, name: str, detail: str) -> Bar:
+    baseline = verdict.metrics.get("baseline_error_ratio")
     known = isinstance(baseline, int | float) and math.isfinite(baseline)
-    beside = f"; plain PyTorch uses {baseline:.3g}" if known else ""
-    detail = f"{count} cases evaluated; worst: {worst.subject}{beside}"
-    return Bar(
-        name, limit_fraction(worst), _left(worst), detail, worst.status != Status.PASS, baseline if known else None
-    )
+    detail += f"; plain PyTorch uses {baseline:.3g}" if known else ""
+    mark = baseline if known else None
+    return Bar(name, limit_fraction(verdict), _left(verdict), detail, verdict.status != Status.PASS, mark)
 
 
 def _left(verdict: Verdict) -> str:
@@ -134,14 +137,50 @@ def roofline(run: Run) -> list[Bar]:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A place in the roofline's drawing, in percent from the left and from the top."""
+
+    x: float
+    y: float
+    said: str = ""
+
+
+MAX_INTENSITY, MIN_REACHED = 1e3, 1e-4  # of the machine's own ratio of arithmetic to memory; of the GEMM peak
+
+
+def under_roof(intensity: float, reached: float, said: str = "") -> Point:
+    """The place of a series that computes ``intensity`` times the machine's ratio of arithmetic to memory for each
+    byte and reaches that part of the GEMM peak, both on a logarithmic scale."""
+    x = 50 * (1 + math.log(intensity, MAX_INTENSITY))
+    return Point(round(x, 2), round(100 * math.log(reached, MIN_REACHED), 2), said)
+
+
+ROOF = (under_roof(1 / MAX_INTENSITY, 1 / MAX_INTENSITY), under_roof(1, 1), under_roof(MAX_INTENSITY, 1))
+
+
+def roof_points(run: Run) -> list[Point]:
+    """By timed series, its place under the roof; those that compute too little to be in the drawing are left out."""
+    made = []
+    for verdict in run.verdicts:
+        parts = [verdict.metrics.get(key) for key in LIMITS.values()]
+        known = [part for part in parts if isinstance(part, int | float) and 0 < part < math.inf]
+        if len(known) == len(parts) and known[1] >= MIN_REACHED:
+            bandwidth, peak = known
+            said = f"{verdict.subject}: {bandwidth:.0%} of bandwidth, {peak:.0%} of GEMM peak"
+            made.append(under_roof(peak / bandwidth, peak, said))
+    return [point for point in made if 0 <= point.x <= 100]
+
+
+@dataclass(frozen=True)
 class Kills:
-    """A kill matrix: ``rows`` hold a part, its scores by kind, and how many were first caught by each gate."""
+    """A kill matrix: ``rows`` hold a part, its scores by kind, and how many were first caught by each gate;
+    ``survivors`` a fault's name, the change of the source, and on which input it shows."""
 
     lane: str
     gates: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...]
     scores: tuple[str, ...]
-    survivors: tuple[tuple[str, str], ...]
+    survivors: tuple[tuple[str, str, str], ...]
 
     @property
     def most(self) -> int:
@@ -164,7 +203,7 @@ def _kills(matrix: Mapping[str, Any]) -> Kills:
         first = Counter(_way(row) for row in own if row["outcome"] in CAUGHT)
         made.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
     missed = [row for row in faults if row["outcome"] == "survived" and not row.get("equivalent")]
-    left = [(row["id"], row.get("description", "")) for row in missed]
+    left = [(row["id"], row.get("description", ""), row.get("witness", "")) for row in missed]
     scores = tuple(f"{said} {kind}" for kind in KINDS if (said := _score(faults, kind)))
     return Kills(str(matrix["lane"]), ways, tuple(made), scores, tuple(left))
 
