@@ -16,6 +16,7 @@ from braidcheck.cli import (
     gate,
     golden,
     history,
+    init,
     merge,
     mutants,
     new,
@@ -50,6 +51,7 @@ app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
 app.command("check")(with_ops(check.check))
 app.command("list")(with_ops(overview.list_ops))
 app.command("doctor")(overview.doctor)
+app.command("init")(init.init)
 app.command("config", context_settings={"allow_interspersed_args": False})(config.config)
 app.command("report")(report.report)
 for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
