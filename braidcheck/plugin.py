@@ -34,6 +34,7 @@ TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
 PROGRESS = "progress.json"  # how far the run is, said by the controller
 OBSERVING = "observing.txt"  # how far one long measurement is, said by a worker
 GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
+MAX_NEWS = 10  # verdicts that are told at once: the report has all
 ALL = 1.0  # of a GPU's memory
 
 
@@ -349,5 +350,7 @@ class Controller:
 
     def _tell(self) -> None:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}
-        body = {"expected": list(self.expected), "done": done, "running": self.running}
+        bad = [verdict for verdict in self.verdicts.values() if verdict.status not in (Status.PASS, Status.SKIPPED)]
+        news = {verdict.id: f"{verdict.status}: {verdict.message}" for verdict in bad[:MAX_NEWS]}
+        body = {"expected": list(self.expected), "done": done, "running": self.running, "bad": news}
         write_atomically(Path(self.settings.out) / PROGRESS, json.dumps(body))
