@@ -19,11 +19,11 @@ import typer
 
 from braidcheck import environment
 from braidcheck.errors import NotAvailable
-from braidcheck.plugin import OBSERVING, PROGRESS, unit_of
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
 from braidcheck.schedule import estimate
 from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.estimate import OBSERVING, PROGRESS, unit_of
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"

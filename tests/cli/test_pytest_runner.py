@@ -4,9 +4,10 @@ import json
 from types import SimpleNamespace
 
 from braidcheck.cli import pytest_runner
-from braidcheck.plugin import PROGRESS, Controller
+from braidcheck.plugin import Controller
 from braidcheck.result import Status, Verdict
 from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.estimate import PROGRESS
 from braidcheck.settings import Settings
 
 
