@@ -60,7 +60,7 @@ def config(
 def _called(context: typer.Context, words: list[str], values: Mapping[str, Value]) -> dict[str, Value]:
     """The values of the keys that the command reads, with what its call says. Raises click's usage error."""
     root = context.find_root()
-    name, command, rest = root.command.resolve_command(root, words)  # type: ignore[attr-defined]
+    name, command, rest = root.command.resolve_command(root, words)
     call = command.make_context(name, rest, parent=root)
     found = {}
     for key in KEYS.values():
