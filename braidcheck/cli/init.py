@@ -91,12 +91,18 @@ def _new(path: Path, text: str, what: str) -> File:
 
 
 def _rendered(name: str, repository: Repository) -> str:
+    """A template with what is this repository's; each word stands once or in quotes."""
     text = (TEMPLATES / name).read_text(encoding="utf-8")
-    folder = repository.folder.replace("\\", "\\\\").replace('"', '\\"')
-    words = " ".join(repository.install)
-    return text.replace("VERSION INSTALL", f"VERSION {words}".strip()).replace("FOLDER", folder).replace(
-        "VERSION", braidcheck.__version__
-    )  # fmt: skip
+    words = {
+        "VERSION INSTALL": " ".join(("VERSION", *repository.install)),
+        "VERSION": braidcheck.__version__,
+        '"BRANCH"': _quoted(repository.branch),
+        '"FOLDER"': _quoted(repository.folder),
+        '"FOLDER/braidcheck-out/"': _quoted(f"{repository.folder}/braidcheck-out/"),
+    }
+    for word, instead in words.items():
+        text = text.replace(word, instead)
+    return text
 
 
 def _with_table(path: Path, ops: list[str]) -> File:
@@ -116,7 +122,7 @@ def _with_table(path: Path, ops: list[str]) -> File:
 
 
 def _quoted(text: str) -> str:
-    """A string of TOML."""
+    """A string of TOML and of YAML."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -175,6 +181,9 @@ def _not_gated(repository: Repository) -> Iterator[str]:
             named = {Path(one.root, *one.module.split(".")) for one in external_ops.declared()}
     except UserError as error:
         yield f"out of date: {config.FILE}: {error}"
+        return
+    if not config.read_table(repository.project / config.FILE).keys() & {"ops", "engine"}:
+        yield f"not gated: {config.TABLE} names neither ops nor an engine"
         return
     for name in repository.ops:
         path = (repository.project / name).with_suffix("")
