@@ -64,7 +64,7 @@ def init(
 
 
 def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
-    """The files in the order in which they are written: the table, which names the ops, comes last."""
+    """The files in the order in which they are written: the first op before the table, which names it."""
     pyproject = repository.project / config.FILE
     if not config.read_table(pyproject):
         if not repository.ops:
@@ -156,8 +156,8 @@ def _with_session(repository: Repository) -> Iterator[File]:
 
 def _appended(before: str, added: str, gap: str) -> str:
     """The text with ``added`` at its end after a ``gap`` of lines, in its own line ends."""
-    text = before if not before or before.endswith("\n") else before + "\n"
     line_end = "\r\n" if "\r\n" in before else "\n"
+    text = before if not before or before.endswith("\n") else before + line_end
     return text + ((gap if before else "") + added).replace("\n", line_end)
 
 

@@ -42,8 +42,9 @@ class Repository:
 
     @property
     def noxfile(self) -> Path | None:
-        """The noxfile, if there is one."""
-        return next((one / "noxfile.py" for one in (self.project, self.root) if (one / "noxfile.py").exists()), None)
+        """The project's noxfile, if there is one."""
+        path = self.project / "noxfile.py"
+        return path if path.exists() else None
 
     @property
     def branch(self) -> str:

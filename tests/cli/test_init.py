@@ -123,7 +123,7 @@ def test_the_workflow_is_for_the_default_branch(repository, run):
 
 
 def test_line_ends_and_text_are_kept(repository, run):
-    (repository / "pyproject.toml").write_bytes('# ä\r\n[project]\r\nname = "it"\r\n'.encode())
+    (repository / "pyproject.toml").write_bytes('# ä\r\n[project]\r\nname = "it"'.encode())
     run("init")
     text = (repository / "pyproject.toml").read_bytes().decode()
     assert text.startswith('# ä\r\n[project]\r\nname = "it"\r\n')
