@@ -38,8 +38,8 @@ def config(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Show each key's value and where it comes from: command line, environment, [tool.braidcheck], default. With the
-    words of a call: what that call would take."""
+    """Show each key's value and where it comes from: command line, environment, the table tool.braidcheck in
+    pyproject.toml, default. With the words of a call: what that call would take."""
     values = resolve(Path.cwd())
     if words:
         values = _called(context, words, values)

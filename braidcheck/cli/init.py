@@ -40,8 +40,8 @@ def init(
     gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted machine with a GPU")] = False,
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or old")] = False,
 ) -> int:
-    """Make the repository around the working directory a gated one: [tool.braidcheck], a first op, a workflow for pull
-    requests, a nox session where there is a noxfile. What is there is kept."""
+    """Make the repository around the working directory a gated one: a table in pyproject.toml, a first op, a workflow
+    for pull requests, a nox session where there is a noxfile. What is there is kept."""
     repository = find(Path.cwd())
     print(f"found {repository.described()}")
     plan = list(_plan(repository, gpu))
