@@ -149,9 +149,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".", external=True)
     session.run("mypy", external=True)
     session.run("shellcheck", ".github/append.sh", external=True)
+    written = sorted(map(str, Path("braidcheck/cli/templates").glob("*.yml")))  # by braidcheck init
     session.run("actionlint", external=True)  # with shellcheck on the steps
+    session.run("actionlint", *written, external=True)
     audit = ("zizmor", "--offline", "--persona", "pedantic", "--no-progress")
-    session.run(*audit, ".github/workflows", "action.yml", external=True)
+    session.run(*audit, ".github/workflows", "action.yml", *written, external=True)
 
 
 @nox.session(requires=["install"])
