@@ -1,4 +1,4 @@
-"""``braidcheck gate --engine``: the ten lines of the documentation on a part of nano's golden, and engines that cannot be made."""
+"""``braidcheck gate --engine``: the documented ten lines on a part of nano's golden; engines that cannot be made."""
 
 import json
 import re
