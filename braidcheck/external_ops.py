@@ -1,7 +1,7 @@
 """Ops that lie outside of this package: named by ``--ops``, by the project around or by an installed package.
 
-A file declares an op if it assigns ``OP`` at its top level. What a command found travels to the processes that it
-starts in the environment. Standard library only.
+A file declares an op if it assigns ``OP`` at its top level. Those of a project are the key ``ops`` of its table. What a
+command found travels to the processes that it starts in the environment. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,10 +21,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from braidcheck import config
 from braidcheck.errors import UserError, in_one_line
 from braidcheck.op import Op
 
-VARIABLE, GIVEN = "BRAIDCHECK_OPS", "BRAIDCHECK_OPS_GIVEN"
+VARIABLE, GIVEN, PROJECT = (f"_BRAIDCHECK_OPS_{name}" for name in ("FOUND", "GIVEN", "PROJECT"))  # its own affair
 GROUP = "braidcheck.ops"  # of entry points, whose values are modules
 DECLARATION = re.compile(r"^OP\b[^=\n]*=", re.MULTILINE)
 _loaded: dict[str, tuple[str, str]] = {}  # by op, the modules of its declaration and its wrapper
@@ -41,18 +41,22 @@ class Declaration:
 
 @contextmanager
 def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator[None]:
-    """Within, this process and those that it starts find the ops ``given`` (files, folders or modules) and those that
-    the project in ``folder`` (by default the working directory) or an installed package names.
+    """Within, this process and those that it starts find the ops ``given`` (files, folders or modules), or else those
+    that the environment or the project around ``folder``, by default the working directory, names; and those of
+    installed packages.
 
     Raises UserError for a name behind which there is no op.
     """
-    before = {name: os.environ.get(name) for name in (VARIABLE, GIVEN)}
-    folder, given = folder or Path.cwd(), list(given)
+    before = {name: os.environ.get(name) for name in (VARIABLE, GIVEN, PROJECT)}
+    folder = folder or Path.cwd()
+    given, project = _named(list(given), folder)
+    of_project = [one for place in project for one in _declarations(*place)]
     installed = [(entry.value, folder) for entry in metadata.entry_points(group=GROUP)]
-    places = [*((name, folder) for name in given), *_of_project(folder), *installed]
-    found = dict.fromkeys((*declared(), *(one for place in places for one in _declarations(*place))))
-    if found:
-        os.environ[VARIABLE] = json.dumps([asdict(one) for one in found])
+    places = [*((name, folder) for name in given), *installed]
+    found = (*declared(), *of_project, *(one for place in places for one in _declarations(*place)))
+    for variable, rows in ((VARIABLE, found), (PROJECT, of_project)):
+        if rows:
+            os.environ[variable] = json.dumps([asdict(one) for one in dict.fromkeys(rows)])
     if given:
         os.environ[GIVEN] = json.dumps(given)
     try:
@@ -66,7 +70,18 @@ def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator
 
 def declared() -> tuple[Declaration, ...]:
     """The declarations that were announced."""
-    return tuple(Declaration(**row) for row in json.loads(os.environ.get(VARIABLE, "[]")))
+    return _from_json(VARIABLE)
+
+
+def has_project() -> bool:
+    """Whether a project's table names ops."""
+    return bool(_from_json(PROJECT))
+
+
+def of_project() -> list[str]:
+    """The ops that the project's table names, of those that were loaded."""
+    modules = {one.module for one in _from_json(PROJECT)}
+    return [name for name, (declaration, _) in _loaded.items() if declaration in modules]
 
 
 def options() -> list[str]:
@@ -140,18 +155,16 @@ def _folder(module: str, path: Path) -> Path:
     return path.parents[module.count(".") + (path.name == "__init__.py")]
 
 
-def _of_project(folder: Path) -> list[tuple[str, Path]]:
-    """``ops`` of ``[tool.braidcheck]`` in the nearest pyproject.toml, and its folder, from which they are found."""
-    files = (one / "pyproject.toml" for one in (folder, *folder.parents))
-    path = next((file for file in files if file.is_file()), None)
-    try:
-        tools = tomllib.loads(path.read_text("utf-8")).get("tool", {}) if path else {}
-    except (OSError, ValueError):
-        return []  # whose affair it is says so
-    ops = tools.get("braidcheck", {}).get("ops", [])
-    if not isinstance(ops, list) or not all(isinstance(name, str) for name in ops):
-        raise UserError(f"{path}: ops of [tool.braidcheck] must be a list of modules or paths")
-    return [(name, path.parent) for name in ops if path]
+def _from_json(variable: str) -> tuple[Declaration, ...]:
+    return tuple(Declaration(**row) for row in json.loads(os.environ.get(variable, "[]")))
+
+
+def _named(given: list[str], folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
+    """What is ``given``, or else in the environment, or else the project's: these with the project's folder."""
+    ops = config.resolve(folder)["ops"]
+    if given or ops.source != config.Source.TABLE:
+        return given or list(ops.value), []
+    return [], [(name, Path(ops.place).parent) for name in ops.value]
 
 
 def _declarations(name: str, folder: Path) -> Iterator[Declaration]:

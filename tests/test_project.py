@@ -12,6 +12,7 @@ from braidcheck.result import Run, Status, Verdict
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TEMPLATES = sorted((ROOT / "braidcheck" / "cli" / "templates").glob("*.yml"))  # which braidcheck init writes
 
 
 def test_every_dependency_is_pinned_for_a_reproducible_install():
@@ -23,7 +24,7 @@ def test_every_dependency_is_pinned_for_a_reproducible_install():
     assert wanted <= pinned
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *TEMPLATES], ids=lambda path: path.name)
 def test_workflows_pin_their_actions_and_get_no_rights_by_default(path):
     text = path.read_text()
     used = re.findall(r"uses: (\S+)", text)

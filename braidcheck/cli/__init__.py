@@ -12,9 +12,11 @@ import typer
 from braidcheck.cli import (
     bench,
     check,
+    config,
     gate,
     golden,
     history,
+    init,
     merge,
     mutants,
     new,
@@ -28,6 +30,7 @@ from braidcheck.cli import (
     trend,
 )
 from braidcheck.cli.ops_option import with_ops
+from braidcheck.config import COMMANDS
 from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
@@ -48,6 +51,8 @@ app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
 app.command("check")(with_ops(check.check))
 app.command("list")(with_ops(overview.list_ops))
 app.command("doctor")(overview.doctor)
+app.command("init")(init.init)
+app.command("config", context_settings={"allow_interspersed_args": False})(config.config)
 app.command("report")(report.report)
 for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
     app.command(name, rich_help_panel=CI)(command)
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0
+        kept = config.defaults() if words and words[0] in COMMANDS else {}
+        code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False, default_map=kept) or 0
         sys.stdout.flush()  # while a full disk can still be told
         return code
     except OSError as error:

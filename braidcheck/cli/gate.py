@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +18,10 @@ import typer
 from braidcheck import environment, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
 from braidcheck.cli import engine_gate
-from braidcheck.cli.overview import check_ops
+from braidcheck.cli.config import from_command_line
+from braidcheck.cli.overview import check_gates, check_ops, project_ops
 from braidcheck.cli.pytest_runner import Phase, ProjectTests, launch, record_golden
+from braidcheck.config import FILE, TABLE
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
 from braidcheck.report import annotations as github_annotations
@@ -32,6 +35,7 @@ from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE,
 
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
 LOCK = ".gate-lock"  # beside what a gate writes
+OF_KERNELS = ("op", "gates", "expression", "against", "kernels", "tests", "shard", "budget")  # of no engine
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
 MIN_GPU_MEMORY_GIB = 4.0  # per worker: its context takes 0.5, most cases below 2
 
@@ -49,12 +53,14 @@ DEFAULT_ATTENTION = Attention(PRODUCTION)
 
 
 def gate(
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="nano, a checkpoint directory or a hub id")] = NANO,
     revision: Annotated[str | None, typer.Option(help="revision of a hub id")] = None,
     dataset: Annotated[str, typer.Option(help="corpus, wikitext or a path")] = CORPUS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("braidcheck-out"),
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
+    gates: Annotated[list[str] | None, typer.Option("--gate", help="run only this gate; may be repeated")] = None,
     expression: Annotated[str, typer.Option("-k", help="run only what matches, as in pytest")] = "",
     attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = DEFAULT_ATTENTION,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
@@ -85,7 +91,7 @@ def gate(
     """Run the gates on the kernels and on the whole model, or on an engine of your own."""
     began = time.monotonic()
     if engine:
-        if op or expression or against or kernels or tests or shard or budget:
+        if any(from_command_line(context, name) for name in OF_KERNELS):
             raise UserError("--engine runs its own gates, all of them: leave out options on ops, kernels and parts")
         limits = engine_python, engine_timeout, engine_memory, model_name
         asked = engine_gate.Asked(engine, *limits, model, revision, dataset)
@@ -95,7 +101,9 @@ def gate(
             return report(found, out, interrupted)
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
-    check_ops(op or [])
+    op = op or project_ops()
+    check_ops(op)
+    check_gates(gates or [])
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
     _check_expression(expression)
     base = resolve(against) if against else ""
@@ -107,7 +115,7 @@ def gate(
     held = _claimed(out)
     _clear(out)
     settings = Settings(
-        chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op or ()), gpus, base, minutes,
+        chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op), gpus, base, minutes,
         evaluated, part, str(known),
     )  # fmt: skip
     if budget:
@@ -115,14 +123,16 @@ def gate(
         settings = replace(settings, budget=budget, deadline=time.time() + 60 * budget, changed=changed)
     if not settings.ops and (model, dataset) != (NANO, CORPUS) and not environment.why_no_triton():
         record_golden(settings)
-    words = _words({"--op": settings.ops, "-k": (expression,), "--tests": (tests or "",), "--shard": (part,)})
-    phases = [replace(phase, durations=usual) for phase in _phases(settings, workers, expression, tests)]
+    words = _words({
+        "--op": settings.ops, "--gate": gates or (), "-k": (expression,), "--tests": (tests or "",), "--shard": (part,)
+    })  # fmt: skip
+    phases = [replace(phase, durations=usual) for phase in _phases(settings, workers, expression, tests, gates or ())]
     with gpu_claim.claim(environment.gpus() if chosen == "gpu" else ()):
         interrupted, run = _launch(phases, Run({"command": settings.command(*words)}, (), ()))
     if part:
         run = _of_shard(run, part, interrupted)
     if not run.expected and not run.verdicts and not interrupted:
-        raise UserError(f"nothing matches -k {expression!r}; see: braidcheck list")
+        raise UserError(f"nothing matches {shlex.join(words)}; see: braidcheck list")
     run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
     with held:
         return report(run, out, interrupted)
@@ -210,7 +220,10 @@ def _of_shard(run: Run, part: str, interrupted: bool) -> Run:
 
 
 def _claimed(out: Path) -> IO[str]:
-    """A file in ``out`` that is locked as long as it is open. Raises UserError where another gate has locked it."""
+    """A file in ``out`` that is locked as long as it is open. Raises UserError where another gate has locked it, or
+    where it is the folder of a project, whose tests lie where results would."""
+    if (out / FILE).exists() or (out / ".git").exists():
+        raise UserError(f"{out} is the folder of a project; give a folder for results alone, as --out or in {TABLE}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("w", encoding="utf-8")
@@ -235,16 +248,19 @@ def _clear(out: Path) -> None:
         raise UserError(f"cannot write to {out}: {error.strerror}; give another --out") from None
 
 
-def _phases(settings: Settings, workers: int | None, expression: str, tests: Path | None = None) -> list[Phase]:
+def _phases(
+    settings: Settings, workers: int | None, expression: str, tests: Path | None = None, names: Sequence[str] = ()
+) -> list[Phase]:
     """Correctness on all workers; on a GPU, the project's tests after it, and last speed, alone."""
     count = workers or (_gpu_workers() if settings.lane == "gpu" else min(environment.cpus(), MAX_CPU_WORKERS))
-    wanted = [gate for gate in GATES.values() if gate.runs_kernels or not settings.kernels]
+    asked = [gate for gate in GATES.values() if not names or gate.name in names]
+    wanted = [gate for gate in asked if gate.runs_kernels or not settings.kernels]
     # The longest first: one measurement of the whole model, then many short cases.
     gates = sorted(wanted, key=lambda gate: (not gate.in_one_worker, gate.name))
     if settings.lane != "gpu":
         return [Phase(CORRECTNESS, tuple(gate.name for gate in gates), settings, count, expression)]
     rest, timed = (tuple(gate.name for gate in gates if gate.timed is alone) for alone in (False, True))
-    phases = [Phase(CORRECTNESS, rest, settings, count, expression)]
+    phases = [Phase(CORRECTNESS, rest, settings, count, expression)] if rest else []
     if tests and not settings.ops:
         phases.append(ProjectTests(TESTS, (str(tests.resolve()),), settings, count, expression))
     if timed and not settings.ops:

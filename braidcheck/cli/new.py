@@ -11,7 +11,7 @@ from braidcheck.ci.paired import worktrees
 from braidcheck.errors import UserError
 from braidcheck.result import write_atomically
 
-SKELETON = Path(__file__).with_name("skeleton.txt")
+SKELETON = Path(__file__).with_name("templates") / "op.txt"
 app = typer.Typer(help="Write a skeleton that works: new op NAME.")
 
 
@@ -35,6 +35,11 @@ def op(
         raise UserError(f"{file} exists already; choose another name or --folder")
     if not folder.is_dir():
         raise UserError(f"--folder {folder}: no such folder")
-    write_atomically(file, SKELETON.read_text(encoding="utf-8").replace("NAME", name))
+    write_atomically(file, skeleton(name))
     print(f"wrote {file}; run it with: braidcheck gate --ops {file} --op {name}")
     return 0
+
+
+def skeleton(name: str) -> str:
+    """The source of an op of this name."""
+    return SKELETON.read_text(encoding="utf-8").replace("NAME", name)

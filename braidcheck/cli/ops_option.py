@@ -14,7 +14,7 @@ from braidcheck import external_ops
 Command = Callable[..., int]
 Ops = Annotated[
     list[str] | None,
-    typer.Option("--ops", metavar="PLACE", help="also ops declared in this file, folder or module; may be repeated"),
+    typer.Option("--ops", metavar="PLACE", help="also the ops of this file, folder or module; may be repeated"),
 ]
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from braidcheck import environment, external_ops
 from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
+from braidcheck.config import nearest
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
 from braidcheck.op import Op
@@ -53,6 +54,21 @@ def check_ops(names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"no op {name!r}; one of {', '.join(known)}")
+
+
+def check_gates(names: Iterable[str]) -> None:
+    """Raise UserError for a name that is no gate's."""
+    for name in names:
+        if name not in GATES:
+            raise UserError(f"no gate {name!r}{nearest(name, GATES) or '; one of ' + ', '.join(GATES)}")
+
+
+def project_ops() -> list[str]:
+    """The ops that the project's table names, which its gate is for. Raises NotAvailable where Triton is missing."""
+    if not external_ops.has_project():
+        return []
+    find_ops()
+    return external_ops.of_project()
 
 
 def find_ops() -> dict[str, Op]:

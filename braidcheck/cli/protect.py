@@ -51,7 +51,8 @@ class Request:
         command += ["--workers", str(self.workers)] if self.workers else []
         print(f"evaluating with {name}", file=sys.stderr)
         with (folder / "said.txt").open("wb") as said:
-            interrupted, code = attend(command, variables(tree), stdout=said)
+            # The table that holds is the tree's own: the change's may ask for less.
+            interrupted, code = attend(command, variables(tree), stdout=said, cwd=tree)
         if interrupted or code == 130:
             raise KeyboardInterrupt
         try:
@@ -97,10 +98,11 @@ def _evaluate(
                 raise NotAvailable(f"skipped: the base {base[:12]} has no gate --kernels; give a newer base")
             edited = oracles.edited(tree, request.change)
             excused = {} if request.ops else _excused(tree, request.change)  # which are of no op alone
+            configured = exceptions.configured(tree, request.change)
             theirs = request.run(tree, "the base's oracles")
         mine = (given or request.run(request.change, "the change's oracles")) if edited else None
     today = datetime.now(UTC).date().isoformat()
-    found = gate.evaluate(theirs, mine, edited, held, today, excused)
+    found = gate.evaluate(theirs, mine, edited, held, today, excused, configured)
     return tuple(replace(verdict, lane=request.lane) for verdict in found), theirs
 
 

@@ -20,12 +20,14 @@ def evaluate(
     waivers: Sequence[Waiver] = (),
     today: str = "",
     excused: Mapping[str, str] = MappingProxyType({}),
+    configured: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
     """Verdicts on a change's kernels, from ``base``, the Run of the base's oracles on them.
 
     ``own`` is the Run of the change's oracles on the same kernels; None where ``edited``, the oracles that the change
     edits with what each of them decides, is empty. ``excused`` is what the change adds to the lists of exceptions, with
-    its reason. A waiver has a ``subject``, a ``reason`` and the last day on which it ``expires``; days are ISO dates.
+    its reason; ``configured`` the keys of ``[tool.braidcheck]`` that it sets otherwise, and how. A waiver has a
+    ``subject``, a ``reason`` and the last day on which it ``expires``; days are ISO dates.
     What both oracles refuse is a failure that no waiver covers.
     """
     theirs, mine = _by_id(base), _by_id(own) if own else {}
@@ -33,6 +35,7 @@ def evaluate(
     found = [verdict for name in wanted for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
     found += _new(wanted, mine, {verdict.gate for verdict in theirs.values()})
     found += [_approval(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
+    found += [_approval(f"configuration {key}", said) for key, said in configured.items()]
     passed = sum(verdict.status == Status.PASS for verdict in theirs.values())
     verdicts = [Verdict(GATE, "the base's oracles", Status.PASS, f"{passed} of {len(wanted)} subjects pass with them")]
     if edited:

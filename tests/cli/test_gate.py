@@ -160,7 +160,7 @@ def test_missing_tests_folder_is_usage_error(refused):
 
 
 def test_selection_without_match_is_usage_error(suite, run, refused):
-    refused(2, "nothing matches -k 'no_such_thing'; see: braidcheck list", "gate", "-k", "no_such_thing")
+    refused(2, "nothing matches -k no_such_thing; see: braidcheck list", "gate", "-k", "no_such_thing")
     refused(2, "-k 'not (a' is not a valid pytest expression", "gate", "-k", "not (a")
 
 

@@ -164,3 +164,12 @@ def test_a_removed_subject_that_stands_for_several_is_one():
     large = Verdict("accuracy", "op[large]", Status.SKIPPED, "needs a GPU", lane="interpret", metrics=cases)
     found, _ = evaluated(Run({}, (large.id,), (large,)), a_run(a="pass"))
     assert sorted(found) == ["accuracy op[a]", "accuracy op[large]"]
+
+
+def test_what_the_change_configures_requires_approval_until_it_is_waived():
+    said = {"gates": "the change has ['accuracy'], the base not set"}
+    found, _ = evaluated(a_run(a="pass"), configured=said)
+    assert requires_approval(found["configuration gates"])
+    assert said["gates"] in found["configuration gates"].message
+    found, _ = evaluated(a_run(a="pass"), configured=said, waivers=[waiver("configuration gates")], today="2029-01-01")
+    assert found["configuration gates"].status == Status.PASS

@@ -1,4 +1,4 @@
-"""What a change adds to the lists of exceptions: equivalent mutants, static exceptions, worse accepted baselines."""
+"""What a change excuses: equivalent mutants, static exceptions, worse accepted baselines, and what it configures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from braidcheck import checksum
+from braidcheck import checksum, config
 from braidcheck.gates.static import RULES
 from braidcheck.static.baseline import SCHEMA
 
@@ -30,6 +30,20 @@ def added(base: Path, change: Path) -> dict[str, str]:
     for file in sorted((base / BASELINES).glob("*.json")):
         found |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
     return found
+
+
+def configured(base: Path, change: Path) -> dict[str, str]:
+    """What the change sets otherwise in ``[tool.braidcheck]``, of the keys that can change what passes: both values.
+
+    Raises UserError for a table that is not valid.
+    """
+    before, after = config.protected(base), config.protected(change)
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return {name: f"the change has {_value(after, name)}, the base {_value(before, name)}" for name in names}
+
+
+def _value(table: Mapping[str, Any], name: str) -> str:
+    return repr(table[name]) if name in table else "not set"
 
 
 def _mutants(body: Mapping[str, Any]) -> dict[str, str]:

@@ -33,9 +33,11 @@ ORACLES = {
     "braidcheck/schedule/": "which items are run",
     "braidcheck/plugin.py": "how verdicts are collected",
     "braidcheck/result.py": "what a verdict decides",
+    "braidcheck/config.py": "what is asked",
     "braidcheck/settings.py": "what is asked",
     "braidcheck/errors.py": "what counts as a refusal",
     "braidcheck/environment.py": "which lanes can run",
+    "braidcheck/cli/config.py": "what is asked",
     "braidcheck/cli/gate.py": "what is asked",
     "braidcheck/cli/merge.py": "what is a whole Run",
     "braidcheck/cli/pytest_runner.py": "how the suite is run",
@@ -48,7 +50,7 @@ ORACLES = {
     "braidcheck/mutants/": "faults, equivalent mutants, equivalent implementations",
     "braidcheck/benchmarks/": "how time is measured",
     "constraints.txt": "the versions that the oracles run with",
-    "pyproject.toml": "the versions that the oracles run with",
+    "pyproject.toml": "the versions that the oracles run with, and what is asked",
 }
 
 

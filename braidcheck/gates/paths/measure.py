@@ -7,10 +7,11 @@ import pkgutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 from braidcheck.gates.paths import COMMON, Evidence
 from braidcheck.gates.paths.recording import KERNELS, asked_configs, branches, ran_branches
-from braidcheck.gates.under_test import module, wrapper
+from braidcheck.gates.under_test import code, module, wrapper
 from braidcheck.numerics.calls import copies, poisoned_outputs, run
 from braidcheck.op import Case, Op
 
@@ -33,19 +34,18 @@ def _shipped(op: str) -> set[str]:
     """The branches of an op's kernels, and the launch configs of the class of this process."""
     configs = module("kernels.common.configs")
     keys = (key for key in configs.configs() if key[0] == op)
-    return set(_of_module(f"kernels.{op}.kernel")) | {_config_name(key) for key in keys}
+    return {path for source in code(op) for path in _of_module(source)} | {_config_name(key) for key in keys}
 
 
 def _shared() -> set[str]:
     """The branches of the device functions that ops share."""
     files = pkgutil.iter_modules(module("kernels.common").__path__)
-    return {path for file in files for path in _of_module(f"kernels.common.{file.name}")}
+    return {path for file in files for path in _of_module(module(f"kernels.common.{file.name}"))}
 
 
-def _of_module(name: str) -> Iterator[str]:
+def _of_module(source: ModuleType) -> Iterator[str]:
     from triton.runtime.interpreter import InterpretedFunction
 
-    source = module(name)
     for value in vars(source).values():
         if isinstance(value, InterpretedFunction) and value.fn.__module__ == source.__name__:
             yield from (_path(f"{source.__name__}: {branch}") for branch in branches(value.fn))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from braidcheck import external_ops
 from braidcheck.gates.under_test import module
 from braidcheck.gates.under_test.package import NAME
 
@@ -54,7 +55,7 @@ def ran_branches() -> Iterator[set[str]]:
     plain, rewritten = FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn
 
     def compile_marked(self: Any, tree: ast.Module) -> Any:
-        if not self.fn.__module__.startswith(KERNELS):  # Triton's own
+        if not _is_of_an_op(self.fn.__module__):  # Triton's own
             return plain(self, tree)
         for name, body in list(_branches(tree.body[0])):
             mark = ast.parse(f"{MARK}({f'{self.fn.__module__}: {name}'!r})").body[0]
@@ -70,6 +71,10 @@ def ran_branches() -> Iterator[set[str]]:
         FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn = plain, rewritten
         for names in marked:
             names.pop(MARK, None)
+
+
+def _is_of_an_op(name: str) -> bool:
+    return name.startswith(KERNELS) or name.split(".")[0] in external_ops.tops()
 
 
 class _Asked(dict[Any, Any]):

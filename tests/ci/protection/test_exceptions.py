@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from braidcheck.ci.protection.exceptions import added
+from braidcheck.ci.protection.exceptions import added, configured
 from braidcheck.environment import PACKAGE
 
 EQUIVALENT, STATIC, BASELINE = "mutants/equivalent.toml", "static/exceptions.toml", "static/baselines/triton-3.7.1.json"
@@ -83,3 +83,14 @@ def test_a_list_that_the_base_does_not_have_is_all_new(trees, tmp_path):
     (tmp_path / "base" / "braidcheck" / STATIC).unlink()
     (tmp_path / "change" / "braidcheck" / STATIC).write_text('["3.7.1"]\n"a" = "why"\n')
     assert added(tmp_path / "base", tmp_path / "change") == {"static exception 3.7.1: a": "why"}
+
+
+def test_a_table_that_asks_for_less_is_told_with_both_values(tmp_path):
+    for tree, table in (("base", "workers = 1\nlane = 'gpu'"), ("change", "workers = 2\ngates = ['accuracy']")):
+        (tmp_path / tree).mkdir()
+        (tmp_path / tree / "pyproject.toml").write_text(f"[tool.braidcheck]\n{table}\n")
+    assert configured(tmp_path / "base", tmp_path / "change") == {
+        "gates": "the change has ['accuracy'], the base not set",
+        "lane": "the change has not set, the base 'gpu'",
+    }
+    assert configured(tmp_path / "base", tmp_path / "base") == {}

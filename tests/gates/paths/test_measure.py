@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from braidcheck import kernels
+from braidcheck import external_ops, kernels
+from braidcheck.environment import PACKAGE
 from braidcheck.gates import paths
 from braidcheck.gates.paths import measure
 from braidcheck.gates.paths.recording import branches
@@ -58,6 +59,14 @@ def test_a_path_without_a_case_is_missing():
     assert "rms_norm: _rms_norm: if HAS_RESIDUAL" in norm["missing"]
     assert paths.evaluate(norm, {}).status == "fail"
     assert "rms_norm: _rms_norm" in norm["ran"]
+
+
+def test_paths_of_an_op_of_another_project_are_its_own():
+    with external_ops.announced([str(PACKAGE.parent / "docs" / "examples" / "silu_and_mul.py")]):
+        op = kernels.find()["silu_and_mul"]
+        evidence, _ = measure.measure_paths({op.name: op}, {})
+        (unrun, _) = measure.measure_paths({op.name: replace(op, cases=())}, {})
+    assert evidence["ran"] == evidence["paths"] == unrun["missing"] == ["silu_and_mul: _silu_and_mul"]
 
 
 def test_no_case_is_run_once_all_paths_have(monkeypatch):

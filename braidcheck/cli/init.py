@@ -1,0 +1,186 @@
+"""``braidcheck init``: what a repository needs so that its kernels are gated. It keeps every file that is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import braidcheck
+from braidcheck import config, external_ops
+from braidcheck.cli.new import skeleton
+from braidcheck.cli.repository import Repository, find, read
+from braidcheck.errors import UserError
+from braidcheck.result import write_atomically
+
+TEMPLATES = Path(__file__).with_name("templates")
+OPS, FIRST_OP = "braidcheck_ops", "scaled_silu"
+RESULTS = f"{config.KEYS['out'].default}/"
+PIN = re.compile(r"\bbraidcheck==([\w.+!-]+)")
+SESSION = re.compile(r"^def braidcheck\(", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the plan: its ``path``, its whole text with what is added, and ``what`` that is; the text is None where
+    nothing is to be written, which ``what`` explains."""
+
+    path: Path
+    text: str | None
+    what: str
+
+
+def init(
+    gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted machine with a GPU")] = False,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or old")] = False,
+) -> int:
+    """Make the repository around the working directory a gated one: [tool.braidcheck], a first op, a workflow for pull
+    requests, a nox session where there is a noxfile. What is there is kept."""
+    repository = find(Path.cwd())
+    print(f"found {repository.described()}")
+    plan = list(_plan(repository, gpu))
+    if check:
+        return _check(repository, plan)
+    for file in plan:
+        name = _name(repository, file.path)
+        if file.text is None:
+            print(f"kept {name}: {file.what}")
+            continue
+        try:
+            write_atomically(file.path.resolve(), file.text)
+        except OSError as error:
+            raise UserError(f"cannot write {file.path}: {error.strerror}; what was written before is whole") from None
+        print(f"wrote {name}: {file.what}")
+    print("run the gate: braidcheck gate" + (", or nox -s braidcheck" if repository.noxfile else ""))
+    if not repository.ignores(RESULTS):
+        print(f"its results go to {RESULTS}, which git does not ignore: add it to .gitignore")
+    return 0
+
+
+def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
+    """The files in the order in which they are written: the table, which names the ops, comes last."""
+    pyproject = repository.project / config.FILE
+    if not config.read_table(pyproject):
+        if not repository.ops:
+            yield _new(repository.project / OPS / f"{FIRST_OP}.py", skeleton(FIRST_OP), _first_op(repository))
+        yield _with_table(pyproject, list(repository.ops) or [OPS])
+    else:
+        yield File(pyproject, None, f"it has {config.TABLE}")
+    yield from _with_session(repository)
+    workflows = repository.root / ".github" / "workflows"
+    yield _new(workflows / "braidcheck.yml", _rendered("braidcheck.yml", repository), "a gate for pull requests")
+    if gpu:
+        text = _rendered("braidcheck-gpu.yml", repository)
+        yield _new(workflows / "braidcheck-gpu.yml", text, "a gate on your GPU; its first lines say what to set up")
+
+
+def _first_op(repository: Repository) -> str:
+    kernels = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
+    instead = f"call {kernels[0]} in it" if kernels else "put your kernel into it"
+    return f"an op that works; {instead}, with its reference and cases"
+
+
+def _new(path: Path, text: str, what: str) -> File:
+    return File(path, None, "it is there") if path.exists() else File(path, text, what)
+
+
+def _rendered(name: str, repository: Repository) -> str:
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    folder = repository.folder.replace("\\", "\\\\").replace('"', '\\"')
+    words = " ".join(repository.install)
+    return text.replace("VERSION INSTALL", f"VERSION {words}".strip()).replace("FOLDER", folder).replace(
+        "VERSION", braidcheck.__version__
+    )  # fmt: skip
+
+
+def _with_table(path: Path, ops: list[str]) -> File:
+    """pyproject.toml with the table at its end. Raises UserError where that would change more than the table."""
+    before = read(path) if path.exists() else ""
+    added = f"{config.TABLE}\nops = [{', '.join(map(_quoted, ops))}]\n"
+    text = _appended(before, added, "\n")
+    wanted = tomllib.loads(before)
+    try:
+        wanted.setdefault("tool", {})["braidcheck"] = {"ops": ops}
+        same = tomllib.loads(text) == wanted
+    except (ValueError, TypeError):  # the text is none, or tool is no table
+        same = False
+    if not same:
+        raise UserError(f"{path} cannot take a table at its end; write into it: {config.TABLE} ops = {ops}")
+    return File(path, text, f"{config.TABLE} at the end")
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _with_session(repository: Repository) -> Iterator[File]:
+    """The noxfile with a session more, if there is a noxfile."""
+    path = repository.noxfile
+    if path is None:
+        return
+    before = read(path)
+    if SESSION.search(before):
+        yield File(path, None, "it has a session braidcheck")
+        return
+    arguments = "".join(f', "{word}"' for word in repository.install)
+    added = (TEMPLATES / "nox_session.txt").read_text(encoding="utf-8").lstrip("\n")
+    added = added.replace("VERSION", braidcheck.__version__).replace("ARGUMENTS", arguments)
+    text = _appended(before, added, "\n\n")
+    try:
+        imported = {
+            alias.asname or alias.name
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+    except SyntaxError:
+        imported = set()
+    if "nox" in imported:
+        yield File(path, text, "a session braidcheck")
+    else:
+        yield File(path, None, "it does not import nox at its top; run braidcheck gate in a session of your own")
+
+
+def _appended(before: str, added: str, gap: str) -> str:
+    """The text with ``added`` at its end after a ``gap`` of lines, in its own line ends."""
+    text = before if not before or before.endswith("\n") else before + "\n"
+    line_end = "\r\n" if "\r\n" in before else "\n"
+    return text + ((gap if before else "") + added).replace("\n", line_end)
+
+
+def _check(repository: Repository, plan: list[File]) -> int:
+    """Say what is missing, not gated or of another version; 1 if anything is."""
+    found = [f"missing: {_name(repository, file.path)}: {file.what}" for file in plan if file.text is not None]
+    found += _not_gated(repository) if config.read_table(repository.project / config.FILE) else []
+    workflows = sorted((repository.root / ".github" / "workflows").glob("braidcheck*.yml"))
+    for path in filter(None, (repository.noxfile, *workflows)):
+        for version in sorted(set(PIN.findall(read(path))) - {braidcheck.__version__}):
+            here = f"it has braidcheck {version}, here is {braidcheck.__version__}"
+            found.append(f"out of date: {_name(repository, path)}: {here}")
+    print("\n".join(found) or f"all is there and of braidcheck {braidcheck.__version__}")
+    return 1 if found else 0
+
+
+def _not_gated(repository: Repository) -> Iterator[str]:
+    """What declares an op that the table does not name, and what the table names and is not there."""
+    try:
+        with external_ops.announced(folder=repository.project):
+            named = {Path(one.root, *one.module.split(".")) for one in external_ops.declared()}
+    except UserError as error:
+        yield f"out of date: {config.FILE}: {error}"
+        return
+    for name in repository.ops:
+        path = (repository.project / name).with_suffix("")
+        if (path.parent if path.name == "__init__" else path) not in named:
+            yield f"not gated: {name} declares an op; name it in ops of {config.TABLE}"
+
+
+def _name(repository: Repository, path: Path) -> str:
+    return path.relative_to(repository.root).as_posix()

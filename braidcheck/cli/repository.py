@@ -1,0 +1,107 @@
+"""What ``braidcheck init`` finds out about a repository: folders, tools, kernels and ops. It runs nothing but git."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from braidcheck import config
+from braidcheck.errors import UserError
+from braidcheck.external_ops import DECLARATION
+
+KERNEL = re.compile(r"^@triton\.jit\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)", re.MULTILINE)
+MAX_BYTES = 1_000_000  # of a source file; what is longer was generated
+INSTALLABLE = re.compile(r"^\[(project|build-system)\]", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """``root`` is git's folder, ``project`` that of the nearest pyproject.toml in it, by default the same; ``kernels``
+    and ``ops`` the Python files that hold some, by their path from the project."""
+
+    root: Path
+    project: Path
+    kernels: dict[str, list[str]]
+    ops: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """The project's folder from the root."""
+        return self.project.relative_to(self.root).as_posix()
+
+    @property
+    def install(self) -> list[str]:
+        """What pip is told to install of the project."""
+        pyproject = self.project / config.FILE
+        if (self.project / "setup.py").exists() or (pyproject.exists() and INSTALLABLE.search(read(pyproject))):
+            return ["-e", "."]
+        return ["-r", "requirements.txt"] if (self.project / "requirements.txt").exists() else []
+
+    @property
+    def noxfile(self) -> Path | None:
+        """The noxfile, if there is one."""
+        return next((one / "noxfile.py" for one in (self.project, self.root) if (one / "noxfile.py").exists()), None)
+
+    def ignores(self, name: str) -> bool:
+        """Whether git ignores what is called ``name`` in the project."""
+        return not subprocess.run(["git", "check-ignore", "-q", name], cwd=self.project, check=False).returncode
+
+    def described(self) -> str:
+        """What was found, in a line."""
+        layout = "src layout" if (self.project / "src").is_dir() else "flat layout"
+        tests = [name for name in ("pytest.ini", "conftest.py", "tests") if (self.project / name).exists()]
+        kernels = "no Triton kernels" if not self.kernels else "Triton kernels in " + _some(list(self.kernels))
+        said = [layout, kernels, f"tests ({tests[0]})" if tests else "no tests"]
+        said += [self.noxfile.relative_to(self.root).as_posix() if self.noxfile else "no noxfile.py"]
+        return f"{self.project}: {', '.join(said)}"
+
+
+def find(folder: Path) -> Repository:
+    """The repository that ``folder`` lies in. Raises UserError where there is none."""
+    root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+    folder = folder.resolve()
+    file = config.file_of(folder)
+    project = file.parent if file and file.parent.is_relative_to(root) else root
+    if (project / "braidcheck" / "op.py").exists():
+        raise UserError(f"{project} is braidcheck's own repository; go to yours, or see CONTRIBUTING.md")
+    kernels, ops = dict[str, list[str]](), []
+    for name, text in _sources(project):
+        if names := KERNEL.findall(text):
+            kernels[name] = names
+        if DECLARATION.search(text) and "braidcheck" in text:
+            ops.append(name)
+    return Repository(root, project, kernels, tuple(ops))
+
+
+def read(path: Path) -> str:
+    """The text of a file with its line ends as they are. Raises UserError where it is not UTF-8 or cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _sources(project: Path) -> Iterator[tuple[str, str]]:
+    """Path and text of the Python files that git knows or would add."""
+    listed = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.py")
+    for name in sorted(filter(None, listed.split("\0"))):
+        path = project / name
+        if path.is_file() and path.stat().st_size <= MAX_BYTES:
+            yield name, path.read_text("utf-8", errors="replace")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"git cannot be run in {folder}: {error.strerror}") from None
+    if done.returncode:
+        raise UserError(f"{folder} is in no git repository; run: git init")
+    return done.stdout

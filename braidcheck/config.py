@@ -1,0 +1,224 @@
+"""What a project keeps of its calls: keys that are read from the environment and from ``[tool.braidcheck]``.
+
+A key is an option of some commands. The command line comes before the environment, that before the nearest
+pyproject.toml, that before the default. No key holds a tolerance: those are derived, in each op's oracle. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from braidcheck.errors import UserError
+
+FILE, TABLE = "pyproject.toml", "[tool.braidcheck]"
+MIN_LIKENESS = 0.7  # of two names, as difflib has it, to ask whether one is meant by the other
+LANED = ("gate", "mutants", "sensitivity", "soak", "soak-models")  # commands that run kernels in a lane
+
+
+class Kind(StrEnum):
+    """What a value must be, in the words that a user is told."""
+
+    TEXT = "a string"
+    PATH = "a path"  # in the table from the project's folder, elsewhere from the working directory
+    PLACE = "a name or a path"  # a path where there is something at it
+    COUNT = "a whole number"
+    NUMBER = "a number"
+    NAMES = "a list of strings"
+
+
+class Source(StrEnum):
+    """Where a value comes from, the first that has one."""
+
+    COMMAND_LINE = "command line"
+    ENVIRONMENT = "environment"
+    TABLE = "table"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key. ``protected`` tells whether it can change what is asked or what passes, and so needs a reviewer;
+    ``minimum`` and ``choices`` bound its values; ``commands`` are those that read it."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    commands: tuple[str, ...] = ("gate",)
+    minimum: float | None = None
+    choices: tuple[str, ...] = ()
+    protected: bool = True
+    option: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"BRAIDCHECK_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return self.option or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def expected(self) -> str:
+        """What a value must be."""
+        bound = f" of at least {self.minimum:g}" if self.minimum is not None else ""
+        return f"one of {', '.join(self.choices)}" if self.choices else f"{self.kind}{bound}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """The value of a key, and where it comes from: ``place`` is the variable's or the file's name."""
+
+    value: Any
+    source: Source = Source.DEFAULT
+    place: str = ""
+
+
+WITH_OPS = (*LANED[:4], "check", "list", "static", "bench")
+KEYS = {
+    key.name: key
+    for key in (
+        Key("ops", Kind.NAMES, "files, folders or modules that declare ops; those of the table are what a gate is for",
+            (), WITH_OPS),
+        Key("gates", Kind.NAMES, "the gates to run; all of them if empty", (), option="--gate"),
+        Key("lane", Kind.TEXT, "where kernels run; auto takes the GPU if there is one", "auto", LANED,
+            choices=("auto", "interpret", "gpu")),
+        Key("workers", Kind.COUNT, "processes; one per core if unset", None, (*LANED, "protect"), 1, protected=False),
+        Key("out", Kind.PATH, "the folder that results are written to", "braidcheck-out", ("gate", "merge"),
+            protected=False),
+        Key("budget", Kind.NUMBER, "minutes that a run may take; what does not fit is skipped; no limit if unset",
+            minimum=0),
+        Key("against", Kind.TEXT, "the commit that kernels are timed against; the merge-base if empty", ""),
+        Key("minutes", Kind.NUMBER, "minutes that timing against a commit may take", 20.0, minimum=1),
+        Key("tests", Kind.PATH, "a folder of tests, of which those marked gpu are run on a GPU"),
+        Key("model", Kind.PLACE, "nano, a checkpoint's folder or a hub id", "nano"),
+        Key("revision", Kind.TEXT, "the revision of a hub id"),
+        Key("dataset", Kind.PLACE, "corpus, wikitext or a path", "corpus"),
+        Key("engine", Kind.PLACE, "FILE.py:factory or package.module:factory; an engine of your own is gated, not ops",
+            ""),
+        Key("engine_python", Kind.TEXT, "the Python that has the engine; this one if empty", ""),
+        Key("engine_timeout", Kind.NUMBER, "seconds for the factory and for each request", 120.0, minimum=0.1),
+        Key("engine_memory", Kind.NUMBER, "GiB that the engine may take; 80% of the free if 0", 0.0, minimum=0),
+        Key("model_name", Kind.TEXT, "the model's name on a server", ""),
+    )
+}  # fmt: skip
+COMMANDS = frozenset(command for key in KEYS.values() for command in key.commands)
+
+
+def file_of(folder: Path) -> Path | None:
+    """The pyproject.toml of the project around ``folder``: the nearest."""
+    files = (one / FILE for one in (folder, *folder.parents))
+    return next((file for file in files if file.is_file()), None)
+
+
+def read_table(file: Path | None) -> dict[str, Any]:
+    """The table of a pyproject.toml, valid; empty where there is none. Raises UserError in one line."""
+    if file is None or not file.exists():
+        return {}
+    try:
+        tools = tomllib.loads(file.read_text("utf-8")).get("tool", {})
+        table = tools.get("braidcheck", {}) if isinstance(tools, dict) else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: tool.braidcheck is {_found(table)}, must be a table")
+    for name, value in table.items():
+        _check_named(name, f"{file}: {TABLE}")
+        _check(KEYS[name], value, f"{file}: {name} of {TABLE}")
+    if "://" in str(table.get("engine", "")):  # an API key goes there: what a pull request edits must not choose where
+        raise UserError(f"{file}: engine of {TABLE} is an address; give it by --engine or {KEYS['engine'].variable}")
+    return table
+
+
+def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[str, Value]:
+    """The value of each key for a call from ``folder``, without what its command line says. Raises UserError.
+
+    Paths of the table are made relative to ``folder``, but for ``ops``, which are looked for in the project's folder.
+    """
+    file = file_of(folder)
+    table = read_table(file)
+    found = {}
+    variables = os.environ if environment is None else environment
+    for key in KEYS.values():
+        found[key.name] = Value(key.default)
+        if text := variables.get(key.variable, ""):
+            found[key.name] = Value(_parse(key, text), Source.ENVIRONMENT, key.variable)
+        elif file and key.name in table:
+            found[key.name] = Value(_from(folder, file.parent, key, table[key.name]), Source.TABLE, str(file))
+    return found
+
+
+def protected(project: Path) -> dict[str, Any]:
+    """What the table of a project says that can change what is asked or what passes. Raises UserError."""
+    return {name: value for name, value in read_table(project / FILE).items() if KEYS[name].protected}
+
+
+def markdown() -> str:
+    """The keys as a Markdown table, as docs/configuration.md has it between its markers."""
+    rows = ["| key | value | default | option | variable | what it is |", "|---|---|---|---|---|---|"]
+    for key in KEYS.values():
+        default = "" if key.default in (None, "", ()) else f"`{key.default}`"
+        cells = (f"`{key.name}`", key.expected, default, f"`{key.flag}`", f"`{key.variable}`", key.help)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question that names what was probably meant; empty where nothing is like ``name``."""
+    like = difflib.get_close_matches(name, list(names), 1, MIN_LIKENESS)
+    return f"; did you mean {like[0]}?" if like else ""
+
+
+def _check_named(name: str, where: str) -> None:
+    if name not in KEYS:
+        meant = nearest(name, KEYS) or f"; the keys are {', '.join(KEYS)}"
+        raise UserError(f"{where} has no key {name!r}{meant}")
+
+
+def _check(key: Key, value: Any, where: str) -> None:
+    """Raise UserError for a value that the key cannot have."""
+    fits = {
+        Kind.COUNT: isinstance(value, int),
+        Kind.NUMBER: isinstance(value, int | float) and abs(value) < math.inf,
+        Kind.NAMES: isinstance(value, list) and all(isinstance(one, str) and one for one in value),
+    }.get(key.kind, isinstance(value, str)) and not isinstance(value, bool)
+    if fits and key.minimum is not None:
+        fits = value >= key.minimum
+    if not fits or (key.choices and value not in key.choices):
+        raise UserError(f"{where} is {_found(value)}, must be {key.expected}")
+
+
+def _found(value: Any) -> str:
+    kinds = {str: Kind.TEXT, bool: "a boolean", int: Kind.COUNT, float: Kind.NUMBER, list: "a list", dict: "a table"}
+    kind = kinds.get(type(value), type(value).__name__)
+    return str(kind) if isinstance(value, dict) else f"{value!r}, {kind}"
+
+
+def _parse(key: Key, text: str) -> Any:
+    """The value that an environment variable holds; lists have commas."""
+    read = {Kind.COUNT: int, Kind.NUMBER: float, Kind.NAMES: lambda one: [word for word in one.split(",") if word]}
+    try:
+        value = read.get(key.kind, str)(text)  # type: ignore[operator]
+    except ValueError:
+        value = text
+    _check(key, value, key.variable)
+    return value
+
+
+def _from(folder: Path, project: Path, key: Key, value: Any) -> Any:
+    """A value of the table as a call from ``folder`` must have it."""
+    is_path = key.kind == Kind.PATH or (
+        key.kind == Kind.PLACE and value != key.default and (project / value.split(":")[0]).exists()
+    )
+    return os.path.relpath(project / value, folder) if is_path else value
