@@ -21,8 +21,12 @@ LOADED = {
 LOADED |= {"video": ("src",), "audio": ("src",), "object": ("data",), "embed": ("src",), "form": ("action",)}
 ELSEWHERE = re.compile(r"(https?:)?//", re.IGNORECASE)
 IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
-# What makes the theme's script fetch something: diagrams, and the number of a repository's stars.
-TRIGGERS = {"mermaid": "diagrams fetch a script", "md-source": "a repository's facts are fetched"}
+# What makes the theme's script fetch something, diagrams and the number of a repository's stars, or needs a script.
+TRIGGERS = {
+    "mermaid": "diagrams fetch a script",
+    "md-source": "a repository's facts are fetched",
+    "arithmatex": "a formula was not made MathML",
+}
 
 
 class _Page(HTMLParser):

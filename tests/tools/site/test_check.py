@@ -17,6 +17,7 @@ FINE = '<a href="https://example.org">x</a> <img src="a.png" alt="a"> <link rel=
         ('<img src="a.png">', "has no alt text"),
         ('<style>@import "https://example.org/a.css"</style>', "a style loads https://example.org/a.css"),
         ('<pre class="mermaid">', "class 'mermaid'"),
+        ('<span class="arithmatex">', "class 'arithmatex': a formula was not made MathML"),
     ],
 )
 def test_what_is_planted_is_found(tmp_path, planted, said):
