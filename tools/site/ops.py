@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from braidcheck import kernels
 from braidcheck.cli import bounds
-from braidcheck.mutants import named_faults
 from braidcheck.mutants.mutant import Mutant
 from braidcheck.op import PROFILES, Op
 from tools.site.markdown import code, table
@@ -20,9 +19,9 @@ HEAD = """# Ops
 """
 
 
-def pages() -> dict[str, str]:
-    """The page of every op and a list of them, by their place in the reference."""
-    ops, published, faults = kernels.find(), bounds.read(), named_faults.named()
+def pages(faults: Sequence[Mutant]) -> dict[str, str]:
+    """The page of every op and a list of them, by their place in the reference; ``faults`` are planted in them."""
+    ops, published = kernels.find(), bounds.read()
     rows = [(f"[`{op.name}`](ops/{op.name}.md)", _first(op.call), str(len(op.cases))) for op in ops.values()]
     made = {f"ops/{name}.md": page(op, published, faults) for name, op in ops.items()}
     return {"ops.md": f"{HEAD}\n{table(('op', 'what it computes', 'cases'), rows)}", **made}

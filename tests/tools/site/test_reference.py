@@ -6,8 +6,10 @@ import pytest
 
 from braidcheck import kernels
 from braidcheck.cli import bounds, main
+from braidcheck.cli.mutants import read_matrix
+from braidcheck.mutants.mutant import Mutant
 from braidcheck.result import Run, Status, Verdict
-from tools.site import commands, formats, ops
+from tools.site import commands, faults, formats, ops
 from tools.site.markdown import table
 
 
@@ -46,6 +48,18 @@ def test_the_schema_names_all_that_a_run_holds():
         key for key, value in body["verdicts"][0].items() if names[type(value)] not in row[key].get("type", "string")
     ]
     assert wrong == []
+
+
+def test_faults_are_listed_with_what_caught_them():
+    rows = {row["id"]: row for row in read_matrix(faults.MATRIX)["mutants"]}
+    caught = next(row for row in rows.values() if row.get("bug") and row["gate"])
+    known = Mutant(caught["id"], "named", caught["part"], "as planted", "x.py", (), bug=caught["bug"])
+    new = Mutant("lm_head: new", "named", "lm_head", "planted later", "x.py", (), bug="a bug")
+    page = faults.page([known, new, Mutant("a: b", "named", "a", "of no public bug", "x.py", ())])
+    assert f"## {caught['part']}\n" in page
+    assert f"| {caught['bug']} | as planted | {caught['gate']} | {caught['said'].split()[0]}" in page
+    assert "| a bug | planted later | - |  |" in page
+    assert "of no public bug" not in page
 
 
 def test_a_table_keeps_its_columns():
