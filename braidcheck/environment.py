@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def version(library: str) -> str:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def extras() -> dict[str, list[str]]:
+    """The libraries of each extra of this package; none where it is not installed."""
+    try:
+        lines = metadata.requires("braidcheck") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if named := re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", line):
+            found.setdefault(named[2], []).append(named[1])
+    return found
 
 
 def cpus() -> int:

@@ -23,6 +23,7 @@ from braidcheck.gates.gate import ALL_OPS
 from braidcheck.gates.under_test import use_package
 from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
 from braidcheck.result import Run, Status, Verdict, write_atomically
+from braidcheck.schedule.estimate import OBSERVING, PROGRESS, unit_of
 from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
 from braidcheck.schedule.workers import Scheduler, lines
 from braidcheck.settings import Settings
@@ -31,9 +32,8 @@ SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
 PROPERTY = "verdict"
 TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
-PROGRESS = "progress.json"  # how far the run is, said by the controller
-OBSERVING = "observing.txt"  # how far one long measurement is, said by a worker
 GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
+MAX_NEWS = 10  # verdicts that are told at once: the report has all
 ALL = 1.0  # of a GPU's memory
 
 
@@ -81,11 +81,6 @@ def name(nodeid: str) -> tuple[str, str]:
     """Gate and subject of an item: ``items.py::test_accuracy[case]`` is accuracy of case."""
     found = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
     return (found[1], found[2]) if found else ("suite", nodeid)
-
-
-def unit_of(gate: str, subject: str) -> str:
-    """The unit of work of an item: its gate, where one worker takes all of the gate's items, else the item."""
-    return gate if gate in GATES and GATES[gate].in_one_worker else f"{gate}/{subject}"
 
 
 class Worker:
@@ -349,5 +344,7 @@ class Controller:
 
     def _tell(self) -> None:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}
-        body = {"expected": list(self.expected), "done": done, "running": self.running}
+        bad = [verdict for verdict in self.verdicts.values() if verdict.status not in (Status.PASS, Status.SKIPPED)]
+        news = {verdict.id: f"{verdict.status}: {verdict.message}" for verdict in bad[:MAX_NEWS]}
+        body = {"expected": list(self.expected), "done": done, "running": self.running, "bad": news}
         write_atomically(Path(self.settings.out) / PROGRESS, json.dumps(body))

@@ -69,3 +69,13 @@ def test_the_fingerprint_is_plain_data_and_names_the_commit(monkeypatch, tmp_pat
     assert seen["libraries"]["pytest"] == pytest.__version__
     (tmp_path / "changed").touch()
     assert environment.commit() == seen["commit"] + "+"
+
+
+def test_extras_are_those_of_the_installed_package(monkeypatch):
+    lines = [
+        "numpy>=1.26",
+        "bokeh>=3.8; extra == 'report'",
+        'nvidia-ml-py>=12; sys_platform != "darwin" and extra == "gpu"',
+    ]
+    monkeypatch.setattr(environment.metadata, "requires", lambda name: lines)
+    assert environment.extras() == {"report": ["bokeh"], "gpu": ["nvidia-ml-py"]}

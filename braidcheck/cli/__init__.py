@@ -13,6 +13,7 @@ from braidcheck.cli import (
     bench,
     check,
     config,
+    demo,
     gate,
     golden,
     history,
@@ -51,6 +52,7 @@ app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
 app.command("check")(with_ops(check.check))
 app.command("list")(with_ops(overview.list_ops))
 app.command("doctor")(overview.doctor)
+app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("config", context_settings={"allow_interspersed_args": False})(config.config)
 app.command("report")(report.report)

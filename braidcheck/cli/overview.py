@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -20,6 +22,13 @@ from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
+
+# What each extra of the package is for.
+EXTRAS = {
+    "golden": "other models and data sets than the embedded ones",
+    "gpu": "GPU clocks and timings against a commit",
+    "report": "the HTML report and the trend",
+}
 
 
 def list_ops(
@@ -117,7 +126,22 @@ def doctor() -> int:
     if needs_gpu := [gate.name for gate in GATES.values() if lanes and gate.needs_gpu and gate.name not in here]:
         table.add_row("gates that need a GPU", ", ".join(needs_gpu))
     console().print(table)
+    for what, command in _more(bool(seen["gpus"])):
+        print(f"for more: {what}: {command}")
     return 0 if here else 3
+
+
+def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
+    """What is not here and could be, and the command that brings it."""
+    if environment.why_no_triton() and sys.platform == "linux":
+        yield "every lane", "pip install triton"
+    for extra, libraries in environment.extras().items():
+        if any(not environment.version(library) for library in libraries) and (has_gpu or extra != "gpu"):
+            yield EXTRAS.get(extra, extra), f"pip install 'braidcheck[{extra}]'"
+    if not has_gpu and shutil.which("nvidia-smi"):
+        yield "the lane gpu, for this machine's GPU", "pip install --force-reinstall torch, which needs its CUDA build"
+    elif not has_gpu:
+        yield "the lane gpu, on a machine that has a GPU", "braidcheck gate; for pull requests: braidcheck init --gpu"
 
 
 def gates_by_name() -> str:

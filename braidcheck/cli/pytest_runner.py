@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +19,11 @@ import typer
 
 from braidcheck import environment
 from braidcheck.errors import NotAvailable
-from braidcheck.plugin import OBSERVING, PROGRESS, unit_of
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
 from braidcheck.schedule import estimate
 from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.estimate import OBSERVING, PROGRESS, unit_of
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
@@ -203,15 +204,27 @@ def _signals_as_interrupt() -> Iterator[None]:
 def _look(phase: Phase) -> State:
     """What the run's processes last said about how far they are, and how long the rest should take."""
     try:
-        said = estimate.State(**json.loads((phase.out / PROGRESS).read_text(encoding="utf-8")))
+        body = json.loads((phase.out / PROGRESS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return State(0, 0, "starting")
+    bad = body.pop("bad")
+    said = estimate.State(**body)
     try:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
         text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
     left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
-    return State(len(said.done), len(said.expected), text, left)
+    return State(len(said.done), len(said.expected), text, left, tuple(_news(said, bad)))
+
+
+def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
+    """The first verdict, as a sign that it works, and all that is not well."""
+    for name in itertools.islice(said.done, 1):
+        if name not in bad:
+            yield f"{' '.join(_parts(name))}: passed or skipped, the first of {len(said.expected)}"
+    for name, message in bad.items():
+        status, _, text = message.partition(": ")
+        yield f"{status} {' '.join(_parts(name))}: {' '.join(text.split())}"
 
 
 def _parts(name: str) -> tuple[str, str]:

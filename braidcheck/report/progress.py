@@ -16,15 +16,18 @@ from rich.progress import Progress as Bar
 
 
 class State(NamedTuple):
-    """How far some work is: steps done, of how many, what is being done, and what is known of the time left."""
+    """How far some work is: steps done, of how many, what is being done, what is known of the time left, and ``news``,
+    lines that are said once each, as soon as they are there."""
 
     done: int
     total: int
     text: str
     left: str | None = None  # None where only the steps tell; then they are counted
+    news: tuple[str, ...] = ()
 
 
 PLAIN_SECONDS = 15.0  # between two lines that nobody watches
+NEWS_SECONDS = 1.0  # between two looks for news there
 LIVE_SECONDS = 0.5
 MIN_DONE_FRACTION = 0.1  # of all steps, before which the time left would be a guess
 
@@ -43,6 +46,7 @@ class Progress:
         self.console = Console(file=stream or sys.stderr, soft_wrap=True, highlight=False)
         self.began = time.monotonic()
         self._said: tuple[int, int, str] | None = None
+        self._news: set[str] = set()  # that was said
         self._clocks: dict[int, tuple[int, float]] = {}  # of each counter: where it stands, and since when
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -61,19 +65,31 @@ class Progress:
 
     def _watch(self) -> None:
         if not self.console.is_terminal:
-            while not self._ended.wait(PLAIN_SECONDS):
-                self._say()
+            last = time.monotonic()
+            while not self._ended.wait(min(NEWS_SECONDS, PLAIN_SECONDS)):
+                now = self.look()
+                self._say_news(now)
+                if time.monotonic() - last >= PLAIN_SECONDS:
+                    last = time.monotonic()
+                    self._say(now)
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
         with Bar(*columns, TextColumn("{task.fields[time]}"), console=self.console, transient=True) as bar:
             task = bar.add_task(self.title, total=None, time="")
             while not self._ended.wait(LIVE_SECONDS):
-                done, total, text, _ = now = self.look()
+                done, total, text, *_ = now = self.look()
+                self._say_news(now)
                 described = escape(f"{self.title}: {text}" if text else self.title)
                 bar.update(task, completed=done, total=total or None, description=described, time=self._time(now))
 
-    def _say(self) -> None:
-        done, total, text, _ = now = self.look()
+    def _say_news(self, now: State) -> None:
+        for line in now.news:
+            if line not in self._news:
+                self._news.add(line)
+                self.console.print(line, markup=False)
+
+    def _say(self, now: State) -> None:
+        done, total, text, *_ = now
         words = [f"{self.title}:"]
         words += [f"{done}/{total}"] if total else []
         words += ["still"] if now[:3] == self._said else []

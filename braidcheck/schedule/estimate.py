@@ -6,11 +6,19 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from braidcheck.gates import GATES
 from braidcheck.report.progress import clock
 from braidcheck.schedule.durations import Durations
 
+PROGRESS = "progress.json"  # how far the run is, said by the controller
+OBSERVING = "observing.txt"  # how far one long measurement is, said by a worker
 PRIOR_SECONDS = 5.0  # of work at the usual speed, so that the first short items do not decide how fast a machine is
 MIN_SECONDS = 1.0  # that a running item counts for: nothing is ever about to end in 0 s
+
+
+def unit_of(gate: str, subject: str) -> str:
+    """The unit of work of an item: its gate, where one worker takes all of the gate's items, else the item."""
+    return gate if gate in GATES and GATES[gate].in_one_worker else f"{gate}/{subject}"
 
 
 @dataclass(frozen=True)

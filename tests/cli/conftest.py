@@ -35,6 +35,7 @@ def same_environment(monkeypatch):
 def no_progress_lines(monkeypatch):
     """On a loaded machine a command of a second takes as long as the lines that tell how far it is wait."""
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 1e6)
+    monkeypatch.setattr(progress, "NEWS_SECONDS", 1e6)
 
 
 @pytest.fixture

@@ -41,8 +41,20 @@ def test_doctor_names_all_gates(run, no_gpu):
     assert completed.code == 0
     assert "no: no GPU that torch" in completed.out
     for row, here in (("gates that can run", True), ("gates that need a GPU", False)):
-        listed = completed.out.split(row)[1].split("gates that")[0]  # more lines than one where they are many
+        listed = completed.out.split(row)[1].split("gates that")[0].split("for more")[0]  # more lines than one
         assert set(re.findall(r"\w+", listed)) == {name for name in GATES if ("interpret" in GATES[name].lanes) is here}
+
+
+def test_doctor_says_what_to_install_for_more(run, no_gpu, monkeypatch):
+    versions = {"bokeh": "", "scipy": ""}
+    monkeypatch.setattr(environment, "version", lambda name: versions.get(name, "1.0"))
+    monkeypatch.setattr(
+        environment, "extras", lambda: {"report": ["jinja2", "bokeh"], "gpu": ["scipy"], "whole": ["a"]}
+    )
+    lines = [line for line in run("doctor").out.splitlines() if line.startswith("for more: ")]
+    assert lines[0] == "for more: the HTML report and the trend: pip install 'braidcheck[report]'"
+    assert len(lines) == 2  # the other is a machine with a GPU, without which its extra is nothing
+    assert "a GPU" in lines[1]
 
 
 def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):

@@ -41,6 +41,19 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(hurry, monkeypatch):
     assert stream.getvalue().endswith("\x1b[2K")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_news_are_said_once_and_at_once(hurry, monkeypatch, terminal):
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 1e6)
+    monkeypatch.setattr(progress, "NEWS_SECONDS", 0.02)
+    stream, news = io.StringIO(), ["fail [a]"]
+    monkeypatch.setattr(progress, "Console", lambda **given: Console(**given, force_terminal=terminal, width=100))
+    with progress.Progress("work", look=lambda: progress.State(1, 4, "step", None, tuple(news)), stream=stream):
+        wait_for(stream, "fail [a]")
+        news.append("fail [b]")
+        wait_for(stream, "fail [b]")
+    assert stream.getvalue().count("fail [a]") == 1
+
+
 def test_quick_work_says_nothing():
     stream = io.StringIO()
     with progress.Progress("work", stream=stream) as say:

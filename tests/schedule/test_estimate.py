@@ -5,9 +5,8 @@ import random
 
 import pytest
 
-from braidcheck.plugin import unit_of
 from braidcheck.schedule.durations import Durations
-from braidcheck.schedule.estimate import State, seconds_left, words
+from braidcheck.schedule.estimate import State, seconds_left, unit_of, words
 
 
 def unit(name):

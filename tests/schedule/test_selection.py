@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from braidcheck.plugin import TIMED, SuiteWorker, unit_of
+from braidcheck.plugin import TIMED, SuiteWorker
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule import selection
+from braidcheck.schedule.estimate import unit_of
 from braidcheck.schedule.selection import Selection, longest_first
 from braidcheck.settings import Settings
 from braidcheck.suite import project_tests

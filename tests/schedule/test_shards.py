@@ -8,9 +8,10 @@ import pytest
 
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES
-from braidcheck.plugin import TIMED, unit_of
+from braidcheck.plugin import TIMED
 from braidcheck.schedule import shards
 from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.estimate import unit_of
 from braidcheck.schedule.shards import Shard, partition, suite_of
 
 

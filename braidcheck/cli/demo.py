@@ -1,0 +1,118 @@
+"""``braidcheck demo``: a famous fault in a copy of the kernels, and the gates that catch it."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from braidcheck import config, environment
+from braidcheck.cli.pytest_runner import variables
+from braidcheck.errors import NotAvailable
+from braidcheck.mutants import named_faults
+from braidcheck.mutants.mutant import PACKAGE, Mutant, overlay, snapshot
+from braidcheck.report.progress import Progress
+from braidcheck.result import Run, Status, Verdict
+
+OP, FAULT = "qkv_rope", "qkv_rope: many, norm after RoPE"
+KERNEL_GATE = ("gate", "--lane", "interpret", "--gate", "accuracy", "--op", OP, "--workers", "1")
+STORY = """\
+Qwen3 normalises Q and K and rotates them after that (RoPE). Some engines had it the other way round: the model still
+talks, only worse. Here is that fault, in a copy of the kernels in a temporary folder; your files stay as they are:
+"""
+NEXT = """\
+Both gates name the op. What comes next:
+  braidcheck gate                           all gates, all kernels and the embedded model
+  braidcheck check OP FILE.py:FUNCTION      a function of yours
+  braidcheck init                           a repository of yours"""
+
+
+def demo() -> int:
+    """Plant a famous fault, RoPE before the Q/K norm, in a copy of the kernels, and show how gates catch and name it.
+    Exit code 1 if one does not."""
+    if reason := environment.why_no_interpreter():
+        raise NotAvailable(f"the demo runs kernels on the CPU: {reason}")
+    (fault,) = [one for one in named_faults.load(PACKAGE / "kernels" / OP / "mutants.toml") if one.id == FAULT]
+    print(STORY)
+    print(_diff(fault))
+    with tempfile.TemporaryDirectory(prefix="braidcheck-demo-") as folder:
+        tree = overlay(snapshot(Path(folder) / "source"), fault, Path(folder) / "tree")
+        (tree / config.FILE).touch()  # no table of a folder around it holds
+        with Progress("asking two gates, half a minute on two quiet cores"), ThreadPoolExecutor(2) as pool:
+            run, answer = (pool.submit(ask, tree) for ask in (_ask_kernel, _ask_model))
+        caught = [_say_kernel(run.result()), _say_model(answer.result())]
+    print(NEXT if all(caught) else "A gate did not catch it: please report this.")
+    return 0 if all(caught) else 1
+
+
+def _diff(fault: Mutant) -> str:
+    """The changed lines, without comments and with one around them."""
+    texts = ((PACKAGE / fault.file).read_text(encoding="utf-8"), fault.text)
+    before, after = (ast.unparse(ast.parse(text)).splitlines() for text in texts)
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=1))[3:]
+    return "\n".join((f"  {PACKAGE.name}/{fault.file}", *(f"  {line}" for line in lines), ""))
+
+
+def _ask_kernel(tree: Path) -> Run:
+    """The Run of the accuracy gate on the op in ``tree``. Raises NotAvailable where there is none."""
+    said = _python(tree, ["-m", "braidcheck", *KERNEL_GATE, "--out", str(tree / "out")])
+    try:
+        return Run.from_json((tree / "out" / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise NotAvailable(f"the accuracy gate gave no run: {_last(said.stderr)}") from None
+
+
+def _ask_model(tree: Path) -> Mapping[str, Any]:
+    """What ``demo_model`` says of the engine in ``tree``. Raises NotAvailable where it says nothing."""
+    said = _python(tree, ["-m", "braidcheck.cli.demo_model"], TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    try:
+        return json.loads(said.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise NotAvailable(f"the coherence gate gave no answer: {_last(said.stderr)}") from None
+
+
+def _python(tree: Path, words: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the package in ``tree``, with nothing of the user's configuration."""
+    env = {name: value for name, value in variables(tree).items() if not name.startswith("BRAIDCHECK_")} | more
+    return subprocess.run([sys.executable, *words], cwd=tree, env=env, capture_output=True, text=True, check=False)
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _say_kernel(run: Run) -> bool:
+    """Print what the accuracy gate found; whether it caught the fault."""
+    failed = [verdict for verdict in run.verdicts if verdict.status == Status.FAIL and OP in verdict.subject]
+    asked = [verdict for verdict in run.verdicts if verdict.status != Status.SKIPPED]
+    if not failed:
+        print(f"accuracy: not caught; {len(asked)} cases of {OP} pass")
+        return False
+    worst = max(failed, key=_ratio)
+    print(
+        f"accuracy: caught. {len(failed)} of {len(asked)} cases of {OP} fail, the others take another path. The worst:"
+    )
+    print(f"  {worst.subject}\n  {worst.message}\n")
+    return True
+
+
+def _ratio(verdict: Verdict) -> float:
+    return verdict.value or 0.0
+
+
+def _say_model(answer: Mapping[str, Any]) -> bool:
+    """Print what the coherence gate found; whether it caught the fault and named the op."""
+    if not answer["failed"]:
+        print("coherence: not caught; the model gives what its golden has")
+        return False
+    print("coherence: caught. The embedded model is not the model that Hugging Face runs any more:")
+    print("".join(f"  {line}\n" for line in answer["failed"]), end="")
+    print(f"  suspect ops: {answer['blame']}\n")
+    return OP in answer["ops"]

@@ -1,0 +1,41 @@
+"""What a run says while it runs: the first verdict and what is not well, from what its controller wrote."""
+
+import json
+from types import SimpleNamespace
+
+from braidcheck.cli import pytest_runner
+from braidcheck.plugin import Controller
+from braidcheck.result import Status, Verdict
+from braidcheck.schedule.durations import Durations
+from braidcheck.schedule.estimate import PROGRESS
+from braidcheck.settings import Settings
+
+
+def looked(tmp_path, *verdicts):
+    controller = Controller(Settings("interpret", str(tmp_path)))
+    controller.expected = {verdict.id: None for verdict in verdicts} | {"interpret/accuracy/rest": None}
+    for verdict in verdicts:
+        controller.take(verdict)
+    assert "bad" in json.loads((tmp_path / PROGRESS).read_text())
+    phase = SimpleNamespace(out=tmp_path, durations=Durations({}, {}), workers=1)
+    return pytest_runner._look(phase).news
+
+
+def verdict(subject, status, message="fine"):
+    return Verdict("accuracy", subject, status, message, lane="interpret")
+
+
+def test_the_first_verdict_is_a_sign_of_life_and_failures_are_told_at_once(tmp_path):
+    good, bad = verdict("a", Status.PASS), verdict("op[b]", Status.FAIL, "y: off\nby 3")
+    assert looked(tmp_path, good, verdict("c", Status.SKIPPED), bad) == (
+        "accuracy a: passed or skipped, the first of 4", "fail accuracy op[b]: y: off by 3"
+    )  # fmt: skip
+
+
+def test_a_first_verdict_that_fails_is_told_once(tmp_path):
+    assert looked(tmp_path, verdict("a", Status.ERROR, "Boom")) == ("error accuracy a: Boom",)
+
+
+def test_before_the_first_verdict_there_is_no_news(tmp_path):
+    phase = SimpleNamespace(out=tmp_path, durations=Durations({}, {}), workers=1)
+    assert pytest_runner._look(phase).news == ()
