@@ -17,7 +17,7 @@ HEAD = """# Known bugs, planted
 
 Bugs known from engines and kernels, by the part that they belong to. Each is planted here, in a kernel, a wrapper or
 the model around them, and the gates are asked ([mutation testing](../mutation-testing.md)). The gate is the one that
-caught it first on a CPU, on {date}; `-` stands for a fault that was planted later, or that only a GPU shows.
+caught it first on a CPU, on {date}; `-` stands for a fault that none caught there, or that was planted later.
 """
 
 
