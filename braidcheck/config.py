@@ -107,7 +107,7 @@ KEYS = {
         Key("dataset", Kind.PLACE, "corpus, wikitext or a path", "corpus"),
         Key("engine", Kind.PLACE, "FILE.py:factory or package.module:factory; an engine of your own is gated, not ops",
             ""),
-        Key("engine_python", Kind.TEXT, "the Python that has the engine; this one if empty", ""),
+        Key("engine_python", Kind.PLACE, "the Python that has the engine; this one if empty", ""),
         Key("engine_timeout", Kind.NUMBER, "seconds for the factory and for each request", 120.0, minimum=0.1),
         Key("engine_memory", Kind.NUMBER, "GiB that the engine may take; 80% of the free if 0", 0.0, minimum=0),
         Key("model_name", Kind.TEXT, "the model's name on a server", ""),

@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        kept = config.defaults() if words and words[0] in COMMANDS else {}
+        reads_table = words and words[0] in COMMANDS and not {"-h", "--help"} & set(words)
+        kept = config.defaults() if reads_table else {}
         code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False, default_map=kept) or 0
         sys.stdout.flush()  # while a full disk can still be told
         return code

@@ -38,8 +38,8 @@ def config(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Show each key's value and where it comes from: command line, environment, [tool.braidcheck], default. With the
-    words of a call: what that call would take."""
+    """Show each key's value and where it comes from: command line, environment, the table tool.braidcheck in
+    pyproject.toml, default. With the words of a call: what that call would take."""
     values = resolve(Path.cwd())
     if words:
         values = _called(context, words, values)
@@ -60,7 +60,7 @@ def config(
 def _called(context: typer.Context, words: list[str], values: Mapping[str, Value]) -> dict[str, Value]:
     """The values of the keys that the command reads, with what its call says. Raises click's usage error."""
     root = context.find_root()
-    name, command, rest = root.command.resolve_command(root, words)  # type: ignore[attr-defined]
+    name, command, rest = root.command.resolve_command(root, words)
     call = command.make_context(name, rest, parent=root)
     found = {}
     for key in KEYS.values():

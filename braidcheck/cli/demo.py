@@ -11,15 +11,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braidcheck import config, environment
 from braidcheck.cli.pytest_runner import variables
+from braidcheck.environment import PACKAGE
 from braidcheck.errors import NotAvailable
-from braidcheck.mutants import named_faults
-from braidcheck.mutants.mutant import PACKAGE, Mutant, overlay, snapshot
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, Status, Verdict
+
+if TYPE_CHECKING:
+    from braidcheck.mutants.mutant import Mutant
 
 OP, FAULT = "qkv_rope", "qkv_rope: many, norm after RoPE"
 KERNEL_GATE = ("gate", "--lane", "interpret", "--gate", "accuracy", "--op", OP, "--workers", "1")
@@ -39,6 +41,9 @@ def demo() -> int:
     Exit code 1 if one does not."""
     if reason := environment.why_no_interpreter():
         raise NotAvailable(f"the demo runs kernels on the CPU: {reason}")
+    from braidcheck.mutants import named_faults
+    from braidcheck.mutants.mutant import overlay, snapshot
+
     (fault,) = [one for one in named_faults.load(PACKAGE / "kernels" / OP / "mutants.toml") if one.id == FAULT]
     print(STORY)
     print(_diff(fault))
@@ -46,7 +51,7 @@ def demo() -> int:
         tree = overlay(snapshot(Path(folder) / "source"), fault, Path(folder) / "tree")
         (tree / config.FILE).touch()  # no table of a folder around it holds
         with Progress("asking two gates, half a minute on two quiet cores"), ThreadPoolExecutor(2) as pool:
-            run, answer = (pool.submit(ask, tree) for ask in (_ask_kernel, _ask_model))
+            run, answer = pool.submit(_ask_kernel, tree), pool.submit(_ask_model, tree)
         caught = [_say_kernel(run.result()), _say_model(answer.result())]
     print(NEXT if all(caught) else "A gate did not catch it: please report this.")
     return 0 if all(caught) else 1
@@ -96,9 +101,7 @@ def _say_kernel(run: Run) -> bool:
         print(f"accuracy: not caught; {len(asked)} cases of {OP} pass")
         return False
     worst = max(failed, key=_ratio)
-    print(
-        f"accuracy: caught. {len(failed)} of {len(asked)} cases of {OP} fail, the others take another path. The worst:"
-    )
+    print(f"accuracy: caught. {len(failed)} of {len(asked)} cases of {OP} fail. The worst:")
     print(f"  {worst.subject}\n  {worst.message}\n")
     return True
 

@@ -21,12 +21,12 @@ def main() -> None:
     from braidcheck.result import Status
     from braidcheck.settings import CORPUS, NANO
 
-    directory, golden = resolve(NANO, CORPUS, None, "cpu")
-    golden = subset.shortest(golden, TOKENS, answers=0, steps=0)
+    directory, whole = resolve(NANO, CORPUS, None, "cpu")
+    golden = subset.shortest(whole, TOKENS, answers=0, steps=0)
     engine = Engine.load(directory, "cpu")
     evidence = measure_coherence(engine, golden)
     failed = [verdict for verdict in coherence.evaluate(evidence) if verdict.status == Status.FAIL]
-    blame = find_blame(engine, golden, ["kl"], coherence.failing) if failed else None
+    blame = find_blame(engine, whole, coherence.failing(evidence), coherence.failing) if failed else None
     said = {
         "failed": [f"{verdict.subject}: {verdict.message}" for verdict in failed[:2]],
         "ops": blame["ops"] if blame else [],

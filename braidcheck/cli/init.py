@@ -40,8 +40,8 @@ def init(
     gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted machine with a GPU")] = False,
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or old")] = False,
 ) -> int:
-    """Make the repository around the working directory a gated one: [tool.braidcheck], a first op, a workflow for pull
-    requests, a nox session where there is a noxfile. What is there is kept."""
+    """Make the repository around the working directory a gated one: a table in pyproject.toml, a first op, a workflow
+    for pull requests, a nox session where there is a noxfile. What is there is kept."""
     repository = find(Path.cwd())
     print(f"found {repository.described()}")
     plan = list(_plan(repository, gpu))
@@ -64,7 +64,7 @@ def init(
 
 
 def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
-    """The files in the order in which they are written: the table, which names the ops, comes last."""
+    """The files in the order in which they are written: the first op before the table, which names it."""
     pyproject = repository.project / config.FILE
     if not config.read_table(pyproject):
         if not repository.ops:
@@ -91,12 +91,18 @@ def _new(path: Path, text: str, what: str) -> File:
 
 
 def _rendered(name: str, repository: Repository) -> str:
+    """A template with what is this repository's; each word stands once or in quotes."""
     text = (TEMPLATES / name).read_text(encoding="utf-8")
-    folder = repository.folder.replace("\\", "\\\\").replace('"', '\\"')
-    words = " ".join(repository.install)
-    return text.replace("VERSION INSTALL", f"VERSION {words}".strip()).replace("FOLDER", folder).replace(
-        "VERSION", braidcheck.__version__
-    )  # fmt: skip
+    words = {
+        "VERSION INSTALL": " ".join(("VERSION", *repository.install)),
+        "VERSION": braidcheck.__version__,
+        '"BRANCH"': _quoted(repository.branch),
+        '"FOLDER"': _quoted(repository.folder),
+        '"FOLDER/braidcheck-out/"': _quoted(f"{repository.folder}/braidcheck-out/"),
+    }
+    for word, instead in words.items():
+        text = text.replace(word, instead)
+    return text
 
 
 def _with_table(path: Path, ops: list[str]) -> File:
@@ -116,7 +122,7 @@ def _with_table(path: Path, ops: list[str]) -> File:
 
 
 def _quoted(text: str) -> str:
-    """A string of TOML."""
+    """A string of TOML and of YAML."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -150,8 +156,8 @@ def _with_session(repository: Repository) -> Iterator[File]:
 
 def _appended(before: str, added: str, gap: str) -> str:
     """The text with ``added`` at its end after a ``gap`` of lines, in its own line ends."""
-    text = before if not before or before.endswith("\n") else before + "\n"
     line_end = "\r\n" if "\r\n" in before else "\n"
+    text = before if not before or before.endswith("\n") else before + line_end
     return text + ((gap if before else "") + added).replace("\n", line_end)
 
 
@@ -175,6 +181,9 @@ def _not_gated(repository: Repository) -> Iterator[str]:
             named = {Path(one.root, *one.module.split(".")) for one in external_ops.declared()}
     except UserError as error:
         yield f"out of date: {config.FILE}: {error}"
+        return
+    if not config.read_table(repository.project / config.FILE).keys() & {"ops", "engine"}:
+        yield f"not gated: {config.TABLE} names neither ops nor an engine"
         return
     for name in repository.ops:
         path = (repository.project / name).with_suffix("")

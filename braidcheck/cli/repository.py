@@ -42,8 +42,19 @@ class Repository:
 
     @property
     def noxfile(self) -> Path | None:
-        """The noxfile, if there is one."""
-        return next((one / "noxfile.py" for one in (self.project, self.root) if (one / "noxfile.py").exists()), None)
+        """The project's noxfile, if there is one."""
+        path = self.project / "noxfile.py"
+        return path if path.exists() else None
+
+    @property
+    def branch(self) -> str:
+        """The default branch: the remote's where one is known, else the one that is checked out, else main."""
+        for ref in ("refs/remotes/origin/HEAD", "HEAD"):
+            words = ["git", "symbolic-ref", "--quiet", "--short", ref]
+            named = subprocess.run(words, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
+            if named:
+                return named.removeprefix("origin/")
+        return "main"
 
     def ignores(self, name: str) -> bool:
         """Whether git ignores what is called ``name`` in the project."""

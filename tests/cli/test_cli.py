@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from braidcheck import environment, kernels
+from braidcheck.cli import app
 from braidcheck.gates import GATES
 from braidcheck.golden import resolve
 
@@ -93,6 +94,13 @@ def test_what_this_machine_cannot_do_is_one_line(refused, no_gpu, monkeypatch):
 
 def test_without_arguments_the_help_is_shown(run):
     assert "doctor" in run().out
+
+
+def test_no_help_loses_words_in_brackets():
+    """Typer takes brackets in a docstring for markup, and what is in them away."""
+    docs = [command.callback.__doc__ for command in app.registered_commands]
+    assert len(docs) > 12
+    assert [doc for doc in docs if "[" in doc] == []
 
 
 def test_golden_verify(run, refused, tmp_path):

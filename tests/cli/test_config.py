@@ -43,7 +43,7 @@ def test_a_wrong_table_stops_what_reads_it_and_nothing_else(configure, run, refu
     configure("worker = 2")
     for words in (("config",), ("gate",), ("check", "rms_norm", "x.py:f"), ("list",), ("config", "gate")):
         refused(2, "has no key 'worker'; did you mean workers?", *words)
-    assert run("--help").code == 0
+    assert run("gate", "--help").code == 0
     assert run("history", "--help").code == 0
 
 

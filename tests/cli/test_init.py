@@ -106,8 +106,24 @@ def test_files_that_are_there_are_kept(repository, run):
     assert texts(repository) == before
 
 
+def test_a_table_that_names_nothing_to_gate_is_told(repository, run):
+    run("init")
+    (repository / "pyproject.toml").write_text("[tool.braidcheck]\nworkers = 1\n")
+    checked = run("init", "--check")
+    assert checked.code == 1
+    assert "not gated: [tool.braidcheck] names neither ops nor an engine" in checked.out
+
+
+def test_the_workflow_is_for_the_default_branch(repository, run):
+    subprocess.run(["git", "checkout", "-q", "-b", 'odd"trunk'], cwd=repository, check=True)
+    run("init")
+    text = (repository / WORKFLOW).read_text()
+    assert 'branches: ["odd\\"trunk"]' in text
+    assert yaml.safe_load(text)["jobs"]["gate"]["steps"][-1]["with"]["path"] == "./braidcheck-out/"
+
+
 def test_line_ends_and_text_are_kept(repository, run):
-    (repository / "pyproject.toml").write_bytes('# ä\r\n[project]\r\nname = "it"\r\n'.encode())
+    (repository / "pyproject.toml").write_bytes('# ä\r\n[project]\r\nname = "it"'.encode())
     run("init")
     text = (repository / "pyproject.toml").read_bytes().decode()
     assert text.startswith('# ä\r\n[project]\r\nname = "it"\r\n')
