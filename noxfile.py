@@ -17,6 +17,7 @@ nox.options.sessions = ["gate"]
 
 RUN = "braidcheck-out/run.json"
 GPU_RECORD = "tools/gpu_suite_record.py"
+SITE = "braidcheck-out/site"
 INPUTS = ("pyproject.toml", "constraints.txt")
 ENGINES = {  # what the gate must say of each, on nano: 0 it passes, 1 it fails
     "ctranslate2": {"float32": 0, "int16": 1, "int8": 1},
@@ -154,6 +155,18 @@ def lint(session: nox.Session) -> None:
     session.run("actionlint", *written, external=True)
     audit = ("zizmor", "--offline", "--persona", "pedantic", "--no-progress")
     session.run(*audit, ".github/workflows", "action.yml", *written, external=True)
+
+
+@nox.session(requires=["install"])
+def docs(session: nox.Session) -> None:
+    """The documentation site, in braidcheck-out/site/html: strict about links, without a request to anywhere."""
+    if session.venv_backend != "none":
+        session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs"))
+    run(session, "-m", "tools.site.assemble", f"{SITE}/pages")
+    session.run("codespell", "README.md", "CONTRIBUTING.md", "DESIGN.md", "SECURITY.md", "docs", external=True)
+    env = {"PYTHONPATH": ".", "NO_MKDOCS_2_WARNING": "true"}  # "tools.site", which the build's hooks lie in
+    session.run("mkdocs", "build", external=True, env=env)
+    run(session, "-m", "tools.site.check", f"{SITE}/html")
 
 
 @nox.session(requires=["install"])

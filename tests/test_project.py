@@ -48,8 +48,8 @@ def test_workflows_pin_their_actions_and_get_no_rights_by_default(path):
 )
 def test_exit_code_of_each_status_is_documented(status, meaning):
     code = Run({}, (), (Verdict("accuracy", "x", status, "a message"),)).exit_code
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (documented,) = re.findall(rf"^\| {code} \| (.*) \|$", readme, re.MULTILINE)
+    page = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
+    (documented,) = re.findall(rf"^\| {code} \| (.*) \|$", page, re.MULTILINE)
     assert meaning in documented
     assert meaning in re.search(rf"{code} ([^;]*)[;.]", Run.exit_code.__doc__)[1]
 

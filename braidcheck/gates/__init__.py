@@ -40,7 +40,7 @@ ENGINE_GATES = {
 
 
 def table() -> str:
-    """The gates as a Markdown table, as README.md has it between its markers."""
+    """The gates as a Markdown table, as docs/gates.md has it between its markers."""
     where = {("gpu",): "GPU", ("interpret",): "CPU", ("interpret", "gpu"): "CPU, GPU"}
     rows = [f"| {gate.name} | {gate.question} | {where[gate.lanes]} |" for gate in GATES.values()]
     return "\n".join(("| gate | question | runs on |", "|---|---|---|", *rows))

@@ -1,4 +1,4 @@
-"""``braidcheck gate --engine``: README's ten lines on a part of nano's golden, and engines that cannot be made."""
+"""``braidcheck gate --engine``: the documented ten lines on a part of nano's golden; engines that cannot be made."""
 
 import json
 import re
@@ -9,13 +9,13 @@ import pytest
 from braidcheck.cli import engine_gate, gate, main
 from braidcheck.engines import process
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 BAD = Path(__file__).parents[1] / "engines" / "bad_engines.py"
 
 
 def example():
-    """The indented lines of the README's section."""
-    section = README.read_text(encoding="utf-8").split("## Gate your own engine\n")[1].split("\n##")[0]
+    """The indented lines of the page's section."""
+    section = PAGE.read_text(encoding="utf-8").split("## An engine in ten lines\n")[1].split("\n##")[0]
     code = section.split("\n\nSave")[0].strip("\n").split("\n")
     return "\n".join(line[4:] for line in code)
 
@@ -31,7 +31,7 @@ def part_of_golden(monkeypatch):
     return part
 
 
-def test_the_readmes_example_is_ten_lines_and_passes(tmp_path, part_of_golden):
+def test_the_documented_example_is_ten_lines_and_passes(tmp_path, part_of_golden):
     file = tmp_path / "my_engine.py"
     file.write_text(example(), encoding="utf-8")
     assert len([line for line in example().split("\n") if line.strip()]) <= 10

@@ -1,4 +1,4 @@
-"""Rehearses the four workflows without GitHub: their shell steps, in order, on a copy of this tree as it lies here.
+"""Rehearses the workflows without GitHub: their shell steps, in order, on a copy of this tree as it lies here.
 
     python3 tests/workflows/rehearse.py [--all]
 
@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -204,15 +205,25 @@ def nights(rehearsal: Rehearsal) -> None:
     play("the morning after a night that was missed", MORNING, "Age of the newest Run")
     (issue,) = json.loads(issues.read_text())
     rehearsal.expect(len(issue["said"]) == 2, "a missed night is reported, in the issue that is open")
-    site = play("a night", "17 2 * * *")
+    play("a night", "17 2 * * *")
     rehearsal.expect(rehearsal.history() == 2, "two nights are two Runs on the data branch")
-    packed = subprocess.run(["tar", "-xOf", str(site.artifacts / "github-pages" / "artifact.tar")], capture_output=True)
-    rehearsal.expect(b"<html" in packed.stdout and b"3.5" in packed.stdout, "the page shows the night")
     play("its morning", MORNING)
 
 
+def documentation(rehearsal: Rehearsal, nights: bool) -> None:
+    """docs.yml on main: the site, and in it the trend page once there were ``nights``."""
+    site = rehearsal.site("docs", "push", {}, rehearsal.base)
+    rehearsal.play("docs", site, story="with a history" if nights else "before any night")
+    with tarfile.open(site.artifacts / "github-pages" / "artifact.tar") as packed:
+        names = {name.removeprefix("./"): name for name in packed.getnames()}
+        rehearsal.expect("index.html" in names, "the site is published")
+        rehearsal.expect(("trend/index.html" in names) == nights, "the trend page is of nights that were")
+        page = packed.extractfile(names["trend/index.html"]) if nights and "trend/index.html" in names else None
+        rehearsal.expect(not nights or (page and b"3.5" in page.read()), "the trend page shows the night")
+
+
 def rehearse(folder: Path, everything: bool = False, say: Callable[[str], None] = print) -> list[str]:
-    """Play all four workflows in ``folder``; what was surprising."""
+    """Play all workflows in ``folder``; what was surprising."""
     rehearsal = Rehearsal(folder, everything, say)
     rehearsal.env["STARTED"] = datetime.now(UTC).isoformat()
     for name in ("gate", "gpu"):
@@ -220,7 +231,9 @@ def rehearse(folder: Path, everything: bool = False, say: Callable[[str], None] 
         rehearsal.play(name, site)
         rehearsal.expect((site.artifacts / "run" / "run.json").exists(), f"{name}.yml uploads its Run")
     comments(rehearsal, (site.artifacts / "run" / "run.json").read_bytes())
+    documentation(rehearsal, nights=False)
     nights(rehearsal)
+    documentation(rehearsal, nights=True)
     return rehearsal.surprises
 
 

@@ -1,4 +1,4 @@
-"""All four workflows from end to end, as ``nox -s rehearse`` plays them."""
+"""All workflows from end to end, as ``nox -s rehearse`` plays them."""
 
 import importlib
 import shutil
