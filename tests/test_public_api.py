@@ -47,7 +47,7 @@ def test_every_listed_name_exists(name):
     assert [one for one in module.__all__ if not hasattr(module, one)] == []
 
 
-@pytest.mark.parametrize("path", ["docs/examples/silu_and_mul.py", "braidcheck/cli/skeleton.txt"])
+@pytest.mark.parametrize("path", ["docs/examples/silu_and_mul.py", "braidcheck/cli/templates/op.txt"])
 def test_what_users_copy_imports_public_names_only(path):
     nodes = ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
     used = [(node.module, alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]

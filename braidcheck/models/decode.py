@@ -46,7 +46,7 @@ class Decoder:
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def restart(self, tokens: Tensor, lengths: Tensor, sampling: Sampling) -> None:
-        """As if made anew for other prompts in the same cache, drawn with another seed; recorded graphs are kept."""
+        """As a new one for other prompts in the same cache, drawn with another seed; recorded graphs are kept."""
         self.sampling, self.restarted = sampling, True
         for mine, given in (
             (self.tokens, tokens),
