@@ -154,9 +154,9 @@ def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, s
 def _start(asked: Asked, directory: Path, vocab: int) -> Client:
     """The engine, started. Raises UserError where it cannot be made."""
     from braidcheck.engines.client import Client
-    from braidcheck.engines.process import EngineError, EngineProcess, available_bytes
+    from braidcheck.engines.process import EngineError, EngineProcess
 
-    most = int(asked.memory_gib * 2**30 or MEMORY_SHARE * available_bytes())
+    most = int(asked.memory_gib * 2**30 or MEMORY_SHARE * environment.available_bytes())
     launch = specs.parse(asked.engine, directory, asked.python, asked.timeout_s, most, asked.model_name)
     try:
         client = Client(partial(EngineProcess, launch), vocab)
