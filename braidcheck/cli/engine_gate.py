@@ -111,8 +111,9 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
 
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
+    from braidcheck.gates.surfaces.cells import Surroundings, all_cells
     from braidcheck.gates.surfaces.checkpoint import config_of, long_text, stop_tokens
-    from braidcheck.gates.surfaces.measure import Surroundings, all_cells, measure_surfaces
+    from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
     from braidcheck.golden.hf import load_reference
     from braidcheck.golden.resolve import resolve

@@ -16,7 +16,7 @@ from braidcheck import environment, external_ops
 from braidcheck.ci.paired import worktrees
 from braidcheck.cli import bounds
 from braidcheck.errors import NotAvailable, UserError
-from braidcheck.gates import GATES
+from braidcheck.gates import ENGINE_GATES, GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
 
@@ -100,13 +100,16 @@ def doctor() -> int:
     table.add_row("gates that can run", ", ".join(here) or "none")
     if needs_gpu := [gate.name for gate in GATES.values() if lanes and gate.needs_gpu and gate.name not in here]:
         table.add_row("gates that need a GPU", ", ".join(needs_gpu))
+    table.add_row("gates that --engine runs", ", ".join(("coherence", *ENGINE_GATES)))
     console().print(table)
     return 0 if here else 3
 
 
 def gates_by_name() -> str:
     """Each gate and its question, one paragraph per gate."""
-    return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values())))
+    of_engines = (f"{name}: {question}" for name, question in ENGINE_GATES.items())
+    own = (f"{gate.name}: {gate.question}" for gate in GATES.values())
+    return "\n\n".join(("Gates:", *own, "With --engine, beside coherence:", *of_engines))
 
 
 def _described(gpu: Mapping[str, Any], driver: str) -> str:

@@ -31,9 +31,14 @@ NAMES = (
 )
 GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
 
+# The gates of an engine that is not ours, beside coherence: modules with a QUESTION. They are no pytest items.
+ENGINE_NAMES = ("surfaces", "samplers")
+ENGINE_GATES: dict[str, str] = {name: import_module(f"{__name__}.{name}").QUESTION for name in ENGINE_NAMES}
+
 
 def table() -> str:
     """The gates as a Markdown table, as README.md has it between its markers."""
     where = {("gpu",): "GPU", ("interpret",): "CPU", ("interpret", "gpu"): "CPU, GPU"}
     rows = [f"| {gate.name} | {gate.question} | {where[gate.lanes]} |" for gate in GATES.values()]
+    rows += [f"| {name} | {question} | `--engine` |" for name, question in ENGINE_GATES.items()]
     return "\n".join(("| gate | question | runs on |", "|---|---|---|", *rows))
