@@ -112,7 +112,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
     from braidcheck.gates.surfaces.cells import Surroundings, all_cells
-    from braidcheck.gates.surfaces.checkpoint import config_of, long_text, stop_tokens
+    from braidcheck.gates.surfaces.checkpoint import long_text, stop_tokens
     from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
     from braidcheck.golden.hf import load_reference
@@ -120,7 +120,6 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
 
     say("the golden")
     directory, golden = resolve(asked.model, asked.dataset, asked.revision, progress=say)
-    config = config_of(directory)
     start = partial(_start, asked, vocab=golden.document(0).truth.full.shape[-1])
     say("starting the engine")
     client = start(directory)
@@ -129,7 +128,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
     runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
     results.expected += _ids(name, golden.model, [cell for cell, _ in all_cells()], NAMES)
-    longest = min(filter(None, (config["max_position_embeddings"], client.claims["max_tokens"])))
+    longest = min(filter(None, (runs[0].max_tokens, client.claims["max_tokens"])))
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
         partial(_with_stop, asked, start, directory, scratch),

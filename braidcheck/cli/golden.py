@@ -21,14 +21,12 @@ def record(
     out: Annotated[Path | None, typer.Option(help="folder to write; the user's cache by default")] = None,
 ) -> int:
     """Run HF in float32 and bfloat16 over a text and store what it answered; in the cache, only if not there yet."""
-    from braidcheck import models
     from braidcheck.golden import record as recorder
     from braidcheck.golden.resolve import find_checkpoint, resolve
     from braidcheck.golden.texts import load_text
 
     with Progress(f"golden of {model}") as progress:
         checkpoint, commit = find_checkpoint(model, revision)
-        models.of_checkpoint(checkpoint).config_of(checkpoint)  # a golden of what the engine cannot run is of no use
         if out is None:
             _, golden = resolve(model, dataset, revision, progress=progress)
         else:
