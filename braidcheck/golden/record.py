@@ -57,6 +57,7 @@ def record(
         raise UserError(f"{out} exists and is not a golden: give an empty folder")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = model_id or checkpoint.resolve().name
+    files = store.checkpoint_files(checkpoint)
     runs = [load_reference(checkpoint, getattr(torch, run), device) for run in store.RUNS]
     origin = provenance([run.model for run in runs], device)
     tokenizer = load_tokenizer(checkpoint)
@@ -67,7 +68,7 @@ def record(
     tensors = _tensors(runs, documents, say)
     manifest = {
         "format": store.FORMAT,
-        "model": {"id": name, "revision": revision, "files": store.checkpoint_files(checkpoint)},
+        "model": {"id": name, "revision": revision, "files": files},
         "corpus": {"origin": corpus.origin, "fingerprint": corpus.fingerprint},
         "documents": len(documents),
         "tokens": sum(len(document.ids) for document in documents),
