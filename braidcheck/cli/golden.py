@@ -1,4 +1,4 @@
-"""``braidcheck golden``: record what Hugging Face answers, and check what was recorded."""
+"""``braidcheck golden``: record what Hugging Face answers, check what was recorded, and compare recordings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from braidcheck.report.progress import Progress
+from braidcheck.result import Status
 from braidcheck.settings import CORPUS, NANO
 
-app = typer.Typer(help="Record goldens with HF transformers, and verify them.", no_args_is_help=False)
+app = typer.Typer(help="Record goldens with HF transformers, verify and compare them.", no_args_is_help=False)
 
 
 @app.command()
@@ -47,3 +48,32 @@ def verify(path: Annotated[Path | None, typer.Argument(help="a golden's folder; 
     golden = store.verify(path) if path else resolve()[1]
     print(f"{path or NANO_GOLDEN}: whole, of {golden.model}, recorded {golden.manifest['date']}")
     return 0
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="a golden's folder")],
+    after: Annotated[Path, typer.Argument(help="the folder of another of the same model and text")],
+) -> int:
+    """Say what changed between two recordings, and whether it matters: 1 where it exceeds HF bfloat16's own noise."""
+    from braidcheck.gates.coherence import drift
+    from braidcheck.golden import store
+
+    a, b = store.load(before), store.load(after)
+    changes = drift.measure_drift(a, b)
+    for name, old, new in drift.changed_entries(a.manifest, b.manifest):
+        print(f"{name}: {old or 'absent'} -> {new or 'absent'}")
+    for one in changes:
+        print("\n  ".join(drift.described(one)))
+    verdicts = [] if all(one.same for one in changes) else drift.evaluate_drift(a, b)
+    outside = [verdict for verdict in verdicts if verdict.status in (Status.FAIL, Status.ERROR)]
+    untold = [verdict for verdict in verdicts if verdict.status == Status.INCONCLUSIVE]
+    for verdict in outside or untold:
+        print(f"{verdict.status.value} {verdict.subject}: {verdict.message}")
+    if outside:
+        print(f"it matters: {len(outside)} checks of the coherence gate fail")
+    elif untold:
+        print("unknown: the recordings are too short to tell")
+    else:
+        print("it does not matter: " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
+    return 1 if outside else 3 if untold else 0
