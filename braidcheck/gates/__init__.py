@@ -32,7 +32,7 @@ NAMES = (
 GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
 
 # The gates of an engine that is not ours, beside coherence: modules with a QUESTION. They are no pytest items.
-ENGINE_NAMES = ("surfaces", "samplers")
+ENGINE_NAMES = ("surfaces", "samplers", "throughput")
 ENGINE_GATES: dict[str, str] = {name: import_module(f"{__name__}.{name}").QUESTION for name in ENGINE_NAMES}
 
 

@@ -86,7 +86,7 @@ def test_the_same_numbers_of_other_versions(golden, after, capsys):
 
 @pytest.mark.numeric
 def test_errors_on_the_other_side_at_some_positions_do_not_matter(golden, after, capsys):
-    assert main(["golden", "diff", str(golden[0]), after(moved(golden, -1, every=16))]) == 0
+    assert main(["golden", "diff", str(golden[0]), after(moved(golden, -1, every=32))]) == 0
     said = capsys.readouterr().out
     assert "bfloat16: KL is " in said
     assert "it does not matter: what changed is within HF bfloat16's own noise" in said
