@@ -48,11 +48,11 @@ def check(figure: Figure, run: Reference, text: Text, tokenizer: Any, say: Calla
         rows = run.logits(ids)[:-1].float()
         total += float(torch.nn.functional.cross_entropy(rows, ids[1:].to(rows.device), reduction="sum"))
         tokens += len(ids) - 1
-    found = {"perplexity": exp(total / tokens), "published": figure.perplexity, "source": figure.source}
-    if abs(found["perplexity"] / figure.perplexity - 1) > MAX_DIFFERENCE:
+    perplexity = exp(total / tokens)
+    if abs(perplexity / figure.perplexity - 1) > MAX_DIFFERENCE:
         raise GoldenError(
-            f"perplexity of {figure.model} on {text.origin} is {found['perplexity']:.5g}, published is "
+            f"perplexity of {figure.model} on {text.origin} is {perplexity:.5g}, published is "
             f"{figure.perplexity:g} ({figure.source}), and they may be {MAX_DIFFERENCE:.0%} apart: check weights, "
             "text and the version of transformers"
         )
-    return found
+    return {"perplexity": perplexity, "published": figure.perplexity, "source": figure.source}

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
@@ -96,19 +97,19 @@ class Side:
         self._check(got if self.work.batch > 1 else [got])
         return seconds
 
-    def _check(self, answers: Sequence[object]) -> None:
+    def _check(self, answers: Sequence[Any]) -> None:
         outcomes = [self._outcome(*pair) for pair in zip(self.requests, answers, strict=True)]
         self.wrong = self.wrong or next(filter(None, outcomes), "")
         if self.work.count:
-            lengths = [len(answer) for answer in answers]  # type: ignore[arg-type]
+            lengths = [len(answer) for answer in answers]
             if self._lengths and lengths != self._lengths:
                 self.wrong = self.wrong or f"{sum(lengths)} tokens where it gave {sum(self._lengths)} untimed"
             self._lengths = self._lengths or lengths
 
-    def _outcome(self, request: Request, answer: object) -> str:
+    def _outcome(self, request: Request, answer: Any) -> str:
         if self.work.count:
-            return tokens_outcome(request, answer, self.work.count, Asked())["what"]  # type: ignore[arg-type]
-        return prefill_outcome(request, answer, request.length - 1, Asked())["what"]  # type: ignore[arg-type]
+            return tokens_outcome(request, answer, self.work.count, Asked())["what"]
+        return prefill_outcome(request, answer, request.length - 1, Asked())["what"]
 
 
 def measure_throughput(
