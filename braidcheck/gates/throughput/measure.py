@@ -1,6 +1,6 @@
 """Times what a caller waits for, prompts and answers of a golden's text, in rounds that alternate with another engine.
 
-The clock is the caller's, not the engine's process's, and what was timed is judged as on any surface.
+The clock is the caller's, not the engine's process's, and what was timed is evaluated as on any surface.
 """
 
 from __future__ import annotations
