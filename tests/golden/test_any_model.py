@@ -12,6 +12,7 @@ from braidcheck.errors import CheckpointError
 from braidcheck.gates import coherence
 from braidcheck.gates.coherence.foreign import measure_foreign
 from braidcheck.golden import corpus, texts
+from braidcheck.golden.hf import decoder_layers
 from braidcheck.golden.record import record
 from braidcheck.result import Status
 from tests.engines.tiny import Local
@@ -76,3 +77,15 @@ def test_a_wrong_rope_base_fails_and_names_the_layer(llama, golden):
     said = statuses(engine, golden)
     assert said["kl"].status == said["hidden"].status == Status.FAIL
     assert "departs first at layer 0" in said["kl"].message
+
+
+def test_layers_that_cannot_be_found_are_said():
+    from transformers import LlamaConfig
+
+    model = torch.nn.Module()
+    model.config = LlamaConfig(num_hidden_layers=2)
+    model.blocks = torch.nn.ModuleList([torch.nn.Identity()])
+    with pytest.raises(CheckpointError, match="has no list of its 2 layers"):
+        decoder_layers(model)
+    model.layers = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+    assert decoder_layers(model) is model.layers
