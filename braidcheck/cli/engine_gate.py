@@ -16,8 +16,8 @@ import typer
 
 from braidcheck import environment
 from braidcheck.engines import specs
-from braidcheck.errors import UserError
-from braidcheck.gates import coherence, samplers, surfaces
+from braidcheck.errors import UserError, in_one_line
+from braidcheck.gates import coherence, samplers, surfaces, throughput
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.settings import CORPUS, NANO
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PANEL = "An engine of your own"
 MEMORY_SHARE = 0.8  # of what is free, for the engine
+TIMEOUT_S = 120.0
+MINUTES = 20.0  # of timing
 
 EngineOption = Annotated[
     str, typer.Option(help="FILE.py:factory, package.module:factory or a server's URL", rich_help_panel=PANEL)
@@ -38,6 +40,13 @@ TimeoutOption = Annotated[
 MemoryOption = Annotated[
     float,
     typer.Option(min=0, metavar="GIB", help="memory that it may take; default: 80% of the free", rich_help_panel=PANEL),
+]
+SpeedOption = Annotated[bool, typer.Option("--speed", help="time the engine too", rich_help_panel=PANEL)]
+AgainstOption = Annotated[
+    str, typer.Option(help="time it beside this engine, or beside an earlier run.json", rich_help_panel=PANEL)
+]
+AgainstPythonOption = Annotated[
+    str, typer.Option(help="the Python of that engine; default: --engine-python's", rich_help_panel=PANEL)
 ]
 NameOption = Annotated[str, typer.Option(help="the model's name on the server", rich_help_panel=PANEL)]
 
@@ -54,6 +63,22 @@ class Asked:
     model: str
     revision: str | None
     dataset: str
+    speed: bool = False
+    against: str = ""
+    against_python: str = ""
+    minutes: float = MINUTES
+
+    @property
+    def timed(self) -> bool:
+        """Whether the engine is timed."""
+        return self.speed or bool(self.against)
+
+    @property
+    def base(self) -> Asked | None:
+        """The engine to time it beside; None where there is none, or an earlier Run."""
+        if not self.against or self.against.endswith(".json"):
+            return None
+        return replace(self, engine=self.against, python=self.against_python or self.python)
 
     def command(self) -> str:
         """The command that asks it again, without a password that the address may hold."""
@@ -66,12 +91,12 @@ class Asked:
             ("--model", self.model, NANO),
             ("--revision", self.revision, None),
             ("--dataset", self.dataset, CORPUS),
+            ("--against-engine", specs.without_password(self.against), ""),
+            ("--against-python", self.against_python, ""),
+            ("--minutes", f"{self.minutes:g}", f"{MINUTES:g}"),
         ):
             words += [option, str(value)] if value is not None and value != default else []
-        return shlex.join(words)
-
-
-TIMEOUT_S = 120.0
+        return shlex.join([*words, "--speed"] if self.speed else words)
 
 
 @dataclass
@@ -82,6 +107,7 @@ class _Results:
     verdicts: list[Verdict] = field(default_factory=list)
     surfaces: Any = None
     samplers: Any = None
+    throughput: Any = None
 
 
 def run(asked: Asked) -> tuple[bool, Run]:
@@ -99,6 +125,8 @@ def run(asked: Asked) -> tuple[bool, Run]:
         found = surfaces.evaluate(results.surfaces, *map(_failed, (results.verdicts, drawn)))
         results.verdicts += drawn
         results.verdicts += found[:-1] if interrupted else found
+    if results.throughput is not None:
+        results.verdicts += throughput.evaluate(results.throughput)
     seconds = round(time.monotonic() - began, 1)
     told = {**environment.fingerprint(), "command": asked.command(), "engine": engine, "seconds": seconds}
     verdicts = tuple(replace(verdict, reproduce=asked.command()) for verdict in results.verdicts)
@@ -111,24 +139,33 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
 
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
-    from braidcheck.gates.surfaces.checkpoint import config_of, long_text, stop_tokens
-    from braidcheck.gates.surfaces.measure import Surroundings, all_cells, measure_surfaces
+    from braidcheck.gates.surfaces.cells import Surroundings, all_cells
+    from braidcheck.gates.surfaces.checkpoint import long_text, stop_tokens
+    from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
+    from braidcheck.gates.throughput.measure import NAMES as SERIES
+    from braidcheck.gates.throughput.measure import measure_throughput
     from braidcheck.golden.hf import load_reference
     from braidcheck.golden.resolve import resolve
 
     say("the golden")
     directory, golden = resolve(asked.model, asked.dataset, asked.revision, progress=say)
-    config = config_of(directory)
-    start = partial(_start, asked, vocab=golden.document(0).truth.full.shape[-1])
+    vocab = golden.document(0).truth.full.shape[-1]
+    start = partial(_start, asked, vocab=vocab)
+    earlier = _earlier(asked)
     say("starting the engine")
     client = start(directory)
     stack.callback(client.close)
+    base = _start(asked.base, directory, vocab) if asked.base else None  # one that cannot be made is said at once
+    if base:
+        stack.callback(base.close)
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
     name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
     runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
-    results.expected += _ids(name, golden.model, [cell for cell, _ in all_cells()], NAMES)
-    longest = min(filter(None, (config["max_position_embeddings"], client.claims["max_tokens"])))
+    results.expected += _ids(
+        name, golden.model, [cell for cell, _ in all_cells()], NAMES, SERIES if asked.timed else ()
+    )
+    longest = min(filter(None, (runs[0].max_tokens, client.claims["max_tokens"])))
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
         partial(_with_stop, asked, start, directory, scratch),
@@ -138,6 +175,12 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     measure_surfaces(client, results.surfaces, around, say)
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
     measure_samplers(client, texts, partial(logits_and_noise, runs), results.samplers, say)
+    if asked.timed:
+        results.throughput = {
+            **of_what, "against": specs.name_of(asked.base.engine) if asked.base else asked.against,
+            "earlier": bool(earlier), "series": [],
+        }  # fmt: skip
+        measure_throughput(client, base, earlier, texts, longest, results.throughput, 60 * asked.minutes, say)
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
 
 
@@ -154,9 +197,9 @@ def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, s
 def _start(asked: Asked, directory: Path, vocab: int) -> Client:
     """The engine, started. Raises UserError where it cannot be made."""
     from braidcheck.engines.client import Client
-    from braidcheck.engines.process import EngineError, EngineProcess, available_bytes
+    from braidcheck.engines.process import EngineError, EngineProcess
 
-    most = int(asked.memory_gib * 2**30 or MEMORY_SHARE * available_bytes())
+    most = int(asked.memory_gib * 2**30 or MEMORY_SHARE * environment.available_bytes())
     launch = specs.parse(asked.engine, directory, asked.python, asked.timeout_s, most, asked.model_name)
     try:
         client = Client(partial(EngineProcess, launch), vocab)
@@ -173,7 +216,24 @@ def _failed(verdicts: Sequence[Verdict]) -> list[str]:
     return [verdict.subject.rpartition(": ")[2] for verdict in verdicts if verdict.status == Status.FAIL]
 
 
-def _ids(engine: str, model: str, cells: Sequence[str], draws: Sequence[str]) -> Iterator[str]:
+def _earlier(asked: Asked) -> dict[str, list[float]]:
+    """The seconds of an earlier Run, by series. Raises UserError where it is none to be compared with."""
+    if not asked.against or asked.base:
+        return {}
+    try:
+        run = Run.from_json(Path(asked.against).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"--against-engine {asked.against} cannot be read: {in_one_line(error)}") from None
+    found, why = throughput.earlier_seconds(run, environment.fingerprint())
+    if why:
+        raise UserError(f"--against-engine {asked.against}: {why}")
+    return found
+
+
+def _ids(
+    engine: str, model: str, cells: Sequence[str], draws: Sequence[str], series: Sequence[str]
+) -> Iterator[str]:  # fmt: skip
     yield from (f"coherence/{engine} on {model}: {check}" for check in coherence.CHECKS)
     yield from (f"{surfaces.NAME}/{subject}" for subject in surfaces.subjects(engine, model, cells))
     yield from (f"{samplers.NAME}/{subject}" for subject in samplers.subjects(engine, model, draws))
+    yield from (f"{throughput.NAME}/{subject}" for subject in throughput.subjects(engine, model, series))

@@ -65,7 +65,7 @@ def gate(
     attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = DEFAULT_ATTENTION,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
-    minutes: Annotated[float, typer.Option(min=1, help="time budget of timing against a commit")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=1, help="time budget of timing")] = engine_gate.MINUTES,
     kernels: Annotated[
         Path | None, typer.Option(help="check the kernels and the engine of the package in this folder")
     ] = None,
@@ -87,6 +87,9 @@ def gate(
     engine_timeout: engine_gate.TimeoutOption = engine_gate.TIMEOUT_S,
     engine_memory: engine_gate.MemoryOption = 0.0,
     model_name: engine_gate.NameOption = "",
+    speed: engine_gate.SpeedOption = False,
+    against_engine: engine_gate.AgainstOption = "",
+    against_python: engine_gate.AgainstPythonOption = "",
 ) -> int:
     """Run the gates on the kernels and on the whole model, or on an engine of your own."""
     began = time.monotonic()
@@ -94,11 +97,14 @@ def gate(
         if any(from_command_line(context, name) for name in OF_KERNELS):
             raise UserError("--engine runs its own gates, all of them: leave out options on ops, kernels and parts")
         limits = engine_python, engine_timeout, engine_memory, model_name
-        asked = engine_gate.Asked(engine, *limits, model, revision, dataset)
+        timing = speed, against_engine, against_python, minutes
+        asked = engine_gate.Asked(engine, *limits, model, revision, dataset, *timing)
         with _claimed(out):
             _clear(out)
             interrupted, found = engine_gate.run(asked)
             return report(found, out, interrupted)
+    if speed or against_engine or against_python:
+        raise UserError("--speed and --against-engine time an engine of your own: give --engine")
     part = str(Shard.parse(shard)) if shard else ""
     chosen = choose_lane(lane)
     op = op or project_ops()

@@ -1,4 +1,4 @@
-"""``braidcheck golden``: record what Hugging Face answers, and check what was recorded."""
+"""``braidcheck golden``: record what Hugging Face answers, check what was recorded, and compare recordings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from braidcheck.report.progress import Progress
+from braidcheck.result import Status
 from braidcheck.settings import CORPUS, NANO
 
-app = typer.Typer(help="Record goldens with HF transformers, and verify them.", no_args_is_help=False)
+app = typer.Typer(help="Record goldens with HF transformers, verify and compare them.", no_args_is_help=False)
 
 
 @app.command()
@@ -21,14 +22,12 @@ def record(
     out: Annotated[Path | None, typer.Option(help="folder to write; the user's cache by default")] = None,
 ) -> int:
     """Run HF in float32 and bfloat16 over a text and store what it answered; in the cache, only if not there yet."""
-    from braidcheck import models
     from braidcheck.golden import record as recorder
     from braidcheck.golden.resolve import find_checkpoint, resolve
     from braidcheck.golden.texts import load_text
 
     with Progress(f"golden of {model}") as progress:
         checkpoint, commit = find_checkpoint(model, revision)
-        models.of_checkpoint(checkpoint).config_of(checkpoint)  # a golden of what the engine cannot run is of no use
         if out is None:
             _, golden = resolve(model, dataset, revision, progress=progress)
         else:
@@ -49,3 +48,32 @@ def verify(path: Annotated[Path | None, typer.Argument(help="a golden's folder; 
     golden = store.verify(path) if path else resolve()[1]
     print(f"{path or NANO_GOLDEN}: whole, of {golden.model}, recorded {golden.manifest['date']}")
     return 0
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="a golden's folder")],
+    after: Annotated[Path, typer.Argument(help="the folder of another of the same model and text")],
+) -> int:
+    """Say what changed between two recordings, and whether it matters: 1 where it exceeds HF bfloat16's own noise."""
+    from braidcheck.gates.coherence import drift
+    from braidcheck.golden import store
+
+    a, b = store.load(before), store.load(after)
+    changes = drift.measure_drift(a, b)
+    for name, old, new in drift.changed_entries(a.manifest, b.manifest):
+        print(f"{name}: {old or 'absent'} -> {new or 'absent'}")
+    for one in changes:
+        print("\n  ".join(drift.described(one)))
+    verdicts = [] if all(one.same for one in changes) else drift.evaluate_drift(a, b)
+    outside = [verdict for verdict in verdicts if verdict.status in (Status.FAIL, Status.ERROR)]
+    untold = [verdict for verdict in verdicts if verdict.status == Status.INCONCLUSIVE]
+    for verdict in outside or untold:
+        print(f"{verdict.status.value} {verdict.subject}: {verdict.message}")
+    if outside:
+        print(f"it matters: {len(outside)} checks of the coherence gate fail")
+    elif untold:
+        print("unknown: the recordings are too short to tell")
+    else:
+        print("it does not matter: " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
+    return 1 if outside else 3 if untold else 0

@@ -125,6 +125,7 @@ def doctor() -> int:
     table.add_row("gates that can run", ", ".join(here) or "none")
     if needs_gpu := [gate.name for gate in GATES.values() if lanes and gate.needs_gpu and gate.name not in here]:
         table.add_row("gates that need a GPU", ", ".join(needs_gpu))
+    table.add_row("gates that --engine runs", ", ".join(("coherence", *ENGINE_GATES)))
     console().print(table)
     for what, command in _more(bool(seen["gpus"])):
         print(f"for more: {what}: {command}")
@@ -146,8 +147,9 @@ def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
 
 def gates_by_name() -> str:
     """Each gate and its question, one paragraph per gate."""
-    of_engines = (f"{name} (with --engine): {question}" for name, question in ENGINE_GATES.items())
-    return "\n\n".join(("Gates:", *(f"{gate.name}: {gate.question}" for gate in GATES.values()), *of_engines))
+    of_engines = (f"{name}: {question}" for name, question in ENGINE_GATES.items())
+    own = (f"{gate.name}: {gate.question}" for gate in GATES.values())
+    return "\n\n".join(("Gates:", *own, "With --engine, beside coherence:", *of_engines))
 
 
 def _described(gpu: Mapping[str, Any], driver: str) -> str:

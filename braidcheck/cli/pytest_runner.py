@@ -139,7 +139,15 @@ def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[boo
 
 
 def record_golden(settings: Settings) -> None:
-    """Have the golden of another model recorded if it is not there yet, in a process that does not interpret."""
+    """Have the golden of another model recorded if it is not there yet, in a process that does not interpret.
+
+    Raises CheckpointError where our engine cannot run the model.
+    """
+    from braidcheck import models
+    from braidcheck.golden.resolve import find_checkpoint
+
+    checkpoint, _ = find_checkpoint(settings.model, settings.revision)
+    models.of_checkpoint(checkpoint).config_of(checkpoint)
     words = ["golden", "record", settings.model, "--dataset", settings.dataset]
     words += ["--revision", settings.revision] if settings.revision else []
     code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=variables(), check=False).returncode

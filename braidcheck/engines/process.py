@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from braidcheck import environment
 from braidcheck.errors import UserError
+from braidcheck.isolation.process import how_ended
 
 MAX_HEADER = 1 << 26  # bytes of a reply's line: answers of thousands of prompts
 MAX_TAIL = 4096  # bytes kept of what the engine prints
@@ -121,7 +122,7 @@ class EngineProcess:
                 request = request[os.write(self._requests, request) :]
         if self._replies in readable:
             if not (part := os.read(self._replies, 1 << 20)):
-                raise self._gone(f"ended ({_how(self._process.wait())})", said=True)
+                raise self._gone(f"ended ({how_ended(self._process.wait())})", said=True)
             received += part
             return request
         if time.monotonic() > end:
@@ -138,14 +139,7 @@ class EngineProcess:
 
 def _environment(launch: Launch) -> dict[str, str]:
     """braidcheck's own Python finds braidcheck; another one gets nothing of ours."""
-    if launch.python != sys.executable:
-        return dict(os.environ)
-    path = os.pathsep.join(filter(None, (str(environment.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
-    return os.environ | {"PYTHONPATH": path}
-
-
-def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit {code}"
+    return environment.with_package() if launch.python == sys.executable else dict(os.environ)
 
 
 def _resident_bytes(root: int) -> int:
@@ -158,11 +152,3 @@ def _resident_bytes(root: int) -> int:
             for children in Path(f"/proc/{process}/task").glob("*/children"):
                 waiting += map(int, children.read_text().split())
     return total
-
-
-def available_bytes() -> int:
-    """Memory that programs can still take on this machine; 0 where the system does not say."""
-    with suppress(OSError, ValueError, StopIteration):
-        lines: Sequence[str] = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
-    return 0

@@ -31,16 +31,14 @@ NAMES = (
 )
 GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
 
-# Asked with coherence of an engine that is not ours (cli/engine_gate.py): no pytest items, so not in the table of what
-# a machine can run.
-ENGINE_GATES = {
-    "surfaces": "Is an engine right alone, in batches, far out and after other requests?",
-    "samplers": "Does an engine draw from the distribution that it is told?",
-}
+# The gates of an engine that is not ours, beside coherence: modules with a QUESTION. They are no pytest items.
+ENGINE_NAMES = ("surfaces", "samplers", "throughput")
+ENGINE_GATES: dict[str, str] = {name: import_module(f"{__name__}.{name}").QUESTION for name in ENGINE_NAMES}
 
 
 def table() -> str:
     """The gates as a Markdown table, as docs/gates.md has it between its markers."""
     where = {("gpu",): "GPU", ("interpret",): "CPU", ("interpret", "gpu"): "CPU, GPU"}
     rows = [f"| {gate.name} | {gate.question} | {where[gate.lanes]} |" for gate in GATES.values()]
+    rows += [f"| {name} | {question} | `--engine` |" for name, question in ENGINE_GATES.items()]
     return "\n".join(("| gate | question | runs on |", "|---|---|---|", *rows))

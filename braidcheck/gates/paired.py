@@ -29,6 +29,17 @@ from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
 FLOOR, MARGIN = math.log(1.005), math.log(1.01)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Log ratios: a slow-down up to ``floor`` is nobody's business, one of ``margin`` must not pass."""
+
+    floor: float = FLOOR
+    margin: float = MARGIN
+
+
+KERNELS = Limits()
 LOOKS = (10, 15, 20, 30, 40)
 SERIES_ALPHA, RUN_ALPHA, MISS = 1e-3, 1e-2, 0.05
 ALL_KERNELS = "every kernel"  # the subject where nothing can be timed
@@ -81,16 +92,16 @@ class Decision:
     smallest: float = math.inf
 
 
-def decide(ratios: Sequence[float], series: int) -> Decision:
+def decide(ratios: Sequence[float], series: int, limits: Limits = KERNELS) -> Decision:
     """The verdict on one series from its log ratios, a restart each, in a run that evaluates ``series`` of them."""
     decision = Decision(Status.INCONCLUSIVE, len(ratios))
     for look in LOOKS:
         if len(ratios) >= look and decision.status == Status.INCONCLUSIVE:
-            decision = _look(ratios[:look], min(SERIES_ALPHA, RUN_ALPHA / series) / len(LOOKS))
+            decision = _look(ratios[:look], min(SERIES_ALPHA, RUN_ALPHA / series) / len(LOOKS), limits)
     return decision
 
 
-def _look(ratios: Sequence[float], alpha: float) -> Decision:
+def _look(ratios: Sequence[float], alpha: float, limits: Limits) -> Decision:
     from scipy.stats import t as student  # takes a second to import, which only a paired run needs
 
     count = len(ratios)
@@ -98,17 +109,17 @@ def _look(ratios: Sequence[float], alpha: float) -> Decision:
     error = statistics.stdev(ratios) / math.sqrt(count)
     red, green, seen = (student.isf(level, count - 1) * error for level in (alpha, MISS / len(LOOKS), MISS))
     low, high = mean - red, mean + green
-    status = Status.FAIL if low > FLOOR else Status.PASS if high < MARGIN else Status.INCONCLUSIVE
+    status = Status.FAIL if low > limits.floor else Status.PASS if high < limits.margin else Status.INCONCLUSIVE
     if not all(map(math.isfinite, (low, high))):
         status = Status.INCONCLUSIVE
-    return Decision(status, count, mean, low, high, FLOOR + red + seen)
+    return Decision(status, count, mean, low, high, limits.floor + red + seen)
 
 
-def undecided(found: Found, series: int) -> bool:
+def undecided(found: Found, series: int, limits: Limits = KERNELS) -> bool:
     """Whether more restarts could still decide a series of the evidence."""
     if found["trouble"] or len(found["restarts"]) >= LOOKS[-1]:
         return False
-    return decide(log_ratios(found["restarts"]), series).status == Status.INCONCLUSIVE
+    return decide(log_ratios(found["restarts"]), series, limits).status == Status.INCONCLUSIVE
 
 
 def log_ratios(restarts: Sequence[Turns]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck import models
 from braidcheck.errors import CheckpointError
 from braidcheck.golden.readings import Readings, Samples, Tracer, best_ids, read_logits
+from braidcheck.models.architecture import read_config
+
+UNLIMITED = 1 << 30  # positions of a model whose config names no limit
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An HF model in one dtype on one device."""
+    """An HF causal language model in one dtype on one device."""
 
     model: Any
     device: str
+
+    @property
+    def config(self) -> Any:
+        """The config of the text model: of a model with other parts, not the whole one."""
+        return self.model.config.get_text_config()
+
+    @property
+    def max_tokens(self) -> int:
+        """Positions that the model takes."""
+        return getattr(self.config, "max_position_embeddings", None) or UNLIMITED
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [T, V] of one document, in the model's dtype and on its device."""
@@ -38,8 +50,7 @@ class Reference:
 
     def generate(self, ids: Tensor, count: int) -> list[int]:
         """Up to ``count`` greedy tokens after ``ids``; stops behind the end-of-text token as HF does."""
-        config = self.model.config
-        ends = config.eos_token_id
+        ends = self.model.generation_config.eos_token_id
         pad = ends[0] if isinstance(ends, list) else ends
         with torch.inference_mode(), exact_matmul():
             prompt = ids[None].to(self.device)
@@ -49,8 +60,9 @@ class Reference:
 
     @contextmanager
     def _tracing(self, tracer: Tracer, positions: Tensor) -> Iterator[None]:
-        handles = []
-        for number, layer in enumerate(self.model.model.layers):
+        handles, layers = [], decoder_layers(self.model)
+        attention = [[part for part in layer.children() if "Attention" in type(part).__name__] for layer in layers]
+        for number, layer in enumerate(layers):
 
             def states(_module: Any, _inputs: Any, output: Any, number: int = number) -> None:
                 tracer(number, "hidden", (output[0] if isinstance(output, tuple) else output)[0])
@@ -59,12 +71,22 @@ class Reference:
                 tracer.attention(number, output[1][0][:, positions.to(output[1].device)])
 
             handles.append(layer.register_forward_hook(states))
-            handles.append(layer.self_attn.register_forward_hook(weights))
+            if all(attention):  # in a hybrid model some layers have none
+                handles += [part.register_forward_hook(weights) for part in attention[number]]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def decoder_layers(model: Any) -> Sequence[Any]:
+    """The modules whose outputs are the residual stream. Raises CheckpointError for a model of another build."""
+    count = model.config.get_text_config().num_hidden_layers
+    lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
+    if not lists:
+        raise CheckpointError(f"{type(model).__name__} has no list of its {count} layers: braidcheck cannot trace it")
+    return lists[0]
 
 
 @contextmanager
@@ -80,15 +102,19 @@ def exact_matmul() -> Iterator[None]:
 
 
 def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Reference:
-    """HF's model of a checkpoint directory. Raises CheckpointError, in one line, where it cannot be loaded whole."""
+    """HF's causal language model of a checkpoint directory.
+
+    Raises CheckpointError, in one line, where it cannot be loaded whole.
+    """
     import transformers
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    read_config(checkpoint)  # which says more than HF where it cannot be read
     try:
-        model, info = getattr(transformers, models.of_checkpoint(checkpoint).hf_model).from_pretrained(
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=dtype,
             attn_implementation="eager",
@@ -97,10 +123,15 @@ def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Referen
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise CheckpointError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from None
-    # HF fills what is missing with random numbers and only warns.
+        raise CheckpointError(f"cannot load {checkpoint}: {' '.join(str(error).split())[:300]}") from None
+    # HF fills what is missing with random numbers, leaves out what is too much, and only warns.
     if absent := sorted(info["missing_keys"]):
         raise CheckpointError(f"{checkpoint} lacks {', '.join(map(str, absent[:3]))}: the checkpoint is not complete")
+    if unknown := sorted(info["unexpected_keys"]):
+        named = ", ".join(map(str, unknown[:3]))
+        raise CheckpointError(
+            f"{checkpoint} has {named}, which {type(model).__name__} has not: is config.json its own?"
+        )
     return Reference(model.eval().to(device), device)
 
 

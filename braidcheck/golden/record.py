@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.golden import store
+from braidcheck.golden import published, store
 from braidcheck.golden.hf import Reference, load_reference, load_tokenizer
 from braidcheck.golden.provenance import provenance
 from braidcheck.golden.readings import DIGEST, TOP, Readings, Samples, margin, noise
@@ -49,27 +49,32 @@ def record(
     """Run HF over ``corpus`` and leave the golden in ``out_dir``, replacing the golden there.
 
     ``device`` defaults to the GPU if there is one. Raises CheckpointError; GoldenError where the models are
-    not HF's own as a golden needs them; UserError where ``out_dir`` holds something else. Nothing is left behind by an
-    interrupted call.
+    not HF's own as a golden needs them, or their perplexity is not the published one; UserError where ``out_dir`` holds
+    something else. Nothing is left behind by an interrupted call.
     """
     checkpoint, out = Path(checkpoint_dir), Path(out_dir)
     if out.exists() and not (out / store.MANIFEST).is_file():
         raise UserError(f"{out} exists and is not a golden: give an empty folder")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = model_id or checkpoint.resolve().name
+    files = store.checkpoint_files(checkpoint)
     runs = [load_reference(checkpoint, getattr(torch, run), device) for run in store.RUNS]
     origin = provenance([run.model for run in runs], device)
-    config = runs[0].model.config
-    documents = tokenise(corpus, load_tokenizer(checkpoint), config.max_position_embeddings)
-    tensors = _tensors(runs, documents, progress or (lambda _line: None))
+    tokenizer = load_tokenizer(checkpoint)
+    documents = tokenise(corpus, tokenizer, runs[0].max_tokens)
+    say = progress or (lambda _line: None)
+    figure = published.of(name, corpus.origin)
+    known = {"published": published.check(figure, runs[1], corpus, tokenizer, say)} if figure else {}
+    tensors = _tensors(runs, documents, say)
     manifest = {
         "format": store.FORMAT,
-        "model": {"id": name, "revision": revision, "files": store.checkpoint_files(checkpoint)},
+        "model": {"id": name, "revision": revision, "files": files},
         "corpus": {"origin": corpus.origin, "fingerprint": corpus.fingerprint},
         "documents": len(documents),
         "tokens": sum(len(document.ids) for document in documents),
         "probe_kinds": _kinds(documents),
         "perplexity": _perplexities(tensors, documents),
+        **known,
         "runs": origin,
         "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "datasets")}
         | {"python": platform.python_version()},
@@ -80,7 +85,7 @@ def record(
 
 
 def _tensors(runs: list[Reference], documents: list[Document], say: Callable[[str], None]) -> dict[str, Tensor]:
-    config = runs[0].model.config
+    config = runs[0].config
     projection = torch.randn(config.hidden_size, DIGEST, generator=torch.Generator().manual_seed(0)) / DIGEST**0.5
     samples = _samples([len(document.ids) for document in documents], config.vocab_size, projection)
     best, readings = [], []

@@ -24,6 +24,7 @@ def _nano_folder() -> Path:
 
 NANO = _nano_folder() / "nano"
 NANO_GOLDEN = NANO.parent / "nano_golden"
+UNAUTHORIZED, FORBIDDEN = 401, 403
 PINNED = {"Qwen/Qwen3-0.6B": "c1899de289a04d12100db370d81485cdf75e47ca"}
 
 
@@ -76,20 +77,40 @@ def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str 
 
 def _from_hub(model: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         place = Path(snapshot_download(model, revision=revision, allow_patterns=list(store.CHECKPOINT_FILES)))
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
-        at = f" at revision {revision}" if revision else ""
-        raise UserError(f"the hub has no model {model}{at}, or it needs a login: check the name") from None
-    except (OSError, HfHubHTTPError):
-        raise NotAvailable(
-            f"{model} is not in the local hub cache and the hub cannot be reached: download it where there is a "
-            "network and pass its directory to --model"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise _refusal(model, revision, error) from None
     # A snapshot lies in a directory called by its commit, whatever branch or tag was asked for.
     return place, place.name
+
+
+def _refusal(model: str, revision: str | None, error: Exception) -> UserError:
+    """Why the hub gave no snapshot, and what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )  # fmt: skip
+
+    answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
+    status = answered.response.status_code if isinstance(answered, HfHubHTTPError) else 0
+    if isinstance(error, RevisionNotFoundError):
+        return UserError(f"the hub has no revision {revision} of {model}: give a commit, branch or tag of it")
+    if isinstance(error, GatedRepoError) or status == FORBIDDEN:
+        return UserError(f"{model} needs a login: accept its terms on the hub and set HF_TOKEN")
+    if isinstance(error, (RepositoryNotFoundError, HFValidationError)) or status == UNAUTHORIZED:
+        return UserError(f"the hub has no model {model}, or it needs a login: check the name, or set HF_TOKEN")
+    if "onsistency" in str(error):
+        return CheckpointError(f"{model} came incomplete from the hub ({str(error).splitlines()[0]}): try again")
+    how = f"answers {status}" if status else "cannot be reached"
+    return NotAvailable(
+        f"{model} is not in the local hub cache and the hub {how}: download it where there is a network and pass its "
+        "directory to --model"
+    )
 
 
 def cache_directory() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from braidcheck.errors import GoldenError
+from braidcheck.errors import CheckpointError, GoldenError
 from braidcheck.golden.provenance import implausible, unlike
 from braidcheck.golden.readings import Readings, Samples, noise
 
@@ -27,6 +27,7 @@ CHECKPOINT_FILES = (
     "vocab.json",
     "merges.txt",
 )
+SHA256_DIGITS = 64
 RUNS = ("float32", "bfloat16")
 
 
@@ -200,6 +201,15 @@ def file_sha256(path: Path) -> str:
 
 
 def checkpoint_files(checkpoint_dir: Path) -> dict[str, str]:
-    """SHA-256 by file name of the weights, configuration and tokenizer of a checkpoint directory."""
+    """SHA-256 by file name of the weights, configuration and tokenizer of a checkpoint directory.
+
+    Raises CheckpointError where the hub's cache holds other weights than the hub has.
+    """
     found = {path for pattern in CHECKPOINT_FILES for path in checkpoint_dir.glob(pattern) if path.is_file()}
-    return {path.name: file_sha256(path) for path in sorted(found)}
+    hashes = {path.name: file_sha256(path) for path in sorted(found)}
+    for path in found:
+        # In that cache a file of weights is a link to one that is called by its hash.
+        blob = path.resolve()
+        if path.is_symlink() and len(blob.name) == SHA256_DIGITS and blob.name != hashes[path.name]:
+            raise CheckpointError(f"{blob} is not what the hub has as {path.name}: delete it and try again")
+    return hashes

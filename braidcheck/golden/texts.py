@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1", "b08601e04326c79dfdd32d625aee71d232d685c3")
+WIKITEXT_ORIGIN = f"{WIKITEXT[0]}/{WIKITEXT[1]}, test split, revision {WIKITEXT[2]}"
 WINDOW = 1024
 WINDOWS = 64
 """Running text is cut into windows; 64 of 1024 tokens bound a mean to a few percent and keep a golden small."""
@@ -63,7 +64,7 @@ def load_text(name: str | None = None) -> Text:
     if name in (None, "corpus"):
         rows, origin = corpus.load("heldout"), "braidcheck corpus, held-out split"
     elif name == "wikitext":
-        rows, origin = _wikitext(), "/".join(WIKITEXT[:2]) + f", test split, revision {WIKITEXT[2]}"
+        rows, origin = _wikitext(), WIKITEXT_ORIGIN
     else:
         rows, origin = _from_disk(Path(name)), f"file {Path(name).name}"
     if "text" not in rows.column_names or not any(rows["text"]):
@@ -109,18 +110,19 @@ def _from_disk(path: Path) -> Dataset:
 
 def tokenise(text: Text, tokenizer: Any, limit: int) -> list[Document]:
     """The documents of ``text`` in tokens. Raises UserError where one is longer than ``limit`` tokens."""
-    documents = _cut(text, tokenizer, min(WINDOW, limit)) if text.running else _rows(text, tokenizer)
+    documents = windows(text, tokenizer, limit)[:WINDOWS] if text.running else _rows(text, tokenizer)
     for number, document in enumerate(documents):
         if len(document.ids) > limit:
             raise UserError(f"document {number} has {len(document.ids)} tokens, the model takes {limit}: shorten it")
     return [document for document in documents if len(document.ids) > 1]
 
 
-def _cut(text: Text, tokenizer: Any, window: int) -> list[Document]:
+def windows(text: Text, tokenizer: Any, limit: int) -> list[Document]:
+    """All of a running text in windows of WINDOW tokens, or of ``limit``, the last of what is left."""
     lead = tokenizer("")["input_ids"]
     ids = tokenizer("\n\n".join(text.rows["text"]), add_special_tokens=False, verbose=False)["input_ids"]
-    step = window - len(lead)
-    return [Document((*lead, *ids[start : start + step])) for start in range(0, len(ids), step)][:WINDOWS]
+    step = min(WINDOW, limit) - len(lead)
+    return [Document((*lead, *ids[start : start + step])) for start in range(0, len(ids), step)]
 
 
 def _rows(text: Text, tokenizer: Any) -> list[Document]:

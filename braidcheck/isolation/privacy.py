@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from braidcheck import environment
+
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
 CAPABILITY_VERSION_3 = 0x20080522
 # CAP_SYS_MODULE, _RAWIO, _PTRACE, _ADMIN, CAP_PERFMON, CAP_BPF: each reads the memory of others.
@@ -50,7 +52,6 @@ def end_with_parent() -> None:
 
 def limit_memory() -> None:
     """Let this process take a part of the memory that is free: more is a MemoryError, and other programs live on."""
-    with suppress(OSError, ValueError, StopIteration):
-        with open("/proc/meminfo", encoding="ascii") as file:
-            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-        resource.setrlimit(resource.RLIMIT_DATA, (min(MAX_MEMORY_BYTES, int(MAX_MEMORY_SHARE * free)),) * 2)
+    with suppress(OSError, ValueError):
+        if free := environment.available_bytes():
+            resource.setrlimit(resource.RLIMIT_DATA, (min(MAX_MEMORY_BYTES, int(MAX_MEMORY_SHARE * free)),) * 2)

@@ -44,7 +44,7 @@ class ChildProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, (theirs.fileno(), *fds))],
             pass_fds=(theirs.fileno(), *fds), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, env=_environment(settings or {}),
+            start_new_session=True, env=environment.with_package() | dict(settings or {}),
         )  # fmt: skip
         theirs.close()
         os.close(output)
@@ -104,7 +104,7 @@ class ChildProcess:
             self._process.wait(GRACE_S)
         code = self._process.poll()
         self.close()
-        raise EndedError("closed its channel" if code is None else f"ended the process ({_how(code)})")
+        raise EndedError("closed its channel" if code is None else f"ended the process ({how_ended(code)})")
 
     def _show(self) -> None:
         """Pass on what it prints, up to a limit: it is no answer."""
@@ -119,10 +119,6 @@ class ChildProcess:
                 sys.stderr.write(f"\n(what the function prints past {MAX_SHOWN_BYTES} bytes is left out)\n")
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    path = os.pathsep.join(filter(None, (str(environment.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
-    return os.environ | {"PYTHONPATH": path} | dict(settings)
-
-
-def _how(code: int) -> str:
+def how_ended(code: int) -> str:
+    """A process's return code in words: the signal that ended it, or "exit N"."""
     return signal.Signals(-code).name if code < 0 else f"exit {code}"

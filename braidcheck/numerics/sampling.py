@@ -27,8 +27,8 @@ def _philox(key: int, counter: int) -> int:
     return words[0]
 
 
-def kept(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """The probabilities [B,V] after temperature, top-k and top-p, not yet scaled to sum to one."""
+def kept(logits: Tensor, temperature: float, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
+    """The probabilities [B,V] after temperature, top-k, top-p and min-p, not yet scaled to sum to one."""
     scores = logits / temperature
     if top_k:
         least = scores.topk(min(top_k, scores.shape[1])).values[:, -1:]
@@ -39,6 +39,8 @@ def kept(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor
         before = ordered.cumsum(-1) - ordered
         least = ordered.masked_fill(before >= top_p, torch.inf).amin(-1, keepdim=True)
         weights = weights.masked_fill(weights < least, 0.0)
+    if min_p:
+        weights = weights.masked_fill(weights < min_p * weights.amax(-1, keepdim=True), 0.0)
     return weights
 
 
@@ -49,9 +51,11 @@ def better(x: Tensor, weights: Tensor) -> Tensor:
     return before.gather(1, torch.searchsorted(-ordered, -x))
 
 
-def probabilities(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+def probabilities(
+    logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> Tensor:  # fmt: skip
     """The probability float64 [V] of each token of logits [V]."""
-    weights = kept(logits.double()[None], temperature, top_k, top_p)[0]
+    weights = kept(logits.double()[None], temperature, top_k, top_p, min_p)[0]
     return weights / weights.sum()
 
 
@@ -65,8 +69,28 @@ def refused_draws(tokens: Tensor, exact: Tensor) -> str | None:
     # The statistic's distribution needs 5 expected draws in a cell: the rarest tokens share the last cell.
     cells = ((expected >= 5) & (expected.flip(0).cumsum(0).flip(0) - expected >= 5)).sum()
     expected, observed = (torch.cat([part[:cells], part[cells:].sum()[None]]) for part in (expected, observed[order]))
-    statistic = ((observed - expected).square() / expected).sum()
-    chance = float(torch.special.gammaincc(torch.tensor(max(1, len(expected) - 1) / 2).double(), statistic / 2))
+    statistic = chi_square(observed, expected)
+    chance = upper_tail(statistic, max(1, len(expected) - 1))
     if chance >= FALSE_ALARM:
         return None
-    return f"{len(tokens)} draws have a chi-square of {float(statistic):.1f} in {len(expected)} cells: p = {chance:.1g}"
+    return f"{len(tokens)} draws have a chi-square of {statistic:.1f} in {len(expected)} cells: p = {chance:.1g}"
+
+
+def chi_square(observed: Tensor, expected: Tensor) -> float:
+    """Pearson's statistic of counts [N] beside expected ones above 0."""
+    return float(((observed - expected).square() / expected).sum())
+
+
+def upper_tail(statistic: float, freedom: int) -> float:
+    """The probability that a chi-square of ``freedom`` degrees is at least ``statistic``."""
+    half = torch.tensor([freedom, statistic], dtype=torch.float64) / 2
+    return float(torch.special.gammaincc(half[0], half[1]))
+
+
+def critical_value(freedom: int, level: float) -> float:
+    """The chi-square of ``freedom`` degrees that is exceeded with probability ``level``, by bisection."""
+    low, high = 0.0, 1000.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if upper_tail(middle, freedom) > level else (low, middle)
+    return high

@@ -146,7 +146,7 @@ def test_a_truncated_checkpoint(refused, checkpoint, tmp_path):
 def test_a_model_that_is_not_supported(refused, checkpoint, tmp_path, change, says):
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(config | change))
-    refused(2, says, "golden", "record", checkpoint)
+    refused(2, says, "gate", "--model", checkpoint)
     assert not list(tmp_path.glob("cache/goldens/*"))
 
 

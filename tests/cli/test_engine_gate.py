@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from braidcheck import environment
 from braidcheck.cli import engine_gate, gate, main
 from braidcheck.engines import process
+from braidcheck.errors import UserError
+from braidcheck.result import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 BAD = Path(__file__).parents[1] / "engines" / "bad_engines.py"
@@ -73,6 +76,33 @@ def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
     assert "another gate writes to" in capsys.readouterr().err
 
 
+def asked(engine, **more):
+    return engine_gate.Asked(engine, "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus", **more)
+
+
 def test_a_run_tells_no_password():
-    asked = engine_gate.Asked("http://u:secret@h:1/v1", "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus")
-    assert asked.command() == "braidcheck gate --engine http://h:1/v1 --model-name m"
+    one = asked("http://u:secret@h:1/v1", against="http://u:secret@h:2/v1", minutes=3.0, speed=True)
+    assert one.command() == (
+        "braidcheck gate --engine http://h:1/v1 --model-name m --against-engine http://h:2/v1 --minutes 3 --speed"
+    )
+    assert one.base.engine == "http://u:secret@h:2/v1"
+
+
+def test_an_engine_is_timed_where_it_is_asked_for():
+    assert [asked("e", **more).timed for more in ({}, {"speed": True}, {"against": "f"})] == [False, True, True]
+    assert asked("e", against="run.json").base is asked("e").base is None
+    assert asked("e", against="f", against_python="p").base.python == "p"
+
+
+def test_what_is_no_earlier_run_of_this_machine_is_refused(tmp_path):
+    run = Run(environment.fingerprint() | {"processor": "another"}, (), ())
+    (tmp_path / "other.json").write_text(run.to_json(), encoding="utf-8")
+    (tmp_path / "text.json").write_text("{}", encoding="utf-8")
+    for name, said in (("none", "FileNotFound"), ("text", "cannot be read"), ("other", "another machine")):
+        with pytest.raises(UserError, match=said):
+            engine_gate._earlier(asked("e", against=str(tmp_path / f"{name}.json")))
+
+
+def test_timing_an_engine_needs_one(capsys):
+    assert main(["gate", "--speed"]) == main(["gate", "--against-engine", "e.py:f"]) == 2
+    assert "time an engine of your own: give --engine" in capsys.readouterr().err

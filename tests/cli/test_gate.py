@@ -13,6 +13,7 @@ import pytest
 
 from braidcheck import environment
 from braidcheck.cli import gate, pytest_runner
+from braidcheck.golden import resolve
 from braidcheck.result import Run
 from braidcheck.suite import project_tests
 
@@ -195,10 +196,18 @@ def test_golden_of_another_model_is_recorded_first(suite, run, monkeypatch):
         return SimpleNamespace(returncode=3)
 
     monkeypatch.setattr(pytest_runner.subprocess, "run", record)
+    monkeypatch.setattr(resolve, "find_checkpoint", lambda _model, _revision: (resolve.NANO, "abc"))
     assert run("gate", "--model", "some/model", "--dataset", "wikitext", "--revision", "v1").code == 3
     assert asked[0][2:] == [
         *("braidcheck", "golden", "record", "some/model", "--dataset", "wikitext", "--revision", "v1")
     ]
+
+
+def test_a_model_that_our_engine_does_not_run_is_refused_before_its_golden_is_recorded(refused, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model.safetensors").touch()
+    monkeypatch.setattr(pytest_runner.subprocess, "run", None)
+    refused(2, "braidcheck's engine runs model_type qwen3 only", "gate", "--model", str(tmp_path))
 
 
 def test_a_model_that_is_not_there_is_one_line(refused, no_gpu, tmp_path, monkeypatch):

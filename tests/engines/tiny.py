@@ -10,7 +10,8 @@ import torch
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.engines.worker import Host
-from braidcheck.gates.surfaces import measure as surfaces
+from braidcheck.gates.surfaces.cells import Surroundings
+from braidcheck.gates.surfaces.measure import measure_surfaces
 from braidcheck.gates.surfaces.truth import Text
 from braidcheck.golden.readings import Readings, best_ids, noise, read_logits
 
@@ -140,8 +141,8 @@ def measured(make):
     """The surfaces' evidence of an engine; ``make(stop=)`` makes one whose model ends answers there."""
     evidence = {"engine": "tiny", "model": "model", "cells": [], "fresh": []}
     with_stop = lambda token: client(partial(make, stop=token))  # noqa: E731
-    around = surfaces.Surroundings(texts(), LONGEST, lambda length: texts()[-1], with_stop)
-    surfaces.measure_surfaces(client(make), evidence, around)
+    around = Surroundings(texts(), LONGEST, lambda length: texts()[-1], with_stop)
+    measure_surfaces(client(make), evidence, around)
     return evidence
 
 

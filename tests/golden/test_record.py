@@ -185,6 +185,12 @@ def lose_a_tensor(place):
     save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
 
 
+def add_a_tensor(place):
+    tensors = load_file(place / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_proj.bias"] = torch.zeros(384)
+    save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+
+
 def another_architecture(place):
     config = json.loads((place / "config.json").read_text())
     (place / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
@@ -199,7 +205,8 @@ def truncate(place):
     ("spoil", "words"),
     [
         (lose_a_tensor, "lacks model.layers.1.self_attn.k_norm.weight"),
-        (another_architecture, "says llama: braidcheck's engine runs model_type qwen3 only"),
+        (add_a_tensor, r"q_proj.bias, which Qwen3ForCausalLM has not: is config.json its own\\?"),
+        (another_architecture, "cannot load .*number of attention heads"),
         (truncate, "cannot load"),
         (lambda place: (place / "config.json").write_text("{"), "is not JSON"),
         (lambda place: (place / "tokenizer.json").unlink(), "no tokenizer"),

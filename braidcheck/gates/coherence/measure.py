@@ -88,8 +88,8 @@ def _documents(engine: Engine, golden: Golden | Subset, say: Callable[[str], Non
         seen = _read(engine, document)
         documents.append(_document(document, seen, typical))
         looks.append((document, seen))
-        probes += [_probe(probe, document, seen) for probe in recorded if probe.document == number]
-    return {"documents": documents, "hidden": _hidden(looks), "entropy": _entropy(looks), "probes": probes}
+        probes += [probe_row(probe, document, seen) for probe in recorded if probe.document == number]
+    return {"documents": documents, "hidden": hidden_errors(looks), "entropy": entropy_errors(looks), "probes": probes}
 
 
 def _read(engine: Engine, document: GoldenDocument) -> Readings:
@@ -136,7 +136,7 @@ def spread(error: Tensor) -> Tensor:
     return error.double().std(dim=-1, correction=0)
 
 
-def _probe(probe: Probe, document: GoldenDocument, seen: Readings) -> ProbeRow:
+def probe_row(probe: Probe, document: GoldenDocument, seen: Readings) -> ProbeRow:
     """Kind, distance, and whether HF float32, HF bfloat16 and the engine foresee every token of the answer."""
     answer, before = document.ids[probe.first : probe.last], slice(probe.first - 1, probe.last - 1)
     truth, floor, engine = (
@@ -145,7 +145,7 @@ def _probe(probe: Probe, document: GoldenDocument, seen: Readings) -> ProbeRow:
     return probe.kind, probe.distance, truth, floor, engine
 
 
-def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
+def hidden_errors(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
     """Root mean square, over all samples, of the digests' error relative to the hidden state's norm, by layer."""
 
     def error(of: Callable[[GoldenDocument, Readings], Readings]) -> Column:
@@ -155,7 +155,7 @@ def _hidden(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
     return {"engine": error(lambda _document, seen: seen), "floor": error(lambda document, _seen: document.floor)}
 
 
-def _entropy(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
+def entropy_errors(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
     """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it.
 
     Empty where the engine shows no Q.

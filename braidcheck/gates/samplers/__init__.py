@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from braidcheck.gates.samplers.evidence import Draws, Evidence
 from braidcheck.result import Status, Verdict
 
 NAME = "samplers"
+QUESTION = "Does an engine of your own draw tokens from the distribution that it is told?"
 LEVEL = 1e-6
 """Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
 
@@ -48,12 +49,18 @@ def _verdict(name: str, draws: Draws) -> Verdict:
 
 
 def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:
+    import torch
+
+    from braidcheck.numerics.sampling import chi_square, critical_value
+
     bins = draws["bins"]
-    value, limit = chi_square(bins), critical_value(len(bins) - 1)
+    counts = torch.tensor(bins, dtype=torch.float64)
     counted = f"{sum(bins)} of {draws['tokens']} draws, where HF leaves a choice"
     if sum(bins) < MIN_PER_BIN * len(bins):
         message = f"{counted}: {MIN_PER_BIN * len(bins)} are needed"
         return Verdict(NAME, subject, Status.INCONCLUSIVE, message, seconds=seconds, metrics=metrics)
+    value = chi_square(counts, counts.mean().expand_as(counts))  # a bin is as probable as another
+    limit = critical_value(len(bins) - 1, LEVEL)
     half = len(bins) // 2
     lean = "probable" if sum(bins[:half]) > sum(bins[-half:]) else "improbable"
     says = f"too many {lean} ones" if value > limit else "as often as their probabilities say"
@@ -62,21 +69,3 @@ def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str,
     return Verdict(
         NAME, subject, status, message, value, limit, unit="chi-square", seconds=seconds, metrics=metrics
     )  # fmt: skip
-
-
-def chi_square(bins: Sequence[int]) -> float:
-    """Of counts that are equally probable."""
-    expected = sum(bins) / len(bins)
-    return sum((count - expected) ** 2 for count in bins) / expected if expected else 0.0
-
-
-def critical_value(freedom: int) -> float:
-    """Where chi-square's upper tail is LEVEL, by bisection."""
-    import torch
-
-    low, high = 0.0, 1000.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        tail = float(torch.special.gammaincc(torch.tensor(freedom / 2).double(), torch.tensor(middle / 2).double()))
-        low, high = (middle, high) if tail > LEVEL else (low, middle)
-    return high

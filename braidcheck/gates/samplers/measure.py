@@ -16,6 +16,7 @@ from braidcheck.gates.samplers.evidence import Draws, Evidence
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
+from braidcheck.numerics.sampling import probabilities
 
 After = Callable[[list[int], list[int]], list[tuple[Tensor, float]]]
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
@@ -159,27 +160,12 @@ def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor,
     return truth, noise(truth.gather(1, top), floor.gather(1, top))
 
 
-def kept(row: Tensor, setting: Setting) -> Tensor:
-    """Probabilities [V] float64 after temperature, top-k, top-p and min-p, in that order."""
-    values = row.double() / setting.temperature
-    if setting.top_k:
-        values = values.masked_fill(values < values.topk(setting.top_k).values[-1], -torch.inf)
-    if setting.top_p < 1:
-        ordered, ids = values.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        values = values.index_fill(0, ids[before >= setting.top_p], -torch.inf)
-    if setting.min_p:
-        lowest = values.max() + torch.tensor(setting.min_p).double().log()
-        values = values.masked_fill(values < lowest, -torch.inf)
-    return values.softmax(-1)
-
-
 def place(row: Tensor, token: int, setting: Setting) -> tuple[float, float, float]:
     """A token's probability, that of all more probable ones (of equal ones those of lower id), and the best's."""
-    probabilities = kept(row, setting)
-    mine = probabilities[token]
-    first = (probabilities > mine) | ((probabilities == mine) & (torch.arange(len(row)) < token))
-    return float(mine), float(probabilities[first].sum()), float(probabilities.max())
+    exact = probabilities(row, **asdict(setting))
+    mine = exact[token]
+    first = (exact > mine) | ((exact == mine) & (torch.arange(len(row)) < token))
+    return float(mine), float(exact[first].sum()), float(exact.max())
 
 
 def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:

@@ -38,11 +38,6 @@ def long_text(logits_of: Callable[[Tensor], Tensor], texts: Sequence[Text], leng
     return Text(-1, ids, top, truth, truth, longest.typical, longest.stops)
 
 
-def config_of(directory: Path) -> dict[str, Any]:
-    """The entries of config.json."""
-    return _json(directory / CONFIG)
-
-
 def stop_tokens(directory: Path) -> tuple[int, ...]:
     """The tokens at which the model ends its answers: generation_config.json's, or config.json's."""
     for name in (GENERATION, CONFIG):

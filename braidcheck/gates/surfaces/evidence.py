@@ -12,7 +12,7 @@ class Outcome(TypedDict):
     ``ragged`` whether their lengths differ; ``after`` what the process was asked before, in words of AFTER;
     ``length`` the tokens of the prompt; ``last`` the last position looked at, ``wrong_at`` the first wrong one.
     ``used`` is the largest part of a position's limit on KL (logits), ``kl`` and ``kl_floor`` are sums in nats over
-    the ``positions``; ``what`` says what is wrong, empty where nothing is.
+    the ``positions``; ``what`` says what is wrong, empty where nothing is; ``finite`` is whether all numbers are.
     """
 
     phase: str
@@ -30,6 +30,7 @@ class Outcome(TypedDict):
     kl: float
     kl_floor: float
     what: str
+    finite: bool
 
 
 ANOTHER, LONGER, PREFIX = AFTER = ("another request", "a longer request", "a request that begins alike")

@@ -17,6 +17,7 @@ PHASES = {
     "stop": "where a stop token ends an answer",
     "stream": "in streams",
 }
+OVERFLOW = "all wrong logits are NaN or infinite: does a number overflow? Float16 ends at 65,504"
 MAX_RULES = 3
 SLACK = 0.5  # cells: a simpler rule is said where another leaves out no more than this that is right
 
@@ -27,6 +28,13 @@ def separate(cells: Sequence[Sequence[Outcome]]) -> str:
     Where there is none, one that holds for all that is wrong and for little that is right; all ``cells`` count alike,
     however many outcomes they have. Empty where nothing is wrong.
     """
+    wrong = [outcome for cell in cells for outcome in cell if outcome["wrong_at"] is not None]
+    logits = [outcome for outcome in wrong if outcome["phase"] == "prefill"]  # tokens follow from them
+    overflows = logits and not any(outcome["finite"] for outcome in logits)
+    return _separating(cells) + (f"; {OVERFLOW}" if overflows else "")
+
+
+def _separating(cells: Sequence[Sequence[Outcome]]) -> str:
     outcomes = [outcome for cell in cells for outcome in cell]
     wrong = [outcome for outcome in outcomes if outcome["wrong_at"] is not None]
     if not wrong:

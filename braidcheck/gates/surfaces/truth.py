@@ -151,14 +151,14 @@ def prefill_outcome(request: Request, got: Prefilled, first: int, asked: Asked) 
     over = (given & ~(engine <= limit)).nonzero()[:, 0].tolist()
     used = float((engine / limit)[given].nan_to_num(torch.inf).max()) if given.any() else 0.0
     wrong = first + over[0] if over else None
-    what = ""
+    what, finite = "", bool(engine[given].isfinite().all())
     if over:
         value, most = float(engine[over[0]]), float(limit[over[0]])
         what = f"KL to HF is {value:.2g} nats at position {wrong}, HF bfloat16's noise allows {most:.2g}"
         if not engine[over[0]].isfinite():
             what = f"the logits of position {wrong} are NaN or infinite"
     sums = [max(0.0, float(column[given].sum())) for column in (engine, floor)]  # rounding makes some below 0
-    return _outcome("prefill", request, asked, request.length - 1, int(given.sum()), wrong, used, sums, what)
+    return _outcome("prefill", request, asked, request.length - 1, int(given.sum()), wrong, used, sums, what, finite)
 
 
 def tokens_outcome(
@@ -186,7 +186,7 @@ def tokens_outcome(
 
 def _outcome(
     phase: str, request: Request, asked: Asked, last: int, positions: int, wrong: int | None, used: float,
-    sums: Sequence[float], what: str,
+    sums: Sequence[float], what: str, finite: bool = True,
 ) -> Outcome:  # fmt: skip
     return {
         "phase": phase,
@@ -204,4 +204,5 @@ def _outcome(
         "kl": min(sums[0], 1e30),
         "kl_floor": sums[1],
         "what": what,
+        "finite": finite,
     }

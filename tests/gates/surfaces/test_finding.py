@@ -7,6 +7,7 @@ from braidcheck.gates.surfaces.finding import separate
 RIGHT = {
     "phase": "prefill", "batch": 1, "row": 0, "ragged": False, "after": [], "together": False, "document": 0,
     "length": 8, "last": 7, "positions": 8, "wrong_at": None, "used": 0.0, "kl": 0.0, "kl_floor": 0.0, "what": "",
+    "finite": True,
 }  # fmt: skip
 
 
@@ -48,3 +49,9 @@ def test_a_large_cell_counts_as_much_as_a_small_one():
 def test_a_rule_with_exceptions_counts_them():
     some = [made(batch=4, row=1, wrong_at=1), made(batch=4, row=1)]
     assert "1 of 2 are wrong" in separate([some, [made()], [made(batch=1)]])
+
+
+def test_overflow_is_asked_about_where_all_that_is_wrong_is_not_finite():
+    nan, off = made(wrong_at=1, finite=False), made(wrong_at=1)
+    assert "Float16 ends at 65,504" in separate([[nan, nan], [made()]])
+    assert "65,504" not in separate([[nan, off], [made()]])

@@ -5,8 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from braidcheck.gates.surfaces import evaluate
-from braidcheck.gates.surfaces import measure as surfaces
+from braidcheck.gates.surfaces import cells, evaluate
 from braidcheck.result import Status
 from tests.engines import tiny
 
@@ -31,7 +30,7 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def few_batches(monkeypatch):
-    monkeypatch.setattr(surfaces, "BATCHES", (1, 2, 8))
+    monkeypatch.setattr(cells, "BATCHES", (1, 2, 8))
 
 
 def last(make):
@@ -54,7 +53,7 @@ def test_a_right_engine_passes_on_every_surface(dtype):
     verdicts = evaluate(tiny.measured(partial(tiny.Right, dtype=dtype)))
     said = {verdict.subject: (verdict.status, verdict.message) for verdict in verdicts}
     assert {status for status, _ in said.values()} == {Status.PASS}, said
-    assert len(verdicts) == len(surfaces.all_cells()) + 1
+    assert len(verdicts) == len(cells.all_cells()) + 1
 
 
 class Varying(tiny.Right):
@@ -113,3 +112,4 @@ class Nan(tiny.Right):
 
 def test_nan_is_wrong():
     assert "from position 16 on" in last(Nan).message
+    assert "does a number overflow" in last(Nan).message

@@ -1,0 +1,202 @@
+"""The cells of the table: alone and in batches, at borders, far out, after other requests, with stop tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from braidcheck.engines.client import Client, Top
+from braidcheck.gates.surfaces import requests as plan
+from braidcheck.gates.surfaces.ask import Asker, NotServed
+from braidcheck.gates.surfaces.evidence import Outcome
+from braidcheck.gates.surfaces.truth import Request, Text
+
+BATCHES = (1, 2, 8, 33, 257)
+CROWD = 8
+CROWD_ROWS = (0, 5)  # where the same request stands in a crowd
+
+
+@dataclass
+class Found:
+    """What a cell gave."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    differing: int = 0
+    compared: int = 0
+    must_be_equal: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What cells need beside the engine and the golden's ``texts``.
+
+    ``longest`` are the tokens that model and engine take; ``long_text()`` gives a Text of that many, or says by
+    NotServed why there is none; ``with_stop(token)`` starts an engine whose model ends answers at ``token``.
+    """
+
+    texts: list[Text]
+    longest: int
+    long_text: Callable[[int], Text]
+    with_stop: Callable[[int], Client]
+
+
+CellFunction = Callable[[Asker, Surroundings], Found]
+
+
+def all_cells() -> list[tuple[str, CellFunction]]:
+    """Names and functions, in the order in which they are asked: prompts grow, so that an earlier longer one shows."""
+    return [
+        ("first request", first_request),
+        ("prompts at block borders", block_borders),
+        ("greedy answers across block borders", across_borders),
+        ("long context", long_context),
+        ("second request, shorter than the first", second_shorter),
+        ("second request, longer than the first", second_longer),
+        ("prefix reuse", prefix_reuse),
+        *((f"batch of {size}, equal lengths", partial(batch_of, size, False)) for size in BATCHES),
+        *((f"batch of {size}, ragged", partial(batch_of, size, True)) for size in BATCHES if size > 1),
+        ("alone and in a crowd", crowd),
+        ("concurrent requests", concurrent),
+        ("streaming", streaming),
+        ("stop tokens", partial(stops, False)),
+        ("stop tokens in a batch", partial(stops, True)),
+    ]
+
+
+def first_request(asker: Asker, around: Surroundings) -> Found:
+    """A short prompt, before anything else."""
+    asker.restart()
+    return Found(asker.single(plan.prompt_of(around.texts, min(12, around.longest))))
+
+
+def block_borders(asker: Asker, around: Surroundings) -> Found:
+    """Prompts at both sides of the borders, the shortest first."""
+    longest = min(around.longest - 1, len(around.texts[-1]))
+    lengths = plan.border_lengths(longest)
+    prompts = [plan.prompt_of(around.texts, length, turn) for turn, length in enumerate(lengths)]
+    return Found([one for prompt in prompts for one in asker.single(_within(prompt, around))])
+
+
+def across_borders(asker: Asker, around: Surroundings) -> Found:
+    """Answers that begin before a border and end behind it, and the longest ones."""
+    asker.need("generate", "greedy answers")
+    prompts = [*plan.crossings(around.texts, around.longest), *plan.longest_answers(around.texts, 6, around.longest)]
+    return _some([asker.greedy(prompt) for prompt in prompts], "HF is sure of no answer in this text")
+
+
+def long_context(asker: Asker, around: Surroundings) -> Found:
+    """A prompt as long as the model goes, as far as HF can be run here."""
+    text = around.long_text(around.longest)
+    at = max(range(len(text) - plan.MAX_ANSWER, 0, -1), key=lambda at: (text.stretches[at] >= plan.MIN_ANSWER, at))
+    answer = Request(text, at, min(text.stretches[at], plan.MAX_ANSWER))
+    found = asker.single(Request(text, len(text)))
+    return Found(found + ([asker.greedy(answer)] if answer.count and asker.can("generate") else []))
+
+
+def second_shorter(asker: Asker, around: Surroundings) -> Found:
+    """A short prompt, a long one, the short one again and another short one."""
+    short, other, long = _short(around, 0), _short(around, 1), _long(around)
+    return Found([one for prompt in (short, long, short, other) for one in asker.single(prompt)])
+
+
+def second_longer(asker: Asker, around: Surroundings) -> Found:
+    """In a fresh process: a short prompt and then a long one of another text."""
+    asker.restart()
+    return Found([one for prompt in (_short(around, 0), _long(around)) for one in asker.single(prompt)])
+
+
+def prefix_reuse(asker: Asker, around: Surroundings) -> Found:
+    """Prompts that begin alike: one, its continuation, one cut shorter, the first again."""
+    text = _long(around).text
+    most = min(len(text), around.longest - plan.MAX_ANSWER)
+    lengths = [most // 2, most - 1, most // 3, most // 2, most // 2 + 1]
+    return Found([one for n in lengths if n for one in asker.single(plan.prompt_of([text], n))])
+
+
+def batch_of(size: int, uneven: bool, asker: Asker, around: Surroundings) -> Found:
+    """``size`` prompts at once."""
+    if not asker.can("prefill_batch") and not asker.can("generate_batch"):
+        raise NotServed("the engine takes no batches (it has no prefill_batch or generate_batch)")
+    limit = asker.client.claims["max_batch"]
+    if 0 < limit < size:
+        raise NotServed(f"the engine takes {limit} prompts at most")
+    longest = around.longest - plan.MAX_ANSWER
+    prompts = (plan.ragged if uneven else plan.equal_lengths)(around.texts, size, longest)
+    return Found(asker.batch(prompts))
+
+
+def crowd(asker: Asker, around: Surroundings) -> Found:
+    """The same request alone and at several places of a batch: its bits are compared, too."""
+    asker.need("prefill_batch", "logits of batches")
+    asker.need("prefill", "logits")
+    limit = asker.client.claims["max_batch"]
+    if 0 < limit < CROWD:
+        raise NotServed(f"the engine takes {limit} prompts at most")
+    prompts = plan.ragged(around.texts, CROWD, around.longest - plan.MAX_ANSWER)
+    same = _short(around, 2)
+    prompts = [same if row in CROWD_ROWS else prompt for row, prompt in enumerate(prompts)]
+    alone = asker.alone(same)
+    if isinstance(alone, Top):
+        raise NotServed("bits are not compared of a server's best log-probabilities")
+    got = asker.prefills(prompts)
+    outcomes = asker.batch(prompts)
+    rows = [logits for row in CROWD_ROWS if isinstance(logits := got[row], torch.Tensor)]
+    differing = sum(int((alone[-len(row) :].view(torch.int32) != row.view(torch.int32)).sum()) for row in rows)
+    return Found(outcomes, differing, sum(row.numel() for row in rows), asker.client.claims["batch_invariant"])
+
+
+def concurrent(asker: Asker, around: Surroundings) -> Found:
+    """Requests of different lengths by threads, twice."""
+    threads = min(asker.client.claims["concurrency"], CROWD)
+    if threads < 2:
+        raise NotServed("the engine takes one request at a time (its attribute concurrency is 1)")
+    prompts = plan.ragged(around.texts, threads, around.longest - plan.MAX_ANSWER)
+    return Found([*asker.batch(prompts, "together"), *asker.batch(prompts[::-1], "together")])
+
+
+def streaming(asker: Asker, around: Surroundings) -> Found:
+    """Answers as they come."""
+    asker.need("stream", "streams")
+    prompts = plan.longest_answers(around.texts, 3, around.longest)
+    return _some([asker.greedy(prompt, "stream") for prompt in prompts], "HF is sure of no answer in this text")
+
+
+def stops(batch: bool, asker: Asker, around: Surroundings) -> Found:
+    """Answers that a stop token ends, and others that it does not: told by ``stop``, or by the model's config."""
+    method = "generate_batch" if batch else "generate"
+    asker.need(method, "greedy answers in batches" if batch else "greedy answers")
+    token, prompts = plan.stop_requests(around.texts, around.longest)
+    if not prompts:
+        raise NotServed("no token of this text can end an answer that HF is sure of")
+    if method in asker.client.stops:
+        return Found(asker.stopped(asker.client, token, prompts, batch))
+    other = around.with_stop(token)
+    try:
+        return Found(asker.stopped(other, token, prompts, batch))
+    finally:
+        other.close()
+
+
+def _some(outcomes: list[Outcome], why_none: str) -> Found:
+    if not outcomes:
+        raise NotServed(why_none)
+    return Found(outcomes)
+
+
+def _within(request: Request, around: Surroundings) -> Request:
+    """The request without the answer that would go beyond what the model takes."""
+    room = around.longest - request.length
+    return Request(request.text, request.length, min(request.count, room))
+
+
+def _short(around: Surroundings, turn: int) -> Request:
+    return plan.prompt_of(around.texts, min(24, around.longest), turn)
+
+
+def _long(around: Surroundings) -> Request:
+    """The longest prompt of some hundred tokens that the text has."""
+    length = min(700, len(around.texts[-1]), around.longest - plan.MAX_ANSWER)
+    return plan.prompt_of(around.texts, length)

@@ -1,0 +1,108 @@
+"""Is an engine as fast as another, or as in an earlier Run? Evidence of `measure` in, a Verdict a series out.
+
+The test is that of the gate *paired*, Student's t on log ratios with the same looks and error rates. Engines take long
+to load, so one pair of processes stays: a unit is a round of it, and what another memory layout does is not seen. That
+is why more is allowed than of kernels.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from braidcheck.gates.paired import LOOKS, Decision, Limits, decide, log_ratios
+from braidcheck.gates.throughput.evidence import Evidence, Series
+from braidcheck.result import Run, Status, Verdict
+
+NAME = "throughput"
+QUESTION = "Is an engine of your own as fast as another, or as in an earlier Run, and right while it is timed?"
+
+AGAINST_ENGINE = Limits(math.log(1.02), math.log(1.05))
+AGAINST_RUN = Limits(math.log(1.05), math.log(1.10))
+"""Two sessions are apart by what the machine does meanwhile, which no repetition within one shows."""
+
+SECONDS = "round_seconds"  # of a verdict's metrics, which a later Run is compared with
+MACHINE = ("platform", "processor", "cpus", "gpus", "driver")  # entries of a Run's environment
+
+
+def evaluate(evidence: Evidence) -> list[Verdict]:
+    """One Verdict a series."""
+    name = f"{evidence['engine']} on {evidence['model']}"
+    medians = {one["name"]: _median(one, "change") for one in evidence["series"]}
+    return [_verdict(f"{name}: {one['name']}", one, evidence, medians) for one in evidence["series"]]
+
+
+def subjects(engine: str, model: str, names: Iterable[str]) -> list[str]:
+    """What ``evaluate`` gives verdicts on."""
+    return [f"{engine} on {model}: {name}" for name in names]
+
+
+def earlier_seconds(run: Run, here: Mapping[str, object]) -> tuple[dict[str, list[float]], str]:
+    """The rounds' seconds of an earlier Run by series; or why it is none to compare with, on the machine ``here``."""
+    different = [name for name in MACHINE if run.environment.get(name) != here.get(name)]
+    if different:
+        return {}, f"the earlier Run is of another machine (its {different[0]} differs)"
+    found = {v.subject.rpartition(": ")[2]: v.metrics[SECONDS] for v in run.verdicts if v.metrics.get(SECONDS)}
+    return found, "" if found else "the earlier Run has no throughput: make one with --speed"
+
+
+def _verdict(subject: str, one: Series, evidence: Evidence, medians: Mapping[str, float]) -> Verdict:
+    if one["skipped"]:
+        return Verdict(NAME, subject, Status.SKIPPED, one["skipped"])
+    if one["error"]:
+        return Verdict(NAME, subject, Status.ERROR, f"the engine {one['error']}")
+    if one["wrong"]:
+        return Verdict(NAME, subject, Status.FAIL, f"an answer that was timed is wrong: {one['wrong']}")
+    rounds = one["found"]["restarts"]
+    seconds = [statistics.median(turns["change"]) for turns in rounds]
+    if not rounds:
+        return Verdict(NAME, subject, Status.INCONCLUSIVE, "no round fitted into the time")
+    if min(seconds) <= 0:
+        return Verdict(NAME, subject, Status.ERROR, "a round of this series has no time")
+    rate = _rate(one, medians)
+    metrics: dict[str, object] = {SECONDS: seconds, "tokens_per_second": rate, "against": evidence["against"]}
+    said = f"{rate:,.0f} tok/s"
+    if one["base_wrong"] or not any(turns["base"] for turns in rounds):
+        why = f"the base is wrong: {one['base_wrong']}" if one["base_wrong"] else "there is nothing to compare it with"
+        return Verdict(NAME, subject, Status.SKIPPED, f"{said}; {why}", metrics=metrics)
+    limits = AGAINST_RUN if evidence["earlier"] else AGAINST_ENGINE
+    decision = decide(log_ratios(rounds), len(evidence["series"]), limits)
+    if math.isnan(decision.mean):
+        message = f"{said}; {decision.count} of {LOOKS[0]} rounds fitted into the time, too few to decide"
+        return Verdict(NAME, subject, Status.INCONCLUSIVE, message, metrics=metrics)
+    metrics["interval"] = [math.exp(decision.low), math.exp(decision.high)]
+    metrics["smallest"] = math.exp(decision.smallest)
+    message = f"{said}, {_compared(decision, limits)}, beside {evidence['against']}"
+    return Verdict(
+        NAME, subject, decision.status, message, math.exp(decision.mean), math.exp(limits.margin),
+        unit="x the base's time", metrics=metrics,
+    )  # fmt: skip
+
+
+def _median(one: Series, side: str) -> float:
+    rounds: Sequence[Mapping[str, list[float]]] = one["found"]["restarts"]  # type: ignore[assignment]
+    turns = [seconds for turns in rounds for seconds in turns[side]]
+    return statistics.median(turns) if turns else math.nan
+
+
+def _rate(one: Series, medians: Mapping[str, float]) -> float:
+    """Tokens a second; of an answer those after the first, for which the time of its prompt is taken away."""
+    seconds = medians[one["name"]]
+    prompt = medians.get(one["prefill"], math.nan)
+    return one["tokens"] / (seconds - prompt if prompt < seconds else seconds)
+
+
+def _compared(decision: Decision, limits: Limits) -> str:
+    low, mean, high, smallest, floor, margin = (
+        f"{math.expm1(x):+.1%}"
+        for x in (decision.low, decision.mean, decision.high, decision.smallest, limits.floor, limits.margin)
+    )
+    after = f"after {decision.count} rounds"
+    if decision.status == Status.FAIL:
+        return f"slower by {mean}, at least {low} {after}; {floor} is allowed"
+    if decision.status == Status.PASS:
+        return f"time differs by {mean}, at most {high} {after}; a slow-down of {margin} is excluded"
+    return (
+        f"undecided: time differs by {mean}, {low} to {high} {after}; the smallest slow-down to be seen is {smallest}"
+    )

@@ -1,0 +1,58 @@
+"""Perplexities that others have published: a recording of the same model and text must come near them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+import torch
+
+from braidcheck.errors import GoldenError
+from braidcheck.golden.hf import Reference
+from braidcheck.golden.texts import WIKITEXT_ORIGIN, Text, windows
+
+MAX_DIFFERENCE = 0.01  # of the published perplexity, as its source allows
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The perplexity of ``model`` on all of a running text of ``origin``, in windows of 1,024 tokens."""
+
+    model: str
+    origin: str
+    perplexity: float
+    source: str
+
+
+FIGURES = (
+    Figure("Qwen/Qwen3-0.6B", WIKITEXT_ORIGIN, 23.864, "vLLM, tests/models/language/generation_ppl_test/test_qwen.py"),
+)
+
+
+def of(model: str, origin: str) -> Figure | None:
+    """What is published of a model on a text."""
+    return next((figure for figure in FIGURES if (figure.model, figure.origin) == (model, origin)), None)
+
+
+def check(figure: Figure, run: Reference, text: Text, tokenizer: Any, say: Callable[[str], None]) -> dict[str, Any]:
+    """What the manifest says of the figure, from ``run`` over all of the text.
+
+    Raises GoldenError where the perplexity is another one.
+    """
+    total, tokens, whole = 0.0, 0, windows(text, tokenizer, run.max_tokens)
+    for number, window in enumerate(whole, 1):
+        say(f"golden: published perplexity, window {number} of {len(whole)}")
+        ids = torch.tensor(window.ids)
+        rows = run.logits(ids)[:-1].float()
+        total += float(torch.nn.functional.cross_entropy(rows, ids[1:].to(rows.device), reduction="sum"))
+        tokens += len(ids) - 1
+    perplexity = exp(total / tokens)
+    if abs(perplexity / figure.perplexity - 1) > MAX_DIFFERENCE:
+        raise GoldenError(
+            f"perplexity of {figure.model} on {text.origin} is {perplexity:.5g}, published is "
+            f"{figure.perplexity:g} ({figure.source}), and they may be {MAX_DIFFERENCE:.0%} apart: check weights, "
+            "text and the version of transformers"
+        )
+    return {"perplexity": perplexity, "published": figure.perplexity, "source": figure.source}
