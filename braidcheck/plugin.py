@@ -327,7 +327,8 @@ class Controller:
         self.end = _end_of(node) if error else None
         if error and not self.expected:  # its replacement would end the same way
             write_atomically(Path(self.settings.out) / DIED_COLLECTING, str(error))
-            node.config.pluginmanager.getplugin("dsession").shouldstop = "a worker ended while it collected"
+            # No more replacements; ``shouldstop`` would start all of them first.
+            node.config.pluginmanager.getplugin("dsession")._max_worker_restart = 0
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Scheduler:
         """Work goes out in the order of collection, one unit a case or a group."""

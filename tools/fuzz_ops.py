@@ -136,7 +136,7 @@ def _pattern(op: Op, inputs: Inputs, names: list[str]) -> str:
     try:
         op.call(**copies(inputs))
     except ValueError:
-        return "|".join(inputs)
+        return "|".join({*inputs, *names})
     return "|".join(names) or "nothing"  # what was not changed is served
 
 
