@@ -26,7 +26,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates import GATES
 from braidcheck.gates.gate import ALL_OPS
 from braidcheck.gates.under_test import use_package
-from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
+from braidcheck.gpu_memory import GpuMemory, context_is_broken, is_out_of_memory
 from braidcheck.isolation import privacy
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.imports import COLLECT_S
@@ -133,7 +133,7 @@ class Worker:
         report = yield
         if call.excinfo is not None and self.memory and is_out_of_memory(call.excinfo.value):
             self._give_back(item)
-        self.broken = self.broken or self._context_is_broken()
+        self.broken = self.broken or context_is_broken()
         if call.when == "setup":
             item.stash[_SETUP] = call.duration
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
@@ -215,23 +215,13 @@ class Worker:
         write_atomically(file, "".join(traceback.format_exception(error)))
         return str(file)
 
-    def _context_is_broken(self) -> bool:
-        torch = sys.modules.get("torch")
-        if torch is None or not torch.cuda.is_initialized():
-            return False
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:  # sticky: every later call in this process would fail the same way
-            return True
-        return False
-
 
 _SETUP = pytest.StashKey[float]()
 
 
 def _end_of(node: Any) -> signal.Signals | None:
     """The signal that ended the process of a worker, where one did."""
-    process = getattr(getattr(node.gateway, "_io", None), "popen", None)  # execnet has no public way to it
+    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # execnet has no public way to it
     with suppress(AttributeError, OSError, ValueError, TimeoutExpired):
         code = process.wait(GRACE_S)
         return signal.Signals(-code) if code < 0 else None

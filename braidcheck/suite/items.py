@@ -50,8 +50,8 @@ def _test(gate: Gate) -> Callable[..., Verdict]:
             raise error
         if reason := gate.why_not(settings.lane):
             return Verdict(gate.name, subject, Status.SKIPPED, reason)
-        if reason := _broken(gate, settings).get(subject):
-            return Verdict(gate.name, subject, Status.FAIL, f"{reason}.")
+        if (broken := _broken(gate, settings)) and subject in broken:
+            return Verdict(gate.name, subject, Status.FAIL, f"{broken[subject]}.")
         if gate.in_one_worker:
             return request.getfixturevalue(f"{gate.name}_verdicts")[subject]
         (verdict,) = gate.run(settings, [subject], progress)
