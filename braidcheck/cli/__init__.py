@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 error, inconclusive or nothing
     evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     try:
         code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False) or 0
         sys.stdout.flush()  # while a full disk can still be told
@@ -98,6 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("braidcheck: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Whoever closes a stream wants to see nothing of it; the first file opened here must not take its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _leave_stdout() -> None:
