@@ -105,7 +105,7 @@ def _open_closed_streams() -> None:
     """Whoever closes a stream wants to see nothing of it; the first file opened here must not take its number."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open
 
 
 def _leave_stdout() -> None:

@@ -363,6 +363,6 @@ CHEATS = {
     ends_in_a_thread: "ended the process (exit 0)",
     enormous: "",
     shrinks_shared_memory: OFF,
-    patches_what_carries_messages: "",
     patches: OFF,
+    patches_what_carries_messages: "",
 }
