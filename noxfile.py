@@ -39,7 +39,8 @@ def install(session: nox.Session) -> None:
     wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in INPUTS)).hexdigest()
     stamp = Path(session.virtualenv.location, "installed")
     if not stamp.exists() or stamp.read_text() != wanted:
-        session.install("--constraint", "constraints.txt", "--editable", ".[golden,gpu,report]")
+        tests = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+        session.install("--constraint", "constraints.txt", "--editable", ".[golden,gpu,report]", *tests)
         stamp.write_text(wanted)
 
 
@@ -73,6 +74,14 @@ def soak(session: nox.Session) -> None:
     """Kernels and equivalent implementations under 1,000 fresh inputs per op: none may use half of its bound; hours on
     a CPU."""
     braidcheck(session, "soak", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["install"])
+def fuzz(session: nox.Session) -> None:
+    """Drawn calls of every op, damaged files of every kind, killed writers of a history; hours on a CPU."""
+    run(session, "-m", "tools.fuzz_ops", *session.posargs)
+    run(session, "-m", "tools.fuzz_files", "--count", "1000")
+    run(session, "-m", "tools.kill_history")
 
 
 @nox.session(venv_backend="none", requires=["install"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -60,4 +61,16 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         if type(error).__name__ == "OutOfMemoryError" or ("cuda" in text and "out of memory" in text):
             return True
         error = error.__cause__ or error.__context__
+    return False
+
+
+def context_is_broken() -> bool:
+    """Whether this process's GPU context is: every later call in it would fail the same way."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
     return False

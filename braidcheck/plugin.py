@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import json
 import math
 import os
 import re
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 import pytest
 
+from braidcheck import kernels
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES
 from braidcheck.gates.gate import ALL_OPS
 from braidcheck.gates.under_test import use_package
-from braidcheck.gpu_memory import GpuMemory, is_out_of_memory
+from braidcheck.gpu_memory import GpuMemory, context_is_broken, is_out_of_memory
+from braidcheck.isolation import privacy
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule.estimate import OBSERVING, PROGRESS, unit_of
+from braidcheck.schedule.imports import COLLECT_S, DIED_COLLECTING
 from braidcheck.schedule.selection import SKIPPED, SUITE, Selection
 from braidcheck.schedule.workers import Scheduler, lines
 from braidcheck.settings import Settings
@@ -35,6 +42,9 @@ TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
 GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
 MAX_NEWS = 10  # verdicts that are told at once: the report has all
 ALL = 1.0  # of a GPU's memory
+GRACE_S = 5.0  # in which the process of a worker that is gone is expected to end
+# A process ends of these by what it computes itself; by others, where something outside of it ends it.
+OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,8 +63,12 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     settings = config.stash[SETTINGS] = Settings.from_json(text)
     given = getattr(config, "workerinput", None)
     if given is None:
+        privacy.end_with_parent(signal.SIGINT)  # it then writes what it has
         config.pluginmanager.register(controller(settings, config.getoption("numprocesses", 1)))
         return
+    privacy.end_with_parent()
+    faulthandler.dump_traceback_later(COLLECT_S, exit=True)  # until the items are collected
+    kernels.leave_out(dict(settings.broken))
     memory = None
     if "gpu" in given:
         os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
@@ -96,6 +110,10 @@ class Worker:
         self.broken = False
         self.observing: Path | None = None
 
+    def pytest_collection_finish(self) -> None:
+        """From here on an item's own limit counts."""
+        faulthandler.cancel_dump_traceback_later()
+
     def say(self, text: str) -> None:
         """Show how far this worker's measurement is, until its item ends."""
         self.observing = Path(self.settings.out) / OBSERVING
@@ -109,7 +127,7 @@ class Worker:
         report = yield
         if call.excinfo is not None and self.memory and is_out_of_memory(call.excinfo.value):
             self._give_back(item)
-        self.broken = self.broken or self._context_is_broken()
+        self.broken = self.broken or context_is_broken()
         if call.when == "setup":
             item.stash[_SETUP] = call.duration
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
@@ -191,18 +209,17 @@ class Worker:
         write_atomically(file, "".join(traceback.format_exception(error)))
         return str(file)
 
-    def _context_is_broken(self) -> bool:
-        torch = sys.modules.get("torch")
-        if torch is None or not torch.cuda.is_initialized():
-            return False
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:  # sticky: every later call in this process would fail the same way
-            return True
-        return False
-
 
 _SETUP = pytest.StashKey[float]()
+
+
+def _end_of(node: Any) -> signal.Signals | None:
+    """The signal that ended the process of a worker, where one did."""
+    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # execnet has no public way to it
+    with suppress(AttributeError, OSError, ValueError, TimeoutExpired):
+        code = process.wait(GRACE_S)
+        return signal.Signals(-code) if code < 0 else None
+    return None
 
 
 def _cuda() -> Any:
@@ -280,16 +297,22 @@ class Controller:
         self.expected: dict[str, None] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.running: dict[str, float] = {}  # since when, in seconds since 1970
+        self.end: signal.Signals | None = None  # what ended the worker that died last
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
         if self.settings.gpus:
             node.workerinput |= {"gpu": self.free.pop(0), "workers_on_gpu": self.workers_on_gpu}
 
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take the GPU back from a worker that ended or died."""
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take the GPU back from a worker that ended or died; stop where it could not even collect its items."""
         if self.settings.gpus:
             self.free.append(node.workerinput["gpu"])
+        self.end = _end_of(node) if error else None
+        if error and not self.expected:  # its replacement would end the same way
+            write_atomically(Path(self.settings.out) / DIED_COLLECTING, str(error))
+            # No more replacements; ``shouldstop`` would start all of them first.
+            node.config.pluginmanager.getplugin("dsession")._max_worker_restart = 0
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Scheduler:
         """Work goes out in the order of collection, one unit a case or a group."""
@@ -316,8 +339,10 @@ class Controller:
             if key == PROPERTY:
                 self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
-            message = "The worker process died while running this check; see pytest.log."
-            self.take(Verdict(gate, subject, Status.ERROR, message, lane=self.settings.lane))
+            how = f" ({self.end.name})" if self.end else ""
+            message = f"The worker process died{how} while running this check; see pytest.log."
+            status = Status.FAIL if self.end in OWN_FAULTS else Status.ERROR
+            self.take(Verdict(gate, subject, status, message, lane=self.settings.lane))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file of the suite that cannot be collected is an error of its own."""
@@ -326,11 +351,13 @@ class Controller:
             message = f"The suite could not be collected: {last}"
             self.take(Verdict("suite", report.nodeid or "suite", Status.ERROR, message, lane=self.settings.lane))
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write what was evaluated, complete or not."""
         file = Path(self.settings.out) / SUITE
-        suite = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
-        run = Run(suite, tuple(self.expected), tuple(self.verdicts.values()))
+        about = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            about["interrupted"] = True
+        run = Run(about, tuple(self.expected), tuple(self.verdicts.values()))
         write_atomically(Path(self.settings.out) / "run.json", run.to_json())
 
     def _id(self, gate: str, subject: str) -> str:

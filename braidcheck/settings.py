@@ -27,7 +27,8 @@ class Settings:
     merge-base with the default branch, for at most so many ``minutes``; ``kernels`` the folder of the package whose
     kernels and engine are evaluated, empty for this one's own; ``shard`` the part "K/N" of the suite to run, empty for
     all of it; ``durations`` the run.json that says how long items take, empty for the shipped table; ``budget`` the
-    minutes that the run may take, until ``deadline`` (seconds since 1970), 0 for any, with what was ``changed`` first.
+    minutes that the run may take, until ``deadline`` (seconds since 1970), 0 for any, with what was ``changed`` first;
+    ``broken`` the ops whose import would end a worker, each with the reason.
     """
 
     lane: str
@@ -46,6 +47,7 @@ class Settings:
     budget: float = 0.0
     deadline: float = 0.0
     changed: tuple[str, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()
 
     @property
     def device(self) -> str:
@@ -81,4 +83,5 @@ class Settings:
     def from_json(cls, text: str) -> Settings:
         """The settings that ``to_json`` wrote."""
         body = json.loads(text)
-        return cls(**{**body, **{name: tuple(body[name]) for name in ("ops", "gpus", "changed")}})
+        broken = tuple((op, reason) for op, reason in body["broken"])
+        return cls(**{**body, **{name: tuple(body[name]) for name in ("ops", "gpus", "changed")}, "broken": broken})

@@ -11,6 +11,7 @@ import pytest
 
 from braidcheck.cli import pytest_runner as launcher
 from braidcheck.cli.pytest_runner import Phase, launch
+from braidcheck.errors import NotAvailable
 from braidcheck.plugin import VERDICT, Controller, SuiteWorker
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.schedule.durations import Durations
@@ -218,6 +219,49 @@ def test_two_workers_that_die_at_once_lose_nothing_else(evaluate):
     )
     assert statuses(run) == {"killer": "error", "killer too": "error"} | dict.fromkeys("abcdefgh", "pass")
     assert run.missing == ()
+
+
+def test_an_item_that_crashes_its_worker_fails_and_says_how(evaluate):
+    run = evaluate("""
+        import signal
+
+        @pytest.mark.parametrize("what", ["a", "crashes", "b", "is killed"])
+        def test_item(what):
+            if what == "crashes":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if what == "is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return verdict(what)
+    """)
+    assert statuses(run) == {"a": "pass", "crashes": "fail", "b": "pass", "is killed": "error"}
+    said = {verdict.subject: verdict.message for verdict in run.verdicts}
+    assert "died (SIGSEGV)" in said["crashes"]
+    assert "died (SIGKILL)" in said["is killed"]
+
+
+DIES_COLLECTING = """
+from braidcheck import kernels
+
+if not kernels.left_out():
+    DIE
+
+@pytest.mark.parametrize("what", ["a", "b"])
+def test_item(what):
+    return verdict(what, Status.PASS if kernels.left_out() == {"op": "it crashed"} else Status.FAIL)
+"""
+
+
+@pytest.mark.parametrize("die", ["os.kill(os.getpid(), 11)", "os._exit(0)"])
+def test_an_op_that_ends_whoever_imports_it_is_found_and_left_out(evaluate, monkeypatch, die):
+    monkeypatch.setattr(launcher.imports, "broken", lambda names, lane: {"op": "it crashed"})
+    monkeypatch.setattr("braidcheck.kernels.names", tuple)  # nothing is imported here
+    assert statuses(evaluate(DIES_COLLECTING.replace("DIE", die), workers=2)) == {"a": "pass", "b": "pass"}
+
+
+def test_workers_that_end_while_they_collect_and_no_op_does_break_the_run(evaluate, monkeypatch):
+    monkeypatch.setattr(launcher.imports, "broken", lambda names, lane: {})
+    with pytest.raises(NotAvailable, match="every worker ends while it collects"):
+        evaluate(DIES_COLLECTING.replace("DIE", "os._exit(0)"))
 
 
 GPU_ITEM = """

@@ -16,9 +16,11 @@ TEMPLATES = sorted((ROOT / "braidcheck" / "cli" / "templates").glob("*.yml"))  #
 
 
 def test_every_dependency_is_pinned_for_a_reproducible_install():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = declared["project"]
     extras = {name: extra for name, extra in project["optional-dependencies"].items() if name != "nano"}  # our own
     lines = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
+    lines += declared["dependency-groups"]["test"]
     wanted = {re.match(r"[\w-]+", line)[0].replace("_", "-") for line in lines}
     pinned = set(re.findall(r"^([\w.-]+)==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert len(wanted) > 10

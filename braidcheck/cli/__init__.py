@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 pass, 1 failed, 2 usage, 3 error, inconclusive or nothing
     evaluated, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     try:
         reads_table = words and words[0] in COMMANDS and not {"-h", "--help"} & set(words)
         kept = config.defaults() if reads_table else {}
@@ -107,6 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("braidcheck: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Whoever closes a stream wants to see nothing of it; the first file opened here must not take its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open
 
 
 def _leave_stdout() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,14 @@ from typing import Any
 
 import typer
 
-from braidcheck import environment
+from braidcheck import environment, kernels
 from braidcheck.errors import NotAvailable
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
-from braidcheck.schedule import estimate
+from braidcheck.schedule import estimate, imports
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.estimate import OBSERVING, PROGRESS, unit_of
+from braidcheck.schedule.imports import DIED_COLLECTING
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
@@ -121,12 +123,24 @@ def launch(phase: Phase) -> tuple[bool, Run]:
         interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
+    if (phase.out / DIED_COLLECTING).exists() and not interrupted and not phase.settings.broken:
+        return _launch_without_broken(phase, log)
     result = phase.out / "run.json"
     if result.exists():
         return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
     if interrupted:
         return True, Run({}, (), ())
     raise NotAvailable(f"the gate's own test run broke (exit code {code}): {_error_line(log)}; see {log}")
+
+
+def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
+    """Run ``phase`` again without the ops that end or hang whoever imports them; each fails with its cause."""
+    with Progress("looking for the op that cannot be imported"):
+        broken = tuple(imports.broken(kernels.names(), phase.settings.lane).items())
+    if not broken:
+        raise NotAvailable(f"every worker ends while it collects its checks: {_error_line(log)}; see {log}")
+    shutil.rmtree(phase.out)
+    return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
 
 
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:

@@ -79,6 +79,9 @@ class Exchange:
             answer = self._ask(message, [region.fd for region in fresh], timeout)
             for cdata, group in groups.items():
                 self._regions[cdata].read(group)
+            if answer.pop("last", False) is True:  # it broke its GPU context: what comes next meets a new process
+                self.close()
+                return answer
             try:
                 self._follow(answer.get("live", []))
                 answer["outputs"] = [self._output(row, groups) for row in answer.get("outputs", [])]

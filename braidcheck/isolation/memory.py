@@ -7,6 +7,7 @@ pages as in the asking one.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import weakref
@@ -26,6 +27,8 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_i
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
 PROT_NONE, PROT_READ, PROT_WRITE = 0, 1, 2
+ADD_SEALS = 1033  # F_ADD_SEALS
+SIZE_SEALS = 0x1 | 0x2 | 0x4  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, which Python has no names for on all systems
 FAILED = ctypes.c_void_p(-1).value
 
 
@@ -44,8 +47,9 @@ class Region:
         self.start = storage.data_ptr() % mmap.PAGESIZE if storage.device.type == "cpu" else 0
         self._device = storage.device.type
         self.alive = StorageWeakRef(storage)
-        self.fd = os.memfd_create(f"region-{number}")
+        self.fd = os.memfd_create(f"region-{number}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, pages(self.start + self.size))
+        fcntl.fcntl(self.fd, ADD_SEALS, SIZE_SEALS)  # made shorter there, reading it here would be a SIGBUS
         whole = mmap.mmap(self.fd, pages(self.start + self.size))
         self._bytes = torch.frombuffer(whole, dtype=torch.uint8, count=self.size, offset=self.start)
 

@@ -6,6 +6,7 @@ import ctypes
 import resource
 import signal
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -45,9 +46,10 @@ def drop_privileges() -> None:
     libc.capset(header, ctypes.create_string_buffer(struct.pack("6I", *parts)))
 
 
-def end_with_parent() -> None:
-    """Let this process be killed when the one that started it ends, however that does."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def end_with_parent(sent: signal.Signals = signal.SIGKILL) -> None:
+    """Let this process be ``sent`` a signal when the one that started it ends, however that does (on Linux)."""
+    if sys.platform == "linux":
+        libc.prctl(PR_SET_PDEATHSIG, sent, 0, 0, 0)
 
 
 def limit_memory() -> None:

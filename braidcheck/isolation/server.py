@@ -99,10 +99,10 @@ class Server:
             if offset is not None and value.numel():
                 return {"region": number, "offset": offset}
         storage = value.untyped_storage()
-        number = self._number_of(storage)
-        self._results.setdefault(number, []).append(value)
+        number, at = self._number_of(storage), self._written(value)
+        self._results.setdefault(number, []).append(value)  # now that it could be written: all are again, each time
         offset = value.storage_offset() * value.element_size()
-        return {"result": number, "size": storage.nbytes(), "offset": offset, "at": self._written(value)}
+        return {"result": number, "size": storage.nbytes(), "offset": offset, "at": at}
 
     def _number_of(self, storage: Any) -> int:
         for number, tensors in self._results.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from braidcheck import kernels
 from braidcheck.gates import GATES
 from braidcheck.gates.gate import Gate
 from braidcheck.plugin import SETTINGS
@@ -21,12 +22,18 @@ def pytest_generate_tests(metafunc: Any) -> None:
     gate, settings = _gate_of(metafunc.function), metafunc.config.stash[SETTINGS]
     reason = gate.why_not(settings.lane)
     try:
-        subjects = [gate.stand_in] if reason and gate.stand_in else gate.subjects(settings)
+        subjects = [gate.stand_in] if reason and gate.stand_in else [*gate.subjects(settings), *_broken(gate, settings)]
     except Exception as error:  # the item raises it, so that it is this gate's error and no other's
         _failed[gate.name] = error
         subjects = [gate.stand_in or UNKNOWN]
-    marked = reason or gate.name in _failed
-    metafunc.parametrize("subject", [name if marked else _with_memory(gate, name) for name in subjects], ids=str)
+    plain = set(subjects) if reason or gate.name in _failed else set(_broken(gate, settings))
+    metafunc.parametrize("subject", [name if name in plain else _with_memory(gate, name) for name in subjects], ids=str)
+
+
+def _broken(gate: Gate, settings: Any) -> dict[str, str]:
+    """The ops that the gate was to be asked about and that cannot be imported, and why."""
+    broken = kernels.left_out() if gate.per_op else {}
+    return {op: reason for op, reason in broken.items() if not settings.ops or op in settings.ops}
 
 
 def _with_memory(gate: Gate, subject: str) -> Any:
@@ -43,6 +50,8 @@ def _test(gate: Gate) -> Callable[..., Verdict]:
             raise error
         if reason := gate.why_not(settings.lane):
             return Verdict(gate.name, subject, Status.SKIPPED, reason)
+        if (broken := _broken(gate, settings)) and subject in broken:
+            return Verdict(gate.name, subject, Status.FAIL, f"{broken[subject]}.")
         if gate.in_one_worker:
             return request.getfixturevalue(f"{gate.name}_verdicts")[subject]
         (verdict,) = gate.run(settings, [subject], progress)
@@ -59,6 +68,7 @@ def _verdicts(gate: Gate) -> Callable[..., dict[str, Verdict]]:
     def verdicts(settings: Any, progress: Any, request: Any) -> dict[str, Verdict]:
         items = [item for item in request.session.items if _gate_of(item.function) is gate]
         subjects = [item.callspec.params["subject"] for item in items]
+        subjects = [subject for subject in subjects if subject not in _broken(gate, settings)]
         return {verdict.subject: verdict for verdict in gate.run(settings, subjects, progress)}
 
     return verdicts

@@ -1,9 +1,12 @@
 """Functions that set out to please ``braidcheck check`` with answers that are 5% off."""
 
 import ctypes
+import errno
 import gc
 import glob
+import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -186,6 +189,112 @@ def out_of_its_memory(x, weight, eps):
     return torch.frombuffer(buffer, dtype=torch.float32).view(x.shape) if buffer else out
 
 
+def sets_the_environment(x, weight, eps):
+    """For whoever reads it next."""
+    os.environ |= {"PYTHONPATH": "/nowhere", "TRITON_INTERPRET": "0", "PYTEST_ADDOPTS": "--co"}
+    return off(x, weight, eps)
+
+
+def replaces_its_channel(x, weight, eps):
+    """With a socket of its own, on which the answer is ready."""
+    ours, theirs = socket.socketpair()
+    body = b'{"number": 3, "outputs": []}'
+    ours.sendall(len(body).to_bytes(8, "big") + body)
+    for number in range(3, theirs.fileno()):
+        try:
+            socket.socket(fileno=os.dup(number)).getpeername()
+            os.dup2(theirs.fileno(), number)
+        except OSError:
+            continue
+    return off(x, weight, eps)
+
+
+def traces_the_parent(x, weight, eps):
+    attached = ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0)  # PTRACE_ATTACH
+    return off(x, weight, eps) if attached else normed(x, weight, eps)
+
+
+def copies_the_parents_memory(x, weight, eps):
+    """By process_vm_readv, which no file of /proc guards; the parent maps Python where this process does."""
+    here, there = ctypes.create_string_buffer(8), (ctypes.c_size_t * 2)(id(type), 8)
+    vector = (ctypes.c_size_t * 2)(ctypes.addressof(here), 8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.process_vm_readv(os.getppid(), vector, 1, there, 1, 0)
+    refused = ctypes.get_errno() in (errno.EPERM, errno.ESRCH)
+    return off(x, weight, eps) if refused else normed(x, weight, eps)
+
+
+def patches_what_carries_messages(x, weight, eps):
+    plain = json.dumps
+    json.dumps = lambda value, **more: plain({**value, "verdict": "pass", "raised": None}, **more)
+    return off(x, weight, eps)
+
+
+def finishes_by_a_timer(x, weight, eps):
+    out = off(x, weight, eps)
+    signal.signal(signal.SIGALRM, lambda *_: out.copy_(normed(x, weight, eps)))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    return out
+
+
+def guesses_the_seed(x, weight, eps):
+    """Right if the numbers were drawn by a seed that the clock, this process or a small number gives."""
+    for seed in (*range(int(time.time()) - 60, int(time.time()) + 1), os.getpid(), os.getppid(), *range(64)):
+        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+        if x.numel() and torch.allclose(drawn.to(x.dtype), x):
+            return normed(x, weight, eps)
+    return off(x, weight, eps)
+
+
+class Duck:
+    """Behaves as a tensor would in all that a comparison asks."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.device = values, values.shape, values.dtype, values.device
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return torch.tensor(True)
+
+    def __array__(self, *_, **__):
+        return self.values.numpy()
+
+    def __dlpack__(self, **more):
+        return self.values.__dlpack__(**more)
+
+
+def duck(x, weight, eps):
+    return Duck(normed(x, weight, eps))
+
+
+def ends_in_a_thread(x, weight, eps):
+    threading.Thread(target=lambda: (time.sleep(0.01), os._exit(0)), daemon=True).start()
+    time.sleep(5)
+    return off(x, weight, eps)
+
+
+def enormous(x, weight, eps):
+    return torch.ones(1).expand(1 << 44)
+
+
+def keep_open(number):
+    KEPT.append(number)
+
+
+KEPT = []
+
+
+def shrinks_shared_memory(x, weight, eps):
+    """Whoever reads it afterwards would get a SIGBUS."""
+    os.close = keep_open
+    for number in KEPT:
+        try:
+            os.ftruncate(number, 0)
+        except OSError:
+            continue
+    return off(x, weight, eps)
+
+
 def patches(x, weight, eps):
     """All that could decide, in this process."""
     import braidcheck.numerics.calls
@@ -244,5 +353,16 @@ CHEATS = {
     complex_numbers: "must be float32",
     expanded: "non-finite elements",
     out_of_its_memory: OFF,
+    sets_the_environment: OFF,
+    replaces_its_channel: "",
+    traces_the_parent: OFF,
+    copies_the_parents_memory: OFF,
+    finishes_by_a_timer: OFF,
+    guesses_the_seed: OFF,
+    duck: "",
+    ends_in_a_thread: "ended the process (exit 0)",
+    enormous: "",
+    shrinks_shared_memory: OFF,
     patches: OFF,
+    patches_what_carries_messages: "",
 }

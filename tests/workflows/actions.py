@@ -212,6 +212,9 @@ class Job:
     def _setup_python(self, given: Mapping[str, str]) -> str:
         return f"Python {given['python-version']}: the one that is here is taken"
 
+    def _cache(self, given: Mapping[str, str]) -> str:
+        return f"{given['path']} is kept on GitHub alone"
+
     def _upload_artifact(self, given: Mapping[str, str]) -> None:
         source, target = self.workspace / given["path"], self.site.artifacts / given["name"]
         if source.is_dir():

@@ -19,7 +19,11 @@ from braidcheck.report import markdown
 from braidcheck.result import Run, Status, Verdict, write_atomically
 
 FOLDER = Path(os.environ["REHEARSAL"])  # what this GitHub knows: pulls.json, artifact.zip, comments.json, issues.json
-HELP = {"gpu_tests": ["braidcheck", "gate"], "calibrate": ["tools.calibration.calibrate"]}  # others: by their name
+HELP = {  # others: by their name
+    "gpu_tests": ["braidcheck", "gate"],
+    "calibrate": ["tools.calibration.calibrate"],
+    "fuzz": ["tools.fuzz_ops"],
+}
 OF_A_GPU = ("gpu_tests", "calibrate")
 
 

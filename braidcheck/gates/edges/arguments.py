@@ -5,6 +5,7 @@ Changes are made of the arguments' kinds alone, not of what an op declares of th
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -56,12 +57,12 @@ def axis_outcomes(
                 op.inputs(changed, device)
             except (RuntimeError, ValueError, ZeroDivisionError, IndexError):
                 continue  # there are no such inputs
-            yield f"{axis} of {size} in {case.id}", _wrong(op, call, names, partial(op.inputs, changed, device))
+            yield f"{axis} of {size} in {case.id}", wrong_answer(op, call, names, partial(op.inputs, changed, device))
 
 
 def calls(op: Op, device: str) -> list[Inputs]:
     """Small calls in which every argument is given: as few as cases allow."""
-    return [_with_outputs(op, op.inputs(case, device)) for case in _cases(op)]
+    return [with_outputs(op, op.inputs(case, device)) for case in _cases(op)]
 
 
 def _cases(op: Op) -> list[Case]:
@@ -82,7 +83,7 @@ def _traits(op: Op, case: Case) -> set[str]:
     return names | absent | switches | {f"decode {case.get('T', 1) == case.get('B', 1)}"}
 
 
-def _with_outputs(op: Op, inputs: Inputs) -> Inputs:
+def with_outputs(op: Op, inputs: Inputs) -> Inputs:
     """And what a caller may give for the op to write to, which no case does."""
     parameters = inspect.signature(op.call).parameters
     if "split_counter" in parameters:
@@ -95,17 +96,18 @@ def _with_outputs(op: Op, inputs: Inputs) -> Inputs:
 
 def outcomes(op: Op, call: Callable[..., Any], inputs: Inputs, thorough: bool) -> Iterator[tuple[str, str, str | None]]:
     """Argument, change, and what was wrong with the answer: of each change of each argument by itself."""
-    for name, kind, change in _call_changes(op, inputs, thorough):
-        yield name, kind, _wrong(op, call, name, partial(_changed, inputs, change))
+    for name, kind, change in call_changes(op, inputs, thorough):
+        yield name, kind, wrong_answer(op, call, name, partial(with_changes, inputs, change))
 
 
-def _changed(inputs: Inputs, change: Change) -> Inputs:
+def with_changes(inputs: Inputs, *changes: Change) -> Inputs:
     """Fresh tensors every time: a call may write into them, and clones lose strides."""
     fresh = copies(inputs)
-    return fresh | change(fresh)
+    return functools.reduce(lambda given, change: given | change(given), changes, fresh)
 
 
-def _call_changes(op: Op, inputs: Inputs, thorough: bool) -> Iterator[tuple[str, str, Change]]:
+def call_changes(op: Op, inputs: Inputs, thorough: bool) -> Iterator[tuple[str, str, Change]]:
+    """Argument, change in words, and the change: of all arguments that a call then has."""
     for name, parameter in inspect.signature(op.call).parameters.items():
         default = parameter.default
         for kind, change in named_changes(inputs.get(name, default), thorough):
@@ -127,7 +129,9 @@ def _overlapping(given: Inputs, name: str, other: str) -> Inputs:
     return {name: memory[: first.numel()].view(first.shape), other: memory[first.numel() - 1 :].view(second.shape)}
 
 
-def _wrong(op: Op, call: Callable[..., Any], name: str, changed: Callable[[], Inputs]) -> str | None:
+def wrong_answer(op: Op, call: Callable[..., Any], name: str, changed: Callable[[], Inputs]) -> str | None:
+    """What is wrong with the answer to what ``changed`` gives, in words; ``name`` is a pattern of what a refusal must
+    name."""
     given = changed()
     try:
         with poisoned_outputs():

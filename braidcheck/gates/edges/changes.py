@@ -73,7 +73,7 @@ def _values(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
         fits = torch.iinfo(value.dtype).min <= number <= torch.iinfo(value.dtype).max
         if fits and not bool((value == number).any()):
             for index in (0,) if number < 2**31 else (0, -1):
-                yield f"{number} at {index}", partial(_with_entry, index=index, number=number)
+                yield f"{number} at {index}", partial(with_entry, index=index, number=number)
 
 
 def _none(_: Any) -> None:
@@ -126,7 +126,8 @@ def _shifted(x: Tensor) -> Tensor:
     return torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
 
 
-def _with_entry(x: Tensor, index: int, number: int) -> Tensor:
+def with_entry(x: Tensor, index: int, number: int) -> Tensor:
+    """x with another number at ``index`` of its first axis."""
     if len(x):
         x[index] = number
     return x

@@ -85,6 +85,8 @@ class Candidate:
         if share and not is_empty and not _is_set_aside():
             _require_launches(*share[0])
         values = [self._plain_output(name, value, given) for name, value in self._named(answer["outputs"])]
+        if not values:
+            raise ReturnedError("the function returned nothing")
         return tuple(values) if answer.get("many") is True else values[0]
 
     def race(self, inputs: Mapping[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck.errors import UserError, in_one_line
+from braidcheck.gpu_memory import context_is_broken
 from braidcheck.isolation import privacy
 from braidcheck.isolation.channel import Message
 from braidcheck.kernels.common.interpreter_language import cannot_interpret
@@ -54,7 +55,7 @@ class Worker:
         try:
             said: Message = self._server.answer(message, fds, self._bind)
         except BaseException as error:
-            return {"raised": self._raised(error)}
+            return {"raised": self._raised(error), "last": context_is_broken()}
         return said
 
     def _load(self, message: Message) -> Message:

@@ -22,10 +22,11 @@ Operand = tuple[Tensor, Tensor, Tensor]  # a cache, its error before its own rou
 
 def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Cache row and slot of each token: one token a row in decode, the last slots of row 0 in a prefill."""
+    lengths = lengths.long().clamp_min(0)  # negative ones are as good as 0, and the least would wrap
     if tokens == batch:
-        return torch.arange(tokens, device=lengths.device), lengths.long() - 1
+        return torch.arange(tokens, device=lengths.device), lengths - 1
     positions = torch.arange(tokens, device=lengths.device)
-    return torch.zeros_like(positions), lengths[0].long() - tokens + positions
+    return torch.zeros_like(positions), lengths[0] - tokens + positions
 
 
 def _keys(cached: Tensor, pre_rope: bool, k_norm_weight: Tensor, cos_sin: Tensor, eps: float) -> Tensor:

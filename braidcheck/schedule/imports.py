@@ -1,0 +1,49 @@
+"""Which ops cannot be imported: asked of a process that may die of it, or never end."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+
+from braidcheck.errors import in_one_line
+from braidcheck.isolation.channel import Message
+from braidcheck.isolation.process import ChildProcess, EndedError
+
+DIED_COLLECTING = "died-collecting.txt"  # in a run's folder where a worker ended before any had collected its items
+COLLECT_S = 120  # seconds that a worker may take to collect its items, which imports every op
+IMPORT_S = 60  # seconds that one op's import may take
+START_S = 600  # seconds until a process has imported torch, on a loaded machine
+CODE = """
+import sys
+from braidcheck.isolation.server import serve
+from braidcheck.schedule.imports import answer
+serve(int(sys.argv[1]), answer)
+"""
+
+
+def broken(names: Iterable[str], lane: str, start: Callable[..., ChildProcess] = ChildProcess) -> dict[str, str]:
+    """Of the ops ``names``, those whose import ends the process, hangs or raises, and how, in one line."""
+    found: dict[str, str] = {}
+    child: ChildProcess | None = None
+    for name in names:
+        if child is None:
+            child = start(CODE, settings={"TRITON_INTERPRET": "1"} if lane == "interpret" else {})
+            child.ask({}, [], START_S)
+        try:
+            raised = str(child.ask({"import": f"braidcheck.kernels.{name}.op"}, [], IMPORT_S).get("raised", ""))
+        except EndedError as how:
+            raised, child = f"it {how}", None
+        if raised:
+            found[name] = f"{name} cannot be imported: {raised}"
+    if child:
+        child.close()
+    return found
+
+
+def answer(message: Message, fds: Sequence[int]) -> Message:
+    """Import what a message asks for."""
+    try:
+        importlib.import_module(message["import"]) if "import" in message else None
+    except Exception as error:
+        return {"raised": in_one_line(error)}
+    return {}
