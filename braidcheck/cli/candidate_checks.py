@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from braidcheck import kernels
@@ -98,8 +99,7 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        said = "the GPU has too little free memory for this case; end other programs on it"
-        return Verdict("accuracy", case.id, Status.ERROR, said)
+        return _out_of_memory(op, case, *torch.cuda.mem_get_info())
     if drawn:  # the limits on an output as a whole are for the sizes of the op's own cases
         for output in evidence["outputs"]:
             output["baseline_relative"] = math.inf
@@ -109,6 +109,17 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
         if not all(same_bits(value, before) for value, before in kept):
             return replace(verdict, status=Status.FAIL, message=f"{op.name}: a result changes after it was returned")
     return verdict
+
+
+def _out_of_memory(op: Op, case: Case, free: int, total: int) -> Verdict:
+    """The function's own fault where a small case does not do with half of the GPU's memory, else the machine's."""
+    if not case.large and 2 * free > total:
+        said = (
+            f"{op.name} wants more than {free >> 30} GiB, all that are free, for a small case"
+        )
+        return Verdict("accuracy", case.id, Status.FAIL, said)
+    said = "the GPU has too little free memory for this case; end other programs on it"
+    return Verdict("accuracy", case.id, Status.ERROR, said)
 
 
 def _keeping(candidate: Candidate, kept: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:

@@ -3,12 +3,15 @@
 import random
 import runpy
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from braidcheck import kernels
+from braidcheck.cli import candidate_checks
 from braidcheck.cli.candidate_checks import Subject, subjects
 from braidcheck.cli.candidate_run import Limits, Questions
 from braidcheck.gates.under_test import use_candidate
@@ -139,3 +142,24 @@ def test_another_convention_excuses_no_narrow_sum(asked, tmp_path):
     (tmp_path / "norms.py").write_text(AS_HF)
     verdicts = (subject.evaluate() for subject in asked("rms_norm", "narrow", tmp_path / "norms.py"))
     assert any(verdict.status == Status.FAIL for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("large", "free", "status", "said"),
+    [
+        (False, 60, Status.FAIL, "rms_norm wants more than 60 GiB"),
+        (False, 40, Status.ERROR, "end other programs on it"),
+        (True, 60, Status.ERROR, "end other programs on it"),
+    ],
+)
+def test_who_is_at_fault_where_memory_does_not_suffice(monkeypatch, large, free, status, said):
+    def measure(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 65536.00 GiB")
+
+    monkeypatch.setattr(candidate_checks, "measure_op", measure)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free << 30, 80 << 30))
+    op = kernels.find()["rms_norm"]
+    case = replace(op.cases[0], large=large)
+    verdict = candidate_checks._accuracy(op, case, lambda *_: None, "cuda", False)
+    assert verdict.status == status
+    assert said in verdict.message
