@@ -483,7 +483,7 @@ def test_what_was_collected_is_expected_and_what_is_not_reported_is_missing(sett
         report(ids[0], verdicts=[Verdict("accuracy", "op[a]", Status.PASS, "fine", lane="interpret")])
     )
     controller.pytest_runtest_logreport(report(ids[1], failed=True))
-    controller.pytest_sessionfinish()
+    controller.pytest_sessionfinish(pytest.ExitCode.TESTS_FAILED)
     run = Run.from_json((tmp_path / "run.json").read_text())
     assert run.missing == ("interpret/accuracy/op[c]",)
     assert {verdict.subject: verdict.status for verdict in run.verdicts} == {"op[a]": "pass", "op[b]": "error"}

@@ -12,6 +12,7 @@ from braidcheck.result import Verdict
 from braidcheck.settings import Settings
 
 ALL_OPS = "every op"  # the subject where Triton is missing, and with it the list of ops
+NO_KERNEL = "no case of {} launches a Triton kernel"  # said of an op of another project, which needs none
 
 Check = Callable[[], str | None]  # gives the violation that it finds, or None
 Progress = Callable[[str], None]  # told how far a long measurement is

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from braidcheck.arch import GPUS
-from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, NO_KERNEL, Gate, Progress, TrialChecks, chosen_ops
 from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
@@ -224,14 +224,20 @@ def _count(rows: Sequence[Row]) -> str:
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Compile the ops of these subjects for every target, wherever this runs."""
+    from braidcheck import kernels
     from braidcheck.static import baseline
     from braidcheck.static.measure import measure_static
 
     ops = tuple(dict.fromkeys(subject.split("[")[0] for subject in subjects))
     evidence = measure_static(ops, progress)
     accepted, excused = baseline.read(evidence["triton"]), baseline.excused(evidence["triton"])
+    with_kernels = {*kernels.names(), *(row["op"] for row in evidence["rows"])}
     for op in ops:
-        yield from evaluate(evidence, accepted, op, settings.lane, excused)
+        if op in with_kernels:
+            yield from evaluate(evidence, accepted, op, settings.lane, excused)
+        else:
+            said = NO_KERNEL.format(op)
+            yield from (Verdict("static", name, Status.SKIPPED, said, lane=settings.lane) for name in op_subjects(op))
 
 
 def _trial_checks() -> TrialChecks:

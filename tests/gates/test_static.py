@@ -6,6 +6,8 @@ import pytest
 
 from braidcheck.gates import static
 from braidcheck.result import Status
+from braidcheck.settings import Settings
+from braidcheck.static import measure
 
 ROW = {
     "op": "demo", "target": "sm_90", "kernel": "_demo", "configuration": "T64", "bytes": 1, "flops": 1,
@@ -185,3 +187,11 @@ def test_the_configuration_that_takes_most_shared_memory_is_said():
 def test_no_byte_may_spill_by_itself():
     verdict = evaluated(now={"spills": 4}, before={"spills": 4})[0]
     assert (verdict.status, verdict.value, verdict.limit) == (Status.FAIL, 4, 0)
+
+
+@pytest.mark.parametrize(("op", "status"), [("a_strangers", Status.SKIPPED), ("rms_norm", Status.ERROR)])
+def test_only_another_projects_op_needs_no_kernel(monkeypatch, op, status):
+    monkeypatch.setattr(measure, "measure_static", lambda *_: {"triton": "0", "rows": []})
+    found = list(static.run(Settings("interpret", "out"), static.op_subjects(op), print))
+    assert [verdict.subject for verdict in found] == list(static.op_subjects(op))
+    assert {verdict.status for verdict in found} == {status}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from braidcheck.gates.gate import ALL_OPS, Gate, Progress, chosen_ops
+from braidcheck.gates.gate import ALL_OPS, NO_KERNEL, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
@@ -71,10 +71,15 @@ def subjects(settings: Settings) -> list[str]:
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
     """Run the ops' cases until all of their paths have run."""
+    from braidcheck import kernels
     from braidcheck.gates.paths.measure import measure_paths
 
+    own = {*kernels.names(), COMMON}
     for evidence in measure_paths(chosen_ops(settings), excuses()):
-        if evidence["part"] in subjects:
+        part = evidence["part"]
+        if part in subjects and not evidence["paths"] and part not in own:
+            yield Verdict("paths", part, Status.SKIPPED, NO_KERNEL.format(part), lane=settings.lane)
+        elif part in subjects:
             yield evaluate(evidence, excuses(), settings.lane)
 
 

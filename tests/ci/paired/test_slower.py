@@ -74,7 +74,7 @@ from triton.compiler import ASTSource
 kernel = importlib.import_module("braidcheck.kernels.rms_norm.kernel")._rms_norm
 kinds = {n: "*fp32" for n in kernel.arg_names if n.endswith("_ptr")}
 kinds |= {n: "i32" for n in ("M", "N", "stride_xm", "stride_rm", "stride_ym", "_turns")} | {"eps": "fp32"}
-constants = {"BLOCK_M": 1, "BLOCK_N": 1024, "HAS_RESIDUAL": False}
+constants = {"BLOCK_M": 1, "BLOCK_N": 1024, "HAS_RESIDUAL": False, "USE_PDL": False}
 kinds |= dict.fromkeys(constants, "constexpr")
 source = ASTSource(kernel, kinds, constexprs=constants)
 print(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])

@@ -3,7 +3,9 @@
 import pytest
 
 from braidcheck.gates import paths
+from braidcheck.gates.paths import measure
 from braidcheck.result import Status
+from braidcheck.settings import Settings
 
 
 def evaluated(ran, missing, excused=None):
@@ -50,3 +52,11 @@ def test_the_gate_is_the_interpreters(lane, expected, monkeypatch):
     monkeypatch.setattr("braidcheck.environment.why_no_triton", lambda: "")
     assert paths.GATE.why_not(lane).startswith(expected)
     assert bool(paths.GATE.why_not(lane)) == bool(expected)
+
+
+@pytest.mark.parametrize(("op", "status"), [("a_strangers", Status.SKIPPED), ("rms_norm", Status.ERROR)])
+def test_only_another_projects_op_needs_no_kernel(monkeypatch, op, status):
+    seen = {"part": op, "paths": [], "ran": [], "missing": []}
+    monkeypatch.setattr(measure, "measure_paths", lambda *_: iter([seen]))
+    (verdict,) = paths.run(Settings("interpret", "out"), [op], print)
+    assert verdict.status == status
