@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import TypeAlias
 
 from braidcheck.errors import UserError
@@ -31,6 +32,7 @@ class Decoders:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.kept: list[Decoder] = []  # the one used last at the end
+        self.lock = Lock()
 
     def take(self, rows: int, slots: int, sampling: Sampling, stop: Sequence[int]) -> tuple[KVCache, Decoder | None]:
         """An empty cache with room for so many slots a row, and the decoder that it belongs to, if one is kept.
@@ -39,20 +41,28 @@ class Decoders:
         """
         capacity = min(rounded_capacity(slots), max(slots, self.model.config.max_position_embeddings))
         key = _key(rows, capacity, sampling, stop)
-        for place, decoder in enumerate(self.kept):
-            if _key(len(decoder.tokens), decoder.cache.capacity, decoder.sampling, decoder.stop_tokens) == key:
-                del self.kept[place]
-                decoder.cache.clear()
-                return decoder.cache, decoder
+        if decoder := self._kept(key):
+            decoder.cache.clear()
+            return decoder.cache, decoder
         try:
             return self.model.new_cache(rows, capacity), None
         except UserError:
-            self.kept.clear()
+            with self.lock:
+                self.kept.clear()
             return self.model.new_cache(rows, slots), None
 
     def keep(self, decoder: Decoder) -> None:
         """For a later request; the one unused for longest goes."""
-        self.kept = [*self.kept, decoder][-MAX_KEPT:]
+        with self.lock:
+            self.kept.append(decoder)
+            del self.kept[:-MAX_KEPT]
+
+    def _kept(self, key: Key) -> Decoder | None:
+        with self.lock:
+            for place, decoder in enumerate(self.kept):
+                if _key(len(decoder.tokens), decoder.cache.capacity, decoder.sampling, decoder.stop_tokens) == key:
+                    return self.kept.pop(place)
+        return None
 
 
 def _key(rows: int, capacity: int, sampling: Sampling, stop: Sequence[int]) -> Key:

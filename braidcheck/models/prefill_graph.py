@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import torch
@@ -30,21 +31,25 @@ class PrefillGraphs:
     A prompt is padded to one of a few lengths and goes through the layers with a cache of its own, whose slots are then
     copied: one graph serves every cache. The first prompt of a length is launched kernel by kernel, on the same padded
     tokens, so that all have the same bits; the second one records the graph. Chunks after the first are not recorded.
+    Threads wait for one another, and must use one stream: a graph's memory holds one prompt at a time.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graphs: dict[int, PrefillGraph] = {}
         self.cache: KVCache | None = None
+        self.lock = Lock()
 
     def prefill_into_cache(self, ids: Tensor, cache: KVCache) -> Tensor:
         """See ``Model.prefill_into_cache``: ids int64 [T]; the residual stream [1,H] of the last token."""
         count = min(len(ids), self.model.prefill_chunk)
-        graph = self._graph(count) if self.model.use_cuda_graph else None
+        with self.lock:
+            graph = self._graph(count) if self.model.use_cuda_graph else None
+            if graph:
+                h = graph.prefill_into_cache(ids[:count])
+                cache.copy_prompt(graph.cache, count)
         if graph is None:
             return self.model.prefill_into_cache(ids, cache)
-        h = graph.prefill_into_cache(ids[:count])
-        cache.copy_prompt(graph.cache, count)
         return self.model.prefill_into_cache(ids, cache, count) if count < len(ids) else h
 
     def _graph(self, count: int) -> PrefillGraph | None:

@@ -1,5 +1,8 @@
 """A prefill graph: prompts up to a length give HF's logits; what does not fit is refused."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -84,3 +87,22 @@ def test_without_room_for_a_cache_of_its_own_a_prompt_goes_without_a_graph(graph
     assert graphs.prefill_into_cache(IDS, cache).shape[0] == 1
     assert not cache.k[0][0, :19].isnan().any()
     assert not graphs.graphs
+
+
+def test_threads_put_their_prompts_one_after_the_other(graphs, monkeypatch):
+    inside, most = [], []
+    plain = PrefillGraph.prefill_into_cache
+
+    def prefill(self, ids):
+        inside.append(ids)
+        time.sleep(0.05)  # in which another thread comes in, if it may
+        most.append(len(inside))
+        inside.pop()
+        self.compiled = False
+        return plain(self, ids)
+
+    monkeypatch.setattr(PrefillGraph, "prefill_into_cache", prefill)
+    caches = [graphs.model.new_cache(1, 24) for _ in range(4)]
+    with ThreadPoolExecutor(len(caches)) as pool:
+        list(pool.map(lambda cache: graphs.prefill_into_cache(IDS, cache), caches))
+    assert most == [1] * len(caches)
