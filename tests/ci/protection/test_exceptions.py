@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from braidcheck import checksum
 from braidcheck.ci.protection.exceptions import added, configured
 from braidcheck.environment import PACKAGE
+from braidcheck.static.baseline import SCHEMA
 
 EQUIVALENT, STATIC, BASELINE = "mutants/equivalent.toml", "static/exceptions.toml", "static/baselines/triton-3.7.1.json"
 
@@ -29,9 +31,9 @@ def trees(tmp_path):
 
 def rows(change):
     def edit(text):
-        body = json.loads(text)
+        body = checksum.opened(text, SCHEMA)
         change(body["rows"])
-        return json.dumps(body)
+        return checksum.seal(json.dumps(body), SCHEMA)
 
     return edit
 
