@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
@@ -55,6 +56,29 @@ def pytest_configure(config: pytest.Config) -> None:
     start(config, SuiteWorker, Controller)
 
 
+def _end_with_gate(config: pytest.Config) -> None:
+    """Let the run end when the gate does, however that ends: it then writes what it has.
+
+    The interrupt waits in xdist's queue behind the reports that have come, so that none is lost halfway. The kernel
+    sends a signal for each thread of the gate that ends: the first one counts.
+    """
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        session = config.pluginmanager.getplugin("dsession")
+        if session is None:  # nothing has begun
+            raise KeyboardInterrupt
+        session.worker_gate_ended = interrupt
+        # A queue must not be written to by what interrupts its own reader.
+        threading.Thread(target=session.queue.put, args=(("gate_ended", {}),), daemon=True).start()
+
+    signal.signal(signal.SIGTERM, end)
+    privacy.end_with_parent(signal.SIGTERM)
+
+
 def start(config: pytest.Config, worker: type[Worker], controller: type[Controller]) -> None:
     """Make this process the run's controller, or one of its workers with the GPU that the controller gave it."""
     text = config.getoption("--braidcheck")
@@ -63,7 +87,7 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     settings = config.stash[SETTINGS] = Settings.from_json(text)
     given = getattr(config, "workerinput", None)
     if given is None:
-        privacy.end_with_parent(signal.SIGINT)  # it then writes what it has
+        _end_with_gate(config)
         config.pluginmanager.register(controller(settings, config.getoption("numprocesses", 1)))
         return
     privacy.end_with_parent()
