@@ -167,14 +167,18 @@ def driver() -> str:
     return answer.stdout.strip().splitlines()[0] if answer.returncode == 0 and answer.stdout.strip() else ""
 
 
+def git(folder: Path, *words: str) -> str | None:
+    """What git said in ``folder``; None where it refused, or is not there."""
+    if not shutil.which("git"):
+        return None
+    said = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    return said.stdout if said.returncode == 0 else None
+
+
 def commit() -> str:
     """The commit of the source tree that braidcheck runs from, with ``+`` where it was changed since."""
-    if not (PACKAGE.parent / ".git").exists() or not shutil.which("git"):
-        return ""
-    git = ["git", "-C", str(PACKAGE.parent)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else ""
+    head = git(PACKAGE.parent, "rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
+    return head.strip() + ("+" if git(PACKAGE.parent, "status", "--porcelain") else "") if head else ""
 
 
 def fingerprint() -> Fingerprint:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from braidcheck.environment import PACKAGE
+from braidcheck.environment import PACKAGE, git
 from braidcheck.errors import UserError
 from braidcheck.mutants import affected_ops
 
@@ -20,7 +18,7 @@ def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
 
     Raises UserError where ``ref`` names no commit that this one has a part of its past in common with.
     """
-    base = _git(repository, "merge-base", "HEAD", ref)
+    base = git(repository, "merge-base", "HEAD", ref)
     if base is None:
         raise UserError(f"--changed {ref}: no merge base with this commit; is this a shallow clone?")
     return touched(files(base.strip(), repository))
@@ -28,8 +26,8 @@ def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
 
 def files(base: str, repository: Path = PACKAGE.parent) -> list[str]:
     """The package's files that differ from the commit ``base``, committed or not, from the repository's root."""
-    names = _git(repository, "diff", "--name-only", "--no-renames", base, "--", PACKAGE.name)
-    new = _git(repository, "ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
+    names = git(repository, "diff", "--name-only", "--no-renames", base, "--", PACKAGE.name)
+    new = git(repository, "ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
     return [*(names or "").splitlines(), *(new or "").splitlines()]
 
 
@@ -44,11 +42,3 @@ def touched(files: Iterable[str]) -> list[str]:
         elif inside[:1] and inside[0] in SHARED:
             found |= set(known)
     return sorted(found)
-
-
-def _git(repository: Path, *words: str) -> str | None:
-    """What git said; None where it refused, or is not there."""
-    if not shutil.which("git"):
-        return None
-    completed = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
-    return completed.stdout if completed.returncode == 0 else None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from braidcheck.environment import PACKAGE
+from braidcheck.environment import PACKAGE, git
 from braidcheck.errors import UserError
 
 REPOSITORY = PACKAGE.parent
@@ -21,7 +20,7 @@ BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 def resolve(ref: str, repository: Path = REPOSITORY) -> str:
     """The commit that ``ref`` names. Raises UserError where it names none."""
-    commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    commit = (git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") or "").strip()
     if not commit:
         raise UserError(f"{ref}: no such commit in {repository}; give a commit, a branch or a tag")
     return commit
@@ -29,20 +28,20 @@ def resolve(ref: str, repository: Path = REPOSITORY) -> str:
 
 def default_base(repository: Path = REPOSITORY) -> str:
     """The merge-base with the default branch; empty where there is no git, no such branch, or nothing in common."""
-    branch = next((name for name in BRANCHES if _git(repository, "rev-parse", "--verify", "--quiet", name)), "")
-    return (branch and _git(repository, "merge-base", "HEAD", branch)) or ""
+    branch = next((name for name in BRANCHES if git(repository, "rev-parse", "--verify", "--quiet", name)), "")
+    return ((branch and git(repository, "merge-base", "HEAD", branch)) or "").strip()
 
 
 @contextmanager
 def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Iterator[Path]:
     """A worktree of ``commit`` in ``folder``, for as long as it is needed."""
     worktree = folder / "worktree"
-    if _git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
+    if git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
         raise UserError(f"cannot check out {commit[:12]}: is there room in {folder}?")
     try:
         yield worktree
     finally:
-        _git(repository, "worktree", "remove", "--force", str(worktree))
+        git(repository, "worktree", "remove", "--force", str(worktree))
 
 
 def prepare_worktree(source: Path, folder: Path) -> Path:
@@ -88,11 +87,3 @@ def _is_op(path: Path) -> bool:
 def _files(package: Path, names: Sequence[str]) -> dict[str, Path]:
     found = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
     return {str(path.relative_to(package)): path for path in found if path.is_file()}
-
-
-def _git(repository: Path, *words: str) -> str | None:
-    """What git said, stripped; None where it refused, or is not there."""
-    if not shutil.which("git"):
-        return None
-    completed = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
-    return completed.stdout.strip() if completed.returncode == 0 else None

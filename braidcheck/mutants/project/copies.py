@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from braidcheck.environment import git
 from braidcheck.errors import UserError
 
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")  # of a project's root, where there is no git
@@ -20,7 +20,7 @@ _stamps = itertools.count(1)
 def root_of(source: Path) -> Path:
     """The root of the project that ``source`` lies in: git's, else the nearest folder with a pyproject.toml or the
     like. Raises UserError where there is neither."""
-    if top := _git(source.parent, "rev-parse", "--show-toplevel"):
+    if top := git(source.parent, "rev-parse", "--show-toplevel"):
         return Path(top.strip())
     for folder in source.parents:
         if any((folder / name).exists() for name in MARKERS):
@@ -63,7 +63,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _files(root: Path) -> list[str]:
-    listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    listed = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     if listed is not None:
         return [name for name in listed.split("\0") if name]
     return [path.relative_to(root).as_posix() for path in _walk(root)]
@@ -75,11 +75,3 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
         elif not path.name.startswith(".") and path.name not in LEFT_OUT and not (path / "pyvenv.cfg").exists():
             yield from _walk(path)
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """What git said; None where it refused, or is not there."""
-    if not shutil.which("git"):
-        return None
-    said = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-    return said.stdout if said.returncode == 0 else None
