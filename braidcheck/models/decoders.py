@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TypeAlias
 
 from braidcheck.errors import UserError
-from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.grid import next_of_few
 from braidcheck.models.cache import KVCache
 from braidcheck.models.decode import Decoder
 from braidcheck.models.model import Model
@@ -16,14 +16,12 @@ from braidcheck.models.sampling import Sampling
 
 MAX_KEPT = 4  # decoders, each with its cache
 MIN_CAPACITY_STEP = 64  # slots between two capacities of kept caches
-CAPACITIES_PER_OCTAVE = 4  # so that at most a fifth of a cache is rounding
 Key: TypeAlias = tuple[int, int, Sampling, tuple[int, ...]]
 
 
 def rounded_capacity(slots: int) -> int:
     """The capacity of a kept cache that has room for so many slots."""
-    step = max(MIN_CAPACITY_STEP, next_power_of_2(max(1, slots)) // (2 * CAPACITIES_PER_OCTAVE))
-    return cdiv(slots, step) * step
+    return next_of_few(max(1, slots), MIN_CAPACITY_STEP)
 
 
 class Decoders:

@@ -9,20 +9,18 @@ import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
-from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.grid import next_of_few
 from braidcheck.kernels.common.pdl import programmatic_dependent_launch
 from braidcheck.models.cache import KVCache
 from braidcheck.models.metadata import AttentionMetadata
 from braidcheck.models.model import Model
 
 MIN_LENGTH_STEP = 16  # tokens between two lengths that have a graph
-LENGTHS_PER_OCTAVE = 4  # so that at most a fifth of a padded prompt is padding
 
 
 def padded_length(count: int) -> int:
     """The length, of those that have a graph, that a prompt of ``count`` tokens is padded to."""
-    step = max(MIN_LENGTH_STEP, next_power_of_2(count) // (2 * LENGTHS_PER_OCTAVE))
-    return cdiv(count, step) * step
+    return next_of_few(count, MIN_LENGTH_STEP)
 
 
 class PrefillGraphs:
