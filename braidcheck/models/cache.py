@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,16 @@ class KVCache:
 
     def __init__(self, parts: tuple[Tensor, Tensor]) -> None:
         self.parts = parts
-        self.k, self.v = (part.unbind() for part in parts)
+
+    @cached_property  # a row that is only copied to needs none
+    def k(self) -> tuple[Tensor, ...]:
+        """K of each layer."""
+        return self.parts[0].unbind()
+
+    @cached_property
+    def v(self) -> tuple[Tensor, ...]:
+        """V of each layer."""
+        return self.parts[1].unbind()
 
     @classmethod
     def empty(cls, config: Config, batch: int, capacity: int, device: str, dtype: torch.dtype) -> KVCache:
