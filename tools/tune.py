@@ -24,7 +24,7 @@ from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
-from braidcheck.kernels import attention_prefill, decode_attention
+from braidcheck.kernels import attention_prefill, decode_attention, linear_residual
 from braidcheck.kernels.common.configs import (
     ANY,
     GEMV,
@@ -33,7 +33,10 @@ from braidcheck.kernels.common.configs import (
     PERSISTENT,
     SMALL,
     SMALL_M,
+    SPLIT_K,
+    SWAPPED,
     TILED,
+    TINY,
     KernelConfig,
     Key,
     get_config,
@@ -75,12 +78,15 @@ _SPLIT_KV = _all(
     num_warps=(2, 4, 8),
     num_stages=(2, 3),
 )
+_SPLIT_K = _all(
+    block_m=(64, 128), block_n=(32, 64), block_k=(64, 128), num_splits=(2, 4), num_warps=(4,), num_stages=(3, 4, 5)
+)
 _PREFILL = _all(block_m=(64, 128), block_n=(64, 128), num_warps=(4, 8), num_stages=(2, 3, 4))
 _PERSISTENT_OF = {
-    "rms_norm_qkv": _each(_PERSISTENT, block_n=(64, 128, 256)),
+    "rms_norm_qkv": _each(_PERSISTENT, block_n=(64, 128, 256), prefetch_k=(0, 128, 256)),
     "qkv_rope": _each(_PERSISTENT, heads_per_tile=(1, 2)),
     "linear_residual": _each(_PERSISTENT, block_n=(64, 128, 256)),
-    "gate_up_silu": _each(_PERSISTENT, block_n=(64, 128)),
+    "gate_up_silu": _each(_PERSISTENT, block_n=(32, 64, 128), prefetch_k=(0, 256)),
 }
 CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
     ("decode_attention", GEMV, ANY): _SPLIT_KV,
@@ -92,9 +98,15 @@ CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
     ("lm_head", GEMV, ANY): _all(block_n=(4, 8, 16), num_ctas=(528, 1056, 2112), num_warps=(2, 4, 8)),
     ("rms_norm_qkv", SMALL_M, ANY): _SMALL_M,
     ("gate_up_silu", SMALL_M, ANY): _SMALL_M,
+    ("rms_norm_qkv", SWAPPED, ANY): _all(block_n=(64,), num_warps=(4, 8)),
     ("linear_residual", TILED, SMALL): _TILED,
+    ("linear_residual", SPLIT_K, ANY): _all(block_n=(128, 256, 512, 1024), num_warps=(4,)),
+    ("linear_residual", SPLIT_K, TINY): _all(block_n=(16, 32, 64), block_k=(256, 512, 1024), num_warps=(2, 4, 8)),
+    **{("linear_residual", SPLIT_K, size): _SPLIT_K for size in (SMALL, MEDIUM, LARGE)},
     ("lm_head", TILED, SMALL): _TILED,
-    **{(op, PERSISTENT, size): choice for op, choice in _PERSISTENT_OF.items() for size in (SMALL, MEDIUM, LARGE)},
+    **{
+        (op, PERSISTENT, size): choice for op, choice in _PERSISTENT_OF.items() for size in (TINY, SMALL, MEDIUM, LARGE)
+    },
     ("attention_prefill", TILED, ANY): _PREFILL,
     ("attention_prefill", TILED, LARGE): _PREFILL,
 }
@@ -121,7 +133,8 @@ class Decode:
     def kernels(self) -> list[Key]:
         """The keys of a step's kernels."""
         step = decode_attention.config_key(self.batch, self.cache.capacity)
-        sizes = ((GEMV, ANY),) if self.batch == 1 else ((SMALL_M, ANY), (TILED, SMALL))
+        several = (SMALL_M, ANY), (SWAPPED, ANY), (SPLIT_K, TINY), (TILED, SMALL)
+        sizes = ((GEMV, ANY),) if self.batch == 1 else several
         return [step, *(key for key in CHOICES if "attention" not in key[0] and key[1:] in sizes)]
 
     def time(self, key: Key) -> Timing:
@@ -141,6 +154,8 @@ class Prompt:
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
         self.keys = [(op, PERSISTENT, size_bucket("persistent_gemm", tokens * width)) for op, width in outputs.items()]
+        if tokens * HIDDEN <= linear_residual.MAX_SPLIT_K_OUTPUTS:
+            self.keys.append(("linear_residual", SPLIT_K, size_bucket("split_k", tokens)))
         self.keys.append(attention_prefill.config_key(tokens, tokens, use_tma=True))
 
     def kernels(self) -> list[Key]:

@@ -35,7 +35,7 @@ def supports_persistent_gemm(op: str, x: Tensor, weight: Tensor, *others: Tensor
     ``float32`` where the op's tiles leave shared memory for it."""
     return (
         len(x) >= MIN_M
-        and configs.has_config(op, Regime.PERSISTENT, SizeBucket.SMALL)
+        and configs.has_config(op, Regime.PERSISTENT, SizeBucket.TINY)
         and x.shape[1] * weight.element_size() % TMA_ALIGNMENT == 0  # the rows of the operand that is made of x
         and can_use_tma(weight)
         and all(can_use_tma(other, float32) for other in others)
@@ -149,6 +149,27 @@ def tile_origin(tile_id, M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
     group_size_m = tl.minimum(num_pid_m - group_id * GROUP_SIZE_M, GROUP_SIZE_M)  # the last group may be smaller
     pid_m = group_id * GROUP_SIZE_M + pid_in_group % group_size_m
     return pid_m * BLOCK_M, pid_in_group // group_size_m * BLOCK_N
+
+
+@triton.jit
+def prefetch_rows(ptr, start_n, N, K, stride, BLOCK_N: tl.constexpr, PREFETCH_K: tl.constexpr, USE_PDL: tl.constexpr):
+    """Ask for the first PREFETCH_K numbers, of 16 bits, of the rows [BLOCK_N] of a matrix [N, K] in the L2 cache.
+
+    HBM then reads a weight while the upstream kernel ends. A prefetch changes nothing but time; of much more than a
+    quarter of the rows it takes longer than that kernel.
+    """
+    if USE_PDL and PREFETCH_K > 0:
+        offs_n = tl.minimum(start_n + tl.arange(0, BLOCK_N), N - 1).to(tl.int64)
+        offs_line = tl.minimum(tl.arange(0, PREFETCH_K // 64) * 64, K - 1)  # lines of 128 bytes
+        ptrs = ptr + offs_n[:, None] * stride + offs_line[None, :]  # [BLOCK_N, PREFETCH_K // 64]
+        tl.inline_asm_elementwise(
+            "prefetch.global.L2 [$1]; mov.b32 $0, 0;",
+            "=r,l",
+            [ptrs.to(tl.int64)],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
 
 
 @triton.jit

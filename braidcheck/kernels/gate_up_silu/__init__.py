@@ -112,9 +112,11 @@ def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: floa
         x=tensor_descriptor(h, block_m, block_k),
         weight=tensor_descriptor(weight.unflatten(0, (2, n)), 2, block_n, block_k),
         out=tensor_descriptor(out, block_m, block_n),
+        weight_ptr=weight,
         M=m,
         N=n,
         K=x.shape[1],
+        stride_wn=weight.stride(0),
         **meta,
         **(pdl.launch_options() if norm_weight is None else pdl.dependent_options()),
     )

@@ -29,7 +29,7 @@ import triton.language as tl
 
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, rmsnorm_gemv_dot
-from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, split_n, tile_origin
+from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, prefetch_rows, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import rmsnorm_block_k, rmsnorm_rstd
 
 
@@ -148,18 +148,26 @@ def gate_up_silu_persistent_kernel(
     x,  # [M, K], tiles [BLOCK_M, BLOCK_K]; normalised
     weight,  # [2, N, K], tiles [2, BLOCK_N, BLOCK_K]
     out,  # [M, N], tiles [BLOCK_M, BLOCK_N]
+    # pointers
+    weight_ptr,  # [2 * N, K], for what is asked for early
     # sizes
     M,
     N,
     K,
+    # strides
+    stride_wn,
     # meta
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    PREFETCH_K: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):
     """The tiles pid, pid + grid size, ... of out, M >= 17."""
     pdl.launch_dependents(USE_PDL)
+    _, first_n = tile_origin(tl.program_id(0), M, N, BLOCK_M, BLOCK_N)
+    prefetch_rows(weight_ptr, first_n, N, K, stride_wn, BLOCK_N, PREFETCH_K, USE_PDL)  # of gate
+    prefetch_rows(weight_ptr, N + first_n, 2 * N, K, stride_wn, BLOCK_N, PREFETCH_K, USE_PDL)  # of up
     pdl.grid_dependency_wait(USE_PDL)
     tiles = num_tiles(M, N, BLOCK_M, BLOCK_N)
     for tile_id in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):

@@ -6,18 +6,40 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.configs import (
+    Regime,
+    SizeBucket,
+    default_block_m,
+    get_config,
+    has_config,
+    size_bucket,
+    tiled_bucket,
+)
 from braidcheck.kernels.common.gemm import gemm_regime
-from braidcheck.kernels.common.gemv import gemv_config
+from braidcheck.kernels.common.gemv import MAX_M, gemv_config
 from braidcheck.kernels.common.grid import cdiv
-from braidcheck.kernels.common.persistent_gemm import persistent_config, persistent_grid, tensor_descriptor, tma_operand
+from braidcheck.kernels.common.persistent_gemm import (
+    can_use_tma,
+    persistent_config,
+    persistent_grid,
+    tensor_descriptor,
+    tma_operand,
+)
 from braidcheck.kernels.common.specs import TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments
 from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_gemv_kernel,
     linear_residual_persistent_kernel,
+    linear_residual_reduce_kernel,
+    linear_residual_split_k_gemv_kernel,
+    linear_residual_split_k_kernel,
     linear_residual_tiled_kernel,
 )
+
+# Split K where there are fewer tiles than multiprocessors: 2**18 outputs are 64 tiles of 64 x 64. A sum of 1024 terms
+# is over before a second kernel would begin, and 8192 are 16 parts of 512.
+MAX_SPLIT_K_OUTPUTS = 2**18
+MIN_SPLIT_K, MAX_SPLIT_K = 1025, 8192
 
 ARGUMENTS = Arguments(
     {
@@ -38,8 +60,23 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     ARGUMENTS.check(x, weight, residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if out.numel():
-        LAUNCHES[gemm_regime("linear_residual", x, weight, residual, out)](x, weight, residual, out)
+        LAUNCHES[_regime(x, weight, residual, out)](x, weight, residual, out)
     return out
+
+
+def _regime(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Regime:
+    """The kernel that takes ``x @ weight.T`` with the fewest bytes and, of those, in the least time."""
+    regime = gemm_regime("linear_residual", x, weight, residual, out)
+    return Regime.SPLIT_K if regime is not Regime.GEMV and _supports_split_k(x, weight, out) else regime
+
+
+def _supports_split_k(x: Tensor, weight: Tensor, out: Tensor) -> bool:
+    return (
+        out.numel() <= MAX_SPLIT_K_OUTPUTS
+        and MIN_SPLIT_K <= x.shape[1] <= MAX_SPLIT_K
+        and has_config("linear_residual", Regime.SPLIT_K)
+        and (weight.element_size() == 2 if len(x) <= MAX_M else can_use_tma(weight))
+    )
 
 
 def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
@@ -98,4 +135,66 @@ def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Non
     )
 
 
-LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
+def _split_k(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    partial = _split_k_gemv(x, weight) if len(x) <= MAX_M else _split_k_tiles(x, weight)
+    meta = get_config("linear_residual", Regime.SPLIT_K).meta()
+    m, n = out.shape
+    linear_residual_reduce_kernel[cdiv(n, meta["BLOCK_N"]), m](
+        partial_ptr=partial,
+        residual_ptr=residual,
+        out_ptr=out,
+        M=m,
+        N=n,
+        stride_rm=residual.stride(0),
+        SPLIT_K=len(partial),
+        **meta,
+        **pdl.dependent_options(),
+    )
+
+
+def _split_k_gemv(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T of each part of K, float32 [SPLIT_K, M, N]; ``linear_residual_reduce_kernel`` must follow."""
+    meta = get_config("linear_residual", Regime.SPLIT_K, SizeBucket.TINY).meta()
+    (m, k), n = x.shape, len(weight)
+    partial = torch.empty(cdiv(k, meta["BLOCK_K"]), m, n, dtype=torch.float32, device=x.device)
+    linear_residual_split_k_gemv_kernel[cdiv(n, meta["BLOCK_N"]), len(partial)](
+        x_ptr=x,
+        weight_ptr=weight,
+        partial_ptr=partial,
+        M=m,
+        N=n,
+        K=k,
+        stride_xm=x.stride(0),
+        stride_wn=weight.stride(0),
+        BLOCK_M=MAX_M,
+        **meta,
+        **pdl.upstream_options(),
+    )
+    return partial
+
+
+def _split_k_tiles(x: Tensor, weight: Tensor) -> Tensor:
+    """The same for more rows."""
+    meta = get_config("linear_residual", Regime.SPLIT_K, size_bucket("split_k", len(x))).meta()
+    block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
+    (m, k), n = x.shape, len(weight)
+    partial = torch.empty(meta.pop("NUM_SPLITS"), m, n, dtype=torch.float32, device=x.device)
+    linear_residual_split_k_kernel[cdiv(n, block_n), cdiv(m, block_m), len(partial)](
+        x=tensor_descriptor(tma_operand(x, weight.dtype), block_m, block_k),
+        weight=tensor_descriptor(weight, block_n, block_k),
+        partial_ptr=partial,
+        M=m,
+        N=n,
+        k_per_split=cdiv(cdiv(k, len(partial)), block_k) * block_k,
+        **meta,
+        **pdl.upstream_options(),
+    )
+    return partial
+
+
+LAUNCHES = {
+    Regime.GEMV: _gemv,
+    Regime.SPLIT_K: _split_k,
+    Regime.TILED: _tiled,
+    Regime.PERSISTENT: _persistent,
+}

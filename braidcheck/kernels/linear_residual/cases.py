@@ -61,6 +61,9 @@ CASES = (
     _case(9, 256, 256, "tiny"),
     _case(130, 264, 264, "tail"),
     _case(66, 1024, 128, "cancel"),
+    _case(20, 1088, 40, "tail"),
+    _case(66, 1088, 40, "one_sign"),
+    _case(130, 1032, 72, "range"),
     _case(577, 64, 256),  # more rows of blocks than take turns with one weight
     _case(67, 129, 70, "tail", "float16"),
     _case(1, 1024, 64, "one_sign"),
@@ -102,7 +105,8 @@ NEGATIVE_CONTROLS = {
 SWEEPS = (
     Sweep(_case(1, 64, 128, "qwen"), ("T",), 65, 2**16 + 1, far=(128, 257, 2048), rows=True),
     Sweep(_case(1, 33, 40, "tail", "float16"), ("T",), 65, 2**16 + 1, far=(257,), rows=True),
+    Sweep(_case(1, 1032, 16, "tail"), ("T",), 5, 513, far=(65, 129, 257), rows=True),
     Sweep(_case(1, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4096, 4097)),
-    Sweep(_case(3, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 1, 24, "tail"), ("K",), 257, 4097, far=(1024, 1025, 4097, 8192, 8193)),
     Sweep(_case(3, 24, 1, "tail"), ("H",), 257, 4097, far=(1025,)),
 )

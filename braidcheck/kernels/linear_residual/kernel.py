@@ -1,20 +1,26 @@
-"""Projection with a residual epilogue: three GEMMs, by the number of rows.
+"""Projection with a residual epilogue: five GEMMs, by the sizes.
 
     out[m, n] = residual[m, n] + sum_k x[m, k] * weight[n, k]        x [M, K], weight [N, K], residual and out [M, N]
 
 GEMV, ``linear_residual_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
 (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, x and acc in registers.
+SPLIT_K, M * N <= 2**18 and 1024 < K <= 8192, which would be fewer tiles than multiprocessors: a program multiplies one
+part of K, ``linear_residual_reduce_kernel`` sums the parts in their order, so that the bits are always the same.
+- ``linear_residual_split_k_gemv_kernel``, M <= 16 and a 16-bit weight: weight-stationary. Grid (cdiv(N, BLOCK_N),
+  SPLIT_K). A program keeps a tile [BLOCK_N, BLOCK_K] of the weight, x and acc in registers.
+- ``linear_residual_split_k_kernel``, M >= 17 where TMA can be used. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M), SPLIT_K).
 TILED, ``linear_residual_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers. Grid (cdiv(N,
 BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
 PERSISTENT, ``linear_residual_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
 
 HBM traffic: residual and out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of
-rows run side by side; x once, and from the L2 cache for each further tile of N.
+rows run side by side; x once, and from the L2 cache for each further tile of N; SPLIT_K also 4 * SPLIT_K bytes an
+output, written and read (L2).
 Cast points: out to its dtype after the sum. Products, acc and the sum with the residual are float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): all let the next kernel start at once. GEMV loads the weight before it waits for the
-upstream kernels, the others wait before all loads.
+Synchronisation (PDL): all let the next kernel start at once. GEMV and ``linear_residual_split_k_gemv_kernel`` load the
+weight before they wait for the upstream kernels, the others wait before all loads.
 """
 
 from __future__ import annotations
@@ -104,6 +110,106 @@ def linear_residual_gemv_kernel(
     residual = tl.load(residual_ptr + offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)
     acc += residual.to(tl.float32)
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def linear_residual_split_k_gemv_kernel(
+    # pointers
+    x_ptr,  # [M, K]
+    weight_ptr,  # [N, K]
+    partial_ptr,  # [SPLIT_K, M, N] float32
+    # sizes
+    M,
+    N,
+    K,
+    # strides
+    stride_xm,
+    stride_wn,
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
+):
+    """BLOCK_N columns of one part of K for all M <= BLOCK_M rows."""
+    split_id = tl.program_id(1)
+    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
+    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    offs_k = split_id * BLOCK_K + tl.arange(0, BLOCK_K)
+    m_mask, n_mask, k_mask = offs_m < M, offs_n < N, offs_k < K
+    w_mask = n_mask[:, None] & k_mask[None, :]
+    # [BLOCK_N, BLOCK_K]
+    weight = tl.load(weight_ptr + offs_n[:, None] * stride_wn + offs_k[None, :], mask=w_mask, other=0.0)
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
+    x_mask = m_mask[:, None] & k_mask[None, :]
+    # [BLOCK_M, BLOCK_K]
+    x = tl.load(x_ptr + offs_m[:, None] * stride_xm + offs_k[None, :], mask=x_mask, other=0.0)
+    acc = tl.dot(x, tl.trans(weight), input_precision="ieee")  # [BLOCK_M, BLOCK_N]
+    partial_ptr += (split_id * M + offs_m)[:, None] * N + offs_n[None, :]  # [BLOCK_M, BLOCK_N]
+    tl.store(partial_ptr, acc, mask=m_mask[:, None] & n_mask[None, :])
+
+
+@triton.jit
+def linear_residual_split_k_kernel(
+    # tensor descriptors
+    x,  # [M, K], tiles [BLOCK_M, BLOCK_K]
+    weight,  # [N, K], tiles [BLOCK_N, BLOCK_K]
+    # pointers
+    partial_ptr,  # [SPLIT_K, M, N] float32
+    # sizes
+    M,
+    N,
+    k_per_split,  # a multiple of BLOCK_K
+    # meta
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
+):
+    """One tile [BLOCK_M, BLOCK_N] of one part of K."""
+    pdl.launch_dependents(USE_PDL)
+    start_n = tl.program_id(0) * BLOCK_N
+    start_m = tl.program_id(1) * BLOCK_M
+    split_id = tl.program_id(2)
+    pdl.grid_dependency_wait(USE_PDL)
+    tl.assume(k_per_split > 0)
+    acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
+    for start_k in range(split_id * k_per_split, (split_id + 1) * k_per_split, BLOCK_K):
+        acc = tl.dot(x.load([start_m, start_k]), weight.load([start_n, start_k]).T, acc)
+    offs_m = start_m + tl.arange(0, BLOCK_M)
+    offs_n = start_n + tl.arange(0, BLOCK_N)
+    partial_ptr += (split_id * M + offs_m)[:, None] * N + offs_n[None, :]  # [BLOCK_M, BLOCK_N]
+    tl.store(partial_ptr, acc, mask=(offs_m < M)[:, None] & (offs_n < N)[None, :])
+
+
+@triton.jit
+def linear_residual_reduce_kernel(
+    # pointers
+    partial_ptr,  # [SPLIT_K, M, N] float32
+    residual_ptr,  # [M, N]
+    out_ptr,  # [M, N]
+    # sizes
+    M,
+    N,
+    # strides
+    stride_rm,
+    # meta
+    BLOCK_N: tl.constexpr,
+    SPLIT_K: tl.constexpr,
+    USE_PDL: tl.constexpr,
+):
+    """BLOCK_N columns of a row of out: the parts of K in their order, then the residual. Grid (cdiv(N, BLOCK_N), M)."""
+    pdl.launch_dependents(USE_PDL)
+    row = tl.program_id(1).to(tl.int64)
+    offs_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    n_mask = offs_n < N
+    pdl.grid_dependency_wait(USE_PDL)
+    acc = tl.zeros([BLOCK_N], dtype=tl.float32)
+    for split_id in tl.static_range(SPLIT_K):
+        acc += tl.load(partial_ptr + (split_id * M + row) * N + offs_n, mask=n_mask, other=0.0)  # [BLOCK_N]
+    acc += tl.load(residual_ptr + row * stride_rm + offs_n, mask=n_mask, other=0.0).to(tl.float32)
+    tl.store(out_ptr + row * N + offs_n, acc.to(out_ptr.dtype.element_ty), mask=n_mask)
 
 
 @triton.jit

@@ -80,6 +80,7 @@ CASES = (
     _case(7, 1000, (3, 1, 80), "tail"),
     _case(19, 129, (2, 2, 32), "tail", "float16", bias=1),
     _case(20, 1000, (3, 1, 32), "tail"),
+    _case(5, 129, (2, 2, 32), "tail", "float16", bias=1),
     _case(9, 256, NANO, "tiny"),
     _case(9, 256, NANO, "tiny", "float32"),
     _case(9, 512, NANO, "sparse"),
