@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _verdicts(
     return tuple(replace(verdict, reproduce=again) for verdict in verdicts)
 
 
-def _series(op: Op, device: str) -> list[dict[str, Any]]:
+def _series(op: Op, device: str) -> list[Mapping[str, Any]]:
     """The op's benchmark shapes; on a CPU those of little memory."""
     from braidcheck.benchmarks.shapes import series
 

@@ -15,9 +15,9 @@ from braidcheck.config import KEYS, Source, Value, resolve
 from braidcheck.report.terminal import console
 
 
-def defaults() -> dict[str, dict[str, Any]]:
+def defaults() -> dict[str, dict[str, object]]:
     """By command, the defaults of its options that the environment and the table set. Raises UserError."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for name, value in resolve(Path.cwd()).items():
         if value.source != Source.DEFAULT and name != "ops":  # which ``external_ops`` finds
             for command in KEYS[name].commands:

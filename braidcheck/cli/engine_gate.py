@@ -133,7 +133,7 @@ def run(asked: Asked) -> tuple[bool, Run]:
     return interrupted, Run(told, tuple(results.expected), verdicts)
 
 
-def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, Any]:
+def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, object]:
     """Fill ``results``, gate by gate; what the engine says of itself."""
     import torch
 

@@ -7,7 +7,7 @@ nested lists, floats of any width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
 
 METHODS = tuple(method for methods in LEVELS.values() for method in methods)
 
-CLAIMS: dict[str, Any] = {
+CLAIMS: Mapping[str, int | bool] = {
     "concurrency": 1,  # requests that threads may make at once
     "max_batch": 0,  # prompts in a batch, 0 for any number
     "max_tokens": 0,  # tokens of a prompt and its answer, 0 for as many as the model's config says
