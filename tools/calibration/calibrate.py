@@ -28,6 +28,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates.paired import Found, log_ratios
 from braidcheck.result import write_atomically
 from tools.calibration import error_rates
+from tools.calibration.error_rates import Result
 from tools.calibration.slowdowns import Points, near, search
 
 PERCENTS = (1.0, 2.0, 5.0)
@@ -60,7 +61,7 @@ class Calibration:
 
     def pairs(
         self, series: Sequence[Mapping[str, Any]], turns: Mapping[str, int] | None, seconds: float, most: float
-    ) -> Found:
+    ) -> dict[str, Found]:
         """Restarts of the package against itself, with ``turns`` of extra work by series' name; ``most`` of each."""
         session = self.plain if turns is None else self.slower
         given = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
@@ -72,7 +73,7 @@ def slow_worker(tree: Path) -> list[str]:
     return [sys.executable, "-m", "braidcheck.ci.paired.slow_worker"]
 
 
-def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: Points | None = None) -> dict[str, Any]:
+def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: Points | None = None) -> Result:
     """A/A for half of the time, then each of ``percents`` on one series an op; without any, A/A for all of it.
 
     ``points`` are what is known of amounts of work. ``left out`` has, by percentage, the series in which the work put
@@ -96,8 +97,12 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
         others = anchors.keys() - right
         left_out[f"{percent:g}"] = {name: seen[name]["slower_percent"] if name in seen else None for name in others}
     troubles = {name: found["trouble"] for name, found in plain.items() if found["trouble"]}
-    said = {"rows": made, "left out": left_out, "points": points, "troubles": troubles}
-    return error_rates.begun(fingerprint()) | said
+    return error_rates.begun(fingerprint()) | {
+        "rows": made,
+        "left out": left_out,
+        "points": points,
+        "troubles": troubles,
+    }
 
 
 def _amounts(
@@ -114,7 +119,7 @@ def _amounts(
     return search(wanted, points, probe, lambda: work.left() > end)
 
 
-def _anchors(series: Sequence[Mapping[str, Any]], plain: Found) -> list[Mapping[str, Any]]:
+def _anchors(series: Sequence[Mapping[str, Any]], plain: Mapping[str, Found]) -> list[Mapping[str, Any]]:
     """Of each op the series that takes the least time above LARGE, or the most where none does."""
     timed = [(error_rates.seconds(plain[one["name"]]), one) for one in series if plain[one["name"]]["restarts"]]
     anchors: dict[str, tuple[tuple[bool, float], Mapping[str, Any]]] = {}

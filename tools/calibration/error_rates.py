@@ -1,9 +1,4 @@
-"""What calibrations say of the paired gate: its verdicts counted by series, several calibrations as one, the page.
-
-A result is plain data: ``sessions`` (an environment each), ``rows`` (by per cent put in, "0" for A/A, and by series),
-``left out`` (by per cent and series, what the work put in came to), ``points`` (by series, the logarithm of what each
-amount of work came to) and ``troubles`` (by series, why it was not timed).
-"""
+"""What calibrations say of the paired gate: its verdicts counted by series, several calibrations as one, the page."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from scipy.stats import binomtest
 
@@ -21,7 +16,30 @@ from braidcheck.gates.paired import LOOKS, decide, log_ratios
 from braidcheck.result import Status
 
 LARGE = 20e-6  # seconds of a kernel in which the gate must see 2%
-Result = Mapping[str, Any]
+
+
+class Row(TypedDict):
+    """What was timed of one series, and how often the gate gave each verdict."""
+
+    us: float
+    slower_percent: float
+    spread_percent: float
+    restarts: int
+    verdicts: dict[str, int]
+    ratios: list[float]
+
+
+Result = TypedDict(
+    "Result",
+    {
+        "sessions": list[Mapping[str, Any]],  # an environment each
+        "rows": dict[str, dict[str, Row]],  # by per cent of slow-down put in, "0" for A/A, and by series
+        "left out": dict[str, dict[str, float | None]],  # by the same, the per cent that were measured instead
+        "points": dict[str, dict[int, float]],  # by series, the logarithm of the slow-down by each amount of work
+        "troubles": dict[str, Any],  # by series, why it was not timed
+    },
+)
+"""A calibration."""
 
 
 def verdicts(ratios: Sequence[float], count: int) -> list[Status]:
@@ -40,7 +58,7 @@ def verdicts(ratios: Sequence[float], count: int) -> list[Status]:
     return said
 
 
-def rows(found: Mapping[str, Any], count: int) -> dict[str, Any]:
+def rows(found: Mapping[str, Any], count: int) -> dict[str, Row]:
     """By series of one session what was seen, and how often the gate said what; less than two restarts say nothing."""
     seen = {}
     for name, one in found.items():
@@ -57,7 +75,7 @@ def seconds(found: Mapping[str, Any]) -> float:
     return statistics.median(seconds for restart in found["restarts"] for seconds in restart["base"])
 
 
-def _row(times: Sequence[float], ratios: Sequence[float], counted: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+def _row(times: Sequence[float], ratios: Sequence[float], counted: Sequence[Mapping[str, int]]) -> Row:
     said = sorted({status for one in counted for status in one})
     return {
         "us": 1e6 * statistics.median(times),
@@ -69,29 +87,29 @@ def _row(times: Sequence[float], ratios: Sequence[float], counted: Sequence[Mapp
     }
 
 
-def begun(environment: Mapping[str, Any]) -> dict[str, Any]:
+def begun(environment: Mapping[str, Any]) -> Result:
     """The result of a calibration in ``environment`` that has timed nothing yet."""
     return {"sessions": [environment], "rows": {}, "left out": {}, "points": {}, "troubles": {}}
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Result:
     """The result that ``nox -s calibrate`` wrote to ``path``. Raises UserError for anything else."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         named = {name: {int(amount): seen for amount, seen in one.items()} for name, one in result["points"].items()}
-        return {name: result[name] for name in ("sessions", "rows", "left out", "troubles")} | {"points": named}
+        return cast(Result, {name: result[name] for name in Result.__annotations__} | {"points": named})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a calibration result: give a file that nox -s calibrate wrote") from None
 
 
-def pool(results: Sequence[Result]) -> dict[str, Any]:
+def pool(results: Sequence[Result]) -> Result:
     """Several calibrations of one kind of GPU as one: no verdict takes restarts from two of them.
 
     Raises UserError for results of several kinds of GPU, and for none at all.
     """
     if len(kinds := {_gpus(result) for result in results}) != 1:
         raise UserError(f"calibrations of one kind of GPU can be put together, these are of {sorted(kinds) or 'none'}")
-    every: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    every: dict[str, dict[str, list[Row]]] = {}
     for result in results:
         for percent, found in result["rows"].items():
             for name, row in found.items():
@@ -111,7 +129,7 @@ def pool(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _together(same: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _together(same: Sequence[Row]) -> Row:
     ratios = [ratio for row in same for ratio in row["ratios"]]
     return _row([row["us"] / 1e6 for row in same], ratios, [row["verdicts"] for row in same])
 
@@ -150,7 +168,7 @@ def _gpus(result: Result) -> str:
     return ", ".join(sorted({gpu["name"] for session in result["sessions"] for gpu in session["gpus"]})) or "no GPU"
 
 
-def _summary(found: Mapping[str, Any]) -> str:
+def _summary(found: Mapping[str, Row]) -> str:
     red, green = (sum(row["verdicts"].get(said, 0) for row in found.values()) for said in ("fail", "pass"))
     total = sum(sum(row["verdicts"].values()) for row in found.values())
     low, high = interval(red, total)
@@ -158,7 +176,7 @@ def _summary(found: Mapping[str, Any]) -> str:
     return f"{red} red of {total} verdicts, {green} green: {rate}."
 
 
-def _line(name: str, row: Mapping[str, Any]) -> str:
+def _line(name: str, row: Row) -> str:
     red, green, neither = (row["verdicts"].get(status, 0) for status in ("fail", "pass", "inconclusive"))
     seen = f"{row['us']:.2f} | {row['slower_percent']:+.2f}% | {row['spread_percent']:.2f}%"
     return f"| {name} | {seen} | {red} | {green} | {neither} |"
