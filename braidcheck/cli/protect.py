@@ -16,9 +16,10 @@ import typer
 
 from braidcheck.ci.paired.worktrees import REPOSITORY, checked_out, resolve
 from braidcheck.ci.protection import exceptions, oracles, waivers
-from braidcheck.cli.gate import Lane, choose_lane, write
+from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import attend, variables
+from braidcheck.cli.results import write
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
 from braidcheck.report import protection as report
