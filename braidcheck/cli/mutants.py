@@ -57,12 +57,12 @@ def mutants(
         list[Path] | None, typer.Option(help="put faults into this file of another project; may be repeated")
     ] = None,
     test: Annotated[str, typer.Option(metavar="COMMAND", help="with --source: that project's tests")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="with --source: draws the mutants; default: 0")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="with --source: draw so many mutants; default: all")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="with --source: seed of the draw; default: 0")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="with --source: mutants to draw; default: all")] = None,
 ) -> int:
-    """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does.
+    """Insert faults into the kernels and the model, one at a time, and show which gate catches each.
 
-    With --source and --test: into the kernels of another project, which its own tests are to catch."""
+    With --source and --test: insert faults into another project's kernels and run that project's tests."""
     if source or test or seed is not None or limit:
         if op or named or generated or beside or blame or changed:
             raise UserError("--source goes with --test, --seed, --limit, --jobs, --lane, --save and --json alone")
