@@ -63,7 +63,7 @@ def _series(op: Op, device: str) -> list[Mapping[str, Any]]:
 
     shapes = [one for one in series({op.name: op}) if device != "cpu" or op.cost(one.case).bytes <= MAX_CPU_BYTES]
     if not shapes:
-        raise UserError(f"{op.name} has no benchmark_shapes for this machine: nothing says in which sizes to time it")
+        raise UserError(f"{op.name} has no benchmark_shapes that fit this machine: add some to its OP")
     return [
         {"name": one.name, "op": op.name, "axes": dict(one.case.axes), "case": {"dtype": one.case.dtype}}
         for one in shapes
