@@ -28,7 +28,9 @@ ENDINGS = (".html", *BY_ENDING)
 def report(
     path: Annotated[
         Path,
-        typer.Argument(help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants --source"),
+        typer.Argument(
+            help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants of a project"
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help=f"a file that ends in {', '.join(ENDINGS)}")],
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,

@@ -27,7 +27,7 @@ def static(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="accept as the baseline of this Triton version")] = False,
 ) -> int:
-    """Compile every kernel ahead of time and show what it takes: registers, spills, shared memory, instructions."""
+    """Compile every kernel ahead of time and show what it uses: registers, spills, shared memory, instructions."""
     from braidcheck.static import baseline
     from braidcheck.static.measure import measure_static
 
