@@ -39,7 +39,7 @@ def config(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
     """Show each key's value and where it comes from: command line, environment, the table tool.braidcheck in
-    pyproject.toml, default. With the words of a call: what that call would take."""
+    pyproject.toml, default. With a command and its options: the values that this call would use."""
     values = resolve(Path.cwd())
     if words:
         values = _called(context, words, values)
