@@ -59,7 +59,7 @@ class Request:
         try:
             return Run.from_json((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise NotAvailable(f"skipped: {name} gave no run (exit code {code}); see {folder / 'said.txt'}") from None
+            raise NotAvailable(f"skipped: {name} wrote no Run (exit code {code}); see {folder / 'said.txt'}") from None
 
 
 def protect(
@@ -119,7 +119,7 @@ def _given(path: Path, lane: str) -> Run:
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"--own {path}: no run of a gate: {error}") from None
+        raise UserError(f"--own {path}: not the run.json of a gate: {error}") from None
     if lane not in {verdict.lane for verdict in run.verdicts}:
         raise UserError(f"--own {path}: not of the {lane} lane; give a run of that lane, or none")
     return run
