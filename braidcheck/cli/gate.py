@@ -209,6 +209,6 @@ def _of_shard(run: Run, part: str, interrupted: bool) -> Run:
     """The Run with what it is a part of. Raises UserError where there are fewer units of work than shards."""
     suite = run.environment.get("suite", [])
     if suite and not (run.expected or run.verdicts or interrupted):
-        raise UserError(f"--shard {part}: no unit of work is left for it; make fewer shards of the {len(suite)} items")
+        raise UserError(f"--shard {part}: more shards than units of work; use fewer for {len(suite)} items")
     origin = {"shard": part} | ({"suite": suite_of(suite)} if suite else {})
     return replace(run, environment={**run.environment, **origin})

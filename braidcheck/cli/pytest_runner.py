@@ -138,7 +138,7 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
     with Progress("looking for the op that cannot be imported"):
         broken = tuple(imports.broken(kernels.names(), phase.settings.lane).items())
     if not broken:
-        raise NotAvailable(f"every worker ends while it collects its checks: {_error_line(log)}; see {log}")
+        raise NotAvailable(f"every worker process ended while it collected its checks: {_error_line(log)}; see {log}")
     shutil.rmtree(phase.out)
     return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
 
