@@ -35,7 +35,7 @@ def evaluate(evidence: Sequence[Evidence], subject: str, lane: str = "") -> Verd
         more = f"; {len(broken) - 1} more of {len(evidence)} sweeps fail" if len(broken) > 1 else ""
         status, message = Status.FAIL, f"{next(iter(broken.values()))}{more}"
     elif empty or not evidence:
-        status, message = Status.ERROR, f"looked at no size{' along ' if empty else ''}{', '.join(empty)}"
+        status, message = Status.ERROR, f"no size was checked{' along ' if empty else ''}{', '.join(empty)}"
     return Verdict(
         gate="sizes",
         subject=subject,
