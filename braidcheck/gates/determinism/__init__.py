@@ -14,7 +14,7 @@ REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thr
 
 
 class Evidence(TypedDict):
-    """One case: how many of ``repeats`` runs gave other bits than the first."""
+    """One case: how many of ``repeats`` runs gave other bits than the first run."""
 
     op: str
     case: str
@@ -32,7 +32,7 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
     status, message = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
     if found:
         said = (f"{row['differing']} of {row['repeats']} runs of {row['case']}" for row in found)
-        status, message = Status.FAIL, f"{op}: {'; '.join(said)} gave other bits than the first"
+        status, message = Status.FAIL, f"{op}: {'; '.join(said)} gave other bits than the first run"
     elif repeats < 2:
         status, message = Status.ERROR, f"{op} was not run twice on any case"
     return Verdict(
