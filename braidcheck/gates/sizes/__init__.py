@@ -81,8 +81,8 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="sizes",
-    question="Is each op right on both sides of every size at which another kernel, block or split begins, and does a "
-    "row keep its bits among other neighbours?",
+    question="Is each op right on both sides of every size at which the kernel, block or split changes, and does a row "
+    "keep its bits whatever its neighbours are?",
     subjects=subjects,
     run=run,
     per_op=True,

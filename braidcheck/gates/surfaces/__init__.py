@@ -14,7 +14,7 @@ from braidcheck.gates.surfaces.finding import separate
 from braidcheck.result import Status, Verdict
 
 NAME = "surfaces"
-QUESTION = "Is an engine of your own right alone, in batches, far out and after other requests?"
+QUESTION = "Is an engine of your own right alone, in batches, at late positions and after other requests?"
 RATIO = 1.5
 """As the coherence gate: mean KL at most 1.5x HF bfloat16's. Here it fails where even the lower bound is above."""
 

@@ -16,7 +16,7 @@ from braidcheck.gates.throughput.evidence import Evidence, Series
 from braidcheck.result import Run, Status, Verdict
 
 NAME = "throughput"
-QUESTION = "Is an engine of your own as fast as another, or as in an earlier Run, and right while it is timed?"
+QUESTION = "Is an engine of your own as fast as another or as an earlier Run, with right answers while it is timed?"
 
 AGAINST_ENGINE = Limits(math.log(1.02), math.log(1.05))
 AGAINST_RUN = Limits(math.log(1.05), math.log(1.10))
