@@ -44,8 +44,8 @@ class Calibration:
         slow = Process("change", slow_tree(tree, folder / "slower"), slow_worker)
         self.plain = Session(Process("base", tree), Process("change", tree), 1, _say)
         self.slower = Session(Process("base", tree), slow, 2, _say)
-        found = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
-        self.series = [one for one in found if not wanted or any(part in one["name"] for part in wanted)]
+        series = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
+        self.series = [one for one in series if not wanted or any(part in one["name"] for part in wanted)]
         self.until = time.monotonic() + seconds
 
     def __enter__(self) -> Calibration:
@@ -96,7 +96,7 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
         made[f"{percent:g}"] = {name: row for name, row in seen.items() if name in right}
         others = anchors.keys() - right
         left_out[f"{percent:g}"] = {name: seen[name]["slower_percent"] if name in seen else None for name in others}
-    troubles = {name: found["trouble"] for name, found in plain.items() if found["trouble"]}
+    troubles = {name: one["trouble"] for name, one in plain.items() if one["trouble"]}
     return error_rates.begun(fingerprint()) | {
         "rows": made,
         "left out": left_out,
@@ -112,8 +112,8 @@ def _amounts(
     end = work.left() - seconds
 
     def probe(tries: Mapping[str, int]) -> dict[str, float]:
-        found = work.pairs([anchors[name] for name in tries], tries, work.left() - end, PROBES)
-        seen = {name: log_ratios(found[name]["restarts"]) for name in tries}
+        series = work.pairs([anchors[name] for name in tries], tries, work.left() - end, PROBES)
+        seen = {name: log_ratios(series[name]["restarts"]) for name in tries}
         return {name: statistics.fmean(ratios) for name, ratios in seen.items() if ratios}
 
     return search(wanted, points, probe, lambda: work.left() > end)

@@ -48,14 +48,14 @@ def verdicts(ratios: Sequence[float], count: int) -> list[Status]:
     Each verdict takes as many as it needs, the next begins where it ended: every one counted is one that the gate would
     have given. The last may be cut short, and is left.
     """
-    said = []
+    statuses = []
     while ratios:
         decision = decide(ratios[: LOOKS[-1]], count)
         if decision.status == Status.INCONCLUSIVE and len(ratios) < LOOKS[-1]:
             break
-        said.append(decision.status)
+        statuses.append(decision.status)
         ratios = ratios[decision.count :]
-    return said
+    return statuses
 
 
 def rows(found: Mapping[str, Any], count: int) -> dict[str, Row]:
@@ -64,8 +64,8 @@ def rows(found: Mapping[str, Any], count: int) -> dict[str, Row]:
     for name, one in found.items():
         ratios = log_ratios(one["restarts"])
         if len(ratios) > 1:
-            said = verdicts(ratios, count)
-            counted = {str(status): said.count(status) for status in sorted(set(said))}
+            statuses = verdicts(ratios, count)
+            counted = {str(status): statuses.count(status) for status in sorted(set(statuses))}
             seen[name] = _row([seconds(one)], ratios, [counted])
     return seen
 
@@ -76,13 +76,13 @@ def seconds(found: Mapping[str, Any]) -> float:
 
 
 def _row(times: Sequence[float], ratios: Sequence[float], counted: Sequence[Mapping[str, int]]) -> Row:
-    said = sorted({status for one in counted for status in one})
+    statuses = sorted({status for one in counted for status in one})
     return {
         "us": 1e6 * statistics.median(times),
         "slower_percent": 100 * math.expm1(statistics.fmean(ratios)),
         "spread_percent": 100 * statistics.stdev(ratios),
         "restarts": len(ratios),
-        "verdicts": {status: sum(one.get(status, 0) for one in counted) for status in said},
+        "verdicts": {status: sum(one.get(status, 0) for one in counted) for status in statuses},
         "ratios": list(ratios),
     }
 
@@ -111,10 +111,10 @@ def pool(results: Sequence[Result]) -> Result:
         raise UserError(f"calibrations of one kind of GPU can be put together, these are of {sorted(kinds) or 'none'}")
     every: dict[str, dict[str, list[Row]]] = {}
     for result in results:
-        for percent, found in result["rows"].items():
-            for name, row in found.items():
+        for percent, series in result["rows"].items():
+            for name, row in series.items():
                 every.setdefault(percent, {}).setdefault(name, []).append(row)
-    pooled = {percent: {name: _together(same) for name, same in found.items()} for percent, found in every.items()}
+    pooled = {percent: {name: _together(same) for name, same in series.items()} for percent, series in every.items()}
     left_out = {
         percent: {name: came for name, came in names.items() if name not in pooled.get(percent, {})}
         for result in results
@@ -125,7 +125,7 @@ def pool(results: Sequence[Result]) -> Result:
         "rows": dict(sorted(pooled.items(), key=lambda item: float(item[0]))),
         "left out": left_out,
         "points": {name: known for result in results for name, known in result["points"].items()},
-        "troubles": {name: said for result in results for name, said in result["troubles"].items()},
+        "troubles": {name: trouble for result in results for name, trouble in result["troubles"].items()},
     }
 
 
@@ -138,8 +138,8 @@ def interval(hits: int, count: int) -> tuple[float, float]:
     """The 95% interval of a share seen ``hits`` times in ``count`` (Clopper and Pearson 1934)."""
     if not count:
         return 0.0, 1.0
-    found = binomtest(hits, count).proportion_ci(method="exact")
-    return float(found.low), float(found.high)
+    ends = binomtest(hits, count).proportion_ci(method="exact")
+    return float(ends.low), float(ends.high)
 
 
 def render(result: Result) -> str:
@@ -149,13 +149,14 @@ def render(result: Result) -> str:
     versions = sorted({f"torch {one['torch']}, triton {one['triton']}" for one in libraries})
     where = f"{', '.join(session['started'] for session in sessions)}; {'; '.join(versions)}."
     lines = [f"# The paired gate's error rates: {_gpus(result)}", "", where, ""]
-    for percent, found in result["rows"].items():
-        lines += ["## A/A: false alarms" if percent == "0" else f"## {percent}% slower: power", "", _summary(found), ""]
-        large = {name: row for name, row in found.items() if row["us"] > 1e6 * LARGE}
+    for percent, series in result["rows"].items():
+        title = "A/A: false alarms" if percent == "0" else f"{percent}% slower: power"
+        lines += [f"## {title}", "", _summary(series), ""]
+        large = {name: row for name, row in series.items() if row["us"] > 1e6 * LARGE}
         if percent != "0" and large:
             lines += [f"Of kernels above {1e6 * LARGE:.0f} us: {_summary(large)}", ""]
         lines += ["| series | us | slower by | spread between restarts | red | green | neither |", "|---" * 7 + "|"]
-        lines += [*(_line(name, row) for name, row in sorted(found.items())), ""]
+        lines += [*(_line(name, row) for name, row in sorted(series.items())), ""]
     lines += [f"Not timed: {name}: {trouble['said']}" for name, trouble in result["troubles"].items()]
     for percent, names in result["left out"].items():
         for name, seen in names.items():
@@ -169,7 +170,7 @@ def _gpus(result: Result) -> str:
 
 
 def _summary(found: Mapping[str, Row]) -> str:
-    red, green = (sum(row["verdicts"].get(said, 0) for row in found.values()) for said in ("fail", "pass"))
+    red, green = (sum(row["verdicts"].get(status, 0) for row in found.values()) for status in ("fail", "pass"))
     total = sum(sum(row["verdicts"].values()) for row in found.values())
     low, high = interval(red, total)
     rate = f"{1e3 * red / max(1, total):.0f} red per 1,000 (95%: {1e3 * low:.1f} to {1e3 * high:.1f})"
