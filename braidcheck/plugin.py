@@ -227,10 +227,10 @@ class SuiteWorker(Worker):
         assert call.excinfo is not None
         error = call.excinfo.value
         first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-        said = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
+        message = first if isinstance(error, UserError) else f"{type(error).__name__}: {first}".rstrip(": ")
         broken = " The GPU context broke, so the worker was replaced." if self.broken else ""
         metrics = {"traceback": self.keep_traceback(item, error)}
-        return Verdict(*name(item.nodeid), Status.ERROR, f"{said}.{broken}", metrics=metrics)
+        return Verdict(*name(item.nodeid), Status.ERROR, f"{message}.{broken}", metrics=metrics)
 
     def reproduce(self, item: pytest.Item) -> str:
         """The gate's command for this subject."""

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _leave_stdout()
         where = f" {error.filename}" if error.filename else ""
-        said = f"cannot write{where}: {error.strerror}; free some room, or write elsewhere"
-        print(f"braidcheck: {said}", file=sys.stderr)
+        message = f"cannot write{where}: {error.strerror}; free some room, or write elsewhere"
+        print(f"braidcheck: {message}", file=sys.stderr)
         return NotAvailable.exit_code
     except UserError as error:
         print(f"braidcheck: {error}", file=sys.stderr)

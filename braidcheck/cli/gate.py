@@ -176,9 +176,9 @@ def _check_expression(expression: str) -> None:
     try:
         grammar.Expression.compile(expression or "all")
     except getattr(grammar, "ParseError", SyntaxError) as error:
-        said = getattr(error, "msg", error)
+        message = getattr(error, "msg", error)
         raise UserError(
-            f"-k {expression!r} is not a valid pytest expression: {said}; try -k 'name and not other'"
+            f"-k {expression!r} is not a valid pytest expression: {message}; try -k 'name and not other'"
         ) from None
 
 

@@ -51,9 +51,9 @@ class Request:
         command += ["--out", str(folder), *(word for op in self.ops for word in ("--op", op))]
         command += ["--workers", str(self.workers)] if self.workers else []
         print(f"evaluating with {name}", file=sys.stderr)
-        with (folder / "said.txt").open("wb") as said:
+        with (folder / "said.txt").open("wb") as log:
             # The table that holds is the tree's own: the change's may ask for less.
-            interrupted, code = attend(command, variables(tree), stdout=said, cwd=tree)
+            interrupted, code = attend(command, variables(tree), stdout=log, cwd=tree)
         if interrupted or code == 130:
             raise KeyboardInterrupt
         try:

@@ -230,13 +230,13 @@ def _look(phase: Phase) -> State:
     except FileNotFoundError:
         return State(0, 0, "starting")
     bad = body.pop("bad")
-    said = estimate.State(**body)
+    state = estimate.State(**body)
     try:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
-    left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
-    return State(len(said.done), len(said.expected), text, left, tuple(_news(said, bad)))
+        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2])
+    left = estimate.words(state, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
+    return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
 
 
 def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:

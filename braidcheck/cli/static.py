@@ -70,8 +70,8 @@ def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Non
             screen.print(
                 f"{verdict.status} {verdict.subject}: {verdict.message}", style="red", soft_wrap=True, markup=False
             )
-    for said in dict.fromkeys(verdict.message for verdict in verdicts if verdict.status == Status.SKIPPED):
-        screen.print(f"skipped: {said}", style="dim", soft_wrap=True, markup=False)
+    for message in dict.fromkeys(verdict.message for verdict in verdicts if verdict.status == Status.SKIPPED):
+        screen.print(f"skipped: {message}", style="dim", soft_wrap=True, markup=False)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
