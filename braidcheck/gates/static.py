@@ -236,8 +236,10 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         if op in with_kernels:
             yield from evaluate(evidence, accepted, op, settings.lane, excused)
         else:
-            said = NO_KERNEL.format(op)
-            yield from (Verdict("static", name, Status.SKIPPED, said, lane=settings.lane) for name in op_subjects(op))
+            message = NO_KERNEL.format(op)
+            yield from (
+                Verdict("static", name, Status.SKIPPED, message, lane=settings.lane) for name in op_subjects(op)
+            )
 
 
 def _trial_checks() -> TrialChecks:
