@@ -79,8 +79,8 @@ def _failures(run: Run) -> Iterator[str]:
 
 def _engines(run: Run) -> Iterator[str]:
     for one in engines.tables(run):
-        said = f"; separates right from wrong: {one.separates}" if one.separates else ""
-        yield from (f"{_escaped(one.engine + said)}", "")
+        text = f"; separates right from wrong: {one.separates}" if one.separates else ""
+        yield from (f"{_escaped(one.engine + text)}", "")
         yield from (_line(engines.HEADS[:-1]), _line("---" for _ in engines.HEADS[:-1]))
         yield from (_line(row[:-1]) for row in one.rows)
         yield ""

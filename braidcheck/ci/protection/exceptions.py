@@ -59,12 +59,12 @@ def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]
     found: dict[str, list[str]] = {}
     for key, old in before.items():
         op, target, kernel, configuration = key.split(" | ")
-        said = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
-        said += [] if key in after else ["no longer in the baseline"]
-        for one in said:
+        messages = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
+        messages += [] if key in after else ["no longer in the baseline"]
+        for one in messages:
             found.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")
-    for name, said in found.items():
-        yield f"baseline {name}", said[0] + (f"; {len(said) - 1} more" if len(said) > 1 else "")
+    for name, messages in found.items():
+        yield f"baseline {name}", messages[0] + (f"; {len(messages) - 1} more" if len(messages) > 1 else "")
 
 
 def _toml(path: Path) -> Mapping[str, Any]:
