@@ -17,6 +17,7 @@ from braidcheck import environment
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.gates import static as gate
+from braidcheck.gates.static_rules import mean_width
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
 from braidcheck.result import Run, Status, Verdict
@@ -78,6 +79,6 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return row["target"], escape(row["error"])
     matrix = ", ".join(f"{count} {kind}" for kind, count in row["matrix"].items())
-    widths = (f"{gate.mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
+    widths = (f"{mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
     taken = (f"{row[name]:,}" for name in ("registers", "spills", "shared", "occupancy", "instructions"))
     return row["target"], *taken, matrix, *widths

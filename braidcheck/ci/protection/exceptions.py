@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck import checksum, config
-from braidcheck.gates.static import RULES
+from braidcheck.gates.static_rules import RULES
 from braidcheck.static.baseline import SCHEMA
 
 EQUIVALENT = "braidcheck/mutants/equivalent.toml"
