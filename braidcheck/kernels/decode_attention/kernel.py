@@ -16,9 +16,9 @@ RoPE, products, m_i, l_i and acc are float32 (no TF32).
 Out of range: a position outside the cache or the RoPE table gives NaN and writes nothing; slots from n on may hold
 anything and are not read.
 Synchronisation: split_counter[b, kv_head] counts finished splits (atomic add, acquire and release, after a barrier).
-Whoever counts the last one combines all of them, read past L1 (.cg), in their order, and sets the counter back to 0 for
-the next step; so the bits do not depend on which split is last. PDL: the first tile of the cache, the norm weights and
-the RoPE row are read before the wait, for the upstream kernel writes none of them.
+The program that counts the last one combines all of them in their order, with loads that bypass L1 (.cg), and resets
+the counter for the next step; so the bits do not depend on which split is last. PDL: the first tile of the cache, the
+norm weights and the RoPE row are read before the wait, for the upstream kernel writes none of them.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def start_softmax(
 ):
     """q [BLOCK_M, BLOCK_D], m_i, l_i and acc: of the new token in the split that owns it, of no key elsewhere.
 
-    A tensor core wants 16 rows: each query stands there BLOCK_M / BLOCK_QK times, side by side.
+    Tensor cores need 16 rows: each query is repeated BLOCK_M / BLOCK_QK times, side by side.
     """
     score = tl.sum(q.to(tl.float32) * new_k.to(tl.float32)[None, :], axis=1) * qk_scale  # [BLOCK_QK]
     repeats: tl.constexpr = BLOCK_M // BLOCK_QK
@@ -230,7 +230,7 @@ def reduce_splits(
     BLOCK_SPLITS: tl.constexpr,
     COMBINE_BLOCK: tl.constexpr,
 ):
-    """The output of the group of heads from ``head`` on; other programs wrote its splits, hence past L1 (.cg)."""
+    """The output of the heads from ``head`` on; loads bypass L1 (.cg), for other programs wrote the splits."""
     offs_g = tl.arange(0, BLOCK_GQA)
     partial = (head + offs_g)[:, None] * tl.num_programs(1)  # [BLOCK_GQA, 1]
     is_head = (offs_g < GQA_GROUP_SIZE)[:, None]
