@@ -1,4 +1,4 @@
-"""The calls gate: an answer depends on the numbers of its inputs alone, not on earlier calls or on where they lie."""
+"""The calls gate: a result depends on its input values alone, not on earlier calls or memory layout."""
 
 from __future__ import annotations
 
