@@ -52,7 +52,7 @@ class Request:
         command += ["--workers", str(self.workers)] if self.workers else []
         print(f"evaluating with {name}", file=sys.stderr)
         with (folder / "said.txt").open("wb") as log:
-            # The table that holds is the tree's own: the change's may ask for less.
+            # The tree's own table counts: the change's may ask for less.
             interrupted, code = attend(command, variables(tree), stdout=log, cwd=tree)
         if interrupted or code == 130:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The folder of a gate's results: locked while a gate writes to it, emptied of what an earlier one wrote."""
+"""The folder of a gate's results: locked while a gate writes to it, cleared of an earlier run's files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def claimed(out: Path) -> IO[str]:
 
 
 def clear(out: Path) -> None:
-    """Nothing of an earlier run may be taken for this one's; what else lies in ``out`` stays."""
+    """Remove what an earlier run wrote, so that it is not taken for this run's; other files in ``out`` stay."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in FORMATS:
