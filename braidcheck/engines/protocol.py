@@ -1,4 +1,4 @@
-"""What a gate asks of an engine: methods, most of them optional; what an engine lacks is skipped and said.
+"""What a gate asks of an engine: methods, most of them optional; what an engine lacks is reported as skipped.
 
 An engine needs nothing of this module: it is any object with some of these methods, made by a factory that is given
 the model's directory. ``ids`` are token ids, T the length of a prompt, V the vocabulary. Arrays may be torch, numpy or
@@ -95,4 +95,4 @@ class Trace(Protocol):
 
     def hidden_states(self, ids: list[int]) -> Sequence[Any]:
         """The embedding [T,H], then the residual stream [T,H] after each layer (before the final norm); None where a
-        layer's is not to be had."""
+        layer's is not available."""
