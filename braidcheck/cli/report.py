@@ -28,9 +28,7 @@ ENDINGS = (".html", *BY_ENDING)
 def report(
     path: Annotated[
         Path,
-        typer.Argument(
-            help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants of a project"
-        ),
+        typer.Argument(help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants --source"),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help=f"a file that ends in {', '.join(ENDINGS)}")],
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
