@@ -129,7 +129,7 @@ def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
         ("entropy", put(0.7, "entropy", "engine_error", 1, 0), "layer 1, head 0"),
         ("causality", put(3, "causality", 0, "differing"), "a token sees what comes after it"),
         ("causality", put(False, "causality", 0, "later_changed"), "the text is not read"),
-        ("continuation", put(-1, "continuations", 0, "engine", 20), "diverges from HF's answer at step 20 of document 3"),
+        ("continuation", put(-1, "continuations", 0, "engine", 20), "from HF's answer at step 20 of document 3"),
         ("continuation", put([], "continuations", 0, "engine"), "diverges from HF's answer at step 0"),
         ("decode", put(-1, "continuations", 0, "prefill", 5), "at 1 of 24 steps where prefill is sure"),
         ("recall", put([["copy", 9, True, True, False]] * 3, "probes", slice(0, 3)), "97 of 100 probes"),
