@@ -23,13 +23,13 @@ def added(base: Path, change: Path) -> dict[str, str]:
 
     Raises ValueError where a list cannot be read.
     """
-    found: dict[str, str] = {}
+    excuses: dict[str, str] = {}
     for what, name, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
         before, after = (read(_toml(tree / name)) for tree in (base, change))
-        found |= {f"{what} {entry}": reason for entry, reason in after.items() if entry not in before}
+        excuses |= {f"{what} {entry}": reason for entry, reason in after.items() if entry not in before}
     for file in sorted((base / BASELINES).glob("*.json")):
-        found |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
-    return found
+        excuses |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
+    return excuses
 
 
 def configured(base: Path, change: Path) -> dict[str, str]:
