@@ -159,7 +159,7 @@ def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[
     return found
 
 
-def protected(project: Path) -> dict[str, Any]:
+def protected(project: Path) -> dict[str, object]:
     """What the table of a project says that can change what is asked or what passes. Raises UserError."""
     return {name: value for name, value in read_table(project / FILE).items() if KEYS[name].protected}
 

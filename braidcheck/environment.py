@@ -171,8 +171,8 @@ def git(folder: Path, *words: str) -> str | None:
     """What git said in ``folder``; None where it refused, or is not there."""
     if not shutil.which("git"):
         return None
-    said = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-    return said.stdout if said.returncode == 0 else None
+    completed = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    return completed.stdout if completed.returncode == 0 else None
 
 
 def commit() -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 POLL_S = 0.02
 
@@ -66,11 +66,29 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 def context_is_broken() -> bool:
     """Whether this process's GPU context is: every later call in it would fail the same way."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = _cuda()
+    if cuda is None:
         return False
     try:
-        torch.cuda.synchronize()
+        cuda.synchronize()
     except RuntimeError:
         return True
     return False
+
+
+def free_cached_memory() -> None:
+    """Give the memory of an item that has ended to the other processes on this GPU."""
+    if cuda := _cuda():
+        cuda.empty_cache()
+        cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory that an item of this process held, in MiB, as a metric; empty where it uses no GPU."""
+    return {"gpu_memory_mib": cuda.max_memory_allocated() >> 20} if (cuda := _cuda()) else {}
+
+
+def _cuda() -> Any:
+    """``torch.cuda`` where this process uses a GPU, else None."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None

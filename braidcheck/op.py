@@ -181,7 +181,7 @@ class Op:
     contract: Contract
     bound: Callable[..., tuple[Any, ...]]
     cost: Callable[[Case], Cost]
-    negative_controls: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+    negative_controls: Mapping[str, Callable[[Inputs], Inputs]]
     benchmark_shapes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     eager_baseline: Callable[..., Any] | None = None
     library_baselines: Callable[[Mapping[str, Any]], Mapping[str, Callable[..., Any]]] = lambda inputs: {}

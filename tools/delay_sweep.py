@@ -14,7 +14,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from braidcheck import kernels, models
 from braidcheck.gates.races import delays
@@ -31,6 +31,18 @@ CASES = 2  # of an op, the largest
 LIMIT_S = 600.0  # of the processor's time, for each mutant
 
 
+class Row(TypedDict, total=False):
+    """Of a mutant and a subject, the runs whose outputs differ, without and with delays; or why there are none."""
+
+    id: Required[str]
+    subject: str
+    undelayed: int
+    delayed: int
+    runs: int
+    outcome: str
+    said: str
+
+
 def main() -> None:
     """Write a row for each mutant and subject as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,7 +50,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, required=True, help="the JSON file")
     parser.add_argument("--only", default="", help="mutants whose id contains this")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="braidcheck-delays-") as folder:
         source = snapshot(Path(folder) / "source")
         for number, mutant in enumerate(_mutants(options.only)):
@@ -61,9 +73,9 @@ def _mutants(only: str) -> Iterator[Mutant]:
             yield mutant
 
 
-def _measure(tree: Path, mutant: Mutant, seeds: int) -> dict[str, Any]:
+def _measure(tree: Path, mutant: Mutant, seeds: int) -> dict[str, object]:
     package = delays.delayed_package(tree)
-    rows = []
+    rows: list[Row] = []
     for subject, outputs in _subjects(package, mutant):
         undelayed = len(delays.differing_seeds(outputs, package, [0] * seeds))
         delayed = len(delays.differing_seeds(outputs, package, range(1, seeds + 1)))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in this, the main, thread after so many seconds."""
+    """Raise TimeoutError in the main thread, which this must be, after so many seconds."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"it was not ready within {seconds:g} s")

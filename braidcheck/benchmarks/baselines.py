@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from braidcheck.op import Inputs
+
 CONTROL = "the specification's fused RMSNorm + QKV, 512 tokens"
 
 
@@ -61,7 +63,7 @@ def documents_norm_qkv(
     return heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def control() -> tuple[Callable[..., Any], dict[str, Any], int]:
+def control() -> tuple[Callable[..., Any], Inputs, int]:
     """The frozen control: a call, its arguments on the CPU and the bytes it touches."""
     from braidcheck import kernels
     from braidcheck.benchmarks.shapes import arguments, benchmark_case

@@ -51,7 +51,7 @@ class Reading(TypedDict):
 
 
 class Monitor:
-    """Reads the states of one GPU. Raises NoClocks where NVML is not to be had."""
+    """Reads the states of one GPU. Raises NoClocks where NVML is not available."""
 
     def __init__(self, uuid: str) -> None:
         """``uuid`` as torch gives it, without NVML's prefix."""

@@ -18,7 +18,7 @@ from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import arguments, benchmark_case
 from braidcheck.kernels.common.inputs import HEADS, HIDDEN
-from braidcheck.kernels.fused_attention.baselines import eager_attention_block
+from braidcheck.kernels.fused_attention.baselines import eager as eager_attention
 from braidcheck.kernels.fused_attention.op import OP as FUSED_ATTENTION
 from braidcheck.kernels.qk_norm_rope import qk_norm_rope
 from braidcheck.kernels.qkv_rope import qkv_rope
@@ -206,7 +206,9 @@ def _whole_paths(shape: str) -> Comparison:
 def _blocks(shape: str) -> Comparison:
     inputs, touched = _inputs(FUSED_ATTENTION, benchmark_case("fused_attention", shape))
     inputs |= {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
-    eager = eager_attention_block
-    return Comparison(
-        inputs, touched, {BRAIDCHECK: FUSED_ATTENTION.call, "eager": eager, "torch.compile": _compiled(eager)}
-    )
+    calls = {
+        BRAIDCHECK: FUSED_ATTENTION.call,
+        "eager": eager_attention,
+        "torch.compile": _compiled(eager_attention),
+    }
+    return Comparison(inputs, touched, calls)

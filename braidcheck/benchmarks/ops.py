@@ -20,7 +20,7 @@ from braidcheck.benchmarks.fusions import run as comparison
 from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.numerics.calls import copies, run
-from braidcheck.op import Op
+from braidcheck.op import Inputs, Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst
 CUBLAS = "cuBLAS alone"  # the op's matrix product without what is fused to it
@@ -103,7 +103,7 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
     return {"bytes": cost.bytes, "flops": cost.flops, "subjects": subjects}
 
 
-def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
+def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], Inputs]:
     """The calls beside an op, by name, and the arguments for all of them, the op's own call included.
 
     cuBLAS takes its operand ready in the weight's dtype; the others do without that argument (``without_operand``).
@@ -123,7 +123,7 @@ def without_operand(call: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *, operand=None, **rest: call(**rest)
 
 
-def _filled(inputs: Mapping[str, Any], device: str) -> dict[str, Any]:
+def _filled(inputs: Mapping[str, Any], device: str) -> Inputs:
     """The arguments on the device; cache slots that hold NaN hold a number, for baselines that read them all and
     mask."""
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}

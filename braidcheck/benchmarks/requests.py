@@ -106,7 +106,7 @@ class Timer:
     """A request ready to be timed on the GPU, and what the host did for it: ``counts``, the same at every run."""
 
     def __init__(self, request: Request, model: Model, counted: bool = True) -> None:
-        """Raises NoClocks where NVML is not to be had. Without ``counted`` there are no counts, which take seconds."""
+        """Raises NoClocks where NVML is not available. Without ``counted`` there are no counts, which take seconds."""
         self.monitor = Monitor(str(torch.cuda.get_device_properties(0).uuid))
         self.serve = prepared(request, model)
         self.counts = _counts(self.serve) if counted else {}

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _leave_stdout()
         where = f" {error.filename}" if error.filename else ""
-        said = f"cannot write{where}: {error.strerror}; free some room, or write elsewhere"
-        print(f"braidcheck: {said}", file=sys.stderr)
+        message = f"cannot write{where}: {error.strerror}; free some room, or write elsewhere"
+        print(f"braidcheck: {message}", file=sys.stderr)
         return NotAvailable.exit_code
     except UserError as error:
         print(f"braidcheck: {error}", file=sys.stderr)
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Whoever closes a stream wants to see nothing of it; the first file opened here must not take its number."""
+    """A closed stream gets a stand-in, or the first file that is opened here would take its number."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open

@@ -67,7 +67,7 @@ def ops(
     against: Annotated[str, typer.Option(metavar="FILE:FUNCTION", help="is FILE:FUNCTION slower than this one?")] = "",
     minutes: Annotated[float, typer.Option(min=0.1, help="with --against: time budget")] = 5.0,
 ) -> int:
-    """Time each op on its production shapes: microseconds, and the share of what this machine can do.
+    """Time each op on its production shapes: microseconds, and the fraction of the roofline.
 
     With --against two functions are timed in pairs. Exit code: 0 no slower, 1 slower, 3 undecided.
     """
@@ -99,7 +99,7 @@ def decode(
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
-    """Decode with Qwen3-0.6B's shape: tokens per second, and the share of what the bandwidth allows."""
+    """Decode with Qwen3-0.6B's shape: tokens per second, and the fraction of the memory-bandwidth roofline."""
     _need_gpu()
     from braidcheck.benchmarks.decode import SETTINGS, Setting, measure_decode
     from braidcheck.report import bench as report
@@ -129,7 +129,7 @@ def prefill(
     as_json: AsJson = False,
     save: Save = None,
 ) -> int:
-    """Prefill with Qwen3-0.6B's shape: tokens per second, and the share of the GEMM peak."""
+    """Prefill with Qwen3-0.6B's shape: tokens per second, and the fraction of the GEMM peak."""
     _need_gpu()
     from braidcheck.benchmarks.prefill import TOKENS, measure_prefill
     from braidcheck.report import bench as report

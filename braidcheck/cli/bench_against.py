@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,13 @@ def _verdicts(
     return tuple(replace(verdict, reproduce=again) for verdict in verdicts)
 
 
-def _series(op: Op, device: str) -> list[dict[str, Any]]:
+def _series(op: Op, device: str) -> list[Mapping[str, Any]]:
     """The op's benchmark shapes; on a CPU those of little memory."""
     from braidcheck.benchmarks.shapes import series
 
     shapes = [one for one in series({op.name: op}) if device != "cpu" or op.cost(one.case).bytes <= MAX_CPU_BYTES]
     if not shapes:
-        raise UserError(f"{op.name} has no benchmark_shapes for this machine: nothing says in which sizes to time it")
+        raise UserError(f"{op.name} has no benchmark_shapes that fit this machine: add some to its OP")
     return [
         {"name": one.name, "op": op.name, "axes": dict(one.case.axes), "case": {"dtype": one.case.dtype}}
         for one in shapes

@@ -23,7 +23,7 @@ FORMAT = 1
 SCHEMA = "bounds 1"
 
 
-def read() -> dict[str, dict[str, Any]]:
+def read() -> dict[str, dict[str, Mapping[str, Any]]]:
     """What was published: by lane, by op, a measurement with date, machine, software, commit and command.
 
     Raises UserError where the file is missing or of another format.

@@ -114,7 +114,7 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
 def _out_of_memory(op: Op, case: Case, free: int, total: int) -> Verdict:
     """The function's own fault where a small case does not do with half of the GPU's memory, else the machine's."""
     if not case.large and 2 * free > total:
-        said = f"{op.name} wants more memory than the {free >> 30} GiB that are free, for a small case"
+        said = f"{op.name} needs more memory for a small case than the {free >> 30} GiB that are free"
         return Verdict("accuracy", case.id, Status.FAIL, said)
     said = "the GPU has too little free memory for this case; end other programs on it"
     return Verdict("accuracy", case.id, Status.ERROR, said)

@@ -1,4 +1,4 @@
-"""``braidcheck check``: asks of somebody else's function all that the gates ask of an op."""
+"""``braidcheck check``: runs the gates' checks of an op on somebody else's function."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     device: Annotated[Device | None, typer.Option(help="default: the GPU if there is one")] = None,
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="of the drawn sizes and numbers; default: a new one")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="seconds that one check may take")] = TIMEOUT_S,
-    must_launch: Annotated[bool, typer.Option("--must-launch", help="all must be computed in Triton kernels")] = False,
-    total_timeout: Annotated[float, typer.Option(min=1, help="seconds that all may take")] = TOTAL_TIMEOUT_S,
+    seed: Annotated[int | None, typer.Option(min=0, help="of the random sizes and inputs; default: a new one")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="time limit of one check, in seconds")] = TIMEOUT_S,
+    must_launch: Annotated[bool, typer.Option("--must-launch", help="fail what no Triton kernel computed")] = False,
+    total_timeout: Annotated[float, typer.Option(min=1, help="time limit of all checks, in seconds")] = TOTAL_TIMEOUT_S,
     contract: Annotated[
         str,
-        typer.Option(help="conventions to hold it to: output=input,rounding=before-weight; default: those it keeps"),
+        typer.Option(help="conventions that must hold: output=input,rounding=before-weight; default: detected"),
     ] = "",
 ) -> int:
-    """Check your own function against all that the gates ask of an op: its cases and bounds, the same with drawn sizes,
+    """Run the gates' checks of an op on your own function: accuracy on the op's cases and on random sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails."""
     check_ops([op])
     place = _place(device)

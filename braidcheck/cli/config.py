@@ -15,9 +15,9 @@ from braidcheck.config import KEYS, Source, Value, resolve
 from braidcheck.report.terminal import console
 
 
-def defaults() -> dict[str, dict[str, Any]]:
+def defaults() -> dict[str, dict[str, object]]:
     """By command, the defaults of its options that the environment and the table set. Raises UserError."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for name, value in resolve(Path.cwd()).items():
         if value.source != Source.DEFAULT and name != "ops":  # which ``external_ops`` finds
             for command in KEYS[name].commands:
@@ -39,7 +39,7 @@ def config(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
     """Show each key's value and where it comes from: command line, environment, the table tool.braidcheck in
-    pyproject.toml, default. With the words of a call: what that call would take."""
+    pyproject.toml, default. With a command and its options: the values that this call would use."""
     values = resolve(Path.cwd())
     if words:
         values = _called(context, words, values)

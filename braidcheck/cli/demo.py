@@ -37,7 +37,7 @@ Both gates name the op. What comes next:
 
 
 def demo() -> int:
-    """Plant a famous fault, RoPE before the Q/K norm, in a copy of the kernels, and show how gates catch and name it.
+    """Plant a famous fault, RoPE before the Q/K norm, in a copy of the kernels and show which gates catch it.
     Exit code 1 if one does not."""
     if reason := environment.why_no_interpreter():
         raise NotAvailable(f"the demo runs kernels on the CPU: {reason}")
@@ -67,20 +67,20 @@ def _diff(fault: Mutant) -> str:
 
 def _ask_kernel(tree: Path) -> Run:
     """The Run of the accuracy gate on the op in ``tree``. Raises NotAvailable where there is none."""
-    said = _python(tree, ["-m", "braidcheck", *KERNEL_GATE, "--out", str(tree / "out")])
+    completed = _python(tree, ["-m", "braidcheck", *KERNEL_GATE, "--out", str(tree / "out")])
     try:
         return Run.from_json((tree / "out" / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise NotAvailable(f"the accuracy gate gave no run: {_last(said.stderr)}") from None
+        raise NotAvailable(f"the accuracy gate wrote no run.json: {_last(completed.stderr)}") from None
 
 
 def _ask_model(tree: Path) -> Mapping[str, Any]:
     """What ``demo_model`` says of the engine in ``tree``. Raises NotAvailable where it says nothing."""
-    said = _python(tree, ["-m", "braidcheck.cli.demo_model"], TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    completed = _python(tree, ["-m", "braidcheck.cli.demo_model"], TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
     try:
-        return json.loads(said.stdout.splitlines()[-1])
+        return json.loads(completed.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        raise NotAvailable(f"the coherence gate gave no answer: {_last(said.stderr)}") from None
+        raise NotAvailable(f"the coherence gate wrote no result: {_last(completed.stderr)}") from None
 
 
 def _python(tree: Path, words: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:

@@ -27,12 +27,12 @@ def main() -> None:
     evidence = measure_coherence(engine, golden)
     failed = [verdict for verdict in coherence.evaluate(evidence) if verdict.status == Status.FAIL]
     blame = find_blame(engine, whole, coherence.failing(evidence), coherence.failing) if failed else None
-    said = {
+    result = {
         "failed": [f"{verdict.subject}: {verdict.message}" for verdict in failed[:2]],
         "ops": blame["ops"] if blame else [],
         "blame": coherence.describe_blame(blame) if blame else "",
     }
-    print(json.dumps(said))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ MINUTES = 20.0  # of timing
 EngineOption = Annotated[
     str, typer.Option(help="FILE.py:factory, package.module:factory or a server's URL", rich_help_panel=PANEL)
 ]
-PythonOption = Annotated[str, typer.Option(help="the Python that has the engine; default: this", rich_help_panel=PANEL)]
+PythonOption = Annotated[str, typer.Option(help="the engine's Python; default: this one", rich_help_panel=PANEL)]
 TimeoutOption = Annotated[
     float, typer.Option(min=0.1, metavar="SECONDS", help="for the factory and each request", rich_help_panel=PANEL)
 ]
 MemoryOption = Annotated[
     float,
-    typer.Option(min=0, metavar="GIB", help="memory that it may take; default: 80% of the free", rich_help_panel=PANEL),
+    typer.Option(min=0, metavar="GIB", help="memory limit; default: 80% of the free memory", rich_help_panel=PANEL),
 ]
 SpeedOption = Annotated[bool, typer.Option("--speed", help="time the engine too", rich_help_panel=PANEL)]
 AgainstOption = Annotated[
@@ -133,7 +133,7 @@ def run(asked: Asked) -> tuple[bool, Run]:
     return interrupted, Run(told, tuple(results.expected), verdicts)
 
 
-def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, Any]:
+def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, object]:
     """Fill ``results``, gate by gate; what the engine says of itself."""
     import torch
 

@@ -21,7 +21,7 @@ def record(
     revision: Annotated[str | None, typer.Option(help="revision of a hub id")] = None,
     out: Annotated[Path | None, typer.Option(help="folder to write; the user's cache by default")] = None,
 ) -> int:
-    """Run HF in float32 and bfloat16 over a text and store what it answered; in the cache, only if not there yet."""
+    """Run HF in float32 and bfloat16 over a text and store its outputs. Does nothing if the cache has them."""
     from braidcheck.golden import record as recorder
     from braidcheck.golden.resolve import find_checkpoint, resolve
     from braidcheck.golden.texts import load_text
@@ -55,7 +55,7 @@ def diff(
     before: Annotated[Path, typer.Argument(help="a golden's folder")],
     after: Annotated[Path, typer.Argument(help="the folder of another of the same model and text")],
 ) -> int:
-    """Say what changed between two recordings, and whether it matters: 1 where it exceeds HF bfloat16's own noise."""
+    """Show what changed between two recordings. Exit code 1 if it exceeds HF bfloat16's own noise."""
     from braidcheck.gates.coherence import drift
     from braidcheck.golden import store
 

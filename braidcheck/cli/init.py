@@ -40,8 +40,8 @@ def init(
     gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted machine with a GPU")] = False,
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or old")] = False,
 ) -> int:
-    """Make the repository around the working directory a gated one: a table in pyproject.toml, a first op, a workflow
-    for pull requests, a nox session where there is a noxfile. What is there is kept."""
+    """Set up the gates in this repository: a table in pyproject.toml, a first op, a workflow for pull requests, and a
+    nox session if there is a noxfile. Existing files are kept."""
     repository = find(Path.cwd())
     print(f"found {repository.described()}")
     plan = list(_plan(repository, gpu))
@@ -55,7 +55,7 @@ def init(
         try:
             write_atomically(file.path.resolve(), file.text)
         except OSError as error:
-            raise UserError(f"cannot write {file.path}: {error.strerror}; what was written before is whole") from None
+            raise UserError(f"cannot write {file.path}: {error.strerror}; files written before are complete") from None
         print(f"wrote {name}: {file.what}")
     print("run the gate: braidcheck gate" + (", or nox -s braidcheck" if repository.noxfile else ""))
     if not repository.ignores(RESULTS):

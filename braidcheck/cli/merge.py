@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from braidcheck.cli.gate import report
+from braidcheck.cli.results import report
 from braidcheck.errors import UserError
 from braidcheck.report.formats import OUT_HELP
 from braidcheck.result import Run

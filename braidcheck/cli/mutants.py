@@ -57,34 +57,49 @@ def mutants(
         list[Path] | None, typer.Option(help="put faults into this file of another project; may be repeated")
     ] = None,
     test: Annotated[str, typer.Option(metavar="COMMAND", help="with --source: that project's tests")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="with --source: draws the mutants; default: 0")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="with --source: draw so many mutants; default: all")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="with --source: seed of the draw; default: 0")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="with --source: mutants to draw; default: all")] = None,
 ) -> int:
-    """Put faults into the kernels and the model, one at a time: which gate catches each, and which none does.
+    """Insert faults into the kernels and the model, one at a time, and show which gate catches each.
 
-    With --source and --test: into the kernels of another project, which its own tests are to catch."""
+    With --source and --test: insert faults into another project's kernels and run that project's tests."""
     if source or test or seed is not None or limit:
         if op or named or generated or beside or blame or changed:
             raise UserError("--source goes with --test, --seed, --limit, --jobs, --lane, --save and --json alone")
         from braidcheck.cli.project_mutants import project_mutants
 
         return project_mutants(source or [], test, lane, workers, seed or 0, limit, save, as_json)
-    from braidcheck.mutants import changed as changes
-    from braidcheck.mutants import selection
-    from braidcheck.mutants.runner import Runner
-
     chosen = choose_lane(lane)
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     check_ops(op or [])
     if changed:
+        from braidcheck.mutants import changed as changes
+
         op = [*(op or ()), *changes.ops(changed)]
         if not op:
             print(f"skipped: no op and nothing that ops share has changed since {changed}")
             return 0
+    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted]
     others = [read_matrix(path) for path in beside or ()]
-    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted] or selection.KINDS
-    faults = selection.choose(kinds, op or ())
+    return _run(chosen, op or [], kinds, others, blame, workers, save, as_json)
+
+
+def _run(
+    lane: str,
+    ops: list[str],
+    kinds: list[str],
+    others: list[Matrix],
+    blame: bool,
+    workers: int | None,
+    save: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the mutants of the package that ``others`` did not kill, print and save their kill matrix."""
+    from braidcheck.mutants import selection
+    from braidcheck.mutants.runner import Runner
+
+    faults = selection.choose(kinds or selection.KINDS, ops)
     left = [fault for fault in faults if fault.kind == "named" or fault.id not in gate.settled(others)]
     left_out = len(faults) - len(left)
 
@@ -93,10 +108,10 @@ def mutants(
             write_atomically(save, dump({**matrix, "left_out": left_out}))
 
     count = environment.cpus()
-    if chosen == "gpu":
+    if lane == "gpu":
         count = min(count, MAX_WORKERS_PER_GPU * len(environment.gpus()))
-    with Progress(f"mutants on the {chosen} lane") as progress:
-        matrix: Matrix = {**Runner(chosen, progress, blame, keep).run(left, workers or count), "left_out": left_out}
+    with Progress(f"mutants on the {lane} lane") as progress:
+        matrix: Matrix = {**Runner(lane, progress, blame, keep).run(left, workers or count), "left_out": left_out}
     keep(matrix)
     verdicts = gate.evaluate([matrix, *others])
     run = Run({}, (), verdicts)

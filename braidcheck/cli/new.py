@@ -28,7 +28,7 @@ def op(
     """Write NAME.py: an op with a kernel, a reference, a derived bound, cases and equivalent implementations."""
     file = folder / f"{name}.py"
     if not name.isidentifier() or not name.islower():
-        raise UserError(f"an op needs the name of a function in lower case, {name!r} is none")
+        raise UserError(f"an op's name must be a Python name in lower case, not {name!r}")
     if name in worktrees.ops(worktrees.REPOSITORY):
         raise UserError(f"{name} is an op of braidcheck already; choose another name")
     if file.exists():

@@ -1,4 +1,4 @@
-"""Tasks of one command shared out to processes of their own, each with its part of the cores."""
+"""Tasks of one command, distributed over processes that share the cores."""
 
 from __future__ import annotations
 

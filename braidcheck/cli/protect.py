@@ -16,9 +16,10 @@ import typer
 
 from braidcheck.ci.paired.worktrees import REPOSITORY, checked_out, resolve
 from braidcheck.ci.protection import exceptions, oracles, waivers
-from braidcheck.cli.gate import Lane, choose_lane, write
+from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
 from braidcheck.cli.pytest_runner import attend, variables
+from braidcheck.cli.results import write
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
 from braidcheck.report import protection as report
@@ -50,15 +51,15 @@ class Request:
         command += ["--out", str(folder), *(word for op in self.ops for word in ("--op", op))]
         command += ["--workers", str(self.workers)] if self.workers else []
         print(f"evaluating with {name}", file=sys.stderr)
-        with (folder / "said.txt").open("wb") as said:
-            # The table that holds is the tree's own: the change's may ask for less.
-            interrupted, code = attend(command, variables(tree), stdout=said, cwd=tree)
+        with (folder / "said.txt").open("wb") as log:
+            # The tree's own table counts: the change's may ask for less.
+            interrupted, code = attend(command, variables(tree), stdout=log, cwd=tree)
         if interrupted or code == 130:
             raise KeyboardInterrupt
         try:
             return Run.from_json((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise NotAvailable(f"skipped: {name} gave no run (exit code {code}); see {folder / 'said.txt'}") from None
+            raise NotAvailable(f"skipped: {name} wrote no Run (exit code {code}); see {folder / 'said.txt'}") from None
 
 
 def protect(
@@ -118,7 +119,7 @@ def _given(path: Path, lane: str) -> Run:
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"--own {path}: no run of a gate: {error}") from None
+        raise UserError(f"--own {path}: not the run.json of a gate: {error}") from None
     if lane not in {verdict.lane for verdict in run.verdicts}:
         raise UserError(f"--own {path}: not of the {lane} lane; give a run of that lane, or none")
     return run

@@ -138,7 +138,7 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
     with Progress("looking for the op that cannot be imported"):
         broken = tuple(imports.broken(kernels.names(), phase.settings.lane).items())
     if not broken:
-        raise NotAvailable(f"every worker ends while it collects its checks: {_error_line(log)}; see {log}")
+        raise NotAvailable(f"every worker process ended while it collected its checks: {_error_line(log)}; see {log}")
     shutil.rmtree(phase.out)
     return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
 
@@ -230,13 +230,13 @@ def _look(phase: Phase) -> State:
     except FileNotFoundError:
         return State(0, 0, "starting")
     bad = body.pop("bad")
-    said = estimate.State(**body)
+    state = estimate.State(**body)
     try:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ", ".join(" ".join(_parts(name)) for name in list(said.running)[:2])
-    left = estimate.words(said, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
-    return State(len(said.done), len(said.expected), text, left, tuple(_news(said, bad)))
+        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2])
+    left = estimate.words(state, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
+    return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
 
 
 def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:

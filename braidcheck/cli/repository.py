@@ -65,9 +65,9 @@ class Repository:
         layout = "src layout" if (self.project / "src").is_dir() else "flat layout"
         tests = [name for name in ("pytest.ini", "conftest.py", "tests") if (self.project / name).exists()]
         kernels = "no Triton kernels" if not self.kernels else "Triton kernels in " + _some(list(self.kernels))
-        said = [layout, kernels, f"tests ({tests[0]})" if tests else "no tests"]
-        said += [self.noxfile.relative_to(self.root).as_posix() if self.noxfile else "no noxfile.py"]
-        return f"{self.project}: {', '.join(said)}"
+        parts = [layout, kernels, f"tests ({tests[0]})" if tests else "no tests"]
+        parts += [self.noxfile.relative_to(self.root).as_posix() if self.noxfile else "no noxfile.py"]
+        return f"{self.project}: {', '.join(parts)}"
 
 
 def find(folder: Path) -> Repository:

@@ -33,7 +33,7 @@ def sensitivity(
     save: Annotated[Path | None, typer.Option(help="write the measurements to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Put faults of growing size into each op and find the smallest that each gate detects 95% of the time."""
+    """Insert faults of growing size into each op and find the smallest that each gate detects 95% of the time."""
     chosen = choose_lane(lane)
     if chosen == "interpret":
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet

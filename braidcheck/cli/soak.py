@@ -31,8 +31,10 @@ def soak(
     pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case per op")] = PAIRS,
     lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
     workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
-    sizes: Annotated[int, typer.Option(min=0, help="instead: the sizes gate, with so many drawn sizes a sweep")] = 0,
-    seed: Annotated[int, typer.Option(help="draws the sizes")] = 0,
+    sizes: Annotated[
+        int, typer.Option(min=0, metavar="N", help="run the sizes gate instead, with N random sizes per sweep")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="seed of the random sizes")] = 0,
     save: Annotated[bool, typer.Option("--save", help="publish for: braidcheck list --bounds")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:

@@ -26,14 +26,14 @@ RUNS = 200
 
 
 def soak_models(
-    runs: Annotated[int, typer.Option(min=1, help="models, each drawn by its seed: 1, 2, ...")] = RUNS,
+    runs: Annotated[int, typer.Option(min=1, help="number of random models, with seeds 1, 2, ...")] = RUNS,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core, at most 8")] = None,
     save: Annotated[Path | None, typer.Option(help="write the measurements to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
-    """Evaluate whole models in which equivalent implementations stand in for kernels. Exit code 1 if the coherence gate
-    refuses any."""
+    """Evaluate whole models with equivalent implementations in place of kernels. Exit code 1 if the coherence gate
+    fails any."""
     chosen = choose_lane(lane)
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)

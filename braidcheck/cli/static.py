@@ -17,6 +17,7 @@ from braidcheck import environment
 from braidcheck.cli.overview import check_ops
 from braidcheck.errors import NotAvailable
 from braidcheck.gates import static as gate
+from braidcheck.gates.static_rules import mean_width
 from braidcheck.report.progress import Progress
 from braidcheck.report.terminal import console
 from braidcheck.result import Run, Status, Verdict
@@ -27,7 +28,7 @@ def static(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="accept as the baseline of this Triton version")] = False,
 ) -> int:
-    """Compile every kernel ahead of time and show what it takes: registers, spills, shared memory, instructions."""
+    """Compile every kernel ahead of time and show what it uses: registers, spills, shared memory, instructions."""
     from braidcheck.static import baseline
     from braidcheck.static.measure import measure_static
 
@@ -70,14 +71,14 @@ def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Non
             screen.print(
                 f"{verdict.status} {verdict.subject}: {verdict.message}", style="red", soft_wrap=True, markup=False
             )
-    for said in dict.fromkeys(verdict.message for verdict in verdicts if verdict.status == Status.SKIPPED):
-        screen.print(f"skipped: {said}", style="dim", soft_wrap=True, markup=False)
+    for message in dict.fromkeys(verdict.message for verdict in verdicts if verdict.status == Status.SKIPPED):
+        screen.print(f"skipped: {message}", style="dim", soft_wrap=True, markup=False)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return row["target"], escape(row["error"])
     matrix = ", ".join(f"{count} {kind}" for kind, count in row["matrix"].items())
-    widths = (f"{gate.mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
+    widths = (f"{mean_width(row[kind]):.0f}" for kind in ("loads", "stores"))
     taken = (f"{row[name]:,}" for name in ("registers", "spills", "shared", "occupancy", "instructions"))
     return row["target"], *taken, matrix, *widths

@@ -29,7 +29,7 @@ def trend(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     since: Annotated[str, typer.Option(help="only changes at this time or later")] = "",
 ) -> int:
-    """Detect lasting shifts in timings and rates. Exit code: 0 none for the worse, 1 some, 3 nothing to evaluate."""
+    """Detect lasting shifts in timings and rates. Exit code: 0 no regression, 1 a regression, 3 nothing to evaluate."""
     from braidcheck.ci.trend import evaluate, table
 
     start = _timestamp(since)

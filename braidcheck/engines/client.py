@@ -11,6 +11,7 @@ from torch import Tensor
 
 from braidcheck.engines.process import EngineError, EngineGone
 from braidcheck.engines.protocol import CLAIMS, METHODS
+from braidcheck.engines.worker import Header
 
 MAX_STARTS = 12  # of the engine, after which one that always ends is asked no more
 
@@ -20,7 +21,7 @@ Ids: TypeAlias = Sequence[int]
 class Connection(Protocol):
     """One running engine: an `EngineProcess`, or a stand-in."""
 
-    def call(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
         """The reply's header and bytes. Raises EngineError."""
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class Client:
         header = self._call({"call": "describe", "methods": METHODS, "claims": CLAIMS})[0]
         self.methods: frozenset[str] = frozenset(header["methods"])
         self.stops: frozenset[str] = frozenset(header["stops"])
-        self.claims: dict[str, Any] = header["claims"]
+        self.claims: Mapping[str, Any] = header["claims"]
 
     def restart(self) -> None:
         """Let the next request be the first of a new process."""
@@ -106,15 +107,7 @@ class Client:
         requests = [_request("generate", [list(ids), n]) for ids, n in zip(prompts, counts, strict=True)]
         return [reply["tokens"] for reply in self._call({"call": "together", "requests": requests})[0]["replies"]]
 
-    def prefill_together(self, prompts: Sequence[Ids], rows: Ids) -> list[Prefilled]:
-        """``prefill`` of prompts that threads ask for at once."""
-        requests = [_request("prefill", [list(ids)], rows) for ids in prompts]
-        header, data = self._call({"call": "together", "requests": requests})
-        return self._each(header, data, [len(ids) for ids in prompts], rows)
-
-    def _each(
-        self, header: Mapping[str, Any], data: bytes, lengths: Sequence[int], rows: Ids | None
-    ) -> list[Prefilled]:
+    def _each(self, header: Header, data: bytes, lengths: Sequence[int], rows: Ids | None) -> list[Prefilled]:
         view, found = memoryview(data), []
         for reply, length in zip(_as_many(header["replies"], len(lengths), "prefill_batch"), lengths, strict=True):
             size = _bytes_of(reply, length, rows)
@@ -122,7 +115,7 @@ class Client:
             view = view[size:]
         return found
 
-    def _prefilled(self, header: Mapping[str, Any], data: memoryview, length: int, rows: Ids | None) -> Prefilled:
+    def _prefilled(self, header: Header, data: memoryview, length: int, rows: Ids | None) -> Prefilled:
         if "top" in header:
             count, width = header["top"]
             if count != length:
@@ -136,7 +129,7 @@ class Client:
             raise EngineError(f"gave logits {header['shape']}, [{length}, {self.vocab}] were wanted")
         return _floats(data).reshape(-1, self.vocab)
 
-    def _call(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
         if self._connection is None:
             if self.starts == MAX_STARTS:
                 raise EngineGone(f"was not asked: its process was started {MAX_STARTS} times before")
@@ -149,12 +142,12 @@ class Client:
             raise
 
 
-def _request(call: str, arguments: list[Any], rows: Ids | None = None, stop: Ids = ()) -> dict[str, Any]:
+def _request(call: str, arguments: list[Any], rows: Ids | None = None, stop: Ids = ()) -> dict[str, object]:
     more = {"options": {"stop": list(stop)}} if stop else {}
     return {"call": call, "arguments": arguments, "rows": None if rows is None else list(rows), **more}
 
 
-def _bytes_of(reply: Mapping[str, Any], length: int, rows: Ids | None) -> int:
+def _bytes_of(reply: Header, length: int, rows: Ids | None) -> int:
     if "top" in reply:
         return 8 * reply["top"][0] * reply["top"][1]
     shape = reply["shape"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def _json(directory: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"no checkpoint in {directory}: {name}: {error}") from None
 
 
-def _write_config(writer: Any, config: dict[str, Any]) -> None:
+def _write_config(writer: Any, config: Mapping[str, Any]) -> None:
     rope = config.get("rope_parameters") or config
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -94,7 +94,7 @@ def _write_config(writer: Any, config: dict[str, Any]) -> None:
     writer.add_vocab_size(config["vocab_size"])
 
 
-def _write_tokenizer(writer: Any, tokenizer: dict[str, Any], config: dict[str, Any]) -> None:
+def _write_tokenizer(writer: Any, tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """The tokens by id; ids that no token has are marked as unused."""
     import gguf
 

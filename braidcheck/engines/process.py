@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck import environment
+from braidcheck.engines.worker import Header
 from braidcheck.errors import UserError
 from braidcheck.isolation.process import how_ended
 
@@ -77,7 +78,7 @@ class EngineProcess:
             self.close()
             raise
 
-    def call(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
         """The reply's header and bytes. Raises EngineError where the engine raised, EngineGone where it is gone."""
         return self._read(json.dumps(request).encode() + b"\n")
 
@@ -90,7 +91,7 @@ class EngineProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _read(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+    def _read(self, request: bytes) -> tuple[Header, bytes]:
         """Send ``request`` and read its reply."""
         end = time.monotonic() + self._launch.timeout_s
         received = bytearray()

@@ -1,4 +1,4 @@
-"""What a gate asks of an engine: methods, most of them optional; what an engine lacks is skipped and said.
+"""What a gate asks of an engine: methods, most of them optional; what an engine lacks is reported as skipped.
 
 An engine needs nothing of this module: it is any object with some of these methods, made by a factory that is given
 the model's directory. ``ids`` are token ids, T the length of a prompt, V the vocabulary. Arrays may be torch, numpy or
@@ -7,7 +7,7 @@ nested lists, floats of any width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
 
 METHODS = tuple(method for methods in LEVELS.values() for method in methods)
 
-CLAIMS: dict[str, Any] = {
+CLAIMS: Mapping[str, int | bool] = {
     "concurrency": 1,  # requests that threads may make at once
     "max_batch": 0,  # prompts in a batch, 0 for any number
     "max_tokens": 0,  # tokens of a prompt and its answer, 0 for as many as the model's config says
@@ -95,4 +95,4 @@ class Trace(Protocol):
 
     def hidden_states(self, ids: list[int]) -> Sequence[Any]:
         """The embedding [T,H], then the residual stream [T,H] after each layer (before the final norm); None where a
-        layer's is not to be had."""
+        layer's is not available."""

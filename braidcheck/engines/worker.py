@@ -15,12 +15,39 @@ import os
 import signal
 import sys
 from array import array
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 PR_SET_PDEATHSIG = 1
-Reply = tuple[dict[str, Any], list[bytes]]
+
+
+class Header(TypedDict, total=False):
+    """The line of JSON that begins a reply. ``bytes`` raw numbers follow it.
+
+    ``made`` once the engine stands; of ``describe`` the four from ``methods`` on; of a call, what it gave: ``tokens``,
+    ``answers`` of a batch, the ``shape`` of float32 numbers, or in ``top`` that of ids and log-probabilities;
+    ``replies`` where there are several. ``raised`` is an error in one line, after a ``fatal`` one the engine is gone.
+    """
+
+    bytes: int
+    made: bool
+    methods: list[str]
+    stops: list[str]
+    claims: dict[str, Any]
+    name: str
+    tokens: list[int]
+    answers: list[list[int]]
+    shape: list[int] | None
+    top: list[int]
+    replies: list[Header]
+    raised: str
+    fatal: bool
+
+
+if TYPE_CHECKING:  # Python 3.8 cannot evaluate it
+    Reply = tuple[Header, list[bytes]]
 
 
 class Host:
@@ -29,14 +56,14 @@ class Host:
     def __init__(self, engine: Any) -> None:
         self.engine = engine
 
-    def describe(self, methods: list[str], claims: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, methods: list[str], claims: Mapping[str, Any]) -> Header:
         """Which of the methods it has, what it claims, and which methods take ``stop``."""
         found = [name for name in methods if callable(getattr(self.engine, name, None))]
         stops = [name for name in found if "stop" in inspect.signature(getattr(self.engine, name)).parameters]
         said = {name: type(default)(getattr(self.engine, name, default)) for name, default in claims.items()}
         return {"methods": found, "stops": stops, "claims": said, "name": type(self.engine).__name__}
 
-    def answer(self, request: dict[str, Any]) -> Reply:
+    def answer(self, request: Mapping[str, Any]) -> Reply:
         """The reply to one request: its header, and the bytes that follow it."""
         if request["call"] == "describe":
             return self.describe(request["methods"], request["claims"]), []
@@ -59,7 +86,7 @@ class Host:
         return {"replies": [header for header, _ in replies]}, [part for _, parts in replies for part in parts]
 
     def _hidden_states(self, result: Any, rows: Any) -> Reply:
-        replies = [({"shape": None}, b"") if one is None else _with_shape(_floats(one, rows)) for one in result]
+        replies = [_hidden_state(one, rows) for one in result]
         return {"replies": [header for header, _ in replies]}, [part for _, part in replies]
 
     def _generate(self, result: Any, _rows: Any) -> Reply:
@@ -75,8 +102,11 @@ def _whole(token: Any) -> int:
     return int(token.__index__())
 
 
-def _with_shape(found: tuple[list[int], bytes]) -> tuple[dict[str, Any], bytes]:
-    return {"shape": found[0]}, found[1]
+def _hidden_state(values: Any, rows: Any) -> tuple[Header, bytes]:
+    if values is None:
+        return {"shape": None}, b""
+    shape, data = _floats(values, rows)
+    return {"shape": shape}, data
 
 
 def _floats(values: Any, rows: list[int] | None) -> tuple[list[int], bytes]:
@@ -147,7 +177,7 @@ def main() -> None:
     requests, replies = os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb")
     start = json.loads(sys.argv[3])
 
-    def reply(header: dict[str, Any], parts: list[bytes]) -> None:
+    def reply(header: Header, parts: list[bytes]) -> None:
         replies.write(json.dumps(dict(header, bytes=sum(map(len, parts)))).encode() + b"\n")
         for part in parts:
             replies.write(part)

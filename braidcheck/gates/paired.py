@@ -7,7 +7,7 @@ log(change / base). These numbers d_1..d_n of n restarts are independent, and th
 tests).
 
 **Question.** With mu the true log ratio: *fail* where the lower bound of mu lies above FLOOR (a slow-down up to FLOOR
-is nobody's business), *pass* where the upper bound lies below MARGIN, else more restarts, and *inconclusive* where
+is tolerated), *pass* where the upper bound lies below MARGIN, else more restarts, and *inconclusive* where
 there are none left or the time is up.
 
 **Error rates.** The data are looked at LOOKS times, and the first look that can say decides. A false red at some look

@@ -32,17 +32,17 @@ def evaluate(
     """
     theirs, mine = _by_id(base), _by_id(own) if own else {}
     wanted = tuple(dict.fromkeys([*base.expected, *theirs]))
-    found = [verdict for name in wanted for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
-    found += _new(wanted, mine, {verdict.gate for verdict in theirs.values()})
-    found += [_approval(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
-    found += [_approval(f"configuration {key}", said) for key, said in configured.items()]
+    unwaived = [verdict for name in wanted for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
+    unwaived += _new(wanted, mine, {verdict.gate for verdict in theirs.values()})
+    unwaived += [_approval(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
+    unwaived += [_approval(f"configuration {key}", change) for key, change in configured.items()]
     passed = sum(verdict.status == Status.PASS for verdict in theirs.values())
     verdicts = [Verdict(GATE, "the base's oracles", Status.PASS, f"{passed} of {len(wanted)} subjects pass with them")]
     if edited:
         listed = ", ".join(f"{file} ({why})" for file, why in edited.items())
         files = {"files": dict(edited)}
         verdicts.append(Verdict(GATE, "edited oracles", Status.PASS, f"the change edits {listed}", metrics=files))
-    return (*verdicts, *_waived({verdict.subject: verdict for verdict in found}, waivers, today))
+    return (*verdicts, *_waived({verdict.subject: verdict for verdict in unwaived}, waivers, today))
 
 
 def requires_approval(verdict: Verdict) -> bool:

@@ -130,7 +130,7 @@ def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Referen
     if unknown := sorted(info["unexpected_keys"]):
         named = ", ".join(map(str, unknown[:3]))
         raise CheckpointError(
-            f"{checkpoint} has {named}, which {type(model).__name__} has not: is config.json its own?"
+            f"{checkpoint} has {named}, which {type(model).__name__} does not have: is config.json its own?"
         )
     return Reference(model.eval().to(device), device)
 

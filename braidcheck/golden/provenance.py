@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,12 +14,21 @@ WANTED = {"dtypes": ["float32", "bfloat16"], "attention": "eager", "hub_kernels"
 HF_CODE = ("transformers", "torch")  # packages whose code a reference may run
 
 
-def provenance(models: Sequence[Any], device: str) -> dict[str, Any]:
+class Runs(TypedDict):
+    """What the manifest of a golden says of the two runs."""
+
+    dtypes: list[str]
+    attention: str
+    hub_kernels: bool
+    device: str
+
+
+def provenance(models: Sequence[Any], device: str) -> Runs:
     """What the manifest says of the runs, asked of the models that make them.
 
     Raises GoldenError where they are not what a golden is recorded from.
     """
-    runs = {
+    runs: Runs = {
         "dtypes": [_joined(parameter.dtype for parameter in model.parameters()) for model in models],
         "attention": _joined(model.config._attn_implementation for model in models),
         "hub_kernels": any(model.use_kernels for model in models),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -31,12 +31,20 @@ FIGURES = (
 )
 
 
+class Published(TypedDict):
+    """What the manifest of a golden says of a published figure."""
+
+    perplexity: float
+    published: float
+    source: str
+
+
 def of(model: str, origin: str) -> Figure | None:
     """What is published of a model on a text."""
     return next((figure for figure in FIGURES if (figure.model, figure.origin) == (model, origin)), None)
 
 
-def check(figure: Figure, run: Reference, text: Text, tokenizer: Any, say: Callable[[str], None]) -> dict[str, Any]:
+def check(figure: Figure, run: Reference, text: Text, tokenizer: Any, say: Callable[[str], None]) -> Published:
     """What the manifest says of the figure, from ``run`` over all of the text.
 
     Raises GoldenError where the perplexity is another one.

@@ -96,7 +96,7 @@ def _from_disk(path: Path) -> Dataset:
         raise UserError(f"cannot read {path}: give a {', '.join(READERS)} file or a saved dataset directory")
     try:
         if path.is_file():
-            options: dict[str, Any] = {"sample_by": "document"} if path.suffix == ".txt" else {}
+            options: dict[str, str] = {"sample_by": "document"} if path.suffix == ".txt" else {}
             return load_dataset(READERS[path.suffix], data_files=str(path), split="train", **options)
         table = load_from_disk(str(path))
     except (OSError, ValueError) as error:

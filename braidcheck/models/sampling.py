@@ -25,7 +25,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for fine, said in (
+        for fine, message in (
             (
                 0 <= self.temperature < math.inf,
                 f"temperature {self.temperature}: give 0, for the most likely token, or more",
@@ -39,7 +39,7 @@ class Sampling:
             ),
         ):
             if not fine:
-                raise UserError(said)
+                raise UserError(message)
 
     @property
     def greedy(self) -> bool:

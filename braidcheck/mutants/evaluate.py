@@ -49,9 +49,9 @@ def first_kill(
         found: Result = {}
         for subject, check in sorted(TRIAL_CHECKS[gate](trial), key=lambda named: named[0] != task["first"]):
             say({"gate": gate, "subject": subject})
-            if said := run_check(check):
-                found = {"outcome": "killed", "gate": gate, "subject": subject, "said": said}
-                if "out of memory" in said.lower():  # a full GPU catches no fault
+            if message := run_check(check):
+                found = {"outcome": "killed", "gate": gate, "subject": subject, "said": message}
+                if "out of memory" in message.lower():  # a full GPU catches no fault
                     found["outcome"] = "error"
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
@@ -70,8 +70,8 @@ def find_witness(task: Task, device: str, case_seconds: Mapping[str, float]) -> 
     cases = [(REFERENCE_OPS[name], case) for name in task["ops"] for case in REFERENCE_OPS[name].cases]
     cases = [(op, case) for op, case in cases if not case.large]
     for op, case in sorted(cases, key=lambda pair: case_seconds.get(pair[1].id, 0.0)):
-        if said := run_check(partial(_difference, op, case, device)):
-            return {"outcome": "survived", "witness": f"{case.id}: {said}"}
+        if message := run_check(partial(_difference, op, case, device)):
+            return {"outcome": "survived", "witness": f"{case.id}: {message}"}
     return {"outcome": "survived", "witness": f"none found: the same bits on all {len(cases)} cases that are not large"}
 
 

@@ -123,8 +123,8 @@ class Runner:
             worker = self._start(source)
             while worker and (mutant := _next(left)):
                 result = self._trial(worker, source, mutant, witness=True)
-                said = f"the search ended in {result['outcome']}: {result.get('said', '')[:SAID]}"
-                self.rows[mutant.id]["witness"] = result.get("witness", said)
+                message = f"the search ended in {result['outcome']}: {result.get('said', '')[:SAID]}"
+                self.rows[mutant.id]["witness"] = result.get("witness", message)
                 self.progress("looking for witnesses", total - left.qsize(), total)
                 if worker.poll() is not None:
                     worker = self._start(source)

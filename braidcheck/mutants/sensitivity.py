@@ -107,10 +107,10 @@ class Look:
     @classmethod
     def at(cls, op: Op, case: Case, device: str) -> Look:
         """Runs the kernel, the reference in float64 and the bound."""
-        given = op.inputs(case, device)
-        got = run(op, op.call, copies(given))
+        inputs = op.inputs(case, device)
+        got = run(op, op.call, copies(inputs))
         without = measure_op(op, case, device)
-        return cls(op, without, given, got, run(op, op.reference, in_float64(given)), op.bound(**given))
+        return cls(op, without, inputs, got, run(op, op.reference, in_float64(inputs)), op.bound(**inputs))
 
     def open_to(self, fault: Fault) -> bool:
         """Whether this case has what the fault changes, and an output that can show it."""
@@ -120,8 +120,8 @@ class Look:
         """What ``accuracy.measure.measure_op`` would see with the fault in the kernel."""
         generator = torch.Generator().manual_seed(seed)
         if fault.inputs is not None:
-            given = {**copies(self.given), **fault.inputs(self.given, size, generator)}
-            got = run(self.op, self.op.call, copies(given))
+            inputs = {**copies(self.given), **fault.inputs(self.given, size, generator)}
+            got = run(self.op, self.op.call, copies(inputs))
         else:
             assert fault.outputs  # a fault has one side or the other
             got = tuple(fault.outputs(self.got, written(self.op, self.given, self.got), size, generator))
@@ -180,5 +180,5 @@ def _faulty(sound: OpTable, op: Op, fault: Fault, size: float, seed: int) -> OpT
 
 def _faults(op: Op) -> list[Fault]:
     """The kinds of fault that a call of ``op`` can have."""
-    given = op.inputs(op.cases[0], "cpu")
-    return [fault for fault in FAULTS if fault.needs(given)]
+    inputs = op.inputs(op.cases[0], "cpu")
+    return [fault for fault in FAULTS if fault.needs(inputs)]

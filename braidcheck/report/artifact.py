@@ -107,7 +107,7 @@ def _no_constant(word: str) -> None:
     raise ValueError(word)  # NaN and Infinity are no JSON; a Run writes them as strings
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a key comes twice")  # two readers could see two Runs

@@ -128,8 +128,8 @@ def circumstances(data: Mapping[str, Any], environment: Mapping[str, Any]) -> st
     commit = f" ({environment['commit'][:12]})" if environment["commit"] else ""
     driver = [f"driver {environment['driver']}"] if environment["driver"] else []
     versions = [f"{name} {environment['libraries'][name]}" for name in LIBRARIES]
-    said = [data["device"], *driver, environment["started"][:10], f"braidcheck {environment['braidcheck']}{commit}"]
-    return ", ".join([*said, *versions])
+    facts = [data["device"], *driver, environment["started"][:10], f"braidcheck {environment['braidcheck']}{commit}"]
+    return ", ".join([*facts, *versions])
 
 
 def _table(
@@ -161,12 +161,12 @@ def _missing(rows: Sequence[Row]) -> list[str]:
         place = ", ".join(f"{key} {row[key]}" for key in ("batch", "context", "tokens") if key in row) or row.get(
             "series"
         )
-        lines += [f"{row['subject']} at {place}: {said}: {why}" for said, why in _reasons(row)]
+        lines += [f"{row['subject']} at {place}: {state}: {why}" for state, why in _reasons(row)]
     return lines
 
 
 def _cell(row: Row) -> str:
-    return _us(row["us"]) if "us" in row else next((said for said, _ in _reasons(row)), "")
+    return _us(row["us"]) if "us" in row else next((state for state, _ in _reasons(row)), "")
 
 
 def _us(value: float) -> str:

@@ -48,22 +48,22 @@ def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, An
 
 def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
     """As many lines as fit, and how many were left out."""
-    room, left = limit - 200, 0
+    room, omitted = limit - 200, 0
     for line in lines:
         room -= len(line.encode()) + 1
-        if room >= 0 and not left:
+        if room >= 0 and not omitted:
             yield line
         else:
-            left += 1
-    if left:
-        yield from ("", f"... and {left} more lines: see run.json")
+            omitted += 1
+    if omitted:
+        yield from ("", f"... and {omitted} more lines: see run.json")
 
 
 def _failures(run: Run) -> Iterator[str]:
-    found = failures(run)
-    for op, gates in suspects(found).items():
+    failed = failures(run)
+    for op, gates in suspects(failed).items():
         yield f"**Blamed: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
-    for one in found:
+    for one in failed:
         facts = [one.reading, f"headroom {one.headroom}" if one.headroom else "", one.count and f"{one.count} cases"]
         facts += [f"suspect ops: {one.blame}" if str(one.blame) else ""]
         known = "; ".join(_escaped(fact) for fact in facts if fact)
@@ -79,30 +79,30 @@ def _failures(run: Run) -> Iterator[str]:
 
 def _engines(run: Run) -> Iterator[str]:
     for one in engines.tables(run):
-        said = f"; separates right from wrong: {one.separates}" if one.separates else ""
-        yield from (f"{_escaped(one.engine + said)}", "")
+        text = f"; separates right from wrong: {one.separates}" if one.separates else ""
+        yield from (f"{_escaped(one.engine + text)}", "")
         yield from (_line(engines.HEADS[:-1]), _line("---" for _ in engines.HEADS[:-1]))
         yield from (_line(row[:-1]) for row in one.rows)
         yield ""
 
 
 def _timed(run: Run) -> Iterator[str]:
-    if found := paired(run):
-        yield from (_line(PAIRED), _line("---" for _ in PAIRED), *map(_line, found), "")
+    if series := paired(run):
+        yield from (_line(PAIRED), _line("---" for _ in PAIRED), *map(_line, series), "")
 
 
 def _against(run: Run, base: Run) -> Iterator[str]:
-    found = compare(run, base)
+    comparison = compare(run, base)
     before = str(base.environment.get("commit") or "unknown")[:12]
     yield f"Base: commit `{_code(before)}`, {_escaped(summary_line(base))}"
-    yield from (_escaped(note) for note in found.notes)
-    if not found.changes:
+    yield from (_escaped(note) for note in comparison.notes)
+    if not comparison.changes:
         yield from ("", f"No verdict changed, no headroom by {SAME:.1%} of its limit, no speed by {SAME_SPEED:.0%}.")
         return
     yield ""
     heads = ("gate", "subject", "verdict", "before", "now", "unit", "headroom before", "now", "change")
     yield from (_line(heads), _line("---" for _ in heads))
-    for one in found.changes:
+    for one in comparison.changes:
         yield _line(one.cells)
 
 
@@ -113,9 +113,9 @@ def _kills(matrices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             caught, total = score(of_kind)
             if not total:
                 continue
-            left = survivors(of_kind)
-            more = f" and {len(left) - MAX_SURVIVORS} more" if len(left) > MAX_SURVIVORS else ""
-            named = f"; not caught: {', '.join(map(_escaped, left[:MAX_SURVIVORS]))}{more}" if left else ""
+            survived = survivors(of_kind)
+            more = f" and {len(survived) - MAX_SURVIVORS} more" if len(survived) > MAX_SURVIVORS else ""
+            named = f"; not caught: {', '.join(map(_escaped, survived[:MAX_SURVIVORS]))}{more}" if survived else ""
             yield f"- {_escaped(str(matrix['lane']))}: {caught} of {total} {kind} faults are caught{named}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 from urllib.parse import quote
 
 from braidcheck import __version__
@@ -23,6 +23,31 @@ OTHERS = {**ENGINE_GATES, NO_VERDICT: "Has everything that the run set out to ev
 NOWHERE = "pyproject.toml", 1  # of what blames no kernel: code scanning shows no result without a file
 
 
+class Text(TypedDict):
+    """SARIF's message."""
+
+    text: str
+
+
+class Location(TypedDict):
+    """SARIF's location: a file's line, and what stands there."""
+
+    physicalLocation: dict[str, object]
+    logicalLocations: list[dict[str, str]]
+
+
+class Result(TypedDict):
+    """SARIF's result: one failure."""
+
+    ruleId: str
+    ruleIndex: NotRequired[int]
+    level: str
+    message: Text
+    locations: list[Location]
+    partialFingerprints: dict[str, str]
+    properties: NotRequired[dict[str, object]]
+
+
 def render(run: Run) -> str:
     """The whole document."""
     results = [*map(_failure, failures(run)), *map(_missing, run.missing)]
@@ -38,7 +63,7 @@ def render(run: Run) -> str:
     return json.dumps(body, indent=1) + "\n"
 
 
-def _rule(name: str) -> dict[str, Any]:
+def _rule(name: str) -> dict[str, object]:
     question = GATES[name].question if name in GATES else OTHERS.get(name, f"Does {name} pass?")
     help_text = f"{question} The numbers, and the command that runs just this check, are properties of each result."
     return {
@@ -49,7 +74,7 @@ def _rule(name: str) -> dict[str, Any]:
     }
 
 
-def _failure(one: Failure) -> dict[str, Any]:
+def _failure(one: Failure) -> Result:
     verdict = one.first
     known = {
         "reproduce": verdict.reproduce,
@@ -68,7 +93,7 @@ def _failure(one: Failure) -> dict[str, Any]:
     }
 
 
-def _missing(name: str) -> dict[str, Any]:
+def _missing(name: str) -> Result:
     return {
         "ruleId": NO_VERDICT,
         "level": "error",
@@ -78,7 +103,7 @@ def _missing(name: str) -> dict[str, Any]:
     }
 
 
-def _location(found: tuple[str, int], subject: str) -> dict[str, Any]:
+def _location(found: tuple[str, int], subject: str) -> Location:
     file, line = found
     artifact = {"uri": quote(file), "uriBaseId": "%SRCROOT%"}
     physical = {"artifactLocation": artifact, "region": {"startLine": line}}

@@ -11,6 +11,7 @@ import pytest
 from braidcheck import plugin
 from braidcheck.plugin import pytest_addoption as pytest_addoption  # the option that carries the settings
 from braidcheck.result import Status, Verdict
+from braidcheck.schedule import controller
 
 GATE = "tests"
 
@@ -63,7 +64,7 @@ class Worker(plugin.Worker):
         return shlex.join(["python3", "-m", "pytest", "-m", "gpu", item.nodeid])
 
 
-class Controller(plugin.Controller):
+class Controller(controller.Controller):
     """Collects the verdicts; each test is a unit of work."""
 
     name = staticmethod(name)

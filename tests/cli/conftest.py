@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import gate, main, pytest_runner
+from braidcheck.cli import main, phases, pytest_runner
 from braidcheck.gates import GATES
 from braidcheck.report import progress
 from braidcheck.result import Run
@@ -53,7 +53,7 @@ def suite(tmp_path, monkeypatch, no_gpu):
     folder.mkdir()
     shutil.copy(pytest_runner.SUITE / "pytest.ini", folder)
     monkeypatch.setattr(pytest_runner, "SUITE", folder)
-    monkeypatch.setattr(gate, "GATES", {name: GATES[name] for name in NAMES})
+    monkeypatch.setattr(phases, "GATES", {name: GATES[name] for name in NAMES})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where runs claim GPUs, and fake ones share their names
     monkeypatch.chdir(tmp_path)
 

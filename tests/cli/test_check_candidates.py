@@ -147,7 +147,7 @@ def test_another_convention_excuses_no_narrow_sum(asked, tmp_path):
 @pytest.mark.parametrize(
     ("large", "free", "status", "said"),
     [
-        (False, 60, Status.FAIL, "rms_norm wants more memory than the 60 GiB"),
+        (False, 60, Status.FAIL, "rms_norm needs more memory for a small case than the 60 GiB"),
         (False, 40, Status.ERROR, "end other programs on it"),
         (True, 60, Status.ERROR, "end other programs on it"),
     ],

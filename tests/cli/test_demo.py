@@ -74,7 +74,7 @@ def test_what_was_not_caught_is_a_failure(answers, run, miss, says):
     assert says in completed.out
 
 
-@pytest.mark.parametrize(("broken", "says"), [("run", "gave no run: Boom"), ("answer", "gave no answer: Boom")])
+@pytest.mark.parametrize(("broken", "says"), [("run", "wrote no run.json: Boom"), ("answer", "wrote no result: Boom")])
 def test_a_gate_that_breaks_is_one_line(answers, run, broken, says):
     answers[0][broken] = None
     completed = run("demo")

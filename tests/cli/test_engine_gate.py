@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import engine_gate, gate, main
+from braidcheck.cli import engine_gate, main, results
 from braidcheck.engines import process
 from braidcheck.errors import UserError
 from braidcheck.result import Run
@@ -71,7 +71,7 @@ def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
 
 
 def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
-    with gate._claimed(tmp_path):
+    with results.claimed(tmp_path):
         assert main(["gate", "--engine", f"{BAD}:Table", "--out", str(tmp_path)]) == 2
     assert "another gate writes to" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import gate, pytest_runner
+from braidcheck.cli import phases, pytest_runner, results
 from braidcheck.golden import resolve
 from braidcheck.result import Run
 from braidcheck.suite import project_tests
@@ -28,7 +28,7 @@ def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result
     completed = run("gate", "--workers", 1)
     made, body, junit = result()
     assert completed.code == body["exit_code"] == 0
-    assert {verdict.gate for verdict in made.verdicts} == set(gate.GATES)
+    assert {verdict.gate for verdict in made.verdicts} == set(phases.GATES)
     assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
     assert junit.count("<testcase ") == 6
     assert "PASS: 6 pass in" in completed.out.splitlines()[-1]
@@ -224,7 +224,7 @@ def test_without_triton_gate_reports_skipped(tmp_path):
     made = Run.from_json((tmp_path / "braidcheck-out" / "run.json").read_text())
     assert completed.returncode == 3, completed.stderr
     assert {str(verdict.status) for verdict in made.verdicts} == {"skipped"}
-    assert {verdict.gate for verdict in made.verdicts} == set(gate.GATES)
+    assert {verdict.gate for verdict in made.verdicts} == set(phases.GATES)
     assert "every op: Triton is not available here" in completed.stdout
     assert "SKIPPED" in completed.stdout.splitlines()[-1]
 
@@ -232,7 +232,7 @@ def test_without_triton_gate_reports_skipped(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
     suite()
-    with gate._claimed(tmp_path / "out"):
+    with results.claimed(tmp_path / "out"):
         refused(2, "another gate writes to", "gate", "--workers", 1, "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()
     assert run("gate", "--workers", 1, "--out", tmp_path / "out").code == 0
@@ -252,10 +252,10 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
         import sys
         from pathlib import Path
         from braidcheck import environment
-        from braidcheck.cli import gate, main, pytest_runner
+        from braidcheck.cli import phases, main, pytest_runner
         environment.gpus = tuple
         pytest_runner.SUITE = Path({str(pytest_runner.SUITE)!r})
-        gate.GATES = {{name: gate.GATES[name] for name in {list(gate.GATES)!r}}}
+        phases.GATES = {{name: phases.GATES[name] for name in {list(phases.GATES)!r}}}
         sys.exit(main(["gate", "--workers", "1"]))
     """
     env = os.environ | {"PYTHONPATH": str(environment.PACKAGE.parent)}

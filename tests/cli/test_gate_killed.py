@@ -10,7 +10,7 @@ import time
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import gate, pytest_runner
+from braidcheck.cli import phases, pytest_runner
 from braidcheck.result import Run
 
 SLOW = """
@@ -24,10 +24,10 @@ DRIVER = """
     import sys
     from pathlib import Path
     from braidcheck import environment
-    from braidcheck.cli import gate, main, pytest_runner
+    from braidcheck.cli import main, phases, pytest_runner
     environment.gpus = tuple
     pytest_runner.SUITE = Path({suite!r})
-    gate.GATES = {{name: gate.GATES[name] for name in {gates!r}}}
+    phases.GATES = {{name: phases.GATES[name] for name in {gates!r}}}
     sys.exit(main(["gate", "--workers", "1", "-k", "coherence"]))
 """
 
@@ -43,7 +43,7 @@ def is_alive(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="what ends with its parent")
 def test_a_killed_gate_leaves_no_process_and_a_partial_run(suite, tmp_path):
     suite(coherence=SLOW)
-    code = textwrap.dedent(DRIVER.format(suite=str(pytest_runner.SUITE), gates=list(gate.GATES)))
+    code = textwrap.dedent(DRIVER.format(suite=str(pytest_runner.SUITE), gates=list(phases.GATES)))
     env = os.environ | {"PYTHONPATH": str(environment.PACKAGE.parent)}
     child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
     while child.poll() is None and not list(tmp_path.glob("slow-*")):

@@ -35,7 +35,7 @@ def test_skeleton_is_an_op_that_passes(run, tmp_path, monkeypatch):
     ("words", "says"),
     [
         (("rms_norm",), "rms_norm is an op of braidcheck already"),
-        (("My-Op",), "an op needs the name of a function in lower case, 'My-Op' is none"),
+        (("My-Op",), "an op's name must be a Python name in lower case, not 'My-Op'"),
         (("fine", "--folder", "nowhere"), "--folder nowhere: no such folder"),
         (("there",), "there.py exists already"),
     ],

@@ -1,9 +1,13 @@
 """What an engine may return: arrays of any kind, as raw float32."""
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
+from braidcheck.engines import worker
 from braidcheck.engines.client import Client, Top
 from braidcheck.engines.process import EngineError
 from tests.engines.tiny import Local
@@ -89,3 +93,20 @@ def test_as_many_answers_as_prompts_are_wanted():
 
     with pytest.raises(EngineError, match="gave 1 answers to 2 prompts"):
         Client(lambda: Local(Short(ROWS)), 3).prefill_batch([[0, 1], [1, 2]])
+
+
+def subscripted_on_import(node):
+    """The names that are subscripted when a module is imported: annotations and functions' bodies are not run."""
+    if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        return
+    if isinstance(node, ast.Subscript):
+        yield ast.unparse(node.value)
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and name != "annotation":
+                yield from subscripted_on_import(child)
+
+
+def test_python_3_8_can_import_the_worker():
+    tree = ast.parse(inspect.getsource(worker), feature_version=(3, 8))
+    assert not {"dict", "list", "tuple", "type", "set"} & set(subscripted_on_import(tree))

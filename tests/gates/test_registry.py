@@ -37,12 +37,12 @@ FOUND_BY = """
 import json
 from pathlib import Path
 from braidcheck import gates
-from braidcheck.cli import gate, overview
+from braidcheck.cli import overview, phases
 from braidcheck.mutants import evaluate, selection
 from braidcheck.report import failures
 from braidcheck.settings import Settings
 
-(phase,) = gate._phases(Settings("interpret", "out", kernels="."), 1, "")
+(phase,) = phases.phases_of(Settings("interpret", "out", kernels="."), 1, "")
 print(json.dumps({
     "protect": "throw_away" in phase.gates,
     "mutants of an op": "throw_away" in selection.OF_OPS,

@@ -174,11 +174,6 @@ def test_no_configuration_is_an_error():
     assert {verdict.status for verdict in verdicts} == {Status.ERROR}
 
 
-def test_the_mean_width_is_over_instructions():
-    assert static.mean_width({"128": 1, "32": 3}) == 56
-    assert static.mean_width({}) == 0
-
-
 def test_the_configuration_that_takes_most_shared_memory_is_said():
     rows = [ROW | {"configuration": name, "shared": shared} for name, shared in (("T1", 8), ("T2", 4096), ("T3", 16))]
     assert evaluated(rows=rows)[0].value == 4096

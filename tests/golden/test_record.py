@@ -205,7 +205,7 @@ def truncate(place):
     ("spoil", "words"),
     [
         (lose_a_tensor, "lacks model.layers.1.self_attn.k_norm.weight"),
-        (add_a_tensor, r"q_proj.bias, which Qwen3ForCausalLM has not: is config.json its own\\?"),
+        (add_a_tensor, r"q_proj.bias, which Qwen3ForCausalLM does not have: is config.json its own\\?"),
         (another_architecture, "cannot load .*number of attention heads"),
         (truncate, "cannot load"),
         (lambda place: (place / "config.json").write_text("{"), "is not JSON"),

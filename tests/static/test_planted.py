@@ -11,7 +11,7 @@ import pytest
 
 from braidcheck.arch import GPUS
 from braidcheck.environment import PACKAGE
-from braidcheck.gates import static
+from braidcheck.gates import static, static_rules
 from braidcheck.result import Status
 
 OP = PACKAGE / "kernels" / "linear_residual"
@@ -87,7 +87,7 @@ def test_a_stride_that_is_not_known_to_be_even_narrows_the_loads(rows):
     assert compared.status == Status.FAIL
     assert "narrower loads: " in compared.message
     assert "16" in rows["no_hint"]["loads"]
-    assert static.mean_width(rows["unchanged"]["loads"]) == 128
+    assert static_rules.mean_width(rows["unchanged"]["loads"]) == 128
 
 
 def test_more_stages_leave_room_for_fewer_warps(rows):

@@ -28,6 +28,7 @@ from braidcheck.errors import UserError
 from braidcheck.gates.paired import Found, log_ratios
 from braidcheck.result import write_atomically
 from tools.calibration import error_rates
+from tools.calibration.error_rates import Result
 from tools.calibration.slowdowns import Points, near, search
 
 PERCENTS = (1.0, 2.0, 5.0)
@@ -43,8 +44,8 @@ class Calibration:
         slow = Process("change", slow_tree(tree, folder / "slower"), slow_worker)
         self.plain = Session(Process("base", tree), Process("change", tree), 1, _say)
         self.slower = Session(Process("base", tree), slow, 2, _say)
-        found = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
-        self.series = [one for one in found if not wanted or any(part in one["name"] for part in wanted)]
+        series = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
+        self.series = [one for one in series if not wanted or any(part in one["name"] for part in wanted)]
         self.until = time.monotonic() + seconds
 
     def __enter__(self) -> Calibration:
@@ -60,7 +61,7 @@ class Calibration:
 
     def pairs(
         self, series: Sequence[Mapping[str, Any]], turns: Mapping[str, int] | None, seconds: float, most: float
-    ) -> Found:
+    ) -> dict[str, Found]:
         """Restarts of the package against itself, with ``turns`` of extra work by series' name; ``most`` of each."""
         session = self.plain if turns is None else self.slower
         given = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
@@ -72,7 +73,7 @@ def slow_worker(tree: Path) -> list[str]:
     return [sys.executable, "-m", "braidcheck.ci.paired.slow_worker"]
 
 
-def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: Points | None = None) -> dict[str, Any]:
+def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: Points | None = None) -> Result:
     """A/A for half of the time, then each of ``percents`` on one series an op; without any, A/A for all of it.
 
     ``points`` are what is known of amounts of work. ``left out`` has, by percentage, the series in which the work put
@@ -95,9 +96,13 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
         made[f"{percent:g}"] = {name: row for name, row in seen.items() if name in right}
         others = anchors.keys() - right
         left_out[f"{percent:g}"] = {name: seen[name]["slower_percent"] if name in seen else None for name in others}
-    troubles = {name: found["trouble"] for name, found in plain.items() if found["trouble"]}
-    said = {"rows": made, "left out": left_out, "points": points, "troubles": troubles}
-    return error_rates.begun(fingerprint()) | said
+    troubles = {name: one["trouble"] for name, one in plain.items() if one["trouble"]}
+    return error_rates.begun(fingerprint()) | {
+        "rows": made,
+        "left out": left_out,
+        "points": points,
+        "troubles": troubles,
+    }
 
 
 def _amounts(
@@ -107,14 +112,14 @@ def _amounts(
     end = work.left() - seconds
 
     def probe(tries: Mapping[str, int]) -> dict[str, float]:
-        found = work.pairs([anchors[name] for name in tries], tries, work.left() - end, PROBES)
-        seen = {name: log_ratios(found[name]["restarts"]) for name in tries}
+        series = work.pairs([anchors[name] for name in tries], tries, work.left() - end, PROBES)
+        seen = {name: log_ratios(series[name]["restarts"]) for name in tries}
         return {name: statistics.fmean(ratios) for name, ratios in seen.items() if ratios}
 
     return search(wanted, points, probe, lambda: work.left() > end)
 
 
-def _anchors(series: Sequence[Mapping[str, Any]], plain: Found) -> list[Mapping[str, Any]]:
+def _anchors(series: Sequence[Mapping[str, Any]], plain: Mapping[str, Found]) -> list[Mapping[str, Any]]:
     """Of each op the series that takes the least time above LARGE, or the most where none does."""
     timed = [(error_rates.seconds(plain[one["name"]]), one) for one in series if plain[one["name"]]["restarts"]]
     anchors: dict[str, tuple[tuple[bool, float], Mapping[str, Any]]] = {}

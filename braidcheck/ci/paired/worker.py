@@ -144,7 +144,7 @@ def _child(bench: Bench, out: TextIO) -> str:
 def _answer(bench: Bench, message: Message) -> Message:
     try:
         return getattr(bench, message["do"])(message)
-    except Exception as error:  # whatever a kernel raises is said, not raised
+    except Exception as error:  # whatever a kernel raises is reported, not raised
         first = (str(error).strip().splitlines() or [""])[0]
         return {"error": f"{type(error).__name__}: {first}"}
 

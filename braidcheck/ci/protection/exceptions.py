@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from braidcheck import checksum, config
-from braidcheck.gates.static import RULES
+from braidcheck.gates.static_rules import RULES
 from braidcheck.static.baseline import SCHEMA
 
 EQUIVALENT = "braidcheck/mutants/equivalent.toml"
@@ -23,13 +23,13 @@ def added(base: Path, change: Path) -> dict[str, str]:
 
     Raises ValueError where a list cannot be read.
     """
-    found: dict[str, str] = {}
+    excuses: dict[str, str] = {}
     for what, name, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
         before, after = (read(_toml(tree / name)) for tree in (base, change))
-        found |= {f"{what} {entry}": reason for entry, reason in after.items() if entry not in before}
+        excuses |= {f"{what} {entry}": reason for entry, reason in after.items() if entry not in before}
     for file in sorted((base / BASELINES).glob("*.json")):
-        found |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
-    return found
+        excuses |= dict(_worse(file.stem, _rows(file), _rows(change / BASELINES / file.name)))
+    return excuses
 
 
 def configured(base: Path, change: Path) -> dict[str, str]:
@@ -59,12 +59,12 @@ def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]
     found: dict[str, list[str]] = {}
     for key, old in before.items():
         op, target, kernel, configuration = key.split(" | ")
-        said = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
-        said += [] if key in after else ["no longer in the baseline"]
-        for one in said:
+        messages = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
+        messages += [] if key in after else ["no longer in the baseline"]
+        for one in messages:
             found.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")
-    for name, said in found.items():
-        yield f"baseline {name}", said[0] + (f"; {len(said) - 1} more" if len(said) > 1 else "")
+    for name, messages in found.items():
+        yield f"baseline {name}", messages[0] + (f"; {len(messages) - 1} more" if len(messages) > 1 else "")
 
 
 def _toml(path: Path) -> Mapping[str, Any]:

@@ -40,6 +40,8 @@ ORACLES = {
     "braidcheck/cli/config.py": "what is asked",
     "braidcheck/cli/gate.py": "what is asked",
     "braidcheck/cli/merge.py": "what is a whole Run",
+    "braidcheck/cli/phases.py": "what is asked",
+    "braidcheck/cli/results.py": "which results are of this run",
     "braidcheck/cli/pytest_runner.py": "how the suite is run",
     "braidcheck/cli/protect.py": "protection",
     "braidcheck/ci/protection/": "protection",

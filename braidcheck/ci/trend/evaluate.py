@@ -54,7 +54,7 @@ class Trend:
 
 def evaluate(runs: Iterable[Run], progress: Callable[[str, int, int], None] = lambda *_: None) -> Trend:
     """Evaluate every series of ``runs``. One without a reading of the last night is skipped, but what is known of
-    its earlier nights is said all the same."""
+    its earlier nights is reported all the same."""
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     everything = collect(runs)

@@ -81,9 +81,9 @@ def _verdict(where: str, row: dict[str, str]) -> Verdict:
     if not row["series"]:
         raise UserError(f"{where}: the series has no name")
     value, control = _number(where, row["value"]), _number(where, row.get("control", ""))
-    said = "imported" if value else "the measurement failed: it has no value"
+    message = "imported" if value else "the measurement failed: it has no value"
     rate, metrics = is_rate(row["series"]), {"control": control} if control else {}
-    return Verdict(GATE, row["series"], Status.SKIPPED, said, value=value, higher_is_better=rate, metrics=metrics)
+    return Verdict(GATE, row["series"], Status.SKIPPED, message, value=value, higher_is_better=rate, metrics=metrics)
 
 
 def _number(where: str, text: str) -> float | None:

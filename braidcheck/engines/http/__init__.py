@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def connect(url: str, model_name: str, directory: str, limits: Limits | None = N
     return server
 
 
-def _chosen(client: Client, served: dict[str, Any], name: str) -> dict[str, Any]:
+def _chosen(client: Client, served: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     if name in served:
         return served[name]
     if not name and len(served) == 1:

@@ -19,7 +19,6 @@ from braidcheck.errors import NotAvailable, UserError
 API_KEY_VARIABLE = "BRAIDCHECK_API_KEY"
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 MAX_EXCERPT_CHARACTERS = 160
-MAX_PORT = 65535
 
 
 class ServerError(NotAvailable):

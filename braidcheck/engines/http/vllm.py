@@ -47,7 +47,7 @@ class VllmServer(StoppingServer):
         by_index = {choice["index"]: choice for choice in answer["choices"]}
         return [by_index[index] for index in range(len(prompts))]
 
-    def _body(self, prompt: Sequence[Any], n: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, prompt: Sequence[Any], n: int, options: Mapping[str, Any]) -> dict[str, object]:
         return {"model": self.model, "prompt": prompt, "max_tokens": n, **options}
 
 

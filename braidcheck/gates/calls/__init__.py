@@ -1,4 +1,4 @@
-"""The calls gate: an answer depends on the numbers of its inputs alone, not on earlier calls or on where they lie."""
+"""The calls gate: a result depends on its input values alone, not on earlier calls or memory layout."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="calls",
-    question="Does an answer depend on the numbers of its inputs alone: not on earlier calls, other results or where "
-    "its tensors lie?",
+    question="Does a result depend on its input values alone, not on earlier calls, other results or memory layout?",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -62,7 +62,7 @@ def require_contiguous_rows(op: Op, outputs: Outputs, device: str) -> None:
     """
     for name, value in zip(op.outputs, outputs, strict=False):
         if value.device.type != device:
-            raise ViolationError(f"{name} lies on {value.device}, the inputs on {device}")
+            raise ViolationError(f"{name} is on {value.device}, the inputs are on {device}")
         if not value[:1].is_contiguous():
             raise ViolationError(f"rows of {name} are not contiguous, its strides are {list(value.stride())}")
 

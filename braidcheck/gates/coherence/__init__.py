@@ -83,7 +83,7 @@ def _find(name: str, check: Callable[[Evidence], Finding], evidence: Evidence) -
     except InsufficientData as reason:
         return reason.finding
     except KeyError as name:
-        return Finding(Status.ERROR, f"the evidence has no {name}: the run was not whole")
+        return Finding(Status.ERROR, f"the evidence has no {name}: the run is incomplete")
     except (TypeError, ValueError, IndexError) as problem:
         return Finding(Status.ERROR, f"the evidence cannot be read: {problem}")
 

@@ -36,7 +36,7 @@ def causality(evidence: Evidence) -> Finding:
         message = f"changing tokens from {deaf[0]['changed_from']} on changed no logits: the text is not read"
     else:
         same = "the same within HF bfloat16's noise" if evidence.get("foreign") else "bit for bit the same"
-        message = f"changed later tokens leave all earlier logits {same}, at {len(runs)} places"
+        message = f"changing later tokens leaves all earlier logits {same}, at {len(runs)} places"
     return Finding(Status.FAIL if leaks or deaf else Status.PASS, message, total, 0, "positions")
 
 
@@ -54,10 +54,10 @@ def continuation(evidence: Evidence) -> Finding:
     metrics = {"agreed": agreed, "parted": parted, "steps": sum(len(row["truth"]) for row in evidence["continuations"])}
     if wrong:
         document, step = wrong[0]
-        message = f"greedy decoding leaves HF's answer at step {step} of document {document}, where HF is sure"
+        message = f"greedy decoding diverges from HF's answer at step {step} of document {document}, where HF is sure"
         return Finding(Status.FAIL, message, len(wrong), 0, "answers", metrics)
     if agreed < MIN_STEPS:
-        message = f"only {agreed} greedy steps could be held against HF's: {MIN_STEPS} are needed"
+        message = f"only {agreed} greedy steps can be compared with HF's: {MIN_STEPS} are needed"
         return Finding(Status.INCONCLUSIVE, message, metrics=metrics)
     unsure = f"; {parted} answers part from HF's where HF bfloat16 could too" if parted else ""
     return Finding(Status.PASS, f"{agreed} greedy steps are HF's own{unsure}", 0, 0, "answers", metrics)

@@ -14,7 +14,7 @@ REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thr
 
 
 class Evidence(TypedDict):
-    """One case: how many of ``repeats`` runs gave other bits than the first."""
+    """One case: how many of ``repeats`` runs gave other bits than the first run."""
 
     op: str
     case: str
@@ -27,12 +27,12 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
 
     A case that was run once, or no case at all, shows nothing and is an error.
     """
-    found = [row for row in evidence if row["differing"]]
+    differing = [row for row in evidence if row["differing"]]
     repeats = min((row["repeats"] for row in evidence), default=0)
     status, message = Status.PASS, f"{op}: {repeats} runs of {len(evidence)} cases gave the same bits"
-    if found:
-        said = (f"{row['differing']} of {row['repeats']} runs of {row['case']}" for row in found)
-        status, message = Status.FAIL, f"{op}: {'; '.join(said)} gave other bits than the first"
+    if differing:
+        differences = (f"{row['differing']} of {row['repeats']} runs of {row['case']}" for row in differing)
+        status, message = Status.FAIL, f"{op}: {'; '.join(differences)} gave other bits than the first run"
     elif repeats < 2:
         status, message = Status.ERROR, f"{op} was not run twice on any case"
     return Verdict(

@@ -212,7 +212,7 @@ class _Kernels(TorchDispatchMode):
 
 
 def _part(tensor: Tensor, index: Any) -> Tensor:
-    """``tensor[index]``, without the guard of the device that a PyTorch without CUDA has not."""
+    """``tensor[index]``, without the device guard, which a PyTorch without CUDA does not have."""
     indices, axis = index if isinstance(index, tuple) else (index,), 0
     for one in indices:
         if one is Ellipsis:

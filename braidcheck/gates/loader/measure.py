@@ -20,7 +20,7 @@ from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 
 Change = Callable[[dict[str, torch.Tensor]], object]  # of a checkpoint's tensors, in place
-REFUSED_CONFIGS: dict[str, dict[str, Any]] = {
+REFUSED_CONFIGS: Mapping[str, Mapping[str, object]] = {
     "another architecture": {"model_type": "no_such_model"},
     "a sliding window": {"use_sliding_window": True},
     "sliding layers": {"layer_types": ["full_attention", "sliding_attention"]},

@@ -51,7 +51,7 @@ def ran_branches() -> Iterator[set[str]]:
     from triton.runtime.interpreter import FunctionRewriter, InterpretedFunction
 
     ran: set[str] = set()
-    marked: list[dict[str, Any]] = []
+    marked: list[dict[str, object]] = []
     plain, rewritten = FunctionRewriter._compile_and_exec, InterpretedFunction.rewritten_fn
 
     def compile_marked(self: Any, tree: ast.Module) -> Any:

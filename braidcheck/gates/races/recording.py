@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
@@ -108,7 +108,7 @@ def _patch_launches(recorder: Recorder) -> None:
     InterpreterBuilder.set_grid_idx = set_grid_idx
 
 
-def _tensors(arguments: dict[str, Any]) -> list[tuple[str, int, int, int]]:
+def _tensors(arguments: Mapping[str, object]) -> list[tuple[str, int, int, int]]:
     """The tensors among a launch's arguments, those of tensor descriptors too."""
     found = {name.removesuffix("_ptr"): getattr(value, "base", value) for name, value in arguments.items()}
     return [span(name, value) for name, value in found.items() if isinstance(value, torch.Tensor)]

@@ -8,7 +8,7 @@ from braidcheck.gates.samplers.evidence import Draws, Evidence
 from braidcheck.result import Status, Verdict
 
 NAME = "samplers"
-QUESTION = "Does an engine of your own draw tokens from the distribution that it is told?"
+QUESTION = "Does an engine of your own draw tokens from the requested distribution?"
 LEVEL = 1e-6
 """Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
 

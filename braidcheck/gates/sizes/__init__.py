@@ -35,7 +35,7 @@ def evaluate(evidence: Sequence[Evidence], subject: str, lane: str = "") -> Verd
         more = f"; {len(broken) - 1} more of {len(evidence)} sweeps fail" if len(broken) > 1 else ""
         status, message = Status.FAIL, f"{next(iter(broken.values()))}{more}"
     elif empty or not evidence:
-        status, message = Status.ERROR, f"looked at no size{' along ' if empty else ''}{', '.join(empty)}"
+        status, message = Status.ERROR, f"no size was checked{' along ' if empty else ''}{', '.join(empty)}"
     return Verdict(
         gate="sizes",
         subject=subject,
@@ -81,8 +81,8 @@ def _trial_checks() -> TrialChecks:
 
 GATE = Gate(
     name="sizes",
-    question="Is each op right on both sides of every size at which another kernel, block or split begins, and does a "
-    "row keep its bits among other neighbours?",
+    question="Is each op right on both sides of every size at which the kernel, block or split changes, and does a row "
+    "keep its bits whatever its neighbours are?",
     subjects=subjects,
     run=run,
     per_op=True,

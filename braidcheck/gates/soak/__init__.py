@@ -63,7 +63,7 @@ def _of(op: str, row: FunctionRow, lane: str) -> Verdict:
 def _answer(op: str, row: FunctionRow) -> tuple[Status, str]:
     who = f"{row['function']} of {op}"
     if not row["pairs"]:
-        return Status.ERROR, f"{who} was run on no case"
+        return Status.ERROR, f"{who} ran on no case"
     if row["raised"]:
         return Status.FAIL, f"{who} raised {row['raised']} on {row['case']}"
     message = (

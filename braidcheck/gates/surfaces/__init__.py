@@ -6,14 +6,15 @@ Evidence of `measure.measure_surfaces` in; a Verdict a cell, and one on what sep
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
 from braidcheck.gates.surfaces.evidence import Cell, Evidence, Outcome
 from braidcheck.gates.surfaces.finding import separate
 from braidcheck.result import Status, Verdict
 
 NAME = "surfaces"
-QUESTION = "Is an engine of your own right alone, in batches, far out and after other requests?"
+QUESTION = "Is an engine of your own right alone, in batches, at late positions and after other requests?"
 RATIO = 1.5
 """As the coherence gate: mean KL at most 1.5x HF bfloat16's. Here it fails where even the lower bound is above."""
 
@@ -51,12 +52,12 @@ def _verdict(name: str, cell: Cell) -> Verdict:
         return made(Status.ERROR, f"the engine {cell['error']}")
     wrong = [outcome for outcome in outcomes if outcome["wrong_at"] is not None]
     metrics = _metrics(outcomes, cell)
-    counted: dict[str, Any] = {"value": len(wrong), "limit": 0, "unit": "wrong answers", "metrics": metrics}
+    counted = partial(made, value=len(wrong), limit=0, unit="wrong answers", metrics=metrics)
     if wrong:
         first = wrong[0]
         where = f" (row {first['row']} of {first['batch']})" if first["batch"] > 1 else ""
         message = f"{len(wrong)} of {len(outcomes)} answers are wrong: {first['what']}{where}"
-        return made(Status.FAIL, message, **counted)
+        return counted(Status.FAIL, message)
     if cell["must_be_equal"] and cell["differing"]:
         message = (
             f"{cell['differing']} of {cell['compared']} logits have other bits in a batch than alone, and the engine "
@@ -70,12 +71,23 @@ def _verdict(name: str, cell: Cell) -> Verdict:
             f"at least {lowest:.3g}x); at most {RATIO}x is allowed"
         )
         return made(Status.FAIL, message, value=lowest, limit=RATIO, unit="x HF bfloat16", metrics=metrics)
-    return made(Status.PASS, _right(outcomes, cell, metrics), **counted)
+    return counted(Status.PASS, _right(outcomes, cell, metrics))
 
 
-def _metrics(outcomes: Sequence[Outcome], cell: Cell) -> dict[str, Any]:
+class Metrics(TypedDict, total=False):
+    """The metrics of a cell's verdict: how close its answers came; what depends on the cell may be missing."""
+
+    answers: int
+    positions: int
+    kl_used: float
+    kl_ratio: float
+    differing: int
+    compared: int
+
+
+def _metrics(outcomes: Sequence[Outcome], cell: Cell) -> Metrics:
     floor = sum(outcome["kl_floor"] for outcome in outcomes)
-    metrics: dict[str, Any] = {
+    metrics: Metrics = {
         "answers": len(outcomes),
         "positions": sum(outcome["positions"] for outcome in outcomes),
         "kl_used": max((outcome["used"] for outcome in outcomes), default=0.0),
@@ -87,7 +99,7 @@ def _metrics(outcomes: Sequence[Outcome], cell: Cell) -> dict[str, Any]:
     return metrics
 
 
-def _right(outcomes: Sequence[Outcome], cell: Cell, metrics: dict[str, Any]) -> str:
+def _right(outcomes: Sequence[Outcome], cell: Cell, metrics: Metrics) -> str:
     parts = []
     if ratio := metrics.get("kl_ratio"):
         parts.append(f"KL is {ratio:.2g}x HF bfloat16's, at most {metrics['kl_used']:.2g} of a position's limit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 from braidcheck.engines.client import Client, Prefilled, Top
 from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
@@ -139,7 +138,7 @@ class Asker:
             self._starts, self._earlier = self.client.starts, []
         prompts = [request.ids for request in requests]
         shortest = min(map(len, prompts))
-        words: dict[str, Any] = {
+        words: dict[str, bool] = {
             ANOTHER: bool(self._earlier),
             LONGER: any(len(earlier) > shortest for earlier in self._earlier),
             PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)

@@ -16,7 +16,7 @@ from braidcheck.gates.throughput.evidence import Evidence, Series
 from braidcheck.result import Run, Status, Verdict
 
 NAME = "throughput"
-QUESTION = "Is an engine of your own as fast as another, or as in an earlier Run, and right while it is timed?"
+QUESTION = "Is an engine of your own as fast as another or as an earlier Run, with right answers while it is timed?"
 
 AGAINST_ENGINE = Limits(math.log(1.02), math.log(1.05))
 AGAINST_RUN = Limits(math.log(1.05), math.log(1.10))
@@ -62,18 +62,18 @@ def _verdict(subject: str, one: Series, evidence: Evidence, medians: Mapping[str
         return Verdict(NAME, subject, Status.ERROR, "a round of this series has no time")
     rate = _rate(one, medians)
     metrics: dict[str, object] = {SECONDS: seconds, "tokens_per_second": rate, "against": evidence["against"]}
-    said = f"{rate:,.0f} tok/s"
+    rate_text = f"{rate:,.0f} tok/s"
     if one["base_wrong"] or not any(turns["base"] for turns in rounds):
         why = f"the base is wrong: {one['base_wrong']}" if one["base_wrong"] else "there is nothing to compare it with"
-        return Verdict(NAME, subject, Status.SKIPPED, f"{said}; {why}", metrics=metrics)
+        return Verdict(NAME, subject, Status.SKIPPED, f"{rate_text}; {why}", metrics=metrics)
     limits = AGAINST_RUN if evidence["earlier"] else AGAINST_ENGINE
     decision = decide(log_ratios(rounds), len(evidence["series"]), limits)
     if math.isnan(decision.mean):
-        message = f"{said}; {decision.count} of {LOOKS[0]} rounds fitted into the time, too few to decide"
+        message = f"{rate_text}; {decision.count} of {LOOKS[0]} rounds fitted into the time, too few to decide"
         return Verdict(NAME, subject, Status.INCONCLUSIVE, message, metrics=metrics)
     metrics["interval"] = [math.exp(decision.low), math.exp(decision.high)]
     metrics["smallest"] = math.exp(decision.smallest)
-    message = f"{said}, {_compared(decision, limits)}, beside {evidence['against']}"
+    message = f"{rate_text}, {_compared(decision, limits)}, beside {evidence['against']}"
     return Verdict(
         NAME, subject, decision.status, message, math.exp(decision.mean), math.exp(limits.margin),
         unit="x the base's time", metrics=metrics,

@@ -21,7 +21,7 @@ from braidcheck.isolation import surroundings
 from braidcheck.isolation.channel import Message
 from braidcheck.isolation.exchange import Exchange, Odd
 from braidcheck.isolation.process import EndedError, TimeLimitError
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Inputs, Op
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
 OF_LAYOUT = re.compile(r"stride|contiguous|view size", re.IGNORECASE)  # what PyTorch says of a layout, as RuntimeError
@@ -128,7 +128,7 @@ class Candidate:
     def _takes(self, name: str) -> bool:
         return self._takes_all or name in self._names
 
-    def _given(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _given(self, given: Mapping[str, Any]) -> Inputs:
         """The arguments without optional ones that the function lacks and that are as by default."""
         lacking = [name for name in given if name in self._defaults and not self._takes(name)]
         if asked := [name for name in lacking if given[name] is not self._defaults[name]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from braidcheck.isolation.surroundings import noted
 
-State = list[tuple[Any, dict[str, Any]]]
+State = list[tuple[Any, dict[str, object]]]
 
 
 def state() -> State:

@@ -21,7 +21,7 @@ class Evidence(TypedDict):
 def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
     """One verdict on ``op`` from what ``measure.measure_vacuity`` saw: fail if a wrong answer gets through."""
     missed = [row["answer"] for row in evidence if not row["caught_by"]]
-    status, message = Status.PASS, f"each of {len(evidence)} wrong answers fails on some case"
+    status, message = Status.PASS, f"each of {len(evidence)} negative controls fails on some case"
     if missed or not evidence:
         status, message = Status.FAIL, f"no case of {op} detects a wrong result: {', '.join(missed) or 'anything'}"
     return Verdict(

@@ -65,7 +65,7 @@ def attention_prefill_kernel(
     start_n = 0
     diagonal_n = (q_start + start_m) // BLOCK_N * BLOCK_N  # the keys before it are seen by all queries
     if PACKED:
-        # A start before row 0 or after the row itself is none: such rows belong to a sequence that starts at row 0.
+        # A start before row 0 or after the row itself is invalid: such rows belong to a sequence that starts at row 0.
         starts = tl.load(seq_starts_ptr + offs_m, mask=m_mask, other=num_tokens)  # [BLOCK_M] int64
         first_key = tl.where(m_mask & ((starts < 0) | (starts > offs_m)), 0, starts).to(tl.int32)
         start_n = tl.min(first_key, axis=0) // BLOCK_N * BLOCK_N

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -248,7 +247,7 @@ def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:
     return {f"{count} token{'s' * (count > 1)}": {"T": count} | axes for count in counts}
 
 
-def case_inputs(op: Op, device: str, min_rows: int = 3) -> dict[str, Any]:
+def case_inputs(op: Op, device: str, min_rows: int = 3) -> Inputs:
     """The inputs of the op's first case with at least ``min_rows`` tokens, or rows of a batch, that runs everywhere."""
     case = next(case for case in op.cases if case.get("T", case.get("B")) >= min_rows and not case.large)
     return op.inputs(case, device)

@@ -95,7 +95,7 @@ def _remember_shapes() -> None:
     def broadcast(self: Any, left: tl.tensor, right: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
         return (left, right) if left.shape is right.shape else plain_broadcast(self, left, right)
 
-    types: dict[tuple[str, tuple[int, ...]], dict[str, Any]] = {}
+    types: dict[tuple[str, tuple[int, ...]], dict[str, object]] = {}
     plain_type, plain_broadcast = tl.block_type.__init__, TritonSemantic.broadcast_impl_value
     scalar = tl.constexpr(1), tl.core.tuple([])
     tl.block_type.__init__ = init_type

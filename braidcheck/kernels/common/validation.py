@@ -192,10 +192,10 @@ class Arguments:
 def _require_device(tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless all lie on one device that the kernels of this process can reach."""
     if len({tensor.device for tensor in tensors.values()}) > 1:
-        raise ValueError(f"tensors lie on different devices: { {name: str(t.device) for name, t in tensors.items()} }")
+        raise ValueError(f"tensors are on different devices: { {name: str(t.device) for name, t in tensors.items()} }")
     for name, tensor in tensors.items():
         if tensor.device.type != interpreter.DEVICE_TYPE:
             hint = "" if INTERPRETED else " (set TRITON_INTERPRET=1 before Python starts to run them on a CPU)"
             raise ValueError(
-                f"{name} lies on {tensor.device.type}, but this process runs kernels on {interpreter.DEVICE_TYPE}{hint}"
+                f"{name} is on {tensor.device.type}, but this process runs kernels on {interpreter.DEVICE_TYPE}{hint}"
             )

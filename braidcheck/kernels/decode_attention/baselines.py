@@ -7,9 +7,7 @@ import torch
 from braidcheck.kernels.common.baselines import eager_attention_decode, eager_cache_write, eager_qk_norm_rope
 
 
-def eager(
-    q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None
-):  # fmt: skip
+def eager(q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter=None):
     """As the op; nothing here has splits to count."""
     q, k = eager_qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     rows = torch.arange(len(q), device=q.device)

@@ -16,9 +16,9 @@ RoPE, products, m_i, l_i and acc are float32 (no TF32).
 Out of range: a position outside the cache or the RoPE table gives NaN and writes nothing; slots from n on may hold
 anything and are not read.
 Synchronisation: split_counter[b, kv_head] counts finished splits (atomic add, acquire and release, after a barrier).
-Whoever counts the last one combines all of them, read past L1 (.cg), in their order, and sets the counter back to 0 for
-the next step; so the bits do not depend on which split is last. PDL: the first tile of the cache, the norm weights and
-the RoPE row are read before the wait, for the upstream kernel writes none of them.
+The program that counts the last one combines all of them in their order, with loads that bypass L1 (.cg), and resets
+the counter for the next step; so the bits do not depend on which split is last. PDL: the first tile of the cache, the
+norm weights and the RoPE row are read before the wait, for the upstream kernel writes none of them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import triton.language as tl
 
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.softmax import combine_splits, finite_max, online_softmax_update, softmax_denominator
+from braidcheck.kernels.decode_attention.new_token import norm_and_rotate, rope_weights, select_q_or_k
 
 
 @triton.jit
@@ -174,69 +175,6 @@ def load_kv_tile(k_ptr, v_ptr, offs_n, end_n, offs_d, d_mask, STRIDE_N: tl.const
 
 
 @triton.jit
-def rope_weights(
-    # pointers
-    q_norm_ptr,
-    k_norm_ptr,
-    cos_sin_ptr,
-    # the new token
-    position,
-    in_range,
-    # [BLOCK_QK]
-    is_key,
-    # [BLOCK_D]
-    offs_d,
-    offs_pair,
-    d_mask,
-    # meta
-    HEAD_DIM: tl.constexpr,
-):
-    """Norm weight times cos and times -sin or sin, [BLOCK_QK, BLOCK_D] each, K's in the row of the key.
-
-    rope(rms_norm(x) * w) = (x * w_cos + x_pair * w_sin) / rms(x), where x_pair[d] is the dimension rotated with d.
-    """
-    half: tl.constexpr = HEAD_DIM // 2
-    angle_ptrs = cos_sin_ptr + tl.where(in_range, position, 0) * HEAD_DIM + offs_d % half
-    cos = tl.load(angle_ptrs, mask=in_range & d_mask, other=float("nan"))  # [BLOCK_D]
-    sin = tl.load(angle_ptrs + half, mask=in_range & d_mask, other=float("nan"))  # [BLOCK_D]
-    w_cos = select_q_or_k(is_key, k_norm_ptr, q_norm_ptr, offs_d, d_mask, d_mask[None, :]) * cos[None, :]
-    w_sin = select_q_or_k(is_key, k_norm_ptr, q_norm_ptr, offs_pair, d_mask, d_mask[None, :])
-    w_sin *= tl.where(offs_d < half, -sin, sin)[None, :]
-    return w_cos, w_sin
-
-
-@triton.jit
-def norm_and_rotate(
-    # [BLOCK_QK, BLOCK_D]; is_key [BLOCK_QK]
-    x,
-    x_pair,
-    w_cos,
-    w_sin,
-    is_key,
-    qk_mask,
-    # sizes
-    eps,
-    # meta
-    DTYPE: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-):
-    """The queries [BLOCK_QK, BLOCK_D], zeros in the row of the key, and the new key [BLOCK_D], after norm and RoPE."""
-    inv_rms = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / HEAD_DIM + eps)  # [BLOCK_QK]
-    rotated = tl.where(qk_mask, (x * w_cos + x_pair * w_sin) * inv_rms[:, None], 0.0)  # [BLOCK_QK, BLOCK_D]
-    new_k = tl.sum(tl.where(is_key[:, None], rotated, 0.0), axis=0).to(DTYPE)  # [BLOCK_D]
-    q = tl.where(is_key[:, None], 0.0, rotated).to(DTYPE)  # [BLOCK_QK, BLOCK_D]
-    return q, new_k
-
-
-@triton.jit
-def select_q_or_k(is_key, k_ptr, q_ptr, offs_d, d_mask, q_mask):
-    """The key's row where ``is_key`` and the queries' elsewhere, float32 [BLOCK_QK, BLOCK_D]; what is masked is 0."""
-    k = tl.load(k_ptr + offs_d, mask=d_mask, other=0.0).to(tl.float32)  # [BLOCK_D]
-    q = tl.load(q_ptr + offs_d[None, :], mask=q_mask, other=0.0).to(tl.float32)  # [1 or BLOCK_QK, BLOCK_D]
-    return tl.where(is_key[:, None], k[None, :], q)
-
-
-@triton.jit
 def start_softmax(
     # queries [BLOCK_QK, BLOCK_D]; the new token's key and value [BLOCK_D]
     q,
@@ -251,7 +189,7 @@ def start_softmax(
 ):
     """q [BLOCK_M, BLOCK_D], m_i, l_i and acc: of the new token in the split that owns it, of no key elsewhere.
 
-    A tensor core wants 16 rows: each query stands there BLOCK_M / BLOCK_QK times, side by side.
+    Tensor cores need 16 rows: each query is repeated BLOCK_M / BLOCK_QK times, side by side.
     """
     score = tl.sum(q.to(tl.float32) * new_k.to(tl.float32)[None, :], axis=1) * qk_scale  # [BLOCK_QK]
     repeats: tl.constexpr = BLOCK_M // BLOCK_QK
@@ -292,7 +230,7 @@ def reduce_splits(
     BLOCK_SPLITS: tl.constexpr,
     COMBINE_BLOCK: tl.constexpr,
 ):
-    """The output of the group of heads from ``head`` on; other programs wrote its splits, hence past L1 (.cg)."""
+    """The output of the heads from ``head`` on; loads bypass L1 (.cg), for other programs wrote the splits."""
     offs_g = tl.arange(0, BLOCK_GQA)
     partial = (head + offs_g)[:, None] * tl.num_programs(1)  # [BLOCK_GQA, 1]
     is_head = (offs_g < GQA_GROUP_SIZE)[:, None]

@@ -54,24 +54,8 @@ def fused_attention(
     Raises ValueError for what it cannot serve.
     """
     norms, caches = (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache)
-    ARGUMENTS.check(
-        hidden,
-        norm_weight,
-        qkv_weight,
-        q_norm_weight,
-        k_norm_weight,
-        o_weight,
-        cos_sin,
-        positions,
-        *caches,
-        lengths,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        eps,
-        scale,
-        cache,
-    )
+    weights, heads = (norm_weight, qkv_weight, *norms[1:], o_weight), (num_heads, num_kv_heads, head_dim)
+    ARGUMENTS.check(hidden, *weights, cos_sin, positions, *caches, lengths, *heads, eps, scale, cache)
     pre_rope = CACHE_FORMS[cache] == "pre_rope"
     q = torch.empty(hidden.shape[0], num_heads, head_dim, dtype=qkv_weight.dtype, device=hidden.device)
     attended = torch.empty_like(q)

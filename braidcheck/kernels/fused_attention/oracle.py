@@ -125,15 +125,7 @@ def bound(
     if not pre_rope:
         k, k_error = rotated(k, k_error, k_norm_weight, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
-    there = (slots >= 0) & (slots < k_cache.shape[1])
-    caches = []
-    for new, new_error, old in ((k, k_error, k_cache), (v, v_error, v_cache)):
-        full, full_error = old.double(), torch.zeros_like(old, dtype=torch.float64)
-        full[rows[there], slots[there]] = new[there]
-        full_error[rows[there], slots[there]] = new_error[there]
-        rounded = torch.zeros_like(full_error)
-        rounded[rows[there], slots[there]] = unit * new[there].abs()
-        caches.append((full, full_error, full_error + rounded))
+    caches = [_written(k_cache, k, k_error, rows, slots, unit), _written(v_cache, v, v_error, rows, slots, unit)]
     heads, error = _attended(
         q,
         q_error + unit * q.abs(),
@@ -143,11 +135,24 @@ def bound(
         (num_kv_heads, scale, dtype),
         (lambda x, e: _pre_rope_keys(x, e, rotated, k_norm_weight, unit)) if pre_rope else None,
     )
-    error = error + unit * heads.abs()
-    weight = o_weight.double()
+    return _projected_error(heads, error + unit * heads.abs(), o_weight.double()), caches[0][1], caches[1][1]
+
+
+def _written(cache: Tensor, new: Tensor, new_error: Tensor, rows: Tensor, slots: Tensor, unit: float) -> Operand:
+    """The cache with the new tokens in it, their error before they are rounded to its dtype, and after."""
+    in_range = (slots >= 0) & (slots < cache.shape[1])
+    written = rows[in_range], slots[in_range]
+    full, error = cache.double(), torch.zeros_like(cache, dtype=torch.float64)
+    full[written], error[written] = new[in_range], new_error[in_range]
+    rounded = torch.zeros_like(error)
+    rounded[written] = unit * new[in_range].abs()
+    return full, error, error + rounded
+
+
+def _projected_error(heads: Tensor, error: Tensor, weight: Tensor) -> Tensor:
+    """The error of ``heads`` @ ``weight``.T, where ``heads`` have an error of their own."""
     passed = rounding.independent(error @ weight.abs().T, (error.square() @ weight.square().T).sqrt())
-    out_error = rounding.dot_error(heads.abs() @ weight.abs().T, weight.shape[1]) + passed
-    return out_error, caches[0][1], caches[1][1]
+    return rounding.dot_error(heads.abs() @ weight.abs().T, weight.shape[1]) + passed
 
 
 def _pre_rope_keys(

@@ -88,9 +88,17 @@ def five_kernels(
 ) -> Tensor:
     """The op by five kernels instead of three; the cache is always "post_rope", so there is no such argument."""
     q, k, v = ops.qkv_rope(
-        ops.rms_norm(hidden, norm_weight, eps), qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim,
-        q_norm_weight=q_norm_weight, k_norm_weight=k_norm_weight, eps=eps,
-    )  # fmt: skip
+        ops.rms_norm(hidden, norm_weight, eps),
+        qkv_weight,
+        cos_sin,
+        positions,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        q_norm_weight=q_norm_weight,
+        k_norm_weight=k_norm_weight,
+        eps=eps,
+    )
     ops.cache_write(k, v, k_cache, v_cache, *places(len(hidden), len(k_cache), lengths))
     if len(hidden) == len(k_cache):
         heads = ops.attention_decode(q, k_cache, v_cache, lengths, scale)

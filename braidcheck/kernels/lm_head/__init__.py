@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -60,14 +58,14 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     return _argmax(out, best) if argmax else out
 
 
-def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, Any]]:
+def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, int]]:
     """Grid, constexprs and launch options."""
     meta = gemv.gemv_config("lm_head", x)
     del meta["K"]
     return (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
 
 
-def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, Any]]:
+def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, int]]:
     """Grid, constexprs and launch options."""
     block_m = default_block_m(len(x))
     meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()

@@ -182,7 +182,7 @@ def rmsnorm_rope_heads(
         x1 *= tl.load(norm_ptr + offs_d).to(tl.float32)[None, None, :]
         x2 *= tl.load(norm_ptr + HALF_DIM + offs_d).to(tl.float32)[None, None, :]
     x1_rot, x2_rot = x1 * cos - x2 * sin, x2 * cos + x1 * sin
-    if HAS_NORM:  # after the rotation: fewer numbers are held until there
+    if HAS_NORM:  # after the rotation, so that fewer values are live until then
         x1_rot *= rstd[:, :, None]
         x2_rot *= rstd[:, :, None]
     return x1_rot, x2_rot

@@ -1,4 +1,4 @@
-"""The inputs on which ``rms_norm`` is evaluated, and the wrong ones that its cases must tell from the right."""
+"""The inputs on which ``rms_norm`` is evaluated, and the negative controls that its cases must detect."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ Grid: ``_block_max`` and ``_histogram`` (blocks of BLOCK_N tokens, blocks of BLO
 one program per BLOCK_M rows. Tiles: logits [BLOCK_M, BLOCK_N]; candidates [BLOCK_M, NUM_BINS, BLOCK_N].
 Traffic: the logits once for the maxima and once a pass: eight passes for top-k, eight for top-p (one if p is 1).
 Numerics: float32 throughout. A NaN counts as the largest logit, both zeros are one, equal logits share a key.
-Out of range: rows past the last repeat it, so what they write is what it writes; thresholds, which are raised in place,
-they do not write.
+Out of range: rows past the last repeat the last row and write the same values; thresholds, which are updated in place,
+are written for real rows only.
 Synchronisation: by launch order alone; no atomics, so a row's result does not depend on its neighbours.
 """
 
@@ -27,7 +27,7 @@ import triton.language as tl
 
 @triton.jit
 def _row_offsets(pid, batch, BLOCK_M: tl.constexpr):
-    """The rows of a program [BLOCK_M]; past the last row it is the last again, worked on and written alike."""
+    """The rows of a program [BLOCK_M]; rows past the last repeat the last row."""
     return tl.minimum(pid * BLOCK_M + tl.arange(0, BLOCK_M), batch - 1).to(tl.int64)
 
 

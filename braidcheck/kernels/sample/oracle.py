@@ -1,9 +1,10 @@
 """What ``sample`` must draw, how far off it may be, and what it costs.
 
-Bound: what top-k drops has no share that could pass. A probability's weight e^z is off by u32*(8|z| + 8): difference,
-quotient, product with log2(e) and the exponential. Sums of weights are off by their terms and a float32 sum's error.
-Top-p may so keep or drop what lies that near its edge, and the token drawn may be another one whose part of the sum
-lies that near the uniform number. A token's share is its distance from either, next to these errors.
+Bound: a token that top-k drops has no share that could pass. A probability's weight e^z is off by u32*(8|z| + 8):
+difference, quotient, product with log2(e) and the exponential. Sums of weights are off by their terms and a float32
+sum's error. So top-p may keep or drop a token that is this close to its edge, and the token drawn may be another one
+whose part of the sum is this close to the uniform number. A token's share is its distance from either, next to these
+errors.
 """
 
 from __future__ import annotations

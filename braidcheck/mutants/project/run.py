@@ -89,12 +89,12 @@ class ProjectRun:
             raise UserError(f"--source: these files lie in {len(roots)} projects; give those of one")
         self.root, self.paths = roots.pop(), paths
         self.files = _files(self.root, paths)
-        made = [mutant for file in self.files.values() for mutant in file.mutants()]
-        if not made:
+        mutants = [mutant for file in self.files.values() for mutant in file.mutants()]
+        if not mutants:
             named = ", ".join(self.files)
             raise UserError(f"--source: no function in {named} is decorated with triton.jit, or launches one that is")
-        self.generated = len(made)
-        self.chosen = made if asked.limit is None or asked.limit >= len(made) else _drawn(made, asked)
+        self.generated = len(mutants)
+        self.chosen = mutants if asked.limit is None or asked.limit >= len(mutants) else _drawn(mutants, asked)
         self.rows: dict[str, Row] = {}
         self.unmutated = self.limit = 0.0
         self.began = self.kept = time.monotonic()
@@ -118,10 +118,10 @@ class ProjectRun:
             uncovered = self._uncovered(trials)
             for mutant in self.chosen:
                 if (mutant.file, mutant.function) in uncovered:
-                    said = f"nothing that the command checks runs {mutant.function}"
-                    self._take(mutant, NO_COVERAGE, Ended(0, 0.0, said))
-            left = [mutant for mutant in self.chosen if mutant.id not in self.rows]
-            trials.side_by_side(lambda mutant: self._try(trials, mutant), left)
+                    reason = f"nothing that the command checks runs {mutant.function}"
+                    self._take(mutant, NO_COVERAGE, Ended(0, 0.0, reason))
+            untried = [mutant for mutant in self.chosen if mutant.id not in self.rows]
+            trials.side_by_side(lambda mutant: self._try(trials, mutant), untried)
         return self.result()
 
     def _run_unmutated(self, trials: Trials) -> None:
@@ -142,11 +142,11 @@ class ProjectRun:
             self.progress(f"asking whether {function} is run", 0, 0)
             return trials.run(self.limit, file, self.files[file].unreachable(function)).code == 0
 
-        found = {name for name, alive in zip(names, trials.side_by_side(survives, names), strict=True) if alive}
-        for file in {file for file, _ in names if all(name in found for name in names if name[0] == file)}:
+        alive_names = {name for name, alive in zip(names, trials.side_by_side(survives, names), strict=True) if alive}
+        for file in {file for file, _ in names if all(name in alive_names for name in names if name[0] == file)}:
             if trials.run(self.limit, file, self.files[file].unimportable()).code == 0:
                 raise UserError(f"--test does not import {file} from its copy of the project: {self._hint(file)}")
-        return found
+        return alive_names
 
     def _hint(self, file: str) -> str:
         name = file.removeprefix("src/").removesuffix(".py").replace("/", ".")
@@ -183,9 +183,9 @@ def _files(root: Path, paths: Sequence[Path]) -> dict[str, SourceFile]:
     return {file.file: file for file in files}
 
 
-def _drawn(made: Sequence[SourceMutant], asked: Asked) -> list[SourceMutant]:
-    numbers = random.Random(asked.seed).sample(range(len(made)), asked.limit or 0)
-    return [made[number] for number in sorted(numbers)]
+def _drawn(mutants: Sequence[SourceMutant], asked: Asked) -> list[SourceMutant]:
+    numbers = random.Random(asked.seed).sample(range(len(mutants)), asked.limit or 0)
+    return [mutants[number] for number in sorted(numbers)]
 
 
 def _settings(lane: str) -> list[Mapping[str, str]]:

@@ -100,7 +100,7 @@ def render(subject: Subject) -> str:
     )
 
 
-def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, Any]:
+def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, object]:
     """What the sections show of one Run."""
     ordered = rows(run)
     shown = first(found, MAX_ITEMS)
@@ -122,7 +122,7 @@ def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, Any]:
     }
 
 
-def _of_base(subject: Subject) -> dict[str, Any]:
+def _of_base(subject: Subject) -> dict[str, object]:
     """The Run beside its base: what was timed in the same session, and what moved since another Run."""
     run, base = subject.run or Run({}, (), ()), subject.base
     made = compare(run, base) if subject.run and base else None
@@ -201,7 +201,7 @@ def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
-def _absent(subject: Subject, facts: Mapping[str, Any]) -> list[str]:
+def _absent(subject: Subject, facts: Mapping[str, object]) -> list[str]:
     """What a report could hold and this one does not, with the reason."""
     wanted = {
         "trend": (subject.history, "one Run has no past; give a history's folder"),

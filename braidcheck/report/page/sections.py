@@ -43,9 +43,9 @@ def _percent(part: float) -> float:
     return 100.0 if math.isnan(part) else round(100 * min(max(part, 0.0), 1.0), 2)
 
 
-def headrooms(found: Iterable[Row]) -> list[Bar]:
+def headrooms(rows: Iterable[Row]) -> list[Bar]:
     """By op, the worst error ratio, with the PyTorch baseline's on the same case; the least headroom first."""
-    worst = [(row.worst, row) for row in found if row.gate == "accuracy" and row.worst]
+    worst = [(row.worst, row) for row in rows if row.gate == "accuracy" and row.worst]
     ordered = sorted(worst, key=lambda pair: -limit_fraction(pair[0]))
     return [_bar(one, row.subject, f"{row.count} cases evaluated; worst: {one.subject}") for one, row in ordered]
 
@@ -70,10 +70,10 @@ def _left(verdict: Verdict) -> str:
 def checks(run: Run) -> list[Bar]:
     """The model's checks that have a limit, the least headroom first."""
     shown = {gate.name for gate in GATES.values() if gate.has_headroom}
-    found = [v for v in run.verdicts if v.gate in shown and v.limit_fraction is not None]
+    limited = [v for v in run.verdicts if v.gate in shown and v.limit_fraction is not None]
     return [
         Bar(v.subject, limit_fraction(v), _left(v), " ".join(reading(v)), v.status not in (Status.PASS, Status.SKIPPED))
-        for v in sorted(found, key=lambda v: -limit_fraction(v))
+        for v in sorted(limited, key=lambda v: -limit_fraction(v))
     ]
 
 
@@ -107,33 +107,33 @@ class Strata:
 
 def strata(run: Run) -> list[Strata]:
     """From the coherence gate's ``position`` verdicts, with the ``nll`` of a stratum, its bounds and its floor."""
-    found = []
+    strata_of_run = []
     for verdict in run.verdicts:
         if verdict.gate == "coherence" and verdict.subject.endswith(": position"):
             known = [_stratum(name, item) for name, item in verdict.metrics.items() if isinstance(item, Mapping)]
-            if made := tuple(one for one in known if one):
-                found.append(Strata(verdict.subject, made))
-    return found
+            if stratum := tuple(one for one in known if one):
+                strata_of_run.append(Strata(verdict.subject, stratum))
+    return strata_of_run
 
 
 def _stratum(name: str, item: Mapping[str, Any]) -> Stratum | None:
-    found = [item.get(key) for key in ("nll", "nll_low", "nll_high", "nll_floor")]
-    values = [value for value in found if isinstance(value, int | float) and math.isfinite(value)]
-    return Stratum(name, *values) if len(values) == len(found) else None
+    numbers = [item.get(key) for key in ("nll", "nll_low", "nll_high", "nll_floor")]
+    values = [value for value in numbers if isinstance(value, int | float) and math.isfinite(value)]
+    return Stratum(name, *values) if len(values) == len(numbers) else None
 
 
 def roofline(run: Run) -> list[Bar]:
     """By timed series, the larger of its parts of the measured bandwidth and of the measured GEMM peak."""
-    made = []
+    bars = []
     for verdict in run.verdicts:
         known = {name: verdict.metrics.get(key) for name, key in LIMITS.items()}
         parts = {name: part for name, part in known.items() if isinstance(part, int | float)}
         if parts:
             by = max(parts, key=parts.__getitem__)
-            said = f"{parts[by]:.0%} of {by}"
+            share = f"{parts[by]:.0%} of {by}"
             detail = f"{verdict.value:.4g} {verdict.unit}" if verdict.value is not None else ""
-            made.append(Bar(verdict.subject, parts[by], said, detail, verdict.status != Status.PASS))
-    return sorted(made, key=lambda bar: bar.part)
+            bars.append(Bar(verdict.subject, parts[by], share, detail, verdict.status != Status.PASS))
+    return sorted(bars, key=lambda bar: bar.part)
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,15 @@ ROOF = (under_roof(1 / MAX_INTENSITY, 1 / MAX_INTENSITY), under_roof(1, 1), unde
 
 def roof_points(run: Run) -> list[Point]:
     """By timed series, its place under the roof; those that compute too little to be in the drawing are left out."""
-    made = []
+    points = []
     for verdict in run.verdicts:
         parts = [verdict.metrics.get(key) for key in LIMITS.values()]
         known = [part for part in parts if isinstance(part, int | float) and 0 < part < math.inf]
         if len(known) == len(parts) and known[1] >= MIN_REACHED:
             bandwidth, peak = known
-            said = f"{verdict.subject}: {bandwidth:.0%} of bandwidth, {peak:.0%} of GEMM peak"
-            made.append(under_roof(peak / bandwidth, peak, said))
-    return [point for point in made if 0 <= point.x <= 100]
+            label = f"{verdict.subject}: {bandwidth:.0%} of bandwidth, {peak:.0%} of GEMM peak"
+            points.append(under_roof(peak / bandwidth, peak, label))
+    return [point for point in points if 0 <= point.x <= 100]
 
 
 @dataclass(frozen=True)
@@ -197,15 +197,15 @@ def _kills(matrix: Mapping[str, Any]) -> Kills:
     faults = [row for row in matrix["mutants"] if row["kind"] in KINDS]
     caught = [row for row in faults if row["outcome"] in CAUGHT]
     ways = tuple(dict.fromkeys(_way(row) for row in caught))
-    made = []
+    scores_of_parts = []
     for part in dict.fromkeys(row["part"] for row in faults):
         own = [row for row in faults if row["part"] == part]
         first = Counter(_way(row) for row in own if row["outcome"] in CAUGHT)
-        made.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
+        scores_of_parts.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
     missed = [row for row in faults if row["outcome"] == "survived" and not row.get("equivalent")]
-    left = [(row["id"], row.get("description", ""), row.get("witness", "")) for row in missed]
-    scores = tuple(f"{said} {kind}" for kind in KINDS if (said := _score(faults, kind)))
-    return Kills(str(matrix["lane"]), ways, tuple(made), scores, tuple(left))
+    survivors = [(row["id"], row.get("description", ""), row.get("witness", "")) for row in missed]
+    scores = tuple(f"{score} {kind}" for kind in KINDS if (score := _score(faults, kind)))
+    return Kills(str(matrix["lane"]), ways, tuple(scores_of_parts), scores, tuple(survivors))
 
 
 def _way(row: Mapping[str, Any]) -> str:

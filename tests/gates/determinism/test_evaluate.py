@@ -18,7 +18,7 @@ def test_the_same_bits_pass():
 
 def test_other_bits_fail():
     verdict = determinism.evaluate([row(), row(differing=1)], "x")
-    expected = "x: 1 of 20 runs of x[a] gave other bits than the first"
+    expected = "x: 1 of 20 runs of x[a] gave other bits than the first run"
     assert (verdict.status, verdict.message) == (Status.FAIL, expected)
 
 

@@ -63,7 +63,7 @@ def test_sizes_may_be_integers_and_follow_from_them():
         (torch.empty(2, 3, dtype=torch.int32), "x must be .*, is torch.int32"),
         (torch.empty(2, 3, dtype=torch.float8_e4m3fn), "x must be .*, is torch.float8_e4m3fn"),
         (torch.empty(3, 2).T, r"x: the last axis must be contiguous, its strides are \[1, 2\]"),
-        (torch.empty(2, 3, device="meta"), "x lies on meta"),
+        (torch.empty(2, 3, device="meta"), "x is on meta"),
     ],
 )
 def test_what_is_no_such_tensor_is_refused_by_name(x, said):
