@@ -10,6 +10,7 @@ import sys
 FIXED = ("LD_", "MKL_", "OPENBLAS_", "ATEN_", "ONEDNN_", "DNNL_", "PYTHON")  # read when Python or a library starts
 FREE = (  # what the server sets up in a child
     "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
+    "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",  # where they are not given they are OMP_NUM_THREADS
 )  # fmt: skip
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
