@@ -24,11 +24,10 @@ import traceback
 import types
 from contextlib import suppress
 
-WARM = (
+WARM = (  # not xdist, which keeps the path that it finds when it is imported, nor what pytest rewrites
     "numpy", "torch", "torch.overrides", "safetensors.torch", "typer", "typer.rich_utils", "rich.console", "rich.live",
     "pytest", "_pytest.terminal", "_pytest.junitxml", "_pytest.pytester", "_pytest.assertion.rewrite", "execnet",
-    "xdist.plugin", "xdist.remote", "xdist.workermanage", "pytest_timeout", "multiprocessing.spawn",
-    "concurrent.futures.thread", "sqlite3", "email.parser", "importlib.metadata", "tomllib",
+    "multiprocessing.spawn", "concurrent.futures.thread", "sqlite3", "email.parser", "importlib.metadata", "tomllib",
 )  # fmt: skip
 HIGH = 512  # from here on are a child's files until they have their own numbers
 MAX_FILES = 250
