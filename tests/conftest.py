@@ -24,7 +24,8 @@ def pytest_configure(config):
         # Hundreds of processes of tests would compile the package again, each.
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # not what starts the workers
+    starts_workers = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
+    if config.option.markexpr != "gpu" and not starts_workers:
         server = forked_python()
         config.forked = server.__enter__()
         config.add_cleanup(lambda: server.__exit__(None, None, None))

@@ -7,7 +7,18 @@ import signal
 import sys
 
 # The last two lines of this file are added where it is installed: REAL, the interpreter, and GIVEN, its environment.
-FIXED = ("LD_", "MKL_", "OPENBLAS_", "ATEN_", "ONEDNN_", "DNNL_", "PYTHON")  # read when Python or a library starts
+# Read when Python or a library starts.
+FIXED = (
+    "LD_",
+    "MKL_",
+    "OPENBLAS_",
+    "ATEN_",
+    "ONEDNN_",
+    "DNNL_",
+    "HF_",
+    "TRANSFORMERS_",
+    "PYTHON",
+)
 FREE = (  # what the server sets up in a child
     "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
     "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",  # where they are not given they are OMP_NUM_THREADS
@@ -72,7 +83,8 @@ def main(real, given):
     here = os.path.abspath(sys.argv[0])
     asked = {"words": words, "environment": dict(os.environ), "folder": os.getcwd(), "files": files, "mask": mask,
              "ignored": ignored, "executable": here}  # fmt: skip
-    line = ask(asked, files, os.path.join(os.path.dirname(here), "socket"))
+    name = "interpreting" if os.environ.get("TRITON_INTERPRET") == "1" else "socket"
+    line = ask(asked, files, os.path.join(os.path.dirname(here), name))
     for number in SIGNALS:
         if number not in ignored:
             signal.signal(number, lambda number, frame: line.sendall(bytes([number])))

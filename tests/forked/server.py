@@ -1,7 +1,7 @@
 """Forks a child for each request of ``client.py``, from a process that has imported what is slow to import.
 
-It imports nothing of the package, nor Triton, which reads the environment then: each child imports what its own path
-and environment say.
+It imports nothing of the package: each child imports what its own path says. Triton reads the environment when it is
+imported: those that are to interpret have a server of their own, which the first of them starts.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ WARM = (  # not xdist, which keeps the path that it finds when it is imported, n
     "pytest", "_pytest.terminal", "_pytest.junitxml", "_pytest.pytester", "_pytest.assertion.rewrite", "execnet",
     "multiprocessing.spawn", "concurrent.futures.thread", "sqlite3", "email.parser", "importlib.metadata", "tomllib",
 )  # fmt: skip
+INTERPRETING = ("triton", "triton.runtime.interpreter", "transformers.models.qwen3.modeling_qwen3")
 HIGH = 512  # from here on are a child's files until they have their own numbers
 MAX_FILES = 250
 BASE = [*sys.path]
@@ -37,15 +38,16 @@ BASE = [*sys.path]
 class Server:
     """The requests that are being served: a line to each client, and its child."""
 
-    def __init__(self, listening):
-        self.listening = listening
-        self.lines, self.ends = {}, {}  # the child of each client's line; the line and child of each process's file
+    def __init__(self, listening, interpreting=None):
+        self.listening, self.interpreting = listening, interpreting
+        self.lines, self.ends = {}, {}  # the child of each client's line; the line of each child's file
         self.warm = False
 
     def serve(self):
         """Until the standard input ends; then end all children."""
         while True:
-            ready, _, _ = select.select([0, self.listening, *self.lines, *self.ends], [], [])
+            waiting = [self.interpreting] if self.interpreting else []
+            ready, _, _ = select.select([0, self.listening, *waiting, *self.lines, *self.ends], [], [])
             if 0 in ready:
                 for child in self.lines.values():
                     stop(child, signal.SIGKILL)
@@ -53,6 +55,8 @@ class Server:
             for file in ready:
                 if file is self.listening:
                     self.start(self.listening.accept()[0])
+                elif file is self.interpreting:
+                    self.start_interpreting()
                 elif file in self.ends:
                     self.tell(file)
                 elif file in self.lines:
@@ -64,9 +68,7 @@ class Server:
             asked, files = received(line)
         except (EOFError, OSError):
             return line.close()
-        if not self.warm:
-            warm_up()
-            self.warm = True
+        self.warm_up()
         child = os.fork()
         if child == 0:
             guarded(asked, files)
@@ -75,6 +77,29 @@ class Server:
         self.lines[line] = child
         self.ends[os.pidfd_open(child)] = line
         return None
+
+    def start_interpreting(self):
+        """Fork the server of those that interpret."""
+        self.warm_up()
+        if os.fork() == 0:
+            for line in (self.listening, *self.lines):
+                line.close()
+            for file in self.ends:
+                os.close(file)
+            os.environ["TRITON_INTERPRET"] = "1"
+            warm_up(INTERPRETING)
+            server = Server(self.interpreting)
+            server.warm = True
+            server.serve()
+            os._exit(0)
+        self.interpreting = None
+
+    def warm_up(self):
+        """Import what children share, before the first."""
+        if not self.warm:
+            warm_up(WARM)
+            assert "triton" not in sys.modules
+            self.warm = True
 
     def tell(self, file):
         """Tell a client how its child ended."""
@@ -112,12 +137,11 @@ def received(line):
     return marshal.loads(body), files
 
 
-def warm_up():
-    """Import what children share; nothing of it is looked at by their garbage collection."""
-    for name in WARM:
+def warm_up(names):
+    """Import modules that are here; nothing of them is looked at by the garbage collection of children."""
+    for name in names:
         with suppress(ImportError):
             importlib.import_module(name)
-    assert "triton" not in sys.modules
     assert not any(name.split(".")[0] == "braidcheck" for name in sys.modules)
     assert threading.active_count() == 1
     gc.collect()
@@ -235,4 +259,4 @@ def finished(work):
 
 
 if __name__ == "__main__":
-    Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    Server(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])).serve()

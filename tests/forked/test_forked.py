@@ -22,6 +22,18 @@ def test_it_is_forked_from_what_has_imported_torch_and_not_where_the_interpreter
     assert subprocess.run([REAL, "-c", FORKED], capture_output=True, check=True).stdout == b"False\n"
 
 
+def test_those_that_interpret_have_imported_triton_as_what_interprets():
+    code = "import sys, triton; print('transformers' in sys.modules, type(triton.language.standard.cdiv).__name__)"
+    kinds = {}
+    for value in ("1", ""):
+        environment = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
+        environment |= {"TRITON_INTERPRET": value} if value else {}
+        kinds[value] = python("-c", code, env=environment).stdout.split()
+    assert kinds["1"] == ["True", "InterpretedFunction"]
+    assert kinds[""][0] == "False"
+    assert kinds[""][1] != "InterpretedFunction"
+
+
 @pytest.mark.parametrize(("words", "more"), [(("-I",), {}), ((), {"env": os.environ | {"PYTHONHASHSEED": "3"}})])
 def test_what_only_a_fresh_process_can_be_given_starts_one(words, more):
     assert python(*words, "-c", FORKED, **more).stdout == "False\n"
