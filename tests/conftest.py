@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 
 import pytest
+
+from tests.forked.installed import REAL, forked_python
 
 # Nothing that imports torch is imported up here: it would read the environment before that is set.
 
@@ -17,6 +20,24 @@ def pytest_configure(config):
         os.environ["TRITON_INTERPRET"] = "1"
     # The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and hasattr(config, "cache"):
+        # Hundreds of processes of tests would compile the package again, each.
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+    starts_workers = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
+    if config.option.markexpr != "gpu" and not starts_workers:
+        server = forked_python()
+        config.forked = server.__enter__()
+        config.add_cleanup(lambda: server.__exit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
+def fresh_python():
+    """``sys.executable`` is the interpreter itself, for the module from here on: where it matters what a process is
+    given when it starts, who started it, or what it imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", REAL)
+        yield
 
 
 def pytest_collection_modifyitems(items):

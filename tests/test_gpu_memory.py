@@ -44,6 +44,7 @@ def test_large_work_waits_until_it_is_alone_and_is_not_passed_over(tmp_path):
     assert order == ["large"]
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_a_process_that_dies_leaves_its_memory_to_others(tmp_path):
     subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True)
     with GpuMemory(tmp_path, 4).reserve(1.0):

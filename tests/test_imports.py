@@ -100,6 +100,7 @@ def test_an_evaluation_that_measures_can_be_seen():
     assert not is_evaluation(Path("gates/accuracy/measure.py"))
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_nothing_imports_torch_before_it_is_needed():
     modules = "braidcheck, braidcheck.plugin, braidcheck.cli, braidcheck.gates, braidcheck.kernels"
     heavy = {"torch", "triton", "transformers", "numpy", "scipy"}

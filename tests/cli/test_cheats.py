@@ -24,7 +24,7 @@ SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def exchange():
+def exchange(fresh_python):
     """One process for all cheats; the last of them spoils it."""
     workers = Workers("cpu")
     exchange = Exchange(workers.start, workers.file)

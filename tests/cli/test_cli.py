@@ -166,6 +166,7 @@ def test_a_full_disk_is_one_line_and_no_failed_gate(refused, monkeypatch):
     refused(3, "cannot write out/run.json: No space left on device; free some room", "list")
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_a_stdout_that_is_full_is_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -215,6 +215,7 @@ def test_a_model_that_is_not_there_is_one_line(refused, no_gpu, tmp_path, monkey
     refused(2, "no model ./nowhere", "gate", "--model", "./nowhere")
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_without_triton_gate_reports_skipped(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['triton'] = None\n")
     path = os.pathsep.join([str(tmp_path), str(environment.PACKAGE.parent)])
@@ -239,6 +240,7 @@ def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("fresh_python")
 def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent):
     suite(
         coherence="""

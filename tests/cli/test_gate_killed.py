@@ -41,6 +41,7 @@ def is_alive(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what ends with its parent")
+@pytest.mark.usefixtures("fresh_python")
 def test_a_killed_gate_leaves_no_process_and_a_partial_run(suite, tmp_path):
     suite(coherence=SLOW)
     code = textwrap.dedent(DRIVER.format(suite=str(pytest_runner.SUITE), gates=list(phases.GATES)))

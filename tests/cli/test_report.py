@@ -85,6 +85,7 @@ def test_mistakes_are_one_line(refused, made, csv, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_what_draws_is_imported_only_by_who_draws():
     code = "import sys, braidcheck.cli, braidcheck.plugin; sys.exit(bool({'bokeh', 'jinja2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -66,47 +66,64 @@ def test_documentation_lists_the_gates():
     assert listed == table(), "put what braidcheck.gates.table() gives between the markers of docs/gates.md"
 
 
-@pytest.fixture
-def package(tmp_path):
-    """Runs Python where a copy of the package has one more gate, by one file and one line; its output."""
+# What a gate that cannot run, or not as others do, says for each of its subjects.
+CHANGED = {
+    "no_subjects": (
+        ('lambda settings: ["east", "west"]', "lambda settings: 1 / 0"), {"every subject": "division by zero"}
+    ),
+    "stands_in": (("per_op=True", 'needs_gpu="no GPU", stand_in="all"'), {"all": "no GPU"}),
+    "on_gpus": (("per_op=True", 'needs_gpu="no GPU"'), {"east": "no GPU", "west": "no GPU"}),
+    "raises": (
+        ("progress: [Verdict", "progress: 1 / 0 or [Verdict"), dict.fromkeys(("east", "west"), "division by zero")
+    ),
+    "at_once": (("per_op=True", "shared=True"), {"east": "found", "west": "found"}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """Runs Python where a copy of the package has more gates, each by one file and one line; its output."""
+    folder = tmp_path_factory.mktemp("package")
     ignored = shutil.ignore_patterns("__pycache__", "nano", "nano_golden")
-    gates = shutil.copytree(PACKAGE, tmp_path / "braidcheck", ignore=ignored) / "gates"
+    gates = shutil.copytree(PACKAGE, folder / "braidcheck", ignore=ignored) / "gates"
     (gates / "throw_away.py").write_text(THROW_AWAY)
+    for name, (change, _) in CHANGED.items():
+        assert change[0] in THROW_AWAY
+        (gates / f"{name}.py").write_text(THROW_AWAY.replace(*change).replace("throw_away", name))
+    lines = "".join(f'    "{name}",\n' for name in ("accuracy", "throw_away", *CHANGED))
     registry = gates / "__init__.py"
-    registry.write_text(registry.read_text().replace('    "accuracy",\n', '    "accuracy",\n    "throw_away",\n'))
+    registry.write_text(registry.read_text().replace('    "accuracy",\n', lines))
 
     def run(*words, check=True):
-        env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "COLUMNS": "200"}
+        env = os.environ | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1", "COLUMNS": "200"}
         command = [sys.executable, *words]
-        return subprocess.run(command, env=env, cwd=tmp_path, check=check, capture_output=True, text=True).stdout
+        return subprocess.run(command, env=env, cwd=folder, check=check, capture_output=True, text=True).stdout
 
+    run.folder = folder
     return run
 
 
-def test_one_file_and_one_line_add_a_gate_to_the_suite(package, tmp_path):
-    said = package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", "throw_away and east")
-    run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
-    assert "PASS: 1 pass" in said
-    assert run["expected"] == ["interpret/throw_away/east"]
+@pytest.fixture(scope="module")
+def evaluated(package):
+    """A Run of the added gates, as JSON."""
+    names = " or ".join(("throw_away", *CHANGED))
+    package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", names, check=False)
+    return json.loads((package.folder / "braidcheck-out" / "run.json").read_text())
 
 
-@pytest.mark.parametrize(
-    ("change", "verdicts"),
-    [
-        (('lambda settings: ["east", "west"]', "lambda settings: 1 / 0"), {"every subject": "division by zero"}),
-        (("per_op=True", 'needs_gpu="no GPU", stand_in="all"'), {"all": "no GPU"}),
-        (("per_op=True", 'needs_gpu="no GPU"'), {"east": "no GPU", "west": "no GPU"}),
-        (("progress: [Verdict", "progress: 1 / 0 or [Verdict"), dict.fromkeys(("east", "west"), "division by zero")),
-        (("per_op=True", "shared=True"), {"east": "found", "west": "found"}),
-    ],
-)
-def test_gate_that_cannot_run_says_why_for_itself_alone(package, tmp_path, change, verdicts):
-    gate = tmp_path / "braidcheck" / "gates" / "throw_away.py"
-    assert change[0] in gate.read_text()
-    gate.write_text(gate.read_text().replace(*change))
-    package("-m", "braidcheck", "gate", "--lane", "interpret", "--workers", "1", "-k", "throw_away", check=False)
-    run = json.loads((tmp_path / "braidcheck-out" / "run.json").read_text())
-    said = {verdict["subject"]: verdict["message"] for verdict in run["verdicts"]}
+def messages(run, gate):
+    return {verdict["subject"]: verdict["message"] for verdict in run["verdicts"] if verdict["gate"] == gate}
+
+
+def test_one_file_and_one_line_add_a_gate_to_the_suite(evaluated):
+    assert {"interpret/throw_away/east", "interpret/throw_away/west"} <= {*evaluated["expected"]}
+    assert {verdict["gate"] for verdict in evaluated["verdicts"]} == {"throw_away", *CHANGED}
+    assert messages(evaluated, "throw_away") == {"east": "found", "west": "found"}
+
+
+@pytest.mark.parametrize("gate", CHANGED)
+def test_gate_that_cannot_run_says_why_for_itself_alone(evaluated, gate):
+    said, verdicts = messages(evaluated, gate), CHANGED[gate][1]
     assert said.keys() == verdicts.keys()
     assert all(verdicts[subject] in said[subject] for subject in said)
 

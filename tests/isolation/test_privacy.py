@@ -10,6 +10,7 @@ import pytest
 from braidcheck.isolation.privacy import unreadable
 
 MAX_LOOKS = 3000
+pytestmark = pytest.mark.usefixtures("fresh_python")
 READ = """
 import os
 from braidcheck.isolation import privacy

@@ -12,11 +12,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from braidcheck.report import markdown
-from braidcheck.result import Run, Status, Verdict, write_atomically
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for a Run, which few of the many calls make
 
 FOLDER = Path(os.environ["REHEARSAL"])  # what this GitHub knows: pulls.json, artifact.zip, comments.json, issues.json
 HELP = {  # others: by their name
@@ -61,7 +59,7 @@ def options(session: str) -> str:
         # In colours, which a terminal gets and GitHub, the names would be in pieces.
         env = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"} | {"COLUMNS": "200"}
         command = [sys.executable, "-m", *HELP.get(session, ["braidcheck", session]), "--help"]
-        write_atomically(kept, subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
+        put(kept, subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
     return kept.read_text(encoding="utf-8")
 
 
@@ -69,22 +67,32 @@ def leave(session: str, given: list[str]) -> None:
     """The files that the real session would leave."""
     if session in ("gate", "gpu_tests"):
         lane = "gpu" if session == "gpu_tests" else "interpret"
+        from braidcheck.report import markdown
+
         out, run = Path("braidcheck-out"), made(lane)
-        write_atomically(out / "run.json", run.to_json())
-        write_atomically(out / "summary.md", markdown.render(run))
+        put(out / "run.json", run.to_json())
+        put(out / "summary.md", markdown.render(run))
     if session == "docs":
-        write_atomically(Path("braidcheck-out/site/html/index.html"), "<html>the site</html>")
+        put(Path("braidcheck-out/site/html/index.html"), "<html>the site</html>")
     if session == "engines":
-        write_atomically(Path("braidcheck-out/engines/ctranslate2-int8/run.json"), made("interpret").to_json())
+        put(Path("braidcheck-out/engines/ctranslate2-int8/run.json"), made("interpret").to_json())
     if session == "protect":
-        write_atomically(Path("braidcheck-out/protection/summary.md"), "PASS")
+        put(Path("braidcheck-out/protection/summary.md"), "PASS")
     for option, name in (("--save", ""), ("--out", "calibration.json")):
         if option in given:
-            write_atomically(Path(given[given.index(option) + 1]) / name, "{}")
+            put(Path(given[given.index(option) + 1]) / name, "{}")
 
 
-def made(lane: str) -> Run:
+def put(path: Path, text: str) -> None:
+    """Write a file and the folders that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def made(lane: str) -> Any:
     """A Run as small as can be."""
+    from braidcheck.result import Run, Status, Verdict
+
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     environment = {"started": os.environ["STARTED"], "commit": commit, "processor": "rehearsed", "seconds": 1.0}
     metrics = {"value": 3.5, "limit": 1.0, "unit": "error ratio", "lane": lane}
@@ -156,7 +164,7 @@ def read(name: str) -> list[dict]:
 
 def write(name: str, value: list[dict]) -> int:
     """Keep what is known under a name."""
-    write_atomically(FOLDER / f"{name}.json", json.dumps(value))
+    put(FOLDER / f"{name}.json", json.dumps(value))
     return 0
 
 
