@@ -38,15 +38,20 @@ class Command(NamedTuple):
 
 CI, DEV = "Continuous integration", "Development of gates and kernels"
 COMMANDS = {
-    "gate": Command("Run all gates: on ops and a model, or on an engine of your own.", "gate:gate", takes_ops=True,
-                    epilog="overview:gates_by_name"),
+    "gate": Command(
+        "Run all gates: on ops and a model, or on an engine of your own.",
+        "gate:gate",
+        takes_ops=True,
+        epilog="overview:gates_by_name",
+    ),
     "check": Command("Check a function of your own as an op: numbers, memory, layouts.", "check:check", takes_ops=True),
     "list": Command("List the ops, or show one: signature, contract, cases.", "overview:list_ops", takes_ops=True),
     "doctor": Command("Show what is installed and which gates can run here.", "overview:doctor"),
     "demo": Command("Plant a famous fault in a copy of the kernels and show it caught.", "demo:demo"),
     "init": Command("Set up this repository: settings, a first op, a workflow.", "init:init"),
     "config": Command(
-        "Show each setting and where it comes from.", "config:config",
+        "Show each setting and where it comes from.",
+        "config:config",
         settings={"allow_interspersed_args": False},
     ),
     "report": Command("Write a Run as HTML, Markdown, JUnit, SARIF or a badge.", "report:report", takes_ops=True),
@@ -60,9 +65,11 @@ COMMANDS = {
     "mutants": Command("Plant faults one at a time: which gate catches each?", "mutants:mutants", DEV, takes_ops=True),
     "soak": Command("Run kernels and equivalents on fresh inputs: any near a bound?", "soak:soak", DEV, takes_ops=True),
     "soak-models": Command("Run whole models of equivalents: any false alarm?", "soak_models:soak_models", DEV),
-    "sensitivity": Command("Find the smallest fault that each gate detects.", "sensitivity:sensitivity", DEV, takes_ops=True),
+    "sensitivity": Command(
+        "Find the smallest fault that each gate detects.", "sensitivity:sensitivity", DEV, takes_ops=True
+    ),
     "static": Command("Compile every kernel: registers, spills, shared memory.", "static:static", DEV, takes_ops=True),
-}  # fmt: skip
+}
 
 
 @functools.cache

@@ -31,6 +31,16 @@ def test_list_for_a_person(run):
     completed = run("list")
     assert completed.code == 0
     assert "rms_norm" in completed.out
+    assert "Normalise each row" in completed.out
+
+
+def test_list_of_an_op_says_how_it_is_called(run, refused):
+    said = run("list", "rms_norm").out
+    assert said.startswith("rms_norm(\n    x: Tensor,\n    weight: Tensor,\n    eps: float,\n")
+    assert "x[T,H] and residual[T,H] float32" in said
+    assert "\n  rms_norm[bfloat16-unit-T1-H1024]\n" in said
+    assert [op["name"] for op in json.loads(run("list", "rms_norm", "--json").out)["ops"]] == ["rms_norm"]
+    refused(2, "no op 'rmsnorm'; did you mean rms_norm?", "list", "rmsnorm")
 
 
 def test_an_unknown_op_is_answered_with_all_ops(run):
