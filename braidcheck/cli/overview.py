@@ -26,6 +26,7 @@ from braidcheck.report.terminal import console
 
 # What each extra of the package is for.
 EXTRAS = {
+    "nano": "the embedded model, for the gates coherence and engine",
     "golden": "other models and data sets than the embedded ones",
     "gpu": "GPU clocks and timings against a commit",
     "report": "the HTML report and the trend",
@@ -145,6 +146,7 @@ def doctor() -> int:
     table.add_row("python", f"{seen['python']} on {seen['platform']}, {seen['cpus']} CPU cores")
     for name, found in seen["libraries"].items():
         table.add_row(name, found or "not installed")
+    table.add_row("nano", _nano() or "not installed")
     for gpu in seen["gpus"]:
         table.add_row("GPU", _described(gpu, seen["driver"]))
     if not seen["gpus"]:
@@ -169,12 +171,19 @@ def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
     if environment.why_no_triton() and sys.platform == "linux":
         yield "every lane", "pip install triton"
     for extra, libraries in environment.extras().items():
-        if any(not environment.version(library) for library in libraries) and (has_gpu or extra != "gpu"):
+        here = _nano() if extra == "nano" else all(map(environment.version, libraries))
+        if not here and (has_gpu or extra != "gpu"):
             yield EXTRAS.get(extra, extra), f"pip install 'braidcheck[{extra}]'"
     if not has_gpu and shutil.which("nvidia-smi"):
         yield "the lane gpu, for this machine's GPU", "pip install --force-reinstall torch, which needs its CUDA build"
     elif not has_gpu:
         yield "the lane gpu, on a machine that has a GPU", "braidcheck gate; for pull requests: braidcheck init --gpu"
+
+
+def _nano() -> str:
+    from braidcheck.golden.resolve import nano_version
+
+    return nano_version()
 
 
 def gates_by_name() -> str:

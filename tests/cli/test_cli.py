@@ -68,6 +68,18 @@ def test_doctor_says_what_to_install_for_more(run, no_gpu, monkeypatch):
     assert "a GPU" in lines[1]
 
 
+def test_doctor_says_where_nano_is(run, no_gpu, monkeypatch):
+    monkeypatch.setattr(environment, "extras", lambda: {"nano": ["braidcheck-nano"]})
+    monkeypatch.setattr(environment, "version", lambda name: "")
+    found = run("doctor").out
+    assert re.search(r"^ *nano +in the source tree", found, re.MULTILINE)
+    assert "[nano]" not in found
+    monkeypatch.setattr(resolve, "NANO", resolve.HERE / "no-such-folder")
+    found = run("doctor").out
+    assert re.search(r"^ *nano +not installed", found, re.MULTILINE)
+    assert "for more: the embedded model, for the gates coherence and engine: pip install 'braidcheck[nano]'" in found
+
+
 def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):
     monkeypatch.setattr(environment, "why_no_triton", lambda: "Triton is not here")
     assert run("doctor").code == 3
