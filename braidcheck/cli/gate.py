@@ -6,6 +6,7 @@ import fcntl
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import IO, Annotated
 
 import typer
 
-from braidcheck import environment, gpu_claim
+from braidcheck import environment, external_ops, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
 from braidcheck.cli import engine_gate
 from braidcheck.cli.config import from_command_line
@@ -36,6 +37,7 @@ from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE,
 CORRECTNESS, TESTS, SPEED = "correctness", "tests", "speed"
 LOCK = ".gate-lock"  # beside what a gate writes
 OF_KERNELS = ("op", "gates", "expression", "against", "kernels", "tests", "shard", "budget")  # of no engine
+NO_OPS = "no ops of yours are named here, so braidcheck's own kernels and model are gated; for yours: braidcheck init"
 MAX_CPU_WORKERS = 8  # each holds torch and a model in memory
 MIN_GPU_MEMORY_GIB = 4.0  # per worker: its context takes 0.5, most cases below 2
 
@@ -120,6 +122,8 @@ def gate(
     usual = _usual(out, Durations.read(known), known)
     held = _claimed(out)
     _clear(out)
+    if not (op or kernels or external_ops.declared() or Path.cwd().is_relative_to(environment.PACKAGE.parent)):
+        print(NO_OPS, file=sys.stderr)
     settings = Settings(
         chosen, str(out.resolve()), model, revision, dataset, str(attention), tuple(op), gpus, base, minutes,
         evaluated, part, str(known),
