@@ -72,7 +72,10 @@ def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str 
     """The directory of "nano", of a local checkpoint or of a hub id, and the hub commit if it has one."""
     if model == "nano":
         if not NANO.is_dir():
-            raise NotAvailable("the embedded model is a package of its own: pip install 'braidcheck[nano]'")
+            raise NotAvailable(
+                "the embedded model is a package of its own: pip install 'braidcheck[nano]', or in a checkout of "
+                "braidcheck: pip install ./tools/nano_wheel"
+            )
         return NANO, None
     path = Path(model).expanduser()
     if path.is_dir():
