@@ -97,11 +97,19 @@ def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
         try:
             op = importlib.import_module(one.module).OP
         except Exception as error:
-            raise UserError(f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}") from None
+            said = f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}"
+            raise UserError(said + _lacking(error, Path(one.root))) from None
         if not isinstance(op, Op):
             raise UserError(f"OP in {one.module} of {one.root} must be a braidcheck.op.Op, is {type(op).__name__}")
         _loaded[op.name] = one.module, op.call.__module__
         yield op
+
+
+def _lacking(error: Exception, project: Path) -> str:
+    """What to do where the project's own package is missing, as with a src layout that is not installed."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    own = name and any((project / folder / name.split(".")[0]).exists() for folder in ("src", "python"))
+    return "; install the project first: python3 -m pip install -e ." if own else ""
 
 
 def module_of(op: str) -> str:

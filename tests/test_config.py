@@ -3,17 +3,15 @@
 from pathlib import Path
 
 import pytest
-import typer
 
 from braidcheck import config
-from braidcheck.cli import app
+from braidcheck.cli import load
 from braidcheck.cli.gate import Lane
 from braidcheck.config import KEYS, Kind, Source
 from braidcheck.errors import UserError
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- keys: begin -->\n", "\n<!-- keys: end -->"
-TREE = typer.main.get_command(app)
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def test_without_a_project_all_is_default(tmp_path):
 def test_a_key_is_an_option_of_its_commands(key):
     """With the same default, bounds and choices, so that none can hold what no option takes, such as a tolerance."""
     for name in key.commands:
-        leaves = getattr(TREE.commands[name], "commands", {name: TREE.commands[name]}).values()
+        leaves = getattr(load(name), "commands", {name: load(name)}).values()
         options = [one for leaf in leaves for one in leaf.params if key.flag in one.opts]
         assert [option.name for option in options] == [key.name]
         assert (options[0].min, options[0].multiple) == (key.minimum, key.kind == Kind.NAMES)

@@ -100,9 +100,21 @@ def test_an_evaluation_that_measures_can_be_seen():
     assert not is_evaluation(Path("gates/accuracy/measure.py"))
 
 
+def imports_none_of(heavy, code):
+    """Whether a new process that runs ``code`` has imported none of the ``heavy`` modules."""
+    ends = f"import sys\n{code}\nsys.exit(bool({heavy} & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", ends], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
 @pytest.mark.usefixtures("fresh_python")
 def test_nothing_imports_torch_before_it_is_needed():
-    modules = "braidcheck, braidcheck.plugin, braidcheck.cli, braidcheck.gates, braidcheck.kernels"
-    heavy = {"torch", "triton", "transformers", "numpy", "scipy"}
-    code = f"import sys, {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import braidcheck.plugin, braidcheck.gates, braidcheck.kernels\nfrom braidcheck.cli import COMMANDS, load"
+    code += "\nfor name in COMMANDS: load(name)"
+    assert imports_none_of({"torch", "triton", "transformers", "numpy", "scipy"}, code)
+
+
+@pytest.mark.usefixtures("fresh_python")
+def test_the_help_of_all_imports_no_command():
+    """It takes a quarter of a second; with all commands' modules it took twice that."""
+    code = "from braidcheck.cli import main\nmain(['--help'])"
+    assert imports_none_of({"braidcheck.gates", "braidcheck.report", "braidcheck.cli.gate", "torch"}, code)

@@ -3,73 +3,112 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
-from braidcheck.cli import (
-    bench,
-    check,
-    config,
-    demo,
-    gate,
-    golden,
-    history,
-    init,
-    merge,
-    mutants,
-    new,
-    overview,
-    protect,
-    report,
-    sensitivity,
-    soak,
-    soak_models,
-    static,
-    trend,
-)
 from braidcheck.cli.ops_option import with_ops
-from braidcheck.config import COMMANDS
+from braidcheck.config import COMMANDS as READING_TABLE
 from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-CI, DEV = "Continuous integration", "Development of gates and kernels"
 # What only some commands import, and the extra that installs it.
 EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
 # Typer carries its own copy of click from 0.26 on; either way this is click's "the call is wrong".
 WrongCall = typer.BadParameter.__mro__[2]
 
+
+class Command(NamedTuple):
+    """A command: its line in the list of all, and its function or group as ``module:name`` below this package."""
+
+    summary: str
+    place: str
+    panel: str | None = None
+    takes_ops: bool = False
+    epilog: str = ""
+    settings: dict[str, Any] | None = None  # of its click context
+
+
+CI, DEV = "Continuous integration", "Development of gates and kernels"
+COMMANDS = {
+    "gate": Command(
+        "Run all gates: on ops and a model, or on an engine of your own.",
+        "gate:gate",
+        takes_ops=True,
+        epilog="overview:gates_by_name",
+    ),
+    "check": Command("Check a function of your own as an op: numbers, memory, layouts.", "check:check", takes_ops=True),
+    "list": Command("List the ops, or show one: signature, contract, cases.", "overview:list_ops", takes_ops=True),
+    "doctor": Command("Show what is installed and which gates can run here.", "overview:doctor"),
+    "demo": Command("Plant a famous fault in a copy of the kernels and show it caught.", "demo:demo"),
+    "init": Command("Set up this repository: settings, a first op, a workflow.", "init:init"),
+    "config": Command(
+        "Show each setting and where it comes from.",
+        "config:config",
+        settings={"allow_interspersed_args": False},
+    ),
+    "report": Command("Write a Run as HTML, Markdown, JUnit, SARIF or a badge.", "report:report", takes_ops=True),
+    "bench": Command("Benchmark kernels, decode and prefill on this machine's GPU.", "bench:app"),
+    "golden": Command("Record goldens with HF transformers, verify and compare them.", "golden:app"),
+    "new": Command("Write a skeleton that works: new op NAME.", "new:app"),
+    "protect": Command("Check a pull request against the base's bounds, cases and goldens.", "protect:protect", CI),
+    "merge": Command("Merge the Runs of all shards into one.", "merge:merge", CI),
+    "trend": Command("Detect lasting shifts in timings and rates.", "trend:trend", CI),
+    "history": Command("Keep Runs in a folder, one immutable file each.", "history:app", CI),
+    "mutants": Command("Plant faults one at a time: which gate catches each?", "mutants:mutants", DEV, takes_ops=True),
+    "soak": Command("Run kernels and equivalents on fresh inputs: any near a bound?", "soak:soak", DEV, takes_ops=True),
+    "soak-models": Command("Run whole models of equivalents: any false alarm?", "soak_models:soak_models", DEV),
+    "sensitivity": Command(
+        "Find the smallest fault that each gate detects.", "sensitivity:sensitivity", DEV, takes_ops=True
+    ),
+    "static": Command("Compile every kernel: registers, spills, shared memory.", "static:static", DEV, takes_ops=True),
+}
+
+
+@functools.cache
+def load(name: str) -> Any:
+    """The command of this name, a click command or group; its module is imported here and not before."""
+    command = COMMANDS[name]
+    found = _find(command.place)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False)
+    epilog = _find(command.epilog)() if command.epilog else None
+    register = alone.command(name, epilog=epilog, context_settings=command.settings)
+    register(with_ops(found) if command.takes_ops else found)
+    return typer.main.get_command(alone)
+
+
+def _find(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+class Commands(TyperGroup):
+    """Lists all commands by their summaries alone: importing them all takes longer than reading the list."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is called, with its options. Raises click's usage error for none."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)), rest
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Gates changes to an LLM's kernels: same numbers, same model, no slower?",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("gate", epilog=overview.gates_by_name())(with_ops(gate.gate))
-app.command("check")(with_ops(check.check))
-app.command("list")(with_ops(overview.list_ops))
-app.command("doctor")(overview.doctor)
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("config", context_settings={"allow_interspersed_args": False})(config.config)
-app.command("report")(with_ops(report.report))
-for name, command in {"protect": protect.protect, "merge": merge.merge, "trend": trend.trend}.items():
-    app.command(name, rich_help_panel=CI)(command)
-for name, command in {
-    "mutants": with_ops(mutants.mutants),
-    "soak": with_ops(soak.soak),
-    "soak-models": soak_models.soak_models,
-    "sensitivity": with_ops(sensitivity.sensitivity),
-    "static": with_ops(static.static),
-}.items():
-    app.command(name, rich_help_panel=DEV)(command)
-app.add_typer(bench.app, name="bench")
-app.add_typer(golden.app, name="golden")
-app.add_typer(new.app, name="new")
-app.add_typer(history.app, name="history", rich_help_panel=CI)
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=_command.summary, rich_help_panel=_command.panel)(lambda: None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_closed_streams()
     try:
-        reads_table = words and words[0] in COMMANDS and not {"-h", "--help"} & set(words)
-        kept = config.defaults() if reads_table else {}
+        reads_table = words and words[0] in READING_TABLE and not {"-h", "--help"} & set(words)
+        kept = _find("config:defaults")() if reads_table else {}
         code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False, default_map=kept) or 0
         sys.stdout.flush()  # while a full disk can still be told
         return code
@@ -103,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WrongCall as error:
         context = getattr(error, "ctx", None)
         help_command = f"{context.command_path} --help" if context else "braidcheck --help"
-        print(f"braidcheck: {error.format_message().rstrip('.')}. See: {help_command}", file=sys.stderr)
+        said = error.format_message().rstrip(".")
+        print(f"braidcheck: {said}{'' if said.endswith('?') else '.'} See: {help_command}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print("braidcheck: interrupted", file=sys.stderr)

@@ -48,6 +48,7 @@ class Bench(TyperGroup):
 
 app = typer.Typer(
     cls=Bench,
+    add_completion=False,
     help="Benchmark braidcheck and baselines on this machine's GPU: bench [OP...], bench decode, bench prefill.",
 )
 Baselines = Annotated[bool, typer.Option("--baselines", help="also time baselines, each checked to compute the same")]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DECLARED = "held, as asked, to "  # the contract that was asked for
 HELD, PASSES = "held to ", "passes as "  # a contract that is not the op's own, as a verdict and in the end
+OUTSIDE = ": it accessed memory outside of its tensors; does it use all strides of its inputs?"
 MAX_PROCESSES = 6  # after which a function that always ends its process is asked no more
 AGAIN = 16  # cases that are asked a second time in the end
 MAX_AGAIN_S = 0.5  # that a case may have taken to be one of them
@@ -101,7 +102,7 @@ class Questions:
             said = f"the function is still running after {seconds:g} s; --timeout allows more"
         except EndedError as how:
             self._ended += 1
-            said = f"the function {how}"
+            said = f"the function {how}{OUTSIDE if 'SIGSEGV' in str(how) else ''}"
         except Exception as error:  # of the function, or of the check itself on what it returned
             if lacking := self._candidate.uninterpreted:
                 return Verdict(subject.gate, subject.name, Status.SKIPPED, lacking)

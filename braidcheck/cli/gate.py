@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from braidcheck import environment, gpu_claim
+from braidcheck import environment, external_ops, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
 from braidcheck.cli import engine_gate, phases
 from braidcheck.cli.config import from_command_line
@@ -29,6 +30,7 @@ from braidcheck.schedule.shards import Shard, suite_of
 from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE, Settings
 
 OF_KERNELS = ("op", "gates", "expression", "against", "kernels", "tests", "shard", "budget")  # of no engine
+NO_OPS = "no ops of yours are named here, so braidcheck's own kernels and model are gated; for yours: braidcheck init"
 
 
 class Lane(StrEnum):
@@ -137,6 +139,9 @@ def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[s
         if not run.expected and not run.verdicts and not interrupted:
             raise UserError(f"nothing matches {shlex.join(words)}; see: braidcheck list")
         run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
+        of_ours = Path.cwd().is_relative_to(environment.PACKAGE.parent)
+        if not (settings.ops or settings.kernels or external_ops.declared() or of_ours):
+            print(NO_OPS, file=sys.stderr)
         return report(run, out, interrupted)
 
 

@@ -11,7 +11,9 @@ from braidcheck.report.progress import Progress
 from braidcheck.result import Status
 from braidcheck.settings import CORPUS, NANO
 
-app = typer.Typer(help="Record goldens with HF transformers, verify and compare them.", no_args_is_help=False)
+app = typer.Typer(
+    help="Record goldens with HF transformers, verify and compare them.", no_args_is_help=False, add_completion=False
+)
 
 
 @app.command()

@@ -17,7 +17,9 @@ from braidcheck.ci import history
 from braidcheck.errors import UserError
 from braidcheck.report.terminal import console
 
-app = typer.Typer(help="Keep Runs, one immutable file each, in any folder.", no_args_is_help=False)
+app = typer.Typer(
+    help="Keep Runs, one immutable file each, in any folder.", no_args_is_help=False, add_completion=False
+)
 
 To = Annotated[Path, typer.Option("--to", help="the history's folder")]
 

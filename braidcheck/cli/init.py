@@ -14,6 +14,7 @@ import typer
 
 import braidcheck
 from braidcheck import config, external_ops
+from braidcheck.ci.paired import worktrees
 from braidcheck.cli.new import skeleton
 from braidcheck.cli.repository import Repository, find, read
 from braidcheck.errors import UserError
@@ -57,6 +58,8 @@ def init(
         except OSError as error:
             raise UserError(f"cannot write {file.path}: {error.strerror}; files written before are complete") from None
         print(f"wrote {name}: {file.what}")
+    for command in _known(repository):
+        print(f"an op of that name is built in; check yours by its cases: {command}")
     print("run the gate: braidcheck gate" + (", or nox -s braidcheck" if repository.noxfile else ""))
     if not repository.ignores(RESULTS):
         print(f"its results go to {RESULTS}, which git does not ignore: add it to .gitignore")
@@ -81,9 +84,16 @@ def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
 
 
 def _first_op(repository: Repository) -> str:
-    kernels = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
-    instead = f"call {kernels[0]} in it" if kernels else "put your kernel into it"
+    found = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
+    instead = f"call {found[0]} in it" if found else "put your kernel into it"
     return f"an op that works; {instead}, with its reference and cases"
+
+
+def _known(repository: Repository) -> Iterator[str]:
+    """The commands that check functions by the cases of braidcheck's own op of the same name."""
+    known = worktrees.ops(worktrees.REPOSITORY)
+    for file, names in repository.kernels.items():
+        yield from (f"braidcheck check {name} {file}:{name}" for name in names if name in known)
 
 
 def _new(path: Path, text: str, what: str) -> File:

@@ -29,7 +29,11 @@ ROW: Types = {
     **dict.fromkeys(("id", "kind", "part", "description", "outcome", "gate", "subject", "said"), TEXT),
     "seconds": NUMBER, "gates": (dict,),
 }  # fmt: skip
-OPTIONAL: Types = {**dict.fromkeys(("bug", "equivalent", "family", "witness"), TEXT), "ops": (list,), "blame": (dict,)}
+OPTIONAL: Types = {
+    **dict.fromkeys(("bug", "equivalent", "family", "witness", "place"), TEXT),
+    **dict.fromkeys(("ops", "diff"), (list,)),
+    "blame": (dict,),
+}
 
 MAX_WORKERS_PER_GPU = 10  # processes: each takes some 3 GiB for most cases
 

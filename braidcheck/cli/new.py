@@ -12,7 +12,7 @@ from braidcheck.errors import UserError
 from braidcheck.result import write_atomically
 
 SKELETON = Path(__file__).with_name("templates") / "op.txt"
-app = typer.Typer(help="Write a skeleton that works: new op NAME.")
+app = typer.Typer(help="Write a skeleton that works: new op NAME.", add_completion=False)
 
 
 @app.callback()

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from braidcheck import environment, external_ops
 from braidcheck.ci.paired import worktrees
@@ -25,6 +26,7 @@ from braidcheck.report.terminal import console
 
 # What each extra of the package is for.
 EXTRAS = {
+    "nano": "the embedded model, for the gates coherence and engine",
     "golden": "other models and data sets than the embedded ones",
     "gpu": "GPU clocks and timings against a commit",
     "report": "the HTML report and the trend",
@@ -32,26 +34,57 @@ EXTRAS = {
 
 
 def list_ops(
+    op: Annotated[list[str] | None, typer.Argument(help="show these ops: how each is called, and its cases")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     with_bounds: Annotated[bool, typer.Option("--bounds", help="list the published error ratios instead")] = False,
 ) -> int:
-    """List the ops and their cases; with --bounds, the published error ratios."""
+    """List the ops, or show some: signature, shapes, contract and cases. With --bounds, the published error ratios."""
     if with_bounds:
         published = bounds.read()
         print(json.dumps({"lanes": published}, indent=1)) if as_json else bounds.show(published)
         return 0
-    ops = find_ops()
+    check_ops(op or [])
+    ops = {name: found for name, found in find_ops().items() if not op or name in op}
     if as_json:
-        print(json.dumps({"ops": [_plain(op) for op in ops.values()]}, indent=1))
-        return 0
-    table = Table("op", "cases", "GPU only", "profiles", "dtypes", box=box.SIMPLE_HEAD, pad_edge=False)
-    for op in ops.values():
-        large = sum(case.large for case in op.cases)
-        profiles = ", ".join(sorted({case.profile for case in op.cases}))
-        dtypes = ", ".join(sorted({case.dtype for case in op.cases}))
-        table.add_row(op.name, str(len(op.cases)), str(large), profiles, dtypes)
-    console().print(table)
+        print(json.dumps({"ops": [_plain(found) for found in ops.values()]}, indent=1))
+    elif op:
+        print("\n\n".join(map(_described_op, ops.values())))
+    else:
+        _show_ops(ops.values())
     return 0
+
+
+def signature(op: Op) -> str:
+    """How the op is called, one argument a line."""
+    found = inspect.signature(op.call)
+    lines = "".join(f"    {argument},\n" for argument in found.parameters.values())
+    return f"{op.name}(\n{lines}) -> {found.return_annotation}".replace("'", "")
+
+
+def summary(op: Op) -> str:
+    """The first paragraph of the op's docstring, in one line."""
+    return " ".join((inspect.getdoc(op.call) or "").split("\n\n")[0].split())
+
+
+def _show_ops(ops: Iterable[Op]) -> None:
+    table = Table("op", "what it computes", "cases", "GPU only", box=box.SIMPLE_HEAD, pad_edge=False)
+    for op in ops:
+        large = sum(case.large for case in op.cases)
+        table.add_row(op.name, Text(summary(op).replace("``", "")), str(len(op.cases)), str(large))
+    console().print(table)
+    print("how one is called, and its cases: braidcheck list OP")
+
+
+def _described_op(op: Op) -> str:
+    """What somebody who writes a function for ``braidcheck check`` has to know."""
+    outputs = ", ".join(f"{name} in {kind}" for name, kind in op.contract.outputs.items())
+    cases = "".join(f"\n  {case.id}{' (on a GPU only)' if case.large else ''}" for case in op.cases)
+    return (
+        f"{signature(op)}\n\n{(inspect.getdoc(op.call) or '').replace('``', '')}\n\n"
+        f"outputs, by the dtype of an argument: {outputs}\n"
+        f"permitted casts: {'; '.join(op.contract.casts) or 'none'}; accumulator: {op.contract.accumulator}\n"
+        f"{len(op.cases)} cases:{cases}"
+    )
 
 
 def check_ops(names: Iterable[str]) -> None:
@@ -62,7 +95,7 @@ def check_ops(names: Iterable[str]) -> None:
         known = sorted(find_ops())
     for name in names:
         if name not in known:
-            raise UserError(f"no op {name!r}; one of {', '.join(known)}")
+            raise UserError(f"no op {name!r}{nearest(name, known) or '; one of ' + ', '.join(known)}")
 
 
 def check_gates(names: Iterable[str]) -> None:
@@ -113,6 +146,7 @@ def doctor() -> int:
     table.add_row("python", f"{seen['python']} on {seen['platform']}, {seen['cpus']} CPU cores")
     for name, found in seen["libraries"].items():
         table.add_row(name, found or "not installed")
+    table.add_row("nano", _nano() or "not installed")
     for gpu in seen["gpus"]:
         table.add_row("GPU", _described(gpu, seen["driver"]))
     if not seen["gpus"]:
@@ -137,12 +171,19 @@ def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
     if environment.why_no_triton() and sys.platform == "linux":
         yield "every lane", "pip install triton"
     for extra, libraries in environment.extras().items():
-        if any(not environment.version(library) for library in libraries) and (has_gpu or extra != "gpu"):
+        here = _nano() if extra == "nano" else all(map(environment.version, libraries))
+        if not here and (has_gpu or extra != "gpu"):
             yield EXTRAS.get(extra, extra), f"pip install 'braidcheck[{extra}]'"
     if not has_gpu and shutil.which("nvidia-smi"):
         yield "the lane gpu, for this machine's GPU", "pip install --force-reinstall torch, which needs its CUDA build"
     elif not has_gpu:
         yield "the lane gpu, on a machine that has a GPU", "braidcheck gate; for pull requests: braidcheck init --gpu"
+
+
+def _nano() -> str:
+    from braidcheck.golden.resolve import nano_version
+
+    return nano_version()
 
 
 def gates_by_name() -> str:

@@ -23,20 +23,28 @@ from braidcheck.result import Run, write_atomically
 
 BY_ENDING = {Path(file).suffix: render for file, render in FORMATS.items() if file != run_json.FILE}
 ENDINGS = (".html", *BY_ENDING)
+WRITTEN = Path("braidcheck-out")  # where a gate writes, unless told otherwise
 
 
 def report(
     path: Annotated[
         Path,
-        typer.Argument(help="a run.json, a history's folder, a CSV with time,series,value, or saved mutants --source"),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help=f"a file that ends in {', '.join(ENDINGS)}")],
+        typer.Argument(
+            help="a run.json or the folder that it is in, a history's folder, a CSV with time,series,value, or saved "
+            "mutants --source"
+        ),
+    ] = WRITTEN,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help=f"a file that ends in {', '.join(ENDINGS)}; default: report.html there"),
+    ] = None,
     base: Annotated[Path | None, typer.Option(help="the run.json to compare with")] = None,
     mutants: Annotated[list[Path] | None, typer.Option(help="a kill matrix; may be repeated")] = None,
     sensitivity: Annotated[Path | None, typer.Option(help="what braidcheck sensitivity saved; in HTML only")] = None,
 ) -> int:
     """Write a report: HTML to look at, Markdown for a pull request, JUnit (.xml) for a CI, SARIF for code scanning, a
     badge (.svg) for a README."""
+    out = out or (path if path.is_dir() else path.parent) / "report.html"
     if out.suffix not in ENDINGS:
         raise UserError(f"-o {out}: give a name that ends in {', '.join(ENDINGS)}")
     if found := _project_mutants(path):
@@ -75,7 +83,9 @@ def _project_mutants(path: Path) -> Mapping[str, Any]:
 
 def _read(path: Path) -> tuple[list[Run], Run | None]:
     """The Runs of a history or a CSV, oldest first, and the Run that is evaluated; one file is a Run without a past."""
-    if path.is_dir():
+    if path == WRITTEN and not (path / run_json.FILE).exists():
+        raise UserError(f"there is no {path / run_json.FILE}; write it by: braidcheck gate, or name another")
+    if path.is_dir() and not (path / run_json.FILE).exists():
         runs = history.runs(path)
         if not runs:
             raise UserError(f"no Runs in {path}")
@@ -91,6 +101,7 @@ def _read(path: Path) -> tuple[list[Run], Run | None]:
 
 
 def _load(path: Path) -> Run:
+    path = path / run_json.FILE if path.is_dir() else path
     try:
         return Run.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:

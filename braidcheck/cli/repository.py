@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ INSTALLABLE = re.compile(r"^\[(project|build-system)\]", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Repository:
-    """``root`` is git's folder, ``project`` that of the nearest pyproject.toml in it, by default the same; ``kernels``
-    and ``ops`` the Python files that hold some, by their path from the project."""
+    """``root`` is git's folder, ``project`` that of the nearest pyproject.toml in it, by default the same. ``kernels``
+    are the Python files that hold some, by their path from the project, each with the functions that launch them, or
+    the kernels themselves where none does; ``ops`` the files that declare ops."""
 
     root: Path
     project: Path
@@ -81,10 +83,25 @@ def find(folder: Path) -> Repository:
     kernels, ops = dict[str, list[str]](), []
     for name, text in _sources(project):
         if names := KERNEL.findall(text):
-            kernels[name] = names
+            kernels[name] = _launchers(text, names) or names
         if DECLARATION.search(text) and "braidcheck" in text:
             ops.append(name)
     return Repository(root, project, kernels, tuple(ops))
+
+
+def _launchers(text: str, kernels: list[str]) -> list[str]:
+    """The public functions of a source that launch one of its kernels by ``kernel[grid](...)``."""
+    try:
+        functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    except SyntaxError:
+        return []
+    return [each.name for each in functions if each.name[0] != "_" and _launches(each, kernels)]
+
+
+def _launches(function: ast.FunctionDef, kernels: list[str]) -> bool:
+    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    launched = (call.value for call in calls if isinstance(call, ast.Subscript))
+    return any(isinstance(kernel, ast.Name) and kernel.id in kernels for kernel in launched)
 
 
 def read(path: Path) -> str:

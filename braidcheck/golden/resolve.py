@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +25,16 @@ def _nano_folder() -> Path:
 
 NANO = _nano_folder() / "nano"
 NANO_GOLDEN = NANO.parent / "nano_golden"
+NANO_WHEEL = "braidcheck-nano"
 UNAUTHORIZED, FORBIDDEN = 401, 403
 PINNED = {"Qwen/Qwen3-0.6B": "c1899de289a04d12100db370d81485cdf75e47ca"}
+
+
+def nano_version() -> str:
+    """Where nano is and of which version, for a person; empty where it is not."""
+    if not NANO.is_dir():
+        return ""
+    return "in the source tree" if NANO.parent == HERE else f"{NANO_WHEEL} {metadata.version(NANO_WHEEL)}"
 
 
 def resolve(
@@ -63,7 +72,10 @@ def find_checkpoint(model: str, revision: str | None = None) -> tuple[Path, str 
     """The directory of "nano", of a local checkpoint or of a hub id, and the hub commit if it has one."""
     if model == "nano":
         if not NANO.is_dir():
-            raise NotAvailable("the embedded model is a package of its own: pip install 'braidcheck[nano]'")
+            raise NotAvailable(
+                "the embedded model is a package of its own: pip install 'braidcheck[nano]', or in a checkout of "
+                "braidcheck: pip install ./tools/nano_wheel"
+            )
         return NANO, None
     path = Path(model).expanduser()
     if path.is_dir():

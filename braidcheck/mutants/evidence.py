@@ -40,7 +40,8 @@ class Result(TypedDict, total=False):
 class Row(TypedDict):
     """What became of one mutant; ``gates`` are the seconds spent on each.
 
-    Of a survivor, ``witness`` says on which input it differs, or how one was sought.
+    Of a survivor, ``witness`` says on which input it differs, or how one was sought; ``place`` is its file and line,
+    ``diff`` the lines that it changes.
     """
 
     id: str
@@ -59,6 +60,8 @@ class Row(TypedDict):
     equivalent: NotRequired[str]
     family: NotRequired[str]
     witness: NotRequired[str]
+    place: NotRequired[str]
+    diff: NotRequired[Sequence[str]]
 
 
 class Matrix(TypedDict):

@@ -20,6 +20,7 @@ from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.evidence import Matrix, Result, Row, Task
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
+from braidcheck.mutants.syntax import difference
 
 FORMAT = 1
 SAVE_INTERVAL_S = 15  # seconds
@@ -115,7 +116,13 @@ class Runner:
         for mutant in mutants:
             if mutant.id in reasons:
                 self.rows[mutant.id]["equivalent"] = reasons[mutant.id]
-            if self.rows[mutant.id]["outcome"] == "survived" and mutant.ops and mutant.lane in ("", self.lane):
+            if self.rows[mutant.id]["outcome"] != "survived":
+                continue
+            if mutant.text:
+                before = (source / environment.PACKAGE.name / mutant.file).read_text("utf-8")
+                line, self.rows[mutant.id]["diff"] = difference(before, mutant.text)
+                self.rows[mutant.id]["place"] = f"{mutant.file.removeprefix('../')}:{line}"
+            if mutant.ops and mutant.lane in ("", self.lane):
                 left.put(mutant)
         total = left.qsize()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import difflib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,3 +40,41 @@ def replaced(source: str, span: range, text: str) -> str:
     old, new = source.splitlines(keepends=True), text.splitlines()
     new += [""] * (len(span) - len(new))
     return "".join([*old[: span.start - 1], *(f"{line}\n" for line in new), *old[span.stop - 1 :]])
+
+
+def difference(before: str, after: str) -> tuple[int, list[str]]:
+    """The first line of a source that another version changes, and the lines that differ: as Python reads them, or as
+    they are written where it reads the same."""
+    old, new = ast.parse(before), ast.parse(after)
+    texts = ast.unparse(old), ast.unparse(new)
+    if texts[0] == texts[1]:
+        texts = before, after
+    rows = zip(before.splitlines(), after.splitlines(), strict=False)
+    written = next((number for number, (one, other) in enumerate(rows, 1) if one != other), 1)
+    changed = difflib.unified_diff(texts[0].splitlines(), texts[1].splitlines(), lineterm="", n=0)
+    shown = [line for line in changed if line[:3] not in ("---", "+++") and line[:2] != "@@"]
+    return _first_change(old, new) or written, shown
+
+
+def _first_change(before: ast.AST, after: ast.AST) -> int:
+    """The line of the first part of a tree that is another in the other tree; 0 where none with a line is."""
+    for (_, old), (_, new) in zip(ast.iter_fields(before), ast.iter_fields(after), strict=False):
+        if _same(old, new):
+            continue
+        olds, news = (one if isinstance(one, list) else [one] for one in (old, new))
+        same = itertools.takewhile(lambda pair: _same(*pair), zip(olds, news, strict=False))
+        place = len(list(same))
+        one, other = (found[place] if place < len(found) else None for found in (olds, news))
+        inner = 0
+        if isinstance(one, ast.AST) and isinstance(other, ast.AST) and type(one) is type(other):
+            inner = _first_change(one, other)
+        return inner or getattr(one, "lineno", 0) or getattr(before, "lineno", 0)
+    return 0
+
+
+def _same(old: object, new: object) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, ast.AST) and isinstance(new, ast.AST):
+        return ast.dump(old) == ast.dump(new)
+    return bool(old == new)

@@ -26,7 +26,7 @@ permitted: ContextVar[Mapping[str, torch.dtype]] = ContextVar("permitted", defau
 ROUNDINGS = {
     "add": 1, "sub": 1, "mul": 1, "square": 1, "div": 2, "reciprocal": 2, "sqrt": 2, "rsqrt": 2, "exp": 4, "exp2": 3,
     "log": 4, "sigmoid": 6, "silu": 7, "neg": 0, "abs": 0, "relu": 0, "maximum": 0, "minimum": 0, "clamp": 0,
-    "clamp_min": 0, "clamp_max": 0, "where": 0, "tanh": 8, "gelu": 8, "erf": 8, "sin": 4, "cos": 4, "pow": 8,
+    "clamp_min": 0, "clamp_max": 0, "where": 0, "tanh": 8, "erf": 8, "sin": 4, "cos": 4, "pow": 8,
     "log1p": 4, "expm1": 4, "log2": 4, "softplus": 8,
 }  # fmt: skip
 SAME_PLACE = (
@@ -121,6 +121,7 @@ class Approximate:
     __add__, __sub__, __mul__, __truediv__, __matmul__ = map(_operator, ("add", "sub", "mul", "div", "matmul"))
     __radd__, __rmul__ = __add__, __mul__
     __rsub__, __rtruediv__ = _operator("sub", True), _operator("div", True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", True)
     __neg__, __lt__, __le__, __gt__, __ge__ = map(_operator, ("neg", "lt", "le", "gt", "ge"))
 
     def __getitem__(self, place: Any) -> Any:

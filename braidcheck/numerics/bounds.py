@@ -146,9 +146,18 @@ def _fill(x: Any, mask: Tensor, value: float) -> Approximate:
     return Approximate.computed(x.value.masked_fill(mask, value), *parts)
 
 
+def _gelu(x: Any, approximate: str = "none") -> Approximate:
+    """As everybody computes it. Far below zero 1 + tanh or 1 + erf cancels, in float64 too: a relative error there
+    would refuse them all."""
+    x = known(x)
+    inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi) if approximate == "tanh" else x * math.sqrt(0.5)
+    shape = torch.tanh(inner) if approximate == "tanh" else torch.erf(inner)
+    return x * 0.5 * (shape + 1.0)
+
+
 RULES |= {
     "sum": sum, "mean": mean, "amax": amax, "softmax": softmax, "matmul": dot, "mm": dot, "linear": linear,
-    "einsum": _einsum, "masked_fill": _fill, "to": Approximate.to,
+    "einsum": _einsum, "masked_fill": _fill, "gelu": _gelu, "to": Approximate.to,
     "type_as": lambda x, other: x.to(other.dtype),
     "is_floating_point": lambda x: True,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -29,4 +30,4 @@ def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
 
 def files_line(out: Path) -> str:
     """What tells a reader where the files are."""
-    return f"files: {', '.join(str(out / file) for file in FORMATS)}"
+    return f"{', '.join(FORMATS)} are in {out}; as a page: braidcheck report {shlex.quote(str(out))}"

@@ -45,7 +45,10 @@ def statuses(found):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (EndedError("ended the process (SIGSEGV)"), "the function ended the process (SIGSEGV)"),
+        (
+            EndedError("ended the process (SIGSEGV)"),
+            "the function ended the process (SIGSEGV): it accessed memory outside",
+        ),
         (TimeLimitError(""), "the function is still running after 20 s; --timeout allows more"),
         (ValueError("a check that broke\nhere"), "ValueError: a check that broke"),
     ],
@@ -53,7 +56,8 @@ def statuses(found):
 def test_exactly_the_guilty_subject_fails(error, says):
     found = verdicts([Status.PASS], [error], [Status.PASS])
     assert statuses(found) == [Status.PASS, Status.FAIL, Status.PASS]
-    assert (found[1].message, found[1].subject) == (says, "1")
+    assert found[1].message.startswith(says)
+    assert found[1].subject == "1"
 
 
 def test_a_function_that_always_ends_its_process_is_not_asked_for_ever():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from braidcheck import environment, kernels
-from braidcheck.cli import app
+from braidcheck.cli import COMMANDS, load
 from braidcheck.gates import GATES
 from braidcheck.golden import resolve
 
@@ -31,6 +31,16 @@ def test_list_for_a_person(run):
     completed = run("list")
     assert completed.code == 0
     assert "rms_norm" in completed.out
+    assert "Normalise each row" in completed.out
+
+
+def test_list_of_an_op_says_how_it_is_called(run, refused):
+    said = run("list", "rms_norm").out
+    assert said.startswith("rms_norm(\n    x: Tensor,\n    weight: Tensor,\n    eps: float,\n")
+    assert "x[T,H] and residual[T,H] float32" in said
+    assert "\n  rms_norm[bfloat16-unit-T1-H1024]\n" in said
+    assert [op["name"] for op in json.loads(run("list", "rms_norm", "--json").out)["ops"]] == ["rms_norm"]
+    refused(2, "no op 'rmsnorm'; did you mean rms_norm?", "list", "rmsnorm")
 
 
 def test_an_unknown_op_is_answered_with_all_ops(run):
@@ -56,6 +66,18 @@ def test_doctor_says_what_to_install_for_more(run, no_gpu, monkeypatch):
     assert lines[0] == "for more: the HTML report and the trend: pip install 'braidcheck[report]'"
     assert len(lines) == 2  # the other is a machine with a GPU, without which its extra is nothing
     assert "a GPU" in lines[1]
+
+
+def test_doctor_says_where_nano_is(run, no_gpu, monkeypatch):
+    monkeypatch.setattr(environment, "extras", lambda: {"nano": ["braidcheck-nano"]})
+    monkeypatch.setattr(environment, "version", lambda name: "")
+    found = run("doctor").out
+    assert re.search(r"^ *nano +in the source tree", found, re.MULTILINE)
+    assert "[nano]" not in found
+    monkeypatch.setattr(resolve, "NANO", resolve.HERE / "no-such-folder")
+    found = run("doctor").out
+    assert re.search(r"^ *nano +not installed", found, re.MULTILINE)
+    assert "for more: the embedded model, for the gates coherence and engine: pip install 'braidcheck[nano]'" in found
 
 
 def test_doctor_and_list_without_triton(run, refused, no_gpu, monkeypatch):
@@ -98,7 +120,7 @@ def test_without_arguments_the_help_is_shown(run):
 
 def test_no_help_loses_words_in_brackets():
     """Typer takes brackets in a docstring for markup, and what is in them away."""
-    docs = [command.callback.__doc__ for command in app.registered_commands]
+    docs = [getattr(load(name).callback, "__doc__", None) or "" for name in COMMANDS]
     assert len(docs) > 12
     assert [doc for doc in docs if "[" in doc] == []
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from braidcheck import environment
-from braidcheck.cli import phases, pytest_runner, results
+from braidcheck.cli import gate, phases, pytest_runner, results
 from braidcheck.golden import resolve
 from braidcheck.result import Run
 from braidcheck.suite import project_tests
@@ -32,7 +32,8 @@ def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result
     assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
     assert junit.count("<testcase ") == 6
     assert "PASS: 6 pass in" in completed.out.splitlines()[-1]
-    assert "braidcheck-out/summary.md" in completed.out
+    assert "badge.svg are in braidcheck-out; as a page: braidcheck report braidcheck-out" in completed.out
+    assert gate.NO_OPS in completed.err  # elsewhere than in braidcheck's own folder
 
 
 def test_failure_is_exit_1_with_one_message(suite, run):

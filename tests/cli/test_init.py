@@ -37,6 +37,14 @@ def texts(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes().decode() for path in found}
 
 
+def test_the_function_that_launches_is_named_and_what_is_known_can_be_checked_at_once(repository, run):
+    launch = "\n\ndef rms_norm(x):\n    _silu[(1,)](x)\n\n\ndef other(x):\n    return x[0](x)\n"
+    (repository / "src" / "mylib" / "kernels.py").write_text(KERNEL + launch)
+    said = run("init").out
+    assert "call rms_norm of src/mylib/kernels.py in it" in said
+    assert "by its cases: braidcheck check rms_norm src/mylib/kernels.py:rms_norm\n" in said
+
+
 def test_a_repository_becomes_a_gated_one_once(repository, run):
     before = texts(repository)
     checked = run("init", "--check")

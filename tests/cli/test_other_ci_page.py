@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from braidcheck.cli import load
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "other-ci.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 EXAMPLES = {
-    title: yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
-    for title, text in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    title: yaml.safe_load(found[1])
+    for title, text in SECTIONS.items()
+    if (found := re.search(r"```yaml\n(.*?)```", text, re.DOTALL))
 }
 GITLAB, (BUILDKITE,) = EXAMPLES["GitLab"]["braidcheck"], EXAMPLES["Buildkite"]["steps"]
 SCRIPTS = {
@@ -48,6 +52,17 @@ def test_the_command_lines_of_an_example(suite, run, titles, tmp_path):
     assert all(
         (tmp_path / path).exists() for path in (GITLAB["artifacts"]["reports"]["junit"], *GITLAB["artifacts"]["paths"])
     )
+
+
+def test_a_container_is_made_of_what_is_here_and_runs_what_there_is():
+    text = SECTIONS["A container"]
+    places = re.findall(r" /opt/braidcheck/(\S+)", text)
+    assert places
+    assert all((ROOT / place / "pyproject.toml").exists() for place in places)
+    words = [line.split(" braidcheck ")[1].split() for line in re.findall(r"^\$ podman run .*", text, re.MULTILINE)]
+    assert [one[0] for one in words] == ["gate", "gate"]
+    known = {option for param in load("gate").params for option in param.opts}
+    assert {word for one in words for word in one if word.startswith("-")} <= known
 
 
 def test_the_page_names_every_file():

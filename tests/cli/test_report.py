@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -70,14 +71,24 @@ def test_a_csv_and_a_history_become_a_page(run, csv, made, tmp_path):
     assert "qkv_rope" in out.read_text()
 
 
-def test_mistakes_are_one_line(refused, made, csv, tmp_path):
+def test_alone_it_takes_what_the_last_gate_wrote(run, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("braidcheck-out").mkdir()
+    made.rename("braidcheck-out/run.json")
+    assert run("report").out.startswith("braidcheck-out/report.html (")
+    assert run("report", "braidcheck-out", "--base", "braidcheck-out", "-o", "beside.html").code == 0
+    assert "qkv_rope" in Path("beside.html").read_text()
+
+
+def test_mistakes_are_one_line(refused, made, csv, tmp_path, monkeypatch):
     out = tmp_path / "report.html"
     refused(2, "give a name that ends in .html, .md, .xml, .sarif, .svg", "report", made, "-o", tmp_path / "report.pdf")
     refused(2, "cannot read", "report", tmp_path / "nowhere.json", "-o", out)
     refused(2, "measurements but no verdicts", "report", csv, "-o", tmp_path / "report.md")
     refused(2, "is not a Run", "report", made, "--base", csv, "-o", out)
     refused(2, "is not a kill matrix", "report", made, "--mutants", made, "-o", out)
-    refused(2, "See: braidcheck report --help", "report", made)
+    monkeypatch.chdir(tmp_path)
+    refused(2, "there is no braidcheck-out/run.json; write it by: braidcheck gate", "report")
     (tmp_path / "empty").mkdir()
     refused(2, "no Runs in", "report", tmp_path / "empty", "-o", out)
     (tmp_path / "file").touch()
@@ -87,5 +98,6 @@ def test_mistakes_are_one_line(refused, made, csv, tmp_path):
 
 @pytest.mark.usefixtures("fresh_python")
 def test_what_draws_is_imported_only_by_who_draws():
-    code = "import sys, braidcheck.cli, braidcheck.plugin; sys.exit(bool({'bokeh', 'jinja2'} & set(sys.modules)))"
+    code = "import sys, braidcheck.plugin; from braidcheck.cli import COMMANDS, load; [*map(load, COMMANDS)]\n"
+    code += "sys.exit(bool({'bokeh', 'jinja2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,5 +1,6 @@
 """A small run from end to end: a caught fault, a planted survivor, a comment, a stale patch."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,13 @@ def test_a_survivor_says_whether_any_input_shows_it(matrix):
     witness = {row["id"]: row.get("witness", "") for row in matrix["mutants"]}
     assert witness["commented"].startswith("none found: the same bits on all ")
     assert not witness["elsewhere"]
+
+
+def test_a_survivor_says_where_it_is_in_the_source(matrix):
+    rows = {row["id"]: row for row in matrix["mutants"]}
+    assert re.fullmatch(r"kernels/cache_write/\S+\.py:\d+", rows["the hole"]["place"])
+    assert [line.split()[-2:] for line in rows["the hole"]["diff"]] == [["if", "num_tokens:"], [">", "0:"]]
+    assert "diff" not in rows["cache_write._cache_write.negation.1"]
 
 
 def test_every_gate_that_a_change_meets_meets_mutants():

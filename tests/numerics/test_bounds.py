@@ -111,6 +111,27 @@ def test_softmax_and_norm_are_what_their_parts_are():
     assert 0.5 < float((y.error / (rounding.norm_error(256) * y.value.abs())).median()) < 2
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_a_gelu_may_cancel_far_below_zero_and_nowhere_else(approximate):
+    """PyTorch's own in float64 gives 0 where a relative error would permit none; a sigmoid gives the tiny number."""
+    x = torch.tensor([-12.0, -9.0, -3.0, 0.5, 4.0])
+    (allowed,) = bounds.derived(lambda x: torch.nn.functional.gelu(x, approximate=approximate))(x=x)
+    exact = torch.nn.functional.gelu(x.double(), approximate=approximate)
+    in_float32 = torch.nn.functional.gelu(x, approximate=approximate)
+    assert bool(((in_float32 - exact).abs() <= allowed).all())
+    assert bool((allowed < 10 * rounding.U32 * x.double().abs()).all())
+    assert bool((allowed[3:] < 16 * rounding.U32 * exact[3:].abs()).all())
+    if approximate == "tanh":
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        assert bool(((x * torch.sigmoid(2 * inner) - exact).abs() <= allowed).all())
+
+
+def test_a_power_is_a_number_like_others():
+    x = bounds.exact(numbers(5) + 3)
+    torch.testing.assert_close((x**3).value, (numbers(5) + 3).double() ** 3)
+    torch.testing.assert_close((2.0**x).value, 2.0 ** (numbers(5) + 3).double())
+
+
 def test_what_is_written_in_place_carries_its_error():
     def reference(x, y):
         x[:1] = (y * 3.0).to(torch.bfloat16)

@@ -172,7 +172,7 @@ def test_the_kill_matrix_counts_who_caught_first(matrix):
     assert made.gates == ("accuracy", "crash")
     assert made.rows[0] == ("qkv_rope", ("1 of 1", "1 of 1"), (1, 1))
     assert made.scores == ("1 of 2 named", "1 of 1 generated")
-    assert [description for _, description, _ in made.survivors] == [matrix["mutants"][1]["description"]]
+    assert [one.description for one in made.survivors] == [matrix["mutants"][1]["description"]]
 
 
 @pytest.mark.parametrize(("value", "percent"), [(0.25, 25.0), (7.0, 100.0), (-1.0, 0.0), (float("nan"), 100.0)])

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
-from braidcheck.cli import app
+from braidcheck.cli import load
 from braidcheck.report import formats
 from braidcheck.result import Run, Status, Verdict
 
@@ -99,7 +98,7 @@ def test_inputs_are_words_and_never_code(play, tmp_path):
     _, words, _, _ = play(gates="accuracy or sizes", ops="rms_norm  sample", against=evil)
     assert words[4:] == ["--op", "rms_norm", "--op", "sample", "-k", "accuracy or sizes", "--against", evil]
     assert not (tmp_path / "owned").exists()
-    known = {word for option in typer.main.get_command(app).commands["gate"].params for word in option.opts}
+    known = {word for option in load("gate").params for word in option.opts}
     assert {word for word in words if word.startswith("-")} <= known
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from braidcheck.cli import app
+from braidcheck.cli import COMMANDS, load
 from tools.site.markdown import code, table
 
 HEAD = """# Commands
@@ -19,7 +17,7 @@ usage error, 3 an error, an inconclusive verdict or nothing that could be evalua
 
 def commands() -> dict[str, Any]:
     """Every command by the words that call it, a group's own commands in its place."""
-    return dict(_walk(typer.main.get_command(app), "braidcheck"))
+    return {words: one for name in COMMANDS for words, one in _walk(load(name), f"braidcheck {name}")}
 
 
 def page() -> str:

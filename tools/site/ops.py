@@ -9,6 +9,7 @@ from typing import Any
 
 from braidcheck import kernels
 from braidcheck.cli import bounds
+from braidcheck.cli.overview import signature, summary
 from braidcheck.mutants.mutant import Mutant
 from braidcheck.op import PROFILES, Op
 from tools.site.markdown import code, table
@@ -22,7 +23,7 @@ HEAD = """# Ops
 def pages(faults: Sequence[Mutant]) -> dict[str, str]:
     """The page of every op and a list of them, by their place in the reference; ``faults`` are planted in them."""
     ops, published = kernels.find(), bounds.read()
-    rows = [(f"[`{op.name}`](ops/{op.name}.md)", _first(op.call), str(len(op.cases))) for op in ops.values()]
+    rows = [(f"[`{op.name}`](ops/{op.name}.md)", summary(op), str(len(op.cases))) for op in ops.values()]
     made = {f"ops/{name}.md": page(op, published, faults) for name, op in ops.items()}
     return {"ops.md": f"{HEAD}\n{table(('op', 'what it computes', 'cases'), rows)}", **made}
 
@@ -31,7 +32,7 @@ def page(op: Op, published: Mapping[str, Mapping[str, Any]], faults: Iterable[Mu
     """All that the declaration of an op says."""
     contract = op.contract
     parts = (
-        f"# {op.name}\n\n```python\n{_signature(op)}\n```\n\n{inspect.getdoc(op.call)}\n",
+        f"# {op.name}\n\n```python\n{signature(op)}\n```\n\n{inspect.getdoc(op.call)}\n",
         f"## Bound\n\n{_derivation(op)}\n",
         f"## Contract\n\n- Outputs: {', '.join(f'`{name}` in `{kind}`' for name, kind in contract.outputs.items())}",
         f"- Accumulator: {contract.accumulator}",
@@ -44,18 +45,6 @@ def page(op: Op, published: Mapping[str, Mapping[str, Any]], faults: Iterable[Mu
         f"## Cases\n\n{_cases(op)}",
     )
     return "\n".join(parts)
-
-
-def _signature(op: Op) -> str:
-    """The call with one argument a line."""
-    signature = inspect.signature(op.call)
-    lines = "".join(f"    {argument},\n" for argument in signature.parameters.values())
-    return f"{op.name}(\n{lines}) -> {signature.return_annotation}".replace("'", "")
-
-
-def _first(call: Any) -> str:
-    """The first sentence of a docstring."""
-    return " ".join((inspect.getdoc(call) or "").split("\n\n")[0].split())
 
 
 def _derivation(op: Op) -> str:

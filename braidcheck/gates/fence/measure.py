@@ -180,6 +180,13 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
     return torch.frombuffer(memory, dtype=dtype, count=count, offset=GUARD), count - span
 
 
+def red_zones_check(op: Op, case: Case, device: str, guard: Guard) -> str | None:
+    """The violation on one case behind ``guard``, and what lay between rows."""
+    between = "rows 2**31 elements apart" if guard is far_apart else "NaN between rows"
+    violation = case_check(op, case, device, guard)
+    return violation and f"with {between}: {violation}"
+
+
 def finite_check(op: Op, case: Case, device: str) -> str | None:
     """The violation on one case with a large finite number between rows."""
     inputs = op.inputs(case, device)
@@ -199,7 +206,7 @@ def finite_checks(op: Op, device: str) -> dict[str, Check]:
 def op_checks(op: Op, device: str) -> dict[str, Check]:
     """The checks of one op by name: its cases, each with one guard."""
     checks: dict[str, Check] = {
-        name: partial(case_check, op, case, device, guard) for name, case, guard in red_zones(op, device)
+        name: partial(red_zones_check, op, case, device, guard) for name, case, guard in red_zones(op, device)
     }
     return checks | finite_checks(op, device)
 
@@ -208,6 +215,6 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
     """The checks of all of the trial's ops."""
     rows = [(op, *rest) for op in trial.ops.values() for rest in red_zones(op, trial.device)]
     for op, name, case, guard in sorted(rows, key=lambda row: trial.case_seconds.get(row[2].id, 0.0)):
-        yield name, partial(case_check, op, case, trial.device, guard)
+        yield name, partial(red_zones_check, op, case, trial.device, guard)
     for op in trial.ops.values():
         yield from finite_checks(op, trial.device).items()

@@ -106,7 +106,8 @@ class Candidate:
         layout = isinstance(self.raised, RuntimeError) and OF_LAYOUT.search(text)
         if self.raised is None or not (layout or isinstance(self.raised, REFUSALS)):
             return ""
-        return f"{type(self.raised).__name__}: {(text.splitlines() or [''])[0]}"
+        first = (text.splitlines() or [""])[0]
+        return first if isinstance(self.raised, NotServedError) else f"{type(self.raised).__name__}: {first}"
 
     def _load(self) -> None:
         answer = self._timed(self._exchange.ask, {"load": self.function, "parameters": self._required})

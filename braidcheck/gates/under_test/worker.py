@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from braidcheck.config import nearest
 from braidcheck.errors import UserError, in_one_line
 from braidcheck.gpu_memory import context_is_broken
 from braidcheck.isolation import privacy
@@ -30,12 +31,15 @@ def main() -> None:
     privacy.drop_privileges()
     privacy.end_with_parent()
     channel, file = map(int, sys.argv[1:])
+    import numpy
+
     from braidcheck.gates.under_test.around import within
     from braidcheck.isolation.server import Server, serve
     from braidcheck.kernels.common import interpreter
 
     if interpreter.INTERPRETED:
         privacy.limit_memory()
+        numpy.seterr(all="ignore")  # the interpreter's numbers overflow as a GPU's do, without a warning
     worker = Worker(Server(file, within))
     serve(channel, worker.answer)
 
@@ -109,13 +113,17 @@ def load(name: str) -> Callable[..., Any]:
     for part in wanted.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise UserError(f"{where} has no function {wanted!r}")
+        raise UserError(f"{where} has no function {wanted!r}{nearest(wanted, _functions(module))}")
     return found
+
+
+def _functions(module: Any) -> list[str]:
+    return [name for name, value in vars(module).items() if callable(value)]
 
 
 def _from_file(path: Path) -> Any:
     if not path.is_file():
-        raise UserError(f"no file {path}")
+        raise UserError(f"no file {path}{nearest(path.name, (each.name for each in path.parent.glob('*.py')))}")
     sys.path.insert(0, str(path.parent.resolve()))  # as if it were run: its neighbours can be imported
     spec = importlib.util.spec_from_file_location(f"candidate_{path.stem}", path)
     assert spec is not None

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from braidcheck.gates import GATES
 from braidcheck.gates.mutants import CAUGHT, score
@@ -171,16 +171,26 @@ def roof_points(run: Run) -> list[Point]:
     return [point for point in points if 0 <= point.x <= 100]
 
 
+class Survivor(NamedTuple):
+    """A fault that no gate caught: what it is, on which input it shows, where it lies and the lines it changes."""
+
+    name: str
+    description: str
+    witness: str
+    place: str
+    diff: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Kills:
     """A kill matrix: ``rows`` hold a part, its scores by kind, and how many were first caught by each gate;
-    ``survivors`` a fault's name, the change of the source, and on which input it shows."""
+    ``survivors`` are those that no gate caught."""
 
     lane: str
     gates: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...]
     scores: tuple[str, ...]
-    survivors: tuple[tuple[str, str, str], ...]
+    survivors: tuple[Survivor, ...]
 
     @property
     def most(self) -> int:
@@ -203,9 +213,18 @@ def _kills(matrix: Mapping[str, Any]) -> Kills:
         first = Counter(_way(row) for row in own if row["outcome"] in CAUGHT)
         scores_of_parts.append((part, tuple(_score(own, kind) for kind in KINDS), tuple(first[way] for way in ways)))
     missed = [row for row in faults if row["outcome"] == "survived" and not row.get("equivalent")]
-    survivors = [(row["id"], row.get("description", ""), row.get("witness", "")) for row in missed]
+    survivors = tuple(
+        Survivor(
+            row["id"],
+            row.get("description", ""),
+            row.get("witness", ""),
+            row.get("place", ""),
+            tuple(map(str, row.get("diff", ()))),
+        )
+        for row in missed
+    )
     scores = tuple(f"{score} {kind}" for kind in KINDS if (score := _score(faults, kind)))
-    return Kills(str(matrix["lane"]), ways, tuple(scores_of_parts), scores, tuple(survivors))
+    return Kills(str(matrix["lane"]), ways, tuple(scores_of_parts), scores, survivors)
 
 
 def _way(row: Mapping[str, Any]) -> str:
