@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import (
+    FAR_BELOW,
     K_NORM_MAX,
     LARGE,
     SMALL,
@@ -41,6 +42,8 @@ def inputs(case: Case, device: str) -> Inputs:
         q *= 0.05
     if case.profile == "one_sign":  # every score is negative: no key past the length may count as one of 0
         q, k, v = q.abs(), -k.abs(), v.abs()
+    if case.profile == "steep":  # every score is far below any finite number that may stand for minus infinity
+        q, k, v = FAR_BELOW * (q.abs() + 1), -(k.abs() + 1), v.abs() + 1
     if case.profile == "range":
         v *= numbers.by_row(dim, LARGE, SMALL)
     if case.profile == "zero_rows":
@@ -93,6 +96,8 @@ CASES = (
     _case(2, 1200, NANO, "cancel", "float32"),
     _case(3, 67, NANO, "one_sign"),
     _case(2, 300, NANO, "one_sign", "float16"),
+    _case(3, 67, NANO, "steep", "float32"),
+    _case(3, 67, NANO, "steep"),
     _case(3, 67, NANO, "range"),
     _case(3, 67, NANO, "zero_rows"),
     _case(3, 67, NANO, "zero_rows", "float16"),
