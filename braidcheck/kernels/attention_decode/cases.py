@@ -125,11 +125,13 @@ NEGATIVE_CONTROLS = {
 
 
 def ragged(case: Case, device: str) -> Inputs:
-    """Rows of very different lengths: full, half, empty, one slot less than full."""
+    """Rows of very different lengths: full, half, empty, one slot less than full; the newest value outweighs all."""
     given = inputs(case, device)
     full = torch.full_like(given["lengths"], case["S"])
     own = torch.stack([full, full // 2, full * 0, full - 1], dim=1).flatten()[: len(full)]
-    return given | {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given |= {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given["v_cache"][torch.arange(len(own)), (own - 1).clamp_min(0)] *= case["S"]
+    return given
 
 
 SPLIT = 530  # slots: more than one split takes, in the interpreter too

@@ -149,11 +149,14 @@ NEGATIVE_CONTROLS = {
 
 
 def ragged(case: Case, device: str) -> Inputs:
-    """Rows of very different lengths: full, half, of the new token alone, one slot less than full."""
+    """Rows of very different lengths: full, half, of the new token alone, one slot less than full; the value cached
+    last outweighs all."""
     given = inputs(case, device)
     last = torch.full_like(given["positions"], case["S"] - 1)
     own = torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten()[: len(last)]
-    return given | {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given |= {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given["v_cache"][torch.arange(len(own)), (own - 1).clamp_min(0)] *= case["S"]
+    return given
 
 
 SPLIT = 300  # slots: more than one split takes, in the interpreter too
