@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -14,21 +15,23 @@ class LeftBehindError(Exception):
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Raise LeftBehindError where what runs within leaves another setting of PyTorch."""
-    before = _settings()
+    """Raise LeftBehindError where what runs within leaves another setting of PyTorch, and put it back."""
+    before = {name: read() for name, (read, _) in SETTINGS.items()}
     yield
-    after = _settings()
-    if changed := [name for name, value in before.items() if value != after[name]]:
-        name = changed[0]
-        raise LeftBehindError(f"{name} is left {after[name]} for all that comes after, was {before[name]}")
+    for name, (read, write) in SETTINGS.items():
+        if (after := read()) != before[name]:
+            write(before[name])
+            raise LeftBehindError(f"{name} is left {after} for all that comes after, was {before[name]}")
 
 
-def _settings() -> dict[str, object]:
-    return {
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's default device": torch.get_default_device(),
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.initial_seed()": torch.initial_seed(),
-        "torch's float32 matmul precision": torch.get_float32_matmul_precision(),
-        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
-    }
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (torch.get_default_device, torch.set_default_device),
+    "torch.is_grad_enabled()": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch.initial_seed()": (torch.initial_seed, torch.manual_seed),
+    "torch's float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "torch.are_deterministic_algorithms_enabled()": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+}

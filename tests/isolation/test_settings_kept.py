@@ -27,8 +27,9 @@ def restored():
     ],
 )
 def test_setting_that_is_left_is_named(restored, change, named):
-    with pytest.raises(LeftBehindError, match=named), settings_kept():
-        change()
+    for _ in range(2):  # it is put back, or the second call would leave what it found
+        with pytest.raises(LeftBehindError, match=named), settings_kept():
+            change()
 
 
 def test_what_is_put_back_or_only_used_is_no_change():
