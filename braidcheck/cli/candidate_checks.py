@@ -28,7 +28,7 @@ from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.numerics.conventions import Convention, under
 from braidcheck.numerics.conventions import name as name_of
-from braidcheck.op import Case, Op
+from braidcheck.op import Case, Op, Sweep
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
@@ -67,12 +67,21 @@ def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subj
     # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is told once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
-    sweeps = tuple(replace(sweep, rows=False) for sweep in op.sweeps if not candidate.missing(sweep.case))
+    sweeps = tuple({sweep.name: sweep for sweep in map(partial(_plain, candidate), op.sweeps) if sweep}.values())
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
     found = [*_cases(ours, op, candidate, device, seed)]
     if served:
         found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
     return found
+
+
+def _plain(candidate: Candidate, sweep: Sweep) -> Sweep | None:
+    """The sweep as far as the candidate serves it: without the options that it lacks, None along one of them."""
+    case = sweep.case
+    if candidate.missing(case):
+        sizes = {name: size for name, size in case.axes.items() if name[0].isupper()}
+        case = replace(case, axes=sizes, needs=())
+    return replace(sweep, case=case, rows=False) if set(sweep.axes) <= set(case.axes) else None
 
 
 def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> Iterator[Subject]:

@@ -84,6 +84,11 @@ def record(
     return _write(out, manifest, tensors)
 
 
+def _id_dtype(vocabulary: int) -> torch.dtype:
+    """The smallest type that holds the ids below ``vocabulary``."""
+    return torch.int16 if vocabulary <= torch.iinfo(torch.int16).max + 1 else torch.int32
+
+
 def _tensors(runs: list[Reference], documents: list[Document], say: Callable[[str], None]) -> dict[str, Tensor]:
     config = runs[0].config
     projection = torch.randn(config.hidden_size, DIGEST, generator=torch.Generator().manual_seed(0)) / DIGEST**0.5
@@ -96,7 +101,7 @@ def _tensors(runs: list[Reference], documents: list[Document], say: Callable[[st
         floor, _ = runs[1].read(ids, sample, top_ids)
         best.append(top_ids)
         readings.append((truth, floor))
-    small = torch.int16 if config.vocab_size <= torch.iinfo(torch.int16).max else torch.int32
+    small = _id_dtype(config.vocab_size)
     return {
         "ids": torch.tensor([id for document in documents for id in document.ids], dtype=small),
         "offsets": _offsets(len(document.ids) for document in documents),

@@ -266,3 +266,18 @@ def test_counts_are_kept_whatever_the_verdict():
     counts = given["series"]["op[a]"]["counts"] = {"base": {"launches": 5}, "change": {"launches": 5}}
     assert evaluated(given).metrics["counts"] == counts
     assert "counts" not in evaluated(evidence()).metrics
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (Status.FAIL, "slower by +2.02%, at least +1.01% after 10 restarts; 0.5% is allowed"),
+        (Status.PASS, "+2.02%, at most +3.05% after 10 restarts; a slow-down of 1% is excluded"),
+        (
+            Status.INCONCLUSIVE,
+            "+2.02%, between +1.01% and +3.05% after 10 restarts; smallest detectable slowdown is +4.08%",
+        ),
+    ],
+)
+def test_each_decision_is_told_by_the_bound_that_made_it(status, says):
+    assert paired._message(paired.Decision(status, 10, 0.02, 0.01, 0.03, 0.04)) == says

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from braidcheck.errors import CheckpointError, UserError
 from braidcheck.golden import store
 from braidcheck.golden.readings import Samples, Tracer, attention_weights, best_ids, entropy, first_argmax, noise
-from braidcheck.golden.record import _samples, _surest, record
+from braidcheck.golden.record import _id_dtype, _samples, _surest, record
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF, dot_error, norm_error, sum_error
 
@@ -217,6 +217,12 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, nano, text, spoil, 
         record(broken(nano, tmp_path / "checkpoint", spoil), text, tmp_path / "golden")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "golden").exists()
+
+
+def test_ids_take_the_smallest_type_that_holds_them_all():
+    assert [_id_dtype(size) for size in (300, 32768, 32769, 151936)] == [torch.int16] * 2 + [torch.int32] * 2
+    assert torch.tensor([32767, 151935], dtype=_id_dtype(151936)).tolist() == [32767, 151935]
+    assert torch.tensor([32767], dtype=_id_dtype(32768)).tolist() == [32767]
 
 
 def test_noise_is_the_largest_error_at_a_position():

@@ -166,3 +166,9 @@ def test_errors_name_the_worst_element():
 def test_an_empty_output_has_no_error():
     errors = distance(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 3))
     assert errors == Errors(0.0, 0.0, 0.0, 0, got=0.0, exact=0.0, allowed=0.0)
+
+
+def test_an_output_of_no_elements_has_no_errors():
+    empty = torch.empty(0)
+    found = distance(empty, empty.double(), empty.double())
+    assert (found.error_ratio, found.relative, found.largest, found.nonfinite, found.allowed) == (0, 0, 0, 0, 0)

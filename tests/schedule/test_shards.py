@@ -9,6 +9,7 @@ import pytest
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES
 from braidcheck.plugin import TIMED
+from braidcheck.result import Run
 from braidcheck.schedule import shards
 from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.estimate import unit_of
@@ -91,3 +92,11 @@ def test_the_first_shard_has_what_it_was_given_and_what_is_preloaded():
     assert partition(units, 2, ["first"]) == {"first": 1, "a": 2, "b": 2, "c": 1}
     assert set(partition(units, 2, ["first"], 5.0).values()) == {1, 2}
     assert partition(units, 2, ["first"], 5.0) == {"first": 1, "a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize("lacking", ["suite", "started"])
+def test_a_shard_that_ended_before_it_began_is_refused(lacking):
+    seen = {"shard": "1/2", "suite": "abc", "started": "2030-01-01T00:00:00+00:00", "commit": "1" * 40}
+    shards._check_shard("run.json", Run(seen, (), ()))
+    with pytest.raises(UserError, match="ended before it knew"):
+        shards._check_shard("run.json", Run({**seen, lacking: ""}, (), ()))

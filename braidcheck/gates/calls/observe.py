@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck.isolation.settings_kept import settings_kept
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import distance
 from braidcheck.op import Inputs, Op
@@ -26,10 +27,10 @@ def observed(op: Op, call: Callable[..., Any], inputs: Inputs) -> Outputs:
     """The outputs of one call on ``inputs`` themselves.
 
     Raises ViolationError where an input changes that the contract does not name, and where an output shares memory
-    with an input, another output or itself.
+    with an input, another output or itself; LeftBehindError where the call leaves other settings of PyTorch.
     """
     before = copies(inputs)
-    with poisoned_outputs():
+    with poisoned_outputs(), settings_kept():
         outputs = run(op, call, inputs)
     if any(isinstance(value, Tensor) and value.is_cuda for value in inputs.values()):
         torch.cuda.synchronize()

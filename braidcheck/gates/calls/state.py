@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from braidcheck.gates.calls.chosen import chosen_cases, resized, smallest_case
 from braidcheck.gates.calls.memory import Garbage
+from braidcheck.gates.calls.numbers import with_other_numbers
 from braidcheck.gates.calls.observe import Held, Outputs, observed, require_contiguous_rows, require_right, require_same
 from braidcheck.numerics.calls import copies
 from braidcheck.op import Case, Inputs, Op
 
 CALLS = 12  # on one shape, after the some 50 of the other checks
 LONG = 150  # slots of a cache
+REFUSALS = ValueError, NotImplementedError, AssertionError
 
 Call = Callable[..., Any]
 
@@ -37,8 +40,8 @@ def check_again(op: Op, call: Call, case: Case, device: str) -> None:
     place = copies(inputs)
     first = held.hold(observed(op, call, place))
     require_contiguous_rows(op, held.results[0][0], device)
-    with Garbage() as garbage:
-        second = held.hold(observed(op, call, copies(others)))
+    others, outputs, garbage = _served(op, call, with_other_numbers(others, inputs), others)
+    second = held.hold(outputs)
     require_right(op, others, second, "with other values of the same shape")
     held.require_kept()
     with Garbage(garbage):
@@ -72,6 +75,14 @@ def check_many_times(op: Op, call: Call, case: Case, device: str) -> None:
     first = tuple(value.clone() for value in observed(op, call, copies(inputs)))
     for number in range(2, CALLS + 1):
         require_same(op, first, observed(op, call, copies(inputs)), f"at call {number}")
+
+
+def _served(op: Op, call: Call, wanted: Inputs, plain: Inputs) -> tuple[Inputs, Outputs, Garbage]:
+    """``wanted``, or ``plain`` where a kernel is made for one scale and says so; the outputs, and the memory used."""
+    with suppress(*REFUSALS), Garbage() as garbage:
+        return wanted, observed(op, call, copies(wanted)), garbage
+    with Garbage() as garbage:
+        return plain, observed(op, call, copies(plain)), garbage
 
 
 def _overwrite(place: Inputs, values: Inputs) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 Change = Callable[[Any], Any]  # of a fresh copy
 DTYPES = (torch.float64, torch.float8_e4m3fn, torch.complex64, torch.int16, torch.int32, torch.float16)
 MORE_DTYPES = (torch.float32, torch.bfloat16, torch.int64)
+BETWEEN = 1 + 2.0**-10  # 1 times it is a float16, and no bfloat16
 INDEX_VALUES = (-1, -1000, 3, 2**32)  # the last is 0 in 32 bits
 MORE_INDEX_VALUES = (-7, 2**20, 2**31 - 1, -(2**31), 2**32 + 1, -(2**32) + 1, 2**62)
 VALUES = {
@@ -93,7 +94,9 @@ def _sparse(x: Tensor) -> Tensor:
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.nan_to_num(0.5).to(dtype)
+    """Numbers of ``dtype``, of floats such as the type before does not have: a cast back to it shows."""
+    finite = x.nan_to_num(0.5)
+    return (finite.double() * BETWEEN).to(dtype) if x.is_floating_point() else finite.to(dtype)
 
 
 def _longer(x: Tensor, axis: int) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -23,6 +24,7 @@ from braidcheck.gates.under_test import module
 CHUNK = 32  # tokens of a prompt that go through the layers at once, here
 LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # of prompts: beside chunks' borders
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
+SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each number by itself
 STREAM = 17  # tokens: three bursts
 
 
@@ -46,6 +48,7 @@ def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str,
     yield "requests to the kernels", partial(_in_turn, (tiny, untied), device, 3, True)
     yield "two models at once", partial(_two_models, (tiny, untied), device)
     yield "two streams at once", partial(_two_streams, tiny, device)
+    yield "decoders in use", partial(_decoders_in_use, tiny, device)
     yield "long, then short", partial(_long_then_short, tiny, device)
     yield "stops at borders", partial(_stops, tiny, device)
     yield "all positions", partial(_all_positions, tiny, device)
@@ -66,7 +69,7 @@ def _drawn(draw: random.Random, vocabulary: int, few: bool) -> Request:
     lengths = [draw.choice((1, 5, 33) if few else LENGTHS) for _ in range(rows)]
     prompts = tuple(tuple(draw.randrange(vocabulary) for _ in range(length)) for length in lengths)
     warm = kind in ("sampled", "stop", "held") or (kind in ("batch", "stream", "dropped") and draw.random() < 0.5)
-    sampling = (2.0, 40, 0.95, draw.randrange(2**31)) if warm else (0.0, 0, 1.0, 0)
+    sampling = (*draw.choice(SAMPLINGS), draw.randrange(2**31)) if warm else (0.0, 0, 1.0, 0)
     count = draw.choice((1, 3) if few else (1, 4, 9, STREAM))
     stop = tuple(draw.sample(range(vocabulary), vocabulary // 5)) if kind == "stop" else ()
     return Request(kind, prompts, count, sampling, stop)
@@ -135,6 +138,24 @@ def _two_streams(tiny: Tiny, device: str) -> str | None:
             tokens.append(next(stream))
         engine.generate([prompts[0][:7]] * 2, 2)
     return None if found == alone else f"streams in turns are {found}, alone {alone}"
+
+
+def _decoders_in_use(tiny: Tiny, device: str) -> str | None:
+    """A decoder is kept for others when its request has been answered, and not while it decodes: threads would share
+    it."""
+    engine, decoder = _engine(tiny, device, device != "cpu"), module("models.decode").Decoder
+    run, shared = decoder.run, []
+
+    def watched(self: Any, count: int) -> Any:
+        shared.append(any(kept is self for kept in engine.decoders.kept))
+        return run(self, count)
+
+    prompt = tiny.document[:PROMPT].tolist()
+    with patch.object(decoder, "run", watched):
+        for _ in range(2):  # the second request takes what the first one left
+            engine.generate(prompt, STREAM)
+            list(engine.stream(prompt, STREAM))
+    return "a decoder is given back for other requests before it has decoded its own" if any(shared) else None
 
 
 def _long_then_short(tiny: Tiny, device: str) -> str | None:

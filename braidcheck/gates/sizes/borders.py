@@ -17,10 +17,13 @@ from pathlib import Path
 from types import ModuleType
 
 from braidcheck.gates.sizes.launches import Launch
-from braidcheck.gates.under_test import code, module
+from braidcheck.gates.under_test import code, is_candidate, module, wrapper
 
 Launches = Callable[[int], tuple[Launch, ...]]
 PACKAGE = "braidcheck"
+MIN_LIMIT = 64
+LIMITS = ("min", "max", "minimum", "maximum", "clamp")
+VALUES_OF = {"int8": 2**7, "uint8": 2**8, "int16": 2**15, "uint16": 2**16}
 MAX_COMPILED = 10  # sizes of a sweep for which a GPU compiles again: each takes seconds
 
 
@@ -88,6 +91,20 @@ def numbers_of(op: str) -> set[int]:
     return {number for file in _files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
 
 
+def own_limits(op: str) -> set[int]:
+    """The sizes just within and past what the op's own files, or those of a candidate for it, name: few enough to be
+    looked at wherever they lie. Small ones are on the ladders."""
+    found = {number for file in _own_files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
+    return {number + more for number in found if number >= MIN_LIMIT for more in (0, 1, 2)}
+
+
+def _own_files(op: str) -> set[Path]:
+    tested = wrapper(op)
+    if is_candidate(op):
+        return {file} if (file := getattr(tested, "file", None)) else set()
+    return {Path(inspect.getfile(one)) for one in code(op)}
+
+
 def _files(op: str) -> set[Path]:
     """The op's wrapper and device code, and the shared files that they take anything from."""
     found, todo = set(), code(op)
@@ -109,18 +126,27 @@ def _shared(one: ModuleType) -> Iterator[ModuleType]:
 
 @cache
 def _numbers(source: str) -> frozenset[int]:
-    """Numbers above 4 in comparisons and remainders, and those that have a name of their own."""
+    """Numbers above 4 in comparisons, limits, masks and remainders, those that have a name of their own, and how many
+    values the narrow types have that something is cast to."""
     found: set[int] = set()
     for node in ast.walk(_tree(source)):
         parts: list[ast.expr | None] = []
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv):
+        elif isinstance(node, ast.Call) and _name(node.func) in LIMITS:
+            parts = [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, ast.Attribute) and node.attr in VALUES_OF:
+            found.add(VALUES_OF[node.attr])
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv | ast.BitAnd):
             parts = [node.right]
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             parts = [node.value]
         found.update(value for part in parts for value in _values(part) if 4 < value < 1 << 31)
     return frozenset(found)
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 @cache

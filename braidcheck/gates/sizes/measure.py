@@ -15,6 +15,7 @@ from braidcheck.numerics.calls import run
 from braidcheck.op import Op, Sweep
 
 Call = Callable[..., Any]
+FURTHER = 2  # times the largest size of a sweep, up to which limits are looked at that the code names
 
 
 def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0) -> list[Evidence]:
@@ -40,9 +41,11 @@ def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, 
     known = borders.ladder(max_size) | borders.on_both_sides(borders.numbers_of(op.name)) | set(sweep.far)
     known |= borders.drawn(max_size, more, seed)
     sizes = borders.allowed(known, max(max_size, *sweep.far, 0), sweep.step)
+    named = borders.allowed(borders.own_limits(op.name), FURTHER * sweep.max_size_gpu, sweep.step)
+    sizes += [size for size in named if size > max(sizes, default=0)]
     launches = cache(partial(_launches, op, call, sweep, device))
     if device != "cpu":
-        sizes = borders.affordable(sizes, launches, sweep.far)
+        sizes = borders.affordable(sizes, launches, (*sweep.far, *named))
     walk = Walk(op, call, sweep, device)
     if any(_violates(walk, size, seen) for size in sizes):
         return seen
@@ -54,6 +57,8 @@ def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, 
 def _violates(walk: Walk, size: int, seen: Evidence) -> bool:
     seen["sizes"].append(size)
     found = run_check(partial(walk.violation, size))
+    if found and size > walk.sweep.max_size_gpu and found.startswith("ValueError"):
+        found = None  # past what an op serves it may refuse
     seen["violation"] = found and f"at {' and '.join(walk.sweep.axes)} {size}: {found}"
     return bool(found)
 

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -44,9 +45,10 @@ class NoLaunchError(Exception):
 class Candidate:
     """A function called as ``op.call`` is; it may name required arguments otherwise and leave optional ones out.
 
-    ``seconds`` are left to the process; ``raised`` is what the function raised in its last call, ``where`` the line of
-    its file, ``uninterpreted`` why the interpreter and not the function is at fault; ``strided`` the strides of outputs
-    whose rows were not contiguous. Calls raise EndedError where the process ends or has no time left.
+    ``seconds`` are left to the process; ``file`` is the function's, where that was given; ``raised`` is what the
+    function raised in its last call, ``where`` the line of its file, ``uninterpreted`` why the interpreter and not the
+    function is at fault; ``strided`` the strides of outputs whose rows were not contiguous. Calls raise EndedError
+    where the process ends or has no time left.
     With ``must_launch`` a call that computes anything outside of Triton kernels raises NoLaunchError.
     """
 
@@ -54,6 +56,8 @@ class Candidate:
         """Load ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
         functools.update_wrapper(self, op.call)  # the op's signature
         self.op, self.function, self.seconds = op, function, seconds
+        where = function.rpartition(":")[0]
+        self.file = Path(where) if where.endswith(".py") else None
         self.raised: BaseException | None = None
         self.where = self.uninterpreted = ""
         self.strided: dict[str, list[int]] = {}

@@ -20,6 +20,7 @@ from braidcheck.errors import UserError, in_one_line
 from braidcheck.gpu_memory import context_is_broken
 from braidcheck.isolation import privacy
 from braidcheck.isolation.channel import Message
+from braidcheck.isolation.settings_kept import settings_kept
 from braidcheck.kernels.common.interpreter_language import cannot_interpret
 
 MAX_TEXT = 2000  # characters of what an exception says
@@ -70,7 +71,7 @@ class Worker:
         except UserError as error:
             return {"refused": str(error)}
         parameters = _parameters(self._function)
-        self._bind = partial(called, self._function, message["parameters"])
+        self._bind = partial(_called_alone, self._function, message["parameters"])
         takes_all = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return {"takes": list(parameters or ()), "takes_all": takes_all}
 
@@ -150,6 +151,12 @@ def called(function: Callable[..., Any], parameters: dict[str, bool], **given: A
     except TypeError:
         return function(**required, **optional)
     return function(*required.values(), **optional)
+
+
+def _called_alone(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+    """``called``; raises LeftBehindError where the function leaves other settings to its process."""
+    with settings_kept():
+        return called(function, parameters, **given)
 
 
 class NotTakenError(NotImplementedError):

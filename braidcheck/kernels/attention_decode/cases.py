@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import (
+    FAR_BELOW,
     K_NORM_MAX,
     LARGE,
     SMALL,
@@ -41,6 +42,8 @@ def inputs(case: Case, device: str) -> Inputs:
         q *= 0.05
     if case.profile == "one_sign":  # every score is negative: no key past the length may count as one of 0
         q, k, v = q.abs(), -k.abs(), v.abs()
+    if case.profile == "steep":  # every score is far below any finite number that may stand for minus infinity
+        q, k, v = FAR_BELOW * (q.abs() + 1), -(k.abs() + 1), v.abs() + 1
     if case.profile == "range":
         v *= numbers.by_row(dim, LARGE, SMALL)
     if case.profile == "zero_rows":
@@ -93,6 +96,8 @@ CASES = (
     _case(2, 1200, NANO, "cancel", "float32"),
     _case(3, 67, NANO, "one_sign"),
     _case(2, 300, NANO, "one_sign", "float16"),
+    _case(3, 67, NANO, "steep", "float32"),
+    _case(3, 67, NANO, "steep"),
     _case(3, 67, NANO, "range"),
     _case(3, 67, NANO, "zero_rows"),
     _case(3, 67, NANO, "zero_rows", "float16"),
@@ -120,11 +125,13 @@ NEGATIVE_CONTROLS = {
 
 
 def ragged(case: Case, device: str) -> Inputs:
-    """Rows of very different lengths: full, half, empty, one slot less than full."""
+    """Rows of very different lengths: full, half, empty, one slot less than full; the newest value outweighs all."""
     given = inputs(case, device)
     full = torch.full_like(given["lengths"], case["S"])
     own = torch.stack([full, full // 2, full * 0, full - 1], dim=1).flatten()[: len(full)]
-    return given | {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given |= {"lengths": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given["v_cache"][torch.arange(len(own)), (own - 1).clamp_min(0)] *= case["S"]
+    return given
 
 
 SPLIT = 530  # slots: more than one split takes, in the interpreter too

@@ -12,7 +12,7 @@ from braidcheck.op import Op
 
 
 def check_lengths(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """Lengths of 0, and of more than the cache's capacity."""
+    """Lengths of 0 and below, and of more than the cache's capacity."""
     inputs = case_inputs(op, device, min_rows=2)
     capacity = inputs["k_cache"].shape[1]
     full = inputs | {name: inputs[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
@@ -20,8 +20,11 @@ def check_lengths(op: Op, call: Callable[..., Any], device: str) -> str | None:
     expected = call(**full | {"lengths": lengths})
     if not torch.equal(call(**full | {"lengths": lengths + 3}), expected):
         return "a length past the cache's end reads past it"
-    zeros = call(**inputs | {"lengths": torch.zeros_like(lengths)})
-    return None if torch.equal(zeros, torch.zeros_like(zeros)) else "rows without keys do not give zeros"
+    for length in (0, -1):  # which Python counts from the end
+        zeros = call(**inputs | {"lengths": torch.full_like(lengths, length)})
+        if not torch.equal(zeros, torch.zeros_like(zeros)):
+            return f"rows of length {length} do not give zeros"
+    return None
 
 
 CONTRACT_CHECKS = {

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from braidcheck.kernels.common.inputs import (
+    FAR_BELOW,
     K_NORM_MAX,
     LARGE,
     SMALL,
@@ -42,6 +43,8 @@ def inputs(case: Case, device: str) -> Inputs:
         q *= 0.05
     if case.profile == "one_sign":  # every score is negative: no masked key may count as one of 0
         q, k, v = q.abs(), -k.abs(), v.abs()
+    if case.profile == "steep":  # every score is far below any finite number that may stand for minus infinity
+        q, k, v = FAR_BELOW * (q.abs() + 1), -(k.abs() + 1), v.abs() + 1
     if case.profile == "range":
         v *= numbers.by_row(dim, LARGE, SMALL)
     if case.profile == "zero_rows":
@@ -114,6 +117,8 @@ CASES = (
     _case(67, NANO, "one_sign", spare=5),
     _case(20, NANO, "one_sign", "float16", start=77),
     _case(20, NANO, "one_sign", "float32", seqs=3),
+    _case(20, NANO, "steep", "float32", start=13),
+    _case(37, NANO, "steep"),
     _case(20, NANO, "range", start=13),
     _case(20, NANO, "zero_rows"),
     _case(20, NANO, "zero_rows", "float16", start=13),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from braidcheck.kernels.common.inputs import (
     EPS,
+    FAR_BELOW,
     K_NORM_MAX,
     LARGE,
     SMALL,
@@ -55,6 +57,10 @@ def inputs(case: Case, device: str) -> Inputs:
         v, new_v = v * SUBNORMAL[case.dtype], new_v * SUBNORMAL[case.dtype]
     if case.profile == "nan":
         new_v[-1, -1, -1] = float("nan")
+    if case.profile == "steep":
+        q, new_k, k = _opposed(case, numbers, new_k, positions)
+        q_norm = k_norm = numbers.place(torch.full((dim,), FAR_BELOW**0.5))
+        v, new_v = v.abs() + 1, new_v.abs() + 1
     unwritten = torch.arange(capacity)[None, :] >= positions[:, None]
     k[unwritten], v[unwritten] = float("nan"), float("nan")
     return {
@@ -70,6 +76,16 @@ def inputs(case: Case, device: str) -> Inputs:
         "eps": EPS,
         "scale": dim**-0.5,
     }
+
+
+def _opposed(case: Case, numbers: Numbers, new_k: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, new keys and cached ones on the other side: every score is far below any finite number that may stand
+    for minus infinity."""
+    heads = new_k.float().cpu()
+    table = rope.rope_table(max(case["S"], 64), case["D"])
+    rotated = rope.rotate(rope.head_norm(heads, torch.full((case["D"],), FAR_BELOW**0.5), EPS), table, positions)
+    k = -(0.5 + numbers.normal(case["B"], case["S"], case["Hkv"], 1).abs()) * rotated[:, None]
+    return (new_k.repeat_interleave(case["Hq"] // case["Hkv"], 1), -new_k, k)
 
 
 def _case(
@@ -98,6 +114,8 @@ CASES = (
     _case(3, 67, (5, 5, 32), "tail", "float16", wide=1),
     _case(2, 67, (8, 1, 16), "tail", "float32"),
     _case(2, 300, NANO, "tiny"),
+    _case(3, 67, NANO, "steep"),
+    _case(3, 67, NANO, "steep", "float32"),
     _case(2, 300, NANO, "tiny", "float32"),
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
@@ -131,11 +149,14 @@ NEGATIVE_CONTROLS = {
 
 
 def ragged(case: Case, device: str) -> Inputs:
-    """Rows of very different lengths: full, half, of the new token alone, one slot less than full."""
+    """Rows of very different lengths: full, half, of the new token alone, one slot less than full; the value cached
+    last outweighs all."""
     given = inputs(case, device)
     last = torch.full_like(given["positions"], case["S"] - 1)
     own = torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten()[: len(last)]
-    return given | {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given |= {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    given["v_cache"][torch.arange(len(own)), (own - 1).clamp_min(0)] *= case["S"]
+    return given
 
 
 SPLIT = 300  # slots: more than one split takes, in the interpreter too

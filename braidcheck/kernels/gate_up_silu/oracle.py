@@ -1,8 +1,10 @@
 """Reference, bound and cost.
 
 The bound: gate g and up u are float32 dots; with a norm their operand is rounded once to the weight's dtype and carries
-the norm's own error. silu'(g) = s(1 + g(1 - s)), |silu''| <= 1/2, so silu(g) moves by |silu'(g)| e_g + e_g^2/4; the
-exponential, the division and the two products round about six times, and its argument's rounding adds |g| more. The
+the norm's own error. silu'(g) = s(1 + g(1 - s)), |silu''(g)| <= min(1/2, (2 + |g|)e^-|g|), so silu(g) moves by
+|silu'(g)| e_g + e_g^2/2 times the largest |silu''| within e_g: far below 0 as little as silu itself. The exponential,
+the division and the two products round about six times, and its argument's rounding adds |g| more. Below -87 e^-g
+overflows and silu is 0, as it is in float16 where it is less than half of the smallest number. The
 contract lets gate, up and silu(gate) be rounded to the weight's dtype, as HF transformers does (the kernels do not).
 """
 
@@ -14,6 +16,9 @@ from torch import Tensor
 from braidcheck.kernels.common.inputs import EPS
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
+
+# Twice what silu(g) loses where it becomes 0: |silu(-87)|, or half of the smallest float16.
+VANISHES = {torch.float32: 2.0**-119, torch.bfloat16: 2.0**-119, torch.float16: 2.0**-24}
 
 
 def _normed(x: Tensor, norm_weight: Tensor | None, eps: float) -> Tensor:
@@ -39,8 +44,10 @@ def bound(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, eps: flo
     sigmoid, silu = gate.sigmoid(), torch.nn.functional.silu(gate)
     unit = 2 * rounding.ROUNDOFF[weight.dtype]  # a permitted cast takes half of its bound
     gate_error, up_error = gate_error + unit * gate.abs(), up_error + unit * up.abs()
-    silu_error = (sigmoid * (1 + gate * (1 - sigmoid))).abs() * gate_error + gate_error.square() / 4
-    silu_error = silu_error + (unit + rounding.U32 * (6 + 3 * gate.abs())) * silu.abs()
+    nearest = (gate.abs() - gate_error).clamp_min(0.0)  # to 0, where SiLU is bent most
+    bend = ((2 + nearest) * torch.exp(-nearest)).clamp_max(0.5)
+    silu_error = (sigmoid * (1 + gate * (1 - sigmoid))).abs() * gate_error + gate_error.square() / 2 * bend
+    silu_error = silu_error + (unit + rounding.U32 * (6 + 3 * gate.abs())) * silu.abs() + VANISHES[weight.dtype]
     return (up.abs() * silu_error + (silu.abs() + silu_error) * up_error,)
 
 

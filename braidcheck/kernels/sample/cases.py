@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from braidcheck.kernels.common.inputs import (
-    POSITIONS,
     Numbers,
     without,
     without_last,
 )
 from braidcheck.op import Case, Inputs, Sweep
+
+NOISE_POSITIONS = 2**31  # a position counts noise, no table limits it
 
 
 def inputs(case: Case, device: str) -> Inputs:
@@ -32,7 +33,7 @@ def inputs(case: Case, device: str) -> Inputs:
     return {
         "logits": logits,
         "seeds": torch.randint(0, 2**62, (batch,), generator=numbers.generator).to(device),
-        "positions": numbers.positions(batch, POSITIONS),
+        "positions": numbers.positions(batch, NOISE_POSITIONS),
         "temperature": case.get("t", 100) / 100,
         "top_k": case.get("k"),
         "top_p": case.get("p", 100) / 100,
@@ -91,9 +92,15 @@ NEGATIVE_CONTROLS = {
     "minus infinity read as zero": lambda given: given | {"logits": given["logits"].nan_to_num(neginf=0.0)},
 }
 
+
+def half_kept(case: Case, device: str) -> Inputs:
+    """Top-k keeps half of the vocabulary: as large a k as there is room for."""
+    return inputs(case, device) | {"top_k": case["V"] // 2}
+
+
 SWEEPS = (
     Sweep(_case(1, 70, "tail"), ("T",), 65, 4097, far=(257, 513), rows=True),
-    Sweep(_case(3, 1, "tail", k=20), ("V",), 257, 2**17 + 1, far=(1024, 1025, 4097)),
+    Sweep(_case(3, 1, "tail", k=20), ("V",), 257, 2**17 + 1, far=(1024, 1025, 4097), inputs=half_kept),
     Sweep(_case(3, 1, "unit", "bfloat16", t=200), ("V",), 1025, 2**17 + 1, far=(4097, 16385, 65537)),
     Sweep(_case(3, 300, k=1), ("k",), 33, 300, far=(128, 256, 257)),
 )

@@ -51,6 +51,26 @@ def test_numbers_that_may_switch_are_read_from_the_source():
     assert borders._numbers(source) == {300, 4096, 48, 5000}
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("tl.minimum(length, 16384)", {16384}),
+        ("block = min(64, max(8, blocks))", {64, 8}),
+        ("position & 16383", {16383}),
+        ("x.to(tl.uint16)", {65536}),
+        ("g(99, limit=300)", set()),
+    ],
+)
+def test_limits_masks_and_narrow_types_may_switch(line, found):
+    assert borders._numbers(line) == found
+
+
+def test_far_limit_that_an_op_names_itself_is_looked_at(monkeypatch):
+    assert borders.own_limits("attention_decode") == set()
+    monkeypatch.setattr(borders, "_numbers", lambda source: frozenset({16, 16383}))
+    assert borders.own_limits("attention_decode") == {16383, 16384, 16385}
+
+
 def test_numbers_of_an_op_are_those_of_all_its_files():
     assert {17, 4096} <= borders.numbers_of("linear_residual")  # MIN_M of the persistent GEMM, MAX_K of the GEMV
 
