@@ -128,13 +128,13 @@ def test_a_rotation_in_the_heads_own_dtype_is_named():
 
 
 def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another():
-    def projects(x, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim):
+    def projects(x, qkv_weight, *others, **options):
         if x.dtype != qkv_weight.dtype:
             raise RuntimeError("mat1 and mat2 must have the same dtype")
-        return op.reference(x, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim)
+        return op.reference(x, qkv_weight, *others, **options)
 
     op = kernels.find()["qkv_rope"]
-    found = fit(op, projects, "cpu", lambda case: not case.needs)
+    found = fit(op, projects, "cpu")
     assert found.said.startswith("held to qkv_rope(x=weight dtype); fails the strict contract: without x=weight")
 
 
