@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import torch
 from conch.ops.activation.silu_and_mul import silu_and_mul
-from conch.ops.attention.paged_attention import paged_attention
-from conch.ops.attention.varlen_attention import varlen_attention
 from conch.ops.embedding.rotary_embedding import rotary_embedding
 from conch.ops.normalization.rms_norm import fused_add_rms_norm
 from conch.ops.normalization.rms_norm import rms_norm as conch_rms_norm
-from conch.ops.vllm.reshape_and_cache import reshape_and_cache
-
-PAGE = 16
 
 
 def rms_norm(x, weight, eps, residual=None):
@@ -43,18 +38,3 @@ def qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
 
 def gate_up_silu(x, weight):
     return silu_and_mul(torch.nn.functional.linear(x, weight))
-
-
-def attention_decode(q, k_pages, v_pages, block_table, lengths, scale):
-    return paged_attention(q, k_pages, v_pages, block_table, lengths, scale=scale)
-
-
-def attention_prefill(q, k_pages, v_pages, block_table, cu_seqlens_q, lengths, scale):
-    longest = int(cu_seqlens_q.diff().max()) if len(q) else 0
-    return varlen_attention(
-        q, k_pages, v_pages, cu_seqlens_q, longest, lengths, int(lengths.max()), block_table, causal=True, scale=scale
-    )
-
-
-def cache_write(k, v, k_pages, v_pages, slot_mapping):
-    reshape_and_cache(k, v, k_pages, v_pages, slot_mapping)

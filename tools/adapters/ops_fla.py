@@ -53,5 +53,6 @@ def attention_prefill(q, k, v, scale, q_start=0, cu_seqlens=None):
 def attention_decode(q, k_cache, v_cache, lengths, scale):
     """Rows of a cache as one packed sequence of all keys."""
     ends = torch.nn.functional.pad(lengths.long().cumsum(0), (1, 0))
-    k, v = (torch.cat([row[:n] for row, n in zip(cache, lengths.tolist())])[None] for cache in (k_cache, v_cache))
+    filled = torch.arange(k_cache.shape[1])[None, :] < lengths[:, None]
+    k, v = (cache[filled][None] for cache in (k_cache, v_cache))
     return attn_decoding_one_step(q[None], k, v, scale=scale, cu_seqlens=ends)[0]

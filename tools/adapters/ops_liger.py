@@ -43,9 +43,3 @@ def qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
 def gate_up_silu(x, weight):
     gate, up = torch.nn.functional.linear(x, weight).chunk(2, dim=-1)
     return liger_swiglu(gate, up)
-
-
-def gate_up_silu_with_norm(x, weight, norm_weight=None, eps=1e-6):
-    if norm_weight is not None:
-        x = liger_rms_norm(x, norm_weight, eps, in_place=False).to(weight.dtype)
-    return gate_up_silu(x, weight)
