@@ -24,6 +24,12 @@ ENGINES = {  # what the gate must say of each, on nano: 0 it passes, 1 it fails
     "llama_cpp": {"f32": 0, "f16": 0, "bf16": 0, "q8_0": 1, "q4_0": 1},
     "onnxruntime_genai": {"fp32": 0, "int4": 1},
 }
+ADAPTERS = {  # libraries whose functions tools/adapters gives the arguments of our ops, each in its own environment
+    "liger": ("liger-kernel==0.8.5",),
+    "fla": ("flash-linear-attention==0.6.0", "fla-core==0.6.0", "einops"),
+    "conch": ("conch-triton-kernels==1.3",),
+    "hf": ("transformers",),
+}
 SHUTDOWN_GRACE_S = 90.0  # seconds in which an interrupted run may still write what it has
 python = sys.executable  # until ``install`` has made an environment; with --no-venv it stays
 
@@ -190,6 +196,21 @@ def engines(session: nox.Session, engine: str) -> None:
         named, out = f"braidcheck.engines.{engine}:{factory}", f"braidcheck-out/engines/{engine}-{factory}"
         words = ("gate", "--engine", named, "--engine-python", there, "--out", out)
         run(session, "-m", "braidcheck", *words, success_codes=[expected])
+
+
+@nox.session
+@nox.parametrize("library", list(ADAPTERS))
+def adapters(session: nox.Session, library: str) -> None:
+    """Functions of other kernel libraries, each in an environment of its own: "adapters(library='liger')"."""
+    if session.venv_backend == "none":
+        session.skip("each library has an environment of its own")
+    session.install("--constraint", "constraints.txt", "--editable", ".[golden]")
+    session.install("--no-deps", *ADAPTERS[library])  # torch and triton stay those of the constraints
+    there = os.path.join(session.bin, "python")
+    with session.chdir("tools/adapters"):
+        session.run(
+            there, "-m", "braidcheck", "check", "--all", f"ops_{library}.py", *session.posargs, success_codes=[0, 1]
+        )
 
 
 @nox.session(venv_backend="none", requires=["install"])

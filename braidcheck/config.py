@@ -102,6 +102,8 @@ KEYS = {
         Key("against", Kind.TEXT, "the commit that kernels are timed against; the merge-base if empty", ""),
         Key("minutes", Kind.NUMBER, "minutes that timing against a commit may take", 20.0, minimum=1),
         Key("tests", Kind.PATH, "a folder of tests, of which those marked gpu are run on a GPU"),
+        Key("functions", Kind.NAMES, "what check --all checks: functions of this project, each with its op, as "
+            "OP=FUNCTION or OP(CONVENTIONS)=FUNCTION", (), ("check",)),
         Key("model", Kind.PLACE, "nano, a checkpoint's folder or a hub id", "nano"),
         Key("revision", Kind.TEXT, "the revision of a hub id"),
         Key("dataset", Kind.PLACE, "corpus, wikitext or a path", "corpus"),

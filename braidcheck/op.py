@@ -95,7 +95,8 @@ class Contract:
     ``outputs`` maps each output's name to its dtype: a dtype's name, or the name of the input whose dtype it
     takes; ``"a or b"`` is the first of the two that was given, ``"a if c"`` counts only where the input c is true.
     ``casts`` lists, in words, every point at which a number may be rounded to a narrower type before the last
-    rounding. ``mutates`` names the inputs written in place, which are outputs too.
+    rounding. ``mutates`` names the inputs written in place, which are outputs too; ``overwrites`` those in which a call
+    may leave anything, and in whose memory it may return.
     ``batch_invariant`` is the number of rows from which on a row's bits depend neither on how many rows there are nor
     on what they hold: 1 (or True) is any number, a row alone included, 0 (or False) promises nothing. Among as many
     rows as before a row keeps its bits in any op, whatever its neighbours hold.
@@ -106,6 +107,12 @@ class Contract:
     accumulator: str = "float32"
     batch_invariant: int = 0
     mutates: tuple[str, ...] = ()
+    overwrites: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The inputs that may hold something else after the call."""
+        return *self.mutates, *self.overwrites
 
     def output_dtype(self, output: str, inputs: Mapping[str, Any]) -> Any:
         """The dtype that ``output`` must have for these inputs: a dtype's name, or an input's own dtype."""

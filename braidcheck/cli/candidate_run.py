@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from braidcheck.cli.checked_functions import at_commit
 from braidcheck.errors import in_one_line
 from braidcheck.gates.under_test.workers import Workers
 from braidcheck.isolation.privacy import unreadable
@@ -48,7 +49,7 @@ def evaluate(
     """
     if device == "cpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")  # nothing is launched here, but kernels are imported
-    with unreadable(), closing(Workers(device)) as workers:
+    with at_commit(function) as function, unreadable(), closing(Workers(device)) as workers:
         from braidcheck import kernels
         from braidcheck.cli.candidate_checks import subjects
         from braidcheck.gates.under_test import use_candidate

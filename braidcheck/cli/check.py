@@ -12,8 +12,9 @@ import typer
 
 from braidcheck import environment, external_ops
 from braidcheck.cli.candidate_run import DECLARED, HELD, PASSES, Limits, evaluate
+from braidcheck.cli.checked_functions import Function, chosen
 from braidcheck.cli.overview import check_ops
-from braidcheck.errors import NotAvailable
+from braidcheck.errors import NotAvailable, UserError
 from braidcheck.report import terminal
 from braidcheck.result import Run, Status, Verdict
 
@@ -28,8 +29,10 @@ class Device(StrEnum):
 
 
 def check(
-    op: Annotated[str, typer.Argument(help="an op of: braidcheck list")],
-    function: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or package.module:function")],
+    op: Annotated[str, typer.Argument(help="an op of: braidcheck list; with --all a module or file of functions")] = "",
+    function: Annotated[
+        str, typer.Argument(help="FILE.py:FUNCTION, package.module:function or GIT-REF:FILE.py:FUNCTION")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     device: Annotated[Device | None, typer.Option(help="default: the GPU if there is one")] = None,
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
@@ -41,23 +44,37 @@ def check(
         str,
         typer.Option(help="conventions that must hold: output=input,rounding=before-weight; default: detected"),
     ] = "",
+    every: Annotated[bool, typer.Option("--all", help="check all of --functions")] = False,
+    functions: Annotated[
+        list[str] | None, typer.Option(help="OP=FUNCTION or OP(CONVENTIONS)=FUNCTION; may be repeated")
+    ] = None,
 ) -> int:
     """Run the gates' checks of an op on your own function: accuracy on the op's cases and on random sizes,
-    out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails."""
-    check_ops([op])
+    out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails.
+    --all checks the functions that [tool.braidcheck] lists; with --json then a line each."""
+    if every == bool(function):
+        raise UserError("check takes an op and a function, or --all")
+    asked = chosen(functions or (), op) if every else [Function(op, function, tuple(filter(None, contract.split(","))))]
+    check_ops([one.op for one in asked])
     place = _place(device)
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    conventions = [word for word in contract.split(",") if word]
-    found = evaluate(op, function, place, seed, case, Limits(timeout, total_timeout), must_launch, conventions)
-    found_by = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
-    found_by += f" --contract '{contract}'" if contract else ""
-    command = f"braidcheck check {op} {function}{found_by} --device {place} --seed {seed}"
-    lane = "gpu" if place == "cuda" else "interpret"
-    run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
-    _say(run, op, function, seed, as_json)
-    return run.exit_code
+    codes = []
+    for one in asked:
+        found = evaluate(
+            one.op, one.name, place, seed, case, Limits(timeout, total_timeout), must_launch, one.conventions
+        )
+        found_by = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
+        found_by += f" --contract '{','.join(one.conventions)}'" if one.conventions else ""
+        command = f"braidcheck check {one.op} {one.name}{found_by} --device {place} --seed {seed}"
+        lane = "gpu" if place == "cuda" else "interpret"
+        run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
+        if every and not as_json:
+            print(f"{one.op}: {one.name}")
+        _say(run, one.op, one.name, seed, as_json, every)
+        codes.append(run.exit_code)
+    return 1 if 1 in codes else max(codes)
 
 
 def _place(device: Device | None) -> str:
@@ -73,11 +90,11 @@ def _with_command(verdict: Verdict, lane: str, command: str) -> Verdict:
     return replace(verdict, lane=lane, reproduce=again)
 
 
-def _say(run: Run, op: str, function: str, seed: int, as_json: bool) -> None:
+def _say(run: Run, op: str, function: str, seed: int, as_json: bool, every: bool) -> None:
     if as_json:
         body = json.loads(run.to_json())
         kept = {key: body[key] for key in ("format", "status", "exit_code", "verdicts")}
-        print(json.dumps({"op": op, "function": function, "seed": seed, **kept}, indent=1))
+        print(json.dumps({"op": op, "function": function, "seed": seed, **kept}, indent=None if every else 1))
     else:
         terminal.show(run)
         for verdict in run.verdicts:

@@ -25,7 +25,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tenso
 
     A row that sees nothing gives zeros, one with a NaN among its scores NaN.
     """
-    scores = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k)) * scale
+    products = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k))
+    scores = rounding.cast_at("scores", rounding.cast_at("scores", products, q.dtype) * scale, q.dtype)
     p = torch.softmax(scores.masked_fill(~mask[:, None, :], -math.inf), dim=-1)
     p = p.masked_fill(~mask.any(-1)[:, None, None], 0.0)
     return torch.einsum("tgs,sd->tgd", rounding.wide(p.to(v.dtype)), rounding.wide(v)).to(q.dtype)

@@ -14,8 +14,8 @@ from typing import Any
 
 from braidcheck.errors import UserError
 from braidcheck.numerics import bounds
-from braidcheck.numerics.rounding import PLAIN, NormWeight, norm_weight
-from braidcheck.op import Op
+from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
+from braidcheck.op import Case, Inputs, Op
 
 # Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
 PERMITTED_CASTS = {
@@ -24,14 +24,26 @@ PERMITTED_CASTS = {
     "gate_up_silu": {"matmul": "weight", "silu": "weight"},
 }
 NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
-OUTPUTS = {"rms_norm": {"y": "out_dtype or x", "sum": "x"}}  # of ops that give float32
+HEADS = ("qk_norm_rope", "qkv_rope", "decode_attention", "fused_attention")
+ATTENTION = ("attention_prefill", "attention_decode")
+OUTPUTS = {  # of ops that give float32
+    "rms_norm": {"y": "out_dtype or x", "sum": "x"},
+    "lm_head": {"logits": "int64 if argmax or weight"},
+}
+STREAM = {  # the argument of a float32 residual stream, and that whose dtype other libraries give it in
+    "qkv_rope": ("x", "qkv_weight"), "rms_norm_qkv": ("x", "qkv_weight"), "gate_up_silu": ("x", "weight"),
+    "lm_head": ("x", "weight"),
+}  # fmt: skip
+OVERWRITTEN = {"rms_norm": ("x", "residual"), "qk_norm_rope": ("q", "k")}
 
 
 @dataclass(frozen=True)
 class Convention:
     """One thing that is done otherwise, where it is so, and the ops that it is about.
 
-    ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong.
+    ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong. ``casts`` are cast points
+    of the references, ``stream`` gives x in the weights' dtype, ``in_place`` lets the call write what it is given,
+    ``profile`` names the cases that are not asked.
     """
 
     name: str
@@ -39,48 +51,93 @@ class Convention:
     ops: tuple[str, ...]
     outputs: bool = False
     weight: NormWeight = PLAIN
+    casts: tuple[str, ...] = ()
+    stream: bool = False
+    in_place: bool = False
+    profile: str = ""
     other_op: bool = False
+
+    @property
+    def waives(self) -> bool:
+        """Whether it asks for less, and changes no number."""
+        return self.in_place or bool(self.profile)
 
 
 CONVENTIONS = (
+    Convention("x=weight dtype", "as PyTorch's products and most libraries' take it", tuple(STREAM), stream=True),
     Convention("output=input dtype", "as Liger, vLLM, SGLang and fla return it", tuple(OUTPUTS), outputs=True),
     Convention("rounding=before weight", "as HF defines Llama and Qwen3", NORMS, weight=NormWeight(rounded=True)),
+    Convention("sum=rounded before norm", "as HF's decoder layers add", ("rms_norm",), casts=("sum",)),
+    Convention("heads=rounded before RoPE", "as libraries whose norm is a call of its own", HEADS, casts=("heads",)),
+    Convention("rope=input dtype", "as HF rotates, angles in the heads' dtype", HEADS, casts=("rope",)),
+    Convention("scores=input dtype", "as HF's eager attention", ATTENTION, casts=("scores",)),
+    Convention("nan=not kept", "as PyTorch's attention on a CPU", ATTENTION, profile="nan"),
+    Convention("inputs=overwritten", "as vLLM and conch work", tuple(OVERWRITTEN), in_place=True, other_op=True),
     Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
 )
 
 
 def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
-    """The op under every set of conventions that are about it, the fewest first; under none it is the op itself."""
-    about = [one for one in CONVENTIONS if op.name in one.ops]
-    for count in range(len(about) + 1):
-        for chosen in itertools.combinations(about, count):
+    """The op under every set of conventions that change its numbers, the fewest first; under none it is itself."""
+    choices = [one for one in about(op) if not one.waives and one.casts != ("sum",)]  # which its bits tell
+    for count in range(len(choices) + 1):
+        for chosen in itertools.combinations(choices, count):
             yield chosen, under(op, chosen)
+
+
+def about(op: Op) -> list[Convention]:
+    """The conventions that are about the op."""
+    return [one for one in CONVENTIONS if op.name in one.ops]
 
 
 def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
     """The op as these conventions have it."""
     if any(one.outputs for one in conventions):
         op = replace(op, contract=replace(op.contract, outputs=OUTPUTS[op.name]))
+    if any(one.in_place for one in conventions):
+        op = replace(op, contract=replace(op.contract, overwrites=OVERWRITTEN[op.name]))
+    if unasked := {one.profile for one in conventions if one.profile}:
+        op = replace(op, cases=tuple(case for case in op.cases if case.profile not in unasked))
+    if any(one.stream for one in conventions):
+        op = _narrow_stream(op)
     rounded = any(one.weight.rounded for one in conventions)
     weight = NormWeight(rounded, sum(one.weight.offset for one in conventions))
-    if weight == PLAIN:
+    casts = frozenset(cast for one in conventions for cast in one.casts)
+    if weight == PLAIN and not casts:
         return op
     derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
-    return replace(op, reference=_weighted(op.reference, weight), bound=_weighted(derived, weight), contract_checks={})
+    reference, bound = (_otherwise(function, weight, casts) for function in (op.reference, derived))
+    return replace(op, reference=reference, bound=bound, contract_checks={})
+
+
+def _narrow_stream(op: Op) -> Op:
+    """The op whose x is given in the dtype of its weights."""
+    name, like = STREAM[op.name]
+
+    def narrow(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:
+        @functools.wraps(inputs)
+        def narrowed(case: Case, device: str) -> Inputs:
+            given = inputs(case, device)
+            return given | {name: given[name].to(given[like].dtype)}
+
+        return narrowed
+
+    sweeps = tuple(replace(one, inputs=narrow(one.inputs)) if one.inputs else one for one in op.sweeps)
+    return replace(op, inputs=narrow(op.inputs), sweeps=sweeps)
 
 
 def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
     """The conventions of ``op`` with these names, such as "output=input dtype"; the beginning of the value will do,
     and "-" for a space. Raises UserError for one that the op has not."""
-    about = {one.name: one for one in CONVENTIONS if op.name in one.ops}
+    known = {one.name: one for one in about(op)}
     found = []
     for word in words:
         what, _, value = (part.strip().replace("-", " ") for part in word.partition("="))
-        fitting = [name for name in about if value and name.startswith(f"{what}={value}")]
+        fitting = [name for name in known if value and name.startswith(f"{what}={value}")]
         if len(fitting) != 1:
-            choices = f"one of {', '.join(about)}" if about else "it has none but its own"
+            choices = f"one of {', '.join(known)}" if known else "it has none but its own"
             raise UserError(f"{op.name} has no contract with {word!r}; {choices}")
-        found.append(about[fitting[0]])
+        found.append(known[fitting[0]])
     return tuple(one for one in CONVENTIONS if one in found)
 
 
@@ -89,13 +146,14 @@ def name(op: Op, conventions: tuple[Convention, ...]) -> str:
     return f"{op.name}({', '.join(one.name for one in conventions)})" if conventions else op.name
 
 
-def _weighted(function: Callable[..., Any], weight: NormWeight) -> Callable[..., Any]:
+def _otherwise(function: Callable[..., Any], weight: NormWeight, casts: frozenset[str]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def weighted(*args: Any, **kwargs: Any) -> Any:
-        token = norm_weight.set(weight)
+    def otherwise(*args: Any, **kwargs: Any) -> Any:
+        tokens = norm_weight.set(weight), cast_points.set(casts)
         try:
             return function(*args, **kwargs)
         finally:
-            norm_weight.reset(token)
+            norm_weight.reset(tokens[0])
+            cast_points.reset(tokens[1])
 
-    return weighted
+    return otherwise

@@ -31,11 +31,19 @@ def angles(cos_sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     return cos, sin
 
 
-def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
-    """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table."""
-    cos, sin = (part.to(x.dtype) for part in angles(cos_sin, positions))
+def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor, storage: torch.dtype | None = None) -> Tensor:
+    """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table.
+
+    ``storage`` is the type in which it is done where a convention has it done in the heads' own.
+    """
+
+    def rounded(part: Tensor) -> Tensor:
+        return rounding.cast_at("rope", part, storage or x.dtype)
+
+    cos, sin = (rounded(part.to(x.dtype)) for part in angles(cos_sin, positions))
     first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    turned = rounded(first * cos) - rounded(second * sin), rounded(second * cos) + rounded(first * sin)
+    return torch.cat([rounded(half) for half in turned], dim=-1)
 
 
 def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
@@ -48,7 +56,8 @@ def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) 
 def head_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last axis with a weight [D], in x's dtype."""
     normed = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return rounding.norm_weight.get().applied(normed, weight).to(x.dtype)
+    weighted = rounding.norm_weight.get().applied(normed, weight).to(x.dtype)
+    return rounding.cast_at("heads", weighted, weight.dtype)
 
 
 def normed_error(x: Tensor, error: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = (
     "ROUNDOFF",
     "UNDERFLOW",
+    "cast_at",
     "cast_error",
     "dot_error",
     "independent",
@@ -54,6 +55,12 @@ class NormWeight:
 
 PLAIN = NormWeight()
 norm_weight: ContextVar[NormWeight] = ContextVar("norm_weight", default=PLAIN)  # of the references
+cast_points: ContextVar[frozenset[str]] = ContextVar("cast_points", default=frozenset())  # that conventions add
+
+
+def cast_at(point: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same numbers, rounded to ``dtype`` where a convention adds the cast point ``point`` to references."""
+    return wide(tensor.to(dtype)) if point in cast_points.get() else tensor
 
 
 def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -35,6 +35,19 @@ def as_gemma_in_float32(x, weight, eps):
     return normed(x, eps) * (1 + weight.float())
 
 
+def adds(x, residual):
+    return x if residual is None else x + residual
+
+
+def of_the_rounded_sum(x, weight, eps, residual=None):
+    y = strict(adds(x, residual), weight, eps).to(x.dtype)
+    return y if residual is None else (y, adds(x, residual))
+
+
+def in_place(x, weight, eps):
+    return x.copy_(in_input_dtype(x, weight, eps))
+
+
 def refuses_float16(x, weight, eps):
     assert x.dtype != torch.float16
     return strict(x, weight, eps)
@@ -81,6 +94,65 @@ def test_another_weight_is_another_op(function, other_op):
     assert fitting(function).other_op is other_op
 
 
+def test_a_residual_that_is_rounded_before_the_norm_is_seen_by_its_bits():
+    found = fit(NORM, of_the_rounded_sum, "cpu", lambda case: case.needs == ("residual",))
+    assert "(output=input dtype, sum=rounded before norm); fails" in found.said
+    assert "without sum=rounded before norm by " in found.said
+
+
+def test_a_call_that_writes_its_inputs_keeps_another_contract_which_must_be_asked_for():
+    found = fitting(in_place)
+    assert found.other_op
+    assert "without inputs=overwritten x is changed by the call" in found.said
+    assert found.said.endswith("; if that is meant: --contract 'output=input dtype,inputs=overwritten'")
+
+
+ROTATION = kernels.find()["qk_norm_rope"]
+
+
+def rotates_as_hf(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
+    cos, sin = (torch.cat([part, part], -1).to(q.dtype)[:, None] for part in cos_sin[positions].chunk(2, -1))
+
+    def one(x, weight):
+        x = as_hf(x, weight, eps)
+        first, second = x.chunk(2, -1)
+        return x * cos + torch.cat([-second, first], -1) * sin
+
+    return one(q, q_norm_weight), one(k, k_norm_weight)
+
+
+def test_a_rotation_in_the_heads_own_dtype_is_named():
+    found = fit(ROTATION, rotates_as_hf, "cpu", lambda case: not case.needs)
+    assert "rope=input dtype" in found.said
+    assert not found.other_op
+
+
+def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another():
+    def projects(x, qkv_weight, *others, **options):
+        if x.dtype != qkv_weight.dtype:
+            raise RuntimeError("mat1 and mat2 must have the same dtype")
+        return op.reference(x, qkv_weight, *others, **options)
+
+    op = kernels.find()["qkv_rope"]
+    found = fit(op, projects, "cpu")
+    assert found.said.startswith("held to qkv_rope(x=weight dtype); fails the strict contract: without x=weight")
+
+
+def attends_with_narrow_scores(q, k_cache, v_cache, lengths, scale):
+    rows = []
+    for row, length in enumerate(lengths.tolist()):
+        k, v = (cache[row, :length].repeat_interleave(q.shape[1] // cache.shape[2], 1) for cache in (k_cache, v_cache))
+        scores = torch.einsum("hd,shd->hs", q[row], k) * scale
+        p = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
+        rows.append(torch.einsum("hs,shd->hd", p, v))
+    return torch.stack(rows) if rows else q.clone()
+
+
+def test_scores_in_the_dtype_of_the_inputs_are_named():
+    found = fit(kernels.find()["attention_decode"], attends_with_narrow_scores, "cpu")
+    assert "attention_decode(scores=input dtype)" in found.said
+
+
 def test_each_convention_says_what_breaks_without_it_and_who_has_it():
     said = fitting(as_hf).said.split(": ", 1)[1].split("; ")
     assert said[0] == (
@@ -95,10 +167,11 @@ def test_each_convention_says_what_breaks_without_it_and_who_has_it():
     "op", [op for op in kernels.find().values() if op.name in conventions.NORMS], ids=lambda op: op.name
 )
 def test_every_norm_has_every_convention(op):
+    choices = conventions.about(op)
     found = {conventions.name(op, chosen): variant for chosen, variant in conventions.variants(op)}
     assert found[op.name] is op
     assert {f"{op.name}(rounding=before weight)", f"{op.name}(weight=1 + weight)"} <= set(found)
-    assert len(found) == (8 if op.name in conventions.OUTPUTS else 4)
+    assert len(found) == 2 ** sum(not one.waives and one.casts != ("sum",) for one in choices)
 
 
 @pytest.mark.parametrize("name", conventions.NORMS)
@@ -121,4 +194,4 @@ def test_a_convention_that_the_op_has_not_is_refused_with_those_it_has(word):
     with pytest.raises(UserError, match=r"has no contract with .*; one of output=input dtype, rounding"):
         conventions.named(NORM, [word])
     with pytest.raises(UserError, match="it has none but its own"):
-        conventions.named(kernels.find()["lm_head"], [word])
+        conventions.named(kernels.find()["sample"], [word])

@@ -1,9 +1,17 @@
 """``braidcheck mutants --source FILE --test COMMAND`` and the page of what it saved; the run itself is replaced."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
+import braidcheck
+from braidcheck.cli import INTERRUPTED
 from braidcheck.mutants.project.run import NO_COVERAGE, SURVIVED, ProjectRun
 from braidcheck.mutants.project.trials import Ended
 
@@ -36,6 +44,30 @@ def test_survivors_are_printed_saved_and_made_a_page(run, source, tmp_path):
     assert run("report", saved, "-o", page).code == 0
     assert "return x / 2 if n &lt;= 1 else x" in page.read_text()
     assert run("report", saved, "-o", tmp_path / "mutants.md").code == 2
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "twice SIGINT"])
+def test_an_interrupted_run_leaves_no_copies_and_no_processes(signals, tmp_path):
+    folder, project = tmp_path / "tmp", tmp_path / "project"
+    folder.mkdir()
+    project.mkdir()
+    (project / "setup.py").write_text("")
+    (project / "kernel.py").write_text(KERNEL)
+    started = folder / "started"
+    command = f"echo $$ > {started}; exec sleep 600"
+    words = ["mutants", "--source", "kernel.py", "--lane", "interpret", "--jobs", "1", "--test", command]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(braidcheck.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-m", "braidcheck", *words], cwd=project, env=environment)
+    while not (started.exists() and started.read_text().strip()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert list(folder.glob("braidcheck-mutants-*"))
+    for number in signals:
+        process.send_signal(number)
+    assert process.wait() == INTERRUPTED
+    assert not list(folder.glob("braidcheck-mutants-*"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_a_sample_is_drawn(run, source):

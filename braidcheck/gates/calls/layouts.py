@@ -77,7 +77,7 @@ def check_expanded(op: Op, call: Call, case: Case, device: str) -> None:
     rows = case[rows_axis(case)]
     for name, value in _tensors(inputs):
         slots = value.dim() == 1 and (op.contract.mutates or len(value) != rows)
-        if len(value) > 1 and name not in op.contract.mutates and not slots:
+        if len(value) > 1 and name not in op.contract.written and not slots:
             laid = value[:1].clone().expand_as(value)
             _accepted(op, call, inputs | {name: laid.contiguous()}, copies(inputs) | {name: laid}, [name])
 
@@ -109,7 +109,7 @@ def check_twice(op: Op, call: Call, case: Case, device: str) -> None:
     for (one, value), (other, second) in combinations(_tensors(inputs), 2):
         slots = not value.is_floating_point() and op.contract.mutates  # equal ones have no meaning
         alike = (value.shape, value.dtype) == (second.shape, second.dtype)
-        if alike and not slots and one not in op.contract.mutates:
+        if alike and not slots and not {one, other} & set(op.contract.written):
             given = copies(inputs)
             _accepted(op, call, inputs | {other: value.clone()}, given | {other: given[one]}, [one, other])
 

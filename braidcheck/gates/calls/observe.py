@@ -42,7 +42,7 @@ def observed(op: Op, call: Callable[..., Any], inputs: Inputs) -> Outputs:
 def require_unchanged(op: Op, before: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """Raise ViolationError unless every input that the contract does not name as mutated has the bits of ``before``."""
     for name, value in before.items():
-        if isinstance(value, Tensor) and name not in op.contract.mutates and not same_bits(value, inputs[name]):
+        if isinstance(value, Tensor) and name not in op.contract.written and not same_bits(value, inputs[name]):
             raise ViolationError(f"{name} is changed by the call, and the contract does not name it as mutated")
 
 
@@ -114,7 +114,8 @@ def _returned(op: Op, outputs: Outputs) -> dict[str, Tensor]:
 
 
 def _require_own_memory(op: Op, inputs: Mapping[str, Any], outputs: Outputs) -> None:
-    given = {f"the input {name}": value for name, value in inputs.items() if isinstance(value, Tensor)}
+    kept = {name: value for name, value in inputs.items() if name not in op.contract.overwrites}
+    given = {f"the input {name}": value for name, value in kept.items() if isinstance(value, Tensor)}
     for name, value in _returned(op, outputs).items():
         if not isinstance(value, Tensor):
             raise ViolationError(f"{name} is {type(value).__name__}, not a tensor")

@@ -25,7 +25,7 @@ from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.op import Case, Inputs, Op
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
-OF_LAYOUT = re.compile(r"stride|contiguous|view size", re.IGNORECASE)  # what PyTorch says of a layout, as RuntimeError
+OF_LAYOUT = re.compile(r"stride|contiguous|view size|same dtype", re.IGNORECASE)  # PyTorch's refusals, as RuntimeError
 MIN_WAIT_S = 0.001
 MAX_TEXT = 2000  # characters of what the function raised
 

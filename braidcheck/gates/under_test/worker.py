@@ -17,6 +17,7 @@ from typing import Any
 
 from braidcheck.config import nearest
 from braidcheck.errors import UserError, in_one_line
+from braidcheck.gates.under_test.callables import as_function
 from braidcheck.gpu_memory import context_is_broken
 from braidcheck.isolation import privacy
 from braidcheck.isolation.channel import Message
@@ -110,12 +111,12 @@ def load(name: str) -> Callable[..., Any]:
         raise
     except BaseException as error:  # a module that ends the process must not read as success
         raise UserError(f"{where} cannot be imported: {in_one_line(error)}") from None
-    found = module
+    found: Any = module
     for part in wanted.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise UserError(f"{where} has no function {wanted!r}{nearest(wanted, _functions(module))}")
-    return found
+    return as_function(found, name)
 
 
 def _functions(module: Any) -> list[str]:

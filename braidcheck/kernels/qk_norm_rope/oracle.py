@@ -24,8 +24,8 @@ def reference(
     k_scale: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Norm per head, rotate, scale K."""
-    q_out = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions)
-    k_out = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
+    q_out = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions, q.dtype)
+    k_out = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions, k.dtype)
     return q_out.to(q.dtype), (k_out * k_scale).to(k.dtype)
 
 

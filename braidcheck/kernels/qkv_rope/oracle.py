@@ -44,7 +44,7 @@ def reference(
     q, k, v = split_heads(qkv, num_heads, num_kv_heads, head_dim)
     if q_norm_weight is not None:
         q, k = rope.head_norm(q, q_norm_weight, eps), rope.head_norm(k, k_norm_weight, eps)
-    q, k = rope.rotate(q, cos_sin, positions), rope.rotate(k, cos_sin, positions)
+    q, k = (rope.rotate(part, cos_sin, positions, qkv_weight.dtype) for part in (q, k))
     return tuple(part.to(qkv_weight.dtype) for part in (q, k, v))
 
 

@@ -24,7 +24,8 @@ def reference(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """RMSNorm of x + residual, in float32 or wider."""
     total = rounding.wide(x) if residual is None else rounding.wide(x) + rounding.wide(residual)
-    y = rounding.rms_normed(total, weight, eps).to(torch.float64 if x.dtype == torch.float64 else out_dtype)
+    normed = total if residual is None else rounding.cast_at("sum", total, x.dtype)
+    y = rounding.rms_normed(normed, weight, eps).to(torch.float64 if x.dtype == torch.float64 else out_dtype)
     return y if residual is None else (y, total.to(x.dtype))
 
 

@@ -1,0 +1,78 @@
+"""The functions that ``braidcheck check --all`` checks: each with the op that it is."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from braidcheck.config import nearest
+from braidcheck.errors import UserError
+
+DECLARED = re.compile(r"(?P<op>\w+)\s*(\((?P<conventions>[^()]*)\))?\s*=\s*(?P<name>[^\s=]+:[^\s:=]+)")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function by its name, the op that it is, and the conventions that it is held to; by default those it keeps."""
+
+    op: str
+    name: str
+    conventions: tuple[str, ...] = ()
+
+
+def chosen(declared: Iterable[str], module: str = "") -> list[Function]:
+    """Those that are declared, such as ``rms_norm(output=input dtype) = mylib.ops:norm``; of one module, if it is
+    named. Raises UserError for what is no declaration, and where none is left."""
+    functions = [_function(text) for text in declared]
+    if not functions:
+        raise UserError("check --all has nothing to check: name functions in the key functions of [tool.braidcheck]")
+    modules = [one.name.rpartition(":")[0] for one in functions]
+    found = [one for one, where in zip(functions, modules, strict=True) if module in ("", where)]
+    if not found:
+        meant = nearest(module, modules) or f"; they are of {', '.join(dict.fromkeys(modules))}"
+        raise UserError(f"no function of {module} is in the key functions of [tool.braidcheck]{meant}")
+    return found
+
+
+@contextmanager
+def at_commit(name: str) -> Iterator[str]:
+    """``GIT-REF:FILE.py:FUNCTION`` as the name of the function in a copy of that commit, which is there within; any
+    other name as it is. Raises UserError for a commit or file that the repository around has not."""
+    where, _, function = name.rpartition(":")
+    ref, colon, file = where.partition(":")
+    if not colon or not file.endswith(".py"):
+        yield name
+        return
+    if ref.startswith("-"):
+        raise UserError(f"{name!r}: {ref!r} is no commit")
+    top = _git(name, "rev-parse", "--show-toplevel").decode().strip()
+    archive = _git(name, "-C", top, "archive", "--format=tar", ref)
+    with tempfile.TemporaryDirectory(prefix="braidcheck-commit-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        if not Path(folder, file).is_file():
+            raise UserError(f"{name!r}: {ref} has no file {file}; paths are from the top of the repository")
+        yield f"{Path(folder, file)}:{function}"
+
+
+def _git(name: str, *words: str) -> bytes:
+    found = subprocess.run(["git", *words], capture_output=True, check=False)
+    if found.returncode:
+        said = found.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{name!r} cannot be taken from git: {said[0] if said else found.returncode}")
+    return found.stdout
+
+
+def _function(text: str) -> Function:
+    parts = DECLARED.fullmatch(text.strip())
+    if parts is None:
+        raise UserError(f"functions has {text!r}, must be OP=FUNCTION, such as rms_norm=mylib.ops:rms_norm")
+    words = [word.strip() for word in (parts["conventions"] or "").split(",")]
+    return Function(parts["op"], parts["name"], tuple(filter(None, words)))
