@@ -9,7 +9,7 @@ from functools import cached_property
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 MAX_NAMES = 4
-LARGE = 10  # times a limit, from which on percent of headroom say nothing to a person
+LARGE = 10  # times a number, from which on percent say nothing to a person
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def reading(verdict: Verdict) -> tuple[str, str, str]:
 
 
 def headroom(verdict: Verdict) -> str:
-    """1 - the used part of the limit, in percent; how many times it was used where that is ten times and more."""
+    """1 - the used part of the limit, in percent; how many times it was used where that is more than once."""
     part = verdict.limit_fraction
     if part is None:
         return ""
-    return f"{1 - part:.0%}" if part < LARGE else f"none, {part:.3g} x the limit"
+    return f"{1 - part:.0%}" if part <= 1 else f"none, {part:.3g} x the limit"
 
 
 def limit_fraction(verdict: Verdict) -> float:

@@ -41,7 +41,7 @@ def test_failure_is_exit_1_with_one_message(suite, run):
     completed = run("gate")
     assert completed.code == 1
     assert completed.out.splitlines()[:2] == [
-        "fail accuracy op[a] | 2 (limit <= 1) | headroom -100% | 2 of 2 cases | suspect ops: op | "
+        "fail accuracy op[a] | 2 (limit <= 1) | headroom none, 2 x the limit | 2 of 2 cases | suspect ops: op | "
         "braidcheck gate --lane interpret --op op -k 'op[a]'",
         "    too far",
     ]

@@ -83,7 +83,7 @@ def test_a_failure_is_on_its_kernels_line_with_its_gates_question(broken):
     assert where["region"]["startLine"] > 1
     assert first["message"]["text"] == "qkv_rope[b]: qkv_rope is 9.0 times its bound"
     assert first["properties"]["reproduce"] == "braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
-    assert first["properties"]["headroom"] == "-800%"
+    assert first["properties"]["headroom"] == "none, 9 x the limit"
     rules = {rule["id"]: rule["shortDescription"]["text"] for rule in only["tool"]["driver"]["rules"]}
     assert rules["accuracy"] == GATES["accuracy"].question
     assert [result["ruleId"] for result in only["results"]] == ["accuracy", "coherence", "no-verdict"]

@@ -11,7 +11,7 @@ def test_a_failure_in_a_pipe_is_one_plain_line_with_all_that_is_known(broken, ca
     lines = capsys.readouterr().out.splitlines()
     assert "\x1b" not in "".join(lines)
     assert lines[0] == (
-        "fail accuracy qkv_rope[b] | 9 (limit <= 1) error ratio | headroom -800% | 2 of 3 cases | "
+        "fail accuracy qkv_rope[b] | 9 (limit <= 1) error ratio | headroom none, 9 x the limit | 2 of 3 cases | "
         "suspect ops: qkv_rope | braidcheck gate --op qkv_rope -k 'qkv_rope[b]'"
     )
     assert lines[1].strip() == "qkv_rope is 9.0 times its bound"
