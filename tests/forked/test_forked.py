@@ -83,6 +83,17 @@ def test_files_are_passed_under_their_numbers():
         assert (done.stderr, file.read()) == ("", "through")
 
 
+def test_a_file_that_it_closes_is_open_nowhere():
+    ours, theirs = os.pipe()
+    code = "import os, sys, time; os.close(int(sys.argv[1])); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code, str(theirs)], pass_fds=(theirs,))
+    os.close(theirs)
+    assert os.read(ours, 1) == b""
+    child.kill()
+    child.wait()
+    os.close(ours)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_it(sent):
     child = subprocess.Popen([sys.executable, "-c", "import os; print(os.getpid(), flush=True);" + SLEEPS], stdout=-1)
