@@ -9,6 +9,7 @@ import pytest
 
 from tests.forked.installed import REAL
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
 FORKED = "import sys; print('torch' in sys.modules)"
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"
 
