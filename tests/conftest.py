@@ -25,7 +25,7 @@ def pytest_configure(config):
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
     starts_workers = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
-    if config.option.markexpr != "gpu" and not starts_workers:
+    if sys.platform == "linux" and config.option.markexpr != "gpu" and not starts_workers:
         server = forked_python()
         config.forked = server.__enter__()
         config.add_cleanup(lambda: server.__exit__(None, None, None))

@@ -11,6 +11,7 @@ from braidcheck.engines.process import EngineError, EngineGone, EngineProcess
 from braidcheck.errors import UserError
 
 FILE = Path(__file__).with_name("bad_engines.py")
+pytestmark = pytest.mark.usefixtures("fresh_python")  # whose memory is measured, and no other's
 
 
 def start(name, timeout_s=20.0, max_bytes=0, python=""):

@@ -85,6 +85,8 @@ def main(real, given):
              "ignored": ignored, "executable": here}  # fmt: skip
     name = "interpreting" if os.environ.get("TRITON_INTERPRET") == "1" else "socket"
     line = ask(asked, files, os.path.join(os.path.dirname(here), name))
+    for number in files:  # the child's are all that shall be open
+        os.close(number)
     for number in SIGNALS:
         if number not in ignored:
             signal.signal(number, lambda number, frame: line.sendall(bytes([number])))

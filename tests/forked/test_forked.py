@@ -9,6 +9,7 @@ import pytest
 
 from tests.forked.installed import REAL
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
 FORKED = "import sys; print('torch' in sys.modules)"
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"
 
@@ -81,6 +82,17 @@ def test_files_are_passed_under_their_numbers():
     os.close(theirs)
     with open(ours) as file:
         assert (done.stderr, file.read()) == ("", "through")
+
+
+def test_a_file_that_it_closes_is_open_nowhere():
+    ours, theirs = os.pipe()
+    code = "import os, sys, time; os.close(int(sys.argv[1])); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code, str(theirs)], pass_fds=(theirs,))
+    os.close(theirs)
+    assert os.read(ours, 1) == b""
+    child.kill()
+    child.wait()
+    os.close(ours)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
