@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from braidcheck.gates.samplers import evaluate, measure
-from braidcheck.gates.samplers.measure import NAMES, SETTINGS, Setting, allowed, measure_samplers, place
+from braidcheck.gates.samplers.limits import Setting, allowed, place
+from braidcheck.gates.samplers.measure import NAMES, SETTINGS, measure_samplers
 from braidcheck.result import Status
 from tests.engines import tiny
 
 
 def verdicts(make):
     evidence = {"engine": "tiny", "model": "model", "draws": []}
-    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None)
+    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST)
     return {verdict.subject.rpartition(": ")[2]: verdict for verdict in evaluate(evidence)}
 
 
@@ -32,6 +33,12 @@ def test_a_right_sampler_passes(dtype):
         (tiny.TopKIgnored, "top-k 3"),
         (tiny.OffByOne, "temperature 0.3"),
         (tiny.SeedIgnored, "seeds"),
+        (tiny.FewSeeds, "seeds"),
+        (tiny.SharedSeed, "seeds"),
+        (tiny.FirstGreedy, "first tokens of many seeds"),
+        (tiny.TopKTooSmall, "top-k that keeps two"),
+        (tiny.TopPTooFew, "top-p that keeps two"),
+        (tiny.LongAnswer, "long greedy answers under HF"),
         (tiny.IgnoresLastToken, "greedy tokens under HF"),
         (partial(tiny.Right, theta=500.0), "greedy tokens under HF"),
     ],
