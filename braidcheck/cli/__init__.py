@@ -35,7 +35,7 @@ from braidcheck.config import COMMANDS
 from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 CI, DEV = "Continuous integration", "Development of gates and kernels"
 # What only some commands import, and the extra that installs it.
 EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
