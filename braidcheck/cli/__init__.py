@@ -6,8 +6,10 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from braidcheck.cli import (
     bench,
@@ -42,7 +44,20 @@ EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets
 # Typer carries its own copy of click from 0.26 on; either way this is click's "the call is wrong".
 WrongCall = typer.BadParameter.__mro__[2]
 
+
+class Commands(TyperGroup):
+    """All commands. Typer itself says nothing where one is interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises Abort where it is interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Gates changes to an LLM's kernels: same numbers, same model, no slower?",
     add_completion=False,
     pretty_exceptions_enable=False,
