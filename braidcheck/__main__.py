@@ -1,5 +1,21 @@
-"""``python -m braidcheck``."""
+"""``python -m braidcheck``, and the command ``braidcheck``."""
 
-from braidcheck.cli import main
+import signal
+import sys
 
-raise SystemExit(main())
+
+def main() -> int:
+    """Run the command line and return its exit code; Ctrl-C is one line also while it is imported or ends."""
+    try:
+        from braidcheck.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print("braidcheck: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

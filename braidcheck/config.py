@@ -131,7 +131,7 @@ def read_table(file: Path | None) -> dict[str, Any]:
     try:
         tools = tomllib.loads(file.read_text("utf-8")).get("tool", {})
         table = tools.get("braidcheck", {}) if isinstance(tools, dict) else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(table, dict):
         raise UserError(f"{file}: tool.braidcheck is {_found(table)}, must be a table")

@@ -236,12 +236,17 @@ def json_by_line(body: Mapping[str, Any], name: str, rows: Iterable[Mapping[str,
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one, never a part."""
+    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one, never a part.
+
+    Raises OSError that names ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile: its files are readable by their owner alone, and a run is there to be read.
     draft = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
+    except OSError as error:  # of a full disk Python does not say which file
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         draft.unlink(missing_ok=True)

@@ -42,6 +42,7 @@ def project(tmp_path):
         ("[tool.braidcheck.out]", "is a table, must be a path"),
         ("engine = 'http://localhost:8000/v1'", "is an address; give it by --engine or BRAIDCHECK_ENGINE"),
         ("lane = ", "cannot be read: "),
+        ("lane = " + "[" * 3000, "cannot be read: "),
     ],
 )
 def test_a_wrong_table_is_one_line(project, table, says):

@@ -1,7 +1,9 @@
 """Runs and verdicts: what is missing is red, what was skipped is never green."""
 
+import errno
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +146,17 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["run.json"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_atomically(tmp_path / "run.json", "new")
+    assert raised.value.filename == str(tmp_path / "run.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_verdict_has_no_number_time_or_lane_by_itself():

@@ -18,7 +18,7 @@ from braidcheck.config import COMMANDS as READING_TABLE
 from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # What only some commands import, and the extra that installs it.
 EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
 # Typer carries its own copy of click from 0.26 on; either way this is click's "the call is wrong".
@@ -98,6 +98,13 @@ class Commands(TyperGroup):
         """The command that is called, with its options. Raises click's usage error for none."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises Abort where it is interrupted: Typer itself says nothing then."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
 
 
 app = typer.Typer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -179,7 +180,7 @@ def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
 def _error_line(log: Path) -> str:
     """The line of the log that says most: the last that names an error, else the last."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    named = [line for line in lines if "rror: " in line]
+    named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
 
 

@@ -27,6 +27,11 @@ def claimed(out: Path) -> IO[str]:
     if (out / FILE).exists() or (out / ".git").exists():
         raise UserError(f"{out} is the folder of a project; give a folder for results alone, as --out or in {TABLE}")
     try:
+        str(out.resolve()).encode()
+    except UnicodeEncodeError:
+        message = f"--out {str(out)!a} is no text in this locale; set LC_ALL=C.UTF-8 or give another"
+        raise UserError(message) from None
+    try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("w", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -75,7 +75,7 @@ def gguf_name(name: str) -> str:
 def _json(directory: Path, name: str) -> dict[str, Any]:
     try:
         return json.loads((directory / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"no checkpoint in {directory}: {name}: {error}") from None
 
 

@@ -102,7 +102,7 @@ class EngineProcess:
         try:
             header = json.loads(bytes(received[:line]))
             size = int(header["bytes"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             raise self._gone("sent what is no reply") from None
         while len(received) < line + 1 + size:
             self._step(b"", received, end)

@@ -171,7 +171,7 @@ def typical_noise(truth: Tensor, floor: Tensor) -> float:
 def _manifest(path: Path) -> Mapping[str, Any]:
     try:
         manifest = json.loads(_read(path, MANIFEST))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise GoldenError(f"golden {path}: {MANIFEST} is not JSON: record it again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None

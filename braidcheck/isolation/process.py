@@ -21,6 +21,7 @@ MAX_SHOWN_BYTES = 1 << 16  # of what a process prints
 GRACE_S = 2.0  # in which a process that has closed its channel is expected to end
 
 READ_BYTES = 1 << 20
+OF_CI = ("GITHUB_", "ACTIONS_", "RUNNER_", "CI_JOB_")  # names of files that a CI obeys, and of its tokens
 
 
 class EndedError(BaseException):
@@ -44,7 +45,7 @@ class ChildProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, (theirs.fileno(), *fds))],
             pass_fds=(theirs.fileno(), *fds), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, env=environment.with_package() | dict(settings or {}),
+            start_new_session=True, env=_strangers(environment.with_package()) | dict(settings or {}),
         )  # fmt: skip
         theirs.close()
         os.close(output)
@@ -84,8 +85,9 @@ class ChildProcess:
             if message is not None:
                 return message
             files: list[Any] = [self._channel, *([self._output] if self._output >= 0 else [])]
-            ready, _, _ = select.select(files, [], [], max(0.0, end - time.monotonic()))
-            if not ready:
+            left = end - time.monotonic()
+            ready, _, _ = select.select(files, [], [], max(0.0, left))
+            if not ready or left <= 0:  # what comes without end is no answer in time
                 raise TimeoutError
             if self._output in ready:
                 self._show()
@@ -113,10 +115,21 @@ class ChildProcess:
             os.close(self._output)
             self._output = -1
         if self._shown < MAX_SHOWN_BYTES:
-            sys.stderr.write(part[: MAX_SHOWN_BYTES - self._shown].decode(errors="replace"))
+            sys.stderr.write(_harmless(part[: MAX_SHOWN_BYTES - self._shown].decode(errors="replace")))
             self._shown += len(part)
             if self._shown >= MAX_SHOWN_BYTES:
                 sys.stderr.write(f"\n(what the function prints past {MAX_SHOWN_BYTES} bytes is left out)\n")
+
+
+def _strangers(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what is not for a stranger."""
+    return {name: value for name, value in given.items() if not name.startswith(OF_CI) and not name.endswith("TOKEN")}
+
+
+def _harmless(text: str) -> str:
+    """Text without what a terminal obeys, or a CI: it takes lines that begin with two colons for commands."""
+    shown = "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+    return shown.replace("::", ": :").replace("##[", "# #[")
 
 
 def how_ended(code: int) -> str:

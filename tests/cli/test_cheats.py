@@ -1,6 +1,7 @@
 """Cheats: each is refused, and what it set out to read, change or forge it did not get."""
 
 import runpy
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,17 @@ from braidcheck.isolation.privacy import unreadable
 from braidcheck.isolation.process import EndedError
 from braidcheck.result import Status
 
-FILE = Path(__file__).with_name("cheats.py")
-TABLES = runpy.run_path(str(FILE))
+FILES = [Path(__file__).with_name(name) for name in ("cheats_around.py", "cheats.py")]
 CHEATS, PROMISED = (
-    [(function.__name__, says) for function, says in TABLES[name].items()] for name in ("CHEATS", "PROMISED_KERNELS")
+    [(f"{file}:{cheat.__name__}", says) for file in FILES for cheat, says in runpy.run_path(str(file))[name].items()]
+    for name in ("CHEATS", "PROMISED_KERNELS")
 )
 SECONDS = 120
 
 
 @pytest.fixture(scope="module")
 def exchange(fresh_python):
-    """One process for all cheats; the last of them spoils it."""
+    """One process for the cheats of a file, or until one ends it; the last of a file spoils it."""
     workers = Workers("cpu")
     exchange = Exchange(workers.start, workers.file)
     with unreadable():
@@ -34,10 +35,10 @@ def exchange(fresh_python):
     workers.close()
 
 
-def outcomes(exchange, name, must_launch=False):
+def outcomes(exchange, function, must_launch=False):
     """What is said where the function fails."""
     op = kernels.find()["rms_norm"]
-    candidate = Candidate(op, f"{FILE}:{name}", exchange, SECONDS, must_launch)
+    candidate = Candidate(op, function, exchange, SECONDS, must_launch)
     with use_candidate("rms_norm", candidate):
         for subject in subjects(op, candidate, "cpu", 11):
             try:
@@ -49,14 +50,20 @@ def outcomes(exchange, name, must_launch=False):
                     yield verdict.message
 
 
-@pytest.mark.parametrize(("cheat", "says"), PROMISED)
+def name_of(value):
+    return value.rpartition(":")[2] if ".py:" in value else "-"
+
+
+@pytest.mark.parametrize(("cheat", "says"), PROMISED, ids=name_of)
 def test_what_is_no_kernel_is_refused_where_kernels_were_promised(exchange, cheat, says):
-    assert says in next(outcomes(exchange, cheat, must_launch=True))
+    with closing(outcomes(exchange, cheat, must_launch=True)) as said:
+        assert says in next(said)
 
 
-@pytest.mark.parametrize(("cheat", "says"), CHEATS)
+@pytest.mark.parametrize(("cheat", "says"), CHEATS, ids=name_of)
 def test_a_cheat_is_refused(exchange, cheat, says):
-    assert says in next(outcomes(exchange, cheat))
+    with closing(outcomes(exchange, cheat)) as said:
+        assert says in next(said)
 
 
 def test_a_kernel_is_accepted_where_kernels_were_promised(exchange):

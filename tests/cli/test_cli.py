@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -180,12 +181,13 @@ def test_a_hub_that_cannot_be_reached(refused, monkeypatch, tmp_path):
     refused(3, "pass its directory to --model", "golden", "record", "some/model")
 
 
-def test_a_full_disk_is_one_line_and_no_failed_gate(refused, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
+def test_a_full_or_broken_disk_is_one_line_and_no_failed_gate(refused, monkeypatch, number):
     def full(**_):
-        raise OSError(errno.ENOSPC, "No space left on device", "out/run.json")
+        raise OSError(number, os.strerror(number), "out/run.json")
 
     monkeypatch.setattr("braidcheck.cli.app", full)
-    refused(3, "cannot write out/run.json: No space left on device; free some room", "list")
+    refused(3, f"cannot write out/run.json: {os.strerror(number)}; free some room", "list")
 
 
 @pytest.mark.usefixtures("fresh_python")

@@ -14,7 +14,7 @@ import pytest
 from braidcheck import environment
 from braidcheck.cli import gate, phases, pytest_runner, results
 from braidcheck.golden import resolve
-from braidcheck.result import Run
+from braidcheck.result import Run, Status, Verdict
 from braidcheck.suite import project_tests
 
 FAILS = """
@@ -290,3 +290,22 @@ def test_the_attentions_that_can_be_asked_for_are_the_models():
 
     assert tuple(BACKENDS) == ATTENTIONS
     assert set(Attention) == {*ATTENTIONS, "reference"}
+
+
+@pytest.mark.parametrize("step", ["choose_lane", "_claimed", "_clear", "_phases", "launch", "write", "terminal"])
+def test_ctrl_c_at_each_step_is_one_line_and_no_half_file(suite, refused, monkeypatch, tmp_path, step):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    done = Run({}, (), (Verdict("vacuity", "rms_norm", Status.PASS, "fine"),))
+    monkeypatch.setattr(gate, "launch", lambda phase: (False, done))
+    monkeypatch.setattr(gate, step, SimpleNamespace(show=interrupted) if step == "terminal" else interrupted)
+    refused(130, "interrupted", "gate", "--workers", 1)
+    for file in (tmp_path / "braidcheck-out").glob("*.json"):
+        Run.from_json(file.read_text())
+    assert not list(tmp_path.glob("braidcheck-out/.run*"))
+
+
+def test_a_path_that_is_no_text_is_refused(suite, refused, tmp_path):
+    refused(2, "is no text in this locale", "gate", "--out", tmp_path / "\udcfc")
+    assert not list(tmp_path.glob("\udcfc"))

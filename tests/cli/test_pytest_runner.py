@@ -3,6 +3,8 @@
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from braidcheck.cli import pytest_runner
 from braidcheck.plugin import Controller
 from braidcheck.result import Status, Verdict
@@ -39,3 +41,17 @@ def test_a_first_verdict_that_fails_is_told_once(tmp_path):
 def test_before_the_first_verdict_there_is_no_news(tmp_path):
     phase = SimpleNamespace(out=tmp_path, durations=Durations({}, {}), workers=1)
     assert pytest_runner._look(phase).news == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (".     [100%]OSError: [Errno 28] No space left on device", "OSError: [Errno 28] No space left on device"),
+        ("INTERNALERROR> pkg.OddError: odd", "pkg.OddError: odd"),
+        ("killed", "killed"),
+    ],
+)
+def test_the_line_that_says_most_begins_with_the_error(tmp_path, line, says):
+    log = tmp_path / "pytest.log"
+    log.write_text(f"collected 1 item\n{line}\n\n")
+    assert pytest_runner._error_line(log) == says

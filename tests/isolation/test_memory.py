@@ -33,3 +33,10 @@ def test_bytes_go_there_and_back(region, mapping):
 def test_what_begins_where_a_region_ends_is_not_in_it(mapping, distance, offset):
     """On a GPU the allocator puts the next tensor there."""
     assert mapping.offset_of(mapping.placed.data_ptr() + distance) == offset
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_the_size_of_a_region_cannot_be_changed(region, change):
+    """Reading what was made shorter there would be a SIGBUS here."""
+    with pytest.raises(PermissionError):
+        os.ftruncate(region.fd, os.fstat(region.fd).st_size + change)

@@ -1,5 +1,6 @@
 """A process that is asked: it may die, hang, flood, answer twice or out of turn, and says then how."""
 
+import select
 import textwrap
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from braidcheck.isolation.process import MAX_SHOWN_BYTES, ChildProcess, EndedError, TimeLimitError
 
 SECONDS = 60
+MAX_LOOKS = 10000
 ANSWERS = """
 import json, os, signal, socket, sys, time
 line = socket.socket(fileno=int(sys.argv[1]))
@@ -74,6 +76,14 @@ def test_a_process_that_hangs_is_ended(child):
     assert process._process.poll() is not None
 
 
+def test_a_process_that_prints_without_end_is_ended(child, monkeypatch):
+    """There is always something to read."""
+    process, looks = child("while True: print('x' * 65536)"), iter(range(MAX_LOOKS))
+    monkeypatch.setattr(select, "select", lambda files, *_: (next(looks) * [] or files[1:], [], []))
+    with pytest.raises(TimeLimitError, match=r"still running after 0\.01 s"):
+        process.ask({}, (), 0.01)
+
+
 def test_what_it_prints_is_no_answer_and_not_all_of_it_is_shown(child, capsys):
     process = child(
         """
@@ -85,3 +95,17 @@ def test_what_it_prints_is_no_answer_and_not_all_of_it_is_shown(child, capsys):
     shown = capsys.readouterr().err
     assert MAX_SHOWN_BYTES <= len(shown) < 2 * MAX_SHOWN_BYTES
     assert "is left out" in shown
+
+
+def test_neither_a_terminal_nor_a_ci_obeys_what_it_prints(child, capsys):
+    process = child("print('\\x1b[2J\\r::add-mask::FAIL ##[error]', flush=True); say({'number': number})")
+    process.ask({}, (), SECONDS)
+    assert capsys.readouterr().err == "?[2J?: :add-mask: :FAIL # #[error]\n"
+
+
+def test_what_a_ci_obeys_and_tokens_are_not_in_its_environment(child, monkeypatch):
+    names = ("GITHUB_OUTPUT", "ACTIONS_RUNTIME_URL", "HF_TOKEN")
+    for name in names:
+        monkeypatch.setenv(name, "given")
+    process = child(f"say({{'number': number, 'found': [name for name in {names} if name in os.environ]}})")
+    assert process.ask({}, (), SECONDS)["found"] == []

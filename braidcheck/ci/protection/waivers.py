@@ -22,7 +22,7 @@ def read(folder: Path) -> list[dict[str, str]]:
         return []
     try:
         body = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
     entries = body.get("waiver", [])
     if set(body) - {"waiver"} or not isinstance(entries, list):

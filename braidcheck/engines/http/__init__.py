@@ -49,5 +49,5 @@ def _vocabulary_size(directory: Path) -> int:
     """Tokens of the model that the server should hold."""
     try:
         return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"no checkpoint in {directory}: config.json: {error}") from None

@@ -82,7 +82,7 @@ def _share(_: Any, __: Mapping[str, Any]) -> AbstractContextManager[Any]:
 
 
 def _share_row(share: Any) -> list[Any]:
-    return [share.launches, list(share.computed)]
+    return [share.launches, list(share.computed), list(share.left)]
 
 
 def _late(_: Any, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:

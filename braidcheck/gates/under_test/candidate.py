@@ -143,7 +143,7 @@ class Candidate:
 
     def _raise(self, raised: Message) -> None:
         kinds, text = [str(kind) for kind in raised["kinds"]], _plain_text(raised["text"])
-        self.where = _plain_text(raised.get("where", ""))
+        self.where = " ".join(_plain_text(raised.get("where", "")).split())
         if lacking := _plain_text(raised.get("uninterpreted", "")):
             self.uninterpreted = f"the interpreter cannot run this kernel, a GPU may: {lacking}"
         error = _error(kinds, text)
@@ -174,12 +174,15 @@ def _is_set_aside() -> bool:
     return bool({"launches", "race"} & {each.name for each in surroundings.current()})
 
 
-def _require_launches(launches: int, computed: list[str]) -> None:
+def _require_launches(launches: int, computed: list[str], left: list[str]) -> None:
     if not launches:
         raise NoLaunchError("no Triton kernel was launched, and --must-launch asks for one")
     if computed:
         names = _plain_text(", ".join(map(str, computed)))
         raise NoLaunchError(f"PyTorch computed {names} outside of a kernel, and --must-launch permits none of it")
+    if left:
+        names = _plain_text(", ".join(map(str, left)))
+        raise NoLaunchError(f"numbers left PyTorch by {names}, and --must-launch wants them computed in a kernel")
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

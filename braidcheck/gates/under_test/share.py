@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
+from threading import Thread
 from typing import Any
 
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from triton.runtime.interpreter import InterpretedFunction
@@ -24,22 +27,41 @@ MOVES = (
 )  # fmt: skip
 
 
+LEAVES = ("numpy", "tolist", "__array__", "__dlpack__")  # methods that hand the numbers to what is not watched
+
+
 class Share(TorchDispatchMode):
-    """Within it and ``counted()``: the number of launches, and the operations that gave floating-point numbers."""
+    """Within it the operations that gave floating-point numbers are noted; within ``counted()`` launches too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.launches, self.in_launch = 0, False
+        self.launches = 0
         self.computed: dict[str, None] = {}
+        self.left: dict[str, None] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note its name where it computes."""
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.split("::")[-1]
         moves = function.is_view or name.removesuffix("_") in MOVES
-        if not self.in_launch and not moves and any(map(_is_floating, tree_leaves(result))):
+        if not moves and any(map(_is_floating, tree_leaves(result))):
             self.computed[name] = None
         return result
+
+
+class Leaving(TorchFunctionMode):
+    """Within it the methods by which floating-point numbers leave PyTorch are noted in a share."""
+
+    def __init__(self, share: Share) -> None:
+        super().__init__()
+        self._share = share
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the function and note its name where numbers leave."""
+        name = getattr(function, "__name__", "")
+        if name in LEAVES and args and _is_floating(args[0]):
+            self._share.left[name] = None
+        return function(*args, **(kwargs or {}))
 
 
 def _is_floating(leaf: Any) -> bool:
@@ -48,21 +70,29 @@ def _is_floating(leaf: Any) -> bool:
 
 @contextmanager
 def counted() -> Iterator[Share]:
-    """Within it a call's launches and operations are noted."""
+    """Within it a call's launches and operations are noted, those of threads that it starts and of forks too."""
     kind: Any = InterpretedFunction if interpreter.INTERPRETED else JITFunction
-    share, plain = Share(), kind.run
+    share = Share()
+    launch, fork, thread = kind.run, os.fork, Thread._bootstrap_inner  # type: ignore[attr-defined]
 
-    @wraps(plain)
-    def run(self: Any, *args: Any, **options: Any) -> Any:
-        share.launches, share.in_launch = share.launches + 1, True
-        try:
-            return plain(self, *args, **options)
-        finally:
-            share.in_launch = False
+    @wraps(launch)
+    def counted_launch(self: Any, *args: Any, **options: Any) -> Any:
+        share.launches += 1
+        return launch(self, *args, **options)
 
-    kind.run = run
+    def noted_fork() -> int:
+        share.left["fork"] = None
+        return fork()
+
+    def watched_thread(self: Thread) -> None:
+        inner = Share()
+        inner.computed = share.computed
+        with Leaving(share), inner:  # modes are of one thread
+            thread(self)
+
+    kind.run, os.fork, Thread._bootstrap_inner = counted_launch, noted_fork, watched_thread  # type: ignore[attr-defined]
     try:
-        with share:
+        with Leaving(share), share:
             yield share
     finally:
-        kind.run = plain
+        kind.run, os.fork, Thread._bootstrap_inner = launch, fork, thread  # type: ignore[attr-defined]

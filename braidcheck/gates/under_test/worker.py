@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from braidcheck import environment
 from braidcheck.config import nearest
 from braidcheck.errors import UserError, in_one_line
 from braidcheck.gates.under_test.callables import as_function
@@ -25,7 +26,7 @@ from braidcheck.isolation.settings_kept import settings_kept
 from braidcheck.kernels.common.interpreter_language import cannot_interpret
 
 MAX_TEXT = 2000  # characters of what an exception says
-KERNELS = "braidcheck.kernels."
+KERNELS, FOLDER = "braidcheck.kernels.", Path(os.path.realpath(environment.PACKAGE)) / "kernels"
 
 
 def main() -> None:
@@ -53,6 +54,7 @@ class Worker:
         self._server = server
         self._function: Callable[..., Any] | None = None
         self._bind: Callable[..., Any] | None = None
+        self._guarded = False
 
     def answer(self, message: Message, fds: Sequence[int]) -> Message:
         """What a message asks for: load a function, call it, look at its results."""
@@ -67,6 +69,9 @@ class Worker:
     def _load(self, message: Message) -> Message:
         if not message["load"].startswith(KERNELS):
             sys.meta_path.insert(0, NoKernels())
+            if not self._guarded:
+                self._guarded = True
+                sys.addaudithook(_refuse_kernel_files)
         try:
             self._function = load(message["load"])
         except UserError as error:
@@ -98,6 +103,17 @@ class NoKernels(importlib.abc.MetaPathFinder):
         """Raise ImportError for an op's module."""
         if name.startswith(KERNELS) and name.split(".")[2] != "common":
             raise ImportError(f"{name} is what the function is held against: its answers must be its own")
+
+
+def _refuse_kernel_files(event: str, about: tuple[Any, ...]) -> None:
+    """Refuse an op's files, by whatever way Python opens them; a hook for audits cannot be taken back."""
+    if event != "open" or not isinstance(about[0], str | bytes):
+        return
+    path = Path(os.path.realpath(os.fsdecode(about[0])))
+    if path.is_relative_to(FOLDER):
+        inside = path.relative_to(FOLDER).parts
+        if len(inside) > 1 and inside[0] not in ("common", "__pycache__"):
+            raise ImportError(f"{inside[0]} is what the function is held against: its answers must be its own")
 
 
 def load(name: str) -> Callable[..., Any]:

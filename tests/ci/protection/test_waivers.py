@@ -33,6 +33,7 @@ def test_a_waiver_is_read(tmp_path):
         ("waiver = 3\n", "a waiver is"),
         ("[other]\n", "a waiver is"),
         ("[[waiver", "is not valid TOML"),
+        ("waiver = " + "[" * 3000, "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, text, said):
