@@ -158,9 +158,9 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("gate_up_silu", PERSISTENT, MEDIUM): replace(_ONE_CTA, block_n=128, prefetch_k=0),
     ("gate_up_silu", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=128, prefetch_k=0),
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=1056, num_warps=8),
-    ("lm_head", TILED, SMALL): KernelConfig(block_n=256, block_k=128, num_warps=8, num_stages=3),
+    ("lm_head", TILED, SMALL): KernelConfig(block_n=256, block_k=64, num_warps=8, num_stages=4),
     ("lm_head", TILED, LARGE): KernelConfig(block_n=128, block_k=64, num_warps=4, num_stages=4),
-    ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=128, num_warps=4, num_stages=3),
+    ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4, num_stages=3),
     ("attention_prefill", TILED, LARGE): KernelConfig(block_m=128, block_n=128, num_warps=8, num_stages=3),
     ("decode_attention", GEMV, ANY): replace(
         _SPLIT_KV, min_keys_per_split=64, max_splits=64, combine_block=32, num_warps=2
