@@ -53,7 +53,8 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     chosen = next((some for some in sets if _keeps(under(op, some), cases, function, device)), None)
     if chosen is None:
         return Fit(op)
-    waived = [one for one in about(op) if one.waives and _violates(one, op, chosen, cases, function, device)]
+    waivable = [one for one in about(op) if one.waives and not one.other_op]  # what may be a mistake must be declared
+    waived = [one for one in waivable if _violates(one, op, chosen, cases, function, device)]
     chosen = tuple(one for one in about(op) if one in (*chosen, *waived))
     if not chosen:
         return Fit(op)

@@ -292,14 +292,25 @@ def test_the_attentions_that_can_be_asked_for_are_the_models():
     assert set(Attention) == {*ATTENTIONS, "reference"}
 
 
-@pytest.mark.parametrize("step", ["choose_lane", "_claimed", "_clear", "_phases", "launch", "write", "terminal"])
+STEPS = {
+    "choose_lane": gate,
+    "claimed": gate,
+    "clear": gate,
+    "phases_of": phases,
+    "launch": phases,
+    "write": results,
+    "terminal": results,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_ctrl_c_at_each_step_is_one_line_and_no_half_file(suite, refused, monkeypatch, tmp_path, step):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     done = Run({}, (), (Verdict("vacuity", "rms_norm", Status.PASS, "fine"),))
-    monkeypatch.setattr(gate, "launch", lambda phase: (False, done))
-    monkeypatch.setattr(gate, step, SimpleNamespace(show=interrupted) if step == "terminal" else interrupted)
+    monkeypatch.setattr(phases, "launch", lambda phase: (False, done))
+    monkeypatch.setattr(STEPS[step], step, SimpleNamespace(show=interrupted) if step == "terminal" else interrupted)
     refused(130, "interrupted", "gate", "--workers", 1)
     for file in (tmp_path / "braidcheck-out").glob("*.json"):
         Run.from_json(file.read_text())

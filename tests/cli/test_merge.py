@@ -158,7 +158,7 @@ def test_a_missing_shard_is_named(pair, refused):
 
 
 def test_a_shard_for_which_nothing_is_left_is_refused(suite, committed, refused):
-    refused(2, "--shard 7/9: no unit of work is left for it", "gate", "--workers", 1, "--shard", "7/9")
+    refused(2, "--shard 7/9: more shards than units of work", "gate", "--workers", 1, "--shard", "7/9")
 
 
 def test_another_shard_is_refused_before_anything_runs(suite, refused, tmp_path):

@@ -46,6 +46,7 @@ def test_survivors_are_printed_saved_and_made_a_page(run, source, tmp_path):
     assert run("report", saved, "-o", tmp_path / "mutants.md").code == 2
 
 
+@pytest.mark.usefixtures("fresh_python")
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "twice SIGINT"])
 def test_an_interrupted_run_leaves_no_copies_and_no_processes(signals, tmp_path):
     folder, project = tmp_path / "tmp", tmp_path / "project"

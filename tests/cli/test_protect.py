@@ -93,7 +93,7 @@ def test_base_without_kernels_option_is_skipped(repository, protect):
     ("words", "ref", "code", "says"),
     [
         ((), "nowhere", 2, "nowhere: no such commit"),
-        (("--own", "nothing.json"), "main", 2, "--own nothing.json: no run of a gate"),
+        (("--own", "nothing.json"), "main", 2, "--own nothing.json: not the run.json of a gate"),
         (("--op", "no_op"), "main", 2, "no_op"),
     ],
 )
