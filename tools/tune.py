@@ -24,7 +24,8 @@ from braidcheck.benchmarks.events import Timing, gpu_seconds
 from braidcheck.benchmarks.replay import Replay
 from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
-from braidcheck.kernels import attention_prefill, decode_attention, linear_residual
+from braidcheck.kernels import attention_prefill, decode_attention
+from braidcheck.kernels.common import split_k
 from braidcheck.kernels.common.configs import (
     ANY,
     GEMV,
@@ -154,7 +155,7 @@ class Prompt:
         outputs |= {"linear_residual": HIDDEN, "gate_up_silu": 2 * INNER}
         self.tokens = tokens
         self.keys = [(op, PERSISTENT, size_bucket("persistent_gemm", tokens * width)) for op, width in outputs.items()]
-        if tokens * HIDDEN <= linear_residual.MAX_SPLIT_K_OUTPUTS:
+        if tokens * HIDDEN <= split_k.MAX_OUTPUTS:
             self.keys.append(("linear_residual", SPLIT_K, size_bucket("split_k", tokens)))
         self.keys.append(attention_prefill.config_key(tokens, tokens, use_tma=True))
 

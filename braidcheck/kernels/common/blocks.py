@@ -11,6 +11,7 @@ from typing import Any
 
 from braidcheck.kernels.common import gemv as few
 from braidcheck.kernels.common import persistent_gemm as many
+from braidcheck.kernels.common import split_k
 from braidcheck.kernels.common.configs import KernelConfig, Key, configs, override_config
 from braidcheck.kernels.common.interpreter import INTERPRETED
 
@@ -35,7 +36,11 @@ def other_blocks(call: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
 
 def in_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
     """The wrapper ``call``, which takes its kernel for any number of tokens for few and for many as well."""
-    changes = (few, {"supports_gemv": lambda *_, **__: False}), (many, {"can_use_tma": lambda matrix: False})
+    changes = (
+        (few, {"supports_gemv": lambda *_, **__: False}),
+        (split_k, {"supports_split_k": lambda *_: False}),
+        (many, {"can_use_tma": lambda matrix: False}),
+    )
     return _with(call, lambda: (_changed(changes),))
 
 

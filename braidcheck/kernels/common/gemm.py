@@ -1,18 +1,20 @@
-"""Which kernel of an op computes a projection x @ weight.T: one dispatch for all ops that have these three."""
+"""Which kernel of an op computes a projection x @ weight.T: one dispatch for all ops that have several."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from braidcheck.kernels.common import gemv, persistent_gemm
+from braidcheck.kernels.common import gemv, persistent_gemm, split_k
 from braidcheck.kernels.common.configs import Regime
 
 
 def gemm_regime(op: str, x: Tensor, weight: Tensor, *others: Tensor, float32: bool = False) -> Regime:
-    """GEMV, PERSISTENT or TILED, which takes anything; x[M,K], and ``others`` are what else TMA would read or write, in
-    ``float32`` too if that is accepted."""
+    """GEMV, SPLIT_K, PERSISTENT or TILED, which takes anything; x[M,K], and ``others`` are what else TMA would read or
+    write, in ``float32`` too if that is accepted."""
     if gemv.supports_gemv(x, weight):
         return Regime.GEMV
+    if split_k.supports_split_k(op, x, weight):
+        return Regime.SPLIT_K
     if persistent_gemm.supports_persistent_gemm(op, x, weight, *others, float32=float32):
         return Regime.PERSISTENT
     return Regime.TILED

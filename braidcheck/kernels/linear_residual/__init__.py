@@ -11,7 +11,6 @@ from braidcheck.kernels.common.configs import (
     SizeBucket,
     default_block_m,
     get_config,
-    has_config,
     size_bucket,
     tiled_bucket,
 )
@@ -19,7 +18,6 @@ from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import MAX_M, gemv_config
 from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import (
-    can_use_tma,
     persistent_config,
     persistent_grid,
     tensor_descriptor,
@@ -35,11 +33,6 @@ from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_split_k_kernel,
     linear_residual_tiled_kernel,
 )
-
-# Split K where there are fewer tiles than multiprocessors: 2**18 outputs are 64 tiles of 64 x 64. A sum of 1024 terms
-# is over before a second kernel would begin, and 8192 are 16 parts of 512.
-MAX_SPLIT_K_OUTPUTS = 2**18
-MIN_SPLIT_K, MAX_SPLIT_K = 1025, 8192
 
 ARGUMENTS = Arguments(
     {
@@ -60,23 +53,8 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     ARGUMENTS.check(x, weight, residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if out.numel():
-        LAUNCHES[_regime(x, weight, residual, out)](x, weight, residual, out)
+        LAUNCHES[gemm_regime("linear_residual", x, weight, residual, out)](x, weight, residual, out)
     return out
-
-
-def _regime(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Regime:
-    """The kernel that takes ``x @ weight.T`` with the fewest bytes and, of those, in the least time."""
-    regime = gemm_regime("linear_residual", x, weight, residual, out)
-    return Regime.SPLIT_K if regime is not Regime.GEMV and _supports_split_k(x, weight, out) else regime
-
-
-def _supports_split_k(x: Tensor, weight: Tensor, out: Tensor) -> bool:
-    return (
-        out.numel() <= MAX_SPLIT_K_OUTPUTS
-        and MIN_SPLIT_K <= x.shape[1] <= MAX_SPLIT_K
-        and has_config("linear_residual", Regime.SPLIT_K)
-        and (weight.element_size() == 2 if len(x) <= MAX_M else can_use_tma(weight))
-    )
 
 
 def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
