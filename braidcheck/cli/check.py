@@ -51,9 +51,9 @@ def check(
 ) -> int:
     """Run the gates' checks of an op on your own function: accuracy on the op's cases and on random sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails.
-    --all checks the functions that [tool.braidcheck] lists; with --json then a line each."""
+    --all checks the functions that pyproject.toml lists; with --json then a line each."""
     if every == bool(function):
-        raise UserError("check takes an op and a function, or --all")
+        raise UserError("check takes an op and a function, or --all. See: braidcheck check --help")
     asked = chosen(functions or (), op) if every else [Function(op, function, tuple(filter(None, contract.split(","))))]
     check_ops([one.op for one in asked])
     place = _place(device)

@@ -139,10 +139,11 @@ def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[s
         if not run.expected and not run.verdicts and not interrupted:
             raise UserError(f"nothing matches {shlex.join(words)}; see: braidcheck list")
         run = replace(run, environment={**run.environment, "seconds": round(time.monotonic() - began, 1)})
-        of_ours = Path.cwd().is_relative_to(environment.PACKAGE.parent)
-        if not (settings.ops or settings.kernels or external_ops.declared() or of_ours):
-            print(NO_OPS, file=sys.stderr)
-        return report(run, out, interrupted)
+        code = report(run, out, interrupted)
+    of_ours = Path.cwd().is_relative_to(environment.PACKAGE.parent)
+    if not (settings.ops or settings.kernels or external_ops.declared() or of_ours):
+        print(NO_OPS, file=sys.stderr)
+    return code
 
 
 def _check(ops: Sequence[str], gates: Sequence[str], expression: str, tests: Path | None) -> None:

@@ -71,14 +71,14 @@ def last_kept(row: Tensor, setting: Setting, apart: float) -> tuple[int, float]:
     if len(kept) < 2 or len(kept) == len(row):
         return token, 0.0
     values, most = row.double(), math.exp(apart / setting.temperature)
-    rivals = values > values[token] - apart
-    rivals[token] = False
-    if setting.top_k and int(rivals.sum()) >= setting.top_k:
+    others = values > values[token] - apart
+    others[token] = False
+    if setting.top_k and int(others.sum()) >= setting.top_k:
         return token, 0.0
     if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) + apart:
         return token, 0.0
     if setting.top_p < 1:
-        before = float((values / setting.temperature).softmax(-1)[rivals].sum())
+        before = float((values / setting.temperature).softmax(-1)[others].sum())
         if before * most / (before * most + 1 - before) >= setting.top_p:
             return token, 0.0
     share = float(exact[token])

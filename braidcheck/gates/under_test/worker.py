@@ -26,7 +26,10 @@ from braidcheck.isolation.settings_kept import settings_kept
 from braidcheck.kernels.common.interpreter_language import cannot_interpret
 
 MAX_TEXT = 2000  # characters of what an exception says
-KERNELS, FOLDER = "braidcheck.kernels.", Path(os.path.realpath(environment.PACKAGE)) / "kernels"
+KERNELS = "braidcheck.kernels."
+SOURCES = Path(os.path.realpath(environment.PACKAGE)) / "kernels"
+# Where the ops' files lie, and their bytecode where that is kept apart.
+FOLDERS = (SOURCES, Path(os.path.realpath(sys.pycache_prefix or "/"), *SOURCES.parts[1:]))
 
 
 def main() -> None:
@@ -110,8 +113,8 @@ def _refuse_kernel_files(event: str, about: tuple[Any, ...]) -> None:
     if event != "open" or not isinstance(about[0], str | bytes):
         return
     path = Path(os.path.realpath(os.fsdecode(about[0])))
-    if path.is_relative_to(FOLDER):
-        inside = path.relative_to(FOLDER).parts
+    for folder in filter(path.is_relative_to, FOLDERS):
+        inside = path.relative_to(folder).parts
         if len(inside) > 1 and inside[0] not in ("common", "__pycache__"):
             raise ImportError(f"{inside[0]} is what the function is held against: its answers must be its own")
 

@@ -64,6 +64,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("braidcheck.mutants.project.run.MIN_LIMIT_S", 1)
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_mutants_are_killed_or_survive_and_the_project_is_left_alone(project, quick):
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(project.rglob("*")) if path.is_file()
@@ -96,6 +97,7 @@ def test_tests_that_fail_without_a_mutant_are_refused(project):
         run(project, "exit 3").run()
 
 
+@pytest.mark.usefixtures("fresh_python")
 def test_tests_that_import_another_copy_are_refused(project):
     command = f"{sys.executable} {project / 'check.py'}"  # Python imports from the folder of the script first
     with pytest.raises(UserError, match=r"does not import lib/kernel\.py from its copy"):
