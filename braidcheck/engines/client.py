@@ -87,6 +87,12 @@ class Client:
         """Drawn tokens."""
         return self._call({**_request("sample", [list(ids), n]), "options": options})[0]["tokens"]
 
+    def sample_together(self, ids: Ids, n: int, seeds: Sequence[int], **options: float) -> list[list[int]]:
+        """Drawn tokens of one prompt, which threads ask for at once, each with its seed."""
+        request = _request("sample", [list(ids), n])
+        requests = [{**request, "options": {**options, "seed": seed}} for seed in seeds]
+        return [reply["tokens"] for reply in self._call({"call": "together", "requests": requests})[0]["replies"]]
+
     def hidden_states(self, ids: Ids, rows: Ids) -> list[Tensor | None]:
         """Embedding and residual stream after each layer, at ``rows``: [R,H] float32."""
         header, data = self._call(_request("hidden_states", [list(ids)], rows))

@@ -99,11 +99,15 @@ class Right:
             if top_k:
                 values = values.masked_fill(values < values.topk(top_k).values[-1], -torch.inf)
             best, order = values.softmax(-1).sort(descending=True)
-            best[best.cumsum(-1) - best >= top_p] = 0
+            best[self.behind(best, top_p)] = 0
             best[best < min_p * best[0]] = 0
             return int(order[torch.multinomial(best, 1, generator=draw)])
 
         return self.decode(list(ids), n, pick)
+
+    def behind(self, best, top_p):
+        """Where top-p rules out, in sorted probabilities."""
+        return best.cumsum(-1) - best >= top_p
 
     def decode(self, ids, n, pick):
         answer = []
@@ -245,6 +249,65 @@ class IgnoresLastToken(Right):
         return self.logits([*ids[:-1], *answer] if len(ids) > 1 else [*ids, *answer])[-1]
 
 
+class MiddleBatch(Right):
+    """Batches of 3 to 7 prompts are filled up to 8, and the third row is lost."""
+
+    def prefill_batch(self, prompts):
+        found = super().prefill_batch(prompts)
+        return found if not 2 < len(found) < 8 else [*found[:2], found[2] * 0, *found[3:]]
+
+
+class LongRow(Right):
+    """In a batch, what lies behind the first 100 tokens forgets them."""
+
+    def prefill_batch(self, prompts):
+        return [torch.cat([self.logits(ids[:100]), self.logits(ids[100:])]) if ids[100:] else self.logits(ids)
+                for ids in prompts]  # fmt: skip
+
+
+class FullCache(Right):
+    """From the 40th prompt of a process on, its first tokens are another's."""
+
+    count = 0
+
+    def prefill(self, ids):
+        self.count += 1
+        return self.logits([*ids[:4][::-1], *ids[4:]] if self.count > 40 else ids)
+
+
+class FirstStop(Right):
+    """Of several stop tokens it knows the first."""
+
+    def generate(self, ids, n, stop=()):
+        answer = super().generate(ids, n)
+        return answer[: answer.index(stop[0]) + 1] if set(stop[:1]) & set(answer) else answer
+
+
+class Remembered(Right):
+    """A prompt that it knows has the last logits of the position before."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.known = set()
+
+    def prefill(self, ids):
+        known = len(ids) > 1 and tuple(ids) in self.known
+        self.known.add(tuple(ids))
+        return torch.cat([self.logits(ids)[:-1], self.logits(ids)[-2:-1]]) if known else self.logits(ids)
+
+
+class StreamEndsEarly(Right):
+    def stream(self, ids, n):
+        yield from self.generate(ids, n)[:-1]
+
+
+class LongAnswer(Right):
+    """Behind the 32nd token of an answer the one before the last is forgotten."""
+
+    def next_logits(self, ids, answer):
+        return super().next_logits(ids, answer if len(answer) <= 32 else [*answer[:-2], answer[-1]])
+
+
 class StreamsLate(Right):
     def stream(self, ids, n):
         yield from self.generate(ids, n + 1)[1:]
@@ -276,6 +339,41 @@ class TemperatureIgnored(Right):
 class TopKIgnored(Right):
     def sample(self, ids, n, **options):
         return super().sample(ids, n, **{**options, "top_k": 0})
+
+
+class TopKTooSmall(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "top_k": max(0, options["top_k"] - 1)})
+
+
+class TopPTooFew(Right):
+    """The token with which the sum goes over top-p is not kept, unless it is the only one."""
+
+    def behind(self, best, top_p):
+        over = best.cumsum(-1) > top_p
+        over[0] = top_p == 0
+        return over & (top_p < 1)
+
+
+class FirstGreedy(Right):
+    """The first token is the best one."""
+
+    def sample(self, ids, n, **options):
+        first = self.generate(ids, 1)
+        return first + (super().sample([*ids, *first], n - 1, **options) if n > 1 else [])
+
+
+class FewSeeds(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": options["seed"] % 2})
+
+
+class SharedSeed(Right):
+    """Requests at once, by threads, share one seed."""
+
+    def sample(self, ids, n, **options):
+        alone = threading.current_thread() is threading.main_thread()
+        return super().sample(ids, n, **(options if alone else {**options, "seed": 1}))
 
 
 class OffByOne(Right):

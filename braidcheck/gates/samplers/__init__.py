@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from braidcheck.gates.samplers.evidence import Draws, Evidence
@@ -43,9 +44,31 @@ def _verdict(name: str, draws: Draws) -> Verdict:
             NAME, subject, Status.PASS, message, draws["worst"], 1, unit="of the allowed distance", seconds=seconds,
             metrics=metrics,
         )  # fmt: skip
+    if "last" in draws:
+        return _last(subject, draws, seconds, metrics)
     if not draws.get("bins"):
         return Verdict(NAME, subject, Status.PASS, draws["what"], seconds=seconds, metrics=metrics)
     return _distribution(subject, draws, seconds, metrics)
+
+
+def _last(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:
+    count, least = draws["last"], draws["last_expected"]
+    chance = fewer(count, least)
+    message = f"the last token that it keeps is drawn {count} times of {draws['tokens']}, expected are {least:.3g}"
+    if chance < LEVEL:
+        message += f" (p is {chance:.1g} at most, the level {LEVEL:g}): is it left out?"
+    status = Status.FAIL if chance < LEVEL else Status.PASS
+    return Verdict(
+        NAME, subject, status, message, count, least, higher_is_better=True, unit="draws", seconds=seconds,
+        metrics=metrics,
+    )  # fmt: skip
+
+
+def fewer(count: int, mean: float) -> float:
+    """Chernoff's bound of the probability of ``count`` or fewer, where draws give ``mean`` on average."""
+    if count >= mean:
+        return 1.0
+    return math.exp(count - mean + (count * math.log(mean / count) if count else 0.0))
 
 
 def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:

@@ -11,12 +11,16 @@ class Draws(TypedDict, total=False):
     Drawn tokens are ``tokens`` in all; ``bins`` counts their places in HF's distribution where that leaves a choice,
     from its best token to its worst: each bin is as probable as the others. ``outside`` are tokens that no engine of
     bfloat16's precision can give, the first as ``what`` says. Greedy tokens have ``worst``: how far, of what is
-    allowed, a token's logit is below HF's best. ``skipped`` and ``error`` say why there is nothing.
+    allowed, a token's logit is below HF's best. ``last`` counts draws of the last token that a limit keeps, where noise
+    cannot rule it out; a right sampler gives ``last_expected`` or more on average. ``skipped`` and ``error`` say why
+    there is nothing.
     """
 
     name: str
     tokens: int
     bins: list[int]
+    last: int
+    last_expected: float
     outside: int
     what: str
     worst: float

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -13,10 +15,10 @@ from torch import Tensor
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.samplers.evidence import Draws, Evidence
+from braidcheck.gates.samplers.limits import Setting, allowed, last_kept, place
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
-from braidcheck.numerics.sampling import probabilities
 
 After = Callable[[list[int], list[int]], list[tuple[Tensor, float]]]
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
@@ -28,16 +30,6 @@ TYPICAL_QUANTILE = 0.95  # as golden.store.typical_noise
 MAX_SURE = 0.95  # of the best token's probability, from which on a draw says nothing
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a sampler is told; 0 and 1 are "no limit", as in `engines.protocol.Sampler`."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-
 SETTINGS = {
     "temperature 1": Setting(),
     "temperature 0.3": Setting(0.3),
@@ -46,17 +38,33 @@ SETTINGS = {
     "top-p 0.7": Setting(2.0, top_p=0.7),
     "min-p 0.2": Setting(2.0, min_p=0.2),
 }
-GREEDY, SEEDS = "greedy tokens under HF", "seeds"
-NAMES = (GREEDY, *SETTINGS, SEEDS)
+GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", "seeds"
+FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
 """Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
+
+LAST = {
+    "last token of top-k 3": Setting(top_k=3),
+    "last token of top-p 0.7": Setting(top_p=0.7),
+    "last token of min-p 0.2": Setting(min_p=0.2),
+}
+NAMES = (GREEDY, LONG, *SETTINGS, *LAST, FIRST, TOGETHER, SEEDS)
+LAST_TEXTS, LAST_LENGTH = 10, 96
+LAST_DRAWS, MIN_LAST = 128, 0.12
+"""A right sampler draws a last token of that share 15 times or more on average: never at all has p = 3e-7."""
+
+LONG_TOKENS = 144  # behind the pages that a cache takes at first
+FIRST_DRAWS = 192
+SEEDS_TOLD = (1, 2, 3, 1 << 30)
+MAX_CHANCE = 1e-9  # of one answer, below which two seeds do not both draw it
 
 
 def measure_samplers(
-    client: Client, texts: Sequence[Text], logits: Logits, evidence: Evidence, say: Callable[[str], None]
+    client: Client, texts: Sequence[Text], logits: Logits, evidence: Evidence, say: Callable[[str], None], longest: int
 ) -> None:
     """Add to ``evidence`` each setting's draws.
 
-    ``logits(ids)`` are HF's in float32 [T,V], and HF bfloat16's worst error of one [T].
+    ``logits(ids)`` are HF's in float32 [T,V], and HF bfloat16's worst error of one [T]; model and engine
+    take ``longest`` tokens.
     """
     draw, vocab = random.Random(0), client.vocab
     prompts = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
@@ -88,18 +96,33 @@ def measure_samplers(
                 found = {"error": str(how)}
         evidence["draws"].append({**found, "name": name, "seconds": time.monotonic() - began})
 
-    add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops), "generate")
+    add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops, TOKENS), "generate")
+    long = min(LONG_TOKENS, longest - PROMPT)
+    add(LONG, lambda: _greedy(client, [drawn[0], drawn[-1]], after, stops, long), "generate")
     for name, setting in SETTINGS.items():
         add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
-    add(SEEDS, lambda: _seeds(client, prompts[0]), "sample")
+    steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
+    for name, setting in LAST.items():
+        add(name, lambda setting=setting: _last(client, steps, stops, setting), "sample")  # type: ignore[misc]
+    add(FIRST, lambda: _first(client, drawn, after, stops), "sample")
+    add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
+    add(SEEDS, lambda: _seeds(client, drawn[0], after), "sample")
 
 
-def _greedy(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int]) -> Draws:
+def _steps(text: Text, logits: Logits) -> list[tuple[list[int], Tensor, float]]:
+    """The beginnings of a text, HF's logits [V] after each, and how far two may be apart that are equal to bfloat16."""
+    ids = text.ids[:LAST_LENGTH].tolist()
+    rows, noise = logits(ids)
+    apart = (SURE_SIGMA * noise.clamp_min(text.typical)).tolist()
+    return [(ids[: at + 1], rows[at].float(), apart[at]) for at in range(len(ids))]
+
+
+def _greedy(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int], count: int) -> Draws:
     """How far each greedy token's logit is below HF's best, over what noise allows."""
     tokens, outside, worst, what = 0, 0, 0.0, ""
     for prompt in prompts:
-        answer = client.generate(prompt, TOKENS)
-        _check_length(answer, stops, client)
+        answer = client.generate(prompt, count)
+        _check_length(answer, stops, client, count)
         tokens += len(answer)
         for step, (token, (row, apart)) in enumerate(zip(answer, after(prompt, answer), strict=True), 1):
             gap = float(row.max() - row[token])
@@ -118,7 +141,7 @@ def _drawn(
     bins, outside, tokens, what = [0] * BINS, 0, 0, ""
     for prompt in prompts:
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
-        _check_length(drawn, stops, client)
+        _check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
         for token, (row, apart) in zip(drawn, after(prompt, drawn), strict=True):
             share, before, most = place(row, token, setting)
@@ -131,26 +154,91 @@ def _drawn(
     return {"tokens": tokens, "bins": bins, "outside": outside, "what": what}
 
 
-def _check_length(tokens: Sequence[int], stops: Sequence[int], client: Client) -> None:
+def _last(
+    client: Client, steps: Sequence[tuple[list[int], Tensor, float]], stops: Sequence[int], setting: Setting
+) -> Draws:  # fmt: skip
+    """How often the last token that a limit keeps is drawn, after the prompt where it is surely kept and likeliest.
+
+    ``steps`` are prompts, HF's logits [V] after them, and how far two of these may be apart that are equal to bfloat16.
+    """
+    kept = [last_kept(row, setting, apart) for _, row, apart in steps]
+    at = max(range(len(steps)), key=lambda at: kept[at][1])
+    (token, least), (prompt, row, apart) = kept[at], steps[at]
+    if least < MIN_LAST:
+        return {"skipped": f"HF is nowhere sure of a last token of {100 * MIN_LAST:.0f}% that the limit keeps"}
+    draw, outside, last, what = random.Random(str(setting)), 0, 0, ""
+    for _ in range(LAST_DRAWS):
+        drawn = _one(client, prompt, stops, setting, draw.randrange(1 << 31))
+        last += drawn == token
+        if not allowed(row, drawn, setting, apart):
+            outside, what = outside + 1, f"a token is drawn that {_said(setting)} rules out"
+    return {
+        "tokens": LAST_DRAWS, "bins": [], "outside": outside, "what": what, "last": last,
+        "last_expected": least * LAST_DRAWS,
+    }  # fmt: skip
+
+
+def _one(client: Client, prompt: list[int], stops: Sequence[int], setting: Setting, seed: int) -> int:
+    """One drawn token; of an engine that leaves stop tokens out, no token is one."""
+    drawn = client.sample(prompt, 1, **asdict(setting), seed=seed)
+    if not drawn and stops and not client.claims["includes_stop"]:
+        return stops[0]
+    _check_length(drawn, stops, client, 1)
+    return drawn[0]
+
+
+def _first(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int]) -> Draws:
+    """Places of the first tokens of seeds that follow one another, after the prompt that leaves most choice."""
+    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting()
+    rows = [after(prompt, prompt[:1])[0][0] for prompt in prompts]
+    row, prompt = min(zip(rows, prompts, strict=True), key=lambda pair: float(pair[0].softmax(-1).max()))
+    for seed in range(FIRST_DRAWS):
+        share, before, _ = place(row, _one(client, prompt, stops, setting, seed), setting)
+        bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
+    return {"tokens": FIRST_DRAWS, "bins": bins, "outside": 0, "what": ""}
+
+
+def _together(draws: Sequence[Draws]) -> Draws:
+    """The places of all settings' draws: a fault that each shows a little."""
+    of_settings = [one for one in draws if one["name"] in SETTINGS and one.get("bins")]
+    if not of_settings:
+        return {"skipped": "there are no draws"}
+    bins = [sum(column) for column in zip(*(one["bins"] for one in of_settings), strict=True)]
+    return {"tokens": sum(one["tokens"] for one in of_settings), "bins": bins, "outside": 0, "what": ""}
+
+
+def _check_length(tokens: Sequence[int], stops: Sequence[int], client: Client, count: int) -> None:
     """Raises EngineError for an answer that is too short or has tokens that are none."""
-    ended = len(tokens) < TOKENS and (not client.claims["includes_stop"] or (tokens and tokens[-1] in stops))
-    if len(tokens) != TOKENS and not ended:
-        raise EngineError(f"gave {len(tokens)} tokens, {TOKENS} were wanted")
+    ended = len(tokens) < count and (not client.claims["includes_stop"] or (tokens and tokens[-1] in stops))
+    if len(tokens) != count and not ended:
+        raise EngineError(f"gave {len(tokens)} tokens, {count} were wanted")
     if wrong := [token for token in tokens if not 0 <= token < client.vocab]:
         raise EngineError(f"gave the token {wrong[0]}, the model has {client.vocab}")
     if not tokens:
         raise EngineError("gave no token")
 
 
-def _seeds(client: Client, prompt: list[int]) -> Draws:
-    """The same seed gives the same tokens, others give others."""
-    answers = [client.sample(prompt, TOKENS, **asdict(Setting(2.0)), seed=seed) for seed in (1, 1, 2, 3)]
+def _seeds(client: Client, prompt: list[int], after: After) -> Draws:
+    """The same seed gives the same tokens, others give others, at once too where the engine takes several requests."""
+    options = asdict(Setting(2.0))
+    again, *answers = [client.sample(prompt, TOKENS, **options, seed=seed) for seed in (1, *SEEDS_TOLD)]
+    at_once = []
+    if client.claims["concurrency"] > 1:
+        at_once = client.sample_together(prompt, TOKENS, SEEDS_TOLD, **options)
     what, outside = "the same seed gives the same tokens, and others give others", 0
-    if answers[0] != answers[1]:
+    if answers[0] != again:
         what, outside = "the same seed gives other tokens", TOKENS
-    elif answers[0] == answers[2] == answers[3]:
-        what, outside = "seeds 1, 2 and 3 give the same tokens", TOKENS
-    return {"tokens": sum(map(len, answers)), "outside": outside, "what": what}
+    for group, how in ((answers, ""), (at_once, " where they are asked for at once")):
+        for (one, first), (other, second) in combinations(zip(SEEDS_TOLD, group, strict=False), 2):
+            if first == second and not outside and _chance(prompt, first, after) < MAX_CHANCE:
+                what, outside = f"seeds {one} and {other} give the same tokens{how}", TOKENS
+    return {"tokens": sum(map(len, (again, *answers, *at_once))), "outside": outside, "what": what}
+
+
+def _chance(prompt: list[int], answer: list[int], after: After) -> float:
+    """The probability of an answer at the temperature of 2 at which seeds are compared."""
+    rows = [row for row, _ in after(prompt, answer)]
+    return math.prod(place(row, token, Setting(2.0))[0] for row, token in zip(rows, answer, strict=True))
 
 
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:
@@ -158,36 +246,6 @@ def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor,
     truth, floor = (run.logits(torch.tensor(ids)).float() for run in runs)
     top = best_ids(truth)
     return truth, noise(truth.gather(1, top), floor.gather(1, top))
-
-
-def place(row: Tensor, token: int, setting: Setting) -> tuple[float, float, float]:
-    """A token's probability, that of all more probable ones (of equal ones those of lower id), and the best's."""
-    exact = probabilities(row, **asdict(setting))
-    mine = exact[token]
-    first = (exact > mine) | ((exact == mine) & (torch.arange(len(row)) < token))
-    return float(mine), float(exact[first].sum()), float(exact.max())
-
-
-def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
-    """Whether an engine can draw the token if its logits, less one another, are up to ``apart`` from HF's.
-
-    The odds of any set of tokens then differ by a factor of up to exp(apart / temperature), and what is less than
-    ``apart`` above the token may be below it.
-    """
-    values = row.double()
-    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - apart:
-        return False
-    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - apart:
-        return False
-    if setting.top_p < 1:
-        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(apart / setting.temperature).exp())
-        probabilities = (values / setting.temperature).softmax(-1)
-        return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
-    return True
-
-
-def _log(value: float) -> float:
-    return float(torch.tensor(value).double().log())
 
 
 def _said(setting: Setting) -> str:

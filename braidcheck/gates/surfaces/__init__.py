@@ -128,8 +128,10 @@ def _separating(
         parts.append(f"not near enough in {', '.join(verdict.subject.rpartition(': ')[2] for verdict in failed)}")
     if ended:
         parts.append(f"gives no answer in {', '.join(ended)}")
-    if settings:
-        parts.append(("samples" if parts else "wrong only in sampling, ") + f" with {', '.join(settings)}")
+    if settings and not parts and all(name.endswith("under HF") for name in settings):
+        parts.append(f"wrong only in {', '.join(settings)}")
+    elif settings:
+        parts.append(("samples" if parts else "wrong only in sampling,") + f" with {', '.join(settings)}")
     if checks:
         parts.append(f"{', '.join(checks)} fails" + ("" if parts else " on every surface alike"))
     status = Status.FAIL if failed or checks or settings else Status.ERROR if ended else Status.PASS

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from braidcheck.engines.client import Client, Prefilled, Top
-from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
+from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, SAME, Outcome
 from braidcheck.gates.surfaces.truth import Asked, Request, prefill_outcome, tokens_outcome
 
 MAX_ROWS = 128  # of a prompt's logits, its last: half a chunk, so that all borders are seen
@@ -20,11 +20,11 @@ class NotServed(Exception):
 
 
 class Asker:
-    """One engine; ``made`` holds each outcome with its request."""
+    """One engine; ``made`` holds each outcome with its request, and all that were asked for with it."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.made: list[tuple[Outcome, Request]] = []
+        self.made: list[tuple[Outcome, Sequence[Request]]] = []
         self._earlier: list[list[int]] = []
         self._starts = client.starts
 
@@ -51,20 +51,24 @@ class Asker:
         """One request by itself: its logits and, where HF is sure of any, its greedy answer."""
         found = []
         if self.can("prefill"):
-            first = max(0, request.length - MAX_ROWS)
-            after = self._after([request])
-            got = self.client.prefill(request.ids, range(first, request.length))
-            found.append(self._keep(prefill_outcome(request, got, first, Asked(after=after)), request))
+            found.append(self.logits(request))
         if self.can("generate") and request.count:
             found.append(self.greedy(request))
         return found
 
+    def logits(self, request: Request) -> Outcome:
+        """The last logits of a prompt by itself."""
+        first = max(0, request.length - MAX_ROWS)
+        (asked,) = self._asked([request])
+        got = self.client.prefill(request.ids, range(first, request.length))
+        return self._keep(prefill_outcome(request, got, first, asked), [request])
+
     def greedy(self, request: Request, method: str = "generate") -> Outcome:
         """The tokens that HF is sure of, by ``generate`` or ``stream``."""
-        after = self._after([request])
+        (asked,) = self._asked([request])
         got = getattr(self.client, method)(request.ids, request.count)
         phase = "greedy" if method == "generate" else method
-        return self._keep(tokens_outcome(request, got, request.count, Asked(after=after), phase), request)
+        return self._keep(tokens_outcome(request, got, request.count, asked, phase), [request])
 
     def batch(self, requests: Sequence[Request], method: str = "batch") -> list[Outcome]:
         """Several requests at once, in one batch or (``together``) by threads."""
@@ -82,7 +86,7 @@ class Asker:
                 counts = [max(counts)] * len(counts)
                 answers = self.client.generate_batch(prompts, counts[0])
             rows = zip(requests, answers, counts, asked, strict=True)
-            found += [self._keep(tokens_outcome(r, got, n, how), r) for r, got, n, how in rows]
+            found += [self._keep(tokens_outcome(r, got, n, how), requests) for r, got, n, how in rows]
         return found
 
     def prefills(self, requests: Sequence[Request], method: str = "batch") -> list[Prefilled]:
@@ -91,11 +95,11 @@ class Asker:
         prompts, rows = [request.ids for request in requests], range(-count, 0)
         return getattr(self.client, f"prefill_{method}")(prompts, rows)
 
-    def stopped(self, client: Client, token: int, requests: Sequence[Request], batch: bool) -> list[Outcome]:
-        """Answers that ``token`` ends, where ``client`` is an engine that knows it or is told."""
-        stop = (token,) if self.client is client else ()
+    def stopped(self, token: int, stop: Sequence[int], requests: Sequence[Request], batch: bool) -> list[Outcome]:
+        """Answers that ``token`` ends: one of ``stop``, or where this is empty the model's own."""
+        client = self.client
         expected = [self._until(token, request.answer) for request in requests]
-        asked = self._asked(requests, False) if batch else [Asked(after=(ANOTHER,))] * len(requests)
+        asked = self._asked(requests) if batch else [one for r in requests for one in self._asked([r])]
         if batch:
             count = max(request.count for request in requests)
             answers = client.generate_batch([request.ids for request in requests], count, stop)
@@ -121,15 +125,15 @@ class Asker:
         found = []
         for request, logits, how in zip(requests, got, asked, strict=True):
             first = 0 if isinstance(logits, Top) else request.length - len(logits)
-            found.append(self._keep(prefill_outcome(request, logits, first, how), request))
+            found.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return found
 
-    def _asked(self, requests: Sequence[Request], together: bool) -> list[Asked]:
-        after = self._after(requests)
+    def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Asked]:
+        before, after = len(self._earlier), self._after(requests)
         uneven = len({request.length for request in requests}) > 1
         batch = 1 if together else len(requests)
         return [
-            Asked(batch, 0 if together else row, uneven and not together, after, together)
+            Asked(batch, 0 if together else row, uneven and not together, after, before, together)
             for row in range(len(requests))
         ]
 
@@ -141,6 +145,7 @@ class Asker:
         shortest = min(map(len, prompts))
         words: dict[str, Any] = {
             ANOTHER: bool(self._earlier),
+            SAME: any(earlier == prompt for earlier in self._earlier for prompt in prompts),
             LONGER: any(len(earlier) > shortest for earlier in self._earlier),
             PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
             or any(_alike(one, other) for one, other in combinations(prompts, 2)),
@@ -148,8 +153,8 @@ class Asker:
         self._earlier += prompts
         return tuple(word for word, holds in words.items() if holds)
 
-    def _keep(self, outcome: Outcome, request: Request) -> Outcome:
-        self.made.append((outcome, request))
+    def _keep(self, outcome: Outcome, requests: Sequence[Request]) -> Outcome:
+        self.made.append((outcome, requests))
         return outcome
 
 

@@ -15,6 +15,8 @@ from braidcheck.gates.surfaces.evidence import Outcome
 from braidcheck.gates.surfaces.truth import Request, Text
 
 BATCHES = (1, 2, 8, 33, 257)
+BETWEEN = (3, 5, 12, 24, 100)
+MANY = 100  # requests, one after the other
 CROWD = 8
 CROWD_ROWS = (0, 5)  # where the same request stands in a crowd
 
@@ -56,8 +58,11 @@ def all_cells() -> list[tuple[str, CellFunction]]:
         ("second request, shorter than the first", second_shorter),
         ("second request, longer than the first", second_longer),
         ("prefix reuse", prefix_reuse),
+        ("many requests", many_requests),
         *((f"batch of {size}, equal lengths", partial(batch_of, size, False)) for size in BATCHES),
         *((f"batch of {size}, ragged", partial(batch_of, size, True)) for size in BATCHES if size > 1),
+        ("batches between these, ragged", batches_between),
+        ("batch of 3, short and long", batch_of_long),
         ("alone and in a crowd", crowd),
         ("concurrent requests", concurrent),
         ("streaming", streaming),
@@ -116,25 +121,47 @@ def prefix_reuse(asker: Asker, around: Surroundings) -> Found:
     return Found([one for n in lengths if n for one in asker.single(plan.prompt_of([text], n))])
 
 
+def many_requests(asker: Asker, around: Surroundings) -> Found:
+    """Short prompts, one after the other: what the first dozens do not show."""
+    method = "prefill" if asker.can("prefill") else "generate"
+    asker.need(method, "greedy answers")
+    lengths = range(5, min(25, around.longest))
+    prompts = [plan.prompt_of(around.texts, lengths[turn % len(lengths)], turn, 1) for turn in range(MANY)]
+    if method == "prefill":
+        return Found([asker.logits(prompt) for prompt in prompts])
+    return _some([asker.greedy(prompt) for prompt in prompts if prompt.count], "HF is sure of no answer in this text")
+
+
 def batch_of(size: int, uneven: bool, asker: Asker, around: Surroundings) -> Found:
     """``size`` prompts at once."""
-    if not asker.can("prefill_batch") and not asker.can("generate_batch"):
-        raise NotServed("the engine takes no batches (it has no prefill_batch or generate_batch)")
-    limit = asker.client.claims["max_batch"]
-    if 0 < limit < size:
-        raise NotServed(f"the engine takes {limit} prompts at most")
+    _need_batches(asker)
+    _need_room(asker, size)
     longest = around.longest - plan.MAX_ANSWER
     prompts = (plan.ragged if uneven else plan.equal_lengths)(around.texts, size, longest)
     return Found(asker.batch(prompts))
+
+
+def batches_between(asker: Asker, around: Surroundings) -> Found:
+    """Batches of sizes that engines fill up to the next one of which they keep a graph."""
+    _need_room(asker, BETWEEN[0])
+    limit = asker.client.claims["max_batch"] or BETWEEN[-1]
+    sizes = [size for size in BETWEEN if size <= limit]
+    return Found([one for size in sizes for one in batch_of(size, True, asker, around).outcomes])
+
+
+def batch_of_long(asker: Asker, around: Surroundings) -> Found:
+    """A long prompt between shorter ones: a batch of more than one chunk."""
+    _need_batches(asker)
+    _need_room(asker, 3)
+    long = _long(around)
+    return Found(asker.batch([_short(around, 0), long, plan.prompt_of(around.texts, long.length // 2, 1)]))
 
 
 def crowd(asker: Asker, around: Surroundings) -> Found:
     """The same request alone and at several places of a batch: its bits are compared, too."""
     asker.need("prefill_batch", "logits of batches")
     asker.need("prefill", "logits")
-    limit = asker.client.claims["max_batch"]
-    if 0 < limit < CROWD:
-        raise NotServed(f"the engine takes {limit} prompts at most")
+    _need_room(asker, CROWD)
     prompts = plan.ragged(around.texts, CROWD, around.longest - plan.MAX_ANSWER)
     same = _short(around, 2)
     prompts = [same if row in CROWD_ROWS else prompt for row, prompt in enumerate(prompts)]
@@ -172,12 +199,24 @@ def stops(batch: bool, asker: Asker, around: Surroundings) -> Found:
     if not prompts:
         raise NotServed("no token of this text can end an answer that HF is sure of")
     if method in asker.client.stops:
-        return Found(asker.stopped(asker.client, token, prompts, batch))
+        never = plan.absent_token(around.texts[0].stops, prompts, asker.client.vocab)
+        return Found(asker.stopped(token, (*never, token), prompts, batch))
     other = around.with_stop(token)
     try:
-        return Found(asker.stopped(other, token, prompts, batch))
+        return Found(Asker(other).stopped(token, (), prompts, batch))
     finally:
         other.close()
+
+
+def _need_batches(asker: Asker) -> None:
+    if not asker.can("prefill_batch") and not asker.can("generate_batch"):
+        raise NotServed("the engine takes no batches (it has no prefill_batch or generate_batch)")
+
+
+def _need_room(asker: Asker, size: int) -> None:
+    limit = asker.client.claims["max_batch"]
+    if 0 < limit < size:
+        raise NotServed(f"the engine takes {limit} prompts at most")
 
 
 def _some(outcomes: list[Outcome], why_none: str) -> Found:

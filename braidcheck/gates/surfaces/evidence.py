@@ -9,7 +9,8 @@ class Outcome(TypedDict):
     """One request and how its answer compares with HF's.
 
     ``phase`` is "prefill", "greedy", "stop" or "stream"; ``batch`` its prompts, ``row`` the place among them;
-    ``ragged`` whether their lengths differ; ``after`` what the process was asked before, in words of AFTER;
+    ``ragged`` whether their lengths differ; ``after`` what the process was asked before, in words of AFTER, and
+    ``before`` how many prompts;
     ``length`` the tokens of the prompt; ``last`` the last position looked at, ``wrong_at`` the first wrong one.
     ``used`` is the largest part of a position's limit on KL (logits), ``kl`` and ``kl_floor`` are sums in nats over
     the ``positions``; ``what`` says what is wrong, empty where nothing is; ``finite`` is whether all numbers are.
@@ -20,6 +21,7 @@ class Outcome(TypedDict):
     row: int
     ragged: bool
     after: list[str]
+    before: int
     together: bool
     document: int
     length: int
@@ -33,7 +35,12 @@ class Outcome(TypedDict):
     finite: bool
 
 
-ANOTHER, LONGER, PREFIX = AFTER = ("another request", "a longer request", "a request that begins alike")
+ANOTHER, LONGER, PREFIX, SAME = AFTER = (
+    "another request",
+    "a longer request",
+    "a request that begins alike",
+    "the same request",
+)
 
 
 class Cell(TypedDict):

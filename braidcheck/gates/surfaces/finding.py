@@ -7,7 +7,7 @@ from functools import partial, reduce
 from itertools import combinations
 from operator import and_
 
-from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, Outcome
+from braidcheck.gates.surfaces.evidence import AFTER, Outcome
 
 Rule = tuple[str, Callable[[Outcome], bool]]
 
@@ -19,6 +19,7 @@ PHASES = {
 }
 OVERFLOW = "all wrong logits are NaN or infinite: does a number overflow? Float16 ends at 65,504"
 MAX_RULES = 3
+MANY = 8  # prompts: fewer are "another request"
 SLACK = 0.5  # cells: a simpler rule is said where another leaves out no more than this that is right
 
 
@@ -41,7 +42,8 @@ def _separating(cells: Sequence[Sequence[Outcome]]) -> str:
         return ""
     if len(wrong) == len(outcomes):
         return f"on every surface, {_position(wrong)}"
-    chosen, held = _best([rule for rule in _rules(wrong) if all(map(rule[1], wrong))], cells)
+    right = [outcome for outcome in outcomes if outcome["wrong_at"] is None]
+    chosen, held = _best([rule for rule in _rules(wrong, right) if all(map(rule[1], wrong))], cells)
     if not chosen:
         return f"on no one surface: {len(wrong)} of {len(outcomes)} answers are wrong, {_position(wrong)}"
     text = " and ".join(chosen)
@@ -68,15 +70,18 @@ def _best(rules: Sequence[Rule], cells: Sequence[Sequence[Outcome]]) -> tuple[tu
     return next(near, ((), 0))
 
 
-def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
+def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]:
     """Rules from the most telling to the least: of equal ones the first is said."""
-    yield from ((f"after {after}", partial(_came_after, after)) for after in (ANOTHER, LONGER, PREFIX))
+    yield from ((f"after {after}", partial(_came_after, after)) for after in AFTER)
     yield "for concurrent requests", lambda one: one["together"]
     yield "outside of batches", lambda one: one["batch"] == 1
     yield "in batches", lambda one: one["batch"] > 1
     batch = min(one["batch"] for one in wrong)
     if batch > 2:
         yield f"in batches of {batch} and more", lambda one: one["batch"] >= batch
+    largest = max(one["batch"] for one in wrong)
+    if 1 < batch < largest < max((one["batch"] for one in right), default=0):
+        yield f"in batches of {batch} to {largest}", lambda one: batch <= one["batch"] <= largest
     yield "in ragged batches", lambda one: one["batch"] > 1 and one["ragged"]
     yield "in batches of equal lengths", lambda one: one["batch"] > 1 and not one["ragged"]
     yield "in rows behind a batch's first", lambda one: one["row"] > 0
@@ -85,9 +90,17 @@ def _rules(wrong: Sequence[Outcome]) -> Iterator[Rule]:
     first = min(one["wrong_at"] or 0 for one in wrong)
     if first:
         yield f"from position {first} on", lambda one: one["last"] >= first
+    before = min(one["before"] for one in wrong)
+    earlier = {_kind(one) for one in right if one["before"] < before}
+    if before >= MANY and earlier.issuperset(map(_kind, wrong)):  # else it is what else differs that comes late
+        yield f"after {before} other prompts and more", lambda one: one["before"] >= before
     length = min(one["length"] for one in wrong)
     if length > 1:
         yield f"for prompts of {length} tokens and more", lambda one: one["length"] >= length
+
+
+def _kind(one: Outcome) -> tuple[str, bool, bool]:
+    return one["phase"], one["batch"] > 1, one["ragged"]
 
 
 def _came_after(after: str, one: Outcome) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from braidcheck.engines.client import Client
@@ -14,6 +14,7 @@ from braidcheck.gates.surfaces.evidence import Cell, Evidence, Outcome
 from braidcheck.gates.surfaces.truth import Request
 
 MAX_FRESH = 3  # failures that are asked again of a fresh process
+MAX_FRESH_BATCH = 33  # prompts
 
 
 def measure_surfaces(
@@ -52,14 +53,21 @@ def _cell(name: str, function: Callable[[], Found]) -> Cell:
 def _fresh(asker: Asker, cells: list[Cell]) -> Iterator[Outcome]:
     """The first failures of different cells, each as the first request of a fresh process."""
     wrong = [next((one for one in cell["outcomes"] if one["wrong_at"] is not None), None) for cell in cells]
-    chosen: dict[tuple[str, int, int], Request] = {}
+    chosen: dict[tuple[str, int, int, int], tuple[Outcome, Sequence[Request]]] = {}
     for outcome in filter(None, wrong):
-        request = next((request for made, request in asker.made if made is outcome), None)
-        if request and outcome["after"]:
-            chosen.setdefault((outcome["phase"], request.text.number, request.length), request)
-    for (phase, _, _), request in list(chosen.items())[:MAX_FRESH]:
+        requests = next((requests for made, requests in asker.made if made is outcome), ())
+        if requests and outcome["after"] and not outcome["together"] and len(requests) <= MAX_FRESH_BATCH:
+            key = outcome["phase"], outcome["document"], outcome["length"], outcome["batch"]
+            chosen.setdefault(key, (outcome, requests))
+    for outcome, requests in list(chosen.values())[:MAX_FRESH]:
         asker.restart()
         try:
-            yield from asker.single(request) if phase == "prefill" else [asker.greedy(request)]
+            yield from _again(asker, outcome, requests)
         except EngineError:
             return
+
+
+def _again(asker: Asker, outcome: Outcome, requests: Sequence[Request]) -> list[Outcome]:
+    if outcome["batch"] > 1:
+        return asker.batch(requests)
+    return asker.single(requests[0]) if outcome["phase"] == "prefill" else [asker.greedy(requests[0])]

@@ -84,6 +84,12 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
     return found
 
 
+def absent_token(stops: Sequence[int], prompts: Sequence[Request], vocab: int) -> tuple[int, ...]:
+    """A token that no answer has, to be told before the one that ends them; none where the vocabulary has none."""
+    used = {*stops, *(token for request in prompts for token in request.answer)}
+    return tuple(token for token in range(vocab - 1, -1, -1) if token not in used)[:1]
+
+
 def stop_requests(texts: Sequence[Text], longest: int) -> tuple[int, list[Request]]:
     """A token that can end answers, and prompts with answers of MIN_ANSWER tokens and more: in some of them it comes
     behind the first token and before the last, in others not at all. -1 where there is none."""

@@ -96,6 +96,7 @@ class Asked:
     row: int = 0
     ragged: bool = False
     after: tuple[str, ...] = ()
+    before: int = 0
     together: bool = False
 
 
@@ -177,7 +178,7 @@ def tokens_outcome(
         step, what = min(len(got), count), f"gave {len(got)} tokens after {request.length}, not {count}"
     elif expected and len(got) < count and got[-1] not in request.text.stops and len(got) > len(expected):
         step, what = len(got), f"gave {len(got)} tokens after {request.length}, not {count}, and the last is no stop"
-    if step is not None and (step >= len(got) or step >= len(expected)):
+    if phase == "greedy" and step is not None and (step >= len(got) or step >= len(expected)):
         phase = "stop"  # its tokens are right, its end is not
     wrong = None if step is None else request.length + step
     last = request.length + max(len(expected), 1) - 1
@@ -194,6 +195,7 @@ def _outcome(
         "row": asked.row,
         "ragged": asked.ragged,
         "after": list(asked.after),
+        "before": asked.before,
         "together": asked.together,
         "document": request.text.number,
         "length": request.length,

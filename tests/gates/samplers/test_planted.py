@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from braidcheck.gates.samplers import evaluate, measure
-from braidcheck.gates.samplers.measure import NAMES, SETTINGS, Setting, allowed, measure_samplers, place
+from braidcheck.gates.samplers.limits import Setting, allowed, place
+from braidcheck.gates.samplers.measure import NAMES, SETTINGS, measure_samplers
 from braidcheck.result import Status
 from tests.engines import tiny
 
 
 def verdicts(make):
     evidence = {"engine": "tiny", "model": "model", "draws": []}
-    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None)
+    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST)
     return {verdict.subject.rpartition(": ")[2]: verdict for verdict in evaluate(evidence)}
 
 
@@ -32,12 +33,20 @@ def test_a_right_sampler_passes(dtype):
         (tiny.TopKIgnored, "top-k 3"),
         (tiny.OffByOne, "temperature 0.3"),
         (tiny.SeedIgnored, "seeds"),
+        (tiny.FewSeeds, "seeds"),
+        (tiny.SharedSeed, "seeds"),
+        (tiny.FirstGreedy, "first tokens of many seeds"),
+        (tiny.TopKTooSmall, "last token of top-k 3"),
+        (tiny.TopPTooFew, "last token of top-p 0.7"),
+        (tiny.LongAnswer, "long greedy answers under HF"),
         (tiny.IgnoresLastToken, "greedy tokens under HF"),
         (partial(tiny.Right, theta=500.0), "greedy tokens under HF"),
     ],
 )
 def test_a_planted_fault_is_found(fault, setting, monkeypatch):
-    monkeypatch.setattr(measure, "SETTINGS", {name: SETTINGS[name] for name in SETTINGS if name == setting})
+    for table in ("SETTINGS", "LAST"):
+        told = getattr(measure, table)
+        monkeypatch.setattr(measure, table, {setting: told[setting]} if setting in told else {})
     assert verdicts(fault)[setting].status == Status.FAIL
 
 

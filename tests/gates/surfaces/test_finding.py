@@ -5,9 +5,9 @@ import pytest
 from braidcheck.gates.surfaces.finding import separate
 
 RIGHT = {
-    "phase": "prefill", "batch": 1, "row": 0, "ragged": False, "after": [], "together": False, "document": 0,
-    "length": 8, "last": 7, "positions": 8, "wrong_at": None, "used": 0.0, "kl": 0.0, "kl_floor": 0.0, "what": "",
-    "finite": True,
+    "phase": "prefill", "batch": 1, "row": 0, "ragged": False, "after": [], "before": 0, "together": False,
+    "document": 0, "length": 8, "last": 7, "positions": 8, "wrong_at": None, "used": 0.0, "kl": 0.0, "kl_floor": 0.0,
+    "what": "", "finite": True,
 }  # fmt: skip
 
 

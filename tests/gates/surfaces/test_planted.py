@@ -24,13 +24,20 @@ FAULTS = {
     tiny.WrongRow: "in the logits of a prompt",
     tiny.IgnoresLastToken: "in generated tokens",
     tiny.StreamsLate: "in streams",
+    tiny.StreamEndsEarly: "wrong only in streams",
     tiny.Racing: "for concurrent requests",
+    tiny.MiddleBatch: "in batches of 3 to 5",
+    tiny.LongRow: "wrong only in batches and from position",
+    tiny.FullCache: "other prompts and more",
+    tiny.FirstStop: "where a stop token ends an answer",
+    tiny.Remembered: "after the same request",
 }
 
 
 @pytest.fixture(autouse=True)
 def few_batches(monkeypatch):
     monkeypatch.setattr(cells, "BATCHES", (1, 2, 8))
+    monkeypatch.setattr(cells, "BETWEEN", (3, 5, 12))
 
 
 def last(make):

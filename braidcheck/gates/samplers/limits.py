@@ -1,0 +1,76 @@
+"""What temperature, top-k, top-p and min-p leave of HF's distribution, and of one that is off by bfloat16's noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from braidcheck.numerics.sampling import probabilities
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a sampler is told; 0 and 1 are "no limit", as in `engines.protocol.Sampler`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+
+def place(row: Tensor, token: int, setting: Setting) -> tuple[float, float, float]:
+    """A token's probability, that of all more probable ones (of equal ones those of lower id), and the best's."""
+    exact = probabilities(row, **asdict(setting))
+    mine = exact[token]
+    first = (exact > mine) | ((exact == mine) & (torch.arange(len(row)) < token))
+    return float(mine), float(exact[first].sum()), float(exact.max())
+
+
+def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
+    """Whether an engine can draw the token if its logits, less one another, are up to ``apart`` from HF's.
+
+    The odds of any set of tokens then differ by a factor of up to exp(apart / temperature), and what is less than
+    ``apart`` above the token may be below it.
+    """
+    values = row.double()
+    if setting.top_k and values[token] < values.topk(setting.top_k).values[-1] - apart:
+        return False
+    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) - apart:
+        return False
+    if setting.top_p < 1:
+        odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(apart / setting.temperature).exp())
+        probabilities = (values / setting.temperature).softmax(-1)
+        return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
+    return True
+
+
+def last_kept(row: Tensor, setting: Setting, apart: float) -> tuple[int, float]:
+    """The least probable token that limits keep, and the least probability that an engine within ``apart`` gives it.
+
+    0 where there is no limit, where it keeps one token, or where such an engine can rule the token out.
+    """
+    exact = probabilities(row, **asdict(setting))
+    kept = (exact > 0).nonzero()[:, 0]
+    token = int(kept[exact[kept].argmin()])
+    if len(kept) < 2 or len(kept) == len(row):
+        return token, 0.0
+    values, most = row.double(), math.exp(apart / setting.temperature)
+    rivals = values > values[token] - apart
+    rivals[token] = False
+    if setting.top_k and int(rivals.sum()) >= setting.top_k:
+        return token, 0.0
+    if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) + apart:
+        return token, 0.0
+    if setting.top_p < 1:
+        before = float((values / setting.temperature).softmax(-1)[rivals].sum())
+        if before * most / (before * most + 1 - before) >= setting.top_p:
+            return token, 0.0
+    share = float(exact[token])
+    return token, share / (share + (1 - share) * most)
+
+
+def _log(value: float) -> float:
+    return float(torch.tensor(value).double().log())
