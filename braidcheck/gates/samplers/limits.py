@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from braidcheck.numerics.sampling import probabilities
+
+TWO_TEMPERATURE = 4.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
         probabilities = (values / setting.temperature).softmax(-1)
         return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
     return True
+
+
+def keeping_two(row: Tensor) -> tuple[Setting, Setting, Setting]:
+    """A top-k, a top-p and a min-p that keep the two best tokens, the latter two as far from one and three as they can.
+
+    At a temperature at which noise moves probabilities little.
+    """
+    best = (row.double() / TWO_TEMPERATURE).softmax(-1).topk(3).values.tolist()
+    top_p, min_p = best[0] + best[1] / 2, math.sqrt(best[1] * best[2]) / best[0]
+    hot = Setting(TWO_TEMPERATURE)
+    return replace(hot, top_k=2), replace(hot, top_p=top_p), replace(hot, min_p=min_p)
 
 
 def last_kept(row: Tensor, setting: Setting, apart: float) -> tuple[int, float]:

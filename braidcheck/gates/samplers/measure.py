@@ -15,13 +15,14 @@ from torch import Tensor
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.samplers.evidence import Draws, Evidence
-from braidcheck.gates.samplers.limits import Setting, allowed, last_kept, place
+from braidcheck.gates.samplers.limits import Setting, allowed, keeping_two, last_kept, place
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
 
 After = Callable[[list[int], list[int]], list[tuple[Tensor, float]]]
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
+Step = tuple[list[int], Tensor, float]
 BINS = 8
 PROMPTS, RANDOM_PROMPTS, PROMPT, TOKENS = 4, 8, 24, 28
 """Most prompts are random tokens: after a text that it knows, a model chooses between like ones or not at all."""
@@ -42,12 +43,8 @@ GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", 
 FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
 """Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
 
-LAST = {
-    "last token of top-k 3": Setting(top_k=3),
-    "last token of top-p 0.7": Setting(top_p=0.7),
-    "last token of min-p 0.2": Setting(min_p=0.2),
-}
-NAMES = (GREEDY, LONG, *SETTINGS, *LAST, FIRST, TOGETHER, SEEDS)
+TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two")
+NAMES = (GREEDY, LONG, *SETTINGS, *TWO, FIRST, TOGETHER, SEEDS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
 LAST_DRAWS, MIN_LAST = 128, 0.12
 """A right sampler draws a last token of that share 15 times or more on average: never at all has p = 3e-7."""
@@ -102,14 +99,14 @@ def measure_samplers(
     for name, setting in SETTINGS.items():
         add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
     steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
-    for name, setting in LAST.items():
-        add(name, lambda setting=setting: _last(client, steps, stops, setting), "sample")  # type: ignore[misc]
+    for at, name in enumerate(TWO):
+        add(name, lambda at=at: _last(client, steps, stops, at), "sample")  # type: ignore[misc]
     add(FIRST, lambda: _first(client, drawn, after, stops), "sample")
     add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
     add(SEEDS, lambda: _seeds(client, drawn[0], after), "sample")
 
 
-def _steps(text: Text, logits: Logits) -> list[tuple[list[int], Tensor, float]]:
+def _steps(text: Text, logits: Logits) -> list[Step]:
     """The beginnings of a text, HF's logits [V] after each, and how far two may be apart that are equal to bfloat16."""
     ids = text.ids[:LAST_LENGTH].tolist()
     rows, noise = logits(ids)
@@ -154,19 +151,18 @@ def _drawn(
     return {"tokens": tokens, "bins": bins, "outside": outside, "what": what}
 
 
-def _last(
-    client: Client, steps: Sequence[tuple[list[int], Tensor, float]], stops: Sequence[int], setting: Setting
-) -> Draws:  # fmt: skip
-    """How often the last token that a limit keeps is drawn, after the prompt where it is surely kept and likeliest.
+def _last(client: Client, steps: Sequence[Step], stops: Sequence[int], limit: int) -> Draws:
+    """How often the second of two tokens is drawn that a limit keeps (top-k, top-p or min-p, in the order of TWO).
 
-    ``steps`` are prompts, HF's logits [V] after them, and how far two of these may be apart that are equal to bfloat16.
+    After the prompt where no noise can rule it out and it is likeliest.
     """
-    kept = [last_kept(row, setting, apart) for _, row, apart in steps]
+    settings = [keeping_two(row)[limit] for _, row, _ in steps]
+    kept = [last_kept(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
     at = max(range(len(steps)), key=lambda at: kept[at][1])
-    (token, least), (prompt, row, apart) = kept[at], steps[at]
+    (token, least), (prompt, row, apart), setting = kept[at], steps[at], settings[at]
     if least < MIN_LAST:
-        return {"skipped": f"HF is nowhere sure of a last token of {100 * MIN_LAST:.0f}% that the limit keeps"}
-    draw, outside, last, what = random.Random(str(setting)), 0, 0, ""
+        return {"skipped": f"in this text HF is nowhere sure of a second token of {100 * MIN_LAST:.0f}%"}
+    draw, outside, last, what = random.Random(limit), 0, 0, ""
     for _ in range(LAST_DRAWS):
         drawn = _one(client, prompt, stops, setting, draw.randrange(1 << 31))
         last += drawn == token

@@ -97,7 +97,7 @@ class StandIn:
         )
 
     def engine(self, stop=()):
-        """The one engine, or the one that ends answers at the first of ``stop``."""
+        """The one engine, or the one that ends answers at the token in ``stop``."""
         key = tuple(stop[:1])
         if key not in self._engines:
             self._engines[key] = self._make(stop=key[0]) if key else self._make()
@@ -125,9 +125,10 @@ class StandIn:
         return found[cut:], own[cut:]
 
     def answers(self, prompts, n, stop=()):
-        """Greedy tokens of each prompt."""
-        engine = self.engine(stop)
-        return engine.generate_batch(prompts, n) if len(prompts) > 1 else [engine.generate(prompts[0], n)]
+        """Greedy tokens of each prompt, up to the first that is one of ``stop``."""
+        engines = [self.engine((token,)) for token in stop] or [self.engine()]
+        found = [e.generate_batch(prompts, n) if len(prompts) > 1 else [e.generate(prompts[0], n)] for e in engines]
+        return [min(answers, key=len) for answers in zip(*found, strict=True)]
 
     def drawn(self, ids, n, temperature, filters, seed):
         """Drawn tokens."""
