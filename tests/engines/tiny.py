@@ -385,6 +385,16 @@ class FewSeeds(Right):
         return super().sample(ids, n, **{**options, "seed": options["seed"] % 2})
 
 
+class ByteSeed(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": options["seed"] % 256})
+
+
+class FloatSeed(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": int(torch.tensor(float(options["seed"])))})
+
+
 class SharedSeed(Right):
     """Requests at once, by threads, share one seed."""
 
