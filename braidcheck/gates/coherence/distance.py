@@ -76,7 +76,8 @@ def nll(evidence: Evidence) -> Finding:
     if status != Status.PASS and abs(floor_shift.value) > NLL_MARGIN:
         leak = (
             f"; HF bfloat16's own differs by {floor_shift.value:+.2g}: the likelihood of this text tells no right "
-            "engine of that precision from a wrong one; do near ties of a router choose other experts? Record a longer text"
+            "engine of that precision from a wrong one; do near ties of a router choose other experts? Record a longer "
+            "text"
         )
     perplexity = _perplexity(evidence, documents)
     message = (
