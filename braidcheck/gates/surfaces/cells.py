@@ -128,13 +128,13 @@ def prefix_reuse(asker: Asker, around: Surroundings) -> Found:
 def other_beginning(asker: Asker, around: Surroundings) -> Found:
     """A prompt, and others that differ from it in their first tokens alone: a cached block is not theirs."""
     base = _long(around)
-    others = plan.other_beginnings(base.text.ids, around.texts[-2].ids, around.longest)
+    others = plan.other_beginnings(base.text.ids, around.texts, around.longest)
     found = asker.single(base)
     for size, ids in others:
         text = around.read(ids)
         at = max(range(2 * size + 1, len(text)), key=text.stretches.__getitem__)
         found += asker.single(Request(text, at, min(text.stretches[at], plan.MAX_ANSWER)))
-    return _some(found if others else [], "the golden has no two texts of 56 tokens")
+    return _some(found if others else [], "the golden has no text of 56 tokens and another that begins otherwise")
 
 
 def many_requests(asker: Asker, around: Surroundings) -> Found:

@@ -90,13 +90,14 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
     return found
 
 
-def other_beginnings(ids: Tensor, other: Tensor, longest: int) -> list[tuple[int, Tensor]]:
-    """``ids`` with the first tokens of ``other``, and how many: as many again are alike, and some behind them."""
+def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[tuple[int, Tensor]]:
+    """``ids`` with the first tokens of another text, and how many: as many again are alike, and some behind them."""
+    others = [text.ids for text in reversed(texts) if not torch.equal(text.ids[: BEGINNINGS[0]], ids[: BEGINNINGS[0]])]
     found = []
     for size in BEGINNINGS:
-        length = 2 * size + 2 * MAX_ANSWER
-        if length <= min(len(ids), longest) and size <= len(other) and not torch.equal(ids[:size], other[:size]):
-            found.append((size, torch.cat([other[:size], ids[size:length]])))
+        length, long = 2 * size + 2 * MAX_ANSWER, [other for other in others if len(other) >= size]
+        if long and length <= min(len(ids), longest):
+            found.append((size, torch.cat([long[0][:size], ids[size:length]])))
     return found
 
 
