@@ -140,7 +140,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
     from braidcheck.gates.surfaces.cells import Surroundings, all_cells
-    from braidcheck.gates.surfaces.checkpoint import long_text, stop_tokens
+    from braidcheck.gates.surfaces.checkpoint import long_text, read_text, stop_tokens
     from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
     from braidcheck.gates.throughput.measure import NAMES as SERIES
@@ -168,6 +168,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     longest = min(filter(None, (runs[0].max_tokens, client.claims["max_tokens"])))
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
+        partial(read_text, [run.logits for run in runs], texts),
         partial(_with_stop, asked, start, directory, scratch),
     )  # fmt: skip
     of_what = {"engine": name, "model": golden.model}

@@ -26,8 +26,10 @@ def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: 
     if is_address(spec):
         return Launch(HTTP_FACTORY, (spec, model_name, str(directory)), sys.executable, False, timeout_s, max_bytes)
     where, colon, factory = spec.rpartition(":")
-    if not (colon and where and factory):
-        raise UserError(f"--engine {spec!r} names no engine: give FILE.py:factory, package.module:factory or a URL")
+    if not (colon and where and factory) or "://" in spec:
+        raise UserError(
+            f"--engine {spec!r} names no engine: give FILE.py:factory, package.module:factory or a server's http:// URL"
+        )
     if where.startswith(SHIPPED):
         file = HERE / f"{where.removeprefix(SHIPPED)}.py"
         if not file.is_file():

@@ -119,6 +119,7 @@ def test_a_python_that_is_none_is_a_usage_error():
     ("spec", "said"),
     [
         ("nothing", "names no engine"),
+        ("ftp://host/v1", "names no engine"),
         ("missing.py:f", "no file missing.py"),
         ("braidcheck.engines.nothing:f", "braidcheck has no adapter nothing; it has"),
     ],

@@ -11,12 +11,14 @@ from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.engines.worker import Host
 from braidcheck.gates.surfaces.cells import Surroundings
+from braidcheck.gates.surfaces.checkpoint import read_text
 from braidcheck.gates.surfaces.measure import measure_surfaces
 from braidcheck.gates.surfaces.truth import Text
 from braidcheck.golden.readings import Readings, best_ids, noise, read_logits
 
 VOCAB, WIDTH, LONGEST, STOP = 96, 48, 256, 95
 BLOCK = 64
+DTYPES = (torch.float32, torch.bfloat16)
 
 
 @cache
@@ -145,7 +147,9 @@ def measured(make):
     """The surfaces' evidence of an engine; ``make(stop=)`` makes one whose model ends answers there."""
     evidence = {"engine": "tiny", "model": "model", "cells": [], "fresh": []}
     with_stop = lambda token: client(partial(make, stop=token))  # noqa: E731
-    around = Surroundings(texts(), LONGEST, lambda length: texts()[-1], with_stop)
+    runs = [lambda ids, dtype=dtype: forward(tuple(ids.tolist()), dtype=dtype) for dtype in DTYPES]
+    read = partial(read_text, runs, texts())
+    around = Surroundings(texts(), LONGEST, lambda length: texts()[-1], read, with_stop)
     measure_surfaces(client(make), evidence, around)
     return evidence
 
@@ -188,6 +192,19 @@ class PrefixOff(Right):
         self.seen.add(block)
         late = self.logits([*ids[:16], *ids[17:], 0])[16:]
         return torch.cat([self.logits(ids)[:16], late]) if hit else self.logits(ids)
+
+
+class BlocksAlone(Right):
+    """Blocks of 16 are found by their own tokens, whatever lies before them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.known = {}
+
+    def logits(self, ids):
+        seen = [self.known.setdefault(tuple(ids[at : at + 16]), list(ids[:at])) for at in range(0, len(ids) - 16, 16)]
+        cached = max(seen, key=len, default=[])
+        return super().logits([*cached, *ids[len(cached) :]])
 
 
 class RowZero(Right):
@@ -366,6 +383,16 @@ class FirstGreedy(Right):
 class FewSeeds(Right):
     def sample(self, ids, n, **options):
         return super().sample(ids, n, **{**options, "seed": options["seed"] % 2})
+
+
+class ByteSeed(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": options["seed"] % 256})
+
+
+class FloatSeed(Right):
+    def sample(self, ids, n, **options):
+        return super().sample(ids, n, **{**options, "seed": int(torch.tensor(float(options["seed"])))})
 
 
 class SharedSeed(Right):

@@ -78,10 +78,15 @@ class Client:
         return self._json("POST", path, json.dumps(body).encode())
 
     def post_for_events(self, path: str, body: Mapping[str, Any]) -> list[Any]:
-        """The JSON values of the stream of server-sent events that answers ``body``, once it has ended."""
+        """The JSON values of the stream of server-sent events that answers ``body``, once it has ended.
+
+        Raises ServerError where there is none, such as in a page of HTML.
+        """
         where, answer = self._read("POST", path, json.dumps(body).encode())
         lines = answer.body.decode(errors="replace").splitlines()
         data = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+        if not data:
+            raise ServerError(f"{where} answers {answer.kind} with no event in it, not a stream: see the server's log")
         return [self._parsed(event, where, "an event") for event in data if event != "[DONE]"]
 
     def _json(self, method: str, path: str, body: bytes | None) -> Any:

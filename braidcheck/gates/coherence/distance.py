@@ -73,6 +73,12 @@ def nll(evidence: Evidence) -> Finding:
     status = Status.PASS if max(-shift.low, shift.high) < NLL_MARGIN else Status.INCONCLUSIVE
     status = Status.FAIL if abs(shift.value) > NLL_MARGIN else status
     leak = ": does it see later tokens?" if shift.value < -NLL_MARGIN else ""
+    if status != Status.PASS and abs(floor_shift.value) > NLL_MARGIN:
+        leak = (
+            f"; HF bfloat16's own differs by {floor_shift.value:+.2g}: the likelihood of this text tells no right "
+            "engine of that precision from a wrong one; do near ties of a router choose other experts? Record a longer "
+            "text"
+        )
     perplexity = _perplexity(evidence, documents)
     message = (
         f"perplexity is {perplexity['engine']:.5g}, HF float32's {perplexity['hf_float32']:.5g}: NLL differs by "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from braidcheck.engines.client import Client, Prefilled, Top
-from braidcheck.gates.surfaces.evidence import ANOTHER, LONGER, PREFIX, SAME, Outcome
+from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, LONGER, PREFIX, SAME, Outcome
 from braidcheck.gates.surfaces.truth import Asked, Request, prefill_outcome, tokens_outcome
 
 MAX_ROWS = 128  # of a prompt's logits, its last: half a chunk, so that all borders are seen
@@ -24,13 +24,12 @@ class Asker:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.made: list[tuple[Outcome, Sequence[Request]]] = []
-        self._earlier: list[list[int]] = []
-        self._starts = client.starts
+        self._forget()
 
     def restart(self) -> None:
         """Let the next request be the first of a fresh process."""
         self.client.restart()
-        self._earlier = []
+        self._forget()
 
     def can(self, *methods: str) -> bool:
         """Whether the engine has all of these methods."""
@@ -139,7 +138,7 @@ class Asker:
     def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:
         """What came before these prompts in this process, which is remembered from now on."""
         if self.client.starts != self._starts:  # it was started again
-            self._starts, self._earlier = self.client.starts, []
+            self._forget()
         prompts = [request.ids for request in requests]
         shortest = min(map(len, prompts))
         words: dict[str, bool] = {
@@ -148,9 +147,26 @@ class Asker:
             LONGER: any(len(earlier) > shortest for earlier in self._earlier),
             PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
             or any(_alike(one, other) for one, other in combinations(prompts, 2)),
+            BLOCKS: sum(self._meets_block(prompt) for prompt in prompts) > 0,
         }
         self._earlier += prompts
         return tuple(word for word, holds in words.items() if holds)
+
+    def _forget(self) -> None:
+        self._starts = self.client.starts
+        self._earlier: list[list[int]] = []
+        self._beginnings: dict[tuple[int, tuple[int, ...]], set[int]] = {}
+
+    def _meets_block(self, ids: list[int]) -> bool:
+        """Whether a block of these tokens came before at its place behind other tokens; all are remembered."""
+        found, before = False, 0
+        for at in range(0, len(ids) - MIN_PREFIX + 1, MIN_PREFIX):
+            block = tuple(ids[at : at + MIN_PREFIX])
+            beginnings = self._beginnings.setdefault((at, block), set())
+            beginnings.add(before)
+            found |= len(beginnings) > 1
+            before = hash((before, block))
+        return found
 
     def _keep(self, outcome: Outcome, requests: Sequence[Request]) -> Outcome:
         self.made.append((outcome, requests))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from braidcheck.engines.client import Client, Top
 from braidcheck.gates.surfaces import requests as plan
@@ -36,12 +37,14 @@ class Surroundings:
     """What cells need beside the engine and the golden's ``texts``.
 
     ``longest`` are the tokens that model and engine take; ``long_text()`` gives a Text of that many, or says by
-    NotServed why there is none; ``with_stop(token)`` starts an engine whose model ends answers at ``token``.
+    NotServed why there is none, ``read(ids)`` one of any tokens; ``with_stop(token)`` starts an engine whose model ends
+    answers at ``token``.
     """
 
     texts: list[Text]
     longest: int
     long_text: Callable[[int], Text]
+    read: Callable[[Tensor], Text]
     with_stop: Callable[[int], Client]
 
 
@@ -58,6 +61,7 @@ def all_cells() -> list[tuple[str, CellFunction]]:
         ("second request, shorter than the first", second_shorter),
         ("second request, longer than the first", second_longer),
         ("prefix reuse", prefix_reuse),
+        ("same tokens behind another beginning", other_beginning),
         ("many requests", many_requests),
         *((f"batch of {size}, equal lengths", partial(batch_of, size, False)) for size in BATCHES),
         *((f"batch of {size}, ragged", partial(batch_of, size, True)) for size in BATCHES if size > 1),
@@ -119,6 +123,18 @@ def prefix_reuse(asker: Asker, around: Surroundings) -> Found:
     most = min(len(text), around.longest - plan.MAX_ANSWER)
     lengths = [most // 2, most - 1, most // 3, most // 2, most // 2 + 1]
     return Found([one for n in lengths if n for one in asker.single(plan.prompt_of([text], n))])
+
+
+def other_beginning(asker: Asker, around: Surroundings) -> Found:
+    """A prompt, and others that differ from it in their first tokens alone: a cached block is not theirs."""
+    base = _long(around)
+    others = plan.other_beginnings(base.text.ids, around.texts, around.longest)
+    found = asker.single(base)
+    for size, ids in others:
+        text = around.read(ids)
+        at = max(range(2 * size + 1, len(text)), key=text.stretches.__getitem__)
+        found += asker.single(Request(text, at, min(text.stretches[at], plan.MAX_ANSWER)))
+    return _some(found if others else [], "the golden has no text of 56 tokens and another that begins otherwise")
 
 
 def many_requests(asker: Asker, around: Surroundings) -> Found:

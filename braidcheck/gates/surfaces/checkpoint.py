@@ -32,10 +32,19 @@ def long_text(logits_of: Callable[[Tensor], Tensor], texts: Sequence[Text], leng
     if len(ids) < length:
         raise NotServed(f"the golden has {len(ids)} tokens, the model takes {length}")
     logits = logits_of(ids)
-    top, nothing = best_ids(logits), torch.empty(0, dtype=torch.int64)
+    return _text([logits, logits], ids, longest)
+
+
+def read_text(runs: Sequence[Callable[[Tensor], Tensor]], texts: Sequence[Text], ids: Tensor) -> Text:
+    """A Text of any tokens; ``runs`` give HF's logits of them in float32 and bfloat16."""
+    return _text([logits_of(ids) for logits_of in runs], ids, texts[-1])
+
+
+def _text(logits: Sequence[Tensor], ids: Tensor, golden: Text) -> Text:
+    top, nothing = best_ids(logits[0]), torch.empty(0, dtype=torch.int64)
     absent = {name: torch.empty(0) for name in ("hidden", "norm", "entropy")}
-    truth = Readings(**read_logits(logits, ids, top, nothing), **absent)
-    return Text(-1, ids, top, truth, truth, longest.typical, longest.stops)
+    truth, floor = (Readings(**read_logits(run, ids, top, nothing), **absent) for run in logits)
+    return Text(-1, ids, top, truth, floor, golden.typical, golden.stops)
 
 
 def stop_tokens(directory: Path) -> tuple[int, ...]:

@@ -35,11 +35,12 @@ class Outcome(TypedDict):
     finite: bool
 
 
-ANOTHER, LONGER, PREFIX, SAME = AFTER = (
+ANOTHER, LONGER, PREFIX, SAME, BLOCKS = AFTER = (
     "another request",
     "a longer request",
     "a request that begins alike",
     "the same request",
+    "a request with the same tokens behind another beginning",
 )
 
 

@@ -6,10 +6,16 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from braidcheck.gates.surfaces.truth import Request, Text
 
 BLOCKS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Sizes of blocks and chunks in engines of today: pages of a cache, tiles of attention, chunks of a prefill."""
+
+BEGINNINGS = (16, 64, 256)
+"""Tokens after which two prompts are alike: blocks of a prefix cache that end there, or at a part of it, do so too."""
 
 MAX_ANSWER = 12
 MIN_ANSWER = 3
@@ -81,6 +87,17 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
         before = found[-1].length if found else 0
         length = draw.choice([n for n in range(1, most + 1) if n != before])
         found.append(prompt_of(texts, length, turn, MAX_BATCH_ANSWER))
+    return found
+
+
+def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[tuple[int, Tensor]]:
+    """``ids`` with the first tokens of another text, and how many: as many again are alike, and some behind them."""
+    others = [text.ids for text in reversed(texts) if not torch.equal(text.ids[: BEGINNINGS[0]], ids[: BEGINNINGS[0]])]
+    found = []
+    for size in BEGINNINGS:
+        length, long = 2 * size + 2 * MAX_ANSWER, [other for other in others if len(other) >= size]
+        if long and length <= min(len(ids), longest):
+            found.append((size, torch.cat([long[0][:size], ids[size:length]])))
     return found
 
 

@@ -322,7 +322,12 @@ def closed(handler):
     handler.close_connection = True
 
 
+def empty(handler):
+    handler._reply(200, b"", "text/event-stream")
+
+
 TROUBLES = {
+    "empty": empty,
     "html": html,
     "500": error_500,
     "500 once": error_500_once,

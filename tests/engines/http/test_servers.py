@@ -77,6 +77,15 @@ def test_a_stream_gives_the_same_tokens(pair):
     assert engine.stream(IDS, 5) == greedy(IDS, 5)
 
 
+@pytest.mark.parametrize("fault", ["html", "500", "empty"])
+@pytest.mark.parametrize("pair", ["vllm", "llama.cpp"], indirect=True)
+def test_what_is_no_stream_is_no_empty_answer(pair, fault):
+    server, engine = pair
+    server.fault = fault
+    with pytest.raises(ServerError):
+        engine.stream(IDS, 5)
+
+
 @pytest.mark.parametrize("pair", ["vllm", "sglang"], indirect=True)
 def test_stop_tokens_end_an_answer(pair):
     _, engine = pair

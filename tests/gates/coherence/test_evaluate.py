@@ -81,6 +81,14 @@ def scale(name, factor, places=slice(None)):
     return fault
 
 
+def shift_all(amount):
+    def fault(evidence):
+        for row in evidence["documents"]:
+            row["nll"] = row["nll_floor"] = [value + amount for value in row["nll_truth"]]
+
+    return fault
+
+
 def shift(amount):
     def fault(evidence):
         for row in evidence["documents"]:
@@ -122,6 +130,7 @@ def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
         ("kl", scale("kl", 2), "x HF bfloat16's own"),
         ("nll", shift(0.02), "NLL differs by +0.02 nats"),
         ("nll", shift(-0.02), "does it see later tokens?"),
+        ("nll", shift_all(-0.02), "HF bfloat16's own differs by -0.02: the likelihood"),
         ("position", scale("kl", 2, slice(128, 300)), "worst at positions 128-511"),
         ("logits", scale("logit_error", 2), "over the whole vocabulary"),
         ("hidden", put(0.02, "hidden", "engine", 1), "departs first at layer 1"),

@@ -34,6 +34,8 @@ def test_a_right_sampler_passes(dtype):
         (tiny.OffByOne, "temperature 0.3"),
         (tiny.SeedIgnored, "seeds"),
         (tiny.FewSeeds, "seeds"),
+        (tiny.ByteSeed, "seeds"),
+        (tiny.FloatSeed, "seeds"),
         (tiny.SharedSeed, "seeds"),
         (tiny.FirstGreedy, "first tokens of many seeds"),
         (tiny.TopKTooSmall, "top-k that keeps two"),

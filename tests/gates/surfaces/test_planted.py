@@ -15,6 +15,7 @@ FAULTS = {
     tiny.SeesFirstRequest: "after another request",
     tiny.StaleCache: "after a longer request",
     tiny.PrefixOff: "after a request that begins alike",
+    tiny.BlocksAlone: "after a request with the same tokens behind another beginning",
     tiny.RowZero: "in rows behind a batch's first",
     tiny.Padded: "in ragged batches",
     tiny.Permuted: "in batches of 8 and more",
