@@ -14,6 +14,7 @@ from braidcheck.cli import project_mutants
 from braidcheck.errors import UserError
 from braidcheck.mutants.project.run import Asked, ProjectRun
 from braidcheck.report import project_mutants as report
+from tests.forked.installed import REAL
 
 KERNEL = """
 import triton
@@ -34,7 +35,7 @@ def spin(n):
 def unused(x):
     return x + 1
 """
-# Whatever Triton does with its functions: here they are Python's.
+# Whatever Triton does with its functions: here they are Python's, in an interpreter that has not imported Triton.
 TRITON = "def jit(function):\n    return function\n"
 TEST = """
 import sys
@@ -54,7 +55,7 @@ def project(tmp_path, monkeypatch):
     return root
 
 
-def run(project, command=f"{sys.executable} check.py", **more):
+def run(project, command=f"{REAL} check.py", **more):
     asked = Asked([project / "lib" / "kernel.py"], command, "interpret", 2, **more)
     return ProjectRun(asked)
 
@@ -64,7 +65,6 @@ def quick(monkeypatch):
     monkeypatch.setattr("braidcheck.mutants.project.run.MIN_LIMIT_S", 1)
 
 
-@pytest.mark.usefixtures("fresh_python")
 def test_mutants_are_killed_or_survive_and_the_project_is_left_alone(project, quick):
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(project.rglob("*")) if path.is_file()
@@ -97,9 +97,8 @@ def test_tests_that_fail_without_a_mutant_are_refused(project):
         run(project, "exit 3").run()
 
 
-@pytest.mark.usefixtures("fresh_python")
 def test_tests_that_import_another_copy_are_refused(project):
-    command = f"{sys.executable} {project / 'check.py'}"  # Python imports from the folder of the script first
+    command = f"{REAL} {project / 'check.py'}"  # Python imports from the folder of the script first
     with pytest.raises(UserError, match=r"does not import lib/kernel\.py from its copy"):
         run(project, command).run()
 
@@ -123,7 +122,7 @@ def test_an_interrupt_ends_the_command_and_leaves_nothing(project, tmp_path):
     (project / "slow.py").write_text(
         f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n"
     )
-    words = ["mutants", "--source", "lib/kernel.py", "--test", f"{sys.executable} slow.py", "--jobs", "1"]
+    words = ["mutants", "--source", "lib/kernel.py", "--test", f"{REAL} slow.py", "--jobs", "1"]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     del environment["TRITON_INTERPRET"]
     program = subprocess.Popen(
