@@ -25,6 +25,10 @@ from braidcheck.kernels.common.configs import (
 )
 
 KEY = "rms_norm", TILED, ANY
+# In tiles [BLOCK_M, BLOCK_K] and [BLOCK_N, BLOCK_K] that go through shared memory.
+TILED_KEYS = [key for key, config in SM_90_CONFIGS.items() if key[1] is TILED and config.block_k and config.block_n]
+MAX_SHARED_BYTES = GPUS["sm_90"].shared_memory_bytes
+ARGMAX_BYTES = 9_216  # what the head's argmax takes beside its tiles
 
 
 def on_gpu(monkeypatch, capability):
@@ -119,3 +123,14 @@ def test_buckets_of_the_interpreter_begin_earlier():
     assert configs.INTERPRETER_MIN_SIZES.keys() == configs.MIN_SIZES.keys()
     assert size_bucket("persistent_gemm", 2**18) is size_bucket("attention_prefill", 1025) is LARGE
     assert size_bucket("persistent_gemm", 2**14) is MEDIUM
+
+
+@pytest.mark.parametrize("key", TILED_KEYS)
+def test_tiles_of_float32_weights_fit_in_shared_memory(key):
+    """Triton keeps num_stages - 1 tiles of each operand: of the head's 256 x 128 with 3 stages 278,528 bytes, and with
+    the argmax's the 287,744 that a GPU refused."""
+    config = SM_90_CONFIGS[key]
+    block_m = 16 if key[2] is SMALL else 64
+    columns = config.block_n * (2 if key[0] == "gate_up_silu" else 1)
+    operands = (block_m + columns) * config.block_k * 4 * ((config.num_stages or 3) - 1)
+    assert operands + ARGMAX_BYTES <= MAX_SHARED_BYTES
