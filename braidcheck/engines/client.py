@@ -113,6 +113,12 @@ class Client:
         requests = [_request("generate", [list(ids), n]) for ids, n in zip(prompts, counts, strict=True)]
         return [reply["tokens"] for reply in self._call({"call": "together", "requests": requests})[0]["replies"]]
 
+    def prefill_together(self, prompts: Sequence[Ids], rows: Ids) -> list[Prefilled]:
+        """``prefill`` of prompts that threads ask for at once."""
+        requests = [_request("prefill", [list(ids)], rows) for ids in prompts]
+        header, data = self._call({"call": "together", "requests": requests})
+        return self._each(header, data, [len(ids) for ids in prompts], rows)
+
     def _each(self, header: Header, data: bytes, lengths: Sequence[int], rows: Ids | None) -> list[Prefilled]:
         view, found = memoryview(data), []
         for reply, length in zip(_as_many(header["replies"], len(lengths), "prefill_batch"), lengths, strict=True):
