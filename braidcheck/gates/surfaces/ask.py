@@ -91,7 +91,8 @@ class Asker:
         """The last logits of each prompt."""
         count = min(BATCH_ROWS, *(request.length for request in requests), MAX_ROWS)
         prompts, rows = [request.ids for request in requests], range(-count, 0)
-        return getattr(self.client, f"prefill_{method}")(prompts, rows)
+        prefill = self.client.prefill_together if method == "together" else self.client.prefill_batch
+        return prefill(prompts, rows)
 
     def stopped(self, token: int, stop: Sequence[int], requests: Sequence[Request], batch: bool) -> list[Outcome]:
         """Answers that ``token`` ends: one of ``stop``, or where this is empty the model's own."""
