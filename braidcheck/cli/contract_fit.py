@@ -12,7 +12,7 @@ from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.evidence import Evidence
 from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.gates.calls.chosen import resized
-from braidcheck.gates.calls.observe import ViolationError, observed, same_bits
+from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.under_test.candidate import REFUSALS
 from braidcheck.isolation.process import EndedError
 from braidcheck.numerics.calls import copies
@@ -53,8 +53,8 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     chosen = next((some for some in sets if _keeps(under(op, some), cases, function, device)), None)
     if chosen is None:
         return Fit(op)
-    waivable = [one for one in about(op) if one.waives and not one.other_op]  # what may be a mistake must be declared
-    waived = [one for one in waivable if _violates(one, op, chosen, cases, function, device)]
+    unasked = [one for one in about(op) if one.profile]  # writing its inputs may be a mistake, so that must be declared
+    waived = [one for one in unasked if _violates(one, op, chosen, function, device)]
     chosen = tuple(one for one in about(op) if one in (*chosen, *waived))
     if not chosen:
         return Fit(op)
@@ -69,12 +69,10 @@ def _keeps(op: Op, cases: list[Case], *about: Any) -> bool:
     return not any(_violation(op, [case], *about) for case in cases)
 
 
-def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], cases: list[Case], *about: Any) -> str:
-    """What ``function`` violates of that which the convention does not ask; empty where it keeps it."""
-    kept = under(op, chosen)
-    if one.in_place:
-        return next(filter(None, (_changed(kept, case, *about) for case in cases)), "")
-    return _violation(kept, [case for case in op.cases if case.profile == one.profile and not case.large], *about)
+def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], *about: Any) -> str:
+    """What ``function`` violates of the cases that the convention does not ask; empty where it keeps them."""
+    unasked = [case for case in op.cases if case.profile == one.profile and not case.large]
+    return _violation(under(op, chosen), unasked, *about)
 
 
 def _norm_of_its_sum(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> bool:
@@ -91,21 +89,10 @@ def _norm_of_its_sum(op: Op, cases: list[Case], function: Callable[..., Any], de
         return False
 
 
-def _changed(op: Op, case: Case, function: Callable[..., Any], device: str) -> str:
-    """The input that a call changes, in words."""
-    try:
-        observed(op, function, op.inputs(case, device))
-    except ViolationError as violation:
-        return str(violation)
-    except (Exception, EndedError):  # what the call raises is a matter of other checks
-        return ""
-    return ""
-
-
 def _without(op: Op, one: Convention, chosen: tuple[Convention, ...], cases: list[Case], *of: Any) -> str:
     """What the function violates where all of the conventions hold but ``one``."""
     rest = tuple(other for other in chosen if other != one)
-    said = _violates(one, op, rest, cases, *of) if one.waives else _violation(under(op, rest), cases, *of)
+    said = _violates(one, op, rest, *of) if one.profile else _violation(under(op, rest), cases, *of)
     return f"without {one.name} {said} ({one.used_by})"
 
 

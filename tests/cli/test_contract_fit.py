@@ -100,11 +100,10 @@ def test_a_residual_that_is_rounded_before_the_norm_is_seen_by_its_bits():
     assert "without sum=rounded before norm by " in found.said
 
 
-def test_a_call_that_writes_its_inputs_keeps_another_contract_which_must_be_asked_for():
+def test_a_call_that_writes_its_inputs_is_right_by_a_declared_contract_alone():
     found = fitting(in_place)
-    assert found.other_op
-    assert "without inputs=overwritten x is changed by the call" in found.said
-    assert found.said.endswith("; if that is meant: --contract 'output=input dtype,inputs=overwritten'")
+    assert found.said.startswith("held to rms_norm(output=input dtype); fails the strict contract: ")
+    assert not found.op.contract.overwrites  # so the checks of its calls tell that x is changed
 
 
 ROTATION = kernels.find()["qk_norm_rope"]
