@@ -98,7 +98,7 @@ def _without(op: Op, one: Convention, chosen: tuple[Convention, ...], cases: lis
 
 def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> str:
     """How far ``function`` is past the contract of ``op`` on these cases; empty where it keeps it."""
-    ratio = 0.0
+    ratio, message = 0.0, ""
     for case in cases:
         try:
             evidence = measure_op(op, case, device, function)
@@ -112,9 +112,10 @@ def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: 
             return f"{RAISES} {evidence['raised']}"
         if evidence["problems"]:
             return evidence["problems"][0]
-        if accuracy.evaluate(evidence).status == Status.FAIL:
-            ratio = max(ratio, _ratio(evidence))
-    return f"by {ratio:.3g}x" if ratio else ""
+        verdict = accuracy.evaluate(evidence)
+        if verdict.status == Status.FAIL:
+            ratio, message = max(ratio, _ratio(evidence)), message or verdict.message
+    return f"by {ratio:.3g}x" if ratio > 1 else message  # each element may be right, and their mean wrong
 
 
 def _ratio(evidence: Evidence) -> float:
