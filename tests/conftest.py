@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import signal
 import sys
 
 import pytest
@@ -18,6 +19,9 @@ def pytest_configure(config):
     # Both are read when torch and Triton are imported, which is after this.
     if config.option.markexpr != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in a shell's background: the processes of tests would inherit that no interrupt ends them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and hasattr(config, "cache"):
