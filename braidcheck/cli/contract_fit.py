@@ -46,11 +46,13 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     Where it keeps none it is held to the op's own, and nothing is said.
     """
     cases = _small(op, [case for case in op.cases if served(case)])
-    if _violation(op, cases, function, device).startswith(ENDS):  # a process for each contract would take too long
+    own = _violation(op, cases, function, device)
+    if own.startswith(ENDS):  # a process for each contract would take too long
         return Fit(op)
     rounded = tuple(one for one in about(op) if one.casts == SUM and _norm_of_its_sum(op, cases, function, device))
     sets = ((*rounded, *some) for some, _ in variants(op))
-    chosen = next((some for some in sets if _keeps(under(op, some), cases, function, device)), None)
+    kept = (some for some in sets if (_keeps(under(op, some), cases, function, device) if some else not own))
+    chosen = next(kept, None)
     if chosen is None:
         return Fit(op)
     unasked = [one for one in about(op) if one.profile]  # writing its inputs may be a mistake, so that must be declared
