@@ -128,8 +128,8 @@ def test_a_gelu_may_cancel_far_below_zero_and_nowhere_else(approximate):
 
 def test_a_power_is_a_number_like_others():
     x = bounds.exact(numbers(5) + 3)
-    torch.testing.assert_close((x**3).value, (numbers(5) + 3).double() ** 3)
-    torch.testing.assert_close((2.0**x).value, 2.0 ** (numbers(5) + 3).double())
+    assert torch.equal((x**3).value, (numbers(5) + 3).double() ** 3)
+    assert torch.equal((2.0**x).value, 2.0 ** (numbers(5) + 3).double())
 
 
 def test_what_is_written_in_place_carries_its_error():
