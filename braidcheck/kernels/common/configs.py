@@ -136,8 +136,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("rms_norm_qkv", PERSISTENT, SMALL): replace(_TWO_CTAS, block_m=128, block_n=64, block_k=128, prefetch_k=256),
     ("rms_norm_qkv", PERSISTENT, MEDIUM): replace(_ONE_CTA, block_n=128, num_stages=4, prefetch_k=128),
     ("rms_norm_qkv", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=256, prefetch_k=256),
-    ("qkv_rope", PERSISTENT, TINY): replace(_TWO_CTAS, heads_per_tile=1, num_stages=6),
-    ("qkv_rope", PERSISTENT, SMALL): replace(_TWO_CTAS, heads_per_tile=1, num_stages=6),
+    **{("qkv_rope", PERSISTENT, size): replace(_TWO_CTAS, heads_per_tile=1, num_stages=6) for size in (TINY, SMALL)},
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_ONE_CTA, heads_per_tile=1, num_stages=5),
     ("qkv_rope", PERSISTENT, LARGE): replace(_ONE_CTA, heads_per_tile=2, num_stages=4),
     ("linear_residual", GEMV, ANY): KernelConfig(block_n=2, num_warps=8),
@@ -147,16 +146,18 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("linear_residual", SPLIT_K, SMALL): replace(_FOUR_SPLITS, num_stages=5),
     ("linear_residual", SPLIT_K, MEDIUM): replace(_FOUR_SPLITS, num_stages=4),  # two programs a multiprocessor
     ("linear_residual", SPLIT_K, LARGE): replace(_FOUR_SPLITS, block_m=128, block_n=64, block_k=64, num_stages=5),
-    ("linear_residual", PERSISTENT, TINY): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5),
-    ("linear_residual", PERSISTENT, SMALL): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5),
-    ("linear_residual", PERSISTENT, MEDIUM): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5),
+    **{
+        ("linear_residual", PERSISTENT, size): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5)
+        for size in (TINY, SMALL, MEDIUM)
+    },
     ("linear_residual", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=256),
     ("gate_up_silu", GEMV, ANY): KernelConfig(block_n=2, num_warps=1),
     ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
-    ("gate_up_silu", PERSISTENT, TINY): replace(_TWO_CTAS, block_n=32, block_k=128, num_stages=3, prefetch_k=256),
-    ("gate_up_silu", PERSISTENT, SMALL): replace(_TWO_CTAS, block_n=32, block_k=128, num_stages=3, prefetch_k=256),
-    ("gate_up_silu", PERSISTENT, MEDIUM): replace(_ONE_CTA, block_n=128, prefetch_k=0),
-    ("gate_up_silu", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=128, prefetch_k=0),
+    **{
+        ("gate_up_silu", PERSISTENT, size): replace(_TWO_CTAS, block_n=32, block_k=128, num_stages=3, prefetch_k=256)
+        for size in (TINY, SMALL)
+    },
+    **{("gate_up_silu", PERSISTENT, size): replace(_ONE_CTA, block_n=128, prefetch_k=0) for size in (MEDIUM, LARGE)},
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=1056, num_warps=8),
     ("lm_head", TILED, SMALL): KernelConfig(block_n=256, block_k=64, num_warps=8, num_stages=4),
     ("lm_head", TILED, LARGE): KernelConfig(block_n=128, block_k=64, num_warps=4, num_stages=4),
