@@ -8,7 +8,7 @@ from typing import Any
 
 from braidcheck import checksum, environment
 from braidcheck.cli.gate import Lane
-from braidcheck.cli.signals import interrupted_once
+from braidcheck.cli.signals import signals_as_interrupt
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.mutants.mutant import Mutant
 from braidcheck.mutants.project.run import Asked, ProjectRun, Result
@@ -37,7 +37,7 @@ def project_mutants(
         if save is not None:
             write_atomically(save, dump(result))
 
-    with interrupted_once(), Progress("mutants") as progress:
+    with signals_as_interrupt(once=True), Progress("mutants") as progress:
         project = ProjectRun(asked, progress, keep)
         project.run()
         _find_witnesses(project, progress)

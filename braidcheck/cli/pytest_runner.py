@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import typer
 
 from braidcheck import environment, kernels
+from braidcheck.cli.signals import signals_as_interrupt
 from braidcheck.errors import NotAvailable
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
@@ -146,7 +146,7 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
 
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
     """Run a child, and end it and its processes in order on Ctrl-C; whether it was interrupted, and its exit code."""
-    with _signals_as_interrupt():
+    with signals_as_interrupt():
         if os.name == "posix":
             streams["process_group"] = 0
         child: subprocess.Popen[bytes] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **streams)
@@ -204,24 +204,6 @@ def _interrupt(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish what they are at
     else:
         child.send_signal(signal.SIGINT)
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """A CI that cancels sends SIGTERM, and one that starts us in the background has SIGINT ignored: both are Ctrl-C.
-
-    A handler is not inherited by the processes started within, as an ignored signal would be.
-    """
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _look(phase: Phase) -> State:

@@ -1,4 +1,4 @@
-"""Signals that end a command: the first is an interrupt, the others wait for what it cleans up."""
+"""Signals that end a command."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interrupted_once() -> Iterator[None]:
-    """Within, the first SIGINT or SIGTERM raises KeyboardInterrupt, and those after it are ignored: who presses Ctrl-C
-    twice, or a CI that cancels, leaves nothing half-cleaned behind."""
+def signals_as_interrupt(once: bool = False) -> Iterator[None]:
+    """A CI that cancels sends SIGTERM, and one that starts us in the background has SIGINT ignored: both are Ctrl-C.
+
+    With ``once`` those after the first are ignored: who presses Ctrl-C twice leaves nothing half-cleaned behind. A
+    handler is not inherited by the processes started within, as an ignored signal would be.
+    """
 
     def interrupt(*_: object) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
+        if once:
+            for number in before:
+                signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
