@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -63,6 +64,8 @@ def at_commit(name: str) -> Iterator[str]:
 
 
 def _git(name: str, *words: str) -> bytes:
+    if not shutil.which("git"):
+        raise UserError(f"{name!r} cannot be taken from git: it is not installed; give FILE.py:FUNCTION")
     found = subprocess.run(["git", *words], capture_output=True, check=False)
     if found.returncode:
         said = found.stderr.decode(errors="replace").strip().splitlines()

@@ -72,3 +72,9 @@ def test_a_commit_or_file_that_is_not_there_is_one_line(repository, name, says):
     with pytest.raises(UserError, match=says) as refused, at_commit(name):
         pass
     assert "\n" not in str(refused.value)
+
+
+def test_without_git_a_commit_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="it is not installed"), at_commit("HEAD:pack/norm.py:f"):
+        pass
