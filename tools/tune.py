@@ -35,7 +35,6 @@ from braidcheck.kernels.common.configs import (
     SMALL,
     SMALL_M,
     SPLIT_K,
-    SWAPPED,
     TILED,
     TINY,
     KernelConfig,
@@ -64,7 +63,7 @@ def _each(configs: Iterable[KernelConfig], **choices: Iterable[int]) -> list[Ker
     return [replace(config, **values) for config in configs for values in fields]
 
 
-_SMALL_M = _all(block_n=(16, 32), num_warps=(4, 8))
+_SMALL_M = _all(block_n=(16, 32, 64), num_warps=(4, 8))
 _TILED = _all(block_n=(16, 32, 64, 128), block_k=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
 _PERSISTENT = (
     _all(block_m=(64,), block_k=(64,), ctas_per_sm=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
@@ -99,7 +98,6 @@ CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
     ("lm_head", GEMV, ANY): _all(block_n=(4, 8, 16), num_ctas=(528, 1056, 2112), num_warps=(2, 4, 8)),
     ("rms_norm_qkv", SMALL_M, ANY): _SMALL_M,
     ("gate_up_silu", SMALL_M, ANY): _SMALL_M,
-    ("rms_norm_qkv", SWAPPED, ANY): _all(block_n=(64,), num_warps=(4, 8)),
     ("linear_residual", TILED, SMALL): _TILED,
     ("linear_residual", SPLIT_K, ANY): _all(block_n=(128, 256, 512, 1024), num_warps=(4,)),
     ("linear_residual", SPLIT_K, TINY): _all(block_n=(16, 32, 64), block_k=(256, 512, 1024), num_warps=(2, 4, 8)),
@@ -134,7 +132,7 @@ class Decode:
     def kernels(self) -> list[Key]:
         """The keys of a step's kernels."""
         step = decode_attention.config_key(self.batch, self.cache.capacity)
-        several = (SMALL_M, ANY), (SWAPPED, ANY), (SPLIT_K, TINY), (TILED, SMALL)
+        several = (SMALL_M, ANY), (SPLIT_K, TINY), (TILED, SMALL)
         sizes = ((GEMV, ANY),) if self.batch == 1 else several
         return [step, *(key for key in CHOICES if "attention" not in key[0] and key[1:] in sizes)]
 

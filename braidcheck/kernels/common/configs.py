@@ -27,7 +27,6 @@ class Regime(Enum):
 
     GEMV = "one row"
     SMALL_M = "as many rows as one tensor-core tile has"
-    SWAPPED = "the same through TMA: the weight is the tall operand, the rows are the columns"
     TILED = "any number of rows, a tile a program"
     SPLIT_K = "few outputs of long sums: parts of K by programs of their own, summed by a second kernel"
     PERSISTENT = "many rows: tiles through TMA, several a program"
@@ -87,7 +86,7 @@ class KernelConfig:
 Key = tuple[str, Regime, SizeBucket]
 Configs = Mapping[Key, KernelConfig]
 
-GEMV, SMALL_M, SWAPPED, TILED, SPLIT_K, PERSISTENT = Regime
+GEMV, SMALL_M, TILED, SPLIT_K, PERSISTENT = Regime
 ANY, TINY, SMALL, MEDIUM, LARGE = SizeBucket
 
 _SPLIT_KV = KernelConfig(block_n=64, min_keys_per_split=256, max_splits=32, combine_block=8, num_warps=4, num_stages=2)
@@ -129,8 +128,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     **DEFAULT_CONFIGS,
     ("rms_norm", PERSISTENT, ANY): KernelConfig(block_m=4),  # the operand of a persistent GEMM
     ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=1),
-    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
-    ("rms_norm_qkv", SWAPPED, ANY): KernelConfig(block_n=64, num_warps=4),
+    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=64, num_warps=8),
     ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=256),
     ("rms_norm_qkv", PERSISTENT, TINY): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5, prefetch_k=128),
     ("rms_norm_qkv", PERSISTENT, SMALL): replace(_TWO_CTAS, block_m=128, block_n=64, block_k=128, prefetch_k=256),
@@ -142,7 +140,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("linear_residual", GEMV, ANY): KernelConfig(block_n=2, num_warps=8),
     ("linear_residual", TILED, SMALL): KernelConfig(block_n=16, block_k=512, num_warps=2, num_stages=4),
     ("linear_residual", SPLIT_K, ANY): KernelConfig(block_n=256, num_warps=4),  # the sum of the parts
-    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=32, block_k=512, num_warps=4),
+    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=64, block_k=256, num_warps=8),
     ("linear_residual", SPLIT_K, SMALL): replace(_FOUR_SPLITS, num_stages=5),
     ("linear_residual", SPLIT_K, MEDIUM): replace(_FOUR_SPLITS, num_stages=4),  # two programs a multiprocessor
     ("linear_residual", SPLIT_K, LARGE): replace(_FOUR_SPLITS, block_m=128, block_n=64, block_k=64, num_stages=5),
@@ -167,7 +165,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
         _SPLIT_KV, min_keys_per_split=64, max_splits=64, combine_block=32, num_warps=2
     ),
     ("decode_attention", SMALL_M, ANY): replace(
-        _SPLIT_KV, block_n=16, min_keys_per_split=128, num_warps=1, num_stages=4
+        _SPLIT_KV, block_n=16, min_keys_per_split=128, num_warps=1, num_stages=3
     ),
     ("decode_attention", SMALL_M, LARGE): replace(
         _SPLIT_KV, block_n=128, max_splits=16, combine_block=16, num_stages=3
@@ -203,7 +201,6 @@ INTERPRETER_CONFIGS: Configs = {
         ("linear_residual", SPLIT_K, bucket): KernelConfig(block_m=64, block_n=256, block_k=256, num_splits=2)
         for bucket in (SMALL, MEDIUM, LARGE)
     },
-    ("rms_norm_qkv", SWAPPED, ANY): KernelConfig(block_n=256),
     ("qkv_rope", PERSISTENT, TINY): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),
     ("qkv_rope", PERSISTENT, SMALL): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_FEW_CTAS, block_n=None, heads_per_tile=2),

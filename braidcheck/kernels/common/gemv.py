@@ -3,7 +3,8 @@
 A program loads BLOCK_N whole rows of the weight, which is nearly all of the HBM traffic, as NUM_K_TILES tiles
 [BLOCK_N, BLOCK_K]. With PDL (``pdl``) it does so before the upstream kernel has ended, so that HBM is busy while that
 one finishes. One row of x is multiplied by FMAs, each thread its own part of K, and summed once at the end; 2 to MAX_M
-rows are padded to one tensor-core tile, with all of K in one tile.
+rows are padded to one tensor-core tile, with all of K in one tile. Their weight goes from HBM to the registers from
+which the tensor core reads it, without a detour through shared memory (``load_fragments``).
 
 Cast points: the products and their sum are float32. With a norm the operand of one row stays float32 and is divided by
 the norm after the product; several rows are normalised and rounded to the weight's dtype first.
@@ -21,6 +22,7 @@ from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
 MAX_BLOCK_K = 1024
+MIN_BLOCK_K = 32  # numbers of K in two steps of a tensor core (``in_fragment_order``)
 
 
 def supports_gemv(x: Tensor, weight: Tensor) -> bool:
@@ -39,7 +41,7 @@ def gemv_config(op: str, x: Tensor) -> dict[str, int]:
 
 def gemv_tiles(m: int, k: int) -> dict[str, int]:
     """The constexprs that follow from x[M,K]: the rows of a program and the tiles of K."""
-    block_k = max(16, min(MAX_BLOCK_K, next_power_of_2(k)))
+    block_k = max(MIN_BLOCK_K, min(MAX_BLOCK_K, next_power_of_2(k)))
     return {"BLOCK_M": 1 if m == 1 else MAX_M, "K": k, "BLOCK_K": block_k, "NUM_K_TILES": cdiv(k, block_k)}
 
 
@@ -56,6 +58,42 @@ def load_rows(ptr, offs, mask, stride, K: tl.constexpr, BLOCK_K: tl.constexpr, N
 
 
 @triton.jit
+def load_weight(
+    ptr, offs, mask, stride, BLOCK_M: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.constexpr
+):
+    """The rows ``offs`` [R] of a weight [..., K] in registers, as ``gemv_dot`` takes it beside BLOCK_M rows of x."""
+    if BLOCK_M == 1:
+        tiles = load_rows(ptr, offs, mask, stride, K, BLOCK_K, NUM_K_TILES)
+    else:
+        tl.static_assert(NUM_K_TILES == 1, "registers hold one tile of the weight beside several rows of x")
+        tiles = (load_fragments(ptr, offs, mask, stride, 0, K, BLOCK_K),)
+    return tiles
+
+
+@triton.jit
+def load_fragments(ptr, offs, mask, stride, start_k, K, BLOCK_K: tl.constexpr):
+    """The rows ``offs`` [R] of a matrix [..., K], its columns start_k to start_k + BLOCK_K, ``in_fragment_order``."""
+    R: tl.constexpr = offs.shape[0]
+    # [1, BLOCK_K // 32, 32]: of the last axis four threads read 16 bytes each, of the first eight read a row each
+    offs_k = start_k + 32 * tl.arange(0, BLOCK_K // 32)[None, :, None] + tl.arange(0, 32)[None, None, :]
+    tile = tl.load(ptr + offs[:, None, None] * stride + offs_k, mask=mask[:, None, None] & (offs_k < K), other=0.0)
+    return in_fragment_order(tl.reshape(tile, [R, BLOCK_K]), R, BLOCK_K)
+
+
+@triton.jit
+def in_fragment_order(tile, R: tl.constexpr, BLOCK_K: tl.constexpr):
+    """A tile [R, BLOCK_K] of 16-bit numbers with each 32 columns in the order in which a tensor core's threads have
+    them: 4 threads j of 8 numbers each become 8 numbers of 4 threads.
+
+    A thread reads 8 numbers that lie side by side, k = 8j to 8j + 7. Of two products m16n8k16 it must hold k = 2j,
+    2j + 1, 2j + 8, 2j + 9 and the same plus 16 (PTX ISA, "Matrix Fragments for mma.m16n8k16"). A sum has any order:
+    where both operands call the first numbers by the second names, no number has to change its thread.
+    """
+    threads = tl.reshape(tile, [R, BLOCK_K // 32, 4, 2, 2, 2])  # of a thread: step, half of a step, number of a pair
+    return tl.reshape(tl.permute(threads, [0, 1, 3, 4, 2, 5]), [R, BLOCK_K])
+
+
+@triton.jit
 def load_row(ptr, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.constexpr):
     """A vector [K] in registers: a tuple of NUM_K_TILES tiles [1, BLOCK_K]."""
     first = tl.arange(0, 1)
@@ -64,15 +102,16 @@ def load_row(ptr, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.conste
 
 @triton.jit
 def gemv_dot(x, weight, BLOCK_M: tl.constexpr, NUM_K_TILES: tl.constexpr):
-    """x @ weight.T of tiles in registers, x [BLOCK_M, BLOCK_K] and weight [BLOCK_N, BLOCK_K]: float32."""
+    """x @ weight.T of tiles in registers, x [BLOCK_M, BLOCK_K] and weight [BLOCK_N, BLOCK_K] (``load_weight``):
+    float32."""
     if BLOCK_M == 1:
         products = weight[0].to(tl.float32) * x[0].to(tl.float32)  # [BLOCK_N, BLOCK_K]
         for index in tl.static_range(1, NUM_K_TILES):
             products += weight[index].to(tl.float32) * x[index].to(tl.float32)
         acc = tl.sum(products, axis=1)[None, :]  # [1, BLOCK_N]
     else:
-        tl.static_assert(NUM_K_TILES == 1, "registers hold one tile of the weight beside several rows of x")
-        acc = tl.dot(x[0], tl.trans(weight[0]), input_precision="ieee")  # [BLOCK_M, BLOCK_N]
+        rows = in_fragment_order(x[0], BLOCK_M, x[0].shape[1])
+        acc = tl.dot(rows, tl.trans(weight[0]), input_precision="ieee")  # [BLOCK_M, BLOCK_N]
     return acc
 
 

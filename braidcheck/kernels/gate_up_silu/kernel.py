@@ -28,7 +28,7 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, rmsnorm_gemv_dot
+from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, load_weight, rmsnorm_gemv_dot
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, prefetch_rows, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import rmsnorm_block_k, rmsnorm_rstd
 
@@ -125,7 +125,9 @@ def gate_up_silu_gemv_kernel(
     offs_w = tl.arange(0, 2 * BLOCK_N)  # rows of the weight: gate's even, up's odd
     offs_w_n = (tl.program_id(0) * BLOCK_N + offs_w // 2).to(tl.int64)
     # [2 * BLOCK_N, BLOCK_K] each
-    weight = load_rows(weight_ptr, offs_w_n + offs_w % 2 * N, offs_w_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
+    weight = load_weight(
+        weight_ptr, offs_w_n + offs_w % 2 * N, offs_w_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES
+    )
     if HAS_NORM:
         norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
     pdl.launch_dependents(USE_PDL)

@@ -29,7 +29,7 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import gemv_dot, load_rows
+from braidcheck.kernels.common.gemv import gemv_dot, load_fragments, load_rows, load_weight
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import tile_dot
 
@@ -100,7 +100,9 @@ def linear_residual_gemv_kernel(
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
     offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
-    weight = load_rows(weight_ptr, offs_n, offs_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
+    weight = load_weight(
+        weight_ptr, offs_n, offs_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES
+    )  # [BLOCK_N, BLOCK_K] each
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
@@ -137,15 +139,13 @@ def linear_residual_split_k_gemv_kernel(
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     offs_k = split_id * BLOCK_K + tl.arange(0, BLOCK_K)
     m_mask, n_mask, k_mask = offs_m < M, offs_n < N, offs_k < K
-    w_mask = n_mask[:, None] & k_mask[None, :]
-    # [BLOCK_N, BLOCK_K]
-    weight = tl.load(weight_ptr + offs_n[:, None] * stride_wn + offs_k[None, :], mask=w_mask, other=0.0)
+    weight = load_fragments(weight_ptr, offs_n, n_mask, stride_wn, split_id * BLOCK_K, K, BLOCK_K)  # [BLOCK_N, BLOCK_K]
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
     x_mask = m_mask[:, None] & k_mask[None, :]
     # [BLOCK_M, BLOCK_K]
     x = tl.load(x_ptr + offs_m[:, None] * stride_xm + offs_k[None, :], mask=x_mask, other=0.0)
-    acc = tl.dot(x, tl.trans(weight), input_precision="ieee")  # [BLOCK_M, BLOCK_N]
+    acc = gemv_dot((x,), (weight,), BLOCK_M, 1)  # [BLOCK_M, BLOCK_N]
     partial_ptr += (split_id * M + offs_m)[:, None] * N + offs_n[None, :]  # [BLOCK_M, BLOCK_N]
     tl.store(partial_ptr, acc, mask=m_mask[:, None] & n_mask[None, :])
 

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, has_config, tiled_bucket
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
-from braidcheck.kernels.common.gemv import MAX_M, gemv_config, gemv_tiles
+from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import (
-    can_use_tma,
     persistent_config,
     persistent_grid,
     rmsnorm_operand,
@@ -22,7 +21,6 @@ from braidcheck.kernels.common.validation import MAX_ROW, MAX_TOKENS, Arguments
 from braidcheck.kernels.rms_norm_qkv.kernel import (
     rms_norm_qkv_gemv_kernel,
     rms_norm_qkv_persistent_kernel,
-    rms_norm_qkv_swapped_kernel,
     rms_norm_qkv_tiled_kernel,
 )
 
@@ -64,15 +62,9 @@ def rms_norm_qkv(
     sizes = ARGUMENTS.check(x, norm_weight, qkv_weight, eps, *heads, qkv_bias, out_dtype)
     out = torch.empty(sizes["T"], sizes["N"], dtype=out_dtype or qkv_weight.dtype, device=x.device)
     if out.numel():
-        LAUNCHES[_regime(x, qkv_weight, out)](x, norm_weight, qkv_weight, qkv_bias, eps, out)
+        regime = gemm_regime("rms_norm_qkv", x, qkv_weight, out, float32=True)
+        LAUNCHES[regime](x, norm_weight, qkv_weight, qkv_bias, eps, out)
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
-
-
-def _regime(x: Tensor, weight: Tensor, out: Tensor) -> Regime:
-    """GEMV in its swapped form where several rows and TMA allow it, or what ``gemm_regime`` says."""
-    regime = gemm_regime("rms_norm_qkv", x, weight, out, float32=True)
-    swapped = regime is Regime.GEMV and len(x) > 1 and has_config("rms_norm_qkv", Regime.SWAPPED)
-    return Regime.SWAPPED if swapped and can_use_tma(weight) else regime
 
 
 def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
@@ -89,29 +81,6 @@ def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, e
         stride_xm=x.stride(0),
         stride_wn=weight.stride(0),
         eps=eps,
-        HAS_BIAS=bias is not None,
-        **meta,
-        **pdl.launch_options(),
-    )
-
-
-def _swapped(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
-    meta = get_config("rms_norm_qkv", Regime.SWAPPED).meta()
-    (m, k), n = x.shape, len(weight)
-    block_k = gemv_tiles(m, k)["BLOCK_K"]
-    rms_norm_qkv_swapped_kernel[(cdiv(n, meta["BLOCK_N"]),)](
-        x_ptr=x,
-        norm_weight_ptr=norm_weight,
-        weight=tensor_descriptor(weight, meta["BLOCK_N"], block_k),
-        bias_ptr=bias,
-        out_ptr=out,
-        M=m,
-        N=n,
-        K=k,
-        stride_xm=x.stride(0),
-        eps=eps,
-        BLOCK_M=MAX_M,
-        BLOCK_K=block_k,
         HAS_BIAS=bias is not None,
         **meta,
         **pdl.launch_options(),
@@ -164,7 +133,6 @@ def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | N
 
 LAUNCHES = {
     Regime.GEMV: _gemv,
-    Regime.SWAPPED: _swapped,
     Regime.TILED: _tiled,
     Regime.PERSISTENT: _persistent,
 }

@@ -1,4 +1,4 @@
-"""RMSNorm as the prologue of the QKV projection: four GEMMs, by the number of rows.
+"""RMSNorm as the prologue of the QKV projection: three GEMMs, by the number of rows.
 
     out[m, n] = sum_k h[m, k] * weight[n, k] + bias[n]               h = rms_norm(x), x [M, K], weight [N, K]
 
@@ -7,21 +7,18 @@ N is (Hq + 2 * Hkv) * D: the rows of q, k and v stacked, so that out [M, N] is a
 GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
 (``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, the norm's weight, x and
 acc in registers.
-SWAPPED, ``rms_norm_qkv_swapped_kernel``, 2 <= M <= 16 and K <= 1024 where TMA can be used: out.T = weight @ h.T, for a
-tensor core takes 64 rows of its first operand and 8 columns of its second. Grid (cdiv(N, BLOCK_N),). A program keeps
-BLOCK_N whole rows of the weight and h in shared memory, from where it multiplies; acc in registers.
 TILED, ``rms_norm_qkv_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed
 again by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
 PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``), after a kernel that writes h. Grid (CTAS_PER_SM * number of SMs,), at
 most one program a tile.
 
-HBM traffic: out once; weight once in GEMV and SWAPPED, else once per BLOCK_M rows, from the L2 cache where tiles of
+HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of
 rows run side by side; x once, and from the L2 cache for each further tile of N; PERSISTENT also h, written and read.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): all let the next kernel start at once. GEMV and SWAPPED load both weights before they wait for
-the upstream kernels, PERSISTENT asks for a part of the weight in L2; all other loads come after the wait.
+Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
+upstream kernels, PERSISTENT asks for a part of the weight in L2; all other loads come after the wait.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import load_row, load_rows, rmsnorm_gemv_dot
+from braidcheck.kernels.common.gemv import load_row, load_rows, load_weight, rmsnorm_gemv_dot
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, prefetch_rows, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import rmsnorm_tile_dot
 
@@ -120,7 +117,9 @@ def rms_norm_qkv_gemv_kernel(
     offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     n_mask = offs_n < N
-    weight = load_rows(weight_ptr, offs_n, n_mask, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
+    weight = load_weight(
+        weight_ptr, offs_n, n_mask, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES
+    )  # [BLOCK_N, BLOCK_K] each
     norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
@@ -130,53 +129,6 @@ def rms_norm_qkv_gemv_kernel(
         acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)[None, :]  # [1, BLOCK_N]
     mask = (offs_m < M)[:, None] & n_mask[None, :]
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def rms_norm_qkv_swapped_kernel(
-    # pointers
-    x_ptr,  # [M, K]
-    norm_weight_ptr,  # [K]
-    # tensor descriptors
-    weight,  # [N, K], tiles [BLOCK_N, BLOCK_K]
-    # pointers
-    bias_ptr,  # [N]
-    out_ptr,  # [M, N]
-    # sizes
-    M,
-    N,
-    K,
-    # strides
-    stride_xm,
-    # scalars
-    eps,
-    # meta
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    USE_PDL: tl.constexpr,
-):
-    """BLOCK_N columns of out for all M <= BLOCK_M rows, K <= BLOCK_K."""
-    start_n = tl.program_id(0) * BLOCK_N
-    w = weight.load([start_n, 0])  # [BLOCK_N, BLOCK_K]
-    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
-    offs_n = start_n + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    m_mask, n_mask, k_mask = offs_m < M, offs_n < N, offs_k < K
-    norm_weight = tl.load(norm_weight_ptr + offs_k, mask=k_mask, other=0.0).to(tl.float32)  # [BLOCK_K]
-    pdl.launch_dependents(USE_PDL)
-    pdl.grid_dependency_wait(USE_PDL)
-    x_mask = m_mask[:, None] & k_mask[None, :]
-    # [BLOCK_M, BLOCK_K]
-    x = tl.load(x_ptr + offs_m[:, None] * stride_xm + offs_k[None, :], mask=x_mask, other=0.0).to(tl.float32)
-    rstd = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / K + eps)  # [BLOCK_M]
-    h = (x * rstd[:, None] * norm_weight[None, :]).to(w.dtype)  # [BLOCK_M, BLOCK_K]
-    acc = tl.dot(w, h.T)  # [BLOCK_N, BLOCK_M]
-    if HAS_BIAS:
-        acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)[:, None]  # [BLOCK_N, 1]
-    out_ptr += offs_m[None, :] * N + offs_n[:, None]  # [BLOCK_N, BLOCK_M]
-    tl.store(out_ptr, acc.to(out_ptr.dtype.element_ty), mask=n_mask[:, None] & m_mask[None, :])
 
 
 @triton.jit
