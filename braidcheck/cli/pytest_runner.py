@@ -35,9 +35,9 @@ TIMEOUT = 600  # seconds an item may take that sets no limit of its own
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
 
-def _plugins(own: str) -> list[str]:
+def _plugins(*own: str) -> list[str]:
     """The options that load ``own`` and what every phase needs."""
-    return [word for name in ("xdist", "pytest_timeout", own, "no:cacheprovider") for word in ("-p", name)]
+    return [word for name in ("xdist", "pytest_timeout", *own, "no:cacheprovider") for word in ("-p", name)]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Phase:
             "--timeout-method": method,
             "--junitxml": self.out / "junit.xml",
         }
-        plugins = _plugins("braidcheck.plugin")
+        # No check takes a folder from pytest; with tmpdir the run ends only when pytest has removed the folders that
+        # other pytest runs of this user left behind: minutes on a slow disk.
+        plugins = _plugins("braidcheck.plugin", "no:tmpdir")
         words = [f"{name}={value}" for name, value in options.items()]
         words += ["-k", self.expression] if self.expression else []
         flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
