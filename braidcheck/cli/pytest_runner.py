@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -214,21 +214,29 @@ def _look(phase: Phase) -> State:
         body = json.loads((phase.out / PROGRESS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return State(0, 0, "starting")
-    bad = body.pop("bad")
+    bad, alive = body.pop("bad"), body.pop("alive")
     state = estimate.State(**body)
     try:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2])
+        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2]) or _ending(state, alive)
     left = estimate.words(state, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
     return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
+
+
+def _ending(said: estimate.State, alive: Sequence[str]) -> str:
+    """What a run waits for that has all verdicts; empty where it has not."""
+    if not said.expected or set(said.expected) - said.done.keys():
+        return ""
+    waited = f"worker {' and '.join(alive)} to end" if alive else "pytest to clean up and end"
+    return f"all checks are done, waiting for {waited}"
 
 
 def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
     """The first verdict, as a sign that it works, and all that is not well."""
     for name in itertools.islice(said.done, 1):
         if name not in bad:
-            yield f"{' '.join(_parts(name))}: passed or skipped, the first of {len(said.expected)}"
+            yield f"first of {len(said.expected)} checks done: {' '.join(_parts(name))}"
     for name, message in bad.items():
         status, _, text = message.partition(": ")
         yield f"{status} {' '.join(_parts(name))}: {' '.join(text.split())}"
