@@ -1,5 +1,6 @@
 """Gate runs over small suites of fakes: what comes back, and what a dead worker leaves."""
 
+import getpass
 import os
 import shutil
 import textwrap
@@ -345,6 +346,22 @@ def test_nothing_of_the_project_around_is_read(evaluate, tmp_path, monkeypatch):
             return verdict(what)
     """)
     assert statuses(run) == {"a": "pass"}
+
+
+def test_what_other_pytest_runs_left_is_not_cleaned_up(evaluate, tmp_path, monkeypatch):
+    """Folders of 60,000 files kept a gate of 20 checks from ending for minutes."""
+    monkeypatch.setenv("PYTEST_DEBUG_TEMPROOT", str(tmp_path))
+    left = [tmp_path / f"pytest-of-{getpass.getuser()}" / f"pytest-{number}" for number in range(5)]
+    left[0].parent.mkdir(mode=0o700)
+    for folder in left:
+        folder.mkdir()
+    run = evaluate("""
+        @pytest.mark.parametrize("what", ["a"])
+        def test_item(what):
+            return verdict(what)
+    """)
+    assert statuses(run) == {"a": "pass"}
+    assert sorted(left[0].parent.iterdir()) == left
 
 
 def test_the_gpu_lane_does_not_interpret(evaluate, monkeypatch):

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ TIMEOUT = 600  # seconds an item may take that sets no limit of its own
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
 
-def _plugins(own: str) -> list[str]:
+def _plugins(*own: str) -> list[str]:
     """The options that load ``own`` and what every phase needs."""
-    return [word for name in ("xdist", "pytest_timeout", own, "no:cacheprovider") for word in ("-p", name)]
+    return [word for name in ("xdist", "pytest_timeout", *own, "no:cacheprovider") for word in ("-p", name)]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Phase:
             "--timeout-method": method,
             "--junitxml": self.out / "junit.xml",
         }
-        plugins = _plugins("braidcheck.plugin")
+        # No check takes a folder from pytest; with tmpdir the run ends only when pytest has removed the folders that
+        # other pytest runs of this user left behind: minutes on a slow disk.
+        plugins = _plugins("braidcheck.plugin", "no:tmpdir")
         words = [f"{name}={value}" for name, value in options.items()]
         words += ["-k", self.expression] if self.expression else []
         flags = ["--no-loadscope-reorder", "--continue-on-collection-errors"]
@@ -212,21 +214,29 @@ def _look(phase: Phase) -> State:
         body = json.loads((phase.out / PROGRESS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return State(0, 0, "starting")
-    bad = body.pop("bad")
+    bad, alive = body.pop("bad"), body.pop("alive")
     state = estimate.State(**body)
     try:
         text = (phase.out / OBSERVING).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2])
+        text = ", ".join(" ".join(_parts(name)) for name in list(state.running)[:2]) or _ending(state, alive)
     left = estimate.words(state, phase.durations, lambda name: unit_of(*_parts(name)), phase.workers, time.time())
     return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
+
+
+def _ending(said: estimate.State, alive: Sequence[str]) -> str:
+    """What a run waits for that has all verdicts; empty where it has not."""
+    if not said.expected or set(said.expected) - said.done.keys():
+        return ""
+    waited = f"worker {' and '.join(alive)} to end" if alive else "pytest to clean up and end"
+    return f"all checks are done, waiting for {waited}"
 
 
 def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
     """The first verdict, as a sign that it works, and all that is not well."""
     for name in itertools.islice(said.done, 1):
         if name not in bad:
-            yield f"{' '.join(_parts(name))}: passed or skipped, the first of {len(said.expected)}"
+            yield f"first of {len(said.expected)} checks done: {' '.join(_parts(name))}"
     for name, message in bad.items():
         status, _, text = message.partition(": ")
         yield f"{status} {' '.join(_parts(name))}: {' '.join(text.split())}"

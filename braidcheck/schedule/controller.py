@@ -45,15 +45,19 @@ class Controller:
         self.expected: dict[str, None] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.running: dict[str, float] = {}  # since when, in seconds since 1970
+        self.alive: dict[str, None] = {}  # workers that have not ended
         self.end: signal.Signals | None = None  # what ended the worker that died last
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
+        self.alive[node.gateway.id] = None
         if self.settings.gpus:
             node.workerinput |= {"gpu": self.free.pop(0), "workers_on_gpu": self.workers_on_gpu}
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take the GPU back from a worker that ended or died; stop where it could not even collect its items."""
+        self.alive.pop(node.gateway.id, None)  # xdist may say it twice
+        self._tell()
         if self.settings.gpus:
             self.free.append(node.workerinput["gpu"])
         self.end = crashes.signal_of(node) if error else None
@@ -119,5 +123,6 @@ class Controller:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}
         bad = [verdict for verdict in self.verdicts.values() if verdict.status not in (Status.PASS, Status.SKIPPED)]
         news = {verdict.id: f"{verdict.status}: {verdict.message}" for verdict in bad[:MAX_NEWS]}
-        body = {"expected": list(self.expected), "done": done, "running": self.running, "bad": news}
+        body = {"expected": list(self.expected), "done": done, "running": self.running}
+        body |= {"bad": news, "alive": list(self.alive)}
         write_atomically(Path(self.settings.out) / PROGRESS, json.dumps(body))

@@ -72,7 +72,7 @@ def words(state: State, durations: Durations, unit: Callable[[str], str], worker
         return f"about {clock(left)} left"
     factor = slowdown((durations.of(name), seconds) for name, seconds in state.done.items())
     usual = max(factor * durations.of(name) for name in state.running)
-    return f"over its usual {clock(max(usual, MIN_SECONDS))}"
+    return f"a check takes longer than its usual {clock(max(usual, MIN_SECONDS))}"
 
 
 def _factor(state: State, durations: Durations, now: float) -> float:

@@ -30,7 +30,7 @@ def verdict(subject, status, message="fine"):
 def test_the_first_verdict_is_a_sign_of_life_and_failures_are_told_at_once(tmp_path):
     good, bad = verdict("a", Status.PASS), verdict("op[b]", Status.FAIL, "y: off\nby 3")
     assert looked(tmp_path, good, verdict("c", Status.SKIPPED), bad) == (
-        "accuracy a: passed or skipped, the first of 4", "fail accuracy op[b]: y: off by 3"
+        "first of 4 checks done: accuracy a", "fail accuracy op[b]: y: off by 3"
     )  # fmt: skip
 
 
@@ -41,6 +41,28 @@ def test_a_first_verdict_that_fails_is_told_once(tmp_path):
 def test_before_the_first_verdict_there_is_no_news(tmp_path):
     phase = SimpleNamespace(out=tmp_path, durations=Durations({}, {}), workers=1)
     assert pytest_runner._look(phase).news == ()
+
+
+def test_a_run_that_has_all_verdicts_says_what_it_waits_for(tmp_path):
+    controller = Controller(Settings("interpret", str(tmp_path)))
+    nodes = [SimpleNamespace(gateway=SimpleNamespace(id=name)) for name in ("gw0", "gw1")]
+    phase = SimpleNamespace(out=tmp_path, durations=Durations({}, {}), workers=2)
+    said = []
+    for node in nodes:
+        controller.pytest_configure_node(node)
+    controller.expected = dict.fromkeys(["interpret/accuracy/a", "interpret/accuracy/b"])
+    for subject in "ab":
+        controller.take(verdict(subject, Status.PASS))
+        said.append(pytest_runner._look(phase).text)
+    for node in nodes:
+        controller.pytest_testnodedown(node, None)
+        said.append(pytest_runner._look(phase).text)
+    assert said == [
+        "",
+        "all checks are done, waiting for worker gw0 and gw1 to end",
+        "all checks are done, waiting for worker gw1 to end",
+        "all checks are done, waiting for pytest to clean up and end",
+    ]
 
 
 @pytest.mark.parametrize(

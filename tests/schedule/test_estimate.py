@@ -69,7 +69,7 @@ def test_where_all_waits_for_a_late_item_there_is_no_number(suite):
         if state.running:
             said.append(words(state, usual, unit, 4, float(now)))
     assert not [text for text in said if "about 0 s" in text]
-    assert said[-1].startswith("over its usual ")
+    assert said[-1].startswith("a check takes longer than its usual ")
     assert said[0].startswith("about ")
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_about_to_end_in_no_time():
     state = State(["interpret/accuracy/a"], {}, {"interpret/accuracy/a": 0.0})
     assert seconds_left(state, usual, unit, 1, 9.9) == 1.0
     assert seconds_left(state, usual, unit, 1, 30.0) is None
-    assert words(state, usual, unit, 1, 30.0) == "over its usual 10 s"
+    assert words(state, usual, unit, 1, 30.0) == "a check takes longer than its usual 10 s"
 
 
 def test_before_anything_runs_nothing_is_said():
