@@ -15,7 +15,7 @@ from torch import Tensor
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.samplers.evidence import Draws, Evidence
-from braidcheck.gates.samplers.limits import Setting, allowed, keeping_two, last_kept, place
+from braidcheck.gates.samplers.limits import TWO_TEMPERATURE, Setting, allowed, keeping_two, last_kept, place
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
@@ -101,7 +101,7 @@ def measure_samplers(
     steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
     for at, name in enumerate(TWO):
         add(name, lambda at=at: _last(client, steps, stops, at), "sample")  # type: ignore[misc]
-    add(FIRST, lambda: _first(client, drawn, after, stops), "sample")
+    add(FIRST, lambda: _first(client, steps, stops), "sample")
     add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
     add(SEEDS, lambda: _seeds(client, drawn[0], after), "sample")
 
@@ -183,15 +183,17 @@ def _one(client: Client, prompt: list[int], stops: Sequence[int], setting: Setti
     return drawn[0]
 
 
-def _first(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int]) -> Draws:
-    """Places of the first tokens of seeds that follow one another, after the prompt that leaves most choice."""
-    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting()
-    rows = [after(prompt, prompt[:1])[0][0] for prompt in prompts]
-    row, prompt = min(zip(rows, prompts, strict=True), key=lambda pair: float(pair[0].softmax(-1).max()))
+def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
+    """Places of the first tokens of seeds that follow one another, after the prompt where greedy ones differ most."""
+    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting(TWO_TEMPERATURE)
+    shares = [float((row.double() / TWO_TEMPERATURE).softmax(-1).max()) for _, row, _ in steps]
+    far = [math.sqrt(1 / share - 1) - math.expm1(one[2] / TWO_TEMPERATURE)
+           for share, one in zip(shares, steps, strict=True)]  # fmt: skip
+    prompt, row, apart = steps[max(range(len(steps)), key=far.__getitem__)]
     for seed in range(FIRST_DRAWS):
         share, before, _ = place(row, _one(client, prompt, stops, setting, seed), setting)
         bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
-    return {"tokens": FIRST_DRAWS, "bins": bins, "outside": 0, "what": ""}
+    return {"tokens": FIRST_DRAWS, "bins": bins, "apart": apart / TWO_TEMPERATURE, "outside": 0, "what": ""}
 
 
 def _together(draws: Sequence[Draws]) -> Draws:
