@@ -15,7 +15,15 @@ from torch import Tensor
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.samplers.evidence import Draws, Evidence
-from braidcheck.gates.samplers.limits import TWO_TEMPERATURE, Setting, allowed, keeping_two, last_kept, place
+from braidcheck.gates.samplers.limits import (
+    TWO_TEMPERATURE,
+    Setting,
+    allowed,
+    keeping_two,
+    last_kept,
+    orders_differ,
+    place,
+)
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
@@ -43,7 +51,7 @@ GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", 
 FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
 """Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
 
-TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two")
+TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two", "top-p of a top-k that keeps two")
 NAMES = (GREEDY, LONG, *SETTINGS, *TWO, FIRST, TOGETHER, SEEDS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
 LAST_DRAWS, MIN_LAST = 128, 0.12
@@ -140,6 +148,9 @@ def _drawn(
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
         _check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
+        if ends := [at for at, token in enumerate(drawn[:-1], 1) if token in stops]:
+            outside += len(drawn) - ends[0]
+            what = what or f"an answer goes on behind the stop token {drawn[ends[0] - 1]}"
         for token, (row, apart) in zip(drawn, after(prompt, drawn), strict=True):
             share, before, most = place(row, token, setting)
             if not allowed(row, token, setting, apart):
@@ -152,15 +163,16 @@ def _drawn(
 
 
 def _last(client: Client, steps: Sequence[Step], stops: Sequence[int], limit: int) -> Draws:
-    """How often the second of two tokens is drawn that a limit keeps (top-k, top-p or min-p, in the order of TWO).
+    """How often the second of two tokens is drawn that a limit keeps (in the order of TWO).
 
     After the prompt where no noise can rule it out and it is likeliest.
     """
     settings = [keeping_two(row)[limit] for _, row, _ in steps]
     kept = [last_kept(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
-    at = max(range(len(steps)), key=lambda at: kept[at][1])
+    usable = [orders_differ(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
+    at = max(range(len(steps)), key=lambda at: (usable[at], kept[at][1]))
     (token, least), (prompt, row, apart), setting = kept[at], steps[at], settings[at]
-    if least < MIN_LAST:
+    if least < MIN_LAST or not usable[at]:
         return {"skipped": f"in this text HF is nowhere sure of a second token of {100 * MIN_LAST:.0f}%"}
     draw, outside, last, what = random.Random(limit), 0, 0, ""
     for _ in range(LAST_DRAWS):
