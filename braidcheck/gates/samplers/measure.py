@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -24,11 +23,11 @@ from braidcheck.gates.samplers.limits import (
     orders_differ,
     place,
 )
+from braidcheck.gates.samplers.seeds import After, measure_seeds
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
 
-After = Callable[[list[int], list[int]], list[tuple[Tensor, float]]]
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
 Step = tuple[list[int], Tensor, float]
 BINS = 8
@@ -59,8 +58,6 @@ LAST_DRAWS, MIN_LAST = 128, 0.12
 
 LONG_TOKENS = 144  # behind the pages that a cache takes at first
 FIRST_DRAWS = 192
-SEEDS_TOLD = (1, 2, (1 << 30) + 1, (1 << 30) + 2)  # no fewer bits, and no float32, tell these apart
-MAX_CHANCE = 1e-9  # of one answer, below which two seeds do not both draw it
 
 
 def measure_samplers(
@@ -111,7 +108,7 @@ def measure_samplers(
         add(name, lambda at=at: _last(client, steps, stops, at), "sample")  # type: ignore[misc]
     add(FIRST, lambda: _first(client, steps, stops), "sample")
     add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
-    add(SEEDS, lambda: _seeds(client, drawn[0], after), "sample")
+    add(SEEDS, lambda: measure_seeds(client, drawn[0], after, TOKENS), "sample")
 
 
 def _steps(text: Text, logits: Logits) -> list[Step]:
@@ -226,29 +223,6 @@ def _check_length(tokens: Sequence[int], stops: Sequence[int], client: Client, c
         raise EngineError(f"gave the token {wrong[0]}, the model has {client.vocab}")
     if not tokens:
         raise EngineError("gave no token")
-
-
-def _seeds(client: Client, prompt: list[int], after: After) -> Draws:
-    """The same seed gives the same tokens, others give others, at once too where the engine takes several requests."""
-    options = asdict(Setting(2.0))
-    again, *answers = [client.sample(prompt, TOKENS, **options, seed=seed) for seed in (1, *SEEDS_TOLD)]
-    at_once = []
-    if client.claims["concurrency"] > 1:
-        at_once = client.sample_together(prompt, TOKENS, SEEDS_TOLD, **options)
-    what, outside = "the same seed gives the same tokens, and others give others", 0
-    if answers[0] != again:
-        what, outside = "the same seed gives other tokens", TOKENS
-    for group, how in ((answers, ""), (at_once, " where they are asked for at once")):
-        for (one, first), (other, second) in combinations(zip(SEEDS_TOLD, group, strict=False), 2):
-            if first == second and not outside and _chance(prompt, first, after) < MAX_CHANCE:
-                what, outside = f"seeds {one} and {other} give the same tokens{how}", TOKENS
-    return {"tokens": sum(map(len, (again, *answers, *at_once))), "outside": outside, "what": what}
-
-
-def _chance(prompt: list[int], answer: list[int], after: After) -> float:
-    """The probability of an answer at the temperature of 2 at which seeds are compared."""
-    rows = [row for row, _ in after(prompt, answer)]
-    return math.prod(place(row, token, Setting(2.0))[0] for row, token in zip(rows, answer, strict=True))
 
 
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:
