@@ -372,6 +372,30 @@ class TopPTooFew(Right):
         return over & (top_p < 1)
 
 
+class TopPFirst(Right):
+    """Top-p is taken of all tokens, before top-k."""
+
+    def sample(self, ids, n, *, temperature, top_k, top_p, min_p, seed):
+        draw = torch.Generator().manual_seed(seed)
+
+        def pick(row):
+            best, order = (row / temperature).softmax(-1).sort(descending=True)
+            best[self.behind(best, top_p)] = 0
+            best[top_k or len(best) :] = 0
+            best[best < min_p * best[0]] = 0
+            return int(order[torch.multinomial(best, 1, generator=draw)])
+
+        return self.decode(list(ids), n, pick)
+
+
+class SamplesOn(Right):
+    """Drawn answers go on behind the stop token."""
+
+    def sample(self, ids, n, **options):
+        answer = super().sample(ids, n, **options)
+        return answer if len(answer) == n else [*answer, *self.sample([*ids, *answer], n - len(answer), **options)]
+
+
 class FirstGreedy(Right):
     """The first token is the best one."""
 

@@ -71,6 +71,15 @@ def fewer(count: int, mean: float) -> float:
     return math.exp(count - mean + (count * math.log(mean / count) if count else 0.0))
 
 
+def noisy_limit(limit: float, count: int, apart: float) -> float:
+    """Chi-square's limit where a right engine's probabilities differ from the exact ones by up to exp(``apart``).
+
+    The root of Pearson's statistic is a norm, and the exact probabilities are at most ``exp(apart) - 1`` of themselves
+    away (triangle inequality).
+    """
+    return (math.sqrt(limit) + math.sqrt(count) * math.expm1(apart)) ** 2
+
+
 def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:
     import torch
 
@@ -83,7 +92,7 @@ def _distribution(subject: str, draws: Draws, seconds: float, metrics: dict[str,
         message = f"{counted}: {MIN_PER_BIN * len(bins)} are needed"
         return Verdict(NAME, subject, Status.INCONCLUSIVE, message, seconds=seconds, metrics=metrics)
     value = chi_square(counts, counts.mean().expand_as(counts))  # a bin is as probable as another
-    limit = critical_value(len(bins) - 1, LEVEL)
+    limit = noisy_limit(critical_value(len(bins) - 1, LEVEL), sum(bins), draws.get("apart", 0.0))
     half = len(bins) // 2
     lean = "probable" if sum(bins[:half]) > sum(bins[-half:]) else "improbable"
     says = f"too many {lean} ones" if value > limit else "as often as their probabilities say"

@@ -44,20 +44,31 @@ def allowed(row: Tensor, token: int, setting: Setting, apart: float) -> bool:
         return False
     if setting.top_p < 1:
         odds = setting.top_p / (1 - setting.top_p) * float(torch.tensor(apart / setting.temperature).exp())
-        probabilities = (values / setting.temperature).softmax(-1)
-        return float(probabilities[values > values[token] + apart].sum()) < odds / (1 + odds)
+        weights = (values / setting.temperature).softmax(-1)
+        return _share_of(weights, values > values[token] + apart, setting.top_k) < odds / (1 + odds)
     return True
 
 
-def keeping_two(row: Tensor) -> tuple[Setting, Setting, Setting]:
-    """A top-k, a top-p and a min-p that keep the two best tokens, the latter two as far from one and three as they can.
+def keeping_two(row: Tensor) -> tuple[Setting, Setting, Setting, Setting]:
+    """A top-k, a top-p, a min-p, and a top-k of three with a top-p of these, that keep the two best tokens.
 
+    As far from one and three as they can.
     At a temperature at which noise moves probabilities little.
     """
     best = (row.double() / TWO_TEMPERATURE).softmax(-1).topk(3).values.tolist()
     top_p, min_p = best[0] + best[1] / 2, math.sqrt(best[1] * best[2]) / best[0]
     hot = Setting(TWO_TEMPERATURE)
-    return replace(hot, top_k=2), replace(hot, top_p=top_p), replace(hot, min_p=min_p)
+    both = replace(hot, top_k=3, top_p=top_p / sum(best))
+    return replace(hot, top_k=2), replace(hot, top_p=top_p), replace(hot, min_p=min_p), both
+
+
+def orders_differ(row: Tensor, setting: Setting, apart: float) -> bool:
+    """Whether a top-p taken before top-k keeps a token that noise cannot bring inside of top-k and then top-p."""
+    if not setting.top_k or setting.top_p == 1:
+        return True  # there is one order
+    before = probabilities(row, **asdict(replace(setting, top_k=0)))
+    best = row.topk(setting.top_k).indices.tolist()
+    return any(before[token] > 0 and not allowed(row, token, setting, apart) for token in best)
 
 
 def last_kept(row: Tensor, setting: Setting, apart: float) -> tuple[int, float]:
@@ -78,11 +89,16 @@ def last_kept(row: Tensor, setting: Setting, apart: float) -> tuple[int, float]:
     if setting.min_p and values[token] < values.max() + setting.temperature * _log(setting.min_p) + apart:
         return token, 0.0
     if setting.top_p < 1:
-        before = float((values / setting.temperature).softmax(-1)[others].sum())
+        before = _share_of((values / setting.temperature).softmax(-1), others, setting.top_k)
         if before * most / (before * most + 1 - before) >= setting.top_p:
             return token, 0.0
     share = float(exact[token])
     return token, share / (share + (1 - share) * most)
+
+
+def _share_of(weights: Tensor, which: Tensor, top_k: int) -> float:
+    """The probability of the tokens ``which``, all of the most probable ones, among the ``top_k`` that are kept."""
+    return min(1.0, float(weights[which].sum() / (weights.topk(top_k).values.sum() if top_k else 1)))
 
 
 def _log(value: float) -> float:

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -15,12 +14,20 @@ from torch import Tensor
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.samplers.evidence import Draws, Evidence
-from braidcheck.gates.samplers.limits import Setting, allowed, keeping_two, last_kept, place
+from braidcheck.gates.samplers.limits import (
+    TWO_TEMPERATURE,
+    Setting,
+    allowed,
+    keeping_two,
+    last_kept,
+    orders_differ,
+    place,
+)
+from braidcheck.gates.samplers.seeds import After, measure_seeds
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
 
-After = Callable[[list[int], list[int]], list[tuple[Tensor, float]]]
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
 Step = tuple[list[int], Tensor, float]
 BINS = 8
@@ -43,7 +50,7 @@ GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", 
 FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
 """Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
 
-TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two")
+TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two", "top-p of a top-k that keeps two")
 NAMES = (GREEDY, LONG, *SETTINGS, *TWO, FIRST, TOGETHER, SEEDS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
 LAST_DRAWS, MIN_LAST = 128, 0.12
@@ -51,8 +58,6 @@ LAST_DRAWS, MIN_LAST = 128, 0.12
 
 LONG_TOKENS = 144  # behind the pages that a cache takes at first
 FIRST_DRAWS = 192
-SEEDS_TOLD = (1, 2, (1 << 30) + 1, (1 << 30) + 2)  # no fewer bits, and no float32, tell these apart
-MAX_CHANCE = 1e-9  # of one answer, below which two seeds do not both draw it
 
 
 def measure_samplers(
@@ -101,9 +106,9 @@ def measure_samplers(
     steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
     for at, name in enumerate(TWO):
         add(name, lambda at=at: _last(client, steps, stops, at), "sample")  # type: ignore[misc]
-    add(FIRST, lambda: _first(client, drawn, after, stops), "sample")
+    add(FIRST, lambda: _first(client, steps, stops), "sample")
     add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
-    add(SEEDS, lambda: _seeds(client, drawn[0], after), "sample")
+    add(SEEDS, lambda: measure_seeds(client, drawn[0], after, TOKENS), "sample")
 
 
 def _steps(text: Text, logits: Logits) -> list[Step]:
@@ -140,6 +145,9 @@ def _drawn(
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
         _check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
+        if ends := [at for at, token in enumerate(drawn[:-1], 1) if token in stops]:
+            outside += len(drawn) - ends[0]
+            what = what or f"an answer goes on behind the stop token {drawn[ends[0] - 1]}"
         for token, (row, apart) in zip(drawn, after(prompt, drawn), strict=True):
             share, before, most = place(row, token, setting)
             if not allowed(row, token, setting, apart):
@@ -152,15 +160,16 @@ def _drawn(
 
 
 def _last(client: Client, steps: Sequence[Step], stops: Sequence[int], limit: int) -> Draws:
-    """How often the second of two tokens is drawn that a limit keeps (top-k, top-p or min-p, in the order of TWO).
+    """How often the second of two tokens is drawn that a limit keeps (in the order of TWO).
 
     After the prompt where no noise can rule it out and it is likeliest.
     """
     settings = [keeping_two(row)[limit] for _, row, _ in steps]
     kept = [last_kept(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
-    at = max(range(len(steps)), key=lambda at: kept[at][1])
+    usable = [orders_differ(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
+    at = max(range(len(steps)), key=lambda at: (usable[at], kept[at][1]))
     (token, least), (prompt, row, apart), setting = kept[at], steps[at], settings[at]
-    if least < MIN_LAST:
+    if least < MIN_LAST or not usable[at]:
         return {"skipped": f"in this text HF is nowhere sure of a second token of {100 * MIN_LAST:.0f}%"}
     draw, outside, last, what = random.Random(limit), 0, 0, ""
     for _ in range(LAST_DRAWS):
@@ -183,15 +192,17 @@ def _one(client: Client, prompt: list[int], stops: Sequence[int], setting: Setti
     return drawn[0]
 
 
-def _first(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int]) -> Draws:
-    """Places of the first tokens of seeds that follow one another, after the prompt that leaves most choice."""
-    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting()
-    rows = [after(prompt, prompt[:1])[0][0] for prompt in prompts]
-    row, prompt = min(zip(rows, prompts, strict=True), key=lambda pair: float(pair[0].softmax(-1).max()))
+def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
+    """Places of the first tokens of seeds that follow one another, after the prompt where greedy ones differ most."""
+    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting(TWO_TEMPERATURE)
+    shares = [float((row.double() / TWO_TEMPERATURE).softmax(-1).max()) for _, row, _ in steps]
+    far = [math.sqrt(1 / share - 1) - math.expm1(one[2] / TWO_TEMPERATURE)
+           for share, one in zip(shares, steps, strict=True)]  # fmt: skip
+    prompt, row, apart = steps[max(range(len(steps)), key=far.__getitem__)]
     for seed in range(FIRST_DRAWS):
         share, before, _ = place(row, _one(client, prompt, stops, setting, seed), setting)
         bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
-    return {"tokens": FIRST_DRAWS, "bins": bins, "outside": 0, "what": ""}
+    return {"tokens": FIRST_DRAWS, "bins": bins, "apart": apart / TWO_TEMPERATURE, "outside": 0, "what": ""}
 
 
 def _together(draws: Sequence[Draws]) -> Draws:
@@ -212,29 +223,6 @@ def _check_length(tokens: Sequence[int], stops: Sequence[int], client: Client, c
         raise EngineError(f"gave the token {wrong[0]}, the model has {client.vocab}")
     if not tokens:
         raise EngineError("gave no token")
-
-
-def _seeds(client: Client, prompt: list[int], after: After) -> Draws:
-    """The same seed gives the same tokens, others give others, at once too where the engine takes several requests."""
-    options = asdict(Setting(2.0))
-    again, *answers = [client.sample(prompt, TOKENS, **options, seed=seed) for seed in (1, *SEEDS_TOLD)]
-    at_once = []
-    if client.claims["concurrency"] > 1:
-        at_once = client.sample_together(prompt, TOKENS, SEEDS_TOLD, **options)
-    what, outside = "the same seed gives the same tokens, and others give others", 0
-    if answers[0] != again:
-        what, outside = "the same seed gives other tokens", TOKENS
-    for group, how in ((answers, ""), (at_once, " where they are asked for at once")):
-        for (one, first), (other, second) in combinations(zip(SEEDS_TOLD, group, strict=False), 2):
-            if first == second and not outside and _chance(prompt, first, after) < MAX_CHANCE:
-                what, outside = f"seeds {one} and {other} give the same tokens{how}", TOKENS
-    return {"tokens": sum(map(len, (again, *answers, *at_once))), "outside": outside, "what": what}
-
-
-def _chance(prompt: list[int], answer: list[int], after: After) -> float:
-    """The probability of an answer at the temperature of 2 at which seeds are compared."""
-    rows = [row for row, _ in after(prompt, answer)]
-    return math.prod(place(row, token, Setting(2.0))[0] for row, token in zip(rows, answer, strict=True))
 
 
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,8 @@ def test_a_right_sampler_passes(dtype):
         (tiny.FirstGreedy, "first tokens of many seeds"),
         (tiny.TopKTooSmall, "top-k that keeps two"),
         (tiny.TopPTooFew, "top-p that keeps two"),
+        (tiny.TopPFirst, "top-p of a top-k that keeps two"),
+        (tiny.SamplesOn, "temperature 2"),
         (tiny.LongAnswer, "long greedy answers under HF"),
         (tiny.IgnoresLastToken, "greedy tokens under HF"),
         (partial(tiny.Right, theta=500.0), "greedy tokens under HF"),
