@@ -63,7 +63,7 @@ def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
 def _failures(run: Run) -> Iterator[str]:
     failed = failures(run)
     for op, gates in suspects(failed).items():
-        yield f"**Blamed: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
+        yield f"**Suspect op: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
     if pages := explained_in(failed):
         yield f"Causes and remedies: {', '.join(f'`{page}`' for page in pages)}  "
     for one in failed:
