@@ -9,6 +9,7 @@ from typing import Any
 from braidcheck.gates.mutants import score, survivors
 from braidcheck.report import engines
 from braidcheck.report.compare import PAIRED, SAME, SAME_SPEED, compare, paired
+from braidcheck.report.failure_pages import explained_in
 from braidcheck.report.failures import failures, suspects
 from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.result import Run
@@ -62,7 +63,9 @@ def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
 def _failures(run: Run) -> Iterator[str]:
     failed = failures(run)
     for op, gates in suspects(failed).items():
-        yield f"**Blamed: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
+        yield f"**Suspect op: `{_code(op)}`** ({', '.join(map(_escaped, gates))})  "
+    if pages := explained_in(failed):
+        yield f"Causes and remedies: {', '.join(f'`{page}`' for page in pages)}  "
     for one in failed:
         facts = [one.reading, f"headroom {one.headroom}" if one.headroom else "", one.count and f"{one.count} cases"]
         facts += [f"suspect ops: {one.blame}" if str(one.blame) else ""]

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from braidcheck.report.failure_pages import explained_in
 from braidcheck.report.failures import Failure, failures, suspects
 from braidcheck.report.formats import files_line
 from braidcheck.report.rows import MAX_NAMES, Row, limit_fraction, rows, skipped, summary_line
@@ -40,6 +41,8 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
         screen.print(Text(f"skipped: {group.names}: {group.first.message}", style="dim"), soft_wrap=True)
     if out is not None:
         screen.print(Text(files_line(out)), soft_wrap=True)
+    if pages := explained_in(found):
+        screen.print(Text(f"causes and remedies: {', '.join(pages)}"), soft_wrap=True)
     if blamed := suspects(found):
         line = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
         screen.print(Text(f"suspect ops: {line}", style="bold red"), soft_wrap=True)

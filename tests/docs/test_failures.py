@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from braidcheck.gates import ENGINE_GATES, GATES
+from braidcheck.report.failure_pages import ENTRIES as REPORTED
 
 FOLDER = Path(__file__).parents[2] / "docs" / "failures"
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md")))
@@ -26,3 +27,9 @@ def test_each_gate_has_one_entry_with_all_parts(name):
 def test_the_front_page_names_every_gate():
     table = (FOLDER / "index.md").read_text(encoding="utf-8").rpartition("| it failed in | page |")[2]
     assert set(QUESTIONS) <= set(re.findall(r"\w+", table))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_reports_point_at_the_entry_of_each_gate(name):
+    path, _, anchor = REPORTED[name].partition("#")
+    assert f"\n## {anchor}\n" in (FOLDER.parents[1] / path).read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ def heads(page):
 def test_failures_come_before_the_table_and_the_environment_last(broken):
     page = markdown.render(broken)
     assert heads(page) == ["What is wrong", "Verdicts", "Skipped", "Environment"]
-    assert "**Blamed: `qkv_rope`** (accuracy)" in page
+    assert "**Suspect op: `qkv_rope`** (accuracy)" in page
+    assert "Causes and remedies: `docs/failures/numbers.md#accuracy`, `docs/failures/model.md#coherence`" in page
     assert "  `braidcheck gate --op qkv_rope -k 'qkv_rope[b]'`" in page
     assert "- **no verdict** `interpret/accuracy/lost`" in page
     assert "| libraries | torch 2 |" in page

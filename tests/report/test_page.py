@@ -59,6 +59,13 @@ def test_page_starts_with_suspect_ops(broken):
         assert said in " ".join(text.split()), said
 
 
+def test_each_failure_names_where_it_is_explained(broken, green):
+    text = words(page.render(page.Subject("run", broken)))
+    assert "causes and remedies docs/failures/numbers.md#accuracy" in text
+    assert "causes and remedies docs/failures/model.md#coherence" in text
+    assert "docs/failures/" not in page.render(page.Subject("run", green))
+
+
 def test_a_green_run_is_small_and_says_what_it_lacks(green):
     made = page.render(page.Subject("run", green))
     assert len(made) < 100_000

@@ -25,6 +25,7 @@ def test_summary_order_is_failed_passed_skipped_missing(broken, capsys, tmp_path
     assert "skipped: accuracy fine[large]: large cases need a GPU" in out
     assert "no verdict: interpret/accuracy/lost" in out
     assert f"summary.md, junit.xml, run.sarif, badge.svg are in {tmp_path}; as a page: braidcheck report" in out
+    assert "causes and remedies: docs/failures/numbers.md#accuracy, docs/failures/model.md#coherence\n" in out
     assert out.splitlines()[-2:] == ["suspect ops: qkv_rope (accuracy)", rows.summary_line(broken)]
 
 
@@ -33,7 +34,8 @@ def test_a_green_run_is_a_table_of_all(green, capsys):
     out = capsys.readouterr().out
     assert "fine" in out
     assert "75%" in out
-    assert "blamed" not in out
+    assert "suspect ops" not in out
+    assert "causes and remedies" not in out
 
 
 def test_many_failures_do_not_flood_the_terminal(accuracy_verdict, capsys):

@@ -16,6 +16,7 @@ from braidcheck.ci.history import hardware, timestamp
 from braidcheck.ci.trend.evaluate import Trend
 from braidcheck.report import engines, sensitivity
 from braidcheck.report.compare import PAIRED, beside, compare, paired
+from braidcheck.report.failure_pages import ENTRIES
 from braidcheck.report.failures import Failure, failures, suspects
 from braidcheck.report.markdown import format_value
 from braidcheck.report.page import ops, sections, trends
@@ -106,6 +107,7 @@ def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, object]:
     shown = first(found, MAX_ITEMS)
     return {
         "failures": Shown([(one, place(one.first)) for one in shown], shown.left),
+        "explained": ENTRIES,
         "missing": first(run.missing, MAX_ITEMS),
         "engines": engines.tables(run),
         "engine_heads": engines.HEADS,
