@@ -26,6 +26,7 @@ from braidcheck.gates.races.measure import race_cases
 from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.isolation.process import EndedError
 from braidcheck.numerics.conventions import Convention, under
 from braidcheck.numerics.conventions import name as name_of
 from braidcheck.op import Case, Op, Sweep
@@ -182,8 +183,14 @@ def _race(op: Op, case: Case, candidate: Candidate) -> str | None:
 
 def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate: Candidate) -> Verdict:
     candidate.raised = None
-    verdict = _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
-    if verdict.status == Status.FAIL and subject.endswith(tuple(f"[{name}]" for name in OURS_ALONE)):
+    ours_alone = subject.endswith(tuple(f"[{name}]" for name in OURS_ALONE))
+    try:
+        verdict = _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
+    except EndedError as how:
+        if not ours_alone:
+            raise
+        return Verdict(gate, subject, Status.SKIPPED, f"{OURS_ALONE_SAID}: the function {how}")
+    if ours_alone and verdict.status == Status.FAIL:
         return replace(verdict, status=Status.SKIPPED, message=f"{OURS_ALONE_SAID}: {verdict.message}")
     return verdict
 
