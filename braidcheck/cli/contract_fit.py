@@ -83,6 +83,8 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
 def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> tuple[Convention, ...]:
     """The fewest conventions about inputs under which ``function`` answers most cases: a refusal is not judged."""
     choices = [one for one in about(op) if one.narrows]
+    if not choices:
+        return ()
     sets = (some for count in range(len(choices) + 1) for some in itertools.combinations(choices, count))
     return max(sets, key=lambda some: sum(_answers(under(op, some), case, function, device) for case in cases))
 
