@@ -26,6 +26,7 @@ from braidcheck.gates.races.measure import race_cases
 from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
+from braidcheck.isolation.process import EndedError
 from braidcheck.numerics.conventions import Convention, under
 from braidcheck.numerics.conventions import name as name_of
 from braidcheck.op import Case, Op, Sweep
@@ -39,11 +40,12 @@ OURS_ALONE_SAID = "no promise of other libraries"
 
 @dataclass(frozen=True)
 class Subject:
-    """One verdict to come."""
+    """One verdict to come; ``dtype`` is that of a case of the op's own that can be asked here, else it is empty."""
 
     gate: str
     name: str
     evaluate: Callable[[], Verdict]
+    dtype: str = ""
 
 
 def subjects(
@@ -91,18 +93,19 @@ def _plain(candidate: Candidate, sweep: Sweep) -> Sweep | None:
 def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> Iterator[Subject]:
     """The op's own cases, then each once more with sizes and numbers drawn by the seed."""
     for case in op.cases:
+        needs_gpu = case.large and device == "cpu"
         if lacking := candidate.missing(case):
-            yield _skipped(case.id, f"does not take {' or '.join(lacking)}")
-        elif case.large and device == "cpu":
-            yield _skipped(case.id, "large cases need a GPU")
+            yield _skipped(case, f"does not take {' or '.join(lacking)}", "" if needs_gpu else case.dtype)
+        elif needs_gpu:
+            yield _skipped(case, "large cases need a GPU")
         else:
-            yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, False))
+            yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, False), case.dtype)
     for case in drawn_cases(ours, seed):
         yield Subject("accuracy", case.id, partial(_accuracy, ours, case, candidate, device, True))
 
 
-def _skipped(subject: str, why: str) -> Subject:
-    return Subject("accuracy", subject, partial(Verdict, "accuracy", subject, Status.SKIPPED, why))
+def _skipped(case: Case, why: str, dtype: str = "") -> Subject:
+    return Subject("accuracy", case.id, partial(Verdict, "accuracy", case.id, Status.SKIPPED, why), dtype)
 
 
 def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool) -> Verdict:
@@ -182,8 +185,14 @@ def _race(op: Op, case: Case, candidate: Candidate) -> str | None:
 
 def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate: Candidate) -> Verdict:
     candidate.raised = None
-    verdict = _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
-    if verdict.status == Status.FAIL and subject.endswith(tuple(f"[{name}]" for name in OURS_ALONE)):
+    ours_alone = subject.endswith(tuple(f"[{name}]" for name in OURS_ALONE))
+    try:
+        verdict = _fair(violations.evaluate(gate, subject, {subject: run_check(check)}), candidate)
+    except EndedError as how:
+        if not ours_alone:
+            raise
+        return Verdict(gate, subject, Status.SKIPPED, f"{OURS_ALONE_SAID}: the function {how}")
+    if ours_alone and verdict.status == Status.FAIL:
         return replace(verdict, status=Status.SKIPPED, message=f"{OURS_ALONE_SAID}: {verdict.message}")
     return verdict
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from braidcheck.cli.checked_functions import at_commit
+from braidcheck.cli.served_cases import of_cases
 from braidcheck.errors import in_one_line
 from braidcheck.gates.under_test.workers import Workers
 from braidcheck.isolation.privacy import unreadable
@@ -42,7 +43,8 @@ def evaluate(
     op: str, function: str, device: str, seed: int, chosen: str, limits: Limits, must_launch: bool = False,
     contract: Sequence[str] = (),
 ) -> list[Verdict]:  # fmt: skip
-    """A verdict on each subject, in the order in which they are listed. Raises UserError where there is none.
+    """A verdict on each subject, in the order in which they are listed, then one on how many cases are served. Raises
+    UserError where there is no subject.
 
     ``contract`` names the conventions that the function is held to; by default those that it keeps are found.
     They are asked in an order that the seed draws; some cases once more in the end.
@@ -63,7 +65,9 @@ def evaluate(
             candidate = Candidate(whole, function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate):
                 asked = subjects(whole, candidate, device, seed, chosen, declared)
-                return Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+                found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+        cases = [(subject.dtype, verdict) for subject, verdict in zip(asked, found, strict=True) if subject.dtype]
+        return [*found, *([of_cases(op, cases)] if cases else [])]
 
 
 class Questions:

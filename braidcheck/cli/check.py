@@ -14,6 +14,7 @@ from braidcheck import environment, external_ops
 from braidcheck.cli.candidate_run import DECLARED, HELD, PASSES, Limits, evaluate
 from braidcheck.cli.checked_functions import Function, chosen
 from braidcheck.cli.overview import check_ops
+from braidcheck.cli.served_cases import is_of_all
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.report import terminal
 from braidcheck.result import Run, Status, Verdict
@@ -50,7 +51,8 @@ def check(
     ] = None,
 ) -> int:
     """Run the gates' checks of an op on your own function: accuracy on the op's cases and on random sizes,
-    out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails.
+    out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails, 3 if
+    nothing that matters was evaluated, such as no 16-bit case.
     --all checks the functions that pyproject.toml lists; with --json then a line each."""
     if every == bool(function):
         raise UserError("check takes an op and a function, or --all. See: braidcheck check --help")
@@ -86,8 +88,8 @@ def _place(device: Device | None) -> str:
 
 
 def _with_command(verdict: Verdict, lane: str, command: str) -> Verdict:
-    again = "" if verdict.status == Status.SKIPPED else f"{command} --case '{verdict.subject}'"
-    return replace(verdict, lane=lane, reproduce=again)
+    again = command if is_of_all(verdict) else f"{command} --case '{verdict.subject}'"
+    return replace(verdict, lane=lane, reproduce="" if verdict.status == Status.SKIPPED else again)
 
 
 def _say(run: Run, op: str, function: str, seed: int, as_json: bool, every: bool) -> None:
@@ -101,4 +103,6 @@ def _say(run: Run, op: str, function: str, seed: int, as_json: bool, every: bool
             for said in (HELD, DECLARED):
                 if verdict.message.startswith(said):
                     print(verdict.message.replace(said, said if run.exit_code else PASSES, 1))
+            if is_of_all(verdict):
+                print(verdict.message)
         print(f"sizes and numbers were drawn with --seed {seed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,10 @@ from braidcheck.result import Status
 RAISES, ENDS = "raises", "ends its process:"
 REFUSED = tuple(f"{kind.__name__}:" for kind in REFUSALS)  # how what is said of a refusal begins
 SUM = ("sum",)
+BY_BITS = "stays within the bound on small cases, but y has the bits of the norm of the rounded sum"
 MANY_ROWS = 192  # more than any case that is asked in the interpreter, but for long ones
 MAX_FLOPS = 2**26  # of one of them
+PLAIN = ("unit", "qwen", "tail")
 MAX_CASES = 10  # the smallest of each kind of call: enough to tell conventions apart
 
 
@@ -40,6 +43,14 @@ class Fit:
     other_op: bool = False
 
 
+@dataclass(frozen=True)
+class Violation:
+    """What a function violates of a contract; empty where it keeps it. ``refusals`` are of cases that it refused."""
+
+    said: str
+    refusals: tuple[str, ...] = ()
+
+
 def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Case], bool] = lambda case: True) -> Fit:
     """The first contract, the op's own and then fewest conventions first, that ``function`` keeps on small cases.
 
@@ -47,16 +58,18 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     """
     cases = _small(op, [case for case in op.cases if served(case)])
     own = _violation(op, cases, function, device)
-    if own.startswith(ENDS):  # a process for each contract would take too long
+    if own.said.startswith(ENDS):  # a process for each contract would take too long
         return Fit(op)
+    raises = own.refusals or own.said.startswith(RAISES)
+    needed = _most_served(op, cases, function, device) if raises else ()
     rounded = tuple(one for one in about(op) if one.casts == SUM and _norm_of_its_sum(op, cases, function, device))
-    sets = ((*rounded, *some) for some, _ in variants(op))
-    kept = (some for some in sets if (_keeps(under(op, some), cases, function, device) if some else not own))
+    sets = ((*rounded, *some) for some, _ in variants(op) if _gives(some, needed))
+    kept = (some for some in sets if (_keeps(under(op, some), cases, function, device) if some else not own.said))
     chosen = next(kept, None)
     if chosen is None:
         return Fit(op)
     unasked = [one for one in about(op) if one.profile]  # writing its inputs may be a mistake, so that must be declared
-    waived = [one for one in unasked if _violates(one, op, chosen, function, device)]
+    waived = [one for one in unasked if _violates(one, op, chosen, function, device).said]
     chosen = tuple(one for one in about(op) if one in (*chosen, *waived))
     if not chosen:
         return Fit(op)
@@ -67,12 +80,34 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     return Fit(under(op, chosen), said, other_op)
 
 
+def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> tuple[Convention, ...]:
+    """The fewest conventions about inputs under which ``function`` answers most cases: a refusal is not judged."""
+    choices = [one for one in about(op) if one.narrows]
+    if not choices:
+        return ()
+    sets = (some for count in range(len(choices) + 1) for some in itertools.combinations(choices, count))
+    return max(sets, key=lambda some: sum(_answers(under(op, some), case, function, device) for case in cases))
+
+
+def _answers(op: Op, case: Case, function: Callable[..., Any], device: str) -> bool:
+    try:
+        function(**copies(op.inputs(case, device)))
+    except (Exception, EndedError):
+        return False
+    return True
+
+
+def _gives(some: tuple[Convention, ...], needed: tuple[Convention, ...]) -> bool:
+    """Whether ``some`` give what is ``needed``, and no inputs that are needed by nobody who takes the op's own."""
+    return all(one in some for one in needed) and all(one in needed for one in some if one.if_refused)
+
+
 def _keeps(op: Op, cases: list[Case], *about: Any) -> bool:
-    return not any(_violation(op, [case], *about) for case in cases)
+    return not any(_violation(op, [case], *about).said for case in cases)
 
 
-def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], *about: Any) -> str:
-    """What ``function`` violates of the cases that the convention does not ask; empty where it keeps them."""
+def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], *about: Any) -> Violation:
+    """What ``function`` violates of the cases that the convention does not ask."""
     unasked = [case for case in op.cases if case.profile == one.profile and not case.large]
     return _violation(under(op, chosen), unasked, *about)
 
@@ -92,32 +127,38 @@ def _norm_of_its_sum(op: Op, cases: list[Case], function: Callable[..., Any], de
 
 
 def _without(op: Op, one: Convention, chosen: tuple[Convention, ...], cases: list[Case], *of: Any) -> str:
-    """What the function violates where all of the conventions hold but ``one``."""
+    """What the function violates or refuses where all of the conventions hold but ``one``."""
     rest = tuple(other for other in chosen if other != one)
-    said = _violates(one, op, rest, *of) if one.profile else _violation(under(op, rest), cases, *of)
-    return f"without {one.name} {said} ({one.used_by})"
+    found = _violates(one, op, rest, *of) if one.profile else _violation(under(op, rest), cases, *of)
+    said = found.said
+    if not said and found.refusals:
+        said = f"refuses {len(found.refusals)} of {len(cases)} small cases: {found.refusals[0]}"
+    return f"without {one.name} {said or BY_BITS} ({one.used_by})"
 
 
-def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> str:
-    """How far ``function`` is past the contract of ``op`` on these cases; empty where it keeps it."""
+def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> Violation:
+    """How far ``function`` is past the contract of ``op`` on these cases, and which it refuses."""
     ratio, message = 0.0, ""
+    refusals: list[str] = []
     for case in cases:
         try:
             evidence = measure_op(op, case, device, function)
         except EndedError as how:
-            return f"{ENDS} {how}"
+            return Violation(f"{ENDS} {how}")
         except Exception as error:  # what is no tensor: the checks will say so
-            return f"{RAISES} {in_one_line(error)}"
-        if (evidence["raised"] or "").startswith(REFUSED):
-            continue
-        if evidence["raised"]:
-            return f"{RAISES} {evidence['raised']}"
-        if evidence["problems"]:
-            return evidence["problems"][0]
-        verdict = accuracy.evaluate(evidence)
-        if verdict.status == Status.FAIL:
-            ratio, message = max(ratio, _ratio(evidence)), message or verdict.message
-    return f"by {ratio:.3g}x" if ratio > 1 else message  # each element may be right, and their mean wrong
+            return Violation(f"{RAISES} {in_one_line(error)}")
+        if raised := evidence["raised"]:
+            if not raised.startswith(REFUSED):
+                return Violation(f"{RAISES} {raised}")
+            refusals.append(raised)
+        elif evidence["problems"]:
+            return Violation(evidence["problems"][0])
+        else:
+            verdict = accuracy.evaluate(evidence)
+            if verdict.status == Status.FAIL:
+                ratio, message = max(ratio, _ratio(evidence)), message or verdict.message
+    # Each element may be right, and their mean wrong.
+    return Violation(f"by {ratio:.3g}x" if ratio > 1 else message, tuple(refusals))
 
 
 def _ratio(evidence: Evidence) -> float:
@@ -130,11 +171,13 @@ def _ratio(evidence: Evidence) -> float:
 
 def _small(op: Op, cases: list[Case]) -> list[Case]:
     """The smallest case of each dtype, profile and set of arguments, in the order of size; those that round once more
-    with so many rows that one cast more than permitted shows, where that is little work."""
+    with so many rows that one cast more than permitted shows, where that is little work. Of profiles that strain no
+    bound, unless a function without the op's options is asked none of these."""
     found: dict[tuple[str, str, tuple[str, ...]], Case] = {}
     size = {case.id: sum(case.axes.values()) for case in cases}
-    for case in sorted(cases, key=lambda case: size[case.id]):
-        if not case.large and 0 not in case.axes.values() and case.profile in ("unit", "qwen", "tail"):
+    plain = [case for case in cases if case.profile in PLAIN] or [case for case in cases if case.profile != "nan"]
+    for case in sorted(plain, key=lambda case: size[case.id]):
+        if not case.large and 0 not in case.axes.values():
             found.setdefault((case.dtype, case.profile, case.needs), case)
     small = list(found.values())[:MAX_CASES]
     many = [resized(case, MANY_ROWS) for case in small if case.dtype != "float32"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from braidcheck.errors import UserError
@@ -34,6 +34,7 @@ STREAM = {  # the argument of a float32 residual stream, and that whose dtype ot
     "qkv_rope": ("x", "qkv_weight"), "rms_norm_qkv": ("x", "qkv_weight"), "gate_up_silu": ("x", "weight"),
     "lm_head": ("x", "weight"),
 }  # fmt: skip
+TABLE = {"qk_norm_rope": ("cos_sin", "q"), "qkv_rope": ("cos_sin", "qkv_weight")}  # likewise
 OVERWRITTEN = {"rms_norm": ("x", "residual"), "qk_norm_rope": ("q", "k")}
 
 
@@ -42,7 +43,8 @@ class Convention:
     """One thing that is done otherwise, where it is so, and the ops that it is about.
 
     ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong. ``casts`` are cast points
-    of the references, ``stream`` gives x in the weights' dtype, ``in_place`` lets the call write what it is given,
+    of the references, ``narrows`` tells by op which argument is given in the dtype of which, ``if_refused`` that this
+    is tried only where a function refuses the op's own inputs, ``in_place`` lets the call write what it is given,
     ``profile`` names the cases that are not asked.
     """
 
@@ -52,7 +54,8 @@ class Convention:
     outputs: bool = False
     weight: NormWeight = PLAIN
     casts: tuple[str, ...] = ()
-    stream: bool = False
+    narrows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    if_refused: bool = False
     in_place: bool = False
     profile: str = ""
     other_op: bool = False
@@ -64,7 +67,8 @@ class Convention:
 
 
 CONVENTIONS = (
-    Convention("x=weight dtype", "as PyTorch's products and most libraries' take it", tuple(STREAM), stream=True),
+    Convention("x=weight dtype", "as PyTorch's products and most libraries' take it", tuple(STREAM), narrows=STREAM),
+    Convention("cos_sin=heads dtype", "as fla takes its table", tuple(TABLE), narrows=TABLE, if_refused=True),
     Convention("output=input dtype", "as Liger, vLLM, SGLang and fla return it", tuple(OUTPUTS), outputs=True),
     Convention("rounding=before weight", "as HF defines Llama and Qwen3", NORMS, weight=NormWeight(rounded=True)),
     Convention("sum=rounded before norm", "as HF's decoder layers add", ("rms_norm",), casts=("sum",)),
@@ -98,8 +102,9 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
         op = replace(op, contract=replace(op.contract, overwrites=OVERWRITTEN[op.name]))
     if unasked := {one.profile for one in conventions if one.profile}:
         op = replace(op, cases=tuple(case for case in op.cases if case.profile not in unasked))
-    if any(one.stream for one in conventions):
-        op = _narrow_stream(op)
+    for one in conventions:
+        if one.narrows:
+            op = _narrowed(op, *one.narrows[op.name])
     rounded = any(one.weight.rounded for one in conventions)
     weight = NormWeight(rounded, sum(one.weight.offset for one in conventions))
     casts = frozenset(cast for one in conventions for cast in one.casts)
@@ -110,9 +115,8 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
     return replace(op, reference=reference, bound=bound, contract_checks={})
 
 
-def _narrow_stream(op: Op) -> Op:
-    """The op whose x is given in the dtype of its weights."""
-    name, like = STREAM[op.name]
+def _narrowed(op: Op, name: str, like: str) -> Op:
+    """The op whose argument ``name`` is given in the dtype of ``like``."""
 
     def narrow(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:
         @functools.wraps(inputs)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from braidcheck import kernels
+
 GEMMA = """
 import torch
 
@@ -34,6 +36,11 @@ def no_eps(x, weight, eps):
 
 def raises(x, weight, eps):
     raise RuntimeError("out of shared memory")
+
+def wide_alone(x, weight, eps):
+    if x.dtype != torch.float32:
+        raise ValueError("float32 alone")
+    return full(x, weight, eps)
 
 def leaves(x, weight, eps):
     if x.shape[1] == 1000 and x.is_contiguous():
@@ -87,7 +94,20 @@ def test_cases_with_unsupported_argument_are_skipped_and_listed(run, file):
     named = {v["subject"] for v in body["verdicts"] if v["message"].startswith("does not take residual")}
     assert named
     assert all("residual" in subject for subject in named)
+    cases = {case.id: case for case in kernels.find()["rms_norm"].cases if not case.large}
+    served = sum(v["gate"] == "accuracy" and v["status"] == "pass" and v["subject"] in cases for v in body["verdicts"])
+    assert 0 < served < len(cases)
+    assert body["verdicts"][-1]["message"] == f"served {served} of {len(cases)} cases"
     assert checked(run, file, "plain", "--case", "residual1")[0] == 3
+
+
+def test_a_function_that_refuses_every_16_bit_case_does_not_pass(run, file):
+    completed = run("check", "rms_norm", f"{file}:wide_alone", "--case", "tail")
+    assert completed.code == 3
+    said = "of bfloat16 and float16, which are not judged: not served: ValueError: float32 alone"
+    assert said in completed.out.splitlines()[-2]
+    assert completed.out.splitlines()[-2].startswith("served ")
+    assert "[served]'" not in completed.out  # as no --case repeats it
 
 
 @pytest.mark.parametrize(

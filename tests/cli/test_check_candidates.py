@@ -4,6 +4,7 @@ import random
 import runpy
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from braidcheck.gates.under_test import use_candidate
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gates.under_test.workers import Workers
 from braidcheck.isolation.exchange import Exchange
+from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.result import Status
 
 FILE = Path(__file__).with_name("candidates.py")
@@ -89,6 +91,20 @@ def test_what_the_interpreter_cannot_run_is_skipped(asked, tmp_path):
     verdicts = [subject.evaluate() for subject in subjects]
     assert {verdict.status for verdict in verdicts} == {Status.SKIPPED}
     assert "the interpreter cannot run this kernel, a GPU may: inline_asm not supported" in verdicts[0].message
+
+
+@pytest.mark.parametrize("error", [EndedError("ended the process (SIGSEGV)"), TimeLimitError("ran too long")])
+def test_a_process_that_ends_is_skipped_where_only_our_kernels_promise_an_answer(error):
+    def ends():
+        raise error
+
+    asked = partial(candidate_checks._checked, "edges", check=ends, candidate=SimpleNamespace(raised=None))
+    verdict = asked("qkv_rope[a position outside the table gives NaN]")
+    assert (verdict.status, verdict.message) == (
+        Status.SKIPPED, f"no promise of other libraries: the function {error}"
+    )  # fmt: skip
+    with pytest.raises(type(error)):
+        asked("qkv_rope[what is given is kept]")
 
 
 def test_so_it_is_where_a_gate_lets_the_exception_through():

@@ -100,6 +100,18 @@ def test_a_residual_that_is_rounded_before_the_norm_is_seen_by_its_bits():
     assert "without sum=rounded before norm by " in found.said
 
 
+def test_a_convention_that_bits_tell_alone_is_said_to_be_within_the_bound():
+    def rounds_twice(x, weight, eps, residual=None):
+        y = as_hf(adds(x, residual), weight, eps)
+        return y if residual is None else (y, adds(x, residual))
+
+    found = fit(NORM, rounds_twice, "cpu", lambda case: "out_dtype" not in case.needs)
+    assert (
+        "without sum=rounded before norm stays within the bound on small cases, but y has the bits of the norm of the "
+        "rounded sum (as HF's decoder layers add)"
+    ) in found.said
+
+
 def test_a_call_that_writes_its_inputs_is_right_by_a_declared_contract_alone():
     found = fitting(in_place)
     assert found.said.startswith("held to rms_norm(output=input dtype); fails the strict contract: ")
@@ -135,6 +147,40 @@ def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another(
     op = kernels.find()["qkv_rope"]
     found = fit(op, projects, "cpu")
     assert found.said.startswith("held to qkv_rope(x=weight dtype); fails the strict contract: without x=weight")
+
+
+def test_a_function_that_is_asked_no_plain_case_is_judged_by_others():
+    def projects(x, qkv_weight, *others, **options):
+        if x.dtype != qkv_weight.dtype:
+            raise RuntimeError("mat1 and mat2 must have the same dtype")
+        return op.reference(x, qkv_weight, *others, **options)
+
+    op = kernels.find()["qkv_rope"]
+    assert not any(case.profile in ("unit", "qwen", "tail") for case in op.cases if not case.needs)
+    found = fit(op, projects, "cpu", lambda case: not case.needs)
+    assert found.said.startswith("held to qkv_rope(x=weight dtype); fails the strict contract: without x=weight")
+
+
+def of_heads_dtype(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
+    assert cos_sin.dtype == q.dtype, "one dtype"
+    return ROTATION.reference(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps)
+
+
+def test_the_inputs_under_which_most_cases_are_served_are_found():
+    found = fit(ROTATION, of_heads_dtype, "cpu", lambda case: not case.needs)
+    assert found.said.startswith(
+        "held to qk_norm_rope(cos_sin=heads dtype); fails the strict contract: without cos_sin=heads dtype refuses "
+    )
+    assert found.said.endswith(" small cases: AssertionError: one dtype (as fla takes its table)")
+    case = next(case for case in found.op.cases if case.dtype == "float16" and not case.large)
+    assert found.op.inputs(case, "cpu")["cos_sin"].dtype == torch.float16
+
+
+def test_a_table_of_another_dtype_is_given_to_nobody_who_takes_the_op_s_own():
+    def rounds_its_table(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
+        return ROTATION.reference(q, k, q_norm_weight, k_norm_weight, cos_sin.to(q.dtype), positions, eps)
+
+    assert "cos_sin" not in fit(ROTATION, rounds_its_table, "cpu", lambda case: not case.needs).said
 
 
 def attends_with_narrow_scores(q, k_cache, v_cache, lengths, scale):

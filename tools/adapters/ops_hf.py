@@ -55,7 +55,7 @@ def gate_up_silu(x, weight):
         hidden_size=x.shape[1], intermediate_size=len(weight) // 2, mlp_bias=False, hidden_act="silu"
     )
     with torch.device("meta"):
-        mlp = LlamaMLP(SimpleNamespace(**size))
+        mlp = LlamaMLP(size)
     gate, up = (torch.nn.Parameter(part, requires_grad=False) for part in weight.chunk(2))
     mlp.gate_proj.weight, mlp.up_proj.weight = gate, up
     mlp.down_proj = torch.nn.Identity()
