@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -63,11 +63,24 @@ def evaluate(
         declared = named(whole, contract)
         with closing(Exchange(workers.start, workers.file)) as exchange:
             candidate = Candidate(whole, function, exchange, limits.each, must_launch)
-            with use_candidate(op, candidate):
+            with use_candidate(op, candidate), _one_thread():
                 asked = subjects(whole, candidate, device, seed, chosen, declared)
                 found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
         cases = [(subject.dtype, verdict) for subject, verdict in zip(asked, found, strict=True) if subject.dtype]
         return [*found, *([of_cases(op, cases)] if cases else [])]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """References of small cases wait longer for more threads than these work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Questions:

@@ -87,14 +87,15 @@ class _FinitePoison(TorchFunctionMode):
 @contextmanager
 def poisoned_outputs(finite: bool = False) -> Iterator[None]:
     """Every ``torch.empty`` within is filled with NaN, or with ``poison``: what nobody writes cannot pass."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not by torch.use_deterministic_algorithms: that imports the compiler, which takes each process a second.
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
         with _FinitePoison() if finite else nullcontext(), noted("poisoned outputs", finite):
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_deterministic_debug_mode(before)
 
 
 def input_bytes(op: Op, case: Case) -> int:

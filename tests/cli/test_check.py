@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from braidcheck import kernels
+from braidcheck.cli import candidate_run
+from braidcheck.result import Status, Verdict
 
 GEMMA = """
 import torch
@@ -151,6 +154,23 @@ def test_seed_repeats_the_drawn_cases(run, file):
         ]
 
     assert drawn(5) == drawn(5) != drawn(6)
+
+
+def test_what_evaluates_has_one_thread_and_leaves_as_many_as_before(run, file, monkeypatch):
+    threads = []
+
+    def verdicts(self, title):
+        threads.append(torch.get_num_threads())
+        return [Verdict("accuracy", subject.name, Status.PASS, "said") for subject in self._subjects]
+
+    monkeypatch.setattr(candidate_run.Questions, "verdicts", verdicts)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert checked(run, file, "plain", "--case", "T7-H1000]")[0] == 0
+        assert (threads, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_answer_for_a_person(run, file):
