@@ -42,7 +42,7 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
     if out is not None:
         screen.print(Text(files_line(out)), soft_wrap=True)
     if pages := explained_in(found):
-        screen.print(Text(f"causes and remedies: {', '.join(pages)}"), soft_wrap=True)
+        screen.print(Text(f"causes and remedies, in braidcheck's repository: {', '.join(pages)}"), soft_wrap=True)
     if blamed := suspects(found):
         line = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
         screen.print(Text(f"suspect ops: {line}", style="bold red"), soft_wrap=True)
