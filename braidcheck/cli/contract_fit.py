@@ -81,7 +81,7 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
 
 
 def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> tuple[Convention, ...]:
-    """The fewest conventions about inputs under which ``function`` answers most cases: a refusal is not judged."""
+    """The fewest conventions about inputs under which ``function`` answers most cases: a refusal counts for nothing."""
     choices = [one for one in about(op) if one.narrows]
     if not choices:
         return ()

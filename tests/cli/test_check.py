@@ -107,7 +107,7 @@ def test_cases_with_unsupported_argument_are_skipped_and_listed(run, file):
 def test_a_function_that_refuses_every_16_bit_case_does_not_pass(run, file):
     completed = run("check", "rms_norm", f"{file}:wide_alone", "--case", "tail")
     assert completed.code == 3
-    said = "of bfloat16 and float16, which are not judged: not served: ValueError: float32 alone"
+    said = "of bfloat16 and float16, which are skipped: not served: ValueError: float32 alone"
     assert said in completed.out.splitlines()[-2]
     assert completed.out.splitlines()[-2].startswith("served ")
     assert "[served]'" not in completed.out  # as no --case repeats it

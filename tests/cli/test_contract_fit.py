@@ -149,7 +149,7 @@ def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another(
     assert found.said.startswith("held to qkv_rope(x=weight dtype); fails the strict contract: without x=weight")
 
 
-def test_a_function_that_is_asked_no_plain_case_is_judged_by_others():
+def test_a_function_that_is_asked_no_plain_case_is_held_to_the_others():
     def projects(x, qkv_weight, *others, **options):
         if x.dtype != qkv_weight.dtype:
             raise RuntimeError("mat1 and mat2 must have the same dtype")

@@ -24,7 +24,7 @@ PASS, FAIL, SKIPPED, ERROR = Status.PASS, Status.FAIL, Status.SKIPPED, Status.ER
         ([("bfloat16", SKIPPED), ("float32", PASS), ("float32", PASS)], "served 2 of 3 cases", PASS, 0),
         (
             [("bfloat16", SKIPPED), ("float16", SKIPPED), ("float32", PASS)],
-            "served 1 of 3 cases, none of 2 of bfloat16 and float16, which are not judged: too narrow",
+            "served 1 of 3 cases, none of 2 of bfloat16 and float16, which are skipped: too narrow",
             Status.INCONCLUSIVE,
             3,
         ),
