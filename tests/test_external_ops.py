@@ -42,6 +42,12 @@ print(json.dumps({
 """
 
 
+@pytest.fixture(autouse=True)
+def ops_of_one_test(monkeypatch):
+    """What a test loads is unknown to the next one in this process: mutation testing would look for its files."""
+    monkeypatch.setattr(external_ops, "_loaded", {})
+
+
 @pytest.fixture
 def project(tmp_path):
     """The folder of a project with a package, mylib, that keeps an op apart from its kernel."""
