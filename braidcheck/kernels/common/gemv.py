@@ -23,6 +23,9 @@ MAX_M = 16  # rows of one tensor-core tile
 MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
 MAX_BLOCK_K = 1024
 MIN_BLOCK_K = 32  # numbers of K in two steps of a tensor core (``in_fragment_order``)
+# Which of two axes along which nothing is contiguous gets the neighbouring threads: Triton 3.6 takes the first, 3.7 the
+# last. Either way the numbers are right; the other way they pass through shared memory.
+ROWS_FIRST = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7))
 
 
 def supports_gemv(x: Tensor, weight: Tensor) -> bool:
@@ -74,9 +77,16 @@ def load_weight(
 def load_fragments(ptr, offs, mask, stride, start_k, K, BLOCK_K: tl.constexpr):
     """The rows ``offs`` [R] of a matrix [..., K], its columns start_k to start_k + BLOCK_K, ``in_fragment_order``."""
     R: tl.constexpr = offs.shape[0]
-    # [1, BLOCK_K // 32, 32]: of the last axis four threads read 16 bytes each, of the first eight read a row each
-    offs_k = start_k + 32 * tl.arange(0, BLOCK_K // 32)[None, :, None] + tl.arange(0, 32)[None, None, :]
-    tile = tl.load(ptr + offs[:, None, None] * stride + offs_k, mask=mask[:, None, None] & (offs_k < K), other=0.0)
+    offs_k = start_k + 32 * tl.arange(0, BLOCK_K // 32)[:, None] + tl.arange(0, 32)[None, :]  # [BLOCK_K // 32, 32]
+    k_mask = offs_k < K
+    # Of the last axis four threads read 16 bytes each, of the rows' axis eight read a row each.
+    if ROWS_FIRST:  # [R, BLOCK_K // 32, 32]
+        tile_mask = mask[:, None, None] & k_mask[None, :, :]
+        tile = tl.load(ptr + offs[:, None, None] * stride + offs_k[None, :, :], mask=tile_mask, other=0.0)
+    else:  # [BLOCK_K // 32, R, 32]
+        tile_mask = mask[None, :, None] & k_mask[:, None, :]
+        tile = tl.load(ptr + offs[None, :, None] * stride + offs_k[:, None, :], mask=tile_mask, other=0.0)
+        tile = tl.permute(tile, [1, 0, 2])
     return in_fragment_order(tl.reshape(tile, [R, BLOCK_K]), R, BLOCK_K)
 
 
