@@ -96,6 +96,7 @@ CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
     ("linear_residual", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
     ("gate_up_silu", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
     ("lm_head", GEMV, ANY): _all(block_n=(4, 8, 16), num_ctas=(528, 1056, 2112), num_warps=(2, 4, 8)),
+    ("lm_head", SMALL_M, ANY): _all(block_n=(32, 64), num_ctas=(132, 264), num_warps=(4, 8)),
     ("rms_norm_qkv", SMALL_M, ANY): _SMALL_M,
     ("gate_up_silu", SMALL_M, ANY): _SMALL_M,
     ("linear_residual", TILED, SMALL): _TILED,

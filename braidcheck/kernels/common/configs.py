@@ -25,7 +25,7 @@ from braidcheck.kernels.common.interpreter import INTERPRETED
 class Regime(Enum):
     """The kinds of kernel that one op may have, by the number M of its rows."""
 
-    GEMV = "one row"
+    GEMV = "one row, of decode attention a few"
     SMALL_M = "as many rows as one tensor-core tile has"
     TILED = "any number of rows, a tile a program"
     SPLIT_K = "few outputs of long sums: parts of K by programs of their own, summed by a second kernel"
@@ -157,6 +157,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     },
     **{("gate_up_silu", PERSISTENT, size): replace(_ONE_CTA, block_n=128, prefetch_k=0) for size in (MEDIUM, LARGE)},
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=1056, num_warps=8),
+    ("lm_head", SMALL_M, ANY): KernelConfig(block_n=64, num_ctas=132, num_warps=8),
     ("lm_head", TILED, SMALL): KernelConfig(block_n=256, block_k=64, num_warps=8, num_stages=4),
     ("lm_head", TILED, LARGE): KernelConfig(block_n=128, block_k=64, num_warps=4, num_stages=4),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4, num_stages=3),
@@ -205,7 +206,7 @@ INTERPRETER_CONFIGS: Configs = {
     ("qkv_rope", PERSISTENT, SMALL): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_FEW_CTAS, block_n=None, heads_per_tile=2),
     ("qkv_rope", PERSISTENT, LARGE): replace(_FEW_CTAS, block_m=256, block_n=None, heads_per_tile=2),
-    ("lm_head", GEMV, ANY): KernelConfig(block_n=256, num_ctas=4),
+    **{("lm_head", regime, ANY): KernelConfig(block_n=256, num_ctas=4) for regime in (GEMV, SMALL_M)},
     ("qkv_rope", TILED, ANY): KernelConfig(block_k=256),
     ("fused_attention", TILED, ANY): KernelConfig(block_n=256, block_k=256, attention_block_n=256),
     ("attention_decode", TILED, ANY): KernelConfig(block_n=256, max_splits=4),
@@ -219,7 +220,7 @@ INTERPRETER_CONFIGS: Configs = {
 TUNED_CONFIGS: Mapping[str, Configs] = {"sm_90": SM_90_CONFIGS, INTERPRETER.name: INTERPRETER_CONFIGS}
 # The size from which on a bucket holds, largest first: outputs M*N of a persistent GEMM, rows M of split K, keys of an
 # attention. 2**22 outputs are 128 tiles of 128 x 256, about one for each multiprocessor, 2**20 are 128 of 128 x 64 and
-# 2**19 are 128 of 64 x 64. Of a cache of more than 4096 slots bandwidth counts more than what a split costs.
+# 2**19 are 128 of 64 x 64. Of caches of more than 4096 slots bandwidth counts more than what a split costs.
 MIN_SIZES: Mapping[str, Mapping[SizeBucket, int]] = {
     "persistent_gemm": {LARGE: 2**22, MEDIUM: 2**20 + 1, SMALL: 2**19 + 1, TINY: 0},
     "split_k": {LARGE: 129, MEDIUM: 65, SMALL: 17, TINY: 0},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import gemv, pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, has_config, tiled_bucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.specs import EPS, ChoiceSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, MAX_VOCABULARY, Arguments
@@ -32,7 +32,7 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     """
     ARGUMENTS.check(x, norm_weight, weight, eps, argmax)
     (m, k), n = x.shape, len(weight)
-    use_gemv = m == 1 and gemv.supports_gemv(x, weight)  # several rows read the vocabulary faster in larger tiles
+    use_gemv = gemv.supports_gemv(x, weight) and (m == 1 or has_config("lm_head", Regime.SMALL_M))
     grid, meta = (_gemv_config if use_gemv else _tiled_config)(x, n)
     num_splits = grid[0]
     out = torch.empty(m, num_splits if argmax else n, dtype=torch.float32, device=x.device)

@@ -3,10 +3,11 @@
     logits[m, n] = sum_k h[m, k] * weight[n, k]                      h = rms_norm(x), x [M, K], weight [N, K], N tokens
     token[m] = min { n : logits[m, n] = max logits[m] }              with ARGMAX; NaN counts as the maximum
 
-GEMV, ``lm_head_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``), persistent. Grid (min(NUM_CTAS,
-cdiv(N, BLOCK_N)),). A program walks blocks of BLOCK_N rows of the weight, a grid apart, and loads the next block before
-it multiplies the current one. x, the norm's weight, two blocks of weight, and with ARGMAX each column's running maximum
-stay in registers.
+GEMV, ``lm_head_gemv_kernel``, M = 1 and K <= 4096, or on a GPU class it was tuned for M <= 16, K <= 1024 and a 16-bit
+weight: weight-stationary (``common/gemv``), persistent. Grid (min(NUM_CTAS, cdiv(N, BLOCK_N)),). A program walks blocks
+of BLOCK_N rows of the weight, a grid apart; for one row of x it loads the next block before it multiplies the current
+one, for several, which leave no registers for a second block, right after. The weight's blocks, the norm's weight, x of
+one row, and with ARGMAX each column's running maximum stay in registers; x of several rows goes to shared memory.
 TILED, ``lm_head_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed again
 by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)).
 Split argmax: with ARGMAX a program stores the maximum of its part of the vocabulary and the lowest token that has it,
@@ -14,7 +15,7 @@ Split argmax: with ARGMAX a program stores the maximum of its part of the vocabu
 
 HBM traffic: weight once in GEMV, once per BLOCK_M rows in TILED; logits once, or with ARGMAX 8 bytes a row and split,
 written and read.
-Cast points: h to the weight's dtype (GEMV's stays float32). Logits are float32 and are never rounded (no TF32).
+Cast points: h to the weight's dtype (one row of GEMV stays float32). Logits are float32, never rounded (no TF32).
 Out of range: rows past M, columns past N and K are masked: neither read nor written, and -inf in the argmax.
 Synchronisation (PDL): the next kernel may start at once. GEMV loads both weights before it waits for the upstream
 kernels, TILED waits before all loads. The argmax follows on the stream.
@@ -26,7 +27,7 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, rmsnorm_tiles
+from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, load_weight, rmsnorm_tiles
 from braidcheck.kernels.common.rms_norm import rmsnorm_tile_dot
 
 NO_TOKEN = tl.constexpr(2147483647)
@@ -128,7 +129,8 @@ def lm_head_gemv_kernel(
     step_n = tl.num_programs(0) * BLOCK_N
     offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
     offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
-    weight = load_rows(weight_ptr, offs_n, offs_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
+    # [BLOCK_N, BLOCK_K] each
+    weight = load_weight(weight_ptr, offs_n, offs_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES)
     norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
@@ -138,10 +140,14 @@ def lm_head_gemv_kernel(
     best_token = tl.full([BLOCK_M, BLOCK_N], NO_TOKEN, dtype=tl.int32)
     for start_n in range(tl.program_id(0) * BLOCK_N, N, step_n):
         offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
-        # software pipelining: the next block's loads are in flight during this block's product
-        next_weight = load_rows(weight_ptr, offs_n + step_n, offs_n + step_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
-        acc = gemv_dot(h, weight, BLOCK_M, NUM_K_TILES) * scale  # [BLOCK_M, BLOCK_N]
-        weight = next_weight
+        next_n = offs_n + step_n
+        if BLOCK_M == 1:  # software pipelining: the next block's loads are in flight during this block's product
+            next_weight = load_weight(weight_ptr, next_n, next_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES)
+            acc = gemv_dot(h, weight, BLOCK_M, NUM_K_TILES) * scale  # [BLOCK_M, BLOCK_N]
+            weight = next_weight
+        else:  # the registers hold one block: the next one takes its place, while the argmax goes on
+            acc = gemv_dot(h, weight, BLOCK_M, NUM_K_TILES) * scale  # [BLOCK_M, BLOCK_N]
+            weight = load_weight(weight_ptr, next_n, next_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES)
         if ARGMAX:
             acc = nan_as_inf(acc)
             higher = (offs_n < N)[None, :] & ((acc > column_max) | (best_token == NO_TOKEN))
