@@ -22,6 +22,7 @@ from braidcheck.settings import PRODUCTION, REFERENCE
 
 Trace = Callable[[int, str, Tensor], None]
 PREFILL_CHUNK = 4096  # tokens of a prompt that go through the layers at once
+MAX_GATHERED_TOKENS = 16  # up to here torch's embedding reads one token after the other: 7.8 us for 16, a gather 1.8
 
 
 def no_trace(name: str, tensor: Tensor) -> None:
@@ -107,9 +108,16 @@ class Model:
         trace("hidden", h)
         return h
 
+    def embedding(self, ids: Tensor) -> Tensor:
+        """The tokens' embeddings [T,H], for ids int64 [T]."""
+        table = self.weights.embedding
+        if 1 < len(ids) <= MAX_GATHERED_TOKENS:
+            return table.gather(0, ids[:, None].expand(-1, table.shape[1]))
+        return torch.nn.functional.embedding(ids, table)
+
     def forward(self, ids: Tensor, metadata: AttentionMetadata, cache: KVCache, trace: Trace | None = None) -> Tensor:
         """The residual stream [T,H] after the last layer, for ids int64 [T]."""
-        h = torch.nn.functional.embedding(ids, self.weights.embedding)
+        h = self.embedding(ids)
         for index in range(len(self.weights.layers)):
             layer_trace = partial(trace, index) if trace else no_trace
             h = self.layer(index, h, metadata, cache.k[index], cache.v[index], layer_trace)
