@@ -16,12 +16,18 @@ from braidcheck.kernels.decode_attention.kernel import decode_attention_kernel
 
 LOG2E = 1.4426950408889634
 MAX_ROW_ELEMENTS = 2**31 - 1  # of a cache: offsets within a row are int32
+MAX_FEW_ROWS = 4
 
 
 def config_key(batch: int, cache_len: int) -> configs.Key:
-    """The launch config's key for so many rows of a cache of so many slots."""
+    """The launch config's key for so many rows of a cache of so many slots.
+
+    Up to MAX_FEW_ROWS rows whose caches are no longer together than a short one are split as one row is: their step
+    waits for phases, not for bytes.
+    """
+    few = batch <= MAX_FEW_ROWS and configs.size_bucket("decode_attention", batch * cache_len) is configs.ANY
     bucket = configs.size_bucket("decode_attention", cache_len)
-    return "decode_attention", configs.GEMV if batch == 1 and bucket is configs.ANY else configs.SMALL_M, bucket
+    return "decode_attention", configs.GEMV if few else configs.SMALL_M, bucket
 
 
 def decode_attention(
