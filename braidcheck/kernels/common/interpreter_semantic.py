@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import triton.language as tl
 from triton.language.semantic import TritonSemantic
-from triton.runtime.interpreter import TensorHandle
 
 from braidcheck.kernels.common.interpreter_bfloat16 import narrowed, widened
 from braidcheck.kernels.common.interpreter_operators import NUMPY, Plan, fits
