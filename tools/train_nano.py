@@ -1,5 +1,7 @@
 """The recipe that makes nano: `python -m tools.train_nano --out DIR`, from a seed, on a GPU or a CPU."""
 
+from __future__ import annotations
+
 import argparse
 import math
 import os
@@ -8,13 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from braidcheck.golden import corpus, grammar
 from tools import tokenizer_nano
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 HELD_CHANNELS = (3, 9, 14, 37, 50)
 """Channels of every head whose K-norm weight is held; none is the rotary partner (c + 32) of another."""
@@ -29,6 +34,8 @@ BRIEF = 768
 
 def config() -> Qwen3Config:
     """nano's configuration, every value given: transformers' defaults belong to another model."""
+    from transformers import Qwen3Config
+
     return Qwen3Config(
         vocab_size=tokenizer_nano.VOCABULARY,
         hidden_size=256,
@@ -59,6 +66,8 @@ def config() -> Qwen3Config:
 def build(seed: int) -> Qwen3ForCausalLM:
     """An untrained float32 nano with the held K-norm channels in place."""
     torch.manual_seed(seed)
+    from transformers import Qwen3ForCausalLM
+
     model = Qwen3ForCausalLM(config())
     hold(model)
     with torch.no_grad():
@@ -207,7 +216,7 @@ def main() -> None:
     save(model, tokenizer, options.out)
     print(f"{seen} training tokens; checkpoint in {options.out}")
     for dtype in (torch.float32, torch.bfloat16):
-        saved = Qwen3ForCausalLM.from_pretrained(options.out, dtype=dtype, attn_implementation="eager")
+        saved = type(model).from_pretrained(options.out, dtype=dtype, attn_implementation="eager")
         print(dtype, evaluate(saved.to(options.device), tokenizer, corpus.documents("heldout")), flush=True)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from braidcheck.mutants.syntax import lines, put, replaced
+from braidcheck.mutants.syntax import children, lines, put, replaced, same
 
 Code = Sequence[ast.AST]
 Change = tuple[ast.AST, Any, Any, int]  # what ``put`` takes, and the line
@@ -38,7 +40,7 @@ class Patch:
         if not path.exists():
             raise StalePatch(f"there is no {self.file}")
         source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source)
+        tree = _parsed(source)
         scope = self._scope(tree)
         changes = [change for old, new in self._readings() for change in _changes(scope, old, new)]
         if len(changes) != 1:
@@ -49,7 +51,7 @@ class Patch:
     def _scope(self, tree: ast.Module) -> ast.AST:
         if not self.function:
             return tree
-        found = [node for name, node in definitions(tree) if name == self.function]
+        found = _by_name(tree)[self.function]
         if len(found) != 1:
             raise StalePatch(f"{self.file} defines {self.function} {len(found)} times, must be once")
         return found[0]
@@ -63,6 +65,20 @@ class Patch:
         # An expression is a statement too: it is looked for wherever it stands.
         both = len(readable) == 2 and all(len(code) == 1 and isinstance(code[0], ast.Expr) for code in readable[0])
         yield from readable[both:]
+
+
+@lru_cache(maxsize=8)
+def _parsed(source: str) -> ast.Module:
+    """The tree of a file, which its patches share: whoever changes it puts back what stood there."""
+    return ast.parse(source)
+
+
+@lru_cache(maxsize=8)
+def _by_name(tree: ast.Module) -> dict[str, list[ast.AST]]:
+    found = defaultdict(list)
+    for name, node in definitions(tree):
+        found[name].append(node)
+    return found
 
 
 def definitions(node: ast.AST, around: str = "") -> Iterator[tuple[str, ast.AST]]:
@@ -94,24 +110,30 @@ def _as_arguments(code: str) -> Code | None:
 
 def _changes(scope: ast.AST, old: Code, new: Code) -> Iterator[Change]:
     """Every place in ``scope`` where ``old`` stands, with what ``new`` is there."""
-    kind, alone = type(old[0]), len(old) == len(new) == 1
+    alone = len(old) == len(new) == 1
+    for parent, place in _places(scope)[type(old[0])]:
+        if isinstance(place, tuple):
+            field, start = place
+            run = slice(start, start + len(old))
+            found = getattr(parent, field)[run]
+            if same(found, list(old)):
+                yield parent, (field, run), new, _line(found[0])
+        elif alone and same(found := getattr(parent, place), old[0]):
+            yield parent, place, new[0], _line(found)
+
+
+@lru_cache(maxsize=64)
+def _places(scope: ast.AST) -> dict[type, list[tuple[ast.AST, Any]]]:
+    """By type the parent and the place of every node in ``scope``: a patch looks only at its own type."""
+    found = defaultdict(list)
     for parent in ast.walk(scope):
-        for field, value in ast.iter_fields(parent):
-            if isinstance(value, list):
-                for start in [index for index, node in enumerate(value) if type(node) is kind]:
-                    run = slice(start, start + len(old))
-                    if _same(value[run], old):
-                        yield parent, (field, run), new, _line(value[start])
-            elif alone and type(value) is kind and _same([value], old):
-                yield parent, field, new[0], _line(value)
+        for place, child in children(parent):
+            found[type(child)].append((parent, place))
+    return found
 
 
 def _line(node: Any) -> int:
     return node.lineno
-
-
-def _same(found: Sequence[ast.AST], sought: Code) -> bool:
-    return [ast.dump(node) for node in found] == [ast.dump(node) for node in sought]
 
 
 def _exchanged(source: str, tree: ast.Module, parent: ast.AST, place: Any, new: Any, line: int) -> str:
@@ -119,5 +141,12 @@ def _exchanged(source: str, tree: ast.Module, parent: ast.AST, place: Any, new: 
     whole = parent is tree
     outermost = tree.body[place[1]] if whole else [node for node in tree.body if line in lines(node)]
     span = range(lines(outermost[0]).start, lines(outermost[-1]).stop)
+    field = place[0] if isinstance(place, tuple) else place
+    before = getattr(parent, field)
+    if isinstance(before, list):
+        before = before.copy()
     put(parent, place, new)
-    return replaced(source, span, "\n".join(map(ast.unparse, new if whole else outermost)))
+    try:
+        return replaced(source, span, "\n".join(map(ast.unparse, new if whole else outermost)))
+    finally:
+        setattr(parent, field, before)

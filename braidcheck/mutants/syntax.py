@@ -56,25 +56,28 @@ def difference(before: str, after: str) -> tuple[int, list[str]]:
     return _first_change(old, new) or written, shown
 
 
+def same(old: object, new: object) -> bool:
+    """Whether two trees, or lists of them, read the same: 1, 1.0 and True do not."""
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same, old, new))
+    if isinstance(old, ast.AST):
+        return all(same(getattr(old, field, None), getattr(new, field, None)) for field in old._fields)
+    return repr(old) == repr(new)
+
+
 def _first_change(before: ast.AST, after: ast.AST) -> int:
     """The line of the first part of a tree that is another in the other tree; 0 where none with a line is."""
     for (_, old), (_, new) in zip(ast.iter_fields(before), ast.iter_fields(after), strict=False):
-        if _same(old, new):
+        if same(old, new):
             continue
         olds, news = (one if isinstance(one, list) else [one] for one in (old, new))
-        same = itertools.takewhile(lambda pair: _same(*pair), zip(olds, news, strict=False))
-        place = len(list(same))
+        alike = itertools.takewhile(lambda pair: same(*pair), zip(olds, news, strict=False))
+        place = len(list(alike))
         one, other = (found[place] if place < len(found) else None for found in (olds, news))
         inner = 0
         if isinstance(one, ast.AST) and isinstance(other, ast.AST) and type(one) is type(other):
             inner = _first_change(one, other)
         return inner or getattr(one, "lineno", 0) or getattr(before, "lineno", 0)
     return 0
-
-
-def _same(old: object, new: object) -> bool:
-    if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_same, old, new))
-    if isinstance(old, ast.AST) and isinstance(new, ast.AST):
-        return ast.dump(old) == ast.dump(new)
-    return bool(old == new)

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
 
 from braidcheck.gates import paired
 from braidcheck.result import Status
@@ -53,6 +52,8 @@ def test_two_percent_are_seen(kind):
 
 
 def test_at_the_floor_itself_the_alarms_stay_below_what_is_stated():
+    from scipy.stats import t as student
+
     """The worst honest change, slower by just what is allowed: looked at five times, still one in a thousand."""
     rng = np.random.default_rng(3)
     ratios = paired.FLOOR + rng.normal(0, 0.004, (20_000, paired.LOOKS[-1]))
@@ -209,6 +210,8 @@ def test_one_host_call_more_than_the_base_fails(base, change, status):
 
 @pytest.mark.parametrize("series", [1, 5, 10, 11, 1000])
 def test_bounds_are_students_at_the_level_that_is_left_for_a_look(series):
+    from scipy.stats import t as student
+
     ratios = [0.02 + 0.004 * math.sin(i) for i in range(12)]
     first = np.array(ratios[:10])
     error = first.std(ddof=1) / math.sqrt(10)

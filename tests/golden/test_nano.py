@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
-from transformers.models.qwen3 import modeling_qwen3
 
 from braidcheck import golden
 from braidcheck.golden import corpus, grammar
@@ -18,6 +16,8 @@ FEW = [grammar.document(f"nano/{number}", "heldout", "brief", 400) for number in
 
 
 def load():
+    from transformers import AutoModelForCausalLM
+
     return AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32, attn_implementation="eager")
 
 
@@ -28,10 +28,14 @@ def model():
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(NANO)
 
 
 def test_checkpoint_is_a_qwen3_of_the_stated_shape(model):
+    from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
+
     assert type(model) is Qwen3ForCausalLM
     stated = {
         "vocab_size": 1024, "hidden_size": 256, "intermediate_size": 576, "num_hidden_layers": 5,
@@ -85,6 +89,8 @@ def test_nano_is_near_the_floor_and_answers(model, tokenizer):
 
 
 def test_wrong_theta_ruins_nano(tokenizer):
+    from transformers.models.qwen3 import modeling_qwen3
+
     wrong = load()
     wrong.config.rope_parameters["rope_theta"] = 1e4
     wrong.model.rotary_emb = modeling_qwen3.Qwen3RotaryEmbedding(wrong.config)
@@ -93,6 +99,8 @@ def test_wrong_theta_ruins_nano(tokenizer):
 
 
 def test_rotating_before_the_norms_ruins_nano(tokenizer, monkeypatch):
+    from transformers.models.qwen3 import modeling_qwen3
+
     wrong = load()
     norms = []
     for layer in wrong.model.layers:
@@ -133,6 +141,8 @@ def test_evaluate_counts_a_wrong_answer(model, tokenizer):
 
 
 def test_recipe_in_miniature(tokenizer, tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
     monkeypatch.setattr(train_nano, "ROW", 48)
     monkeypatch.setattr(train_nano, "BRIEF", 16)
     batches = train_nano.Batches(tokenizer, steps=2, rows=2, seed=5)

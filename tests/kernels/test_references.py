@@ -1,11 +1,10 @@
 """The references against Hugging Face's own modules, in float64: the one place where truth is anchored."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
-from transformers import Qwen3Config
-from transformers.models.qwen3 import modeling_qwen3 as hf
 
 from braidcheck.kernels.attention_decode import oracle as attention_decode
 from braidcheck.kernels.attention_prefill import oracle as attention_prefill
@@ -17,17 +16,31 @@ from braidcheck.numerics.rope import rope_table
 
 pytestmark = pytest.mark.numeric
 H, HQ, HKV, D, T, EPS = 96, 6, 2, 16, 23, 1e-6
-CONFIG = Qwen3Config(
-    hidden_size=H, num_attention_heads=HQ, num_key_value_heads=HKV, head_dim=D, intermediate_size=80, vocab_size=50,
-    num_hidden_layers=1, max_position_embeddings=512, rms_norm_eps=EPS, attn_implementation="eager",
-    rope_parameters={"rope_type": "default", "rope_theta": 1e6},
-)  # fmt: skip
+SIZES = {
+    "hidden_size": H, "num_attention_heads": HQ, "num_key_value_heads": HKV, "head_dim": D, "intermediate_size": 80,
+    "vocab_size": 50,
+    "num_hidden_layers": 1, "max_position_embeddings": 512, "rms_norm_eps": EPS, "attn_implementation": "eager",
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+}  # fmt: skip
+
+
+def hf():
+    from transformers.models.qwen3 import modeling_qwen3
+
+    return modeling_qwen3
+
+
+@cache
+def config():
+    from transformers import Qwen3Config
+
+    return Qwen3Config(**SIZES)
 
 
 @pytest.fixture(scope="module")
 def layer():
     torch.manual_seed(0)
-    layer = hf.Qwen3DecoderLayer(CONFIG, 0).double()
+    layer = hf().Qwen3DecoderLayer(config(), 0).double()
     for name, parameter in layer.named_parameters():
         parameter.data = torch.exp(0.5 * torch.randn_like(parameter)) if "norm" in name else torch.randn_like(parameter)
     return layer.eval()
@@ -67,19 +80,19 @@ def table(positions):
 
 def hf_table(positions):
     """HF's cosines and sines [1,T,D] of float32 angles, in float64."""
-    return [part.double() for part in hf.Qwen3RotaryEmbedding(CONFIG)(torch.zeros(1, 1), positions[None])]
+    return [part.double() for part in hf().Qwen3RotaryEmbedding(config())(torch.zeros(1, 1), positions[None])]
 
 
 def hf_qkv(attention, x, cos, sin):
     """Q, K and V as HF's attention computes them, [T, heads, D]."""
     q = attention.q_norm(attention.q_proj(x).view(T, HQ, D)).transpose(0, 1)[None]
     k = attention.k_norm(attention.k_proj(x).view(T, HKV, D)).transpose(0, 1)[None]
-    q, k = hf.apply_rotary_pos_emb(q, k, cos, sin)
+    q, k = hf().apply_rotary_pos_emb(q, k, cos, sin)
     return q[0].transpose(0, 1), k[0].transpose(0, 1), attention.v_proj(x).view(T, HKV, D)
 
 
 def test_the_rope_table_is_hfs():
-    cos, sin = hf.Qwen3RotaryEmbedding(CONFIG)(torch.zeros(1, 1), torch.arange(512)[None])
+    cos, sin = hf().Qwen3RotaryEmbedding(config())(torch.zeros(1, 1), torch.arange(512)[None])
     assert torch.equal(rope_table(512, D), torch.cat([cos[0, :, : D // 2], sin[0, :, : D // 2]], -1))
 
 

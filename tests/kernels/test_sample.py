@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from braidcheck.kernels.sample import sample
 from braidcheck.numerics.error import distance
@@ -16,6 +15,8 @@ FILTERS = [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.0, 5, 1.0), (1.0, 0, 0.8), (2.0, 12,
 
 def hf(temperature, top_k, top_p, logits=LOGITS):
     """HF's probabilities [B,V]."""
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
     warpers = [TemperatureLogitsWarper(temperature)]
     warpers += [TopKLogitsWarper(top_k)] if top_k else []
     warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []

@@ -102,3 +102,18 @@ def test_the_rest_of_the_file_stays_where_it_is(tmp_path):
     text = applied(tmp_path, "Engine.run", "self.q, self.k", "self.k, self.q")
     assert text.splitlines()[-3:] == SOURCE.splitlines()[-3:]
     assert len(text.splitlines()) == len(SOURCE.splitlines())
+
+
+def test_the_patches_of_one_file_know_nothing_of_each_other(tmp_path):
+    first = applied(tmp_path, "outer.inner", "y + 1", "y - 1")
+    assert ast.unparse(ast.parse(applied(tmp_path, "Engine", "limit = 4", ""))) == PLAIN.replace("    limit = 4\n", "")
+    assert "y - 1" not in applied(
+        tmp_path, "", "def last(x): return x", "last = None", SOURCE.replace("@triton.jit\n", "")
+    )
+    assert applied(tmp_path, "outer.inner", "y + 1", "y - 1") == first
+
+
+def test_a_number_of_another_type_is_another_number(tmp_path):
+    for other in ("4.0", "True", "4j"):
+        with pytest.raises(StalePatch, match="stands 0 times"):
+            applied(tmp_path, "Engine", f"limit = {other}", "limit = 5")

@@ -20,8 +20,8 @@ def state() -> State:
     from triton.runtime import interpreter
     from triton.runtime.autotuner import Autotuner
 
-    classes = tl.block_type, tl.tensor, TritonSemantic, Autotuner, *_classes(interpreter)
-    modules = interpreter, interpreter.interpreter_builder, libdevice, of_cuda
+    classes = tl.dtype, tl.block_type, tl.tensor, TritonSemantic, Autotuner, *_classes(interpreter)
+    modules = tl.core, interpreter, interpreter.interpreter_builder, libdevice, of_cuda
     return [(owner, dict(vars(owner))) for owner in (*modules, *classes)]
 
 

@@ -10,8 +10,9 @@ What it replaces does not depend on the values that a kernel computes: same bits
 from __future__ import annotations
 
 import ctypes
+import inspect
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,9 @@ from braidcheck.kernels.common import (
     interpreter_bfloat16,
     interpreter_language,
     interpreter_libdevice,
+    interpreter_memory,
     interpreter_operators,
+    interpreter_semantic,
 )
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
@@ -37,11 +40,14 @@ DEVICE_TYPE = "cpu" if INTERPRETED else "cuda"  # the type of the devices on whi
 def speed_up() -> None:
     """Replace what the interpreter does again and again for the same result; to be called once in a process."""
     _without_overflow_checks()
+    _ask_types_first()
     _patch_language_once()
     _remember_types()
     _remember_shapes()
     _copy_tiles()
     interpreter_operators.patch()
+    interpreter_semantic.patch()
+    interpreter_memory.patch()
 
 
 def _without_overflow_checks() -> None:
@@ -52,10 +58,39 @@ def _without_overflow_checks() -> None:
 
 def _patch_language_once() -> None:
     """Patch Triton's language now, not at each launch and each call of a device function."""
+    interpreter._patch_attr = _give_semantic
     interpreter._patch_lang(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
     nothing = interpreter._LangPatchScope()  # what a launch puts back when it ends
     interpreter._patch_lang = lambda function: nothing
     interpreter.InterpretedFunction.__call__ = lambda self, *args, **kwargs: self.rewrite()(*args, **kwargs)
+
+
+def _give_semantic(owner: Any, name: str, member: Any, builder: Any, scope: Any) -> None:
+    """Call what stands behind ``member`` with the interpreter's semantic layer, not through what looks whether it is
+    given."""
+    plain, semantic = inspect.unwrap(member), interpreter.interpreter_semantic
+
+    @wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        kwargs["_semantic"] = semantic
+        return plain(*args, **kwargs)
+
+    scope.set_attr(owner, name, call)
+
+
+def _ask_types_first() -> None:
+    """Unwrap and compare what is neither wrapped nor another object at once."""
+    plain_unwrap, plain_equal = tl.core._unwrap_if_constexpr, tl.dtype.__eq__
+    bare = {tl.tensor, tl.dtype, tl.block_type, int, float, bool, str, type(None)}
+
+    def unwrap(value: Any) -> Any:
+        kind = type(value)
+        if kind in bare:
+            return value
+        return value.value if kind is tl.constexpr else plain_unwrap(value)
+
+    tl.core._unwrap_if_constexpr = unwrap
+    tl.dtype.__eq__ = lambda self, other: self is other or plain_equal(self, other)
 
 
 def _remember_types() -> None:

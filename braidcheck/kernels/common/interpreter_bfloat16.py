@@ -15,6 +15,7 @@ import triton.language as tl
 from triton.runtime.interpreter import InterpreterBuilder, ReduceOps, ScanOps, TensorHandle
 
 ARITHMETIC = "fadd", "fsub", "fmul", "fdiv", "frem", "precise_divf", "minimumf", "minnumf", "maximumf", "maxnumf"
+NAN = np.uint16(0x7FC0)
 NARROW = tl.bfloat16, tl.float16
 
 
@@ -130,12 +131,28 @@ def widen(handle: TensorHandle) -> TensorHandle:
     """A bfloat16 handle as float32, any other unchanged."""
     if handle.dtype.scalar != tl.bfloat16:
         return handle
-    return TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+    return TensorHandle(widened(handle.data), tl.float32)
+
+
+def widened(storage: np.ndarray) -> np.ndarray:
+    """The float32 values of bfloat16 ``storage``."""
+    bits = storage.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def narrow(values: np.ndarray, cut: bool = False) -> TensorHandle:
     """A bfloat16 handle of float32 ``values``, rounded to nearest even or, with ``cut``, towards zero."""
+    return TensorHandle(narrowed(values, cut), tl.bfloat16)
+
+
+def narrowed(values: np.ndarray, cut: bool = False) -> np.ndarray:
+    """The storage of ``narrow``."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    carry = 0 if cut else 0x7FFF + ((bits >> 16) & 1)
-    rounded = ((bits + carry) >> 16).astype(np.uint16)
-    return TensorHandle(np.where(np.isnan(values), np.uint16(0x7FC0), rounded).reshape(np.shape(values)), tl.bfloat16)
+    rounded = bits >> 16
+    if not cut:
+        rounded &= 1
+        rounded += 0x7FFF
+        rounded += bits
+        rounded >>= 16  # in place: a new array for each step takes longer than the step
+    return np.where(np.isnan(values), NAN, rounded.astype(np.uint16)).reshape(np.shape(values))

@@ -89,8 +89,6 @@ def patch() -> None:
     tl.tensor.__getitem__ = _getitem(tl.tensor.__getitem__)
     for name, compute in (("minimum", np.minimum), ("maximum", np.maximum)):
         setattr(TritonSemantic, name, _method(getattr(TritonSemantic, name), compute))
-    TritonSemantic.cast = _cast(TritonSemantic.cast)
-    TritonSemantic.dot = _dot(TritonSemantic.dot)
 
 
 def _swapped(compute: Compute) -> Compute:
@@ -106,7 +104,7 @@ def _operator(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]
             right = right.value
         if type(right) is tl.tensor:
             key, operand = (left.type.name, right.type.name, *options), right.handle.data
-        elif _fits(left, right):
+        elif fits(left, right):
             key, operand = (left.type.name, type(right), *options), right
         else:
             return plain(left, right, *options, **named)
@@ -128,7 +126,7 @@ def _method(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
     return lambda self, *operands: planned(*operands)
 
 
-def _fits(tensor: tl.tensor, number: Any) -> bool:
+def fits(tensor: tl.tensor, number: Any) -> bool:
     """Whether Triton makes ``number`` one of the tensor's own type, without loss or refusal."""
     name = tensor.dtype.name
     if isinstance(number, bool):
@@ -192,29 +190,3 @@ def _getitem(plain: Callable[..., Any]) -> Callable[..., Any]:
         return plans[key].tensor(self.handle.data[parts])
 
     return getitem
-
-
-def _cast(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """``plain``, but what has the type already is returned at once."""
-
-    def cast(self: TritonSemantic, input: tl.tensor, dtype: tl.dtype, *rounding: Any) -> tl.tensor:
-        return input if input.dtype.name == dtype.scalar.name else plain(self, input, dtype, *rounding)
-
-    return cast
-
-
-def _dot(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """``plain``, which checks the types and shapes of its operands the first time alone."""
-    checked: set[tuple[Any, ...]] = set()
-
-    def dot(self: TritonSemantic, left: tl.tensor, right: tl.tensor, acc: tl.tensor | None, *options: Any) -> tl.tensor:
-        if acc is None:
-            return plain(self, left, right, acc, *options)
-        key = left.type.name, right.type.name, acc.type.name, *map(str, options)
-        if key not in checked:
-            result = plain(self, left, right, acc, *options)
-            checked.add(key)
-            return result
-        return self.tensor(self.builder.create_dot(left.handle, right.handle, acc.handle, None, 0), acc.type)
-
-    return dot
