@@ -178,6 +178,7 @@ class Op:
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     ``not_in_float16`` names those that round what goes into the residual stream to the weights' type, which in float16
     has not the range.
+    ``further_outputs`` are references of what other libraries return beside the op's outputs, by name.
     ``compositions`` are such as are made of other ops, whose wrappers they are given first, as attributes.
     """
 
@@ -198,6 +199,7 @@ class Op:
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     not_in_float16: tuple[str, ...] = ()
     compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    further_outputs: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

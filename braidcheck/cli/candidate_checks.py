@@ -53,13 +53,14 @@ def subjects(
 ) -> list[Subject]:
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
     where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
-    contract, asked = f"{op.name}[contract]", _asked_of(op, candidate, device, seed)
+    contract = f"{op.name}[contract]"
+    op = under(op, declared)
+    asked = _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
         raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
         said = Subject("accuracy", contract, lambda: verdict)
-        asked = _asked_of(under(op, declared), candidate, device, seed)
         return [said, *(subject for subject in asked if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:

@@ -57,12 +57,12 @@ def evaluate(
         from braidcheck.gates.under_test import use_candidate
         from braidcheck.gates.under_test.candidate import Candidate
         from braidcheck.isolation.exchange import Exchange
-        from braidcheck.numerics.conventions import named
+        from braidcheck.numerics.conventions import named, under
 
         whole = kernels.find()[op]
         declared = named(whole, contract)
         with closing(Exchange(workers.start, workers.file)) as exchange:
-            candidate = Candidate(whole, function, exchange, limits.each, must_launch)
+            candidate = Candidate(under(whole, declared), function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate), _one_thread():
                 asked = subjects(whole, candidate, device, seed, chosen, declared)
                 found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,14 +22,47 @@ from braidcheck.numerics import rounding
 CHUNK = 2**24  # scores held at a time
 
 
+@dataclass(frozen=True)
+class ScoreRule:
+    """What a convention does to scores: a query sees the last ``window`` of its keys, its own included, and a score s
+    becomes softcap * tanh(s / softcap); 0 does neither."""
+
+    window: int = 0
+    softcap: float = 0.0
+
+    def seen(self, mask: Tensor) -> Tensor:
+        """The keys of mask[T,S] that lie in each query's window."""
+        return mask & (mask.flip(-1).cumsum(-1).flip(-1) <= self.window) if self.window else mask
+
+    def capped(self, scores: Tensor) -> Tensor:
+        """The scaled scores, capped."""
+        return torch.tanh(scores / self.softcap) * self.softcap if self.softcap else scores
+
+
+PLAIN = ScoreRule()
+score_rule: ContextVar[ScoreRule] = ContextVar("score_rule", default=PLAIN)  # of the references
+
+
+def scores_of(q: Tensor, k: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """Scores[T,G,S] of q[T,G,D] and k[S,D], minus infinity where mask[T,S] or the rule hides the key."""
+    products = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k))
+    scores = rounding.cast_at("scores", rounding.cast_at("scores", products, q.dtype) * scale, q.dtype)
+    rule = score_rule.get()
+    scores = rounding.cast_at("scores", rule.capped(scores), q.dtype) if rule.softcap else scores
+    return scores.masked_fill(~rule.seen(mask)[:, None, :], -math.inf)
+
+
+def log_sum_exp(q: Tensor, k: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """The natural logarithm [T,G] of the sum of the scores' exponentials; minus infinity where no key is seen."""
+    return torch.logsumexp(scores_of(q, k, scale, mask), -1)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """Softmax attention of one KV head: q[T,G,D], k[S,D], v[S,D], mask[T,S] (True = seen) -> [T,G,D].
 
     A row that sees nothing gives zeros, one with a NaN among its scores NaN.
     """
-    products = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k))
-    scores = rounding.cast_at("scores", rounding.cast_at("scores", products, q.dtype) * scale, q.dtype)
-    p = torch.softmax(scores.masked_fill(~mask[:, None, :], -math.inf), dim=-1)
+    p = torch.softmax(scores_of(q, k, scale, mask), dim=-1)
     p = p.masked_fill(~mask.any(-1)[:, None, None], 0.0)
     return torch.einsum("tgs,sd->tgd", rounding.wide(p.to(v.dtype)), rounding.wide(v)).to(q.dtype)
 

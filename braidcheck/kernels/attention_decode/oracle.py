@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from braidcheck.numerics import attention
+from braidcheck.numerics import attention, rounding
 from braidcheck.op import Case, Cost
 
 
@@ -32,6 +32,14 @@ def reference(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scal
     """Softmax attention over each row's own slots; zeros where there are none."""
     parts = [attention.attend(*of_head[:3], scale, of_head[3])[0] for of_head in _per_row(q, k_cache, v_cache, lengths)]
     return torch.cat(parts).view(q.shape) if parts else q.clone()
+
+
+def log_sum_exp(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
+    """lse[B,Hq] of each row's scores, which other libraries return beside the output."""
+    parts = [
+        attention.log_sum_exp(qh, kh, scale, mask)[0] for qh, kh, _, mask in _per_row(q, k_cache, v_cache, lengths)
+    ]
+    return torch.cat(parts).view(q.shape[:2]) if parts else rounding.wide(q).sum(-1)
 
 
 def bound(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> tuple[Tensor]:
