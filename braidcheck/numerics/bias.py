@@ -41,7 +41,9 @@ def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> 
     if not known.any():
         return 0.0
     last = ROUNDOFF[got.dtype] * torch.maximum(value.abs(), exact.abs()) + UNDERFLOW[got.dtype]
-    weight = torch.where(known & _first_of_its_value(exact), 1 / (tolerance + last), 0.0)
+    counted = torch.zeros_like(known)
+    counted[known] = _first_of_its_value(exact[known])
+    weight = torch.where(counted, 1 / (tolerance + last), 0.0)
     parts = value - exact, tolerance, systematic, last
     error, tolerance, systematic, last = (torch.where(known, weight * part, 0.0) for part in parts)
     return max(

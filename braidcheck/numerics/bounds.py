@@ -133,8 +133,9 @@ def _products(multiply: Callable[[Tensor, Tensor], Tensor], one: Any, other: Any
 def _einsum(equation: str, one: Any, other: Any) -> Approximate:
     terms, result = equation.replace(" ", "").split("->")
     axes: dict[str, int] = {}
-    for term, operand in zip(terms.split(","), (one, other), strict=True):
-        axes |= dict(zip(term, operand.shape, strict=True))
+    for term, operand in zip(terms.split(","), (known(one), known(other)), strict=True):
+        named = term.removeprefix("...")
+        axes |= dict(zip(named, operand.shape[operand.value.dim() - len(named) :], strict=True))
     length = math.prod(size for axis, size in axes.items() if axis not in result)
     return _products(partial(torch.einsum, equation), one, other, max(1, length))
 

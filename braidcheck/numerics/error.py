@@ -134,8 +134,9 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
         return 0.0
     exact, value = exact.double(), got.double()
     known = exact.isfinite() & value.isfinite()  # an overflow within the bound has no error that could be added up
-    norm = exact[known].norm()
-    return float((value - exact)[known].norm() / norm) if norm > 0 else float(value[known].norm())
+    error, exact, value = (part.masked_fill(~known, 0.0) for part in (value - exact, exact, value))
+    norm = exact.norm()
+    return float(error.norm() / norm) if norm > 0 else float(value.norm())
 
 
 def _narrow(got: Tensor, exact: Tensor) -> str:
