@@ -41,7 +41,7 @@ from braidcheck.gates.gate import Fixtures, Trial
 from braidcheck.gates.under_test import run_check, use_candidate
 from braidcheck.gates.under_test.worker import NotTakenError, as_op, takes
 from braidcheck.kernels.common import interpreter
-from braidcheck.numerics import conventions
+from braidcheck.numerics import contract_variants, conventions
 from braidcheck.numerics.calls import poisoned_outputs as within_poisoned_outputs
 from braidcheck.op import Case, Op
 
@@ -112,7 +112,7 @@ class Contract:
         Raises UserError for one that the op has not.
         """
         chosen = conventions.named(self.op, [f"{name}={value}" for name, value in choices.items()])
-        return Contract(conventions.under(self.op, chosen))
+        return Contract(contract_variants.under(self.op, chosen))
 
     def cases(
         self, serves: Callable[[Case], bool] = lambda case: True, gates: Sequence[str] = DEFAULT_GATES

@@ -27,7 +27,8 @@ from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.isolation.process import EndedError
-from braidcheck.numerics.conventions import Convention, under
+from braidcheck.numerics.contract_variants import under
+from braidcheck.numerics.conventions import Convention
 from braidcheck.numerics.conventions import name as name_of
 from braidcheck.op import Case, Op, Sweep
 from braidcheck.result import Status, Verdict

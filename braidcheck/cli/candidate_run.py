@@ -58,7 +58,8 @@ def evaluate(
         from braidcheck.gates.under_test import use_candidate
         from braidcheck.gates.under_test.candidate import Candidate
         from braidcheck.isolation.exchange import Exchange
-        from braidcheck.numerics.conventions import named, under
+        from braidcheck.numerics.contract_variants import under
+        from braidcheck.numerics.conventions import named
 
         whole = kernels.find()[op]
         declared = named(whole, contract)

@@ -17,7 +17,8 @@ from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.under_test.candidate import REFUSALS
 from braidcheck.isolation.process import EndedError
 from braidcheck.numerics.calls import copies
-from braidcheck.numerics.conventions import Convention, about, name, under, variants
+from braidcheck.numerics.contract_variants import under, variants
+from braidcheck.numerics.conventions import Convention, about, name
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 

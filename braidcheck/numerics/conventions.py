@@ -1,31 +1,22 @@
 """Contract variants: what other libraries do on purpose where an op's contract does otherwise.
 
-Each convention is declared here once and makes an op of an op: the same cases, inputs and checks, another reference,
-contract and bound, which is derived from that reference.
+Each convention is declared here once; ``contract_variants`` makes an op of an op and of them.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from braidcheck.errors import UserError
-from braidcheck.numerics import attention, bounds
+from braidcheck.numerics import attention
 from braidcheck.numerics.attention import ScoreRule
-from braidcheck.numerics.cache_form import CacheForm, in_form
-from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
-from braidcheck.op import Case, Inputs, Op
+from braidcheck.numerics.cache_form import CacheForm
+from braidcheck.numerics.rounding import PLAIN, NormWeight
+from braidcheck.op import Op
 
-# Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
-PERMITTED_CASTS = {
-    "linear_residual": {"matmul": "x"},
-    "qkv_rope": {"linear": "qkv_weight"},
-    "gate_up_silu": {"matmul": "weight", "silu": "weight"},
-}
 NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
 HEADS = ("qk_norm_rope", "qkv_rope", "decode_attention", "fused_attention")
 ATTENTION = ("attention_prefill", "attention_decode")
@@ -50,7 +41,8 @@ class Convention:
     ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong. ``casts`` are cast points
     of the references, ``narrows`` tells by op which argument is given in the dtype of which, ``if_refused`` that this
     is tried only where a function refuses the op's own inputs, ``in_place`` lets the call write what it is given,
-    ``profile`` names the cases that are not asked. Of attention: ``scores`` tells what is done to them, ``scale`` the
+    ``profile`` names the cases that are not asked. Of RoPE: ``interleaved`` rotates neighbours and not halves,
+    ``rotary`` is the part of a head that is rotated. Of attention: ``scores`` tells what is done to them, ``scale`` the
     one that every call gives, ``log_base`` the base of the log-sum-exp that is returned, too, ``cache`` how it lies.
     """
 
@@ -65,6 +57,8 @@ class Convention:
     in_place: bool = False
     profile: str = ""
     other_op: bool = False
+    interleaved: bool = False
+    rotary: float = 0.0
     scores: ScoreRule = attention.PLAIN
     scale: float = 0.0
     log_base: float = 0.0
@@ -93,6 +87,7 @@ CONVENTIONS = (
     Convention("nan=not kept", "as PyTorch's attention on a CPU", ATTENTION, profile="nan"),
     Convention("inputs=overwritten", "as vLLM and conch work", tuple(OVERWRITTEN), in_place=True, other_op=True),
     Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
+    Convention("pairs=interleaved", "as GPT-J and GLM rotate", HEADS, interleaved=True, other_op=True),
     Convention("lse=natural", "as FlashAttention and PyTorch return it", ATTENTION, log_base=math.e),
     Convention("lse=base 2", "as FlashInfer returns it", ATTENTION, log_base=2.0, other_op=True),
 )
@@ -111,6 +106,7 @@ class Numbered:
     ops: tuple[str, ...]
     made: Callable[[float], dict[str, Any]]
     is_whole: bool = True
+    largest: float = math.inf
 
     def convention(self, text: str) -> Convention:
         """Of the number in ``text``. Raises UserError for any other text."""
@@ -118,113 +114,24 @@ class Numbered:
             number = int(text) if self.is_whole else float(text)
         except ValueError:
             number = 0
-        if not 0 < number < math.inf:
-            raise UserError(f"{self.choice}={text} must be a {'whole ' * self.is_whole}number above 0")
+        if not 0 < number <= self.largest or number == math.inf:
+            most = f" and at most {self.largest:g}" if self.largest < math.inf else ""
+            raise UserError(f"{self.choice}={text} must be a {'whole ' * self.is_whole}number above 0{most}")
         return Convention(f"{self.choice}={number:g}", self.used_by, self.ops, **self.made(number))
 
 
 NUMBERED = (
-    Numbered(
-        "window",
-        "keys that a query sees, as Mistral and Gemma",
-        ANY_ATTENTION,
-        lambda n: {"scores": ScoreRule(window=int(n))},
-    ),
+    Numbered("window", "keys a query sees, as Mistral", ANY_ATTENTION, lambda n: {"scores": ScoreRule(window=int(n))}),
     Numbered("softcap", "as Gemma 2 and Grok", ANY_ATTENTION, lambda n: {"scores": ScoreRule(softcap=n)}, False),
     Numbered("scale", "as models with a scale of their own", ANY_ATTENTION, lambda n: {"scale": n}, False),
-    Numbered(
-        "page", "slots, as vLLM, SGLang and FlashAttention cache", CACHED, lambda n: {"cache": CacheForm(page=int(n))}
-    ),
+    Numbered("page", "slots, as vLLM and SGLang cache", CACHED, lambda n: {"cache": CacheForm(page=int(n))}),
+    Numbered("rotary", "part of a head, as GPT-NeoX and Phi", HEADS, lambda n: {"rotary": n}, False, 1.0),
 )
-
-
-def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
-    """The op under every set of conventions that change its numbers, the fewest first; under none it is itself."""
-    choices = [one for one in about(op) if not one.waives and one.casts != ("sum",)]  # which its bits tell
-    for count in range(len(choices) + 1):
-        for chosen in itertools.combinations(choices, count):
-            if len({one.choice for one in chosen}) == count:
-                yield chosen, under(op, chosen)
 
 
 def about(op: Op) -> list[Convention]:
     """The conventions that are about the op."""
     return [one for one in CONVENTIONS if op.name in one.ops]
-
-
-def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    """The op as these conventions have it."""
-    if any(one.outputs for one in conventions):
-        op = replace(op, contract=replace(op.contract, outputs=OUTPUTS[op.name]))
-    if any(one.in_place for one in conventions):
-        op = replace(op, contract=replace(op.contract, overwrites=OVERWRITTEN[op.name]))
-    if unasked := {one.profile for one in conventions if one.profile}:
-        op = replace(op, cases=tuple(case for case in op.cases if case.profile not in unasked))
-    for one in conventions:
-        if one.narrows:
-            op = _narrowed(op, *one.narrows[op.name])
-        if one.scale:
-            op = _given(op, functools.partial(_scaled, one.scale))
-    return _in_cache_form(_otherwise_computed(op, conventions), conventions) if conventions else op
-
-
-def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    """The op with the reference and bound of these conventions."""
-    rounded = any(one.weight.rounded for one in conventions)
-    weight = NormWeight(rounded, sum(one.weight.offset for one in conventions))
-    casts = frozenset(cast for one in conventions for cast in one.casts)
-    scores = ScoreRule(*(max(getattr(one.scores, part) for one in conventions) for part in ("window", "softcap")))
-    log_base = max(one.log_base for one in conventions)
-    if weight == PLAIN and not casts and scores == attention.PLAIN and not log_base:
-        return op
-    if log_base:
-        op = _with_log_sum_exp(op, log_base)
-    derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
-    reference, bound = (_otherwise(function, weight, casts, scores) for function in (op.reference, derived))
-    return replace(op, reference=reference, bound=bound, contract_checks={})
-
-
-def _with_log_sum_exp(op: Op, base: float) -> Op:
-    """The op that returns the logarithm to this base of its scores' sum of exponentials, too."""
-
-    @functools.wraps(op.reference)
-    def reference(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        lse = op.further_outputs["lse"](*args, **kwargs)
-        return op.reference(*args, **kwargs), lse if base == math.e else lse * (1 / math.log(base))
-
-    contract = replace(op.contract, outputs={**op.contract.outputs, "lse": "float32"})
-    return replace(op, reference=reference, contract=contract)
-
-
-def _in_cache_form(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    forms = [one.cache for one in conventions if one.cache]
-    if not forms:
-        return op
-    form = CacheForm(max(one.page for one in forms), any(one.heads_first for one in forms))
-    return in_form(_given(op, form.given), form)
-
-
-def _narrowed(op: Op, name: str, like: str) -> Op:
-    """The op whose argument ``name`` is given in the dtype of ``like``."""
-    return _given(op, lambda inputs, _: inputs | {name: inputs[name].to(inputs[like].dtype)})
-
-
-def _scaled(scale: float, inputs: Inputs, case: Case) -> Inputs:
-    return inputs | {"scale": scale}
-
-
-def _given(op: Op, change: Callable[[Inputs, Case], Inputs]) -> Op:
-    """The op whose inputs are changed so."""
-
-    def changed(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:
-        @functools.wraps(inputs)
-        def given(case: Case, device: str) -> Inputs:
-            return change(inputs(case, device), case)
-
-        return given
-
-    sweeps = tuple(replace(one, inputs=changed(one.inputs)) if one.inputs else one for one in op.sweeps)
-    return replace(op, inputs=changed(op.inputs), sweeps=sweeps)
 
 
 def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
@@ -237,7 +144,7 @@ def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
         what, _, value = (part.strip().replace("-", " ") for part in word.partition("="))
         fitting = [name for name in known if value and name.startswith(f"{what}={value}")]
         if what in numbered:
-            found.append(numbered[what].convention(value))
+            found.append(numbered[what].convention(word.partition("=")[2].strip()))
         elif len(fitting) == 1:
             found.append(known[fitting[0]])
         else:
@@ -252,19 +159,3 @@ def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
 def name(op: Op, conventions: tuple[Convention, ...]) -> str:
     """``rms_norm(output=input dtype)``."""
     return f"{op.name}({', '.join(one.name for one in conventions)})" if conventions else op.name
-
-
-def _otherwise(
-    function: Callable[..., Any], weight: NormWeight, casts: frozenset[str], scores: ScoreRule
-) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def otherwise(*args: Any, **kwargs: Any) -> Any:
-        tokens = norm_weight.set(weight), cast_points.set(casts), attention.score_rule.set(scores)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            norm_weight.reset(tokens[0])
-            cast_points.reset(tokens[1])
-            attention.score_rule.reset(tokens[2])
-
-    return otherwise
