@@ -31,7 +31,7 @@ if environment.why_no_gpu() and "triton" not in sys.modules:
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_run import HELD
-from braidcheck.cli.contract_fit import fit
+from braidcheck.cli.contract_fit import fit, require_told
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES, accuracy
 from braidcheck.gates.accuracy.measure import measure_op
@@ -106,12 +106,14 @@ class Contract:
 
     op: Op
 
-    def with_(self, **choices: str) -> Contract:
-        """The contract with these conventions: ``with_(output="input dtype", rounding="before weight")``.
+    def with_(self, **choices: str | float) -> Contract:
+        """The contract with these conventions: ``with_(output="input dtype", rounding="before weight")``,
+        ``with_(window=64)``.
 
-        Raises UserError for one that the op has not.
+        Raises UserError for one that the op has not, and for a number that no case of the op tells.
         """
         chosen = conventions.named(self.op, [f"{name}={value}" for name, value in choices.items()])
+        require_told(self.op, chosen, DEVICE)
         return Contract(contract_variants.under(self.op, chosen))
 
     def cases(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_run import DECLARED
-from braidcheck.cli.contract_fit import fit
+from braidcheck.cli.contract_fit import fit, require_told
 from braidcheck.cli.drawn_cases import drawn_cases
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES, accuracy, violations
@@ -55,6 +55,7 @@ def subjects(
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
     where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
     contract = f"{op.name}[contract]"
+    require_told(op, declared, device)
     op = under(op, declared)
     asked = _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
