@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,16 +48,12 @@ class _Rules:
             any(one.interleaved for one in conventions),
         )
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Within it references keep to them."""
-        with ExitStack() as stack:
-            for variable, value in (
-                (norm_weight, self.weight), (cast_points, self.casts), (attention.score_rule, self.scores),
-                (rope.interleaved, self.interleaved),
-            ):  # fmt: skip
-                stack.callback(variable.reset, variable.set(value))
-            yield
+    def keep(self) -> None:
+        """From now on references of this context keep to them."""
+        norm_weight.set(self.weight)
+        cast_points.set(self.casts)
+        attention.score_rule.set(self.scores)
+        rope.interleaved.set(self.interleaved)
 
 
 def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
@@ -153,7 +149,8 @@ def _given(op: Op, change: Callable[[Inputs, Case], Inputs]) -> Op:
 def _otherwise(function: Callable[..., Any], rules: _Rules) -> Callable[..., Any]:
     @functools.wraps(function)
     def otherwise(*args: Any, **kwargs: Any) -> Any:
-        with rules.kept():
-            return function(*args, **kwargs)
+        context = copy_context()
+        context.run(rules.keep)
+        return context.run(function, *args, **kwargs)
 
     return otherwise
