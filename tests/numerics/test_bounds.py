@@ -8,6 +8,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.gates.races.measure import _size
 from braidcheck.numerics import bounds, rounding
+from braidcheck.numerics.approximate import Approximate
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import error_ratios
 
@@ -178,3 +179,14 @@ def test_a_log_sum_exp_of_nothing_is_minus_infinity():
     assert nothing.value.tolist() == 2 * [-math.inf]
     assert nothing.error.isfinite().all()
     assert bounds.logsumexp(bounds.exact(torch.empty(2, 0))).value.tolist() == 2 * [-math.inf]
+
+
+def test_a_log_sum_exp_is_off_by_what_all_of_its_scores_are_off():
+    scores = torch.randn(5, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    zero = torch.zeros_like(scores)
+    off = Approximate.computed(scores, zero + 0.25, zero, zero)
+    assert (0.25 <= bounds.logsumexp(off).error).all()
+    assert (bounds.logsumexp(off).error < 0.25001).all()
+    independent = Approximate.computed(scores, zero, zero + 0.25, zero + 0.25)
+    assert (bounds.logsumexp(independent).error < 0.25 * 2.001).all()
+    assert (bounds.logsumexp(independent).error > 0.25).all()
