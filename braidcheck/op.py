@@ -22,6 +22,7 @@ PROFILES = MappingProxyType(
         "cancel": "large partial sums, small total: shows narrow accumulation",
         "one_sign": "rows of one sign, positive weights: casts average out, and what they hide shows",
         "flat": "the same with squares that all round one way: shows a norm's narrow accumulation",
+        "halfway": "rows whose inverse norm rounds down far, in 16 bits: shows a norm's rounded factor",
         "range": "rows or channels past float16's range on both sides: shows what went through it",
         "zero_rows": "every other row all zeros",
         "subnormal": "rows of numbers below the smallest normal one",

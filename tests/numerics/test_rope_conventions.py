@@ -94,3 +94,43 @@ def test_every_op_with_heads_has_it(name, word):
 def _whole(op, case, given):
     """The arguments with the op's own table."""
     return given | {"cos_sin": op.inputs(case, "cpu")["cos_sin"]}
+
+
+def rotating_in_input_dtype(is_rounded=False):
+    """As HF norms and rotates; ``is_rounded``: what a row is multiplied by is rounded to 16 bits, which is wrong."""
+
+    def qk_norm_rope(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps):
+        cos, sin = (torch.cat([part, part], -1).to(q.dtype)[:, None] for part in cos_sin[positions].chunk(2, -1))
+
+        def one(x, weight):
+            factor = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)
+            factor = factor.to(x.dtype).float() if is_rounded else factor
+            x = weight * (x.float() * factor).to(x.dtype)
+            first, second = x.chunk(2, -1)
+            return x * cos + torch.cat([-second, first], -1) * sin
+
+        return one(q, q_norm_weight), one(k, k_norm_weight)
+
+    return qk_norm_rope
+
+
+HALFWAY = [case for case in OP.cases if case.profile == "halfway"]
+
+
+@pytest.mark.parametrize("words", [["rope=input dtype"], ["rope=input dtype", "rounding=before weight"]])
+@pytest.mark.parametrize("case", HALFWAY, ids=lambda case: case.dtype)
+def test_a_norm_s_factor_of_16_bits_is_seen_where_rope_rounds_too(words, case):
+    op = under(OP, named(OP, words))
+    assert not accuracy.violation(measure_op(op, case, "cpu", rotating_in_input_dtype()))
+    said = accuracy.violation(measure_op(op, case, "cpu", rotating_in_input_dtype(is_rounded=True)))
+    assert "is off to one side" in said
+
+
+@pytest.mark.parametrize("case", HALFWAY, ids=lambda case: case.dtype)
+def test_most_rows_lie_where_their_factor_is_rounded_down_far(case):
+    for name in ("q", "k"):
+        x = OP.inputs(case, "cpu")[name]
+        factor = x.double().square().mean(-1).rsqrt()
+        steps = (factor - factor.to(x.dtype).double()) / torch.finfo(x.dtype).eps
+        assert ((steps > 0.2) & (steps <= 0.5)).double().mean() > 0.9
+        assert 0.3 < steps.median() < 0.45
