@@ -22,6 +22,7 @@ PROFILES = MappingProxyType(
         "cancel": "large partial sums, small total: shows narrow accumulation",
         "one_sign": "rows of one sign, positive weights: casts average out, and what they hide shows",
         "flat": "the same with squares that all round one way: shows a norm's narrow accumulation",
+        "halfway": "rows whose inverse norm rounds down far, in 16 bits: shows a norm's rounded factor",
         "range": "rows or channels past float16's range on both sides: shows what went through it",
         "zero_rows": "every other row all zeros",
         "subnormal": "rows of numbers below the smallest normal one",
@@ -178,6 +179,7 @@ class Op:
     ``variants`` are equivalent implementations, called like the wrapper: they round elsewhere, within the contract.
     ``not_in_float16`` names those that round what goes into the residual stream to the weights' type, which in float16
     has not the range.
+    ``further_outputs`` are references of what other libraries return beside the op's outputs, by name.
     ``compositions`` are such as are made of other ops, whose wrappers they are given first, as attributes.
     """
 
@@ -198,6 +200,7 @@ class Op:
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     not_in_float16: tuple[str, ...] = ()
     compositions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    further_outputs: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -31,7 +31,7 @@ if environment.why_no_gpu() and "triton" not in sys.modules:
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_run import HELD
-from braidcheck.cli.contract_fit import fit
+from braidcheck.cli.contract_fit import fit, require_told
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES, accuracy
 from braidcheck.gates.accuracy.measure import measure_op
@@ -41,7 +41,7 @@ from braidcheck.gates.gate import Fixtures, Trial
 from braidcheck.gates.under_test import run_check, use_candidate
 from braidcheck.gates.under_test.worker import NotTakenError, as_op, takes
 from braidcheck.kernels.common import interpreter
-from braidcheck.numerics import conventions
+from braidcheck.numerics import contract_variants, conventions
 from braidcheck.numerics.calls import poisoned_outputs as within_poisoned_outputs
 from braidcheck.op import Case, Op
 
@@ -106,13 +106,15 @@ class Contract:
 
     op: Op
 
-    def with_(self, **choices: str) -> Contract:
-        """The contract with these conventions: ``with_(output="input dtype", rounding="before weight")``.
+    def with_(self, **choices: str | float) -> Contract:
+        """The contract with these conventions: ``with_(output="input dtype", rounding="before weight")``,
+        ``with_(window=64)``.
 
-        Raises UserError for one that the op has not.
+        Raises UserError for one that the op has not, and for a number that no case of the op tells.
         """
         chosen = conventions.named(self.op, [f"{name}={value}" for name, value in choices.items()])
-        return Contract(conventions.under(self.op, chosen))
+        require_told(self.op, chosen, DEVICE)
+        return Contract(contract_variants.under(self.op, chosen))
 
     def cases(
         self, serves: Callable[[Case], bool] = lambda case: True, gates: Sequence[str] = DEFAULT_GATES

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from braidcheck import kernels
 from braidcheck.cli.candidate_run import DECLARED
-from braidcheck.cli.contract_fit import fit
+from braidcheck.cli.contract_fit import fit, require_told
 from braidcheck.cli.drawn_cases import drawn_cases
 from braidcheck.errors import UserError
 from braidcheck.gates import GATES, accuracy, violations
@@ -27,7 +27,8 @@ from braidcheck.gates.under_test import run_check
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.isolation.process import EndedError
-from braidcheck.numerics.conventions import Convention, under
+from braidcheck.numerics.contract_variants import under
+from braidcheck.numerics.conventions import Convention
 from braidcheck.numerics.conventions import name as name_of
 from braidcheck.op import Case, Op, Sweep
 from braidcheck.result import Status, Verdict
@@ -53,13 +54,15 @@ def subjects(
 ) -> list[Subject]:
     """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
     where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
-    contract, asked = f"{op.name}[contract]", _asked_of(op, candidate, device, seed)
+    contract = f"{op.name}[contract]"
+    require_told(op, declared, device)
+    op = under(op, declared)
+    asked = _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
         raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
         said = Subject("accuracy", contract, lambda: verdict)
-        asked = _asked_of(under(op, declared), candidate, device, seed)
         return [said, *(subject for subject in asked if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:

@@ -54,16 +54,18 @@ def evaluate(
     with at_commit(function) as function, unreadable(), closing(Workers(device)) as workers:
         from braidcheck import kernels
         from braidcheck.cli.candidate_checks import subjects
+        from braidcheck.gates.accuracy.measure import answers_kept
         from braidcheck.gates.under_test import use_candidate
         from braidcheck.gates.under_test.candidate import Candidate
         from braidcheck.isolation.exchange import Exchange
+        from braidcheck.numerics.contract_variants import under
         from braidcheck.numerics.conventions import named
 
         whole = kernels.find()[op]
         declared = named(whole, contract)
         with closing(Exchange(workers.start, workers.file)) as exchange:
-            candidate = Candidate(whole, function, exchange, limits.each, must_launch)
-            with use_candidate(op, candidate), _one_thread():
+            candidate = Candidate(under(whole, declared), function, exchange, limits.each, must_launch)
+            with use_candidate(op, candidate), _one_thread(), answers_kept():
                 asked = subjects(whole, candidate, device, seed, chosen, declared)
                 found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
         cases = [(subject.dtype, verdict) for subject, verdict in zip(asked, found, strict=True) if subject.dtype]

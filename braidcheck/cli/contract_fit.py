@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from braidcheck.cli.candidate_run import HELD
-from braidcheck.errors import in_one_line
+from braidcheck.errors import UserError, in_one_line
 from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.evidence import Evidence
 from braidcheck.gates.accuracy.measure import measure_op
@@ -16,8 +16,11 @@ from braidcheck.gates.calls.chosen import resized
 from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.under_test.candidate import REFUSALS
 from braidcheck.isolation.process import EndedError
+from braidcheck.numerics import attention
+from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.calls import copies
-from braidcheck.numerics.conventions import Convention, about, name, under, variants
+from braidcheck.numerics.contract_variants import under, variants
+from braidcheck.numerics.conventions import Convention, about, name
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 
@@ -78,6 +81,23 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     if other_op := any(one.other_op for one in chosen):
         said += f"; if that is meant: --contract '{','.join(one.name for one in chosen)}'"
     return Fit(under(op, chosen), said, other_op)
+
+
+def require_told(op: Op, declared: tuple[Convention, ...], device: str) -> None:
+    """Raise UserError where no case tells a declared window from one wider by a key, or a soft cap from none: every
+    function would keep to it."""
+    asked = under(op, declared)
+    cases = sorted(asked.cases, key=lambda case: sum(case.axes.values()))
+    for one in declared:
+        if one.scores == attention.PLAIN:
+            continue
+        window = one.scores.window
+        other = replace(one, scores=ScoreRule(window=window + 1 if window else 0))
+        wrong = under(op, tuple(other if each is one else each for each in declared)).reference
+        within = (case for case in cases if 0 not in case.axes.values() and not (case.large and device == "cpu"))
+        if not any(accuracy.violation(measure_op(asked, case, device, wrong)) for case in within):
+            told = f"a window of {window + 1}" if window else "no soft cap"
+            raise UserError(f"no case of {op.name} tells {one.name} from {told}; give a smaller one to check")
 
 
 def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> tuple[Convention, ...]:

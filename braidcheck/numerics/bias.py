@@ -40,12 +40,15 @@ def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> 
     known = value.isfinite() & exact.isfinite() & tolerance.isfinite() & (tolerance > 0)
     if not known.any():
         return 0.0
+    row = torch.arange(len(known), device=known.device).repeat_interleave(known.reshape(len(known), -1).sum(1))
+    value, exact, tolerance, systematic = (part[known] for part in (value, exact, tolerance, systematic))
     last = ROUNDOFF[got.dtype] * torch.maximum(value.abs(), exact.abs()) + UNDERFLOW[got.dtype]
-    weight = torch.where(known & _first_of_its_value(exact), 1 / (tolerance + last), 0.0)
-    parts = value - exact, tolerance, systematic, last
-    error, tolerance, systematic, last = (torch.where(known, weight * part, 0.0) for part in parts)
+    weight = torch.where(_first_of_its_value(exact), 1 / (tolerance + last), 0.0)
+    error, tolerance, systematic, last = (weight * part for part in (value - exact, tolerance, systematic, last))
+    shared = _by_row(systematic, row, len(known)) / 2
     return max(
-        max(_of_all(signed, tolerance, last), _of_rows(signed, systematic)) for signed in (error, error * exact.sign())
+        max(_of_all(signed, tolerance, last), _of_rows(_by_row(signed, row, len(known)), shared))
+        for signed in (error, error * exact.sign())
     )
 
 
@@ -63,8 +66,11 @@ def _of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
     return float(error.sum().abs() / (tolerance.sum() / 2 + DEVIATIONS * last.norm()))
 
 
-def _of_rows(error: Tensor, systematic: Tensor) -> float:
-    sums, shared = error.reshape(len(error), -1).sum(1), systematic.reshape(len(error), -1).sum(1) / 2
+def _by_row(parts: Tensor, row: Tensor, count: int) -> Tensor:
+    return parts.new_zeros(count).index_add_(0, row, parts)
+
+
+def _of_rows(sums: Tensor, shared: Tensor) -> float:
     if int((sums != 0).sum()) < MIN_ROWS:
         return 0.0
     return float((sums.sum().abs() - shared.sum()).clamp_min(0) / (DEVIATIONS * (sums.norm() + shared.norm())))

@@ -83,6 +83,23 @@ def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Approximate:
     return Approximate.computed(largest(x.value), largest(x.error), zero, zero)
 
 
+def logsumexp(x: Any, dim: int = -1, keepdim: bool = False) -> Approximate:
+    """log(sum exp(x)) over ``dim``: errors of the scores s move it by sum_j p_j ds_j, to first order. The maximum m and
+    the logarithm of sum_j exp(s_j - m) are rounded each, so where they cancel, by their own sizes."""
+    x = known(x)
+    value = torch.logsumexp(x.value, dim, keepdim)
+    p = torch.softmax(x.value, dim).nan_to_num(nan=0.0)
+    finite = x.value.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    top = finite.new_zeros(()) if not x.shape[dim] else x.value.amax(dim, keepdim=True)
+    top = top.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    moved = x.linear + rounding.U32 * 3 * (finite.abs() + (finite - top).abs())
+    largest = top if keepdim or not top.dim() else top.squeeze(dim)
+    parts = largest.abs() + (value.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) - largest).abs()
+    linear = (p * moved).sum(dim, keepdim) + rounding.sum_error(max(1, x.shape[dim])) + 4 * rounding.U32 * (1 + parts)
+    sizes, norm = (p * x.sizes).sum(dim, keepdim), (p * x.norm).square().sum(dim, keepdim).sqrt()
+    return Approximate.computed(value, linear, sizes, norm)
+
+
 def softmax(x: Any, dim: int = -1, **_: Any) -> Approximate:
     """Softmax over ``dim``: errors of the scores s move p_j by p_j (ds_j - sum_i p_i ds_i), to first order."""
     x = known(x)
@@ -116,8 +133,9 @@ def _products(multiply: Callable[[Tensor, Tensor], Tensor], one: Any, other: Any
 def _einsum(equation: str, one: Any, other: Any) -> Approximate:
     terms, result = equation.replace(" ", "").split("->")
     axes: dict[str, int] = {}
-    for term, operand in zip(terms.split(","), (one, other), strict=True):
-        axes |= dict(zip(term, operand.shape, strict=True))
+    for term, operand in zip(terms.split(","), (known(one), known(other)), strict=True):
+        named = term.removeprefix("...")
+        axes |= dict(zip(named, operand.shape[operand.value.dim() - len(named) :], strict=True))
     length = math.prod(size for axis, size in axes.items() if axis not in result)
     return _products(partial(torch.einsum, equation), one, other, max(1, length))
 
@@ -156,8 +174,8 @@ def _gelu(x: Any, approximate: str = "none") -> Approximate:
 
 
 RULES |= {
-    "sum": sum, "mean": mean, "amax": amax, "softmax": softmax, "matmul": dot, "mm": dot, "linear": linear,
-    "einsum": _einsum, "masked_fill": _fill, "gelu": _gelu, "to": Approximate.to,
+    "sum": sum, "mean": mean, "amax": amax, "softmax": softmax, "logsumexp": logsumexp, "matmul": dot, "mm": dot,
+    "linear": linear, "einsum": _einsum, "masked_fill": _fill, "gelu": _gelu, "to": Approximate.to,
     "type_as": lambda x, other: x.to(other.dtype),
     "is_floating_point": lambda x: True,
 }  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from braidcheck.isolation.surroundings import noted
@@ -100,6 +99,8 @@ def poisoned_outputs(finite: bool = False) -> Iterator[None]:
 
 def input_bytes(op: Op, case: Case) -> int:
     """Bytes of the input tensors of ``case``; they take memory only where their sizes follow from numbers."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode  # most of a second
+
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             inputs = op.inputs(case, "cpu")

@@ -1,31 +1,27 @@
 """Contract variants: what other libraries do on purpose where an op's contract does otherwise.
 
-Each convention is declared here once and makes an op of an op: the same cases, inputs and checks, another reference,
-contract and bound, which is derived from that reference.
+Each convention is declared here once; ``contract_variants`` makes an op of an op and of them.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from braidcheck.errors import UserError
-from braidcheck.numerics import bounds
-from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
-from braidcheck.op import Case, Inputs, Op
+from braidcheck.numerics import attention
+from braidcheck.numerics.attention import ScoreRule
+from braidcheck.numerics.cache_form import CacheForm
+from braidcheck.numerics.rounding import PLAIN, NormWeight
+from braidcheck.op import Op
 
-# Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
-PERMITTED_CASTS = {
-    "linear_residual": {"matmul": "x"},
-    "qkv_rope": {"linear": "qkv_weight"},
-    "gate_up_silu": {"matmul": "weight", "silu": "weight"},
-}
 NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
 HEADS = ("qk_norm_rope", "qkv_rope", "decode_attention", "fused_attention")
 ATTENTION = ("attention_prefill", "attention_decode")
+CACHED = ("attention_decode", "decode_attention")
+ANY_ATTENTION = (*ATTENTION, "decode_attention", "fused_attention")
 OUTPUTS = {  # of ops that give float32
     "rms_norm": {"y": "out_dtype or x", "sum": "x"},
     "lm_head": {"logits": "int64 if argmax or weight"},
@@ -45,7 +41,9 @@ class Convention:
     ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong. ``casts`` are cast points
     of the references, ``narrows`` tells by op which argument is given in the dtype of which, ``if_refused`` that this
     is tried only where a function refuses the op's own inputs, ``in_place`` lets the call write what it is given,
-    ``profile`` names the cases that are not asked.
+    ``profile`` names the cases that are not asked. Of RoPE: ``interleaved`` rotates neighbours and not halves,
+    ``rotary`` is the part of a head that is rotated. Of attention: ``scores`` tells what is done to them, ``scale`` the
+    one that every call gives, ``log_base`` the base of the log-sum-exp that is returned, too, ``cache`` how it lies.
     """
 
     name: str
@@ -59,6 +57,17 @@ class Convention:
     in_place: bool = False
     profile: str = ""
     other_op: bool = False
+    interleaved: bool = False
+    rotary: float = 0.0
+    scores: ScoreRule = attention.PLAIN
+    scale: float = 0.0
+    log_base: float = 0.0
+    cache: CacheForm | None = None
+
+    @property
+    def choice(self) -> str:
+        """What it chooses: of two conventions with the same choice a function has one."""
+        return self.name.partition("=")[0]
 
     @property
     def waives(self) -> bool:
@@ -78,15 +87,46 @@ CONVENTIONS = (
     Convention("nan=not kept", "as PyTorch's attention on a CPU", ATTENTION, profile="nan"),
     Convention("inputs=overwritten", "as vLLM and conch work", tuple(OVERWRITTEN), in_place=True, other_op=True),
     Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
+    Convention("pairs=interleaved", "as GPT-J and GLM rotate", HEADS, interleaved=True, other_op=True),
+    Convention("lse=natural", "as FlashAttention and PyTorch return it", ATTENTION, log_base=math.e),
+    Convention("lse=base 2", "as FlashInfer returns it", ATTENTION, log_base=2.0, other_op=True),
 )
+LAYOUT = Convention("layout=HND", "as TensorRT-LLM keeps a cache", CACHED, cache=CacheForm(heads_first=True))
 
 
-def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
-    """The op under every set of conventions that change its numbers, the fewest first; under none it is itself."""
-    choices = [one for one in about(op) if not one.waives and one.casts != ("sum",)]  # which its bits tell
-    for count in range(len(choices) + 1):
-        for chosen in itertools.combinations(choices, count):
-            yield chosen, under(op, chosen)
+@dataclass(frozen=True)
+class Numbered:
+    """A convention with a number, which the function has built in or is given; ``made`` makes it of the number.
+
+    None is ever detected: with another number it is another op.
+    """
+
+    choice: str
+    used_by: str
+    ops: tuple[str, ...]
+    made: Callable[[float], dict[str, Any]]
+    is_whole: bool = True
+    largest: float = math.inf
+
+    def convention(self, text: str) -> Convention:
+        """Of the number in ``text``. Raises UserError for any other text."""
+        try:
+            number = int(text) if self.is_whole else float(text)
+        except ValueError:
+            number = 0
+        if not 0 < number <= self.largest or number == math.inf:
+            most = f" and at most {self.largest:g}" if self.largest < math.inf else ""
+            raise UserError(f"{self.choice}={text} must be a {'whole ' * self.is_whole}number above 0{most}")
+        return Convention(f"{self.choice}={number:g}", self.used_by, self.ops, **self.made(number))
+
+
+NUMBERED = (
+    Numbered("window", "keys a query sees, as Mistral", ANY_ATTENTION, lambda n: {"scores": ScoreRule(window=int(n))}),
+    Numbered("softcap", "as Gemma 2 and Grok", ANY_ATTENTION, lambda n: {"scores": ScoreRule(softcap=n)}, False),
+    Numbered("scale", "as models with a scale of their own", ANY_ATTENTION, lambda n: {"scale": n}, False),
+    Numbered("page", "slots, as vLLM and SGLang cache", CACHED, lambda n: {"cache": CacheForm(page=int(n))}),
+    Numbered("rotary", "part of a head, as GPT-NeoX and Phi", HEADS, lambda n: {"rotary": n}, False, 1.0),
+)
 
 
 def about(op: Op) -> list[Convention]:
@@ -94,70 +134,28 @@ def about(op: Op) -> list[Convention]:
     return [one for one in CONVENTIONS if op.name in one.ops]
 
 
-def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    """The op as these conventions have it."""
-    if any(one.outputs for one in conventions):
-        op = replace(op, contract=replace(op.contract, outputs=OUTPUTS[op.name]))
-    if any(one.in_place for one in conventions):
-        op = replace(op, contract=replace(op.contract, overwrites=OVERWRITTEN[op.name]))
-    if unasked := {one.profile for one in conventions if one.profile}:
-        op = replace(op, cases=tuple(case for case in op.cases if case.profile not in unasked))
-    for one in conventions:
-        if one.narrows:
-            op = _narrowed(op, *one.narrows[op.name])
-    rounded = any(one.weight.rounded for one in conventions)
-    weight = NormWeight(rounded, sum(one.weight.offset for one in conventions))
-    casts = frozenset(cast for one in conventions for cast in one.casts)
-    if weight == PLAIN and not casts:
-        return op
-    derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
-    reference, bound = (_otherwise(function, weight, casts) for function in (op.reference, derived))
-    return replace(op, reference=reference, bound=bound, contract_checks={})
-
-
-def _narrowed(op: Op, name: str, like: str) -> Op:
-    """The op whose argument ``name`` is given in the dtype of ``like``."""
-
-    def narrow(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:
-        @functools.wraps(inputs)
-        def narrowed(case: Case, device: str) -> Inputs:
-            given = inputs(case, device)
-            return given | {name: given[name].to(given[like].dtype)}
-
-        return narrowed
-
-    sweeps = tuple(replace(one, inputs=narrow(one.inputs)) if one.inputs else one for one in op.sweeps)
-    return replace(op, inputs=narrow(op.inputs), sweeps=sweeps)
-
-
 def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
     """The conventions of ``op`` with these names, such as "output=input dtype"; the beginning of the value will do,
     and "-" for a space. Raises UserError for one that the op has not."""
-    known = {one.name: one for one in about(op)}
-    found = []
+    known = {one.name: one for one in (*about(op), LAYOUT) if op.name in one.ops}
+    numbered = {one.choice: one for one in NUMBERED if op.name in one.ops}
+    found: list[Convention] = []
     for word in words:
         what, _, value = (part.strip().replace("-", " ") for part in word.partition("="))
         fitting = [name for name in known if value and name.startswith(f"{what}={value}")]
-        if len(fitting) != 1:
-            choices = f"one of {', '.join(known)}" if known else "it has none but its own"
+        if what in numbered:
+            found.append(numbered[what].convention(word.partition("=")[2].strip()))
+        elif len(fitting) == 1:
+            found.append(known[fitting[0]])
+        else:
+            names = [*known, *(f"{choice}=NUMBER" for choice in numbered)]
+            choices = f"one of {', '.join(names)}" if names else "it has none but its own"
             raise UserError(f"{op.name} has no contract with {word!r}; {choices}")
-        found.append(known[fitting[0]])
-    return tuple(one for one in CONVENTIONS if one in found)
+    if len({one.choice for one in found}) < len(found):
+        raise UserError(f"{op.name}: {' and '.join(one.name for one in found)} hold a choice twice; keep one of each")
+    return tuple(sorted(found, key=lambda one: list(known).index(one.name) if one.name in known else len(known)))
 
 
 def name(op: Op, conventions: tuple[Convention, ...]) -> str:
     """``rms_norm(output=input dtype)``."""
     return f"{op.name}({', '.join(one.name for one in conventions)})" if conventions else op.name
-
-
-def _otherwise(function: Callable[..., Any], weight: NormWeight, casts: frozenset[str]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def otherwise(*args: Any, **kwargs: Any) -> Any:
-        tokens = norm_weight.set(weight), cast_points.set(casts)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            norm_weight.reset(tokens[0])
-            cast_points.reset(tokens[1])
-
-    return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,25 +95,48 @@ def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor |
     worst = int(error_ratio.argmax())
     exact, value = exact.double(), got.double()
     is_float = got.is_floating_point()
-    known = exact.isfinite() & value.isfinite()  # an overflow within the bound has no error that could be added up
-    norm = exact[known].norm()
-    relative = float((value - exact)[known].norm() / norm) if norm > 0 else float(value[known].norm())
+    known = exact.isfinite() & value.isfinite()
     allowed = 0.0
     if is_float:
         size = torch.maximum(value.abs(), exact.abs()).flatten()[worst]
         allowed = float(tolerance.flatten()[worst] + ROUNDOFF[got.dtype] * size + UNDERFLOW[got.dtype])
     return Errors(
         error_ratio=float(error_ratio[worst]),
-        relative=relative if is_float else 0.0,  # how far apart two choices lie says nothing
+        relative=relative_error(got, exact),
         largest=float((value - exact)[known].abs().max()) if known.any() else 0.0,
         nonfinite=int((~value.isfinite() & exact.isfinite() & (error_ratio.view(got.shape) > 1)).sum()),
         bias=bias.ratio(got, exact, tolerance, tolerance if systematic is None else systematic) if is_float else 0.0,
         narrow=_narrow(got, exact),
-        index=tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), got.shape)),
+        index=place_of(worst, got.shape),
         got=float(value.flatten()[worst]),
         exact=float(exact.flatten()[worst]),
         allowed=allowed,
     )
+
+
+def largest_error_ratio(got: Tensor, exact: Tensor, tolerance: Tensor) -> float:
+    """Of all elements; 0 where there is none. See ``error_ratios``."""
+    return float(error_ratios(got, exact, tolerance).max()) if got.numel() else 0.0
+
+
+def place_of(number: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The indices of the element with this number; torch.unravel_index would import sympy, for most of a second."""
+    places: list[int] = []
+    for size in reversed(shape):
+        number, place = divmod(number, size)
+        places.append(place)
+    return tuple(reversed(places))
+
+
+def relative_error(got: Tensor, exact: Tensor) -> float:
+    """The 2-norm of the error over that of the exact output, 0 for integers; overflows are left out."""
+    if not got.is_floating_point():
+        return 0.0
+    exact, value = exact.double(), got.double()
+    known = exact.isfinite() & value.isfinite()  # an overflow within the bound has no error that could be added up
+    error, exact, value = (part.masked_fill(~known, 0.0) for part in (value - exact, exact, value))
+    norm = exact.norm()
+    return float(error.norm() / norm) if norm > 0 else float(value.norm())
 
 
 def _narrow(got: Tensor, exact: Tensor) -> str:

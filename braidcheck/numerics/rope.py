@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
 from braidcheck.numerics import rounding
 
+interleaved: ContextVar[bool] = ContextVar("interleaved", default=False)  # how the references pair a head's elements
 THETA = 1e6  # Qwen3; transformers keeps it in config.rope_parameters["rope_theta"]
 
 
@@ -34,23 +37,38 @@ def angles(cos_sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor, storage: torch.dtype | None = None) -> Tensor:
     """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table.
 
-    ``storage`` is the type in which it is done where a convention has it done in the heads' own.
+    ``storage`` is the type in which it is done where a convention has it done in the heads' own. A table that is
+    narrower than a head leaves the rest of it as it is.
     """
 
     def rounded(part: Tensor) -> Tensor:
         return rounding.cast_at("rope", part, storage or x.dtype)
 
     cos, sin = (rounded(part.to(x.dtype)) for part in angles(cos_sin, positions))
-    first, second = x.chunk(2, dim=-1)
+    width = cos_sin.shape[-1]
+    first, second = _pairs(x[..., :width])
     turned = rounded(first * cos) - rounded(second * sin), rounded(second * cos) + rounded(first * sin)
-    return torch.cat([rounded(half) for half in turned], dim=-1)
+    return _joined([rounded(half) for half in turned], x[..., width:])
 
 
 def rotated_error(x: Tensor, error: Tensor, cos_sin: Tensor, positions: Tensor) -> Tensor:
     """Error of ``rotate`` in float32 when x[T, heads, D] carries ``error``: two products and a sum, three roundings."""
     cos, sin = (part.to(x.dtype).abs() for part in angles(cos_sin, positions))
-    first, second = (error + 3 * rounding.U32 * x.abs()).chunk(2, dim=-1)
-    return torch.cat([first * cos + second * sin, second * cos + first * sin], dim=-1)
+    width = cos_sin.shape[-1]
+    first, second = _pairs((error + 3 * rounding.U32 * x.abs())[..., :width])
+    return _joined([first * cos + second * sin, second * cos + first * sin], error[..., width:])
+
+
+def _pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    if interleaved.get():
+        return x[..., 0::2], x[..., 1::2]
+    first, second = x.chunk(2, dim=-1)
+    return first, second
+
+
+def _joined(halves: list[Tensor], rest: Tensor) -> Tensor:
+    joined = torch.stack(halves, dim=-1).flatten(-2) if interleaved.get() else torch.cat(halves, dim=-1)
+    return torch.cat([joined, rest], dim=-1) if rest.shape[-1] else joined
 
 
 def head_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

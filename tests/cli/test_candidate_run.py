@@ -5,7 +5,7 @@ import random
 import pytest
 
 from braidcheck.cli.candidate_checks import Subject
-from braidcheck.cli.candidate_run import MAX_PROCESSES, Limits, Questions
+from braidcheck.cli.candidate_run import MAX_PROCESSES, Limits, Questions, evaluate
 from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.result import Status, Verdict
 
@@ -89,3 +89,20 @@ def test_the_order_is_drawn():
 
     assert order(1) == order(1) != order(2)
     assert sorted(order(1)) == list(range(9))
+
+
+COUNTS_THREADS = """
+import torch
+
+
+def rms_norm(x, weight, eps):
+    raise RuntimeError(f"{torch.get_num_threads()} threads")
+"""
+
+
+@pytest.mark.usefixtures("fresh_python")
+def test_a_function_has_one_thread_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    (tmp_path / "own.py").write_text(COUNTS_THREADS)
+    found = evaluate("rms_norm", f"{tmp_path / 'own.py'}:rms_norm", "cpu", 1, "[float32-tail", LIMITS)
+    assert any(verdict.message.endswith("RuntimeError: 1 threads (own.py:6)") for verdict in found)

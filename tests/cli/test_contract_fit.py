@@ -6,7 +6,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
 from braidcheck.errors import UserError
-from braidcheck.numerics import conventions
+from braidcheck.numerics import contract_variants, conventions
 
 NORM = kernels.find()["rms_norm"]
 
@@ -213,7 +213,7 @@ def test_each_convention_says_what_breaks_without_it_and_who_has_it():
 )
 def test_every_norm_has_every_convention(op):
     choices = conventions.about(op)
-    found = {conventions.name(op, chosen): variant for chosen, variant in conventions.variants(op)}
+    found = {conventions.name(op, chosen): variant for chosen, variant in contract_variants.variants(op)}
     assert found[op.name] is op
     assert {f"{op.name}(rounding=before weight)", f"{op.name}(weight=1 + weight)"} <= set(found)
     assert len(found) == 2 ** sum(not one.waives and one.casts != ("sum",) for one in choices)
@@ -222,7 +222,7 @@ def test_every_norm_has_every_convention(op):
 @pytest.mark.parametrize("name", conventions.NORMS)
 def test_a_variant_is_another_answer_within_its_own_bound_alone(name):
     op = kernels.find()[name]
-    plus_one = conventions.under(op, tuple(one for one in conventions.CONVENTIONS if one.weight.offset))
+    plus_one = contract_variants.under(op, tuple(one for one in conventions.CONVENTIONS if one.weight.offset))
     assert fitting(op.reference, op).op is op
     found = fit(op, plus_one.reference, "cpu")
     assert found.said.startswith(f"held to {name}(weight=1 + weight); fails the strict contract: ")

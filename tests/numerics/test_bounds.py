@@ -8,6 +8,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.gates.races.measure import _size
 from braidcheck.numerics import bounds, rounding
+from braidcheck.numerics.approximate import Approximate
 from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import error_ratios
 
@@ -158,3 +159,34 @@ def test_a_hidden_score_has_no_error():
 
     (found,) = bounds.derived(reference)(x=numbers(1, 2))
     assert float(found[0, 0]) == 0 < float(found[0, 1]) < 1e-5
+
+
+@pytest.mark.parametrize("shift", [0.0, -40.0, 3000.0])
+def test_a_log_sum_exp_has_the_error_of_its_scores_and_of_its_own_roundings(shift):
+    scores = torch.randn(40, 300, generator=torch.Generator().manual_seed(3)) * 4 + shift
+    exact, error = torch.logsumexp(scores.double(), -1), bounds.logsumexp(bounds.exact(scores)).error
+    top = scores.amax(-1)
+    ratios = error_ratios(torch.log(torch.exp(scores - top[:, None]).sum(-1)) + top, exact, error)
+    assert ratios.max() <= 0.5
+    assert error_ratios((exact + 2 * error).float(), exact, error).min() > 1
+    moved = bounds.logsumexp(bounds.cast(bounds.exact(scores), torch.bfloat16)).error
+    assert (error_ratios(torch.logsumexp(scores.bfloat16().float(), -1), exact, moved) <= 1).all()
+    assert not shift or (error_ratios(torch.logsumexp(scores.bfloat16().float(), -1), exact, error) > 1).any()
+
+
+def test_a_log_sum_exp_of_nothing_is_minus_infinity():
+    nothing = bounds.logsumexp(bounds.exact(torch.full((2, 3), -math.inf)))
+    assert nothing.value.tolist() == 2 * [-math.inf]
+    assert nothing.error.isfinite().all()
+    assert bounds.logsumexp(bounds.exact(torch.empty(2, 0))).value.tolist() == 2 * [-math.inf]
+
+
+def test_a_log_sum_exp_is_off_by_what_all_of_its_scores_are_off():
+    scores = torch.randn(5, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    zero = torch.zeros_like(scores)
+    off = Approximate.computed(scores, zero + 0.25, zero, zero)
+    assert (bounds.logsumexp(off).error >= 0.25).all()
+    assert (bounds.logsumexp(off).error < 0.25001).all()
+    independent = Approximate.computed(scores, zero, zero + 0.25, zero + 0.25)
+    assert (bounds.logsumexp(independent).error < 0.25 * 2.001).all()
+    assert (bounds.logsumexp(independent).error > 0.25).all()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from braidcheck.numerics.error import Errors, distance, error_ratios
+from braidcheck.numerics.error import Errors, distance, error_ratios, place_of
 
 BF16 = 2.0**-8
 
@@ -172,3 +172,9 @@ def test_an_output_of_no_elements_has_no_errors():
     empty = torch.empty(0)
     found = distance(empty, empty.double(), empty.double())
     assert (found.error_ratio, found.relative, found.largest, found.nonfinite, found.allowed) == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 1, 4, 3)])
+def test_the_place_of_an_element_is_pytorchs(shape):
+    numbers = torch.arange(math.prod(shape)).view(shape)
+    assert all(int(numbers[place_of(number, shape)]) == number for number in range(math.prod(shape)))

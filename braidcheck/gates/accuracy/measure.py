@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.numerics import bias
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run, with_finite_poison
-from braidcheck.numerics.error import Errors, distance
+from braidcheck.numerics.error import Errors, distance, largest_error_ratio, relative_error
 from braidcheck.op import Case, Op
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
@@ -41,10 +43,10 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     }
     if seen["missing"]:
         return seen
-    inputs = op.inputs(case, device)
-    seen["poisoned"] = [] if case.profile == "nan" else _with_nan(inputs)
-    if finite := has_finite_poison(case):
-        inputs = with_finite_poison(inputs)
+    question = _question(op, case, device)
+    inputs = question.inputs
+    seen["poisoned"] = [] if case.profile == "nan" else question.with_nan
+    finite = has_finite_poison(case)
     started = time.perf_counter()
     try:
         with poisoned_outputs(finite):
@@ -58,18 +60,80 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         return seen
     seen["seconds"] = time.perf_counter() - started
     # Only now: while the function ran, there was no answer to be found anywhere.
-    exact = run(op, op.reference, in_float64(inputs))
-    bounds = op.bound(**inputs)
+    exact, bounds = question.truth
     seen["problems"] = output_problems(op, inputs, got, exact)
     if not seen["problems"]:
-        baseline = run(op, op.reference, copies(inputs))
         seen["outputs"] = [
-            _output(name, distance(value, truth, tolerance, part), distance(other.to(value.dtype), truth, tolerance))
-            for name, value, truth, tolerance, part, other in zip(
-                op.outputs, got, exact, bounds, _systematic(op, inputs, bounds), baseline, strict=False
+            _output(name, distance(value, truth, tolerance, part), *baseline)
+            for name, value, truth, tolerance, part, baseline in zip(
+                op.outputs, got, exact, bounds, question.systematic, question.baseline, strict=False
             )
         ]
     return seen
+
+
+class _Question:
+    """The inputs of a case and what is known of the answer; computed when it is first asked for."""
+
+    def __init__(self, op: Op, case: Case, device: str) -> None:
+        self._op = op
+        inputs = op.inputs(case, device)
+        self.with_nan = _with_nan(inputs)
+        self.inputs = with_finite_poison(inputs) if has_finite_poison(case) else inputs
+
+    @cached_property
+    def truth(self) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
+        """The exact outputs and their bounds."""
+        return run(self._op, self._op.reference, in_float64(self.inputs)), self._op.bound(**self.inputs)
+
+    @cached_property
+    def baseline(self) -> list[tuple[float, float]]:
+        """Error ratio and relative error of each output of the reference in the types that the contract gives."""
+        outputs = zip(
+            self._op.outputs, run(self._op, self._op.reference, copies(self.inputs)), *self.truth, strict=False
+        )
+        found = []
+        for name, output, truth, tolerance in outputs:
+            value = output.to(_dtype(self._op, name, self.inputs))
+            found.append((largest_error_ratio(value, truth, tolerance), relative_error(value, truth)))
+        return found
+
+    @cached_property
+    def systematic(self) -> tuple[Tensor, ...]:
+        """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
+        bounds = self.truth[1]
+        if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
+            return bounds  # too few rows to need it
+        wide = {
+            name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+            for name, value in self.inputs.items()
+        }
+        parts: tuple[Tensor, ...] = self._op.bound(**wide)
+        return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
+
+
+_questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("questions", default=None)
+
+
+@contextmanager
+def answers_kept() -> Iterator[None]:
+    """Within it the answers of small cases are computed once, however often they are asked: only for functions of
+    another process, for in this one an answer must not be there while a function runs."""
+    token = _questions.set({})
+    try:
+        yield
+    finally:
+        _questions.reset(token)
+
+
+def _question(op: Op, case: Case, device: str) -> _Question:
+    kept = _questions.get()
+    if kept is None or case.large:
+        return _Question(op, case, device)
+    key = op.inputs, op.reference, op.bound, tuple(op.contract.outputs.items()), case.id, device
+    if key not in kept:
+        kept[key] = _Question(op, case, device)
+    return kept[key]
 
 
 def _with_nan(inputs: Mapping[str, Any]) -> list[str]:
@@ -98,25 +162,13 @@ def plain(errors: Errors) -> Distance:
     }
 
 
-def _output(name: str, errors: Errors, baseline: Errors) -> Output:
+def _output(name: str, errors: Errors, baseline_ratio: float, baseline_relative: float) -> Output:
     return {
         "name": name,
         **plain(errors),
-        "baseline_error_ratio": baseline.error_ratio,
-        "baseline_relative": baseline.relative,
+        "baseline_error_ratio": baseline_ratio,
+        "baseline_relative": baseline_relative,
     }
-
-
-def _systematic(op: Op, inputs: Mapping[str, Any], bounds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
-    if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
-        return bounds  # too few rows to need it
-    wide = {
-        name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
-        for name, value in inputs.items()
-    }
-    parts: tuple[Tensor, ...] = op.bound(**wide)
-    return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
 
 
 def _missing(function: Callable[..., Any], case: Case) -> list[str]:
@@ -135,11 +187,17 @@ def output_problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exa
         if not isinstance(value, Tensor):
             found.append(f"{name} is {type(value).__name__}, not a tensor")
             continue
-        dtype = str(op.contract.output_dtype(name, inputs)).removeprefix("torch.")
+        dtype = _dtype(op, name, inputs)
         if value.shape != truth.shape:
             found.append(f"{name} has shape {list(value.shape)}, must have {list(truth.shape)}")
-        if str(value.dtype) != f"torch.{dtype}":
-            found.append(f"{name} is {str(value.dtype).removeprefix('torch.')}, must be {dtype}")
+        if value.dtype != dtype:
+            given, wanted = (str(one).removeprefix("torch.") for one in (value.dtype, dtype))
+            found.append(f"{name} is {given}, must be {wanted}")
+    return found
+
+
+def _dtype(op: Op, name: str, inputs: Mapping[str, Any]) -> torch.dtype:
+    found: torch.dtype = getattr(torch, str(op.contract.output_dtype(name, inputs)).removeprefix("torch."))
     return found
 
 

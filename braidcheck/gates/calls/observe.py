@@ -10,7 +10,7 @@ from torch import Tensor
 
 from braidcheck.isolation.settings_kept import settings_kept
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
-from braidcheck.numerics.error import distance
+from braidcheck.numerics.error import largest_error_ratio
 from braidcheck.op import Inputs, Op
 
 LIMIT = 1.0  # error ratio, as of the accuracy gate
@@ -52,7 +52,7 @@ def require_right(op: Op, inputs: Inputs, outputs: Outputs, when: str) -> None:
     for name, value, truth, tolerance in zip(op.outputs, outputs, exact, op.bound(**inputs), strict=False):
         if value.shape != truth.shape:
             raise ViolationError(f"{when}, {name} has shape {list(value.shape)}, must have {list(truth.shape)}")
-        if not (ratio := distance(value, truth, tolerance).error_ratio) <= LIMIT:
+        if not (ratio := largest_error_ratio(value, truth, tolerance)) <= LIMIT:
             raise ViolationError(f"{when}, {name} is wrong: {ratio:.3g} times the bound")
 
 

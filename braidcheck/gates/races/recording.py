@@ -35,6 +35,11 @@ class Recorder(TorchDispatchMode):
         self.launches: list[Launch] = []
         self.in_launch = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether PyTorch keeps its compiler out of this class: where nobody uses it, that would import it, for 1 s."""
+        return "torch._dynamo" in sys.modules
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note what it wrote; one that makes a view or memory launches nothing."""
         kwargs = kwargs or {}

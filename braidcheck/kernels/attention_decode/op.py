@@ -27,4 +27,5 @@ OP = Op(
     contract_checks=checks.CONTRACT_CHECKS,
     sweeps=cases.SWEEPS,
     variants=VARIANTS,
+    further_outputs={"lse": oracle.log_sum_exp},
 )

@@ -6,6 +6,7 @@ error already covers, and adds a few roundings of the value, counted with the su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -15,33 +16,40 @@ from braidcheck.numerics import attention
 from braidcheck.op import Case, Cost
 
 
-def _per_row(
+def _of_one_length(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """q[1,G,D], k[S,D], v[S,D], mask[1,S] of each row and KV head, cut to the row's length."""
-    for row, length in enumerate(lengths.tolist()):
-        length = min(max(length, 0), k_cache.shape[1])
-        k, v = k_cache[row, :length], v_cache[row, :length]
-        grouped = q[row].unflatten(0, (k.shape[1], q.shape[1] // k.shape[1]))
-        mask = torch.ones(1, length, dtype=torch.bool, device=q.device)
-        for head in range(k.shape[1]):
-            yield grouped[head][None], k[:, head], v[:, head], mask
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    """The rows of each length but 0, their q[N,Hkv,1,G,D], k[N,Hkv,S,D] and v, and mask[1,S]."""
+    counts = lengths.clamp(0, k_cache.shape[1])
+    grouped = q.unflatten(1, (k_cache.shape[2], q.shape[1] // k_cache.shape[2]))
+    for count in filter(None, counts.unique().tolist()):
+        rows = (counts == count).nonzero().flatten()
+        k, v = (cache[rows, :count].transpose(1, 2) for cache in (k_cache, v_cache))
+        yield rows, grouped[rows][:, :, None], k, v, torch.ones(1, count, dtype=torch.bool, device=q.device)
 
 
 def reference(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """Softmax attention over each row's own slots; zeros where there are none."""
-    parts = [attention.attend(*of_head[:3], scale, of_head[3])[0] for of_head in _per_row(q, k_cache, v_cache, lengths)]
-    return torch.cat(parts).view(q.shape) if parts else q.clone()
+    out = torch.zeros_like(q)
+    for rows, query, k, v, mask in _of_one_length(q, k_cache, v_cache, lengths):
+        out[rows] = attention.attend(query, k, v, scale, mask).flatten(1, 3)
+    return out
+
+
+def log_sum_exp(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> Tensor:
+    """lse[B,Hq] of each row's scores, which other libraries return beside the output."""
+    lse = q.new_full(q.shape[:2], -math.inf, dtype=torch.promote_types(q.dtype, torch.float32))
+    for rows, query, k, _, mask in _of_one_length(q, k_cache, v_cache, lengths):
+        lse[rows] = attention.log_sum_exp(query, k, scale, mask).flatten(1, 3)
+    return lse
 
 
 def bound(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor, scale: float) -> tuple[Tensor]:
     """See the module; a row without keys must be exactly zero."""
-    rows = _per_row(q.double(), k_cache.double(), v_cache.double(), lengths)
-    parts = [
-        attention.attend_bound(qh, kh, vh, scale, mask, q.dtype)[0] if len(kh) else torch.zeros_like(qh[0])
-        for qh, kh, vh, mask in rows
-    ]
-    return (torch.cat(parts).view(q.shape) if parts else q.double(),)
+    error = torch.zeros_like(q, dtype=torch.float64)
+    for rows, query, k, v, mask in _of_one_length(q.double(), k_cache.double(), v_cache.double(), lengths):
+        error[rows] = attention.attend_bound(query, k, v, scale, mask, q.dtype).flatten(1, 3)
+    return (error,)
 
 
 def cost(case: Case) -> Cost:

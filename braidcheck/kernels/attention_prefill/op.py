@@ -21,4 +21,5 @@ OP = Op(
     library_baselines=baselines.libraries,
     sweeps=cases.SWEEPS,
     variants=VARIANTS,
+    further_outputs={"lse": oracle.log_sum_exp},
 )

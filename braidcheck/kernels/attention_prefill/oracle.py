@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from braidcheck.numerics import attention
+from braidcheck.numerics import attention, rounding
 from braidcheck.op import Case, Cost
 
 
@@ -39,6 +39,19 @@ def reference(
         chunks = attention.row_chunks(len(qh), len(kh), qh.shape[1])
         done = [attention.attend(qh[rows], kh, vh, scale, mask[rows]) for rows in chunks]
         parts.append(torch.cat(done) if done else qh)
+    return torch.cat(parts, dim=1)
+
+
+def log_sum_exp(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, q_start: int = 0, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    """lse[T,Hq] of each query's scores, which other libraries return beside the output."""
+    k, v = k[: q_start + q.shape[0]], v[: q_start + q.shape[0]]
+    parts = []
+    for qh, kh, _, mask in _per_head(q, k, v, q_start, cu_seqlens, range(k.shape[1])):
+        chunks = attention.row_chunks(len(qh), len(kh), qh.shape[1])
+        done = [attention.log_sum_exp(qh[rows], kh, scale, mask[rows]) for rows in chunks]
+        parts.append(torch.cat(done) if done else rounding.wide(qh).sum(-1))
     return torch.cat(parts, dim=1)
 
 

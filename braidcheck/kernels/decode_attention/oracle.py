@@ -21,13 +21,12 @@ def _served(positions: Tensor, cos_sin: Tensor, k_cache: Tensor) -> tuple[Tensor
     return inside.nonzero().flatten(), positions[inside].long()
 
 
-def _seen(q: Tensor, rows: Tensor, slots: Tensor, kv_heads: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Of each row and KV head: the row, the head, its queries [1,G,D], and a mask [1,S] of the slots it sees."""
+def _of_one_slot(q: Tensor, rows: Tensor, slots: Tensor, kv_heads: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of the rows with one slot each: the rows, their queries [N,Hkv,1,G,D], and a mask [1,S] of the slots they see."""
     grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
-    for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
-        mask = torch.ones(1, slot + 1, dtype=torch.bool, device=q.device)
-        for head in range(kv_heads):
-            yield row, head, grouped[row, head][None], mask
+    for slot in slots.unique().tolist():
+        some = rows[slots == slot]
+        yield some, grouped[some][:, :, None], torch.ones(1, slot + 1, dtype=torch.bool, device=q.device)
 
 
 def reference(
@@ -49,11 +48,11 @@ def reference(
     rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
     new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
     k_cache[rows, slots], v_cache[rows, slots] = new_k.to(dtype)[rows], v.to(dtype)[rows]
-    out = q.new_full(q.shape, torch.nan, dtype=dtype).unflatten(1, (k.shape[1], -1))
-    for row, head, query, mask in _seen(rotated, rows, slots, k.shape[1]):
-        count = mask.shape[1]
-        out[row, head] = attention.attend(query, k_cache[row, :count, head], v_cache[row, :count, head], scale, mask)[0]
-    return out.flatten(1, 2)
+    out = q.new_full(q.shape, torch.nan, dtype=dtype)
+    for some, query, mask in _of_one_slot(rotated, rows, slots, k.shape[1]):
+        keys, values = (cache[some, : mask.shape[1]].transpose(1, 2) for cache in (k_cache, v_cache))
+        out[some] = attention.attend(query, keys, values, scale, mask).flatten(1, 3)
+    return out
 
 
 def bound(
@@ -87,22 +86,16 @@ def bound(
         rounded[rows, slots] = unit * new[rows].abs()
         errors.append((full, full_error, full_error + rounded))
     (keys, written_k, keys_error), (values, written_v, values_error) = errors
-    out = torch.zeros_like(query).unflatten(1, (k.shape[1], -1))
-    query_error = (query_error + unit * query.abs()).unflatten(1, (k.shape[1], -1))
-    for row, head, one, mask in _seen(query, rows, slots, k.shape[1]):
-        at = row, slice(mask.shape[1]), head
-        out[row, head] = attention.attend_bound(
-            one,
-            keys[at],
-            values[at],
-            scale,
-            mask,
-            dtype,
-            query_error[row, head][None],
-            keys_error[at],
-            values_error[at],
-        )[0]
-    return out.flatten(1, 2), written_k, written_v
+    out, query_error = torch.zeros_like(query), query_error + unit * query.abs()
+    pairs = zip(
+        _of_one_slot(query, rows, slots, k.shape[1]), _of_one_slot(query_error, rows, slots, k.shape[1]), strict=True
+    )
+    for (some, one, mask), (_, one_error, _) in pairs:
+        of_caches = keys, values, keys_error, values_error
+        operands = [part[some, : mask.shape[1]].transpose(1, 2) for part in of_caches]
+        given = one, *operands[:2], scale, mask, dtype, one_error, *operands[2:]
+        out[some] = attention.attend_bound(*given).flatten(1, 3)
+    return out, written_k, written_v
 
 
 def cost(case: Case) -> Cost:

@@ -83,6 +83,8 @@ CASES = (
     _case(9, QWEN, 300, "extreme", "float16", scaled=1),
     _case(9, NANO, 300, "flat"),
     _case(9, NANO, 300, "flat", "float16"),
+    _case(56, NANO, 4096, "halfway"),
+    _case(56, NANO, 4096, "halfway", "float16"),
     _case(3, NANO, 300, "range"),
     _case(3, NANO, 300, "zero_rows"),
     _case(3, NANO, 300, "zero_rows", "float16"),

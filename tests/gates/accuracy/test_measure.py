@@ -1,11 +1,13 @@
 """Evidence and accuracy gate on candidates in plain PyTorch: right ones pass, each classic fault fails."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from braidcheck import kernels
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import has_finite_poison, measure_op
+from braidcheck.gates.accuracy.measure import answers_kept, has_finite_poison, measure_op
 from braidcheck.numerics import rope
 from braidcheck.numerics.calls import input_bytes
 from braidcheck.result import Status
@@ -231,3 +233,36 @@ def test_inputs_with_poison_are_named():
     }
     assert ["k_cache", "v_cache"] in named.values()
     assert named["nan"] == []  # there a NaN is what is asked
+
+
+def test_an_answer_is_computed_once_where_it_is_kept_and_for_its_own_contract_alone():
+    op, asked = OPS["rms_norm"], []
+
+    def reference(x, *rest, **options):
+        asked.append(x.dtype)
+        return op.reference(x, *rest, **options)
+
+    counted = replace(op, reference=reference)
+    case = next(case for case in op.cases if case.dtype == "float32" and not case.large)
+    first = measure_op(counted, case, "cpu", op.call)
+    assert asked == [torch.float64, torch.float32]
+    with answers_kept():
+        for _ in range(3):
+            assert measure_op(counted, case, "cpu", op.call) | {"seconds": first["seconds"]} == first
+        assert asked == 2 * [torch.float64, torch.float32]
+        measure_op(replace(counted, bound=lambda **inputs: op.bound(**inputs)), case, "cpu", op.call)
+        assert len(asked) == 6
+    measure_op(counted, case, "cpu", op.call)
+    assert len(asked) == 8
+
+
+def test_a_kept_answer_is_not_what_the_function_is_given():
+    op = OPS["rms_norm"]
+    case = next(case for case in op.cases if case.dtype == "float32" and not case.large)
+
+    def writes(x, *rest, **options):
+        return x.zero_()
+
+    with answers_kept():
+        measure_op(op, case, "cpu", writes)
+        assert accuracy.evaluate(measure_op(op, case, "cpu", op.call)).status == Status.PASS

@@ -1,5 +1,7 @@
 """Ops and decode steps: without a fault no race, and one for each barrier, wait or trigger that is taken away."""
 
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -65,3 +67,22 @@ def test_a_recording_leaves_the_interpreter_as_it_was():
         assert pdl.launch_options() == {"USE_PDL": True, "launch_pdl": True}
     assert (dict(vars(InterpreterBuilder)), pdl.launch_arch) == before
     assert pdl.launch_options() == {"USE_PDL": False}
+
+
+RECORDS = """
+import sys
+
+import torch
+
+from braidcheck.gates.races.recording import recorded
+
+with recorded() as launches:
+    torch.ones(3) + 1
+assert any("add" in str(launch) for launch in launches)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("fresh_python")
+def test_recording_imports_no_compiler():
+    assert subprocess.run([sys.executable, "-c", RECORDS], check=False).returncode == 0
