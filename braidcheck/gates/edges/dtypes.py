@@ -87,12 +87,14 @@ def _served(
 
 
 def _kernels(op: Op, call: Call, inputs: Inputs) -> tuple[Any, ...]:
-    """The kernels of a call, told apart by their switches and by whether a constant is one or more."""
+    """The kernels of a call, each with its switches and with whether its blocks are of one or more."""
     with instead_of_running(-1) as launches:
         run(op, call, copies(inputs))
-    return tuple((kernel, *map(_switch, constants)) for kernel, *constants in (launch.code for launch in launches))
+    return tuple((kernel, *filter(None, map(_switch, parts))) for kernel, *parts in (one.code for one in launches))
 
 
-def _switch(constant: tuple[str, Any]) -> tuple[str, Any]:
+def _switch(constant: tuple[str, Any]) -> tuple[str, Any] | None:
     name, value = constant
-    return name, min(value, 2) if isinstance(value, int) else value
+    if isinstance(value, bool):
+        return name, value
+    return (name, value == 1) if name.startswith("BLOCK_") else None
