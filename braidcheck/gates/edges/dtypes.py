@@ -21,43 +21,51 @@ from braidcheck.gates.edges.arguments import with_outputs, wrong_answer
 from braidcheck.gates.edges.changes import cast
 from braidcheck.gates.sizes.launches import instead_of_running
 from braidcheck.numerics.calls import copies, run
-from braidcheck.op import Inputs, Op
+from braidcheck.op import Case, Inputs, Op
 
 Call = Callable[..., Any]
-# What the others have, and what those that differ have: first more bits, then others that a cast back loses too, where
-# kernels take 16 bits alone.
-BEFORE, AFTER = "bfloat16", (torch.float32, torch.float16)
+# Of one dtype only what is tied together, all others of one that has more bits, so that any cast to the former loses
+# them; or as many others, where kernels take 16 bits alone.
+ONE, OTHERS = "bfloat16", (torch.float32, torch.float16)
+MAX_PRODUCT = 2**20  # of a case's axes
+SCALE = 32.0  # of runs of rows: what an argument adds is then a large part of some results
 
 
 def violation(op: Op, call: Call, device: str) -> str | None:
-    """The first call with an argument of another dtype that ``call`` answers wrongly, in words."""
+    """The first call with arguments of two dtypes that ``call`` answers wrongly, in words."""
     asked = set[Any]()
-    smallest = list(_calls(op, call, device))
-    for dtype, inputs in ((dtype, inputs) for dtype in AFTER for inputs in smallest):
-        for name in _of_floats(op, inputs):
-            names, kernels = _served(op, call, inputs, name, dtype)
-            if names and (names, kernels) not in asked:
+    base = list(_calls(op, call, device))
+    for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
+        floats = _of_floats(op, inputs)
+        for tied in dict.fromkeys(_served(op, call, inputs, {name}, dtype)[0] for name in sorted(floats)):
+            names, kernels = _served(op, call, inputs, floats - tied, dtype)
+            if tied and names and (names, kernels) not in asked:
                 asked.add((names, kernels))
                 wrong = wrong_answer(op, call, "|".join(inputs), partial(_changed, inputs, names, dtype))
                 if wrong:
-                    return f"{' and '.join(sorted(names))} of {dtype}, all others of {BEFORE}: {wrong}"
+                    return f"{' and '.join(sorted(names))} of {dtype}, all others of {ONE}: {wrong}"
     return None
 
 
 def _calls(op: Op, call: Call, device: str) -> Iterator[Inputs]:
-    """The smallest inputs for each choice of kernels and of optional arguments."""
+    """The largest inputs up to a limit for each choice of kernels, with as many optional arguments as cases give."""
     sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
-    found = set[Any]()
-    for case in sorted(sizes.values(), key=lambda case: math.prod(max(1, size) for size in case.axes.values())):
-        inputs = with_outputs(op, op.inputs(replace(case, dtype=BEFORE, profile="tail"), device))
-        kernels = frozenset(inputs), _kernels(op, call, inputs)
-        if kernels not in found:
-            found.add(kernels)
+    cases = [replace(case, dtype=ONE, profile="tail") for case in sorted(sizes.values(), key=_cost)]
+    found: list[tuple[tuple[Any, ...], set[str]]] = []
+    for inputs in sorted((with_outputs(op, op.inputs(case, device)) for case in cases), key=len, reverse=True):
+        kernels, names = _kernels(op, call, inputs), set(inputs)
+        if not any(kernels == others and names <= given for others, given in found):
+            found.append((kernels, names))
             yield inputs
 
 
-def _of_floats(op: Op, inputs: Inputs) -> list[str]:
-    return [name for name in inspect.signature(op.call).parameters if _dtype(inputs.get(name)) is not None]
+def _cost(case: Case) -> tuple[bool, int]:
+    product = math.prod(max(1, size) for size in case.axes.values())
+    return product > MAX_PRODUCT, -product if product <= MAX_PRODUCT else product
+
+
+def _of_floats(op: Op, inputs: Inputs) -> set[str]:
+    return {name for name in inspect.signature(op.call).parameters if _dtype(inputs.get(name)) is not None}
 
 
 def _dtype(value: Any) -> torch.dtype | None:
@@ -67,22 +75,32 @@ def _dtype(value: Any) -> torch.dtype | None:
 
 def _changed(inputs: Inputs, names: frozenset[str], dtype: torch.dtype) -> Inputs:
     given = copies(inputs)
-    return given | {name: cast(given[name], dtype) if isinstance(given[name], Tensor) else dtype for name in names}
+    for place, name in enumerate(sorted(names)):
+        given[name] = _numbers(given[name], dtype, place) if isinstance(given[name], Tensor) else dtype
+    return given
+
+
+def _numbers(value: Tensor, dtype: torch.dtype, place: int) -> Tensor:
+    """Numbers of ``dtype`` that the type before does not have, some rows larger: other ones of each argument."""
+    changed = cast(value, dtype)
+    rows = torch.arange(len(value), device=value.device) >> place & 1 > 0
+    changed[rows] *= SCALE
+    return changed
 
 
 def _served(
-    op: Op, call: Call, inputs: Inputs, name: str, dtype: torch.dtype
+    op: Op, call: Call, inputs: Inputs, names: set[str], dtype: torch.dtype
 ) -> tuple[frozenset[str], tuple[Any, ...] | None]:
-    """The arguments that have ``dtype`` if ``name`` has it, and the kernels that are then launched; none if refused."""
-    names, floats = {name}, _of_floats(op, inputs)
-    while len(names) < len(floats):
+    """The arguments that have ``dtype`` if ``names`` have it, and the kernels that are then launched; none if refused."""
+    floats = _of_floats(op, inputs)
+    while 0 < len(names) < len(floats):
         try:
             return frozenset(names), _kernels(op, call, _changed(inputs, frozenset(names), dtype))
         except Exception as error:  # a refusal, of which the other gates ask whether it is one in words
             more = {other for other in floats if re.search(rf"\b{other}\b", str(error))} - names
         if not more:
             break
-        names |= more
+        names = names | more
     return frozenset(), None
 
 
