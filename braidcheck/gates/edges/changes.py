@@ -53,7 +53,7 @@ def _shapes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
 def _dtypes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
     for dtype in DTYPES + MORE_DTYPES * thorough:
         if dtype != value.dtype:
-            yield f"{dtype}", partial(cast, dtype=dtype)
+            yield f"{dtype}", partial(_cast, dtype=dtype)
 
 
 def _strides(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
@@ -93,7 +93,7 @@ def _sparse(x: Tensor) -> Tensor:
     return x.to_sparse()
 
 
-def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Numbers of ``dtype``, of floats such as the type before does not have: a cast back to it shows."""
     finite = x.nan_to_num(0.5)
     return (finite.double() * BETWEEN).to(dtype) if x.is_floating_point() else finite.to(dtype)

@@ -7,7 +7,6 @@ refusals: they name them. Which kernels there are follows from the launches at t
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor
 
 from braidcheck.gates.edges.arguments import with_outputs, wrong_answer
-from braidcheck.gates.edges.changes import cast
 from braidcheck.gates.sizes.launches import instead_of_running
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Inputs, Op
@@ -27,7 +25,7 @@ Call = Callable[..., Any]
 # Of one dtype only what is tied together, all others of one that has more bits, so that any cast to the former loses
 # them; or as many others, where kernels take 16 bits alone.
 ONE, OTHERS = "bfloat16", (torch.float32, torch.float16)
-MAX_PRODUCT = 2**20  # of a case's axes
+MAX_NUMBERS = 2**18  # in the tensors of a call
 SCALE = 32.0  # of runs of rows: what an argument adds is then a large part of some results
 
 
@@ -48,24 +46,32 @@ def violation(op: Op, call: Call, device: str) -> str | None:
 
 
 def _calls(op: Op, call: Call, device: str) -> Iterator[Inputs]:
-    """The largest inputs up to a limit for each choice of kernels, with as many optional arguments as cases give."""
+    """For each choice of kernels the largest inputs up to a limit, with as many optional arguments as cases give."""
     sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
-    cases = [replace(case, dtype=ONE, profile="tail") for case in sorted(sizes.values(), key=_cost)]
+    cases = [replace(case, dtype=ONE, profile="tail") for case in sizes.values()]
     found: list[tuple[tuple[Any, ...], set[str]]] = []
-    for inputs in sorted((with_outputs(op, op.inputs(case, device)) for case in cases), key=len, reverse=True):
+    for inputs in sorted((_inputs(op, case, device) for case in cases), key=_order):
         kernels, names = _kernels(op, call, inputs), set(inputs)
         if not any(kernels == others and names <= given for others, given in found):
             found.append((kernels, names))
             yield inputs
 
 
-def _cost(case: Case) -> tuple[bool, int]:
-    product = math.prod(max(1, size) for size in case.axes.values())
-    return product > MAX_PRODUCT, -product if product <= MAX_PRODUCT else product
+def _order(inputs: Inputs) -> tuple[int, bool, int]:
+    count = sum(value.numel() for value in inputs.values() if isinstance(value, Tensor))
+    return -len(inputs), count > MAX_NUMBERS, -count if count <= MAX_NUMBERS else count
+
+
+def _inputs(op: Op, case: Case, device: str) -> Inputs:
+    """With what a caller may give for the outputs: their memory, or their dtype."""
+    inputs = with_outputs(op, op.inputs(case, device))
+    sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
+    absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
+    return inputs | dict.fromkeys(absent, getattr(torch, ONE))
 
 
 def _of_floats(op: Op, inputs: Inputs) -> set[str]:
-    return {name for name in inspect.signature(op.call).parameters if _dtype(inputs.get(name)) is not None}
+    return {name for name in inspect.signature(op.call).parameters if _dtype(inputs.get(name)) == getattr(torch, ONE)}
 
 
 def _dtype(value: Any) -> torch.dtype | None:
@@ -82,7 +88,8 @@ def _changed(inputs: Inputs, names: frozenset[str], dtype: torch.dtype) -> Input
 
 def _numbers(value: Tensor, dtype: torch.dtype, place: int) -> Tensor:
     """Numbers of ``dtype`` that the type before does not have, some rows larger: other ones of each argument."""
-    changed = cast(value, dtype)
+    between = torch.linspace(1 + 2.0**-10, 1 + 2.0**-8, value.numel(), dtype=torch.float64, device=value.device)
+    changed = (value.nan_to_num(0.5).double() * between.view(value.shape)).to(dtype)
     rows = torch.arange(len(value), device=value.device) >> place & 1 > 0
     changed[rows] *= SCALE
     return changed
