@@ -26,7 +26,7 @@ Call = Callable[..., Any]
 # them; or as many others, where kernels take 16 bits alone.
 ONE, OTHERS = "bfloat16", (torch.float32, torch.float16)
 MAX_NUMBERS = 2**18  # in the tensors of a call
-SCALE = 32.0  # of runs of rows: what an argument adds is then a large part of some results
+SCALE = 2.0**-5  # of some rows of each argument: what another one adds is then a large part of some results
 
 
 def violation(op: Op, call: Call, device: str) -> str | None:
@@ -63,11 +63,14 @@ def _order(inputs: Inputs) -> tuple[int, bool, int]:
 
 
 def _inputs(op: Op, case: Case, device: str) -> Inputs:
-    """With what a caller may give for the outputs: their memory, or their dtype."""
-    inputs = with_outputs(op, op.inputs(case, device))
+    """With what a caller may give for the outputs, their memory or dtype; some rows of each argument are small."""
+    inputs = op.inputs(case, device)
     sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
     absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
-    return inputs | dict.fromkeys(absent, getattr(torch, ONE))
+    inputs = with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+    for place, name in enumerate(name for name in sorted(_of_floats(op, inputs)) if isinstance(inputs[name], Tensor)):
+        inputs[name][torch.arange(len(inputs[name]), device=device) >> place & 1 > 0] *= SCALE
+    return inputs
 
 
 def _of_floats(op: Op, inputs: Inputs) -> set[str]:
@@ -81,18 +84,13 @@ def _dtype(value: Any) -> torch.dtype | None:
 
 def _changed(inputs: Inputs, names: frozenset[str], dtype: torch.dtype) -> Inputs:
     given = copies(inputs)
-    for place, name in enumerate(sorted(names)):
-        given[name] = _numbers(given[name], dtype, place) if isinstance(given[name], Tensor) else dtype
-    return given
+    return given | {name: _numbers(given[name], dtype) if isinstance(given[name], Tensor) else dtype for name in names}
 
 
-def _numbers(value: Tensor, dtype: torch.dtype, place: int) -> Tensor:
-    """Numbers of ``dtype`` that the type before does not have, some rows larger: other ones of each argument."""
+def _numbers(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers of ``dtype``, near those of ``value``, that the type before does not have."""
     between = torch.linspace(1 + 2.0**-10, 1 + 2.0**-8, value.numel(), dtype=torch.float64, device=value.device)
-    changed = (value.nan_to_num(0.5).double() * between.view(value.shape)).to(dtype)
-    rows = torch.arange(len(value), device=value.device) >> place & 1 > 0
-    changed[rows] *= SCALE
-    return changed
+    return (value.nan_to_num(0.5).double() * between.view(value.shape)).to(dtype)
 
 
 def _served(
