@@ -96,7 +96,7 @@ def _numbers(value: Tensor, dtype: torch.dtype) -> Tensor:
 def _served(
     op: Op, call: Call, inputs: Inputs, names: set[str], dtype: torch.dtype
 ) -> tuple[frozenset[str], tuple[Any, ...] | None]:
-    """The arguments that have ``dtype`` if ``names`` have it, and the kernels that are then launched; none if refused."""
+    """The arguments that have ``dtype`` if ``names`` have it, and the kernels then launched; none if it is refused."""
     floats = _of_floats(op, inputs)
     while 0 < len(names) < len(floats):
         try:
