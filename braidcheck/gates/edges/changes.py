@@ -34,6 +34,8 @@ def named_changes(value: Any, thorough: bool) -> Iterator[tuple[str, Change]]:
         values = dict(VALUES)
         if isinstance(value, int):
             values |= {"one more": value + 1, "one less": value - 1, "a float": float(value)}
+        elif isinstance(value, float):
+            values |= {"a 64th": value / 64, "64 times": value * 64}
         yield from ((kind, partial(_other, other=other)) for kind, other in values.items())
 
 

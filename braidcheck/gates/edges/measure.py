@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from braidcheck.gates.edges import arguments
+from braidcheck.gates.edges import arguments, dtypes
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import is_candidate, wrapper
 from braidcheck.kernels.common.inputs import case_inputs
@@ -24,6 +24,7 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
     if call is wrapper(op.name) and not is_candidate(op.name):  # which need not refuse
         yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
+        yield "an argument of another dtype than the others", partial(dtypes.violation, op, call, device)
     for name, check in op.contract_checks.items():
         if not (name.endswith(IS_REFUSED) and is_candidate(op.name)):
             yield name, partial(check, op, call, device)

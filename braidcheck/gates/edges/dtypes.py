@@ -1,0 +1,123 @@
+"""An op's call with arguments of another dtype than the others have, in each kernel that its dispatch can choose.
+
+A contract lets an argument differ where its wrapper serves it. Which others must change with it is read off the
+refusals: they name them. Which kernels there are follows from the launches at the sizes of the cases.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from braidcheck.gates.edges.arguments import with_outputs, wrong_answer
+from braidcheck.gates.sizes.launches import instead_of_running
+from braidcheck.numerics.calls import copies, run
+from braidcheck.op import Case, Inputs, Op
+
+Call = Callable[..., Any]
+# Of one dtype only what is tied together, all others of one that has more bits, so that any cast to the former loses
+# them; or as many others, where kernels take 16 bits alone.
+ONE, OTHERS = "bfloat16", (torch.float32, torch.float16)
+MAX_NUMBERS = 2**18  # in the tensors of a call
+SCALE = 2.0**-5  # of some rows of each argument: what another one adds is then a large part of some results
+
+
+def violation(op: Op, call: Call, device: str) -> str | None:
+    """The first call with arguments of two dtypes that ``call`` answers wrongly, in words."""
+    asked = set[Any]()
+    base = list(_calls(op, call, device))
+    for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
+        floats = _of_floats(op, inputs)
+        for tied in dict.fromkeys(_served(op, call, inputs, {name}, dtype)[0] for name in sorted(floats)):
+            names, kernels = _served(op, call, inputs, floats - tied, dtype)
+            if tied and names and (names, kernels) not in asked:
+                asked.add((names, kernels))
+                wrong = wrong_answer(op, call, "|".join(inputs), partial(_changed, inputs, names, dtype))
+                if wrong:
+                    return f"{' and '.join(sorted(names))} of {dtype}, all others of {ONE}: {wrong}"
+    return None
+
+
+def _calls(op: Op, call: Call, device: str) -> Iterator[Inputs]:
+    """For each choice of kernels the largest inputs up to a limit, with as many optional arguments as cases give."""
+    sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
+    cases = [replace(case, dtype=ONE, profile="tail") for case in sizes.values()]
+    found: list[tuple[tuple[Any, ...], set[str]]] = []
+    for inputs in sorted((_inputs(op, case, device) for case in cases), key=_order):
+        kernels, names = _kernels(op, call, inputs), set(inputs)
+        if not any(kernels == others and names <= given for others, given in found):
+            found.append((kernels, names))
+            yield inputs
+
+
+def _order(inputs: Inputs) -> tuple[int, bool, int]:
+    count = sum(value.numel() for value in inputs.values() if isinstance(value, Tensor))
+    return -len(inputs), count > MAX_NUMBERS, -count if count <= MAX_NUMBERS else count
+
+
+def _inputs(op: Op, case: Case, device: str) -> Inputs:
+    """With what a caller may give for the outputs, their memory or dtype; some rows of each argument are small."""
+    inputs = op.inputs(case, device)
+    sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
+    absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
+    inputs = with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+    for place, name in enumerate(name for name in sorted(_of_floats(op, inputs)) if isinstance(inputs[name], Tensor)):
+        inputs[name][torch.arange(len(inputs[name]), device=device) >> place & 1 > 0] *= SCALE
+    return inputs
+
+
+def _of_floats(op: Op, inputs: Inputs) -> set[str]:
+    return {name for name in inspect.signature(op.call).parameters if _dtype(inputs.get(name)) == getattr(torch, ONE)}
+
+
+def _dtype(value: Any) -> torch.dtype | None:
+    dtype = value.dtype if isinstance(value, Tensor) else value
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else None
+
+
+def _changed(inputs: Inputs, names: frozenset[str], dtype: torch.dtype) -> Inputs:
+    given = copies(inputs)
+    return given | {name: _numbers(given[name], dtype) if isinstance(given[name], Tensor) else dtype for name in names}
+
+
+def _numbers(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers of ``dtype``, near those of ``value``, that the type before does not have."""
+    between = torch.linspace(1 + 2.0**-10, 1 + 2.0**-8, value.numel(), dtype=torch.float64, device=value.device)
+    return (value.nan_to_num(0.5).double() * between.view(value.shape)).to(dtype)
+
+
+def _served(
+    op: Op, call: Call, inputs: Inputs, names: set[str], dtype: torch.dtype
+) -> tuple[frozenset[str], tuple[Any, ...] | None]:
+    """The arguments that have ``dtype`` if ``names`` have it, and the kernels then launched; none if it is refused."""
+    floats = _of_floats(op, inputs)
+    while 0 < len(names) < len(floats):
+        try:
+            return frozenset(names), _kernels(op, call, _changed(inputs, frozenset(names), dtype))
+        except Exception as error:  # a refusal, of which the other gates ask whether it is one in words
+            more = {other for other in floats if re.search(rf"\b{other}\b", str(error))} - names
+        if not more:
+            break
+        names = names | more
+    return frozenset(), None
+
+
+def _kernels(op: Op, call: Call, inputs: Inputs) -> tuple[Any, ...]:
+    """The kernels of a call, each with its switches and with whether its blocks are of one or more."""
+    with instead_of_running(-1) as launches:
+        run(op, call, copies(inputs))
+    return tuple((kernel, *filter(None, map(_switch, parts))) for kernel, *parts in (one.code for one in launches))
+
+
+def _switch(constant: tuple[str, Any]) -> tuple[str, Any] | None:
+    name, value = constant
+    if isinstance(value, bool):
+        return name, value
+    return (name, value == 1) if name.startswith("BLOCK_") else None
