@@ -35,6 +35,8 @@ class Gate:
     question: str
     subjects: Callable[[Settings], Sequence[str]]
     run: Callable[[Settings, Sequence[str], Progress], Iterable[Verdict]]
+    failure_page: str = ""
+    """The page of docs/failures/ that has an entry on the gate; empty if none has."""
     per_op: bool = False
     """A subject begins with the name of an op."""
     runs_kernels: bool = False

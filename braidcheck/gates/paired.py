@@ -224,6 +224,7 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
 GATE = Gate(
     name="paired",
     question="Is any kernel, or the engine, slower than the base commit's, with a stated false-positive rate?",
+    failure_page="speed",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -110,6 +110,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
 GATE = Gate(
     name="speed",
     question="Are decode and prefill at least as fast as Hugging Face's in the same run, and as required?",
+    failure_page="speed",
     subjects=lambda settings: CHECKS,
     run=run,
     timed=True,

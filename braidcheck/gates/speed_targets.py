@@ -175,6 +175,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
 GATE = Gate(
     name="speed_targets",
     question="Are the required speed-ups and bandwidths reached, capped at what this machine allows?",
+    failure_page="speed",
     subjects=lambda settings: CHECKS,
     run=run,
     timed=True,

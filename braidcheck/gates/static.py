@@ -183,6 +183,7 @@ GATE = Gate(
     name="static",
     question="Do the kernels compile for every target without spills, and use no more resources than the accepted "
     "baseline?",
+    failure_page="speed",
     subjects=lambda settings: [subject for op in chosen_ops(settings) for subject in op_subjects(op)],
     run=run,
     per_op=True,

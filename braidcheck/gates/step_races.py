@@ -44,6 +44,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="step_races",
     question="Does each launch of a decode step or a prompt wait for the launches whose data it reads or overwrites?",
+    failure_page="order",
     subjects=_subjects,
     run=run,
     runs_kernels=True,

@@ -117,6 +117,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 GATE = Gate(
     name="targets",
     question="Are the required accuracy and memory traffic reached?",
+    failure_page="numbers",
     subjects=lambda settings: CHECKS,
     run=run,
     runs_kernels=True,

@@ -89,6 +89,7 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
 GATE = Gate(
     name="timing",
     question="How close does each kernel come to this machine's roofline, and is the time plausible?",
+    failure_page="speed",
     subjects=subjects,
     run=run,
     per_op=True,

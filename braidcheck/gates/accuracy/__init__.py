@@ -201,6 +201,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="accuracy",
     question="Is each kernel's error within the bound that its declared precision permits?",
+    failure_page="numbers",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -30,6 +30,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="calls",
     question="Does a result depend on its input values alone, not on earlier calls, other results or memory layout?",
+    failure_page="memory",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

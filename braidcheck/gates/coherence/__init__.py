@@ -117,6 +117,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="coherence",
     question="Does the whole model still give the probabilities and answers recorded as its golden?",
+    failure_page="model",
     subjects=subjects,
     run=run,
     runs_kernels=True,

@@ -68,6 +68,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="determinism",
     question="Do the same inputs give the same bits?",
+    failure_page="order",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -37,6 +37,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="edges",
     question="Does each op keep its contract at edge cases: positions outside the RoPE table, empty rows, ties?",
+    failure_page="memory",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -61,6 +61,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="engine",
     question="Does the engine match Hugging Face on a tiny model, in every attention backend, prefill and decode?",
+    failure_page="model",
     subjects=_subjects,
     run=run,
     runs_kernels=True,

@@ -30,6 +30,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="fence",
     question="Does each kernel read and write only inside the tensors that it is given?",
+    failure_page="memory",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

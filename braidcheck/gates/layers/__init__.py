@@ -94,6 +94,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="layers",
     question="Is each layer at full size as close to Hugging Face float32 as Hugging Face bfloat16 is?",
+    failure_page="model",
     subjects=lambda settings: CHECKS,
     run=run,
     runs_kernels=True,

@@ -32,6 +32,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="loader",
     question="Does the loader read valid checkpoints and refuse what the model cannot run?",
+    failure_page="model",
     subjects=lambda settings: [tiny_name(architecture) for architecture in models.find().values()],
     run=run,
     runs_kernels=True,

@@ -86,6 +86,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 GATE = Gate(
     name="paths",
     question="Does some case run every branch of every kernel, and every launch config, that the interpreter can run?",
+    failure_page="coverage",
     subjects=subjects,
     run=run,
     shared=True,  # what ops share is run by the cases of any; and no base's cases can run a branch that is new

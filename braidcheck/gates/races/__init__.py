@@ -43,6 +43,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="races",
     question="Is every access to memory that programs or launches share ordered by an atomic, a barrier or a wait?",
+    failure_page="order",
     subjects=_subjects,
     run=run,
     per_op=True,

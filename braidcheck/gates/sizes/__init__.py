@@ -83,6 +83,7 @@ GATE = Gate(
     name="sizes",
     question="Is each op right on both sides of every size at which the kernel, block or split changes, and does a row "
     "keep its bits whatever its neighbours are?",
+    failure_page="numbers",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -49,6 +49,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 GATE = Gate(
     name="vacuity",
     question="Would the cases of each op notice a wrong answer (negative controls)?",
+    failure_page="coverage",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,
