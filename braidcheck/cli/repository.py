@@ -15,6 +15,7 @@ from braidcheck.external_ops import DECLARATION
 
 KERNEL = re.compile(r"^@triton\.jit\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)", re.MULTILINE)
 MAX_BYTES = 1_000_000  # of a source file; what is longer was generated
+VENV = "pyvenv.cfg"  # the file in the root of a virtual environment
 INSTALLABLE = re.compile(r"^\[(project|build-system)\]", re.MULTILINE)
 
 
@@ -114,10 +115,14 @@ def read(path: Path) -> str:
 
 def _sources(project: Path) -> Iterator[tuple[str, str]]:
     """Path and text of the Python files that git knows or would add."""
-    listed = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.py")
-    for name in sorted(filter(None, listed.split("\0"))):
+    listed = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.py", f"*{VENV}")
+    names = sorted(filter(None, listed.split("\0")))
+    # git ignores an environment by itself only if Python 3.13 or virtualenv made it.
+    environments = tuple(name.removesuffix(VENV) for name in names if name.endswith(f"/{VENV}"))
+    for name in names:
         path = project / name
-        if path.is_file() and path.stat().st_size <= MAX_BYTES:
+        is_source = name.endswith(".py") and not name.startswith(environments)
+        if is_source and path.is_file() and path.stat().st_size <= MAX_BYTES:
             yield name, path.read_text("utf-8", errors="replace")
 
 

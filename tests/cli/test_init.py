@@ -45,6 +45,16 @@ def test_the_function_that_launches_is_named_and_what_is_known_can_be_checked_at
     assert "by its cases: braidcheck check rms_norm src/mylib/kernels.py:rms_norm\n" in said
 
 
+def test_a_virtual_environment_that_git_does_not_ignore_is_no_part_of_the_project(repository, run):
+    packages = repository / ".venv" / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (repository / ".venv" / "pyvenv.cfg").write_text("home = /usr/bin\n")  # Python before 3.13 writes no .gitignore
+    (packages / "op.py").write_text(KERNEL + "\nOP = None\n")
+    made = run("init")
+    assert "Triton kernels in src/mylib/kernels.py, no tests" in made.out
+    assert 'ops = ["braidcheck_ops"]' in (repository / "pyproject.toml").read_text()
+
+
 def test_a_repository_becomes_a_gated_one_once(repository, run):
     before = texts(repository)
     checked = run("init", "--check")
