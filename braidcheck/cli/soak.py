@@ -110,10 +110,10 @@ def _run(task: Task, progress: Callable[[str], None] = lambda text: None) -> Evi
     import torch
 
     from braidcheck.gates.soak.measure import measure_soak
-    from braidcheck.mutants import honest
+    from braidcheck.mutants import equivalents
 
     name, cases, device = task
-    seen = measure_soak(find_ops()[name], cases, honest.find(name), device, progress)
+    seen = measure_soak(find_ops()[name], cases, equivalents.find(name), device, progress)
     if device == "cuda":
         torch.cuda.empty_cache()  # the other workers share this GPU's memory
     return seen

@@ -25,7 +25,7 @@ from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
 from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, Function
-from braidcheck.mutants import honest
+from braidcheck.mutants import equivalents
 from braidcheck.result import Verdict
 from braidcheck.settings import ATTENTIONS
 
@@ -53,7 +53,7 @@ def candidates(op: str) -> dict[str, Function]:
     """The kernel of ``op`` and its equivalent implementations by name, as far as they take all that the model may
     pass."""
     call = kernels.find()[op].call
-    every = {KERNEL: call, **honest.find(op)}
+    every = {KERNEL: call, **equivalents.find(op)}
     wanted = inspect.signature(call).parameters.keys()
     return {
         name: function for name, function in every.items() if wanted <= inspect.signature(function).parameters.keys()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from braidcheck.cli import bounds, soak_models
-from braidcheck.mutants import honest
+from braidcheck.mutants import equivalents
 
 SOAK = ("soak", "--op", "cache_write", "--pairs", "5", "--lane", "interpret")
 
@@ -23,8 +23,8 @@ def dishonest(monkeypatch):
     def early(k, v, k_cache, v_cache, rows, slots):
         honest_ones["flat"](k, v, k_cache, v_cache, rows, (slots - 1) % k_cache.shape[1])
 
-    honest_ones = honest.find("cache_write")
-    monkeypatch.setattr(honest, "find", lambda op: honest_ones | {"early": early})
+    honest_ones = equivalents.find("cache_write")
+    monkeypatch.setattr(equivalents, "find", lambda op: honest_ones | {"early": early})
 
 
 def test_equivalent_implementations_pass(run, file):
