@@ -65,7 +65,7 @@ def test_other_names_stay(name):
     [
         ("nope:pack/norm.py:f", "cannot be taken from git: fatal: "),
         ("HEAD:nope.py:f", "HEAD has no file nope.py; paths are from the top"),
-        ("--output=x:a.py:f", "is no commit"),
+        ("--output=x:a.py:f", "is not a commit, branch or tag"),
     ],
 )
 def test_a_commit_or_file_that_is_not_there_is_one_line(repository, name, says):

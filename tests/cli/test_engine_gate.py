@@ -77,7 +77,7 @@ def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
 
 
 def asked(engine, **more):
-    return engine_gate.Asked(engine, "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus", **more)
+    return engine_gate.EngineRequest(engine, "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus", **more)
 
 
 def test_a_run_tells_no_password():
@@ -105,4 +105,4 @@ def test_what_is_no_earlier_run_of_this_machine_is_refused(tmp_path):
 
 def test_timing_an_engine_needs_one(capsys):
     assert main(["gate", "--speed"]) == main(["gate", "--against-engine", "e.py:f"]) == 2
-    assert "time an engine of your own: give --engine" in capsys.readouterr().err
+    assert "time your own engine: give --engine" in capsys.readouterr().err

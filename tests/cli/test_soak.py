@@ -80,7 +80,7 @@ def test_sizes_are_drawn_and_published_nowhere(run, refused):
     (verdict,) = json.loads(completed.out)["verdicts"]
     assert (completed.code, verdict["gate"], verdict["status"]) == (0, "sizes", "pass")
     assert max(verdict["metrics"]["largest"].values()) > 4000
-    refused(2, "leave --save out", "soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--save")
+    refused(2, "omit --save", "soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--save")
 
 
 def test_random_models_are_evaluated_and_saved(run, no_gpu, tmp_path, monkeypatch):
