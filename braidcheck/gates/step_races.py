@@ -14,7 +14,8 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Look for races between launches of decode steps and prompts: on a CPU in what they did, on a GPU under delays."""
+    """Look for races between launches of decode steps and prompts: on a CPU in recorded accesses, on a GPU under
+    delays."""
     from braidcheck.gates.races import delays, steps
     from braidcheck.gates.under_test import run_check
 

@@ -1,4 +1,5 @@
-"""The contract gate: what ops declare beyond their cases, such as positions outside the table, ties and empty rows."""
+"""The contract gate: behaviour that ops declare beyond their cases, such as positions outside the table, ties and empty
+rows."""
 
 from __future__ import annotations
 
