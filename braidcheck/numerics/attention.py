@@ -1,4 +1,4 @@
-"""Softmax attention in plain PyTorch and the error that float32 scores and a narrow P give it.
+"""Softmax attention in PyTorch, and its error from float32 scores and a narrow P.
 
 Score s_j = scale * q.k_j: error ds_j = u32 (4 sqrt(D) scale sum|q||k_j| + 3 |s_j| + 3 |s_j - m|): the dot, the scaling
 by a rounded scale * log2(e), the subtraction of the maximum m and the exponential's argument. The output moves by
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from braidcheck.numerics import rounding
 
-CHUNK = 2**24  # scores held at a time
+CHUNK = 2**24  # scores in memory at a time
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """Softmax attention of one KV head: q[T,G,D], k[S,D], v[S,D], mask[T,S] (True = seen) -> [T,G,D].
 
-    A row that sees nothing gives zeros, one with a NaN among its scores NaN.
+    A row without visible keys gives zeros, a row with a NaN score NaN.
     """
     products = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k))
     scores = rounding.cast_at("scores", rounding.cast_at("scores", products, q.dtype) * scale, q.dtype)
@@ -36,9 +36,8 @@ def attend_bound(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, cast: torch.dtype,
     q_error: Tensor | None = None, k_error: Tensor | None = None, v_error: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The error permitted to ``attend`` of the same float64 arguments, [T,G,D]; ``cast`` is P's dtype.
-
-    Where the operands carry errors of their own (same shapes), those are independent within a head.
+    """The permitted error of ``attend`` for the same float64 arguments, [T,G,D]; ``cast`` is P's dtype. Errors of the
+    operands themselves (same shapes) are independent within a head.
     """
     scores = torch.einsum("tgd,sd->tgs", q, k) * scale
     hidden = ~mask[:, None, :]
@@ -65,7 +64,7 @@ def attend_bound(
     if v_error is not None:
         error = error + torch.einsum("tgs,sd->tgd", p, v_error)
     if cast != torch.float32:
-        # The row sum may be taken from the rounded P too: sum_j p_j delta_j (v_j - o).
+        # The row sum may also use the rounded P: sum_j p_j delta_j (v_j - o).
         norm = torch.einsum("tgs,sd->tgd", p.square(), v.square()).sqrt()
         norm = norm + out.abs() * p.norm(dim=-1, keepdim=True)
         error = error + rounding.cast_error(cast, spread + out.abs(), norm)
