@@ -22,7 +22,7 @@ PROFILES = MappingProxyType(
         "cancel": "large partial sums, small total: shows narrow accumulation",
         "one_sign": "rows of one sign, positive weights: casts average out and no longer hide other errors",
         "flat": "the same with squares that all round one way: shows a norm's narrow accumulation",
-        "range": "rows or channels beyond float16's range on both sides: shows a detour through float16",
+        "range": "rows or channels past float16's range on both sides: shows what went through it",
         "zero_rows": "every other row all zeros",
         "subnormal": "rows of numbers below the smallest normal one",
         "largest": "the largest finite numbers: results that round to infinity",

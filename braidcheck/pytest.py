@@ -109,7 +109,7 @@ class Contract:
     def with_(self, **choices: str) -> Contract:
         """The contract with these conventions: ``with_(output="input dtype", rounding="before weight")``.
 
-        Raises UserError for one that the op does not have.
+        Raises UserError for one that the op has not.
         """
         chosen = conventions.named(self.op, [f"{name}={value}" for name, value in choices.items()])
         return Contract(conventions.under(self.op, chosen))

@@ -52,8 +52,8 @@ class Subject:
 def subjects(
     op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "", declared: tuple[Convention, ...] = ()
 ) -> list[Subject]:
-    """All checks of the candidate in use whose name contains ``chosen``, in a fixed order; UserError if there is none.
-    The contract is the one with the ``declared`` conventions, or else the detected one."""
+    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
+    where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
     contract, asked = f"{op.name}[contract]", _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
         raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")

@@ -23,7 +23,7 @@ CHUNK = 2**24  # scores in memory at a time
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
     """Softmax attention of one KV head: q[T,G,D], k[S,D], v[S,D], mask[T,S] (True = seen) -> [T,G,D].
 
-    A row without visible keys gives zeros, a row with a NaN score NaN.
+    A row that sees nothing gives zeros, one with a NaN among its scores NaN.
     """
     products = torch.einsum("tgd,sd->tgs", rounding.wide(q), rounding.wide(k))
     scores = rounding.cast_at("scores", rounding.cast_at("scores", products, q.dtype) * scale, q.dtype)
@@ -64,7 +64,7 @@ def attend_bound(
     if v_error is not None:
         error = error + torch.einsum("tgs,sd->tgd", p, v_error)
     if cast != torch.float32:
-        # The row sum may also use the rounded P: sum_j p_j delta_j (v_j - o).
+        # The row sum may be taken from the rounded P too: sum_j p_j delta_j (v_j - o).
         norm = torch.einsum("tgs,sd->tgd", p.square(), v.square()).sqrt()
         norm = norm + out.abs() * p.norm(dim=-1, keepdim=True)
         error = error + rounding.cast_error(cast, spread + out.abs(), norm)

@@ -98,7 +98,7 @@ def poisoned_outputs(finite: bool = False) -> Iterator[None]:
 
 
 def input_bytes(op: Op, case: Case) -> int:
-    """Bytes of the input tensors of ``case``; allocates them only if their sizes depend on values."""
+    """Bytes of the input tensors of ``case``; they take memory only where their sizes follow from numbers."""
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             inputs = op.inputs(case, "cpu")

@@ -94,7 +94,7 @@ def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor |
     worst = int(error_ratio.argmax())
     exact, value = exact.double(), got.double()
     is_float = got.is_floating_point()
-    known = exact.isfinite() & value.isfinite()  # an overflow within the bound has no finite error to add up
+    known = exact.isfinite() & value.isfinite()  # an overflow within the bound has no error that could be added up
     norm = exact[known].norm()
     relative = float((value - exact)[known].norm() / norm) if norm > 0 else float(value[known].norm())
     allowed = 0.0
@@ -103,7 +103,7 @@ def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor |
         allowed = float(tolerance.flatten()[worst] + ROUNDOFF[got.dtype] * size + UNDERFLOW[got.dtype])
     return Errors(
         error_ratio=float(error_ratio[worst]),
-        relative=relative if is_float else 0.0,  # the distance of two choices has no meaning
+        relative=relative if is_float else 0.0,  # how far apart two choices lie says nothing
         largest=float((value - exact)[known].abs().max()) if known.any() else 0.0,
         nonfinite=int((~value.isfinite() & exact.isfinite() & (error_ratio.view(got.shape) > 1)).sum()),
         bias=bias.ratio(got, exact, tolerance, tolerance if systematic is None else systematic) if is_float else 0.0,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from braidcheck.numerics import rounding
 
-THETA = 1e6  # Qwen3; in transformers config.rope_parameters["rope_theta"]
+THETA = 1e6  # Qwen3; transformers keeps it in config.rope_parameters["rope_theta"]
 
 
 def rope_table(max_positions: int, head_dim: int, theta: float = THETA, device: str = "cpu") -> Tensor:

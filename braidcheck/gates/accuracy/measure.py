@@ -57,7 +57,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         return seen
     seen["seconds"] = time.perf_counter() - started
-    # Only now: while the function ran, no answer existed anywhere in memory.
+    # Only now: while the function ran, there was no answer to be found anywhere.
     exact = run(op, op.reference, in_float64(inputs))
     bounds = op.bound(**inputs)
     seen["problems"] = output_problems(op, inputs, got, exact)
@@ -109,7 +109,7 @@ def _output(name: str, errors: Errors, baseline: Errors) -> Output:
 
 
 def _systematic(op: Op, inputs: Mapping[str, Any], bounds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The part of each bound that may be one-sided: what remains of it without casts to 16 bits."""
+    """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
     if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
         return bounds  # too few rows to need it
     wide = {

@@ -52,7 +52,7 @@ def require_right(op: Op, inputs: Inputs, outputs: Outputs, when: str) -> None:
         if value.shape != truth.shape:
             raise ViolationError(f"{when}, {name} has shape {list(value.shape)}, must have {list(truth.shape)}")
         if not (ratio := distance(value, truth, tolerance).error_ratio) <= LIMIT:
-            raise ViolationError(f"{when}, {name} is wrong: its error is {ratio:.3g} times the bound")
+            raise ViolationError(f"{when}, {name} is wrong: {ratio:.3g} times the bound")
 
 
 def require_contiguous_rows(op: Op, outputs: Outputs, device: str) -> None:
