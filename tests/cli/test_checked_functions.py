@@ -64,7 +64,7 @@ def test_other_names_stay(name):
     ("name", "says"),
     [
         ("nope:pack/norm.py:f", "cannot be taken from git: fatal: "),
-        ("HEAD:nope.py:f", "HEAD has no file nope.py; paths are from the top"),
+        ("HEAD:nope.py:f", "HEAD has no file nope.py; give the path from the root"),
         ("--output=x:a.py:f", "is not a commit, branch or tag"),
     ],
 )

@@ -67,7 +67,7 @@ def test_an_engine_that_cannot_be_made_is_one_line(name, said, tmp_path, capsys,
 
 def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
     assert main(["gate", "--engine", f"{BAD}:Table", "-k", "kl", "--out", str(tmp_path)]) == 2
-    assert "--engine runs its own gates" in capsys.readouterr().err
+    assert "--engine runs all gates of an engine" in capsys.readouterr().err
 
 
 def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
