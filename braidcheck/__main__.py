@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line and return its exit code; Ctrl-C is one line also while it is imported or ends."""
+    """Run the command line and return its exit code; Ctrl-C prints one line, also during import and shutdown."""
     try:
         from braidcheck.cli import main as run
 

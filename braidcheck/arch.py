@@ -1,4 +1,4 @@
-"""GPU classes, one row each: names, abilities and what one multiprocessor holds (standard library only).
+"""GPU classes, one row each: names, features and the resources of one multiprocessor (standard library only).
 
 Sources: CUDA C++ Programming Guide, "Compute Capabilities"; AMD's CDNA3 instruction set architecture guide.
 """
@@ -18,11 +18,10 @@ KIB = 1024
 class Arch:
     """One GPU class. AMD's compute unit is a multiprocessor, its wave a warp, its work group a CTA.
 
-    ``has_tma`` and ``has_pdl`` say what the hardware can do; kernels do it only where launch configs were tuned for
-    the class (``kernels/common/configs.py``). ``shared_memory_bytes`` is the most that one CTA may have,
-    ``shared_memory_per_sm_bytes`` what all CTAs of a multiprocessor share and ``reserved_shared_memory_bytes`` what
-    the system takes for each. ``registers_per_sm`` counts 32-bit registers, which a warp gets in multiples of
-    ``register_granule``.
+    ``has_tma`` and ``has_pdl`` say what the hardware can do; kernels do it only where launch configs were tuned for the
+    class (``kernels/common/configs.py``). ``shared_memory_bytes`` is the maximum per CTA,
+    ``shared_memory_per_sm_bytes`` the total of one multiprocessor and ``reserved_shared_memory_bytes`` the driver's own
+    share per CTA. ``registers_per_sm`` counts 32-bit registers; warps are allocated multiples of ``register_granule``.
     """
 
     name: str
@@ -41,7 +40,7 @@ class Arch:
 
     @property
     def capability(self) -> tuple[int, int]:
-        """The CUDA compute capability; (0, 0) for what is not an NVIDIA GPU."""
+        """The CUDA compute capability; (0, 0) for other hardware than NVIDIA's."""
         return divmod(self.triton_arch, 10) if isinstance(self.triton_arch, int) else (0, 0)
 
     def occupancy(self, kernel: Mapping[str, Any]) -> int:
@@ -96,7 +95,7 @@ GFX942 = Arch(
 )
 GPUS = {arch.name: arch for arch in (SM_80, SM_90, SM_100, GFX942)}
 INTERPRETER = Arch("interpreter", backend="interpreter", has_tma=True)  # its tensor descriptors are slices of numpy
-GENERIC = Arch("generic", backend="")  # a GPU of which nothing is known
+GENERIC = Arch("generic", backend="")  # an unknown GPU
 
 
 @cache

@@ -1,7 +1,7 @@
-"""The last two entries of the JSON files that braidcheck writes: what a file is, and the SHA-256 of all its other text.
+"""The last two entries of braidcheck's JSON files: the schema, and the SHA-256 of all other text.
 
-White space between entries does not count, so a file may be laid out otherwise. A file of before there were checksums
-has neither entry and is still read. Standard library only.
+White space between entries is ignored, so a file may be reformatted. Files from before checksums existed have neither
+entry and are still read. Standard library only.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ _ENTRIES = ("schema", "checksum")
 
 
 def seal(text: str, schema: str) -> str:
-    """``text``, a JSON object with entries, with two more; ``schema`` is a name and a number, such as "run 2"."""
+    """``text``, a JSON object that is not empty, with the two entries added; ``schema`` is a name and a number, such as
+    "run 2"."""
     body = text.rstrip().removesuffix("}").rstrip()
     entries = f',\n "schema": "{schema}",\n "checksum": "sha256:{_sum(_compact(body), schema)}"'
     return body + entries + text[len(body) :]
 
 
 def opened(text: str, schema: str) -> dict[str, Any]:
-    """The entries of a file that was sealed with ``schema``, or of an older one, without the two.
+    """The other entries of a file that was sealed with ``schema``, or of an older file without checksum.
 
-    Raises ValueError, in one line, for text that is not a JSON object, that was changed, or that is of another schema.
+    Raises ValueError, in one line, for text that is not a JSON object, was changed, or has another schema.
     """
     try:
         body = json.loads(text)
@@ -45,7 +46,7 @@ def opened(text: str, schema: str) -> dict[str, Any]:
 
 
 def is_sealed(text: str) -> bool:
-    """Whether a file says that it carries a checksum."""
+    """Whether a file claims to carry a checksum."""
     return _END.search(_compact(text)) is not None
 
 

@@ -1,8 +1,6 @@
-"""What a project keeps of its calls: keys that are read from the environment and from ``[tool.braidcheck]``.
-
-A key is an option of some commands. The command line comes before the environment, that before the nearest
-pyproject.toml, that before the default. No key holds a tolerance: those are derived, in each op's oracle. Standard
-library only.
+"""A project's settings: keys that are read from the environment and from ``[tool.braidcheck]``. Each key is an option
+of some commands. The command line overrides the environment, which overrides the nearest pyproject.toml, which
+overrides the default. No key is a tolerance: tolerances are derived in each op's oracle. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,23 +18,23 @@ from typing import Any
 from braidcheck.errors import UserError
 
 FILE, TABLE = "pyproject.toml", "[tool.braidcheck]"
-MIN_LIKENESS = 0.7  # of two names, as difflib has it, to ask whether one is meant by the other
+MIN_LIKENESS = 0.7  # minimum difflib similarity of two names to suggest one for the other
 LANED = ("gate", "mutants", "sensitivity", "soak", "soak-models")  # commands that run kernels in a lane
 
 
 class Kind(StrEnum):
-    """What a value must be, in the words that a user is told."""
+    """What a value must be, as messages say it."""
 
     TEXT = "a string"
-    PATH = "a path"  # in the table from the project's folder, elsewhere from the working directory
-    PLACE = "a name or a path"  # a path where there is something at it
+    PATH = "a path"  # relative to the project's folder in the table, elsewhere to the working directory
+    PLACE = "a name or a path"  # a path if something exists there
     COUNT = "a whole number"
     NUMBER = "a number"
     NAMES = "a list of strings"
 
 
 class Source(StrEnum):
-    """Where a value comes from, the first that has one."""
+    """Sources of a value, in order of precedence."""
 
     COMMAND_LINE = "command line"
     ENVIRONMENT = "environment"
@@ -46,7 +44,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """One key. ``protected`` tells whether it can change what is asked or what passes, and so needs a reviewer;
+    """One key. ``protected``: it can change what runs or what passes, so changing it needs a reviewer;
     ``minimum`` and ``choices`` bound its values; ``commands`` are those that read it."""
 
     name: str
@@ -78,7 +76,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Value:
-    """The value of a key, and where it comes from: ``place`` is the variable's or the file's name."""
+    """The value of a key and its source: ``place`` is the name of the variable or file."""
 
     value: Any
     source: Source = Source.DEFAULT
@@ -89,29 +87,29 @@ WITH_OPS = (*LANED[:4], "check", "list", "static", "bench")
 KEYS = {
     key.name: key
     for key in (
-        Key("ops", Kind.NAMES, "files, folders or modules that declare ops; those of the table are what a gate is for",
+        Key("ops", Kind.NAMES, "files, folders or modules that declare ops; a gate runs those of the table",
             (), WITH_OPS),
         Key("gates", Kind.NAMES, "the gates to run; all of them if empty", (), option="--gate"),
         Key("lane", Kind.TEXT, "where kernels run; auto takes the GPU if there is one", "auto", LANED,
             choices=("auto", "interpret", "gpu")),
         Key("workers", Kind.COUNT, "processes; one per core if unset", None, (*LANED, "protect"), 1, protected=False),
-        Key("out", Kind.PATH, "the folder that results are written to", "braidcheck-out", ("gate", "merge"),
+        Key("out", Kind.PATH, "the folder for results", "braidcheck-out", ("gate", "merge"),
             protected=False),
-        Key("budget", Kind.NUMBER, "minutes that a run may take; what does not fit is skipped; no limit if unset",
+        Key("budget", Kind.NUMBER, "time budget of a run in minutes; what does not fit is skipped; no limit if unset",
             minimum=0),
         Key("against", Kind.TEXT, "the commit that kernels are timed against; the merge-base if empty", ""),
-        Key("minutes", Kind.NUMBER, "minutes that timing against a commit may take", 20.0, minimum=1),
-        Key("tests", Kind.PATH, "a folder of tests, of which those marked gpu are run on a GPU"),
-        Key("functions", Kind.NAMES, "what check --all checks: functions of this project, each with its op, as "
+        Key("minutes", Kind.NUMBER, "time budget in minutes for timing against a commit", 20.0, minimum=1),
+        Key("tests", Kind.PATH, "a folder of tests; those marked gpu run on a GPU"),
+        Key("functions", Kind.NAMES, "functions of this project for check --all, each with its op, as "
             "OP=FUNCTION or OP(CONVENTIONS)=FUNCTION", (), ("check",)),
         Key("model", Kind.PLACE, "nano, a checkpoint's folder or a hub id", "nano"),
         Key("revision", Kind.TEXT, "the revision of a hub id"),
         Key("dataset", Kind.PLACE, "corpus, wikitext or a path", "corpus"),
-        Key("engine", Kind.PLACE, "FILE.py:factory or package.module:factory; an engine of your own is gated, not ops",
+        Key("engine", Kind.PLACE, "FILE.py:factory or package.module:factory; gates your own engine instead of ops",
             ""),
         Key("engine_python", Kind.PLACE, "the Python that has the engine; this one if empty", ""),
-        Key("engine_timeout", Kind.NUMBER, "seconds for the factory and for each request", 120.0, minimum=0.1),
-        Key("engine_memory", Kind.NUMBER, "GiB that the engine may take; 80% of the free if 0", 0.0, minimum=0),
+        Key("engine_timeout", Kind.NUMBER, "time limit in seconds for the factory and requests", 120.0, minimum=0.1),
+        Key("engine_memory", Kind.NUMBER, "memory limit in GiB; 80% of the free memory if 0", 0.0, minimum=0),
         Key("model_name", Kind.TEXT, "the model's name on a server", ""),
     )
 }  # fmt: skip
@@ -125,7 +123,7 @@ def file_of(folder: Path) -> Path | None:
 
 
 def read_table(file: Path | None) -> dict[str, Any]:
-    """The table of a pyproject.toml, valid; empty where there is none. Raises UserError in one line."""
+    """The table of a pyproject.toml, validated; empty if there is none. Raises UserError in one line."""
     if file is None or not file.exists():
         return {}
     try:
@@ -138,13 +136,13 @@ def read_table(file: Path | None) -> dict[str, Any]:
     for name, value in table.items():
         _check_named(name, f"{file}: {TABLE}")
         _check(KEYS[name], value, f"{file}: {name} of {TABLE}")
-    if "://" in str(table.get("engine", "")):  # an API key goes there: what a pull request edits must not choose where
-        raise UserError(f"{file}: engine of {TABLE} is an address; give it by --engine or {KEYS['engine'].variable}")
+    if "://" in str(table.get("engine", "")):  # keys go there: no pull request may choose it
+        raise UserError(f"{file}: engine in {TABLE} is an address; give it by --engine or {KEYS['engine'].variable}")
     return table
 
 
 def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[str, Value]:
-    """The value of each key for a call from ``folder``, without what its command line says. Raises UserError.
+    """The value of each key for a call from ``folder``, without its command line. Raises UserError.
 
     Paths of the table are made relative to ``folder``, but for ``ops``, which are looked for in the project's folder.
     """
@@ -162,7 +160,7 @@ def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[
 
 
 def protected(project: Path) -> dict[str, object]:
-    """What the table of a project says that can change what is asked or what passes. Raises UserError."""
+    """The keys in a project's table that can change what runs or what passes. Raises UserError."""
     return {name: value for name, value in read_table(project / FILE).items() if KEYS[name].protected}
 
 
@@ -177,7 +175,7 @@ def markdown() -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A question that names what was probably meant; empty where nothing is like ``name``."""
+    """A question with the name that was probably meant; empty if none is similar to ``name``."""
     like = difflib.get_close_matches(name, list(names), 1, MIN_LIKENESS)
     return f"; did you mean {like[0]}?" if like else ""
 
@@ -219,7 +217,7 @@ def _parse(key: Key, text: str) -> Any:
 
 
 def _from(folder: Path, project: Path, key: Key, value: Any) -> Any:
-    """A value of the table as a call from ``folder`` must have it."""
+    """A value of the table, with paths relative to ``folder``."""
     is_path = key.kind == Kind.PATH or (
         key.kind == Kind.PLACE and value != key.default and (project / value.split(":")[0]).exists()
     )

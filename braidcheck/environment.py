@@ -1,4 +1,4 @@
-"""Where a run happened and what can be evaluated there: versions, commit, GPUs, lanes (standard library only)."""
+"""The machine: versions, commit, GPUs, and which lanes can run (standard library only)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Gpu(TypedDict):
 
 
 class Fingerprint(TypedDict):
-    """What a Run says about its machine and software."""
+    """A Run's machine and software."""
 
     braidcheck: str
     commit: str
@@ -51,7 +51,7 @@ PACKAGE = Path(braidcheck.__file__).parent
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# Asked in a process of its own: this one must not import torch, and a broken driver may end the process that asks.
+# In its own process: this one must not import torch, and a broken driver may crash the process.
 _PROBE = """
 import json, torch
 count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -73,7 +73,7 @@ def version(library: str) -> str:
 
 
 def extras() -> dict[str, list[str]]:
-    """The libraries of each extra of this package; none where it is not installed."""
+    """The libraries of each extra of this package; empty if it is not installed."""
     try:
         lines = metadata.requires("braidcheck") or []
     except metadata.PackageNotFoundError:
@@ -93,7 +93,7 @@ def cpus() -> int:
 
 
 def for_worker(tree: Path) -> dict[str, str]:
-    """The environment of a process that imports ``tree``'s package first, with one thread and no lane chosen yet."""
+    """The environment of a process that imports the package in ``tree``, with one thread and no lane chosen yet."""
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     path = os.pathsep.join([str(tree), *filter(None, [os.environ.get("PYTHONPATH")])])
     return kept | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path}
@@ -106,7 +106,7 @@ def with_package() -> dict[str, str]:
 
 
 def available_bytes() -> int:
-    """Memory that programs can still take on this machine; 0 where the system does not say."""
+    """Memory available on this machine in bytes; 0 if unknown."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
@@ -114,7 +114,7 @@ def available_bytes() -> int:
 
 
 def why_no_triton() -> str:
-    """Why Triton cannot be imported here; empty where it can."""
+    """Why Triton cannot be imported here; empty if it can."""
     if importlib.util.find_spec("triton") is not None:
         return ""
     if sys.platform != "linux":
@@ -123,7 +123,7 @@ def why_no_triton() -> str:
 
 
 def why_no_interpreter() -> str:
-    """Why the interpret lane cannot run here; empty where it can."""
+    """Why the interpret lane cannot run here; empty if it can."""
     if reason := why_no_triton():
         return reason
     triton, numpy = version("triton"), version("numpy")
@@ -152,7 +152,7 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def why_no_gpu() -> str:
-    """Why the gpu lane cannot run here; empty where it can."""
+    """Why the gpu lane cannot run here; empty if it can."""
     if gpus():
         return why_no_triton()
     return f"no GPU that torch {version('torch') or '(not installed)'} can use"
@@ -168,7 +168,7 @@ def driver() -> str:
 
 
 def git(folder: Path, *words: str) -> str | None:
-    """What git said in ``folder``; None where it refused, or is not there."""
+    """The output of git in ``folder``; None if it failed or is not installed."""
     if not shutil.which("git"):
         return None
     completed = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
@@ -176,13 +176,13 @@ def git(folder: Path, *words: str) -> str | None:
 
 
 def commit() -> str:
-    """The commit of the source tree that braidcheck runs from, with ``+`` where it was changed since."""
+    """The commit of braidcheck's source tree, with ``+`` if there are uncommitted changes."""
     head = git(PACKAGE.parent, "rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
     return head.strip() + ("+" if git(PACKAGE.parent, "status", "--porcelain") else "") if head else ""
 
 
 def fingerprint() -> Fingerprint:
-    """What a Run says about the machine and the software that it ran on; the time is UTC."""
+    """The machine and software of a run; the time is UTC."""
     return {
         "braidcheck": braidcheck.__version__,
         "commit": commit(),

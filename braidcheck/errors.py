@@ -1,10 +1,10 @@
-"""The errors that a user can cause, each one line that says what to do; any error in one line."""
+"""Errors that a user can cause, each one line that says what to do; and any error as one line."""
 
 __all__ = "CheckpointError", "GoldenError", "NotAvailable", "UserError"
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's type and the first line of what it says."""
+    """An error's type and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
@@ -15,13 +15,13 @@ class UserError(Exception):
 
 
 class NotAvailable(UserError):
-    """The call is fine but the evidence cannot be had here (no golden, no network, no Triton). Exits with 3."""
+    """The call is valid but cannot be evaluated here (no golden, no network, no Triton). Exits with 3."""
 
     exit_code = 3
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be loaded: missing, truncated, of another architecture or of wrong shapes."""
+    """A checkpoint that cannot be loaded: missing, truncated, of another architecture or with wrong shapes."""
 
 
 class GoldenError(NotAvailable):

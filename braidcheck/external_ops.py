@@ -1,7 +1,7 @@
-"""Ops that lie outside of this package: named by ``--ops``, by the project around or by an installed package.
+"""Ops outside of this package: named by ``--ops``, by the surrounding project or by an installed package.
 
-A file declares an op if it assigns ``OP`` at its top level. Those of a project are the key ``ops`` of its table. What a
-command found travels to the processes that it starts in the environment. Standard library only.
+A file declares an op if it assigns ``OP`` at its top level. A project names its ops in the key ``ops`` of its table.
+Child processes get the ops of a command through the environment. Standard library only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator
     that the environment or the project around ``folder``, by default the working directory, names; and those of
     installed packages.
 
-    Raises UserError for a name behind which there is no op.
+    Raises UserError for a name without an op.
     """
     before = {name: os.environ.get(name) for name in (VARIABLE, GIVEN, PROJECT)}
     folder = folder or Path.cwd()
@@ -79,21 +79,21 @@ def has_project() -> bool:
 
 
 def of_project() -> list[str]:
-    """The ops that the project's table names, of those that were loaded."""
+    """The loaded ops that the project's table names."""
     modules = {one.module for one in _from_json(PROJECT)}
     return [name for name, (declaration, _) in _loaded.items() if declaration in modules]
 
 
 def options() -> list[str]:
-    """The words of a command line that find what ``--ops`` named."""
+    """The command-line options that name the same ops as ``--ops``."""
     return [word for name in json.loads(os.environ.get(GIVEN, "[]")) for word in ("--ops", name)]
 
 
 def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
-    """Import the declarations. Raises UserError for one that cannot be imported or holds no Op."""
+    """Import the declarations. Raises UserError for one that cannot be imported or has no Op."""
     for one in declarations:
         if one.root not in sys.path:
-            sys.path.append(one.root)  # last: nothing of it may stand in for what is installed
+            sys.path.append(one.root)  # last: it must not shadow installed packages
         try:
             op = importlib.import_module(one.module).OP
         except Exception as error:
@@ -106,7 +106,7 @@ def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
 
 
 def _lacking(error: Exception, project: Path) -> str:
-    """What to do where the project's own package is missing, as with a src layout that is not installed."""
+    """What to do if the project's own package is missing, as with a src layout that is not installed."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     own = name and any((project / folder / name.split(".")[0]).exists() for folder in ("src", "python"))
     return "; install the project first: python3 -m pip install -e ." if own else ""
@@ -118,12 +118,13 @@ def module_of(op: str) -> str:
 
 
 def tops() -> set[str]:
-    """The outermost packages and modules that loaded ops lie in."""
+    """The top-level packages and modules of loaded ops."""
     return {name.split(".")[0] for names in _loaded.values() for name in names}
 
 
 def code(op: str) -> list[ModuleType]:
-    """The modules of an external op's wrapper, and what these take from the same packages, its kernels among it."""
+    """The modules of an external op's wrapper, and those that they import from the same packages, such as its
+    kernels."""
     own = {name.split(".")[0] for name in _loaded[op]}
     found, todo = dict[str, ModuleType](), [_loaded[op][1]]
     while todo:
@@ -135,13 +136,13 @@ def code(op: str) -> list[ModuleType]:
 
 
 def files(op: str) -> dict[str, Path]:
-    """The files of an external op's code, by their path from the folder that their outermost package lies in."""
+    """The files of an external op's code, by their path from the parent of their top-level package."""
     paths = {module.__name__: Path(module.__file__ or "") for module in code(op)}
     return {path.relative_to(_folder(name, path)).as_posix(): path for name, path in paths.items()}
 
 
 def copy(folder: Path) -> None:
-    """Copy the packages and modules that loaded ops lie in to ``folder``, from which they can be imported."""
+    """Copy the packages and modules of loaded ops to ``folder``, from which they can be imported."""
     for top in tops():
         module = importlib.import_module(top)
         if hasattr(module, "__path__"):
@@ -153,7 +154,7 @@ def copy(folder: Path) -> None:
 
 
 def _home(value: Any) -> str:
-    """The module that something was defined in."""
+    """The module that defines an object."""
     while hasattr(value, "fn"):  # a jitted or tuned function
         value = value.fn
     return value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
@@ -196,7 +197,7 @@ def _declares(file: Path) -> bool:
 
 
 def _search(name: str, folder: Path) -> Path | None:
-    """The folder from which the module ``name`` is imported, found without importing it."""
+    """The folder from which the module ``name`` would be imported, without importing it."""
     inner = Path(*name.split("."))
     for entry in (folder, folder / "src", *map(Path, sys.path)):
         if (entry / inner).is_dir() or (entry / inner).with_suffix(".py").is_file():

@@ -1,6 +1,5 @@
-"""Runs of format 1, which are still read: the runs of a history never change, and artifacts come from older trees.
-
-Standard library only. The words of that format, and those of today for the same things:
+"""Reads Runs of format 1: files of a history never change, and artifacts may come from older trees. Standard library
+only. The terms of that format, and today's terms:
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(value: Any) -> Any:
-    """``value`` with ops by the names of today in all its strings."""
+    """``value`` with today's op names in all its strings."""
     if isinstance(value, str):
         return _OP.sub(lambda match: OPS[match[0]], value)
     if isinstance(value, Mapping):
@@ -48,7 +47,7 @@ def _renamed(value: Any) -> Any:
 
 
 def mutant(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a kill matrix, where a mutant's description and op may have the names that they had at that time."""
-    if row.get("outcome") == "same code":  # which left the denominator then
+    """A row of a kill matrix, whose mutant descriptions and ops may have their former names."""
+    if row.get("outcome") == "same code":  # which format 1 excluded from the score
         row = {**row, "outcome": "survived", "witness": "none found: its cases' launches compiled to the same PTX"}
     return _renamed({"description" if name == "story" else name: value for name, value in row.items()})

@@ -1,4 +1,4 @@
-"""Keeps two gate runs off one GPU: each would spoil the other's timings and take its memory (standard library only)."""
+"""Prevents two gate runs from sharing a GPU, which would disturb timings and exhaust memory (standard library only)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from braidcheck.errors import NotAvailable
 
 @contextmanager
 def claim(gpus: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Hold these GPUs (rows of ``environment.gpus()``) for this run. Raises NotAvailable where another run holds
-    one."""
+    """Lock these GPUs (rows of ``environment.gpus()``) for this run. Raises NotAvailable if another run has one."""
     with ExitStack() as held:
         for gpu in gpus:
-            # In the system's folder, not this run's: the other run has another --out, or another user.
+            # In the system's temporary folder: the other run has another --out, or another user.
             path = Path(tempfile.gettempdir(), f"braidcheck-gpu-{gpu.get('uuid') or gpu['id']}.lock")
             file = held.enter_context(open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+"))
             try:

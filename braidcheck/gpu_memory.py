@@ -1,4 +1,4 @@
-"""Divides a GPU's memory among the processes that share it, by file locks (standard library only)."""
+"""Divides a GPU's memory among processes, by file locks (standard library only)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ POLL_S = 0.02
 
 
 class GpuMemory:
-    """The memory of one GPU in ``slots`` equal parts, one a worker; a process reserves as many as its work needs.
+    """The memory of one GPU in ``slots`` equal parts, one per worker; a process reserves as many as its work needs.
 
-    The operating system drops the locks of a process that dies, so nothing stays reserved. Whoever waits for several
-    slots keeps others from starting, so a large piece of work is not passed over for ever.
+    The operating system drops the locks of a process that dies, so nothing stays reserved. A process that waits for
+    several slots blocks later ones, so that large work does not starve.
     """
 
     def __init__(self, folder: Path, slots: int) -> None:
-        """``folder`` is one a GPU and run, and is shared by all processes that take part."""
+        """``folder`` is specific to GPU and run, and shared by all its processes."""
         self.folder, self.slots = folder, slots
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -55,7 +55,7 @@ class GpuMemory:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it came from, says that the GPU had no memory left."""
+    """Whether ``error``, or its cause, means that the GPU ran out of memory."""
     while error is not None:
         text = str(error).lower()
         if type(error).__name__ == "OutOfMemoryError" or ("cuda" in text and "out of memory" in text):
@@ -65,7 +65,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def context_is_broken() -> bool:
-    """Whether this process's GPU context is: every later call in it would fail the same way."""
+    """Whether this process's GPU context is broken: every later call in it would fail."""
     cuda = _cuda()
     if cuda is None:
         return False
@@ -77,14 +77,14 @@ def context_is_broken() -> bool:
 
 
 def free_cached_memory() -> None:
-    """Give the memory of an item that has ended to the other processes on this GPU."""
+    """Release the memory of a finished item to the other processes on this GPU."""
     if cuda := _cuda():
         cuda.empty_cache()
         cuda.reset_peak_memory_stats()
 
 
 def peak_memory() -> dict[str, int]:
-    """The most memory that an item of this process held, in MiB, as a metric; empty where it uses no GPU."""
+    """The peak memory of an item of this process, in MiB, as a metric; empty without a GPU."""
     return {"gpu_memory_mib": cuda.max_memory_allocated() >> 20} if (cuda := _cuda()) else {}
 
 

@@ -1,4 +1,4 @@
-"""The terms as frozen dataclasses: Op, Case, Contract, Cost (standard library only)."""
+"""Op, Case, Contract, Cost and Sweep as frozen dataclasses (standard library only)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = "DTYPES", "LANES", "PROFILES", "Case", "Contract", "Cost", "Inputs", "
 PROFILES = MappingProxyType(
     {
         "unit": "standard normal numbers, unit weights",
-        "qwen": "the real model's statistics: K-norm weights up to 96.5, uneven norms, large positions",
+        "qwen": "the statistics of a real model: K-norm weights up to 96.5, uneven norms, large positions",
         "extreme": "magnitudes near the edge of the storage type",
         "tiny": "rows whose variance is near eps",
         "sparse": "mostly zeros, a few large entries",
         "steep": "numbers whose exponentials overflow",
         "tail": "sizes that divide no block",
         "cancel": "large partial sums, small total: shows narrow accumulation",
-        "one_sign": "rows of one sign, positive weights: casts average out, and what they hide shows",
+        "one_sign": "rows of one sign, positive weights: casts average out and no longer hide other errors",
         "flat": "the same with squares that all round one way: shows a norm's narrow accumulation",
         "halfway": "rows whose inverse norm rounds down far, in 16 bits: shows a norm's rounded factor",
         "range": "rows or channels past float16's range on both sides: shows what went through it",
         "zero_rows": "every other row all zeros",
         "subnormal": "rows of numbers below the smallest normal one",
-        "largest": "the largest finite numbers: results that are rounded to infinity",
+        "largest": "the largest finite numbers: results that round to infinity",
         "nan": "a NaN in one row",
         "masked": "half of the numbers minus infinity",
         "ties": "few values, each many times",
@@ -65,7 +65,7 @@ class Case:
         return self.axes[axis]
 
     def get(self, axis: str, default: int = 0) -> int:
-        """The size or switch ``axis``, or ``default`` where this case does not set it."""
+        """The size or switch ``axis``, or ``default`` if this case does not set it."""
         return self.axes.get(axis, default)
 
     @property
@@ -77,13 +77,13 @@ class Case:
 
     @property
     def entropy(self) -> int:
-        """The seed of this case's numbers: its own, so that no two cases share inputs."""
+        """The seed of this case's numbers, unique so that no two cases share inputs."""
         return zlib.crc32(self.id.encode())
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call must do at the least: bytes moved through device memory, floating-point operations."""
+    """The minimum work of a call: bytes moved through device memory, floating-point operations."""
 
     bytes: int
     flops: int
@@ -94,7 +94,7 @@ class Contract:
     """The declared precision of an op.
 
     ``outputs`` maps each output's name to its dtype: a dtype's name, or the name of the input whose dtype it
-    takes; ``"a or b"`` is the first of the two that was given, ``"a if c"`` counts only where the input c is true.
+    takes; ``"a or b"`` is the first of the two that is given, ``"a if c"`` applies only if the input c is true.
     ``casts`` lists, in words, every point at which a number may be rounded to a narrower type before the last
     rounding. ``mutates`` names the inputs written in place, which are outputs too; ``overwrites`` those in which a call
     may leave anything, and in whose memory it may return.
@@ -112,11 +112,11 @@ class Contract:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The inputs that may hold something else after the call."""
+        """The inputs that may differ after the call."""
         return *self.mutates, *self.overwrites
 
     def output_dtype(self, output: str, inputs: Mapping[str, Any]) -> Any:
-        """The dtype that ``output`` must have for these inputs: a dtype's name, or an input's own dtype."""
+        """The dtype that ``output`` must have for these inputs: a dtype's name, or an input's dtype."""
         for choice in self.outputs[output].split(" or "):
             choice, _, switch = choice.partition(" if ")
             if switch and not inputs.get(switch):
@@ -150,7 +150,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """The axes and the case, without its sizes along them: ``rms_norm[T of bfloat16-qwen-H1024]``."""
+        """The axes and the case without its sizes along them: ``rms_norm[T of bfloat16-qwen-H1024]``."""
         others = {name: size for name, size in self.case.axes.items() if name not in self.axes}
         op, case = replace(self.case, axes=others).id.split("[", 1)
         return f"{op}[{' and '.join(self.axes)} of {case}"

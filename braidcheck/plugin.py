@@ -32,7 +32,7 @@ from braidcheck.settings import Settings
 SETTINGS = pytest.StashKey[Settings]()
 VERDICT = pytest.StashKey[Verdict]()
 TIMED = tuple(gate.name for gate in GATES.values() if gate.timed)
-ALL = 1.0  # of a GPU's memory
+ALL = 1.0  # fraction of a GPU's memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,21 +69,21 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
 
 @pytest.fixture(scope="session")
 def settings(pytestconfig: pytest.Config) -> Settings:
-    """What this run was asked to do."""
+    """The settings of this run."""
     return pytestconfig.stash[SETTINGS]
 
 
 @pytest.fixture(scope="session")
 def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """``progress(text)``: shown to the person who waits while a long measurement runs in this worker."""
+    """``progress(text)`` shows the progress of a long measurement in this worker."""
     return pytestconfig.pluginmanager.getplugin("braidcheck-worker").say
 
 
 class Worker:
-    """Runs the items: each has a Verdict, which leaves on the report. Shares its GPU's memory with other workers."""
+    """Runs the items: each gives a Verdict, which travels on the report. Shares its GPU's memory with other workers."""
 
     name = staticmethod(name)
-    later: tuple[str, ...] = ()  # gates that a later phase runs, which the balance of shards counts here
+    later: tuple[str, ...] = ()  # gates of a later phase, which the balance of shards includes
 
     def __init__(self, settings: Settings, memory: GpuMemory | None = None) -> None:
         self.settings = settings
@@ -93,11 +93,11 @@ class Worker:
         self.observing: Path | None = None
 
     def pytest_collection_finish(self) -> None:
-        """From here on an item's own limit counts."""
+        """From here on the items' own time limits apply."""
         faulthandler.cancel_dump_traceback_later()
 
     def say(self, text: str) -> None:
-        """Show how far this worker's measurement is, until its item ends."""
+        """Show the progress of this worker's measurement until its item ends."""
         self.observing = Path(self.settings.out) / OBSERVING
         write_atomically(self.observing, text)
 
@@ -124,19 +124,19 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Run the item once the GPU has memory for it. End this process once its GPU context is broken, or where an
-        error would end its session: the reports are sent, a fresh worker takes the rest."""
+        """Run the item once the GPU has memory for it. End this process after its GPU context broke, or if an error
+        would end its session: the reports are sent, and a fresh worker takes the rest."""
         try:
             if self.memory:
                 with self.memory.reserve(self._memory_fraction(item)):
                     answer = yield
-                    if not self.broken:  # a broken context refuses this too, and the worker ends below
+                    if not self.broken:  # a broken context fails here too, and the worker ends below
                         free_cached_memory()
             else:
                 answer = yield
         except Exception as error:
             self._report(item, error)
-            os._exit(1)  # xdist replaces a worker that dies; one that ends its session early ends the whole run
+            os._exit(1)  # xdist replaces a worker that dies; one that ends its session early would end the run
         if self.observing:
             self.observing.unlink(missing_ok=True)
             self.observing = None
@@ -145,7 +145,7 @@ class Worker:
         return answer
 
     def _report(self, item: pytest.Item, error: Exception) -> None:
-        """Send ``error``, which was raised around the item and not in it, as the item's own."""
+        """Report ``error``, raised outside of the item, as the item's result."""
 
         def fail() -> None:
             raise error
@@ -154,7 +154,7 @@ class Worker:
         item.ihook.pytest_runtest_logreport(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
 
     def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
-        """What the item's call, or its setup where that failed, says."""
+        """The verdict of the item's call, or of its failed setup."""
         raise NotImplementedError
 
     def reproduce(self, item: pytest.Item) -> str:
@@ -162,8 +162,8 @@ class Worker:
         raise NotImplementedError
 
     def _memory_fraction(self, item: pytest.Item) -> float:
-        """Of the GPU's memory: what the item's mark ``gpu_memory(function)`` gives in bytes; all where its mark is
-        ``exclusive_gpu``, or where it was given back."""
+        """The item's fraction of the GPU's memory: from the bytes of its mark ``gpu_memory(function)``; all of it if it
+        is marked ``exclusive_gpu`` or was given back."""
         if item.get_closest_marker("exclusive_gpu") or item.nodeid in lines(self.given_back):
             return ALL
         mark = item.get_closest_marker("gpu_memory")
@@ -174,9 +174,8 @@ class Worker:
         return mark.args[0]() / torch.cuda.get_device_properties(0).total_memory
 
     def _give_back(self, item: pytest.Item) -> None:
-        """End this process, and with it what it holds on the GPU; the item runs again, alone, in a fresh worker.
-
-        Returns where it was alone already: then there is no more memory to be had.
+        """End this process and free its GPU memory; the item runs again, alone, in a fresh worker. Returns if it was
+        alone already: then there is no more memory.
         """
         if item.nodeid in lines(self.given_back):
             return
@@ -196,12 +195,12 @@ _SETUP = pytest.StashKey[float]()
 
 
 class SuiteWorker(Worker):
-    """Runs the items of the suite: what each returns is its Verdict; an exception becomes an error."""
+    """Runs the items of the suite: each returns its Verdict; an exception becomes an error."""
 
     later = TIMED
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """With ``--op``, keep what is about these ops alone."""
+        """With ``--op``, keep only items of these ops."""
         if self.settings.ops:
             wanted = (*self.settings.ops, ALL_OPS)
             items[:] = [item for item in items if name(item.nodeid)[1].split("[")[0] in wanted]
@@ -221,7 +220,7 @@ class SuiteWorker(Worker):
         return True
 
     def verdict(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict:
-        """What the item returned; an error where it raised."""
+        """The item's Verdict; an error if it raised."""
         if verdict := item.stash.get(VERDICT, None):
             return verdict
         assert call.excinfo is not None

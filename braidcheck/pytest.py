@@ -1,4 +1,4 @@
-"""Contracts of ops for your own test files: one pytest item a case.
+"""Contracts of ops for your own test files: one pytest item per case.
 
     from braidcheck.pytest import ops
 
@@ -6,10 +6,10 @@
     def test_rms_norm(case):
         case.check(my_rms_norm)
 
-The function runs in this process, for your tests are trusted by you; ``braidcheck check`` gives it one of its own.
+The function runs in the test's process, since you trust your own tests; ``braidcheck check`` runs it in a separate one.
 As a plugin (``pytest -p braidcheck.pytest``, or ``pytest_plugins`` of a conftest.py) this module adds the fixtures
-``guarded`` and ``poisoned_outputs``, and to Triton's interpreter what it lacks. Nothing here is an entry point: a run
-that does not name this module is as it was.
+``guarded`` and ``poisoned_outputs``, and to Triton's interpreter what it lacks. Nothing here is an entry point: pytest
+runs that do not name this module are unaffected.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ __all__ = ["guarded", "ops", "poisoned_outputs"]
 Function = Callable[..., Any]
 DEVICE = "cpu" if interpreter.INTERPRETED or environment.why_no_gpu() else "cuda"
 DEFAULT_GATES = ("accuracy", "fence")
-ASKED = ("accuracy", "fence", "edges", "calls", "sizes", "determinism")  # what can be asked of any function
+ASKED = ("accuracy", "fence", "edges", "calls", "sizes", "determinism")  # gates that can check any function
 
 
 @dataclass(frozen=True, repr=False)
 class Question:
-    """One case of one gate, which a test puts to a function; ``whole`` is the op with the cases that are not served."""
+    """One case of one gate, to check a function with; ``whole`` is the op including unsupported cases."""
 
     op: Op
     gate: str
@@ -73,8 +73,8 @@ class Question:
         return name if self.gate == "accuracy" else f"{self.gate}: {name}"
 
     def check(self, function: Function) -> None:
-        """Fail with element, bound and ratio where ``function`` violates the contract; skip where it lacks an optional
-        argument of the case. It is called as the op: required arguments by position, optional ones by name."""
+        """Fail, with element, bound and ratio, if ``function`` violates the contract; skip if it lacks an optional
+        argument of the case. It is called like the op: required arguments by position, optional ones by name."""
         __tracebackhide__ = True
         if self.case is not None and (lacking := _missing(function, self.case)):
             pytest.skip(f"{_name(function)} does not take {' or '.join(lacking)}")
@@ -93,7 +93,7 @@ class Question:
             return run_check(checks[self.name])
 
     def _hint(self, function: Function) -> str:
-        """The contract that the function keeps instead, where one convention or two explain it."""
+        """The contract that the function keeps instead, if one or two conventions explain it."""
         if self.gate != "accuracy":
             return ""
         said = _fit(self.whole, function)
@@ -102,7 +102,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Contract:
-    """An op's contract, to which a function is held."""
+    """An op's contract, against which functions are checked."""
 
     op: Op
 
@@ -119,8 +119,8 @@ class Contract:
     def cases(
         self, serves: Callable[[Case], bool] = lambda case: True, gates: Sequence[str] = DEFAULT_GATES
     ) -> pytest.MarkDecorator:
-        """A parametrisation of the argument ``case``: a Question for each case of the op for which ``serves(case)`` is
-        true, and for what each gate of ``gates`` asks (accuracy, fence, edges, calls, sizes, determinism).
+        """A parametrisation of the argument ``case``: a Question for each gate of ``gates`` (accuracy, fence, edges,
+        calls, sizes, determinism) and each case of the op for which ``serves(case)`` is true.
 
         Large cases need a GPU. Raises UserError for another gate, or where no case is left.
         """
@@ -130,14 +130,14 @@ class Contract:
         if not served:
             raise UserError(f"serves accepts none of the {len(self.op.cases)} cases of {self.op.name}")
         sweeps = tuple(replace(sweep, rows=False) for sweep in self.op.sweeps if serves(sweep.case))
-        # What others promise of batches is theirs: no row's bits are compared among other rows.
+        # Other libraries need not be batch-invariant: no row's bits are compared among other rows.
         op = replace(self.op, cases=served, sweeps=sweeps, contract=replace(self.op.contract, batch_invariant=0))
         asked = [question for gate in gates for question in _questions(op, gate, self.op)]
         return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in asked])
 
 
 class Contracts:
-    """The contracts by the name of the op: ours, and those that your pyproject.toml or an installed package names."""
+    """The contracts by op: braidcheck's, and those that your pyproject.toml or an installed package names."""
 
     def __getattr__(self, name: str) -> Contract:
         with external_ops.announced(folder=Path.cwd()):
@@ -152,16 +152,15 @@ ops = Contracts()
 
 @pytest.fixture
 def poisoned_outputs() -> Iterator[None]:
-    """During the test every ``torch.empty`` is filled with NaN: what a kernel leaves unwritten shows."""
+    """During the test every ``torch.empty`` is filled with NaN, so that elements that a kernel does not write show."""
     with within_poisoned_outputs():
         yield
 
 
 @pytest.fixture
 def guarded() -> Callable[[Function], Function]:
-    """``guarded(function)`` is the function, called with each tensor between guards and its rows apart by NaN.
-
-    Writing outside of a tensor raises OutOfBoundsError; on a CPU even reading there ends the process.
+    """``guarded(function)`` calls the function with guards around each tensor and NaN between its rows. Writing outside
+    of a tensor raises OutOfBoundsError; on a CPU reading there ends the process.
     """
     return with_red_zones
 
@@ -179,12 +178,12 @@ def _checks(op: Op, gate: str) -> Iterator[tuple[str, Callable[[], str | None]]]
     load = GATES[gate].load_trial_checks
     assert load  # mutants meet all of ASKED
     for name, check in load()(Trial({op.name: op}, DEVICE, {}, Fixtures())):
-        if not name.endswith(OVERLAPS):  # others need not refuse what has no right answer
+        if not name.endswith(OVERLAPS):  # other functions need not refuse what has no right answer
             yield name, check
 
 
 def _skipping(function: Function) -> Function:
-    """The function, which skips the test where it lacks an argument that is asked for."""
+    """The function, which skips the test if it lacks a requested argument."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

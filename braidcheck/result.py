@@ -1,4 +1,4 @@
-"""What a gate says and what a run holds: Verdict and Run, with their JSON form (standard library only)."""
+"""Verdict and Run, and their JSON form (standard library only)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ENVIRONMENT = {
     "gpus": (list, type(None)),
 }
 
-# Worst first: the order of reports, and of what decides the exit code.
+# Worst first: the order of reports and of the exit code.
 SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.SKIPPED, Status.PASS)
 
 
@@ -53,9 +53,9 @@ SEVERITY = (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.SKIPPED, Stat
 class Verdict:
     """One gate's outcome on one subject.
 
-    ``value`` is the number that decided and ``limit`` what it was compared with (both in ``unit``), where there is one:
-    a maximum, or with ``higher_is_better`` a minimum. ``message`` says the same in a sentence, ``metrics`` holds
-    further measurements, ``reproduce`` is the command that runs just this check.
+    ``value`` is the deciding number, if there is one, and ``limit`` its maximum, or with ``higher_is_better`` its
+    minimum (both in ``unit``). ``message`` says this as a sentence, ``metrics`` has further measurements, ``reproduce``
+    is the command that runs just this check.
     """
 
     gate: str
@@ -100,7 +100,7 @@ class Verdict:
 
     @classmethod
     def _from(cls, body: Mapping[str, Any]) -> Verdict:
-        # Infinities and NaN are strings in the file; those in ``metrics`` stay as they were written.
+        # Infinities and NaN are strings in the file; those in ``metrics`` remain strings.
         values = {key: float(body[key]) for key in ("value", "limit") if isinstance(body.get(key), str)}
         require({**body, **values}, VERDICT, "a verdict", optional=True)
         return cls(**{**body, **values})
@@ -108,10 +108,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Run:
-    """Environment, what was expected, and the verdicts, of one commit on one machine.
-
-    ``expected`` lists the ids of all verdicts that the run set out to get: one that is missing is an error,
-    so a crashed worker or a lost item can never read as green.
+    """Environment, expected ids and verdicts of one commit on one machine. ``expected`` lists the ids of all planned
+    verdicts: a missing one is an error, so a crashed worker or a lost item can never look green.
     """
 
     environment: Mapping[str, Any]
@@ -145,7 +143,7 @@ class Run:
 
         def rank(verdict: Verdict) -> tuple[int, float, str]:
             limit_fraction = verdict.limit_fraction
-            # No number at all (it raised) and NaN are worse than any number.
+            # A missing number (it raised) and NaN are worse than any number.
             used = math.inf if limit_fraction is None or math.isnan(limit_fraction) else limit_fraction
             return SEVERITY.index(verdict.status), -used, verdict.id
 
@@ -158,7 +156,7 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """The run that ``to_json`` wrote, or wrote in format 1. Raises ValueError where the text is no such run."""
+        """The run that ``to_json`` wrote, in this format or format 1. Raises ValueError for any other text."""
         try:
             body = checksum.opened(text, SCHEMA)
         except json.JSONDecodeError:
@@ -179,9 +177,9 @@ class Run:
     def merge(cls, runs: Iterable[Run]) -> Run:
         """One run of several lanes, phases or machines.
 
-        A verdict replaces "skipped" of the same gate and subject, whatever the lane; of two verdicts of one id
-        the worse stays. A "skipped" that stands for several subjects names them in ``metrics["subjects"]`` and
-        goes when all of them were evaluated.
+        A verdict replaces "skipped" of the same gate and subject, whatever the lane; of two verdicts with one id the
+        worse one stays. A "skipped" that stands for several subjects names them in ``metrics["subjects"]`` and is
+        dropped when all of them were evaluated.
         """
         runs = list(runs)
         evaluated = {(v.gate, v.subject) for run in runs for v in run.verdicts if v.status != Status.SKIPPED}
@@ -201,9 +199,10 @@ class Run:
 
 
 def require(body: object, types: Mapping[str, tuple[type, ...]], what: str, *, optional: bool = False) -> None:
-    """Raise ValueError unless ``body`` is an object whose entries are of these types; ``optional`` ones may lack."""
+    """Raise ValueError unless ``body`` is an object whose entries have these types; ``optional`` ones may be
+    missing."""
     if not isinstance(body, Mapping):
-        raise ValueError(f"{what} is no object")
+        raise ValueError(f"{what} is not an object")
     for name, wanted in types.items():
         if (name in body or not optional) and type(body.get(name)) not in wanted:
             words = " or ".join("null" if kind is type(None) else kind.__name__ for kind in wanted)
@@ -227,26 +226,24 @@ def _plain(value: Any) -> Any:
 
 
 def json_by_line(body: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]], schema: str) -> str:
-    """``body`` as JSON with ``rows`` under ``name``, a line each: small, and a change in it can be read.
-
-    It is sealed with a ``schema``, such as "kill matrix 1".
+    """``body`` as JSON with ``rows`` under ``name``, one line each, for readable diffs. It is sealed with a ``schema``,
+    such as "kill matrix 1".
     """
     head, lines = json.dumps(body, indent=1), ",\n".join(json.dumps(row) for row in rows)
     return checksum.seal(f'{head[:-2]},\n "{name}": [\n{lines}\n]}}\n', schema)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one, never a part.
-
-    Raises OSError that names ``path``.
+    """Write ``text`` to ``path`` atomically: a reader sees the old file or the complete new one. Raises OSError that
+    names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not by tempfile: its files are readable by their owner alone, and a run is there to be read.
+    # Not by tempfile, whose files only their owner can read.
     draft = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
-    except OSError as error:  # of a full disk Python does not say which file
+    except OSError as error:  # for a full disk Python does not name the file
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a gate run was asked to do: one frozen value that travels from the command line to every worker."""
+"""The settings of a gate run: one frozen value that travels from the command line to every worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCE = "reference"  # the separated backend with every op's reference in pl
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of one gate run.
+    """The settings of one gate run.
 
     ``lane`` is ``interpret`` or ``gpu``; ``out`` the folder that the run writes to; ``model`` the embedded ``nano``,
     a checkpoint directory or a hub id; ``dataset`` the embedded ``corpus``, ``wikitext`` or a path; ``attention`` the
@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def model_name(self) -> str:
-        """What the model is called in verdicts: nano, a hub id, or the last part of a directory."""
+        """The model's name in verdicts: nano, a hub id, or the last part of a directory."""
         path = Path(self.model).expanduser()
         return path.resolve().name if self.model != NANO and path.is_dir() else self.model
 

@@ -39,9 +39,9 @@ def main(green: str, faulty: str, *matrices: str) -> None:
     """Write both samples."""
     runs = [Run.from_json(Path(path).read_text(encoding="utf-8")) for path in (green, faulty)]
     kills = [read_matrix(Path(path)) for path in matrices]
-    _write("sample-run.html", page.Subject("a Run as it is", runs[0], matrices=kills))
+    _write("sample-run.html", page.Subject("a Run", runs[0], matrices=kills))
     nights = history(*runs)
-    title = "a planted fault, and a planted slow-down in made-up nights"
+    title = "a planted fault, and a simulated slow-down"
     lanes = [run.environment.get("lanes") for run in runs]
     base = runs[0] if lanes[0] == lanes[1] else None
     _write("sample-regressions.html", page.Subject(title, nights[-1], nights, evaluate(nights), base, kills))

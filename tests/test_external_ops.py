@@ -23,12 +23,12 @@ from braidcheck import external_ops, kernels
 from braidcheck.benchmarks import shapes
 from braidcheck.gates import soak
 from braidcheck.gates.soak.measure import measure_soak, pairs
-from braidcheck.mutants import affected_ops, generate, honest, selection
+from braidcheck.mutants import affected_ops, generate, equivalents, selection
 from braidcheck.mutants.runner import Runner
 from braidcheck.settings import Settings
 
 op = kernels.find()["silu_and_mul"]
-soaked = measure_soak(op, pairs(op, 3, large=False), honest.find(op.name))
+soaked = measure_soak(op, pairs(op, 3, large=False), equivalents.find(op.name))
 faults = [mutant for mutant in generate.generated([op.name]) if op.name in mutant.ops]
 selection.OF_OPS = ("accuracy",)
 matrix = Runner("interpret").run([fault for fault in faults if ".constant." in fault.id][:1], workers=1)

@@ -97,7 +97,7 @@ def test_artifact_of_format_1_is_read(packed):
     ("fault", "says"),
     [
         (lambda run: run.update(status="skipped"), "status of the Run is not one of"),
-        (lambda run: run.update(status="pass"), "status and exit_code are not what the verdicts say"),
+        (lambda run: run.update(status="pass"), "status and exit_code do not follow from the verdicts"),
         (lambda run: run["verdicts"][1].update(status="skipped"), "status of verdict 1"),
         (lambda run: run["verdicts"][1].update(message="a word of format 2"), "verdict 1 has a field too many"),
         (lambda run: run["verdicts"][1].update(numbers=[]), "numbers of verdict 1"),

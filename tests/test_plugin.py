@@ -263,7 +263,7 @@ def test_an_op_that_ends_whoever_imports_it_is_found_and_left_out(evaluate, monk
 
 def test_workers_that_end_while_they_collect_and_no_op_does_break_the_run(evaluate, monkeypatch):
     monkeypatch.setattr(launcher.imports, "broken", lambda names, lane: {})
-    with pytest.raises(NotAvailable, match="every worker process ended while it collected"):
+    with pytest.raises(NotAvailable, match="every worker process died while collecting"):
         evaluate(DIES_COLLECTING.replace("DIE", "os._exit(0)"))
 
 

@@ -39,6 +39,10 @@ RETIRED = {
     r"\bspoilers?\b": "negative control",
     r"\banew\b": "again",
     r"\blest\b": "so that ... not",
+    r"\b(nats|tokens|bytes) a (token|second)\b": "per",
+    r"\bthat (is|are) not ours\b|\bsomebody else's\b": "a user's",
+    r"\bways? of asking\b": "surface",
+    r"\bto blame for what\b": "suspect op",
     r"\bis no (JSON|TOML|CSV|pytest|kill matrix|checkpoint|golden|shard)\b": "is not a valid ...",
 }
 # Files that must say an old word, and which.
@@ -96,6 +100,8 @@ def test_no_retired_word(part):
         '"needs a human"',
         "peers = 1",
         "spoilers={}",
+        "80 tokens a second",
+        "# an engine that is not ours",
     ],
 )
 def test_a_retired_word_is_found(planted):

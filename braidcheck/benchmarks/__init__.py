@@ -1,3 +1,3 @@
-"""The one place that times anything: decode, prefill and single ops beside their baselines, clocks and the roofline."""
+"""All timing code: decode, prefill and single ops against their baselines, with clocks and the roofline."""
 
 BRAIDCHECK = "braidcheck"

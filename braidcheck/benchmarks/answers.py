@@ -1,8 +1,8 @@
-"""Whether a decoder computes the model: its logits, its tokens and what it caches, next to HF in float32.
+"""Checks that a decoder computes the model: compares its logits, tokens and KV cache with HF float32.
 
-HF's own bfloat16 run is the noise floor. The seeded model's head is its embedding, so that it repeats its token by a
-wide margin: equal tokens are necessary but say little, and what is weighed are the logits after the first step and the
-K and V that the timed loop itself wrote, layer by layer.
+HF's own bfloat16 run is the noise floor. The seeded model ties its head to its embedding, so it repeats its token by a
+wide margin. Equal tokens are therefore necessary but weak evidence; the real comparison is of the logits after the
+first step and of the K and V that the timed loop wrote, layer by layer.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def answer(subject: Subject, start: Start) -> Answer:
 
 
 def mismatch(actual: Answer, truth: Answer, floor: Answer) -> str:
-    """Why ``actual`` is not the model's answer, in words; empty where it is. ``floor`` is HF's own in bfloat16."""
+    """Why ``actual`` is not the model's answer; empty if it is. ``floor`` is HF bfloat16's answer."""
     for (name, error), (_, usual) in zip(_errors(actual, truth), _errors(floor, truth), strict=True):
         if not error <= LIMIT * usual:
-            return f"its {name} are {error:.2g} from HF's in float32, {usual:.2g} in HF's own bfloat16"
+            return f"its {name} differ by {error:.2g} from HF's in float32, {usual:.2g} in HF's own bfloat16"
     if not torch.equal(actual.tokens, truth.tokens):
         return "its tokens are not HF's"
     return ""

@@ -1,4 +1,4 @@
-"""Trying what may fail or never end: a limit in time, and what to say of an exception."""
+"""Runs code that may fail or hang: a time limit, and an exception as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the main thread, which this must be, after so many seconds."""
+    """Raise TimeoutError after so many seconds. Must be called in the main thread."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"it was not ready within {seconds:g} s")
@@ -24,7 +24,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What to say of an exception: that time ran out where that is behind it, else its kind and first line."""
+    """An exception as one line: the timeout if that caused it, else its type and first line."""
     late = next((one for one in _causes(error) if isinstance(one, TimeoutError)), None)
     return str(late) if late else f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 

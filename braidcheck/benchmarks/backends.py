@@ -1,4 +1,5 @@
-"""What decodes from the same filled caches: the model, HF transformers in two ways, a compiled module of our own."""
+"""Decoders that start from the same filled caches: braidcheck's, HF transformers in two modes, and a compiled
+module."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ Caches = Sequence[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Start:
-    """Where all decoders begin: K and V [B,Hkv,filled,D] a layer, the tokens int64 [B] that come next, and room."""
+    """The common start of all decoders: K and V [B,Hkv,filled,D] per layer, the next tokens int64 [B], and the
+    capacity."""
 
     caches: Caches
     tokens: Tensor
@@ -35,11 +37,11 @@ class Start:
 
     @property
     def lengths(self) -> Tensor:
-        """The same of each row, int64 [B]."""
+        """``filled`` for each row, int64 [B]."""
         return torch.full_like(self.tokens, self.filled)
 
     def roomy(self) -> list[tuple[Tensor, Tensor]]:
-        """A copy of the caches [B,Hkv,capacity,D]; slots that are not filled hold zeros."""
+        """A copy of the caches with spare capacity, [B,Hkv,capacity,D]; unfilled slots hold zeros."""
         made = []
         for pair in self.caches:
             made.append(tuple(part.new_zeros(*part.shape[:2], self.capacity, part.shape[3]) for part in pair))
@@ -49,10 +51,9 @@ class Start:
 
 
 def seeded_start(config: Config, batch: int, filled: int, capacity: int, device: str, seed: int = 0) -> Start:
-    """A start of seeded random numbers in bfloat16 in place of a prefill, which 32,768 tokens would make long.
-
-    V are standard normal. K are KEY_SCALE times that, so that scores are spread by about 4: attention then rests on a
-    few slots at every context, as it would not on equal scores, and a wrong position shows in the answer.
+    """A start of seeded random bfloat16 numbers instead of a prefill, which would take long for 32,768 tokens. V is
+    standard normal. K is KEY_SCALE times that, so that scores have a spread of about 4: attention then concentrates on
+    a few slots at every context, and a wrong position shows in the answer.
     """
     generator = torch.Generator(device).manual_seed(seed)
     shape = batch, config.num_key_value_heads, filled, config.head_dim
@@ -69,7 +70,7 @@ class Subject(Protocol):
     """Something that decodes greedily from a Start."""
 
     def logits(self) -> Tensor:
-        """The logits [B,V] after the newest tokens; nothing moves on."""
+        """The logits [B,V] after the newest tokens; the state does not advance."""
 
     def run(self, count: int) -> Tensor:
         """The next ``count`` tokens of each row, int64 [B, count]."""
@@ -104,7 +105,7 @@ class BraidcheckDecoder:
 
 
 class HFGenerate:
-    """HF's ``generate``, greedy, with its dynamic cache, going on from where the last call stopped."""
+    """HF's ``generate``, greedy, with its dynamic cache; each call continues where the last one stopped."""
 
     def __init__(self, hf: Any, start: Start) -> None:
         from transformers import DynamicCache
@@ -132,7 +133,7 @@ class HFGenerate:
 
 
 class HFStatic:
-    """HF's model compiled as its documentation shows: a static cache, CUDA graphs by torch, a loop around it."""
+    """HF's model, compiled as its documentation shows: a static cache, torch's CUDA graphs and a Python loop."""
 
     def __init__(self, hf: Any, start: Start, optimise: Optimise) -> None:
         from transformers import StaticCache
@@ -167,7 +168,7 @@ class HFStatic:
 
 
 class OwnModule(CompiledQwen3):
-    """Our own plain PyTorch module, compiled, its step one CUDA graph."""
+    """A PyTorch module without custom kernels, compiled; one step is one CUDA graph."""
 
     def __init__(self, model: Qwen3Model, start: Start, optimise: Optimise) -> None:
         super().__init__(model.config, model.weights, start.roomy(), start.tokens, start.lengths, optimise)
@@ -186,7 +187,7 @@ TUNED = {"coordinate_descent_tuning": True}  # makes one token's products reduct
 
 
 def baselines_of(model: Qwen3Model, hf: Any, start: Start) -> Mapping[str, Callable[[], Subject]]:
-    """What braidcheck is compared with, by name; each is made when it is called."""
+    """The baselines by name; each is built when it is called."""
     once = partial(torch.compile, fullgraph=True, dynamic=False)
     return {
         "HF generate": lambda: HFGenerate(hf, start),

@@ -1,8 +1,8 @@
-"""The control of all timings: the specification's own fused kernel, frozen.
+"""The control of all timings: the specification's fused kernel, frozen.
 
-It is re-implemented as the specification describes it: blocks of 16 rows by 64 outputs, the row's norm
-computed again for each block of outputs, products in the weight's dtype, accumulation in float32. It is a measuring
-stick: it is never made faster, and a test holds its source.
+It is implemented as the specification describes it: tiles of 16 rows by 64 outputs, the row norm recomputed for each
+tile, products in the weight's dtype, accumulation in float32. It is a yardstick: it is never optimised, and a test pins
+its source.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def documents_norm_qkv(
 
 
 def control() -> tuple[Callable[..., Any], Inputs, int]:
-    """The frozen control: a call, its arguments on the CPU and the bytes it touches."""
+    """The frozen control: the call, its arguments on the CPU and the bytes that it moves."""
     from braidcheck import kernels
     from braidcheck.benchmarks.shapes import arguments, benchmark_case
 

@@ -1,4 +1,4 @@
-"""What a GPU's clocks, power and limits were around each sample, by NVML, and which samples that disturbs."""
+"""Reads a GPU's clocks, power and throttle reasons around each sample through NVML, and finds disturbed samples."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-# NVML's reasons for a clock below the highest that speak against a sample: power cap, hardware slowdown, software and
-# hardware thermal slowdown, power brake. Idling, application clocks and sync boost are no disturbance.
+# NVML throttle reasons that invalidate a sample: power cap, hardware slowdown, software and
+# hardware thermal slowdown, power brake. Idle, application clocks and sync boost do not.
 HARMFUL = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 MAX_CLOCK_DEVIATION = 0.02  # share of the median clock by which a clock may differ; NVML counts in steps of 0.8%
 
 
 class NoClocks(Exception):
-    """The clocks cannot be read, so no sample can be vouched for."""
+    """The clocks cannot be read, so no sample can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class Sample:
 
 
 class Reading(TypedDict):
-    """Several samples: median, low and high seconds of those kept, how many were discarded, clock and power.
-
-    ``disturbed`` throughout: what disturbs all samples discards none.
+    """Several samples: median, minimum and maximum seconds of those kept, how many were discarded, clock and power.
+    ``disturbed``: most samples were disturbed, so none was discarded.
     """
 
     seconds: float
@@ -51,7 +50,7 @@ class Reading(TypedDict):
 
 
 class Monitor:
-    """Reads the states of one GPU. Raises NoClocks where NVML is not available."""
+    """Reads the states of one GPU. Raises NoClocks if NVML is not available."""
 
     def __init__(self, uuid: str) -> None:
         """``uuid`` as torch gives it, without NVML's prefix."""
@@ -78,10 +77,10 @@ class Monitor:
 
 
 def kept(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples that nothing disturbed, or all of them where those would be fewer than half.
+    """The undisturbed samples, or all of them if those are fewer than half.
 
-    A sample is disturbed where a state around it names a HARMFUL reason, or a clock more than AWAY from the median
-    clock of all states. So the rule never empties a sample: what is disturbed throughout is kept and said.
+    A sample is disturbed if a state around it names a HARMFUL reason, or a clock more than AWAY from the median clock
+    of all states.
     """
     if not samples:
         return []
@@ -95,10 +94,7 @@ def _disturbs(state: State, clock: float) -> bool:
 
 
 def reading(samples: Sequence[Sample]) -> Reading:
-    """The samples as plain data: median, low and high seconds of those kept, how many went, clock and power.
-
-    Raises ValueError for no sample at all.
-    """
+    """The reading of some samples. Raises ValueError if there are none."""
     if not samples:
         raise ValueError("no sample was taken")
     calm = kept(samples)

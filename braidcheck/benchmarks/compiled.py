@@ -1,8 +1,8 @@
-"""Qwen3's decode in plain PyTorch for torch.compile: what our kernels must beat, written to be hard to beat.
+"""Qwen3's decode in PyTorch for torch.compile: the baseline that the kernels must beat, written to be hard to beat.
 
-One compiled function serves all layers, so that compiling takes seconds. It begins with the residual sum that the layer
-before it left open, so that the compiler can fuse that sum with the norm behind it as it would in a whole model. The
-step is one CUDA graph. Scores are those of a KV head's queries together, so K and V are read once and never expanded.
+One compiled function serves all layers, so that compiling takes seconds. It starts with the previous layer's residual
+addition, so that the compiler can fuse it with the following norm as it would in a whole model. The step is one CUDA
+graph. The queries of a KV head are scored together, so K and V are read once and never expanded.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CompiledQwen3:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def logits(self) -> Tensor:
-        """The logits [B,V] after ``tokens``, whose K and V are written; nothing moves on."""
+        """The logits [B,V] after ``tokens``, whose K and V are written; the state does not advance."""
         h, cos, sin, seen = self.begin(self.weights.embedding, self.tokens, self.cos_sin, self.filled, self.slots)
         branch = self.nothing
         for w, (keys, values) in zip(self.weights.layers, self.caches, strict=True):
@@ -91,7 +91,7 @@ class CompiledQwen3:
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self.step()  # compiles; what it writes is written again by the first replay
+                self.step()  # compiles; the first replay writes the same slots again
             torch.cuda.current_stream().wait_stream(stream)
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):

@@ -1,4 +1,4 @@
-"""Decode: tokens per second of braidcheck and baselines at some contexts, beside the roofline, from one process in
+"""Decode: tokens per second of braidcheck and baselines at several contexts, with the roofline; one process,
 interleaved rounds."""
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ from braidcheck.models.qwen3.model import Qwen3Model
 from braidcheck.models.qwen3.synthetic import synthetic_tensors
 
 NEW_TOKENS, SAMPLES = 32, 5
-MAX_BASELINE_SECONDS = 120  # in which a baseline must be built, compiled, checked and run once
-TOTAL = STEPS + (1 + SAMPLES) * NEW_TOKENS  # steps that a subject takes, all one after another
+MAX_BASELINE_SECONDS = 120  # time limit for building, compiling, checking and running a baseline once
+TOTAL = STEPS + (1 + SAMPLES) * NEW_TOKENS  # steps of a subject in all
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Rows, and tokens in each row's cache on average over all steps."""
+    """Rows, and the average number of cached tokens per row over all steps."""
 
     batch: int
     context: int
 
     @property
     def filled(self) -> int:
-        """Slots filled before the first step. Raises UserError for a context too short to be an average."""
+        """Slots filled before the first step. Raises UserError if the context is shorter than TOTAL."""
         if self.context <= TOTAL // 2:
             raise UserError(f"context {self.context} is too short to be timed over {TOTAL} steps: give {TOTAL} or more")
         return self.context - TOTAL // 2
 
     @property
     def capacity(self) -> int:
-        """Slots that are needed and one to spare, rounded up to 64 as a static cache would have it."""
+        """Required slots plus a spare one, rounded up to 64 like a static cache."""
         return -(-(self.filled + TOTAL + 1) // 64) * 64
 
 
 SETTINGS = (Setting(1, 128), Setting(1, 2048), Setting(1, 32768), Setting(16, 512))
 
 
-class Found(TypedDict, total=False):
-    """A subject's rate in tok/s; or why there is none: it computes something else, failed or was not asked."""
+class SubjectRate(TypedDict, total=False):
+    """A subject's rate in tok/s; or why there is none: wrong answer, failure or not requested."""
 
     rate: Rate
     refused: str
@@ -79,12 +79,12 @@ class _Place(TypedDict):
     roofline: float
 
 
-class Row(_Place, Found):
-    """The same at one setting, beside the roofline in tok/s."""
+class Row(_Place, SubjectRate):
+    """A subject's rate at one setting, with the roofline in tok/s."""
 
 
 class Evidence(TypedDict):
-    """A row a setting and subject; each of ``samples`` is of so many ``tokens`` a row."""
+    """One row per setting and subject; each of ``samples`` decodes ``tokens`` tokens per row."""
 
     device: str
     copy_bandwidth: float
@@ -94,7 +94,7 @@ class Evidence(TypedDict):
 
 
 def least_bytes(config: Qwen3Config, setting: Setting) -> int:
-    """Bytes that one step of all rows must read: every weight once, a separate embedding left out, and all K and V."""
+    """Bytes that one step of all rows must read: every weight once, except an untied embedding, and all K and V."""
     shapes = config.tensor_shapes()
     if not config.tie_word_embeddings:
         del shapes[EMBEDDING]
@@ -111,11 +111,10 @@ def measure_decode(
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> Evidence:
-    """A row a setting and subject: the roofline and the subject's rate in tok/s with spread, or why there is none.
-
-    Weights and caches are seeded ones. A row has ``rate`` (median, low, high), or ``refused`` (it computes something
-    else), or ``skipped`` (it failed, took too long or was not asked). HF's compiled model, which takes longest to
-    set up, is timed at the first setting only unless ``static_everywhere``.
+    """One row per setting and subject: the roofline and the subject's rate in tok/s with spread, or why there is none.
+    Weights and caches are seeded. A row has ``rate`` (median, low, high), or ``refused`` (wrong answer), or ``skipped``
+    (it failed, took too long or was not requested). HF's compiled model, which takes longest to set up, is timed at the
+    first setting only unless ``static_everywhere``.
     """
     for setting in settings:
         _check_positions(setting, config)
@@ -126,7 +125,7 @@ def measure_decode(
     exact = hf_with_sdpa(config, synthetic_tensors(config, SEED, device), torch.float32, device)
     rows: list[Row] = []
     for number, setting in enumerate(settings):
-        skip = {HF_STATIC: "compiled at the first context only; ask for this one: --context"}
+        skip = {HF_STATIC: "compiled at the first context only; for this one, give it alone by --context"}
         request = _Request(setting, with_baselines, skip if number and not static_everywhere else {})
         with torch.no_grad():
             seen = _measure(request, model, hf, exact, progress)
@@ -168,8 +167,8 @@ class _Request:
 
 def _measure(
     request: _Request, model: Qwen3Model, hf: Any, exact: Any, progress: Callable[[str], None]
-) -> dict[str, Found]:
-    """By subject its rate, or why there is none."""
+) -> dict[str, SubjectRate]:
+    """The rate of each subject, or why there is none."""
     setting, where = request.setting, f"batch {request.setting.batch}, context {request.setting.context}"
     device = model.device.type
     start = seeded_start(model.config, setting.batch, setting.filled, setting.capacity, device)
@@ -180,7 +179,7 @@ def _measure(
     makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(model, start)}
     makers |= baselines_of(model, hf, start) if request.with_baselines else {}
     ready: dict[str, Subject] = {}
-    found: dict[str, Found] = {}
+    found: dict[str, SubjectRate] = {}
     for name, make in makers.items():
         progress(f"{where}: {name}")
         if name in request.skip:
@@ -195,15 +194,17 @@ def _measure(
     return found
 
 
-def prepared(make: Callable[[], Subject], start: Start, truth: Answer, floor: Answer) -> tuple[Subject | None, Found]:
-    """The subject made, checked and run once; or None and what to say in its place."""
+def prepared(
+    make: Callable[[], Subject], start: Start, truth: Answer, floor: Answer
+) -> tuple[Subject | None, SubjectRate]:
+    """The subject, built, checked and run once; or None and the reason."""
     try:
         with within(MAX_BASELINE_SECONDS):
             subject = make()
             if wrong := mismatch(answer(subject, start), truth, floor):
                 return None, {"refused": wrong}
             subject.run(NEW_TOKENS)
-    except Exception as error:  # whatever a baseline's libraries raise says that it did not run here
+    except Exception as error:  # any exception of a baseline's libraries means that it does not run here
         return None, {"skipped": first_line(error)}
     return subject, {}
 
@@ -212,12 +213,12 @@ def _check_positions(setting: Setting, config: Qwen3Config) -> None:
     if setting.capacity > config.max_position_embeddings:
         known = config.max_position_embeddings
         raise UserError(
-            f"context {setting.context} needs {setting.capacity} positions, the model has {known}: give less"
+            f"context {setting.context} needs {setting.capacity} positions, the model has {known}: give a shorter one"
         )
 
 
 def _release(device: str) -> None:
-    """Give memory and compiled code back: the next setting's shapes share none of it."""
+    """Free memory and compiled code: the next setting has other shapes."""
     gc.collect()
     torch._dynamo.reset()
     if device == "cuda":

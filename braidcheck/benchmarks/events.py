@@ -1,4 +1,4 @@
-"""Times a few calls by CUDA events, in interleaved rounds."""
+"""Times calls with CUDA events, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 class Rate(TypedDict):
-    """Units a second: the median's, and those of the slowest and the fastest sample."""
+    """Units per second: of the median, the slowest and the fastest sample."""
 
     median: float
     low: float
@@ -28,12 +28,12 @@ class Timing:
     count: int
 
     def rate(self, units: float) -> Rate:
-        """``units`` a call as a rate."""
+        """The rate of ``units`` per call."""
         return {"median": units / self.median, "low": units / self.slowest, "high": units / self.fastest}
 
 
 def gpu_seconds(*functions: Callable[[], object], count: int = 5, warmup: int = 1) -> list[Timing]:
-    """Time the functions by CUDA events, in interleaved rounds, so that a drifting clock meets all of them alike."""
+    """Time the functions with CUDA events, in interleaved rounds, so that clock drift affects all of them equally."""
     for function in functions:
         for _ in range(warmup):
             function()

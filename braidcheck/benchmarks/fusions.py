@@ -1,4 +1,4 @@
-"""Time ops next to what the specification compares them with, in interleaved rounds in random order on one GPU."""
+"""Times ops against the specification's comparisons on one GPU, in interleaved rounds in random order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BRAIDCHECK = "braidcheck"
 
 
 class Result(TypedDict):
-    """The ``seconds`` of each call, a reading a round, and the ``errors`` line of each that raised."""
+    """``seconds`` of each call, one reading per round, and in ``errors`` one line for each call that raised."""
 
     seconds: dict[str, list[float]]
     errors: dict[str, str]
@@ -52,7 +52,7 @@ class Evidence(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Calls of the same arguments, braidcheck among them, and the bytes that each must move at the least."""
+    """Calls with the same arguments, one of them braidcheck's, and the minimum bytes that each must move."""
 
     inputs: Mapping[str, Any]
     touched: int
@@ -60,10 +60,8 @@ class Comparison:
 
 
 def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: int = 0) -> Evidence:
-    """The machine's ``limits`` and by comparison the ``seconds`` of each call, a reading a round; or the ``reason`` why
-    not.
-
-    A call that raised has its ``errors`` line in place of seconds.
+    """The machine's ``limits`` and, for each comparison, the ``seconds`` of each call, one reading per round; or the
+    ``reason`` why nothing was timed. A call that raised has a line in ``errors`` instead of seconds.
     """
     try:
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
@@ -82,13 +80,13 @@ def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: i
 
 
 def run(comparison: Comparison, order: random.Random) -> Result:
-    """Time the calls in random order; one that raises is told."""
+    """Time the calls in random order; one that raises is reported."""
     replays: dict[str, Replay] = {}
     errors: dict[str, str] = {}
     for name, call in comparison.calls.items():
         try:
             replays[name] = Replay(call, comparison.inputs, comparison.touched)
-        except Exception as error:  # a comparator that does not run here is no evidence for anything
+        except Exception as error:  # a baseline that does not run here proves nothing
             errors[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             torch.cuda.synchronize()
     seconds: dict[str, list[float]] = {name: [] for name in replays}
@@ -99,7 +97,7 @@ def run(comparison: Comparison, order: random.Random) -> Result:
 
 
 def comparisons() -> dict[str, Callable[[], Comparison]]:
-    """What is timed, by name; each makes its arguments when its turn comes."""
+    """All comparisons by name; each makes its arguments only when it is timed."""
     made: dict[str, Callable[[], Comparison]] = {}
     for shape, axes in QKV_ROPE.benchmark_shapes.items():
         made[f"RMSNorm[{shape}]"] = partial(_norms, "rms_norm", shape)
@@ -151,8 +149,8 @@ def _path_inputs(shape: str) -> tuple[Inputs, int]:
 
 
 def _plain_paths(shape: str) -> Comparison:
-    """Without head norms: the norm and QKV + RoPE, that alone, and the specification's norm + QKV, which rotates
-    nothing."""
+    """Without head norms: the norm with QKV + RoPE, QKV + RoPE by itself, and the specification's norm + QKV without
+    RoPE."""
     inputs, touched = _path_inputs(shape)
     del inputs["q_norm_weight"], inputs["k_norm_weight"]
 
@@ -175,7 +173,7 @@ def _plain_paths(shape: str) -> Comparison:
 
 
 def _whole_paths(shape: str) -> Comparison:
-    """With head norms: braidcheck, and the specified kernel with braidcheck's for what it leaves out."""
+    """With head norms: braidcheck, and the specified kernel completed by braidcheck's kernels."""
     inputs, touched = _path_inputs(shape)
 
     def separate(x: Tensor, normed: Tensor, norm_weight: Tensor, **rest: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every op on its production shapes beside its baselines, from one process, in interleaved rounds; each answer checked
+"""Every op on its production shapes against its baselines: one process, interleaved rounds, each answer checked
 first."""
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Inputs, Op
 
 FAR = 0.02  # of an output's 2-norm: five roundings to bfloat16 in a row, each at its worst
-CUBLAS = "cuBLAS alone"  # the op's matrix product without what is fused to it
-MAX_BASELINE_SECONDS = 60  # in which a baseline must be compiled and checked
+CUBLAS = "cuBLAS alone"  # the op's matrix product without its fused parts
+MAX_BASELINE_SECONDS = 60  # time limit for compiling and checking a baseline
 
 
 class Subject(TypedDict, total=False):
-    """Median, low and high seconds of the rounds; or why it is not timed: it computes something else, or failed."""
+    """Median, minimum and maximum seconds of the rounds; or why it was not timed: wrong answer, or failure."""
 
     seconds: float
     low: float
@@ -47,7 +47,7 @@ class SeriesRow(TypedDict):
 
 
 class Evidence(TypedDict, total=False):
-    """All series by name and the machine's limits; or the ``reason`` why nothing is timed."""
+    """All series by name and the machine's limits; or the ``reason`` why nothing was timed."""
 
     reason: str
     device: str
@@ -62,10 +62,9 @@ def measure_ops(
     device: str = "cuda",
     seed: int = 0,
 ) -> Evidence:
-    """The machine's ``limits`` and by series its bytes, flops and ``subjects``; or the ``reason`` why nothing is timed.
-
-    A subject has the median, low and high of its rounds' ``seconds``, or ``refused`` (it computes something else), or
-    ``skipped`` (it failed or took too long).
+    """The machine's ``limits`` and, for each series, its bytes, flops and ``subjects``; or the ``reason`` why nothing
+    was timed. A subject has the median, minimum and maximum ``seconds`` of its rounds, or ``refused`` (wrong answer),
+    or ``skipped`` (it failed or took too long).
     """
     try:
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
@@ -92,7 +91,7 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
     calls = {name: call if name == CUBLAS else without_operand(call) for name, call in calls.items()}
     subjects = {name: checked(op, name, call, inputs) for name, call in calls.items()}
     if with_baselines and op.eager_baseline is None:
-        subjects["eager"] = {"skipped": f"no eager form of it is written: give one in kernels/{op.name}/op.py"}
+        subjects["eager"] = {"skipped": f"it has no eager baseline: add one to kernels/{op.name}/op.py"}
     timed = comparison(
         Comparison(inputs, cost.bytes, {name: calls[name] for name in calls if not subjects[name]}), order
     )
@@ -104,9 +103,8 @@ def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.
 
 
 def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], Inputs]:
-    """The calls beside an op, by name, and the arguments for all of them, the op's own call included.
-
-    cuBLAS takes its operand ready in the weight's dtype; the others do without that argument (``without_operand``).
+    """The op's call and its baselines' by name, and the arguments that all of them take. cuBLAS gets its operand
+    already in the weight's dtype; the others ignore that argument (``without_operand``).
     """
     made: dict[str, Callable[..., Any]] = {}
     if op.eager_baseline is not None:
@@ -119,19 +117,18 @@ def baselines_for(op: Op, inputs: Mapping[str, Any]) -> tuple[dict[str, Callable
 
 
 def without_operand(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same call, which leaves cuBLAS's operand alone."""
+    """The same call without cuBLAS's operand."""
     return lambda *, operand=None, **rest: call(**rest)
 
 
 def _filled(inputs: Mapping[str, Any], device: str) -> Inputs:
-    """The arguments on the device; cache slots that hold NaN hold a number, for baselines that read them all and
-    mask."""
+    """The arguments on the device, with NaN cache slots replaced by numbers: some baselines read all slots and mask."""
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
     return placed | {name: placed[name].nan_to_num(0.5) for name in ("k_cache", "v_cache") if name in placed}
 
 
 def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, Any]) -> Subject:
-    """Why a call is not timed; empty where it gives the op's outputs. cuBLAS alone gives others and is only tried."""
+    """Why a call is not timed; empty if its outputs are the op's. cuBLAS has other outputs and is only run."""
     own = {key: value for key, value in inputs.items() if key != "operand"}
     try:
         with within(MAX_BASELINE_SECONDS):
@@ -141,13 +138,12 @@ def checked(op: Op, name: str, call: Callable[..., Any], inputs: Mapping[str, An
             far = _distance(op, own, run(op, call, copies(own)), run(op, op.reference, copies(own)))
     except Exception as error:  # whatever a baseline's libraries raise says that it did not run here
         return {"skipped": first_line(error)}
-    return {} if far <= FAR else {"refused": f"its answer is {far:.2g} of the norm from the reference's"}
+    return {} if far <= FAR else {"refused": f"its answer differs by {far:.2g} of the norm from the reference's"}
 
 
 def _distance(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], truth: tuple[Any, ...]) -> float:
-    """The largest 2-norm of a difference relative to the truth's, of all outputs; infinite where shapes differ.
-
-    Tokens are compared by the logits that the reference gives them: the best two may be a rounding apart.
+    """The largest relative 2-norm of the difference over all outputs; infinite if shapes differ. Tokens are compared by
+    their reference logits: the best two may differ by a rounding.
     """
     if [value.shape for value in got] != [exact.shape for exact in truth]:
         return float("inf")

@@ -1,4 +1,4 @@
-"""Prefill of the whole model: tokens per second of braidcheck and HF, in interleaved rounds, beside the measured GEMM
+"""Prefill of the whole model: tokens per second of braidcheck and HF in interleaved rounds, with the measured GEMM
 peak."""
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SERIAL = f"{BRAIDCHECK}, launch by launch"
 HF = "HF transformers"
 
 
-class Found(TypedDict, total=False):
-    """A subject's rate in tok/s and its share of the GEMM peak; or why there is none."""
+class SubjectRate(TypedDict, total=False):
+    """A subject's rate in tok/s and its fraction of the GEMM peak; or why there is none."""
 
     rate: Rate
     of_gemm_peak: float
@@ -44,12 +44,12 @@ class _Place(TypedDict):
     subject: str
 
 
-class Row(_Place, Found):
-    """The same for a prompt of so many tokens."""
+class Row(_Place, SubjectRate):
+    """A subject's rate for a prompt of so many tokens."""
 
 
 class Evidence(TypedDict):
-    """A row a number of tokens and subject."""
+    """One row per prompt length and subject."""
 
     device: str
     gemm_peak: float
@@ -72,9 +72,9 @@ def measure_prefill(
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> Evidence:
-    """A row a number of tokens and subject: ``rate`` in tok/s with spread and its share of the GEMM peak, or why not.
-
-    Weights are seeded ones; HF is in bfloat16 with SDPA. The answers checked are the logits after the last token.
+    """One row per prompt length and subject: ``rate`` in tok/s with spread and its fraction of the GEMM peak, or why
+    there is none. Weights are seeded; HF runs in bfloat16 with SDPA. The check compares the logits after the last
+    token.
     """
     progress("measuring the GEMM peak")
     limit = gemm_peak(device)
@@ -100,7 +100,7 @@ def measure_prefill(
 
 
 def _recorded(model: Qwen3Model, ids: Tensor) -> Callable[[], Tensor]:
-    """As a server runs it that keeps a graph for prompts of this length."""
+    """Prefill as a server runs it that keeps a graph for this prompt length."""
     graph = PrefillGraph(model, model.new_cache(1, len(ids)), len(ids))
     return lambda: model.logits(graph.prefill_into_cache(ids))
 
@@ -115,13 +115,13 @@ def _answer(call: Callable[[], Tensor]) -> Answer:
     return Answer(logits.argmax(-1, keepdim=True), logits, ())
 
 
-def _timed(calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int) -> dict[str, Found]:
-    found: dict[str, Found] = {name: {} for name in calls}
+def _timed(calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int) -> dict[str, SubjectRate]:
+    found: dict[str, SubjectRate] = {name: {} for name in calls}
     for name, call in calls.items():
         try:
             if wrong := mismatch(_answer(call), truth, floor):
                 found[name] = {"refused": wrong}
-        except Exception as error:  # whatever is raised says that it did not run here
+        except Exception as error:  # any exception means that it does not run here
             found[name] = {"skipped": first_line(error)}
     ready = [name for name in calls if not found[name]]
     for name, timing in zip(ready, gpu_seconds(*(calls[name] for name in ready), count=SAMPLES), strict=True):

@@ -1,4 +1,4 @@
-"""Where a decode step's time goes: microseconds of each kernel in one step, as the GPU's own records have it."""
+"""Where a decode step's time goes: microseconds of each kernel in one step, from the profiler's GPU records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PYTORCH = "PyTorch"
 
 
 class Phase(TypedDict):
-    """One kernel: launches and microseconds a step."""
+    """One kernel: launches and microseconds per step."""
 
     op: str
     kernel: str
@@ -40,7 +40,7 @@ class Phase(TypedDict):
 
 
 class Evidence(TypedDict):
-    """A row a kernel; a whole step's and the roofline's microseconds. ``serial``: recorded without a graph."""
+    """One row per kernel; microseconds of the whole step and of the roofline. ``serial``: recorded without a graph."""
 
     device: str
     batch: int
@@ -58,11 +58,9 @@ def measure_phases(
     progress: Callable[[str], None] = lambda text: None,
     config: Qwen3Config = QWEN3_0_6B,
 ) -> Evidence:
-    """A row a kernel of braidcheck's decode: its op, launches a step and microseconds a step; and a whole step's
-    microseconds.
-
-    The step is timed without the profiler. Kernels that overlap, as those that wait for the one before do, count the
-    waiting: then their sum is more than the step. Raises NotAvailable where the profiler sees no kernel.
+    """One row per kernel of braidcheck's decode: its op, launches and microseconds per step; and the whole step's
+    microseconds. The step is timed without the profiler. Overlapping kernels (PDL) include their waiting time, so their
+    sum can exceed the step. Raises NotAvailable if the profiler sees no kernel.
     """
     progress("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
@@ -92,16 +90,16 @@ def measure_phases(
 
 
 def _kernels(subject: Subject) -> tuple[list[tuple[str, float]], int]:
-    """What was recorded of some steps, and how many: a single one is launched kernel by kernel, not replayed."""
+    """The records of some steps, and how many steps: a single step is launched kernel by kernel, not replayed."""
     for steps in (NEW_TOKENS, 1):
         events = _recorded(partial(subject.run, steps))
         if any(name in owners() for name, _ in events):
             return events, steps
-    raise NotAvailable("torch's profiler records no kernels here: ask the machine's owner to let CUPTI be used")
+    raise NotAvailable("torch's profiler records no kernels here: ask the machine's administrator to permit CUPTI")
 
 
 def _recorded(call: Callable[[], object]) -> list[tuple[str, float]]:
-    """Name and microseconds of each thing that the GPU did."""
+    """Name and microseconds of each GPU activity."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         call()
         torch.cuda.synchronize()
@@ -109,7 +107,7 @@ def _recorded(call: Callable[[], object]) -> list[tuple[str, float]]:
 
 
 def owners() -> dict[str, str]:
-    """The module of ``kernels`` that each of our kernels is defined in, by the kernel's name."""
+    """The module of ``kernels`` that defines each kernel, by the kernel's name."""
     found = {}
     for info in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."):
         for value in vars(importlib.import_module(info.name)).values():
@@ -119,7 +117,7 @@ def owners() -> dict[str, str]:
 
 
 def phases(events: Iterable[tuple[str, float]], steps: int, owner: Mapping[str, str]) -> list[Phase]:
-    """A row a kernel, those of the costliest op first; what is not braidcheck's belongs to PyTorch."""
+    """One row per kernel, the costliest op first; kernels that are not braidcheck's belong to PyTorch."""
     taken: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, microseconds in events:
         taken[owner.get(name, PYTORCH), name].append(microseconds / steps)

@@ -1,4 +1,4 @@
-"""One call as a CUDA graph of launches over rotated copies of its inputs, larger than the L2 cache together."""
+"""Times one call as a CUDA graph of launches over rotating copies of its inputs, together larger than the L2 cache."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch import Tensor
 
 from braidcheck.benchmarks.clocks import Monitor, Reading, Sample, reading
 
-if TYPE_CHECKING:  # a base that this file is laid over may be older
+if TYPE_CHECKING:  # the base commit, into which this file is copied, may be older
     from braidcheck.op import Inputs
 
 MIN_COPIES, MAX_COPIES = 8, 512  # copies of the inputs
-TIMES_L2 = 4  # what the copies' touched bytes together exceed the L2 cache by
-MEMORY = 12 * 2**30  # bytes that the copies may take
-SAMPLE = 1e-3  # seconds that one sample lasts at the least
+TIMES_L2 = 4  # touched bytes of all copies over the size of the L2 cache
+MEMORY = 12 * 2**30  # maximum bytes of the copies
+SAMPLE = 1e-3  # minimum seconds of one sample
 WARM = 3e-3  # seconds of replays before the first sample of a turn
 SAMPLES = 5  # in one turn
-QUEUED = 1_000_000  # GPU cycles that the stream waits, so that every replay is queued before the first runs
+QUEUED = 1_000_000  # GPU cycles for which the stream waits, so that all replays are queued before the first runs
 
 
 class Turn(Reading):
-    """One turn's reading; how many copies of the inputs it went over, and whether the cache was cold."""
+    """The reading of one round; how many copies of the inputs it used, and whether the cache was cold."""
 
     copies: int
     cold: bool
 
 
 class Replay:
-    """A call ready to be timed: its graph and the graph's inputs and outputs."""
+    """A call that is ready to be timed: its graph and the graph's inputs and outputs."""
 
     def __init__(self, call: Callable[..., Any], inputs: Mapping[str, Any], touched: int) -> None:
-        """``call(**inputs)`` moves ``touched`` bytes; tensors in ``inputs`` may lie anywhere, their copies on the
-        GPU."""
+        """``call(**inputs)`` moves ``touched`` bytes; the tensors of ``inputs`` may be on any device, their copies are
+        on the GPU."""
         device = torch.cuda.get_device_properties(0)
         self.monitor = Monitor(str(device.uuid))
         self.count = copies(inputs, touched, device.L2_cache_size)
         self.cold = self.count * touched > TIMES_L2 / 2 * device.L2_cache_size
-        inputs = _on_gpu(inputs)  # once from the CPU, which is slow; the other copies are made there
+        inputs = _on_gpu(inputs)  # one slow copy from the CPU; the others are made on the GPU
         sets = [inputs, *(_on_gpu(inputs) for _ in range(self.count - 1))]
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
@@ -49,14 +49,14 @@ class Replay:
         torch.cuda.synchronize()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=stream):
-            # Every output lives on: a call that wrote where the last one did would write into the cache.
+            # Keep every output alive: a call that reused the last one's memory would write into the cache.
             self.kept = sets, [call(**one) for one in sets]
         self.replays = 1
         self._elapsed()
         self.replays = max(1, math.ceil(SAMPLE / (self._elapsed()[0] * self.count)))
 
     def turn(self) -> Turn:
-        """One turn's reading (``clocks.reading``): warm up, then SAMPLES samples; plus copies, and whether cold."""
+        """Warm up, then take SAMPLES samples; the reading, the number of copies, and whether the cache was cold."""
         for _ in range(max(1, math.ceil(WARM / SAMPLE)) * self.replays):
             self.graph.replay()
         samples = [Sample(*self._elapsed()) for _ in range(SAMPLES)]
@@ -76,7 +76,7 @@ class Replay:
 
 
 def copies(inputs: Mapping[str, Any], touched: int, cache: int) -> int:
-    """How many copies of the inputs to rotate over, for a cache of so many bytes."""
+    """How many copies of the inputs to rotate through, for a cache of so many bytes."""
     size = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
     wanted = math.ceil(TIMES_L2 * cache / max(1, touched))
     return max(MIN_COPIES, min(wanted, MAX_COPIES, MEMORY // max(1, size)))

@@ -1,6 +1,5 @@
-"""Requests to the engine end to end: timed as a user waits for them, and what the host does for one, counted.
-
-The paired gate lays this file over both trees: a base whose engine it cannot drive is not compared.
+"""End-to-end requests to the engine: latency as a user sees it, and counts of the host's work. The paired gate copies
+this file into both trees: a base whose engine it cannot drive is not compared.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from braidcheck.models.sampling import GREEDY, Sampling
 NEW_TOKENS = 32  # decode steps in one request
 SAMPLES = 3  # in one turn
 SAMPLED = Sampling(temperature=0.8, top_k=40, top_p=0.95, seed=1)
-MIXED_LENGTHS = (1, 5, 16, 17, 64, 100, 129, 255, 256, 300, 511, 700)  # tokens: no two prompts alike
+MIXED_LENGTHS = (1, 5, 16, 17, 64, 100, 129, 255, 256, 300, 511, 700)  # prompt lengths in tokens, all different
 SEED = 11
-_launchable: list[Any] = []  # compiled kernels that recorded graphs may still launch
+_launchable: list[Any] = []  # keeps compiled kernels alive that recorded graphs may still launch
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Request:
 
     @property
     def sampling(self) -> Sampling:
-        """How tokens are chosen."""
+        """The sampling parameters."""
         return SAMPLED if self.sampled else GREEDY
 
 
@@ -72,7 +71,7 @@ def seeded_model() -> Qwen3Model:
 
 
 def prepared(request: Request, model: Model) -> Callable[[], object]:
-    """A function that serves the request again at each call, from the same state."""
+    """A function that serves the request from the same state at each call."""
     if request.kind == "decode":
         return _decode(request, model)
     engine, lengths = Engine(model), MIXED_LENGTHS if request.kind == "mixed" else (request.context,)
@@ -103,10 +102,10 @@ def _decode(request: Request, model: Model) -> Callable[[], object]:
 
 
 class Timer:
-    """A request ready to be timed on the GPU, and what the host did for it: ``counts``, the same at every run."""
+    """A request that is ready to be timed on the GPU, and the host's deterministic ``counts`` for it."""
 
     def __init__(self, request: Request, model: Model, counted: bool = True) -> None:
-        """Raises NoClocks where NVML is not available. Without ``counted`` there are no counts, which take seconds."""
+        """Raises NoClocks if NVML is not available. Without ``counted`` it skips the counts, which take seconds."""
         self.monitor = Monitor(str(torch.cuda.get_device_properties(0).uuid))
         self.serve = prepared(request, model)
         self.counts = _counts(self.serve) if counted else {}
@@ -114,7 +113,7 @@ class Timer:
         self._elapsed()
 
     def turn(self) -> Reading:
-        """One turn's reading of SAMPLES requests: seconds on the host's clock, from call to the last result."""
+        """One round of SAMPLES requests: host seconds from the call to the last result."""
         return reading([self._elapsed() for _ in range(SAMPLES)])
 
     def _elapsed(self) -> Sample:
@@ -127,7 +126,7 @@ class Timer:
 
 
 def _counts(serve: Callable[[], object]) -> dict[str, int]:
-    """What one request costs whatever the machine, by name."""
+    """The machine-independent cost of one request, by name."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
@@ -155,7 +154,8 @@ def _allocations() -> int:
 
 @contextmanager
 def _compilations() -> Iterator[list[int]]:
-    """Counts the kernels that are compiled, or taken from Triton's files, within; none is known beforehand."""
+    """Counts the kernels that are compiled or loaded from Triton's disk cache in this context, which starts with
+    none."""
     import triton
 
     kernels = [

@@ -1,4 +1,4 @@
-"""The machine's own limits, measured in the session that they are held against: bandwidth and GEMM peak."""
+"""The machine's limits, bandwidth and GEMM peak, measured in the same session as the timings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 8192  # rows and columns of the matrices
 
 
 class Limits(TypedDict):
-    """Bytes a second of copying and of reading; floating-point operations a second of bfloat16 products."""
+    """Bytes per second of copies and of reads; floating-point operations per second of bfloat16 products."""
 
     copy: float
     read: float
@@ -28,7 +28,7 @@ def measure_limits(device: str = "cuda") -> Limits:
 
 
 def copy_bandwidth(device: str = "cuda", size: int = SIZE, count: int = 5) -> float:
-    """Bytes a second of a large device-to-device copy, counting bytes read and bytes written."""
+    """Bytes per second of a large device-to-device copy, counting both reads and writes."""
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     (timing,) = gpu_seconds(lambda: target.copy_(source), count=count)
@@ -45,7 +45,7 @@ def _read(source_ptr, total_ptr, PER_PROGRAM: tl.constexpr, BLOCK: tl.constexpr)
 
 
 def read_bandwidth(device: str = "cuda", size: int = SIZE, count: int = 5) -> float:
-    """Bytes a second of reading a large array once, with next to nothing written."""
+    """Bytes per second of reading a large array once, with almost no writes."""
     per_program, block = 2**15, 2**12
     source = torch.zeros(size // 4, dtype=torch.float32, device=device)
     total = torch.empty(source.numel() // per_program, dtype=torch.float32, device=device)
@@ -58,7 +58,7 @@ def read_bandwidth(device: str = "cuda", size: int = SIZE, count: int = 5) -> fl
 
 
 def gemm_peak(device: str = "cuda", side: int = SIDE, count: int = 10) -> float:
-    """Floating-point operations a second of a large bfloat16 matrix product."""
+    """Floating-point operations per second of a large bfloat16 matrix product."""
     a, b = (torch.randn(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
     out = torch.empty_like(a)
     (timing,) = gpu_seconds(lambda: torch.matmul(a, b, out=out), count=count, warmup=3)

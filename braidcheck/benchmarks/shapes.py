@@ -1,4 +1,4 @@
-"""The shapes in which ops are timed, bfloat16: what the timing gate and the paired gate ask for."""
+"""The bfloat16 shapes on which the timing gate and the paired gate time ops."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from braidcheck import kernels
 from braidcheck.op import Case, Op
 
-if TYPE_CHECKING:  # a base that this file is laid over may be older
+if TYPE_CHECKING:  # the base commit, into which this file is copied, may be older
     from braidcheck.op import Inputs
 
 
 @dataclass(frozen=True)
 class Series:
-    """One timing that is followed: an op on a case; ``name`` is ``op[shape]``."""
+    """One tracked timing: an op on a case; ``name`` is ``op[shape]``."""
 
     name: str
     op: str
@@ -42,14 +42,14 @@ def benchmark_case(op: str, shape: str, **axes: int) -> Case:
 
 
 def arguments(op: Op, case: Case) -> Inputs:
-    """The op's own inputs on the CPU, with every row of a batch as long as the op's cost counts it."""
+    """The op's inputs on the CPU, with every row of a batch as long as the op's cost assumes."""
     inputs = op.inputs(case, "cpu")
     batch, capacity = case.get("B"), case.get("S")
     if "split_counter" in inspect.signature(op.call).parameters:  # a decoder has them ready
         inputs["split_counter"] = torch.zeros(batch, case["Hkv"], dtype=torch.int32)
     if batch < 2 or not inputs.keys() & {"lengths", "split_counter"}:
         return inputs
-    # Lengths are drawn at random there; here a call must move the bytes that its cost says.
+    # Cases draw lengths at random; here a call must move exactly the bytes of its cost.
     lengths = torch.arange(1, batch + 1) * capacity // batch
     if "lengths" not in inputs:
         inputs["positions"] = lengths - 1

@@ -1,4 +1,4 @@
-"""Tokens per second of the engine next to HF transformers, from one process, in interleaved rounds."""
+"""Tokens per second of the engine and HF transformers, from one process, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Median(TypedDict):
 
 
 class Evidence(TypedDict):
-    """tok/s of decode and prefill, the engine's and HF's; what the bandwidth allows."""
+    """tok/s of decode and prefill for the engine and HF, and the bandwidth roofline."""
 
     device: str
     copy_bandwidth: float
@@ -41,7 +41,7 @@ class Evidence(TypedDict):
 
 
 def models(config: Qwen3Config, device: str) -> tuple[Qwen3Model, Any]:
-    """The engine and HF's model with SDPA, both of the same seeded weights in bfloat16."""
+    """The engine and HF's model with SDPA, both with the same seeded bfloat16 weights."""
     tensors = synthetic_tensors(config, SEED, device)
     model = Qwen3Model(config, Weights.from_tensors(tensors, config, torch.bfloat16))
     return model, hf_with_sdpa(config, tensors, torch.bfloat16, device)
@@ -60,7 +60,7 @@ def prompt_of(count: int, config: Qwen3Config, device: str) -> Tensor:
 
 
 def hf_prefilled(hf: Any, ids: Tensor) -> Tensor:
-    """HF's logits [1,V] after the prompt ids [T], its cache filled on the way."""
+    """HF's logits [1,V] after the prompt ids [T]; fills HF's cache."""
     return hf(ids[None], use_cache=True, logits_to_keep=1).logits[0]
 
 
@@ -69,9 +69,8 @@ def measure_speed(
 ) -> Evidence:
     """tok/s of decode (batch 1, after a prompt) and of prefill, engine's and HF generate's, with spread.
 
-    Weights are seeded ones of the config's shape.
-
-    HF runs ``generate`` greedily with its dynamic cache and SDPA, in bfloat16, as most people use it.
+    Weights are seeded, with the config's shapes. HF runs greedy ``generate`` with its dynamic cache and SDPA in
+    bfloat16, the common setup.
     """
     model, hf = models(config, device)
     ids = prompt_of(PROMPT, config, device)
@@ -108,6 +107,6 @@ def measure_speed(
 
 
 def read_bytes(weights: Weights) -> int:
-    """Bytes of weights that one decoded token reads: every layer's, the last norm's and the head's."""
+    """Weight bytes that decoding one token reads: all layers, the last norm and the head."""
     layers = sum(tensor.nbytes for layer in weights.layers for tensor in vars(layer).values())
     return layers + weights.norm.nbytes + weights.head.nbytes

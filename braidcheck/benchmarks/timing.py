@@ -1,4 +1,5 @@
-"""Time every op on its production shapes, the frozen control with them, in one process alone on its GPU."""
+"""Times every op on its production shapes together with the frozen control, in one process that has its GPU to
+itself."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from braidcheck.benchmarks.roofline import Limits, measure_limits
 from braidcheck.benchmarks.shapes import Series, arguments, series
 from braidcheck.op import Op
 
-ROUNDS = 3  # of each series, the control's between them
+ROUNDS = 3  # of each series, alternating with the control
 
 
 class Sample(Turn):
-    """The median turn of one series; what it moves and computes, and the control's seconds."""
+    """The median round of one series, its bytes and flops, and the control's seconds."""
 
     bytes: int
     flops: int
@@ -45,9 +46,8 @@ class Evidence(TypedDict, total=False):
 def measure_timing(
     ops: Mapping[str, Op], progress: Callable[[str], None] = lambda text: None, seed: int = 0
 ) -> Evidence:
-    """The ``limits`` of this machine and by series the median turn's reading, its bytes, flops and the control's time.
-
-    A series that raised has an ``error`` and nothing else. Without NVML there is a ``reason`` and nothing else.
+    """The machine's ``limits`` and, for each series, the median round's reading, its bytes, flops and the control's
+    time. A series that raised has only an ``error``. Without NVML there is only a ``reason``.
     """
     try:
         Monitor(str(torch.cuda.get_device_properties(0).uuid))
@@ -58,15 +58,15 @@ def measure_timing(
     torch.cuda.empty_cache()
     frozen = Replay(*control())
     wanted = series(ops)
-    random.Random(seed).shuffle(wanted)  # so that what follows what is no habit
+    random.Random(seed).shuffle(wanted)  # so that no series always follows the same one
     found: dict[str, Sample | Failed] = {}
     for number, one in enumerate(wanted):
         progress(f"timing {one.name}, {number} of {len(wanted)} done")
         try:
             found[one.name] = _time(one, ops[one.op], frozen)
-        except Exception as error:  # whatever a kernel raises is evidence against it
+        except Exception as error:  # any exception of a kernel counts against it
             found[one.name] = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
-            torch.cuda.synchronize()  # a broken context raises here: then nothing after it can be timed either
+            torch.cuda.synchronize()  # a broken context raises here: then no later series can be timed either
     return {"device": torch.cuda.get_device_name(), "limits": limits, "control": CONTROL, "series": found}
 
 

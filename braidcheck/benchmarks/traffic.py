@@ -1,9 +1,7 @@
-"""How many bytes of activations attention moves in prefill: the specification's phases one by one, and fused into one
-op.
-
-Counted by the ops' cost, less what is left of it without tokens, which is weights. A cost is what must be moved at the
-least; what the fused op hands from one of its launches to the next passes through memory as well, and is added as it
-is launched: an op that is fused in name only saves nothing here.
+"""Activation bytes that attention moves in prefill: as the specification's separate phases, and fused into one op. They
+come from the ops' cost model, minus its value at zero tokens, which is the weights. The cost is a minimum; tensors that
+the fused op passes between its own launches also go through memory and are added from its recorded launches: an op that
+is fused in name only saves nothing here.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ from braidcheck.op import Case
 FUSED = "fused_attention"
 PROMPTS = ("512 tokens", "4096 tokens")
 SIZE = 2  # bytes of a bfloat16
-# By phase, the op that moves what the phase moves: head norms by themselves, like RoPE by itself, read and write Q and
-# K, as does the op that is both; the projection by itself reads a float32 row and writes Q, K and V.
+# The op with the same traffic as each phase: separate head norms and separate RoPE read and write Q and K, like the op
+# that combines both; the separate projection reads a float32 row and writes Q, K and V.
 PHASES = {
     "1 RMSNorm": "rms_norm",
     "1 QKV projection": "qkv_rope",
@@ -38,7 +36,8 @@ PHASES = {
 
 
 class Traffic(TypedDict):
-    """Bytes of the ``separate`` operations by phase, of the ``fused`` op, and ``between`` its launches."""
+    """Bytes of the ``separate`` operations by phase, of the ``fused`` op, and of the tensors ``between`` its
+    launches."""
 
     separate: dict[str, int]
     fused: int
@@ -56,7 +55,7 @@ def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, Traffic]
         separate = {phase: _activations(benchmark_case(op, shape, narrow=0)) for phase, op in PHASES.items()}
         case = benchmark_case(FUSED, shape)
         projection = Case("linear_residual", {"T": case["T"], "K": HEADS["Hq"] * HEADS["D"], "H": HIDDEN})
-        # The op adds a residual, which the specification's phases leave to their caller: it is not read here.
+        # The op adds a residual, which the specification leaves to the caller: it is not counted here.
         separate["6 output projection"] = _activations(projection) - case["T"] * HIDDEN * SIZE
         inputs = arguments(kernels.find()[FUSED], case)
         inputs = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
@@ -72,7 +71,7 @@ def _activations(case: Case) -> int:
 
 
 def _handed_on(call: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """How many launches a call makes, and the bytes of the tensors between them, once for each launch that has them."""
+    """How many launches a call makes, and the bytes of intermediate tensors, once for each launch that takes them."""
     with _listed() as launches:
         out = call(**inputs)
     outer = {_memory(value) for value in (*inputs.values(), *(out if isinstance(out, tuple) else (out,)))}
@@ -82,7 +81,7 @@ def _handed_on(call: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[int
 
 @contextmanager
 def _listed() -> Iterator[list[list[Tensor]]]:
-    """Within, a launch lists its tensors and does not run, interpreted or not."""
+    """In this context a launch only records its tensors, in either lane."""
     launches: list[list[Tensor]] = []
 
     def listed(kernel: Any, *args: Any, **options: Any) -> None:

@@ -1,1 +1,1 @@
-"""What a continuous integration needs: paired runs, threshold protection, history, trend, untrusted artifacts."""
+"""For continuous integration: paired runs, threshold protection, history, trend, untrusted artifacts."""

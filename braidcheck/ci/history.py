@@ -1,4 +1,4 @@
-"""All Runs, one immutable JSON file each, in any folder (standard library only)."""
+"""A history: Runs in a folder, one immutable JSON file each (standard library only)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braidcheck.errors import UserError
 from braidcheck.result import Run, write_atomically
 
 FOLDER = Path("braidcheck-history")
-YEARS = range(1970, 2200)  # in which anything was measured; others overflow where times are drawn
+YEARS = range(1970, 2200)  # of any measurement; other years overflow the time axis of charts
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Entry:
 
 
 def timestamp(text: str) -> float:
-    """The place in time of ``text``: a number stands for itself, an ISO 8601 time (UTC if it names no zone) for its
-    seconds since 1970. Raises ValueError for anything else."""
+    """``text`` as a time: a number is itself, an ISO 8601 time (UTC if without a zone) its seconds since 1970. Raises
+    ValueError for anything else."""
     try:
         number = float(text)
     except ValueError:
         date = datetime.fromisoformat(text)
         if date.year not in YEARS:
-            raise ValueError(f"{text!r} is not a time of a measurement") from None
+            raise ValueError(f"{text!r} is not a possible time of a measurement") from None
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is not a time")
@@ -45,9 +45,8 @@ def timestamp(text: str) -> float:
 
 
 def hardware(environment: Mapping[str, Any]) -> str:
-    """The machine of a Run, in words; Runs of different hardware are never compared.
-
-    Its GPUs and processor; without a GPU also the number of cores. Where the Run says ``hardware``, it is that.
+    """The machine of a Run; Runs of different hardware are never compared. It is the Run's ``hardware`` if it has one,
+    else its GPUs and processor, without a GPU also the number of cores.
     """
     if named := environment.get("hardware"):
         return str(named)
@@ -57,14 +56,15 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def add(path: Path, folder: Path) -> Path:
-    """Copy the Run in ``path`` into the history ``folder``; the new file. Raises UserError for what is not a Run."""
+    """Copy the Run in ``path`` into the history ``folder`` and return the new file. Raises UserError if it is not a
+    Run."""
     entry = _load(path)
     (added,) = store({name(entry.run): entry.text}, folder)
     return added
 
 
 def read(folder: Path) -> list[Entry]:
-    """All Runs of a history, oldest first. Raises UserError where there is none, or for a file that is not a Run."""
+    """All Runs of a history, oldest first. Raises UserError if there is no history, or for a file that is not a Run."""
     if not folder.is_dir():
         raise UserError(f"no history in {folder}")
     entries = [_load(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
@@ -72,34 +72,34 @@ def read(folder: Path) -> list[Entry]:
 
 
 def runs(folder: Path) -> list[Run]:
-    """The Runs of a history, oldest first; one that was added twice is one measurement, and comes once."""
+    """The Runs of a history, oldest first; a Run that was added twice is listed once."""
     return list({_digest(entry.text): entry.run for entry in read(folder)}.values())
 
 
 def age(folder: Path, now: datetime) -> float | None:
-    """Hours from the newest Run of a history to ``now``; None where there is no Run. Raises UserError as ``read``."""
+    """Hours from the newest Run of a history to ``now``; None if there is no Run. Raises UserError like ``read``."""
     entries = read(folder)
     return (now.timestamp() - timestamp(entries[-1].run.environment["started"])) / 3600 if entries else None
 
 
 def merge(sources: Iterable[Path], folder: Path) -> list[Path]:
-    """Copy what ``folder`` lacks from other histories; the new files. Names are unique, so a name is a Run.
+    """Copy Runs that ``folder`` lacks from other histories and return the new files. File names identify Runs.
 
-    Raises UserError, with nothing copied, where a source is broken or two files of one name differ.
+    Raises UserError, with nothing copied, if a source is broken or two files of one name differ.
     """
     wanted: dict[str, str] = {}
     for entry in (entry for source in sources for entry in read(source)):
         target = folder / entry.path.name
         there = wanted.get(target.name) or (target.read_text(encoding="utf-8") if target.exists() else entry.text)
         if there != entry.text:
-            raise UserError(f"{entry.path} differs from another file of its name: a Run of a history never changes")
+            raise UserError(f"{entry.path} differs from another file of the same name: files of a history never change")
         if not target.exists():
             wanted[target.name] = entry.text
     return store(wanted, folder)
 
 
 def store(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write ``texts`` by name into ``folder``, all or none. Raises UserError where the folder cannot be written."""
+    """Write ``texts`` by name into ``folder``, all or none. Raises UserError if the folder cannot be written."""
     written: list[Path] = []
     try:
         for file, text in texts.items():
@@ -115,7 +115,7 @@ def store(texts: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def name(run: Run) -> str:
-    """A file name that no other Run has: time, commit, hardware, and a random part."""
+    """A unique file name: time, commit, hardware, and a random part."""
     seen = run.environment
     time = re.sub(r"[^\w.]", "", seen["started"].replace("+00:00", "Z"))
     commit = re.sub(r"\W", "", str(seen.get("commit") or ""))[:12] or "nocommit"

@@ -1,4 +1,4 @@
-"""The command line: it chooses arguments, says mistakes in one line, and gives the exit code."""
+"""The command line: parses arguments, reports mistakes in one line, and sets the exit code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from braidcheck.errors import NotAvailable, UserError
 
 INTERRUPTED = 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-# What only some commands import, and the extra that installs it.
+# Packages that only some commands import, and the extra that installs each.
 EXTRAS = {"bokeh": "report", "jinja2": "report", "ruptures": "report", "datasets": "golden", "scipy": "gpu"}
-# Typer carries its own copy of click from 0.26 on; either way this is click's "the call is wrong".
+# Typer bundles its own click from 0.26 on; in both cases this is click's usage error.
 WrongCall = typer.BadParameter.__mro__[2]
 
 
 class Command(NamedTuple):
-    """A command: its line in the list of all, and its function or group as ``module:name`` below this package."""
+    """A command: its line in the help, and its function or group as ``module:name`` below this package."""
 
     summary: str
     place: str
@@ -39,29 +39,29 @@ class Command(NamedTuple):
 CI, DEV = "Continuous integration", "Development of gates and kernels"
 COMMANDS = {
     "gate": Command(
-        "Run all gates: on ops and a model, or on an engine of your own.",
+        "Run all gates on ops and a model, or on your own engine.",
         "gate:gate",
         takes_ops=True,
         epilog="overview:gates_by_name",
     ),
-    "check": Command("Check a function of your own as an op: numbers, memory, layouts.", "check:check", takes_ops=True),
+    "check": Command("Check your own function as an op: numbers, memory, layouts.", "check:check", takes_ops=True),
     "list": Command("List the ops, or show one: signature, contract, cases.", "overview:list_ops", takes_ops=True),
     "doctor": Command("Show what is installed and which gates can run here.", "overview:doctor"),
-    "demo": Command("Plant a famous fault in a copy of the kernels and show it caught.", "demo:demo"),
+    "demo": Command("Plant a well-known bug in a copy and show it caught.", "demo:demo"),
     "init": Command("Set up this repository: settings, a first op, a workflow.", "init:init"),
     "config": Command(
         "Show each setting and where it comes from.",
         "config:config",
         settings={"allow_interspersed_args": False},
     ),
-    "report": Command("Write a Run as HTML, Markdown, JUnit, SARIF or a badge.", "report:report", takes_ops=True),
+    "report": Command("Render a Run as HTML, Markdown, JUnit, SARIF or a badge.", "report:report", takes_ops=True),
     "bench": Command("Benchmark kernels, decode and prefill on this machine's GPU.", "bench:app"),
-    "golden": Command("Record goldens with HF transformers, verify and compare them.", "golden:app"),
-    "new": Command("Write a skeleton that works: new op NAME.", "new:app"),
+    "golden": Command("Record goldens with HF transformers; verify and compare them.", "golden:app"),
+    "new": Command("Write a working skeleton: new op NAME.", "new:app"),
     "protect": Command("Check a pull request against the base's bounds, cases and goldens.", "protect:protect", CI),
     "merge": Command("Merge the Runs of all shards into one.", "merge:merge", CI),
     "trend": Command("Detect lasting shifts in timings and rates.", "trend:trend", CI),
-    "history": Command("Keep Runs in a folder, one immutable file each.", "history:app", CI),
+    "history": Command("Store Runs in a folder, one immutable file each.", "history:app", CI),
     "mutants": Command("Plant faults one at a time: which gate catches each?", "mutants:mutants", DEV, takes_ops=True),
     "soak": Command("Run kernels and equivalents on fresh inputs: any near a bound?", "soak:soak", DEV, takes_ops=True),
     "soak-models": Command("Run whole models of equivalents: any false alarm?", "soak_models:soak_models", DEV),
@@ -74,7 +74,7 @@ COMMANDS = {
 
 @functools.cache
 def load(name: str) -> Any:
-    """The command of this name, a click command or group; its module is imported here and not before."""
+    """The click command or group of this name; imports its module."""
     command = COMMANDS[name]
     found = _find(command.place)
     if isinstance(found, typer.Typer):
@@ -92,15 +92,15 @@ def _find(place: str) -> Any:
 
 
 class Commands(TyperGroup):
-    """Lists all commands by their summaries alone: importing them all takes longer than reading the list."""
+    """Lists the commands without importing them, which would take too long."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that is called, with its options. Raises click's usage error for none."""
+        """The command that is called, with its options. Raises click's usage error if there is none."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Raises Abort where it is interrupted: Typer itself says nothing then."""
+        """Run the command. Raises Abort if it is interrupted: Typer itself prints nothing then."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reads_table = words and words[0] in READING_TABLE and not {"-h", "--help"} & set(words)
         kept = _find("config:defaults")() if reads_table else {}
         code = app(args=words or ["--help"], prog_name="braidcheck", standalone_mode=False, default_map=kept) or 0
-        sys.stdout.flush()  # while a full disk can still be told
+        sys.stdout.flush()  # while a full disk can still be reported
         return code
     except OSError as error:
         if error.errno not in NO_ROOM:
@@ -158,13 +158,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """A closed stream gets a stand-in, or the first file that is opened here would take its number."""
+    """Replace a closed standard stream, or the first opened file would get its descriptor."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open
 
 
 def _leave_stdout() -> None:
-    """What could not be written must not be tried again when Python ends: its exit code would be another."""
+    """Stop Python from flushing stdout again at exit: a second failure would change the exit code."""
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,11 +22,11 @@ from braidcheck.result import json_by_line, write_atomically
 
 FORMAT = 1
 Measured = TypeVar("Measured")
-Show = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # of what was measured and where
+Show = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # keys of the measurement and of its machine
 
 
 class Head(TypedDict):
-    """What is said of every bench."""
+    """The entries that all benches have."""
 
     format: int
     bench: str
@@ -38,10 +38,10 @@ DEFAULT = "ops"
 
 
 class Bench(TyperGroup):
-    """Takes ``bench OP`` for ``bench ops OP``."""
+    """Reads ``bench OP`` as ``bench ops OP``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments, with the command that they leave out."""
+        """The arguments, with a missing ``ops`` inserted."""
         known = (*self.commands, *ctx.help_option_names)
         return super().parse_args(ctx, args if args and args[0] in known else [DEFAULT, *args])
 
@@ -51,7 +51,7 @@ app = typer.Typer(
     add_completion=False,
     help="Benchmark braidcheck and baselines on this machine's GPU: bench [OP...], bench decode, bench prefill.",
 )
-Baselines = Annotated[bool, typer.Option("--baselines", help="also time baselines, each checked to compute the same")]
+Baselines = Annotated[bool, typer.Option("--baselines", help="also time baselines, each checked for the right answer")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 Save = Annotated[Path | None, typer.Option(help="write the measurements to this file")]
 
@@ -60,12 +60,12 @@ Save = Annotated[Path | None, typer.Option(help="write the measurements to this 
 @with_ops
 def ops(
     op: Annotated[
-        list[str] | None, typer.Argument(help="ops of: braidcheck list; all of them. With --against: OP FILE:FUNCTION")
+        list[str] | None, typer.Argument(help="ops (braidcheck list); default: all. With --against: OP FILE:FUNCTION")
     ] = None,
     baselines: Baselines = False,
     as_json: AsJson = False,
     save: Save = None,
-    against: Annotated[str, typer.Option(metavar="FILE:FUNCTION", help="is FILE:FUNCTION slower than this one?")] = "",
+    against: Annotated[str, typer.Option(metavar="FILE:FUNCTION", help="compare FILE:FUNCTION with this one")] = "",
     minutes: Annotated[float, typer.Option(min=0.1, help="with --against: time budget")] = 5.0,
 ) -> int:
     """Time each op on its production shapes: microseconds, and the fraction of the roofline.
@@ -74,7 +74,7 @@ def ops(
     """
     if against:
         if baselines:
-            raise UserError("--against times two functions: leave --baselines out")
+            raise UserError("--against times two functions: omit --baselines")
         return bench_against(op or [], against, minutes, as_json, save)
     check_ops(op or [])
     _need_gpu()
@@ -110,7 +110,7 @@ def decode(
     if phases:
         if baselines or len(chosen) > 1:
             raise UserError(
-                "--phases shows braidcheck at one context: leave --baselines out and give one --context and --batch"
+                "--phases shows braidcheck at one context: omit --baselines and give one --context and --batch"
             )
         from braidcheck.benchmarks.profile import measure_phases
 
@@ -144,12 +144,12 @@ def prefill(
 def _need_gpu() -> None:
     if reason := environment.why_no_gpu():
         raise NotAvailable(
-            f"timings need a GPU: {reason}; run this where there is one, or check accuracy: braidcheck gate"
+            f"timings need a GPU: {reason}; run this on a machine with one, or check accuracy: braidcheck gate"
         )
 
 
 def _measured(kind: str, measure: Callable[[Progress], Measured]) -> tuple[Measured, Head]:
-    """What was seen, and what is said of every bench: its kind, its seconds and where it ran."""
+    """The measurement with the entries that all benches have: kind, seconds and environment."""
     began = time.monotonic()
     with Progress(f"bench {kind}") as progress:
         measured = measure(progress)
@@ -158,7 +158,7 @@ def _measured(kind: str, measure: Callable[[Progress], Measured]) -> tuple[Measu
 
 
 def _say_rows(head: Head, measured: Mapping[str, Any], save: Path | None, as_json: bool, show: Show) -> int:
-    """The same of what was measured with its rows."""
+    """Report a measurement that has rows."""
     body = {**head, **{key: value for key, value in measured.items() if key != "rows"}}
     return _say(body, measured["rows"], save, as_json, lambda: show(measured, head["environment"]))
 
@@ -167,7 +167,7 @@ def _say(
     body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], save: Path | None, as_json: bool,
     show: Callable[[], None],
 ) -> int:  # fmt: skip
-    """Write and print; 1 where braidcheck has no timing."""
+    """Write and print; 1 if braidcheck has no timing."""
     from braidcheck.benchmarks import BRAIDCHECK
 
     text = json_by_line(body, "rows", rows, "benchmark 1")

@@ -19,13 +19,13 @@ from braidcheck.report import terminal
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, Verdict, write_atomically
 
-MAX_CPU_BYTES = 16 << 20  # that a call may move on a CPU, where larger ones would take the whole time
+MAX_CPU_BYTES = 16 << 20  # that a call may move on a CPU, where larger ones would use up the time
 WORKER = "braidcheck.ci.paired.function_worker"
-NO_GPU = "timed on a CPU, one thread, caches warm: this says nothing about a GPU, and Triton kernels cannot be timed"
+NO_GPU = "timed on a CPU, one thread, warm caches: this says nothing about a GPU, and Triton kernels cannot be timed"
 
 
 def bench_against(words: list[str], other: str, minutes: float, as_json: bool, save: Path | None) -> int:
-    """Time both in pairs of processes on the op's benchmark shapes: 0 no slower, 1 slower, 3 undecided or no time."""
+    """Time both in pairs of processes on the op's benchmark shapes: 0 no slower, 1 slower, 3 undecided or not timed."""
     if len(words) != 2 or ":" not in words[1]:
         raise UserError("--against compares two functions: bench OP FILE.py:FUNCTION --against FILE.py:OTHER")
     op, function = words
@@ -58,7 +58,7 @@ def _verdicts(
 
 
 def _series(op: Op, device: str) -> list[Mapping[str, Any]]:
-    """The op's benchmark shapes; on a CPU those of little memory."""
+    """The op's benchmark shapes; on a CPU only the small ones."""
     from braidcheck.benchmarks.shapes import series
 
     shapes = [one for one in series({op.name: op}) if device != "cpu" or op.cost(one.case).bytes <= MAX_CPU_BYTES]

@@ -1,5 +1,4 @@
-"""The published bounds: the worst error ratio of each kernel, of the PyTorch baseline and of equivalent
-implementations, kept in a file."""
+"""Published error ratios: the worst of each kernel, PyTorch baseline and equivalent implementation, kept in a file."""
 
 from __future__ import annotations
 
@@ -24,12 +23,11 @@ SCHEMA = "bounds 1"
 
 
 def read() -> dict[str, dict[str, Mapping[str, Any]]]:
-    """What was published: by lane, by op, a measurement with date, machine, software, commit and command.
-
-    Raises UserError where the file is missing or of another format.
+    """The published measurements by lane and op, each with date, machine, software, commit and command. Raises
+    UserError if the file is missing or of another format.
     """
     if not FILE.exists():
-        raise UserError("no bounds were published yet; write them with: braidcheck soak --save")
+        raise UserError("no error ratios are published yet; measure and publish them with: braidcheck soak --save")
     try:
         body = checksum.opened(FILE.read_text(encoding="utf-8"), SCHEMA)
     except ValueError as error:
@@ -40,7 +38,7 @@ def read() -> dict[str, dict[str, Mapping[str, Any]]]:
 
 
 def publish(lane: str, seen: Iterable[Evidence], command: str) -> None:
-    """Put what a soak saw in ``lane`` into the file, an op's new entry for its old one; other ops and lanes stay."""
+    """Write a soak's measurements of ``lane`` into the file, replacing those ops' entries; other ops and lanes stay."""
     lanes = read() if FILE.exists() else {}
     facts = environment.fingerprint()
     how = {
@@ -57,7 +55,7 @@ def publish(lane: str, seen: Iterable[Evidence], command: str) -> None:
 
 
 def _plain(rows: Iterable[FunctionRow]) -> list[Mapping[str, object]]:
-    """Infinite error ratio as strings, so that any reader of JSON can parse them."""
+    """Infinite error ratios as strings, so that any JSON parser can read them."""
     return [
         {**row, "error_ratio": row["error_ratio"] if math.isfinite(row["error_ratio"]) else str(row["error_ratio"])}
         for row in rows
@@ -71,7 +69,7 @@ def _machine(lane: str, facts: Mapping[str, Any]) -> str:
 
 
 def show(lanes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    """Print one row per op and function, one column per lane, and how each lane's numbers were made."""
+    """Print one row per op and function, one column per lane, and how each lane's numbers were measured."""
     screen = console()
     table = Table("op", "function", *lanes, box=box.SIMPLE_HEAD, pad_edge=False)
     for op in sorted({op for entries in lanes.values() for op in entries}):
@@ -91,7 +89,7 @@ def _error_ratios(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _how(lane: str, entry: Mapping[str, Any]) -> str:
-    if "date" not in entry:  # a soak that has just run says so itself
+    if "date" not in entry:  # a soak that has just run prints this itself
         return f"{lane}: {entry['pairs']} pairs per op"
     made = f"{entry['pairs']} pairs per op, {entry['date']}, {entry['machine']}, {entry['software']}"
     return f"{lane}: {made}, commit {entry['commit'][:12] or 'unknown'}: {entry['command']}"

@@ -1,4 +1,4 @@
-"""What ``braidcheck check`` asks of a function: what the gates ask of an op, each question by its subject."""
+"""The checks of ``braidcheck check``: those of the gates for an op, by subject."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ from braidcheck.op import Case, Op, Sweep
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-# What only our kernels promise about calls that have no right answer elsewhere, and how it is said of others.
+# Promises that only braidcheck's kernels make, about calls without a right answer, and how they read for other
+# functions.
 OURS_ALONE = ("a position outside the table gives NaN", "a length below 0 gives zeros")
-OURS_ALONE_SAID = "no promise of other libraries"
+OURS_ALONE_SAID = "other libraries do not promise this"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One verdict to come; ``dtype`` is that of a case of the op's own that can be asked here, else it is empty."""
+    """A verdict to be given; ``dtype`` is that of an op's own case that can run here, else empty."""
 
     gate: str
     name: str
@@ -59,7 +60,7 @@ def subjects(
     op = under(op, declared)
     asked = _asked_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
-        raise UserError(f"no case of {op.name} holds {chosen!r}; see: braidcheck list --json")
+        raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
         said = Subject("accuracy", contract, lambda: verdict)
@@ -73,8 +74,8 @@ def subjects(
 
 
 def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
-    # What others promise of batches is theirs: no row's bits are compared among other rows. A case with an argument
-    # that the function lacks is told once.
+    # Other libraries need not be batch-invariant: no row's bits are compared among other rows. A case with an argument
+    # that the function lacks is reported once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
     sweeps = tuple({sweep.name: sweep for sweep in map(partial(_plain, candidate), op.sweeps) if sweep}.values())
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
@@ -85,7 +86,8 @@ def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subj
 
 
 def _plain(candidate: Candidate, sweep: Sweep) -> Sweep | None:
-    """The sweep as far as the candidate serves it: without the options that it lacks, None along one of them."""
+    """The sweep as far as the candidate supports it: without the options that it lacks; None if the sweep is along one
+    of them."""
     case = sweep.case
     if candidate.missing(case):
         sizes = {name: size for name, size in case.axes.items() if name[0].isupper()}
@@ -94,7 +96,7 @@ def _plain(candidate: Candidate, sweep: Sweep) -> Sweep | None:
 
 
 def _cases(ours: Op, op: Op, candidate: Candidate, device: str, seed: int) -> Iterator[Subject]:
-    """The op's own cases, then each once more with sizes and numbers drawn by the seed."""
+    """The op's own cases, then each again with sizes and numbers drawn by the seed."""
     for case in op.cases:
         needs_gpu = case.large and device == "cpu"
         if lacking := candidate.missing(case):
@@ -119,28 +121,29 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
         if not is_out_of_memory(error):
             raise
         return _out_of_memory(op, case, *torch.cuda.mem_get_info())
-    if drawn:  # the limits on an output as a whole are for the sizes of the op's own cases
+    if drawn:  # the limits on whole outputs apply to the sizes of the op's own cases only
         for output in evidence["outputs"]:
             output["baseline_relative"] = math.inf
     verdict = _fair(accuracy.evaluate(evidence), candidate)
     if verdict.status == Status.PASS and kept:
-        candidate.look()  # by now a thread that was late would be done
+        candidate.look()  # by now a background thread would have finished
         if not all(same_bits(value, before) for value, before in kept):
             return replace(verdict, status=Status.FAIL, message=f"{op.name}: a result changes after it was returned")
     return verdict
 
 
 def _out_of_memory(op: Op, case: Case, free: int, total: int) -> Verdict:
-    """The function's own fault where a small case does not do with half of the GPU's memory, else the machine's."""
+    """A failure of the function if a small case needs more than half of the GPU's memory, else a lack of the
+    machine."""
     if not case.large and 2 * free > total:
         said = f"{op.name} needs more memory for a small case than the {free >> 30} GiB that are free"
         return Verdict("accuracy", case.id, Status.FAIL, said)
-    said = "the GPU has too little free memory for this case; end other programs on it"
+    said = "the GPU has too little free memory for this case; stop other programs on it"
     return Verdict("accuracy", case.id, Status.ERROR, said)
 
 
 def _keeping(candidate: Candidate, kept: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
-    """The candidate, whose results are kept as they were when they were returned."""
+    """The candidate, wrapped to keep copies of its results as they were returned."""
 
     @functools.wraps(candidate)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -157,7 +160,7 @@ def _lane(device: str) -> str:
 
 
 def _gates(device: str) -> Iterator[Gate]:
-    """The gates that can look at a function that is not ours: on a GPU no race of it shows."""
+    """The gates that can check a user's function: on a GPU its races cannot be detected."""
     lane = _lane(device)
     for gate in GATES.values():
         asked = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
@@ -166,7 +169,7 @@ def _gates(device: str) -> Iterator[Gate]:
 
 
 def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
-    """What a gate asks of an op."""
+    """The checks of one gate for an op."""
     if gate.name == "races":
         for case in race_cases(op):
             race = partial(_race, op, case, candidate)
@@ -174,7 +177,7 @@ def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Su
     elif gate.load_trial_checks:
         trial = Trial({op.name: op}, device, {}, Fixtures())
         for name, check in gate.load_trial_checks()(trial):
-            if not name.endswith(OVERLAPS):  # others need not refuse what has no right answer
+            if not name.endswith(OVERLAPS):  # other functions need not refuse what has no right answer
                 subject = name if name.startswith(f"{op.name}[") else f"{op.name}[{name.removeprefix(f'{op.name}: ')}]"
                 yield Subject(gate.name, subject, partial(_checked, gate.name, subject, check, candidate))
     else:
@@ -203,7 +206,7 @@ def _checked(gate: str, subject: str, check: Callable[[], str | None], candidate
 def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> Verdict:
     candidate.raised = None
     whole = kernels.find()[op.name]
-    kernels.find()[op.name] = op  # with the cases that the candidate serves
+    kernels.find()[op.name] = op  # with the cases that the candidate supports
     try:
         (verdict,) = run()
     finally:
@@ -212,11 +215,11 @@ def _run(run: Callable[[], Iterable[Verdict]], op: Op, candidate: Candidate) -> 
 
 
 def _fair(verdict: Verdict, candidate: Candidate) -> Verdict:
-    """The verdict, skipped where the function refused what it was asked; with the line that raised."""
+    """The verdict, skipped if the function refused the call; with the line that raised."""
     if verdict.status not in (Status.FAIL, Status.ERROR) or candidate.raised is None:
         return verdict
     if candidate.uninterpreted:
         return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, candidate.uninterpreted)
     if refusal := candidate.refusal():
-        return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, f"not served: {refusal}")
+        return Verdict(verdict.gate, verdict.subject, Status.SKIPPED, f"not supported: {refusal}")
     return replace(verdict, message=f"{verdict.message} ({candidate.where})") if candidate.where else verdict

@@ -1,4 +1,4 @@
-"""Asks a function all subjects: exactly the one in which its process dies or hangs fails, the rest meets a new one."""
+"""Runs all checks of a function: if its process dies or hangs, that check fails and the rest run in a new process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from braidcheck.cli.candidate_checks import Subject
     from braidcheck.gates.under_test.candidate import Candidate
 
-DECLARED = "held, as asked, to "  # the contract that was asked for
-HELD, PASSES = "held to ", "passes as "  # a contract that is not the op's own, as a verdict and in the end
+DECLARED = "held, as asked, to "  # the contract that was requested
+HELD, PASSES = "held to ", "passes as "  # a contract other than the op's own, as a verdict and in the summary
 OUTSIDE = ": it accessed memory outside of its tensors; does it use all strides of its inputs?"
-MAX_PROCESSES = 6  # after which a function that always ends its process is asked no more
-AGAIN = 16  # cases that are asked a second time in the end
-MAX_AGAIN_S = 0.5  # that a case may have taken to be one of them
+MAX_PROCESSES = 6  # after which a function that keeps ending its process is abandoned
+AGAIN = 16  # cases that are repeated at the end
+MAX_AGAIN_S = 0.5  # maximum seconds of a repeated case
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds that one check may take the function, and all together."""
+    """Time limits of the function, in seconds: for one check, and in all."""
 
     each: float
     all: float
@@ -43,14 +43,12 @@ def evaluate(
     op: str, function: str, device: str, seed: int, chosen: str, limits: Limits, must_launch: bool = False,
     contract: Sequence[str] = (),
 ) -> list[Verdict]:  # fmt: skip
-    """A verdict on each subject, in the order in which they are listed, then one on how many cases are served. Raises
-    UserError where there is no subject.
-
-    ``contract`` names the conventions that the function is held to; by default those that it keeps are found.
-    They are asked in an order that the seed draws; some cases once more in the end.
+    """A verdict on each subject, in the listed order, then one on how many cases are supported. Raises UserError if
+    there is no subject. ``contract`` names the conventions to check; by default they are detected. The seed draws the
+    order of the checks; some cases are repeated at the end.
     """
     if device == "cpu":
-        os.environ.setdefault("TRITON_INTERPRET", "1")  # nothing is launched here, but kernels are imported
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # nothing is launched in this process, but kernels are imported
     with at_commit(function) as function, unreadable(), closing(Workers(device)) as workers:
         from braidcheck import kernels
         from braidcheck.cli.candidate_checks import subjects
@@ -74,7 +72,7 @@ def evaluate(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """References of small cases wait longer for more threads than these work."""
+    """For the references of small cases threads cost more than they gain."""
     import torch
 
     before = torch.get_num_threads()
@@ -86,7 +84,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Questions:
-    """The subjects of one function, and what was found."""
+    """The subjects of one function, and their verdicts."""
 
     def __init__(self, subjects: Sequence[Subject], candidate: Candidate, limits: Limits, dice: random.Random) -> None:
         self._subjects, self._candidate, self._limits, self._dice = subjects, candidate, limits, dice
@@ -123,7 +121,7 @@ class Questions:
         except EndedError as how:
             self._ended += 1
             said = f"the function {how}{OUTSIDE if 'SIGSEGV' in str(how) else ''}"
-        except Exception as error:  # of the function, or of the check itself on what it returned
+        except Exception as error:  # of the function, or of the check on its results
             if lacking := self._candidate.uninterpreted:
                 return Verdict(subject.gate, subject.name, Status.SKIPPED, lacking)
             said = in_one_line(error)
@@ -132,7 +130,7 @@ class Questions:
         return Verdict(subject.gate, subject.name, Status.FAIL, said)
 
     def _again(self) -> list[int]:
-        """Cases that were right, and quick."""
+        """Quick cases that passed."""
         quick = [
             number
             for number, verdict in sorted(self._found.items())
@@ -144,4 +142,4 @@ class Questions:
         verdict = self._verdict(self._subjects[number])
         if verdict.status not in (Status.FAIL, Status.SKIPPED):
             return self._found[number]
-        return replace(verdict, status=Status.FAIL, message=f"right at first, at a later call: {verdict.message}")
+        return replace(verdict, status=Status.FAIL, message=f"right at first, wrong when repeated: {verdict.message}")

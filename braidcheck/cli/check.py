@@ -1,4 +1,4 @@
-"""``braidcheck check``: runs the gates' checks of an op on somebody else's function."""
+"""``braidcheck check``: runs the gates' checks of an op on a user's function."""
 
 from __future__ import annotations
 
@@ -30,20 +30,24 @@ class Device(StrEnum):
 
 
 def check(
-    op: Annotated[str, typer.Argument(help="an op of: braidcheck list; with --all a module or file of functions")] = "",
+    op: Annotated[str, typer.Argument(help="an op (braidcheck list); with --all a module or file of functions")] = "",
     function: Annotated[
         str, typer.Argument(help="FILE.py:FUNCTION, package.module:function or GIT-REF:FILE.py:FUNCTION")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     device: Annotated[Device | None, typer.Option(help="default: the GPU if there is one")] = None,
     case: Annotated[str, typer.Option(help="run only checks whose name contains this")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="of the random sizes and inputs; default: a new one")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="seed of the random sizes and inputs; default: a new one")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="time limit of one check, in seconds")] = TIMEOUT_S,
-    must_launch: Annotated[bool, typer.Option("--must-launch", help="fail what no Triton kernel computed")] = False,
+    must_launch: Annotated[
+        bool, typer.Option("--must-launch", help="fail results of anything but Triton kernels")
+    ] = False,
     total_timeout: Annotated[float, typer.Option(min=1, help="time limit of all checks, in seconds")] = TOTAL_TIMEOUT_S,
     contract: Annotated[
         str,
-        typer.Option(help="conventions that must hold: output=input,rounding=before-weight; default: detected"),
+        typer.Option(help="conventions to check: output=input,rounding=before-weight; default: detected"),
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="check all of --functions")] = False,
     functions: Annotated[
@@ -52,8 +56,8 @@ def check(
 ) -> int:
     """Run the gates' checks of an op on your own function: accuracy on the op's cases and on random sizes,
     out-of-bounds accesses, layouts, repeated calls. Exit code: 0 if all evaluated checks pass, 1 if any fails, 3 if
-    nothing that matters was evaluated, such as no 16-bit case.
-    --all checks the functions that pyproject.toml lists; with --json then a line each."""
+    nothing relevant was evaluated, such as no 16-bit case. --all checks the functions that pyproject.toml lists; with
+    --json it prints one line for each."""
     if every == bool(function):
         raise UserError("check takes an op and a function, or --all. See: braidcheck check --help")
     asked = chosen(functions or (), op) if every else [Function(op, function, tuple(filter(None, contract.split(","))))]
@@ -62,21 +66,25 @@ def check(
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
+    limits = Limits(timeout, total_timeout)
     codes = []
     for one in asked:
-        found = evaluate(
-            one.op, one.name, place, seed, case, Limits(timeout, total_timeout), must_launch, one.conventions
-        )
-        found_by = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
-        found_by += f" --contract '{','.join(one.conventions)}'" if one.conventions else ""
-        command = f"braidcheck check {one.op} {one.name}{found_by} --device {place} --seed {seed}"
-        lane = "gpu" if place == "cuda" else "interpret"
-        run = Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
+        run = _check(one, place, seed, case, limits, must_launch)
         if every and not as_json:
             print(f"{one.op}: {one.name}")
         _say(run, one.op, one.name, seed, as_json, every)
         codes.append(run.exit_code)
     return 1 if 1 in codes else max(codes)
+
+
+def _check(one: Function, place: str, seed: int, case: str, limits: Limits, must_launch: bool) -> Run:
+    """The verdicts on one function, each with the command that repeats it."""
+    found = evaluate(one.op, one.name, place, seed, case, limits, must_launch, one.conventions)
+    options = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
+    options += f" --contract '{','.join(one.conventions)}'" if one.conventions else ""
+    command = f"braidcheck check {one.op} {one.name}{options} --device {place} --seed {seed}"
+    lane = "gpu" if place == "cuda" else "interpret"
+    return Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
 
 
 def _place(device: Device | None) -> str:

@@ -1,4 +1,4 @@
-"""The functions that ``braidcheck check --all`` checks: each with the op that it is."""
+"""The functions that ``braidcheck check --all`` checks, each with its op."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECLARED = re.compile(r"(?P<op>\w+)\s*(\((?P<conventions>[^()]*)\))?\s*=\s*(?P<n
 
 @dataclass(frozen=True)
 class Function:
-    """A function by its name, the op that it is, and the conventions that it is held to; by default those it keeps."""
+    """A function's name, its op, and the conventions to check; by default they are detected."""
 
     op: str
     name: str
@@ -29,8 +29,8 @@ class Function:
 
 
 def chosen(declared: Iterable[str], module: str = "") -> list[Function]:
-    """Those that are declared, such as ``rms_norm(output=input dtype) = mylib.ops:norm``; of one module, if it is
-    named. Raises UserError for what is no declaration, and where none is left."""
+    """The declared functions, such as ``rms_norm(output=input dtype) = mylib.ops:norm``; those of one module, if it is
+    named. Raises UserError for an invalid declaration, and if none is left."""
     functions = [_function(text) for text in declared]
     if not functions:
         raise UserError("check --all has nothing to check: name functions in the key functions of [tool.braidcheck]")
@@ -44,22 +44,22 @@ def chosen(declared: Iterable[str], module: str = "") -> list[Function]:
 
 @contextmanager
 def at_commit(name: str) -> Iterator[str]:
-    """``GIT-REF:FILE.py:FUNCTION`` as the name of the function in a copy of that commit, which is there within; any
-    other name as it is. Raises UserError for a commit or file that the repository around has not."""
+    """A context that turns ``GIT-REF:FILE.py:FUNCTION`` into the function's name in a temporary copy of that commit;
+    any other name stays. Raises UserError for a commit or file that the repository does not have."""
     where, _, function = name.rpartition(":")
     ref, colon, file = where.partition(":")
     if not colon or not file.endswith(".py"):
         yield name
         return
     if ref.startswith("-"):
-        raise UserError(f"{name!r}: {ref!r} is no commit")
+        raise UserError(f"{name!r}: {ref!r} is not a commit, branch or tag")
     top = _git(name, "rev-parse", "--show-toplevel").decode().strip()
     archive = _git(name, "-C", top, "archive", "--format=tar", ref)
     with tempfile.TemporaryDirectory(prefix="braidcheck-commit-") as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
         if not Path(folder, file).is_file():
-            raise UserError(f"{name!r}: {ref} has no file {file}; paths are from the top of the repository")
+            raise UserError(f"{name!r}: {ref} has no file {file}; give the path from the root of the repository")
         yield f"{Path(folder, file)}:{function}"
 
 

@@ -1,4 +1,5 @@
-"""``braidcheck config``: what holds and where it comes from; and the defaults that commands take from it."""
+"""``braidcheck config``: the settings and where they come from; and the option defaults that commands take from
+them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from braidcheck.report.terminal import console
 
 
 def defaults() -> dict[str, dict[str, object]]:
-    """By command, the defaults of its options that the environment and the table set. Raises UserError."""
+    """For each command, the option defaults that environment and table set. Raises UserError."""
     found: dict[str, dict[str, object]] = {}
     for name, value in resolve(Path.cwd()).items():
         if value.source != Source.DEFAULT and name != "ops":  # which ``external_ops`` finds
@@ -58,7 +59,7 @@ def config(
 
 
 def _called(context: typer.Context, words: list[str], values: Mapping[str, Value]) -> dict[str, Value]:
-    """The values of the keys that the command reads, with what its call says. Raises click's usage error."""
+    """The values of the keys that the command reads, including the options of this call. Raises click's usage error."""
     root = context.find_root()
     name, command, rest = root.command.resolve_command(root, words)
     call = command.make_context(name, rest, parent=root)

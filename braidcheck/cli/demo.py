@@ -1,4 +1,4 @@
-"""``braidcheck demo``: a famous fault in a copy of the kernels, and the gates that catch it."""
+"""``braidcheck demo``: a well-known bug in a copy of the kernels, and the gates that catch it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 OP, FAULT = "qkv_rope", "qkv_rope: many, norm after RoPE"
 KERNEL_GATE = ("gate", "--lane", "interpret", "--gate", "accuracy", "--op", OP, "--workers", "1")
 STORY = """\
-Qwen3 normalises Q and K and rotates them after that (RoPE). Some engines had it the other way round: the model still
-talks, only worse. Here is that fault, in a copy of the kernels in a temporary folder; your files stay as they are:
+Qwen3 normalises Q and K before it rotates them (RoPE). Some engines swapped the two: the model still writes
+sentences, only worse ones. Here is that bug, in a temporary copy of the kernels; your files stay as they are:
 """
 NEXT = """\
-Both gates name the op. What comes next:
+Both gates name the op. Next:
   braidcheck gate                           all gates, all kernels and the embedded model
-  braidcheck check OP FILE.py:FUNCTION      a function of yours
-  braidcheck init                           a repository of yours"""
+  braidcheck check OP FILE.py:FUNCTION      your own function
+  braidcheck init                           your own repository"""
 
 
 def demo() -> int:
-    """Plant a famous fault, RoPE before the Q/K norm, in a copy of the kernels and show which gates catch it.
-    Exit code 1 if one does not."""
+    """Plant a well-known bug, RoPE before the Q/K norm, in a copy of the kernels and show which gates catch it. Exit
+    code 1 if one does not."""
     if reason := environment.why_no_interpreter():
         raise NotAvailable(f"the demo runs kernels on the CPU: {reason}")
     from braidcheck.mutants import named_faults
@@ -49,8 +49,8 @@ def demo() -> int:
     print(_diff(fault))
     with tempfile.TemporaryDirectory(prefix="braidcheck-demo-") as folder:
         tree = overlay(snapshot(Path(folder) / "source"), fault, Path(folder) / "tree")
-        (tree / config.FILE).touch()  # no table of a folder around it holds
-        with Progress("asking two gates, half a minute on two quiet cores"), ThreadPoolExecutor(2) as pool:
+        (tree / config.FILE).touch()  # no pyproject.toml of a parent folder applies
+        with Progress("running two gates, about half a minute on two cores"), ThreadPoolExecutor(2) as pool:
             run, answer = pool.submit(_ask_kernel, tree), pool.submit(_ask_model, tree)
         caught = [_say_kernel(run.result()), _say_model(answer.result())]
     print(NEXT if all(caught) else "A gate did not catch it: please report this.")
@@ -58,7 +58,7 @@ def demo() -> int:
 
 
 def _diff(fault: Mutant) -> str:
-    """The changed lines, without comments and with one around them."""
+    """The changed lines with one line of context, without comments."""
     texts = ((PACKAGE / fault.file).read_text(encoding="utf-8"), fault.text)
     before, after = (ast.unparse(ast.parse(text)).splitlines() for text in texts)
     lines = list(difflib.unified_diff(before, after, lineterm="", n=1))[3:]
@@ -66,7 +66,7 @@ def _diff(fault: Mutant) -> str:
 
 
 def _ask_kernel(tree: Path) -> Run:
-    """The Run of the accuracy gate on the op in ``tree``. Raises NotAvailable where there is none."""
+    """The Run of the accuracy gate on the op in ``tree``. Raises NotAvailable if there is none."""
     completed = _python(tree, ["-m", "braidcheck", *KERNEL_GATE, "--out", str(tree / "out")])
     try:
         return Run.from_json((tree / "out" / "run.json").read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def _ask_kernel(tree: Path) -> Run:
 
 
 def _ask_model(tree: Path) -> Mapping[str, Any]:
-    """What ``demo_model`` says of the engine in ``tree``. Raises NotAvailable where it says nothing."""
+    """The result of ``demo_model`` for the engine in ``tree``. Raises NotAvailable if there is none."""
     completed = _python(tree, ["-m", "braidcheck.cli.demo_model"], TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
     try:
         return json.loads(completed.stdout.splitlines()[-1])
@@ -84,13 +84,13 @@ def _ask_model(tree: Path) -> Mapping[str, Any]:
 
 
 def _python(tree: Path, words: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on the package in ``tree``, with nothing of the user's configuration."""
+    """Run Python on the package in ``tree``, without the user's configuration."""
     env = {name: value for name, value in variables(tree).items() if not name.startswith("BRAIDCHECK_")} | more
     return subprocess.run([sys.executable, *words], cwd=tree, env=env, capture_output=True, text=True, check=False)
 
 
 def _last(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def _say_kernel(run: Run) -> bool:
@@ -113,9 +113,9 @@ def _ratio(verdict: Verdict) -> float:
 def _say_model(answer: Mapping[str, Any]) -> bool:
     """Print what the coherence gate found; whether it caught the fault and named the op."""
     if not answer["failed"]:
-        print("coherence: not caught; the model gives what its golden has")
+        print("coherence: not caught; the model matches its golden")
         return False
-    print("coherence: caught. The embedded model is not the model that Hugging Face runs any more:")
+    print("coherence: caught. The embedded model no longer matches Hugging Face:")
     print("".join(f"  {line}\n" for line in answer["failed"]), end="")
     print(f"  suspect ops: {answer['blame']}\n")
     return OP in answer["ops"]

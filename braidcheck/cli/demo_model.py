@@ -1,17 +1,17 @@
 """The coherence gate on a short part of the embedded model's golden: one line of JSON, for ``braidcheck demo``.
 
-Run as ``python -m braidcheck.cli.demo_model`` from the tree whose kernels are asked, with the interpreter's switch set.
+Run as ``python -m braidcheck.cli.demo_model`` from the tree under test, with TRITON_INTERPRET set.
 """
 
 from __future__ import annotations
 
 import json
 
-TOKENS = 1000  # of the golden's shortest documents: as many as its checks need at least
+TOKENS = 1000  # of the golden's shortest documents: the minimum for its checks
 
 
 def main() -> None:
-    """Print ``failed``, what the failing checks say, the ``ops`` to blame, and the ``blame`` in words."""
+    """Print ``failed``, the messages of failing checks, the ``ops`` to blame, and the ``blame`` as text."""
     from braidcheck.gates import coherence
     from braidcheck.gates.coherence.blame import find_blame
     from braidcheck.gates.coherence.measure import measure_coherence

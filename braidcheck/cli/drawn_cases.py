@@ -1,4 +1,5 @@
-"""Cases with sizes and numbers drawn by a seed: what is right only for the shapes of an op's own cases fails here."""
+"""Cases with random sizes and numbers: a function that is right only for the shapes of the op's own cases fails
+here."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 from braidcheck.op import Case, Op
 
-FEWER = ("T", "B", "start", "spare")  # axes that become at most as long, so that what must fit in a cache does
+FEWER = ("T", "B", "start", "spare")  # axes that are only made shorter, so that everything still fits into a cache
 MORE = ("S", "P")
 WIDTHS = ("H", "I", "K", "V")
 
@@ -25,7 +26,7 @@ def _drawn(case: Case, numbers: random.Random) -> Case:
             axes[name] = numbers.randint((size + 1) // 2, size)
         elif name in MORE:
             axes[name] = numbers.randint(size, size + size // 2)
-        elif name in WIDTHS:  # those of whole vectors stay so
+        elif name in WIDTHS:  # multiples of a vector stay multiples
             unit = 8 if size % 8 == 0 else 1
             axes[name] = unit * numbers.randint((size // unit + 1) // 2, size // unit)
     if case.get("B") == case.get("T"):

@@ -1,4 +1,4 @@
-"""``braidcheck gate --engine``: the gates of an engine that is not ours, in a process of its own."""
+"""``braidcheck gate --engine``: the gates for a user's engine, which runs in its own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from braidcheck.settings import CORPUS, NANO
 if TYPE_CHECKING:
     from braidcheck.engines.client import Client
 
-PANEL = "An engine of your own"
+PANEL = "Your own engine"
 MEMORY_SHARE = 0.8  # of what is free, for the engine
 TIMEOUT_S = 120.0
 MINUTES = 20.0  # of timing
@@ -43,17 +43,17 @@ MemoryOption = Annotated[
 ]
 SpeedOption = Annotated[bool, typer.Option("--speed", help="time the engine too", rich_help_panel=PANEL)]
 AgainstOption = Annotated[
-    str, typer.Option(help="time it beside this engine, or beside an earlier run.json", rich_help_panel=PANEL)
+    str, typer.Option(help="compare its speed with this engine, or with an earlier run.json", rich_help_panel=PANEL)
 ]
 AgainstPythonOption = Annotated[
-    str, typer.Option(help="the Python of that engine; default: --engine-python's", rich_help_panel=PANEL)
+    str, typer.Option(help="that engine's Python; default: that of --engine-python", rich_help_panel=PANEL)
 ]
 NameOption = Annotated[str, typer.Option(help="the model's name on the server", rich_help_panel=PANEL)]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for on the command line."""
+class EngineRequest:
+    """The request of the command line."""
 
     engine: str
     python: str
@@ -74,14 +74,14 @@ class Asked:
         return self.speed or bool(self.against)
 
     @property
-    def base(self) -> Asked | None:
-        """The engine to time it beside; None where there is none, or an earlier Run."""
+    def base(self) -> EngineRequest | None:
+        """The engine to compare its speed with; None without one, or for an earlier Run."""
         if not self.against or self.against.endswith(".json"):
             return None
         return replace(self, engine=self.against, python=self.against_python or self.python)
 
     def command(self) -> str:
-        """The command that asks it again, without a password that the address may hold."""
+        """The command that repeats this, without a password that the address may contain."""
         words = ["braidcheck", "gate", "--engine", specs.without_password(self.engine)]
         for option, value, default in (
             ("--engine-python", self.python, ""),
@@ -101,7 +101,7 @@ class Asked:
 
 @dataclass
 class _Results:
-    """What is known so far, so that an interruption keeps it."""
+    """The results so far, which an interruption keeps."""
 
     expected: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -110,8 +110,8 @@ class _Results:
     throughput: Any = None
 
 
-def run(asked: Asked) -> tuple[bool, Run]:
-    """Whether it was interrupted, and the Run. Raises UserError where the engine cannot be made at all."""
+def run(asked: EngineRequest) -> tuple[bool, Run]:
+    """Whether it was interrupted, and the Run. Raises UserError if the engine cannot be made."""
     began = time.monotonic()
     results, interrupted = _Results(), False
     with ExitStack() as stack:
@@ -133,8 +133,8 @@ def run(asked: Asked) -> tuple[bool, Run]:
     return interrupted, Run(told, tuple(results.expected), verdicts)
 
 
-def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -> dict[str, object]:
-    """Fill ``results``, gate by gate; what the engine says of itself."""
+def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: ExitStack) -> dict[str, object]:
+    """Fill ``results``, gate by gate; returns what the engine claims about itself."""
     import torch
 
     from braidcheck.gates.coherence.foreign import measure_foreign
@@ -156,7 +156,7 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     say("starting the engine")
     client = start(directory)
     stack.callback(client.close)
-    base = _start(asked.base, directory, vocab) if asked.base else None  # one that cannot be made is said at once
+    base = _start(asked.base, directory, vocab) if asked.base else None  # report one that cannot be made at once
     if base:
         stack.callback(base.close)
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
@@ -185,8 +185,11 @@ def _measure(asked: Asked, results: _Results, say: Progress, stack: ExitStack) -
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
 
 
-def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, scratch: Path, token: int) -> Client:
-    """The engine with a model that ends answers at ``token``. Raises NotServed for a server, whose model is its own."""
+def _with_stop(
+    asked: EngineRequest, start: Callable[[Path], Client], directory: Path, scratch: Path, token: int
+) -> Client:
+    """The engine with a model whose stop token is ``token``. Raises NotServed for a server, which loads its own
+    model."""
     from braidcheck.gates.surfaces.ask import NotServed
     from braidcheck.gates.surfaces.checkpoint import copy_with_stop
 
@@ -195,8 +198,8 @@ def _with_stop(asked: Asked, start: Callable[[Path], Client], directory: Path, s
     return start(copy_with_stop(directory, token, scratch / str(token)))
 
 
-def _start(asked: Asked, directory: Path, vocab: int) -> Client:
-    """The engine, started. Raises UserError where it cannot be made."""
+def _start(asked: EngineRequest, directory: Path, vocab: int) -> Client:
+    """The engine, started. Raises UserError if it cannot be made."""
     from braidcheck.engines.client import Client
     from braidcheck.engines.process import EngineError, EngineProcess
 
@@ -213,12 +216,12 @@ def _start(asked: Asked, directory: Path, vocab: int) -> Client:
 
 
 def _failed(verdicts: Sequence[Verdict]) -> list[str]:
-    """What failed, by the last word of its subject."""
+    """The failures, by the last part of their subject."""
     return [verdict.subject.rpartition(": ")[2] for verdict in verdicts if verdict.status == Status.FAIL]
 
 
-def _earlier(asked: Asked) -> dict[str, list[float]]:
-    """The seconds of an earlier Run, by series. Raises UserError where it is none to be compared with."""
+def _earlier(asked: EngineRequest) -> dict[str, list[float]]:
+    """The seconds of an earlier Run, by series. Raises UserError if it cannot be compared with."""
     if not asked.against or asked.base:
         return {}
     try:

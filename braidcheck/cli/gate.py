@@ -1,4 +1,4 @@
-"""``braidcheck gate``: chooses lane and phases, runs each as a pytest run, merges and reports."""
+"""``braidcheck gate``: chooses lane and phases, runs each phase with pytest, merges and reports."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from braidcheck.schedule.shards import Shard, suite_of
 from braidcheck.settings import ATTENTIONS, CORPUS, NANO, PRODUCTION, REFERENCE, Settings
 
 OF_KERNELS = ("op", "gates", "expression", "against", "kernels", "tests", "shard", "budget")  # of no engine
-NO_OPS = "no ops of yours are named here, so braidcheck's own kernels and model are gated; for yours: braidcheck init"
+NO_OPS = "no ops are configured here, so this gates braidcheck's own kernels and model; for yours, run: braidcheck init"
 
 
 class Lane(StrEnum):
-    """Where evidence comes from; ``auto`` takes the GPU if there is one."""
+    """Where kernels run; ``auto`` takes the GPU if there is one."""
 
     auto = "auto"
     interpret = "interpret"
@@ -46,7 +46,7 @@ DEFAULT_ATTENTION = Attention(PRODUCTION)
 
 
 KernelsOption = Annotated[
-    Path | None, typer.Option(help="check the kernels and the engine of the package in this folder")
+    Path | None, typer.Option(help="test the kernels and the engine of the package in this folder")
 ]
 TestsOption = Annotated[Path | None, typer.Option(help="run this folder's GPU tests too (pytest -m gpu)")]
 ShardOption = Annotated[str, typer.Option(metavar="K/N", help="run part K of N; see: braidcheck merge")]
@@ -58,7 +58,7 @@ BudgetOption = Annotated[
     typer.Option(
         min=0,
         metavar="MINUTES",
-        help="time budget: most informative checks first, the rest is skipped; default: no limit",
+        help="time budget: the most informative checks run first, the rest are skipped; default: no limit",
     ),
 ]
 
@@ -91,14 +91,14 @@ def gate(
     against_engine: engine_gate.AgainstOption = "",
     against_python: engine_gate.AgainstPythonOption = "",
 ) -> int:
-    """Run the gates on the kernels and on the whole model, or on an engine of your own."""
+    """Run the gates on the kernels and on the whole model, or on your own engine."""
     began = time.monotonic()
     if engine:
         limits = engine_python, engine_timeout, engine_memory, model_name
         timing = speed, against_engine, against_python, minutes
-        return _gate_engine(context, engine_gate.Asked(engine, *limits, model, revision, dataset, *timing), out)
+        return _gate_engine(context, engine_gate.EngineRequest(engine, *limits, model, revision, dataset, *timing), out)
     if speed or against_engine or against_python:
-        raise UserError("--speed and --against-engine time an engine of your own: give --engine")
+        raise UserError("--speed and --against-engine time your own engine: give --engine")
     chosen, ops = choose_lane(lane), tuple(op or project_ops())
     _check(ops, gates or [], expression, tests)
     gpus = tuple(gpu["id"] for gpu in environment.gpus()) if chosen == "gpu" else ()
@@ -114,9 +114,9 @@ def gate(
     return _gate_kernels(settings, wanted, _words(named), out, began)
 
 
-def _gate_engine(context: typer.Context, asked: engine_gate.Asked, out: Path) -> int:
+def _gate_engine(context: typer.Context, asked: engine_gate.EngineRequest, out: Path) -> int:
     if any(from_command_line(context, name) for name in OF_KERNELS):
-        raise UserError("--engine runs its own gates, all of them: leave out options on ops, kernels and parts")
+        raise UserError("--engine runs all gates of an engine: omit options for ops, kernels and parts")
     with claimed(out):
         clear(out)
         interrupted, run = engine_gate.run(asked)
@@ -124,7 +124,7 @@ def _gate_engine(context: typer.Context, asked: engine_gate.Asked, out: Path) ->
 
 
 def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[str], out: Path, began: float) -> int:
-    """Run the phases and report. ``words`` are the options that select items, ``began`` is when the command did."""
+    """Run the phases and report. ``words`` are the options that select items, ``began`` is the command's start."""
     usual = _usual(out, Durations.read(settings.durations), settings.durations)
     with claimed(out):
         clear(out)
@@ -147,7 +147,7 @@ def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[s
 
 
 def _check(ops: Sequence[str], gates: Sequence[str], expression: str, tests: Path | None) -> None:
-    """Refuse, before anything runs, what names nothing."""
+    """Refuse names that match nothing, before anything runs."""
     check_ops(ops)
     check_gates(gates)
     _check_expression(expression)
@@ -156,7 +156,7 @@ def _check(ops: Sequence[str], gates: Sequence[str], expression: str, tests: Pat
 
 
 def _with_budget(settings: Settings, minutes: float | None) -> Settings:
-    """The settings with the time at which the budget ends, from now on, and what changed, which runs first."""
+    """The settings with the end of the time budget, which starts now, and the changed ops, which run first."""
     if not minutes:
         return settings
     changed = touched_since(settings.against or default_base())
@@ -164,19 +164,19 @@ def _with_budget(settings: Settings, minutes: float | None) -> Settings:
 
 
 def choose_lane(lane: Lane) -> str:
-    """The lane to run. Raises NotAvailable where it cannot run here."""
+    """The lane to run. Raises NotAvailable if it cannot run here."""
     no_gpu, no_interpreter = environment.why_no_gpu(), environment.why_no_interpreter()
     if lane is Lane.gpu and no_gpu:
         raise NotAvailable(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret, or see: braidcheck doctor")
     if lane is Lane.gpu or (lane is Lane.auto and not no_gpu):
         return "gpu"
-    if no_interpreter and not environment.why_no_triton():  # without Triton the run itself says what it cannot evaluate
+    if no_interpreter and not environment.why_no_triton():  # without Triton the run reports what it cannot evaluate
         raise NotAvailable(f"the interpret lane cannot run here: {no_interpreter}; see: braidcheck doctor")
     return "interpret"
 
 
 def _check_expression(expression: str) -> None:
-    """Refuse what pytest would refuse, before anything runs; pytest has no public way to ask."""
+    """Refuse an expression that pytest would refuse, before anything runs; pytest has no public API for this."""
     from _pytest.mark import expression as grammar
 
     try:
@@ -189,7 +189,7 @@ def _check_expression(expression: str) -> None:
 
 
 def _package_folder(folder: Path | None) -> str:
-    """The folder, resolved; empty for none. Raises UserError where it holds no kernels."""
+    """The folder, resolved; empty for none. Raises UserError if it has no kernels."""
     if folder is None:
         return ""
     if not (folder / environment.PACKAGE.name / "kernels").is_dir():
@@ -198,21 +198,22 @@ def _package_folder(folder: Path | None) -> str:
 
 
 def _words(given: Mapping[str, Iterable[object]]) -> list[str]:
-    """Options and their values as words of a command, without those that have none."""
+    """Options and their values as words of a command, without unset ones."""
     return [str(word) for option, values in given.items() for value in values if value for word in (option, value)]
 
 
 def _usual(out: Path, known: Durations, given: Path | str) -> Durations:
-    """What the time left is told by: what is ``known`` and, unless a Run was ``given``, the last Run in ``out``."""
+    """The durations for estimating the time left: those ``known`` and, unless a Run was ``given``, of the last Run in
+    ``out``."""
     try:
         last = "" if given else (out / run_json.FILE).read_text(encoding="utf-8")
         return known.updated(Durations.of_run(Run.from_json(last))) if last else known
-    except (OSError, ValueError, TypeError):  # none, or none that can be read: it is there to be replaced
+    except (OSError, ValueError, TypeError):  # missing or unreadable: it will be replaced anyway
         return known
 
 
 def _of_shard(run: Run, part: str, interrupted: bool) -> Run:
-    """The Run with what it is a part of. Raises UserError where there are fewer units of work than shards."""
+    """The Run marked as a part of a sharded run. Raises UserError if there are fewer units of work than shards."""
     suite = run.environment.get("suite", [])
     if suite and not (run.expected or run.verdicts or interrupted):
         raise UserError(f"--shard {part}: more shards than units of work; use fewer for {len(suite)} items")

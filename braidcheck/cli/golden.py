@@ -1,4 +1,4 @@
-"""``braidcheck golden``: record what Hugging Face answers, check what was recorded, and compare recordings."""
+"""``braidcheck golden``: records what Hugging Face answers, verifies recordings, and compares them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braidcheck.result import Status
 from braidcheck.settings import CORPUS, NANO
 
 app = typer.Typer(
-    help="Record goldens with HF transformers, verify and compare them.", no_args_is_help=False, add_completion=False
+    help="Record goldens with HF transformers; verify and compare them.", no_args_is_help=False, add_completion=False
 )
 
 
@@ -48,14 +48,14 @@ def verify(path: Annotated[Path | None, typer.Argument(help="a golden's folder; 
     from braidcheck.golden.resolve import NANO_GOLDEN, resolve
 
     golden = store.verify(path) if path else resolve()[1]
-    print(f"{path or NANO_GOLDEN}: whole, of {golden.model}, recorded {golden.manifest['date']}")
+    print(f"{path or NANO_GOLDEN}: intact, of {golden.model}, recorded {golden.manifest['date']}")
     return 0
 
 
 @app.command()
 def diff(
     before: Annotated[Path, typer.Argument(help="a golden's folder")],
-    after: Annotated[Path, typer.Argument(help="the folder of another of the same model and text")],
+    after: Annotated[Path, typer.Argument(help="the folder of another golden of the same model and text")],
 ) -> int:
     """Show what changed between two recordings. Exit code 1 if it exceeds HF bfloat16's own noise."""
     from braidcheck.gates.coherence import drift
@@ -73,9 +73,9 @@ def diff(
     for verdict in outside or untold:
         print(f"{verdict.status.value} {verdict.subject}: {verdict.message}")
     if outside:
-        print(f"it matters: {len(outside)} checks of the coherence gate fail")
+        print(f"significant: {len(outside)} checks of the coherence gate fail")
     elif untold:
         print("unknown: the recordings are too short to tell")
     else:
-        print("it does not matter: " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
+        print("not significant:  " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
     return 1 if outside else 3 if untold else 0

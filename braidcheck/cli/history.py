@@ -1,4 +1,4 @@
-"""``braidcheck history``: keep Runs, list them, join histories, take numbers from elsewhere."""
+"""``braidcheck history``: stores Runs, lists them, merges histories, imports numbers from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from braidcheck.ci import history
 from braidcheck.errors import UserError
 from braidcheck.report.terminal import console
 
-app = typer.Typer(
-    help="Keep Runs, one immutable file each, in any folder.", no_args_is_help=False, add_completion=False
-)
+app = typer.Typer(help="Store Runs in a folder, one immutable file each.", no_args_is_help=False, add_completion=False)
 
 To = Annotated[Path, typer.Option("--to", help="the history's folder")]
 
 
 @app.command()
 def add(run: Annotated[Path, typer.Argument(help="a run.json of a gate run")], to: To = history.FOLDER) -> int:
-    """Put a Run into a history."""
+    """Add a Run to a history."""
     added = history.add(run, to)
     if not checksum.is_sealed(added.read_text(encoding="utf-8")):
-        print(f"{run} carries no checksum: damage to it may not show", file=sys.stderr)
+        print(f"{run} has no checksum: damage to it may go unnoticed", file=sys.stderr)
     print(added)
     return 0
 
@@ -55,7 +53,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="histories")],
     to: Annotated[Path, typer.Option("--to", help="folder to merge into")],
 ) -> int:
-    """Join histories; a Run that is there already is not copied again."""
+    """Merge histories; Runs that are there already are not copied again."""
     print(f"{len(history.merge(folders, to))} Runs copied to {to}")
     return 0
 
@@ -71,7 +69,7 @@ def age(
         print(f"there is no Run in {folder}")
         return 1
     print(f"the newest Run is {hours:.1f} hours old; {most:g} are allowed")
-    # One from the future says that a clock is wrong, and would hide every night that is missed until then.
+    # A Run from the future means that a clock is wrong, and would hide every missed run until then.
     return 0 if -1 <= hours <= most else 1
 
 
@@ -79,9 +77,9 @@ def age(
 def import_csv(
     file: Annotated[Path, typer.Argument(help="a CSV with columns time,series,value[,control]")],
     to: Annotated[Path, typer.Option("--to", help="the history's folder")],
-    hardware: Annotated[str, typer.Option(help="the machine; the file's name without its ending by default")] = "",
+    hardware: Annotated[str, typer.Option(help="the machine; default: the file's name without suffix")] = "",
 ) -> int:
-    """Put the nights of a CSV into a history, one Run per night."""
+    """Import the nightly runs of a CSV into a history, one Run each."""
     from braidcheck.ci.trend import table
 
     runs = table.read(file, hardware)

@@ -1,4 +1,4 @@
-"""``braidcheck init``: what a repository needs so that its kernels are gated. It keeps every file that is there."""
+"""``braidcheck init``: writes what a repository needs to gate its kernels. Existing files are kept."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SESSION = re.compile(r"^def braidcheck\(", re.MULTILINE)
 
 @dataclass(frozen=True)
 class File:
-    """A file of the plan: its ``path``, its whole text with what is added, and ``what`` that is; the text is None where
-    nothing is to be written, which ``what`` explains."""
+    """A planned file: its ``path``, its whole new text, and ``what`` was added; the text is None if nothing is to be
+    written, which ``what`` explains."""
 
     path: Path
     text: str | None
@@ -38,11 +38,13 @@ class File:
 
 
 def init(
-    gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted machine with a GPU")] = False,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or old")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="also a workflow for a self-hosted runner with a GPU")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing; exit 1 if anything is missing or out of date")
+    ] = False,
 ) -> int:
     """Set up the gates in this repository: a table in pyproject.toml, a first op, a workflow for pull requests, and a
-    nox session if there is a noxfile. Existing files are kept."""
+    session in the noxfile if there is one. Existing files are kept."""
     repository = find(Path.cwd())
     print(f"found {repository.described()}")
     plan = list(_plan(repository, gpu))
@@ -59,7 +61,7 @@ def init(
             raise UserError(f"cannot write {file.path}: {error.strerror}; files written before are complete") from None
         print(f"wrote {name}: {file.what}")
     for command in _known(repository):
-        print(f"an op of that name is built in; check yours by its cases: {command}")
+        print(f"braidcheck has an op of that name; check yours against its cases: {command}")
     print("run the gate: braidcheck gate" + (", or nox -s braidcheck" if repository.noxfile else ""))
     if not repository.ignores(RESULTS):
         print(f"its results go to {RESULTS}, which git does not ignore: add it to .gitignore")
@@ -67,7 +69,7 @@ def init(
 
 
 def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
-    """The files in the order in which they are written: the first op before the table, which names it."""
+    """The files in writing order: the first op before the table, which names it."""
     pyproject = repository.project / config.FILE
     if not config.read_table(pyproject):
         if not repository.ops:
@@ -86,22 +88,22 @@ def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
 def _first_op(repository: Repository) -> str:
     found = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
     instead = f"call {found[0]} in it" if found else "put your kernel into it"
-    return f"an op that works; {instead}, with its reference and cases"
+    return f"a working op; {instead}, with its reference and cases"
 
 
 def _known(repository: Repository) -> Iterator[str]:
-    """The commands that check functions by the cases of braidcheck's own op of the same name."""
+    """The commands that check functions against the cases of braidcheck's op of the same name."""
     known = worktrees.ops(worktrees.REPOSITORY)
     for file, names in repository.kernels.items():
         yield from (f"braidcheck check {name} {file}:{name}" for name in names if name in known)
 
 
 def _new(path: Path, text: str, what: str) -> File:
-    return File(path, None, "it is there") if path.exists() else File(path, text, what)
+    return File(path, None, "it exists") if path.exists() else File(path, text, what)
 
 
 def _rendered(name: str, repository: Repository) -> str:
-    """A template with what is this repository's; each word stands once or in quotes."""
+    """A template filled in for this repository; placeholders occur once or in quotes."""
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     words = {
         "VERSION INSTALL": " ".join(("VERSION", *repository.install)),
@@ -116,7 +118,7 @@ def _rendered(name: str, repository: Repository) -> str:
 
 
 def _with_table(path: Path, ops: list[str]) -> File:
-    """pyproject.toml with the table at its end. Raises UserError where that would change more than the table."""
+    """pyproject.toml with the table appended. Raises UserError if that would change more than the table."""
     before = read(path) if path.exists() else ""
     added = f"{config.TABLE}\nops = [{', '.join(map(_quoted, ops))}]\n"
     text = _appended(before, added, "\n")
@@ -124,20 +126,20 @@ def _with_table(path: Path, ops: list[str]) -> File:
     try:
         wanted.setdefault("tool", {})["braidcheck"] = {"ops": ops}
         same = tomllib.loads(text) == wanted
-    except (ValueError, TypeError):  # the text is none, or tool is no table
+    except (ValueError, TypeError):  # not valid TOML, or tool is not a table
         same = False
     if not same:
-        raise UserError(f"{path} cannot take a table at its end; write into it: {config.TABLE} ops = {ops}")
+        raise UserError(f"cannot append a table to {path}; add to it: {config.TABLE} ops = {ops}")
     return File(path, text, f"{config.TABLE} at the end")
 
 
 def _quoted(text: str) -> str:
-    """A string of TOML and of YAML."""
+    """The string as TOML and YAML quote it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _with_session(repository: Repository) -> Iterator[File]:
-    """The noxfile with a session more, if there is a noxfile."""
+    """The noxfile with a session appended, if there is a noxfile."""
     path = repository.noxfile
     if path is None:
         return
@@ -161,31 +163,31 @@ def _with_session(repository: Repository) -> Iterator[File]:
     if "nox" in imported:
         yield File(path, text, "a session braidcheck")
     else:
-        yield File(path, None, "it does not import nox at its top; run braidcheck gate in a session of your own")
+        yield File(path, None, "it does not import nox at the top; run braidcheck gate in your own session")
 
 
 def _appended(before: str, added: str, gap: str) -> str:
-    """The text with ``added`` at its end after a ``gap`` of lines, in its own line ends."""
+    """The text with ``added`` appended after a ``gap`` of lines, with the text's line endings."""
     line_end = "\r\n" if "\r\n" in before else "\n"
     text = before if not before or before.endswith("\n") else before + line_end
     return text + ((gap if before else "") + added).replace("\n", line_end)
 
 
 def _check(repository: Repository, plan: list[File]) -> int:
-    """Say what is missing, not gated or of another version; 1 if anything is."""
+    """Report what is missing, not gated or of another version; 1 if anything is."""
     found = [f"missing: {_name(repository, file.path)}: {file.what}" for file in plan if file.text is not None]
     found += _not_gated(repository) if config.read_table(repository.project / config.FILE) else []
     workflows = sorted((repository.root / ".github" / "workflows").glob("braidcheck*.yml"))
     for path in filter(None, (repository.noxfile, *workflows)):
         for version in sorted(set(PIN.findall(read(path))) - {braidcheck.__version__}):
-            here = f"it has braidcheck {version}, here is {braidcheck.__version__}"
+            here = f"it has braidcheck {version}, installed is {braidcheck.__version__}"
             found.append(f"out of date: {_name(repository, path)}: {here}")
-    print("\n".join(found) or f"all is there and of braidcheck {braidcheck.__version__}")
+    print("\n".join(found) or f"everything is present and of braidcheck {braidcheck.__version__}")
     return 1 if found else 0
 
 
 def _not_gated(repository: Repository) -> Iterator[str]:
-    """What declares an op that the table does not name, and what the table names and is not there."""
+    """Declared ops that the table does not name, and names in the table that do not exist."""
     try:
         with external_ops.announced(folder=repository.project):
             named = {Path(one.root, *one.module.split(".")) for one in external_ops.declared()}

@@ -1,4 +1,4 @@
-"""``braidcheck merge``: the Runs of all shards as one."""
+"""``braidcheck merge``: merges the Runs of all shards into one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def merge(
 ) -> int:
     """Merge the runs of all shards; they must share one commit and one kind of machine."""
     if twice := [path for path in paths if paths.count(path) > 1]:
-        raise UserError(f"{twice[0]} is given twice; give the run.json of each shard once")
+        raise UserError(f"{twice[0]} was given twice; give the run.json of each shard once")
     run = shards.merge({str(path): _read(path) for path in paths})
     try:
         return report(run, out)

@@ -1,4 +1,4 @@
-"""``braidcheck mutants``: puts deliberate faults into the package and asks which gate catches each of them."""
+"""``braidcheck mutants``: plants deliberate faults in the package and reports which gate catches each."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ OPTIONAL: Types = {
     "blame": (dict,),
 }
 
-MAX_WORKERS_PER_GPU = 10  # processes: each takes some 3 GiB for most cases
+MAX_WORKERS_PER_GPU = 10  # processes: each takes about 3 GiB for most cases
 
 
 def mutants(
-    op: Annotated[list[str] | None, typer.Option(help="only mutants that this op can see; may be repeated")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="only mutants that affect this op; may be repeated")] = None,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
-    named: Annotated[bool, typer.Option("--named", help="the named mutants only")] = False,
-    generated: Annotated[bool, typer.Option("--generated", help="the generated mutants only")] = False,
+    named: Annotated[bool, typer.Option("--named", help="only the named mutants")] = False,
+    generated: Annotated[bool, typer.Option("--generated", help="only the generated mutants")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     save: Annotated[Path | None, typer.Option(help="write the kill matrix to this file")] = None,
     beside: Annotated[
@@ -56,9 +56,9 @@ def mutants(
         int | None,
         typer.Option("--workers", "--jobs", min=1, help="processes; default: one per core, at most 10 per GPU"),
     ] = None,
-    changed: Annotated[str, typer.Option(metavar="REF", help="only what ops changed since REF can see")] = "",
+    changed: Annotated[str, typer.Option(metavar="REF", help="only mutants that affect ops changed since REF")] = "",
     source: Annotated[
-        list[Path] | None, typer.Option(help="put faults into this file of another project; may be repeated")
+        list[Path] | None, typer.Option(help="plant faults in this file of another project; may be repeated")
     ] = None,
     test: Annotated[str, typer.Option(metavar="COMMAND", help="with --source: that project's tests")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="with --source: seed of the draw; default: 0")] = None,
@@ -69,7 +69,7 @@ def mutants(
     With --source and --test: insert faults into another project's kernels and run that project's tests."""
     if source or test or seed is not None or limit:
         if op or named or generated or beside or blame or changed:
-            raise UserError("--source goes with --test, --seed, --limit, --jobs, --lane, --save and --json alone")
+            raise UserError("--source combines only with --test, --seed, --limit, --jobs, --lane, --save and --json")
         from braidcheck.cli.project_mutants import project_mutants
 
         return project_mutants(source or [], test, lane, workers, seed or 0, limit, save, as_json)
@@ -82,7 +82,7 @@ def mutants(
 
         op = [*(op or ()), *changes.ops(changed)]
         if not op:
-            print(f"skipped: no op and nothing that ops share has changed since {changed}")
+            print(f"skipped: no op and no file that ops share has changed since {changed}")
             return 0
     kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted]
     others = [read_matrix(path) for path in beside or ()]
@@ -99,7 +99,7 @@ def _run(
     save: Path | None,
     as_json: bool,
 ) -> int:
-    """Run the mutants of the package that ``others`` did not kill, print and save their kill matrix."""
+    """Run the package's mutants that ``others`` did not kill; print and save the kill matrix."""
     from braidcheck.mutants import selection
     from braidcheck.mutants.runner import Runner
 
@@ -127,14 +127,14 @@ def _run(
 
 
 def dump(matrix: Matrix) -> str:
-    """The matrix as JSON with one line per mutant, without what is empty."""
+    """The matrix as JSON with one line per mutant, without empty entries."""
     body = {key: value for key, value in matrix.items() if key != "mutants"}
     rows = [{key: value for key, value in row.items() if value} for row in matrix["mutants"]]
     return json_by_line(body, "mutants", rows, SCHEMA)
 
 
 def read_matrix(path: Path) -> Matrix:
-    """The kill matrix in ``path``. Raises UserError where it holds none."""
+    """The kill matrix in ``path``. Raises UserError if there is none."""
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -153,7 +153,7 @@ def load(text: str) -> Matrix:
 
 def _row(row: object) -> Mapping[str, Any]:
     if not isinstance(row, dict):
-        raise ValueError("a mutant is no object")
+        raise ValueError("a mutant is not an object")
     empty = {"description": "", "gate": "", "subject": "", "said": "", "seconds": 0.0, "gates": {}}
     whole: dict[str, Any] = empty | format_1.mutant(row)
     require(whole, ROW, "a mutant")

@@ -1,4 +1,4 @@
-"""The option ``--ops`` of every command that looks at ops."""
+"""The option ``--ops`` of all commands that work on ops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ops = Annotated[
 
 
 def with_ops(command: Command) -> Command:
-    """``command`` with the option; within it the ops are found that it and the project around name."""
+    """``command`` with the option; it then finds the ops that the option and the surrounding project name."""
 
     @functools.wraps(command)
     def run(*args: Any, ops: list[str] | None = None, **kwargs: Any) -> int:

@@ -1,4 +1,4 @@
-"""``braidcheck list`` and ``braidcheck doctor``: what there is to evaluate, and what can be evaluated here."""
+"""``braidcheck list`` and ``braidcheck doctor``: the ops, and what can run on this machine."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from braidcheck.gates import ENGINE_GATES, GATES
 from braidcheck.op import Op
 from braidcheck.report.terminal import console
 
-# What each extra of the package is for.
+# The purpose of each extra of the package.
 EXTRAS = {
     "nano": "the embedded model, for the gates coherence and engine",
-    "golden": "other models and data sets than the embedded ones",
+    "golden": "models and data sets other than the embedded ones",
     "gpu": "GPU clocks and timings against a commit",
     "report": "the HTML report and the trend",
 }
 
 
 def list_ops(
-    op: Annotated[list[str] | None, typer.Argument(help="show these ops: how each is called, and its cases")] = None,
+    op: Annotated[list[str] | None, typer.Argument(help="show these ops: signature, contract and cases")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     with_bounds: Annotated[bool, typer.Option("--bounds", help="list the published error ratios instead")] = False,
 ) -> int:
@@ -55,14 +55,14 @@ def list_ops(
 
 
 def signature(op: Op) -> str:
-    """How the op is called, one argument a line."""
+    """The op's signature, one argument per line."""
     found = inspect.signature(op.call)
     lines = "".join(f"    {argument},\n" for argument in found.parameters.values())
     return f"{op.name}(\n{lines}) -> {found.return_annotation}".replace("'", "")
 
 
 def summary(op: Op) -> str:
-    """The first paragraph of the op's docstring, in one line."""
+    """The first paragraph of the op's docstring, as one line."""
     return " ".join((inspect.getdoc(op.call) or "").split("\n\n")[0].split())
 
 
@@ -72,11 +72,11 @@ def _show_ops(ops: Iterable[Op]) -> None:
         large = sum(case.large for case in op.cases)
         table.add_row(op.name, Text(summary(op).replace("``", "")), str(len(op.cases)), str(large))
     console().print(table)
-    print("how one is called, and its cases: braidcheck list OP")
+    print("for an op's signature and cases: braidcheck list OP")
 
 
 def _described_op(op: Op) -> str:
-    """What somebody who writes a function for ``braidcheck check`` has to know."""
+    """All that the author of a function for ``braidcheck check`` needs to know."""
     outputs = ", ".join(f"{name} in {kind}" for name, kind in op.contract.outputs.items())
     cases = "".join(f"\n  {case.id}{' (on a GPU only)' if case.large else ''}" for case in op.cases)
     return (
@@ -88,7 +88,7 @@ def _described_op(op: Op) -> str:
 
 
 def check_ops(names: Iterable[str]) -> None:
-    """Raise UserError for a name that is no op's; needs neither torch nor Triton, but for external ops."""
+    """Raise UserError for an unknown op; needs torch and Triton only for external ops."""
     names = list(names)
     known = sorted(worktrees.ops(worktrees.REPOSITORY))
     if external_ops.declared() and not set(names) <= set(known):
@@ -99,14 +99,14 @@ def check_ops(names: Iterable[str]) -> None:
 
 
 def check_gates(names: Iterable[str]) -> None:
-    """Raise UserError for a name that is no gate's."""
+    """Raise UserError for an unknown gate."""
     for name in names:
         if name not in GATES:
             raise UserError(f"no gate {name!r}{nearest(name, GATES) or '; one of ' + ', '.join(GATES)}")
 
 
 def project_ops() -> list[str]:
-    """The ops that the project's table names, which its gate is for. Raises NotAvailable where Triton is missing."""
+    """The ops that the project's table names, which its gate tests. Raises NotAvailable if Triton is missing."""
     if not external_ops.has_project():
         return []
     find_ops()
@@ -114,7 +114,7 @@ def project_ops() -> list[str]:
 
 
 def find_ops() -> dict[str, Op]:
-    """All ops. Raises NotAvailable where Triton is missing."""
+    """All ops. Raises NotAvailable if Triton is missing."""
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     from braidcheck import kernels
@@ -167,7 +167,7 @@ def doctor() -> int:
 
 
 def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
-    """What is not here and could be, and the command that brings it."""
+    """What is missing here, and the command that installs it."""
     if environment.why_no_triton() and sys.platform == "linux":
         yield "every lane", "pip install triton"
     for extra, libraries in environment.extras().items():
@@ -175,7 +175,7 @@ def _more(has_gpu: bool) -> Iterator[tuple[str, str]]:
         if not here and (has_gpu or extra != "gpu"):
             yield EXTRAS.get(extra, extra), f"pip install 'braidcheck[{extra}]'"
     if not has_gpu and shutil.which("nvidia-smi"):
-        yield "the lane gpu, for this machine's GPU", "pip install --force-reinstall torch, which needs its CUDA build"
+        yield "the lane gpu, for this machine's GPU", "pip install --force-reinstall torch, in its CUDA build"
     elif not has_gpu:
         yield "the lane gpu, on a machine that has a GPU", "braidcheck gate; for pull requests: braidcheck init --gpu"
 
@@ -187,7 +187,7 @@ def _nano() -> str:
 
 
 def gates_by_name() -> str:
-    """Each gate and its question, one paragraph per gate."""
+    """Each gate and its question, one paragraph each."""
     of_engines = (f"{name}: {question}" for name, question in ENGINE_GATES.items())
     own = (f"{gate.name}: {gate.question}" for gate in GATES.values())
     return "\n\n".join(("Gates:", *own, "With --engine, beside coherence:", *of_engines))

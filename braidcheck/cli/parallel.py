@@ -1,4 +1,4 @@
-"""Tasks of one command, distributed over processes that share the cores."""
+"""Distributes the tasks of one command over processes that share the cores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Result = TypeVar("Result")
 
 
 def together(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """``work`` of each of ``tasks`` in ``workers`` fresh processes, as they end. ``work`` is a module's."""
+    """Run ``work`` on each of ``tasks`` in ``workers`` fresh processes; yields results as they complete. ``work`` is a
+    module-level function."""
     os.environ["OMP_NUM_THREADS"] = str(max(1, environment.cpus() // workers))
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's, in the interpreter, whose blocks are too small to share out
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads, in the interpreter, whose blocks are too small to split
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # an interrupt or an error must not wait for what is left
+            pool.shutdown(cancel_futures=True)  # an interrupt or an error must not wait for the remaining tasks

@@ -1,4 +1,4 @@
-"""The phases of a gate: correctness, a project's own GPU tests, speed; each is a pytest run."""
+"""The phases of a gate run: correctness, a project's own GPU tests, speed; each is a pytest run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MIN_GPU_MEMORY_GIB = 4.0  # per worker: its context takes 0.5, most cases below 
 def phases_of(
     settings: Settings, workers: int | None, expression: str, tests: Path | None = None, names: Sequence[str] = ()
 ) -> list[Phase]:
-    """Correctness on all workers; on a GPU, the project's tests after it, and last speed, alone."""
+    """Correctness on all workers; on a GPU then the project's tests, and finally speed, alone."""
     count = workers or (_gpu_workers() if settings.lane == "gpu" else min(environment.cpus(), MAX_CPU_WORKERS))
     asked = [gate for gate in GATES.values() if not names or gate.name in names]
     wanted = [gate for gate in asked if gate.runs_kernels or not settings.kernels]
-    # The longest first: one measurement of the whole model, then many short cases.
+    # Longest first: one measurement of the whole model, then many short cases.
     gates = sorted(wanted, key=lambda gate: (not gate.in_one_worker, gate.name))
     if settings.lane != "gpu":
         return [Phase(CORRECTNESS, tuple(gate.name for gate in gates), settings, count, expression)]
@@ -40,16 +40,15 @@ def phases_of(
 
 
 def _gpu_workers() -> int:
-    """Workers for all GPUs: one per core, since they compile most of the time, as far as each GPU has memory for."""
+    """Workers for all GPUs: one per core, since they mostly compile, limited by each GPU's memory."""
     gpus = environment.gpus()
     by_memory = min(int(gpu["memory_gib"] / MIN_GPU_MEMORY_GIB) for gpu in gpus)
     return len(gpus) * max(1, min(environment.cpus() // len(gpus), by_memory))
 
 
 def run(phases: Sequence[Phase], start: Run) -> tuple[bool, Run]:
-    """Run the phases one after the other until one is interrupted; whether one was, and ``start`` with their Runs.
-
-    Raises NotAvailable where the only phase broke; of several, a broken one is a verdict.
+    """Run the phases one after another until one is interrupted; whether one was, and ``start`` with their Runs. Raises
+    NotAvailable if the only phase broke; among several, a broken one becomes a verdict.
     """
     interrupted, runs = False, [replace(start, environment={**environment.fingerprint(), **start.environment})]
     seconds: dict[str, float] = {}

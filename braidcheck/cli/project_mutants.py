@@ -1,4 +1,5 @@
-"""``braidcheck mutants --source FILE --test COMMAND``: faults in another project's kernels, for its tests to find."""
+"""``braidcheck mutants --source FILE --test COMMAND``: plants faults in another project's kernels, for its tests to
+find."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from braidcheck.cli.gate import Lane
 from braidcheck.cli.signals import signals_as_interrupt
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.mutants.mutant import Mutant
-from braidcheck.mutants.project.run import Asked, ProjectRun, Result
+from braidcheck.mutants.project.run import ProjectRequest, ProjectRun, Result
 from braidcheck.report import project_mutants as report
 from braidcheck.report.progress import Progress
 from braidcheck.result import json_by_line, write_atomically
 
-MAX_JOBS_PER_GPU = 4  # processes: nobody knows how much memory each takes
+MAX_JOBS_PER_GPU = 4  # processes: their memory use is unknown
 SCHEMA = "project mutants 1"
 
 
@@ -24,14 +25,14 @@ def project_mutants(
     sources: list[Path], test: str, lane: Lane, jobs: int | None, seed: int, limit: int | None, save: Path | None,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Run them, print and save what the tests found. 0 whatever survives."""
+    """Run the mutants, print and save what the tests found. Exit code 0 even if mutants survive."""
     if not sources or not test:
         raise UserError("--source FILE and --test COMMAND belong together: give both")
     for source in sources:
         if not source.is_file():
             raise UserError(f"--source {source}: no such file")
     chosen = _lane(lane)
-    asked = Asked(sources, test, chosen, jobs or _jobs(chosen), seed, limit)
+    asked = ProjectRequest(sources, test, chosen, jobs or _jobs(chosen), seed, limit)
 
     def keep(result: Result) -> None:
         if save is not None:
@@ -57,7 +58,7 @@ def dump(result: Result) -> str:
 
 
 def load(text: str) -> Mapping[str, Any]:
-    """What ``dump`` wrote. Raises ValueError for another file."""
+    """Read what ``dump`` wrote. Raises ValueError for another file."""
     result: Mapping[str, Any] = checksum.opened(text, SCHEMA)
     if not {"test", "sources", "mutants", "generated"} <= result.keys():
         raise ValueError("it has no test, sources and mutants")
@@ -65,7 +66,7 @@ def load(text: str) -> Mapping[str, Any]:
 
 
 def _find_witnesses(project: ProjectRun, progress: Progress) -> None:
-    """Give each survivor whose file an op of the project runs an input on which that op differs."""
+    """For each survivor in a file that an op of the project runs, find an input on which that op differs."""
     from braidcheck.mutants import affected_ops
 
     ops = affected_ops.external()
@@ -95,7 +96,7 @@ def _jobs(lane: str) -> int:
 
 
 def _lane(lane: Lane) -> str:
-    """Where the command is to run kernels: Triton itself is a matter of the command's own Python."""
+    """The lane in which the command runs kernels; the command's own Python must have Triton."""
     no_gpu = environment.why_no_gpu()
     if lane is Lane.gpu and no_gpu:
         raise NotAvailable(f"--lane gpu cannot run here: {no_gpu}; use --lane interpret")

@@ -1,4 +1,4 @@
-"""``braidcheck protect``: the base's oracles on the change's kernels, and the change's own beside them."""
+"""``braidcheck protect``: evaluates the change's kernels with the base's oracles and with its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KNOWS = "import braidcheck.settings as c; raise SystemExit('kernels' not in c.Se
 
 @dataclass(frozen=True)
 class Request:
-    """What both runs are asked: the tree whose kernels are evaluated, lane, ops, workers, and where files go."""
+    """The common part of both runs: the tree whose kernels are evaluated, lane, ops, workers, and the output folder."""
 
     change: Path
     lane: str
@@ -40,9 +40,8 @@ class Request:
     out: Path
 
     def run(self, tree: Path, name: str) -> Run:
-        """The Run of the oracles in ``tree`` on the change's kernels; its files go to a folder of that name.
-
-        Raises NotAvailable where they give none, and KeyboardInterrupt where the wait for it was interrupted.
+        """The Run of the oracles in ``tree`` on the change's kernels; its files go to a folder called ``name``. Raises
+        NotAvailable if there is no Run, and KeyboardInterrupt if the wait was interrupted.
         """
         folder = (self.out / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ class Request:
         command += ["--workers", str(self.workers)] if self.workers else []
         print(f"evaluating with {name}", file=sys.stderr)
         with (folder / "said.txt").open("wb") as log:
-            # The tree's own table counts: the change's may ask for less.
+            # Use the tree's own table: the change's may weaken it.
             interrupted, code = attend(command, variables(tree), stdout=log, cwd=tree)
         if interrupted or code == 130:
             raise KeyboardInterrupt
@@ -63,7 +62,7 @@ class Request:
 
 
 def protect(
-    ref: Annotated[str, typer.Argument(help="base ref, whose references and tolerances are applied")],
+    ref: Annotated[str, typer.Argument(help="base ref, whose references and bounds are applied")],
     change: Annotated[Path, typer.Option(help="the checkout that holds the change")] = REPOSITORY,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     op: Annotated[list[str] | None, typer.Option(help="check only this op; may be repeated")] = None,
@@ -91,14 +90,14 @@ def protect(
 def _evaluate(
     request: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
 ) -> tuple[tuple[Verdict, ...], Run]:
-    """The verdicts of this gate and the base's Run."""
+    """The verdicts of threshold protection, and the base's Run."""
     with tempfile.TemporaryDirectory(prefix="braidcheck-protect-") as folder:
         with checked_out(base, Path(folder), request.change) as tree:
             knows = subprocess.run([sys.executable, "-c", KNOWS], env=variables(tree), capture_output=True, check=False)
             if knows.returncode:
                 raise NotAvailable(f"skipped: the base {base[:12]} has no gate --kernels; give a newer base")
             edited = oracles.edited(tree, request.change)
-            excused = {} if request.ops else _excused(tree, request.change)  # which are of no op alone
+            excused = {} if request.ops else _excused(tree, request.change)  # which belong to no single op
             configured = exceptions.configured(tree, request.change)
             theirs = request.run(tree, "the base's oracles")
         mine = (given or request.run(request.change, "the change's oracles")) if edited else None
@@ -115,7 +114,7 @@ def _excused(base: Path, change: Path) -> dict[str, str]:
 
 
 def _given(path: Path, lane: str) -> Run:
-    """The Run in ``path``. Raises UserError where there is none, or one of another lane."""
+    """The Run in ``path``. Raises UserError if there is none, or if it is of another lane."""
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -126,5 +125,5 @@ def _given(path: Path, lane: str) -> Run:
 
 
 def _op(subject: str) -> str:
-    """The op that a waiver speaks of."""
+    """The op of a waiver."""
     return subject.split(" ", 1)[-1].split("[")[0]

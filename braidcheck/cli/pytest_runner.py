@@ -1,4 +1,4 @@
-"""Runs one phase of a gate run as a pytest run of its own, shielded from the project that it runs in."""
+"""Runs one phase of a gate run as a separate pytest run, isolated from the surrounding project's configuration."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
 SHUTDOWN_GRACE_S = 60  # seconds in which an interrupted run may still write what it has
-TIMEOUT = 600  # seconds an item may take that sets no limit of its own
+TIMEOUT = 600  # default time limit of an item, in seconds
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
 
 def _plugins(*own: str) -> list[str]:
-    """The options that load ``own`` and what every phase needs."""
+    """The options that load ``own`` and the plugins that every phase needs."""
     return [word for name in ("xdist", "pytest_timeout", *own, "no:cacheprovider") for word in ("-p", name)]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One pytest run: some gates' items on so many workers, written to a folder of its name."""
+    """One pytest run: the items of some gates on so many workers, written to a folder of its name."""
 
     name: str
     gates: tuple[str, ...]
     settings: Settings
     workers: int
     expression: str
-    durations: Durations = field(default_factory=Durations.shipped)  # what the time left is told by
+    durations: Durations = field(default_factory=Durations.shipped)  # durations for estimating the time left
 
     @property
     def out(self) -> Path:
-        """The folder of this phase alone."""
+        """The folder of this phase."""
         return Path(self.settings.out) / self.name
 
     def command(self) -> list[str]:
-        """The pytest command: everything is named, nothing is found."""
+        """The pytest command: everything is named explicitly, nothing is discovered."""
         settings = replace(self.settings, out=str(self.out))
-        method = "thread" if settings.lane == "gpu" else "signal"  # a hung kernel never returns to a signal handler
+        method = "thread" if settings.lane == "gpu" else "signal"  # a hung kernel never lets a signal handler run
         options = {
             "--config-file": SUITE / "pytest.ini",
             "--rootdir": SUITE,
@@ -72,8 +72,8 @@ class Phase:
             "--timeout-method": method,
             "--junitxml": self.out / "junit.xml",
         }
-        # No check takes a folder from pytest; with tmpdir the run ends only when pytest has removed the folders that
-        # other pytest runs of this user left behind: minutes on a slow disk.
+        # No check uses a folder of pytest's; with the tmpdir plugin a run ends only when pytest has removed the folders
+        # that earlier runs of this user left behind: minutes on a slow disk.
         plugins = _plugins("braidcheck.plugin", "no:tmpdir")
         words = [f"{name}={value}" for name, value in options.items()]
         words += ["-k", self.expression] if self.expression else []
@@ -87,19 +87,19 @@ class Phase:
         return None
 
     def variables(self) -> dict[str, str]:
-        """The child's environment: the lane's switch, no foreign pytest settings, no oversubscribed cores."""
+        """The child's environment: the lane's switch, no pytest settings of the user, no oversubscribed cores."""
         given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
         if self.settings.lane == "interpret":
-            # The interpreter's blocks are small: a second thread only waits for the first (measured: twice the time).
+            # The interpreter's blocks are small: a second thread only slows it down (measured: twice the time).
             return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-        # Triton's cache is keyed by the line info too; without, the static gate and the GPU share what was compiled.
+        # Line info is part of Triton's cache key; without it the static gate and the GPU share compiled kernels.
         threads = str(max(1, environment.cpus() // self.workers))
         return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
 
 
 @dataclass(frozen=True)
 class ProjectTests(Phase):
-    """A project's own GPU tests, by its own pytest configuration, so in its folder; a verdict each."""
+    """A project's own GPU tests, with its pytest configuration and in its folder; one verdict per test."""
 
     def command(self) -> list[str]:
         """The pytest command; ``gates`` holds the path of the tests."""
@@ -113,12 +113,12 @@ class ProjectTests(Phase):
 
     @property
     def folder(self) -> Path | None:
-        """The folder that holds the tests' folder, where its configuration is looked for."""
+        """The parent of the tests' folder, from which pytest finds its configuration."""
         return Path(self.gates[0]).parent
 
 
 def launch(phase: Phase) -> tuple[bool, Run]:
-    """Run ``phase``; whether it was interrupted, and its Run. Raises NotAvailable where pytest itself broke."""
+    """Run ``phase``; whether it was interrupted, and its Run. Raises NotAvailable if pytest itself broke."""
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
@@ -137,17 +137,17 @@ def launch(phase: Phase) -> tuple[bool, Run]:
 
 
 def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
-    """Run ``phase`` again without the ops that end or hang whoever imports them; each fails with its cause."""
+    """Run ``phase`` again without the ops whose import crashes or hangs; each of these fails with its cause."""
     with Progress("looking for the op that cannot be imported"):
         broken = tuple(imports.broken(kernels.names(), phase.settings.lane).items())
     if not broken:
-        raise NotAvailable(f"every worker process ended while it collected its checks: {_error_line(log)}; see {log}")
+        raise NotAvailable(f"every worker process died while collecting checks: {_error_line(log)}; see {log}")
     shutil.rmtree(phase.out)
     return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
 
 
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
-    """Run a child, and end it and its processes in order on Ctrl-C; whether it was interrupted, and its exit code."""
+    """Run a child process and shut it down in order on Ctrl-C; whether it was interrupted, and its exit code."""
     with signals_as_interrupt():
         if os.name == "posix":
             streams["process_group"] = 0
@@ -156,9 +156,8 @@ def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[boo
 
 
 def record_golden(settings: Settings) -> None:
-    """Have the golden of another model recorded if it is not there yet, in a process that does not interpret.
-
-    Raises CheckpointError where our engine cannot run the model.
+    """Record the golden of another model if it is missing, in a process without the interpreter. Raises CheckpointError
+    if braidcheck's engine cannot run the model.
     """
     from braidcheck import models
     from braidcheck.golden.resolve import find_checkpoint
@@ -168,26 +167,28 @@ def record_golden(settings: Settings) -> None:
     words = ["golden", "record", settings.model, "--dataset", settings.dataset]
     words += ["--revision", settings.revision] if settings.revision else []
     code = subprocess.run([sys.executable, "-m", "braidcheck", *words], env=variables(), check=False).returncode
-    if code:  # the child has said why
+    if code:  # the child has printed why
         raise typer.Exit(code)
 
 
 def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
-    """This process's environment without what would change a run, and with the braidcheck of ``tree`` to import."""
+    """This process's environment without variables that change a run, and with the braidcheck of ``tree`` on the
+    path."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     path = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing of the working directory
+    return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}  # nothing from the working directory
 
 
 def _error_line(log: Path) -> str:
-    """The line of the log that says most: the last that names an error, else the last."""
+    """The most informative line of the log: the last that names an error, else the last."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
 
 
 def _wait(child: subprocess.Popen[bytes]) -> bool:
-    """Wait for ``child``; whether the wait was interrupted. It is asked to end, given time to write, then killed."""
+    """Wait for ``child``; whether the wait was interrupted. An interrupted child gets time to write its results, then
+    is killed."""
     try:
         child.wait()
         return False
@@ -203,13 +204,13 @@ def _wait(child: subprocess.Popen[bytes]) -> bool:
 
 def _interrupt(child: subprocess.Popen[bytes]) -> None:
     if os.name == "posix":
-        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish what they are at
+        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish their current items
     else:
         child.send_signal(signal.SIGINT)
 
 
 def _look(phase: Phase) -> State:
-    """What the run's processes last said about how far they are, and how long the rest should take."""
+    """The latest progress of the run's processes, and the estimated time left."""
     try:
         body = json.loads((phase.out / PROGRESS).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -225,7 +226,7 @@ def _look(phase: Phase) -> State:
 
 
 def _ending(said: estimate.State, alive: Sequence[str]) -> str:
-    """What a run waits for that has all verdicts; empty where it has not."""
+    """What a run that has all verdicts still waits for; empty if verdicts are missing."""
     if not said.expected or set(said.expected) - said.done.keys():
         return ""
     waited = f"worker {' and '.join(alive)} to end" if alive else "pytest to clean up and end"
@@ -233,7 +234,7 @@ def _ending(said: estimate.State, alive: Sequence[str]) -> str:
 
 
 def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
-    """The first verdict, as a sign that it works, and all that is not well."""
+    """The first verdict, as a sign of life, and all failures and errors."""
     for name in itertools.islice(said.done, 1):
         if name not in bad:
             yield f"first of {len(said.expected)} checks done: {' '.join(_parts(name))}"

@@ -1,4 +1,4 @@
-"""``braidcheck report``: a Run, a history or a CSV as one file for people."""
+"""``braidcheck report``: renders a Run, a history or a CSV as one readable file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from braidcheck.result import Run, write_atomically
 
 BY_ENDING = {Path(file).suffix: render for file, render in FORMATS.items() if file != run_json.FILE}
 ENDINGS = (".html", *BY_ENDING)
-WRITTEN = Path("braidcheck-out")  # where a gate writes, unless told otherwise
+WRITTEN = Path("braidcheck-out")  # where a gate writes by default
 
 
 def report(
@@ -46,7 +46,7 @@ def report(
     badge (.svg) for a README."""
     out = out or (path if path.is_dir() else path.parent) / "report.html"
     if out.suffix not in ENDINGS:
-        raise UserError(f"-o {out}: give a name that ends in {', '.join(ENDINGS)}")
+        raise UserError(f"-o {out}: unknown format; give a name that ends in {', '.join(ENDINGS)}")
     if found := _project_mutants(path):
         if out.suffix != ".html":
             raise UserError(f"{path} holds mutants of a project: write an .html")
@@ -74,7 +74,7 @@ def _write(out: Path, text: str) -> int:
 
 
 def _project_mutants(path: Path) -> Mapping[str, Any]:
-    """What ``braidcheck mutants --source --save`` wrote; nothing where ``path`` is another file."""
+    """What ``braidcheck mutants --source --save`` wrote; None if ``path`` is another file."""
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -82,9 +82,9 @@ def _project_mutants(path: Path) -> Mapping[str, Any]:
 
 
 def _read(path: Path) -> tuple[list[Run], Run | None]:
-    """The Runs of a history or a CSV, oldest first, and the Run that is evaluated; one file is a Run without a past."""
+    """The Runs of a history or a CSV, oldest first, and the Run to report; a single file has no history."""
     if path == WRITTEN and not (path / run_json.FILE).exists():
-        raise UserError(f"there is no {path / run_json.FILE}; write it by: braidcheck gate, or name another")
+        raise UserError(f"there is no {path / run_json.FILE}; run braidcheck gate first, or give another path")
     if path.is_dir() and not (path / run_json.FILE).exists():
         runs = history.runs(path)
         if not runs:

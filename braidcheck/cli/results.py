@@ -1,4 +1,4 @@
-"""The folder of a gate's results: locked while a gate writes to it, cleared of an earlier run's files."""
+"""The results folder of a gate run: locked while the gate writes, cleared of an earlier run's files."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ LOCK = ".gate-lock"
 
 
 def claimed(out: Path) -> IO[str]:
-    """A file in ``out`` that is locked as long as it is open. Raises UserError where another gate has locked it, or
-    where it is the folder of a project, whose tests lie where results would."""
+    """A file in ``out`` that is locked while open. Raises UserError if another gate has locked it, or if ``out`` is a
+    project's folder, whose tests folder would collide with the results."""
     if (out / FILE).exists() or (out / ".git").exists():
-        raise UserError(f"{out} is the folder of a project; give a folder for results alone, as --out or in {TABLE}")
+        raise UserError(f"{out} is a project's folder; give a folder only for results, by --out or in {TABLE}")
     try:
         str(out.resolve()).encode()
     except UnicodeEncodeError:
-        message = f"--out {str(out)!a} is no text in this locale; set LC_ALL=C.UTF-8 or give another"
+        message = f"--out {str(out)!a} cannot be encoded in this locale; set LC_ALL=C.UTF-8 or give another"
         raise UserError(message) from None
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("w", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"another gate writes to {out}; wait for it, or give another --out") from None
+        raise UserError(f"another gate is writing to {out}; wait for it, or give another --out") from None
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; give another --out") from None
     return file
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier run wrote, so that it is not taken for this run's; other files in ``out`` stay."""
+    """Remove an earlier run's files, so that they are not mistaken for this run's; other files in ``out`` stay."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in FORMATS:
@@ -56,7 +56,7 @@ def clear(out: Path) -> None:
 
 
 def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
-    """Write the files of ``run`` to ``out``, as ``formats.write`` does; on GitHub, print its annotations."""
+    """Write the files of ``run`` to ``out`` by ``formats.write``; on GitHub also print annotations."""
     formats.write(run, out, **renders)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in github_annotations.lines(run):
@@ -64,7 +64,7 @@ def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
 
 
 def report(run: Run, out: Path, interrupted: bool = False) -> int:
-    """Write the files of ``run`` to ``out`` and print it; its exit code. One that was interrupted says so."""
+    """Write the files of ``run`` to ``out``, print it and return its exit code; mentions an interruption."""
     if interrupted:
         run = replace(run, environment={**run.environment, "interrupted": True})
     write(run, out)

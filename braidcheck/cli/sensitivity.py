@@ -1,4 +1,4 @@
-"""``braidcheck sensitivity``: the smallest fault that each gate sees."""
+"""``braidcheck sensitivity``: the smallest fault that each gate detects."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from braidcheck.result import Status, json_by_line, write_atomically
 
 FORMAT = 1
 SCHEMA = "sensitivity 1"
-GATES = ("layers", "coherence", "accuracy")  # the longest first, so that no process works alone in the end
+GATES = ("layers", "coherence", "accuracy")  # longest first, so that no process works alone at the end
 Task = tuple[str, str, str]  # gate, op, lane
 
 
 def sensitivity(
-    op: Annotated[list[str] | None, typer.Option(help="faults in this op only; may be repeated")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="only faults in this op; may be repeated")] = None,
     lane: Annotated[Lane, typer.Option(help="where to run the kernels")] = Lane.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core, at most 8")] = None,
     save: Annotated[Path | None, typer.Option(help="write the measurements to this file")] = None,
@@ -36,7 +36,7 @@ def sensitivity(
     """Insert faults of growing size into each op and find the smallest that each gate detects 95% of the time."""
     chosen = choose_lane(lane)
     if chosen == "interpret":
-        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which has not happened yet
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which happens later
     check_ops(op or [])
     names = list(dict.fromkeys(op or find_ops()))
     began = time.monotonic()
@@ -76,7 +76,7 @@ def measure(task: Task) -> list[SizeRow]:
     if task[-1] == "gpu":
         import torch
 
-        torch.cuda.empty_cache()  # the other processes share this GPU's memory
+        torch.cuda.empty_cache()  # the other processes use this GPU's memory too
     return rows
 
 
@@ -93,7 +93,7 @@ def _rows(gate: str, name: str, lane: str) -> Iterator[SizeRow]:
 
 
 def _fails(gate: str) -> Callable[[Any], bool]:
-    """Whether that gate fails on some evidence; an error, as for evidence that was not asked for, is no failure."""
+    """Whether that gate fails on the evidence; an error, such as for parts that were not measured, is no failure."""
     from braidcheck.gates import accuracy, coherence, layers
 
     if gate == "accuracy":

@@ -1,4 +1,4 @@
-"""How many of the cases that were asked a function serves: what it refuses is skipped."""
+"""How many of an op's cases a function supports: those that it refuses are skipped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ SUBJECT = "[served]"
 
 
 def of_cases(op: str, cases: Sequence[tuple[str, Verdict]]) -> Verdict:
-    """One verdict on the accuracy cases of an op that were asked, each with its dtype.
-
-    Skipped where none is served. Inconclusive where most are of 16-bit dtypes and none of these is served: that others
-    pass says nothing of what the function is used for.
+    """One verdict on an op's accuracy cases, each given with its dtype. Skipped if none is supported. Inconclusive if
+    most are of 16-bit dtypes and none of these is supported: then the passing cases say nothing about the function's
+    real use.
     """
     served = sum(verdict.status in EVALUATED for _, verdict in cases)
-    message, status = f"served {served} of {len(cases)} cases", Status.PASS if served else Status.SKIPPED
+    message, status = f"supports {served} of {len(cases)} cases", Status.PASS if served else Status.SKIPPED
     narrow = [verdict for dtype, verdict in cases if dtype in NARROW]
     if served and 2 * len(narrow) > len(cases) and all(verdict.status == Status.SKIPPED for verdict in narrow):
         status = Status.INCONCLUSIVE
@@ -27,5 +26,5 @@ def of_cases(op: str, cases: Sequence[tuple[str, Verdict]]) -> Verdict:
 
 
 def is_of_all(verdict: Verdict) -> bool:
-    """Whether it is the one on all cases, which no check alone gives."""
+    """Whether this is the verdict on all cases, not that of a single check."""
     return verdict.subject.endswith(SUBJECT)

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_as_interrupt(once: bool = False) -> Iterator[None]:
-    """A CI that cancels sends SIGTERM, and one that starts us in the background has SIGINT ignored: both are Ctrl-C.
-
-    With ``once`` those after the first are ignored: who presses Ctrl-C twice leaves nothing half-cleaned behind. A
-    handler is not inherited by the processes started within, as an ignored signal would be.
+    """Treat SIGTERM, which CI sends to cancel, as Ctrl-C, and handle SIGINT even if it was ignored, as for background
+    jobs. With ``once`` later signals are ignored, so that pressing Ctrl-C twice does not interrupt the clean-up. Unlike
+    an ignored signal, a handler is not inherited by child processes.
     """
 
     def interrupt(*_: object) -> None:

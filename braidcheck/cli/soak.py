@@ -30,7 +30,7 @@ def soak(
     op: Annotated[list[str] | None, typer.Option(help="run only this op; may be repeated")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="pairs of a seed and a case per op")] = PAIRS,
     lane: Annotated[gate.Lane, typer.Option(help="where to run the kernels")] = gate.Lane.auto,
-    workers: Annotated[int, typer.Option(min=1, help="processes; on a GPU they share it")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="processes, which share the GPU if there is one")] = 1,
     sizes: Annotated[
         int, typer.Option(min=0, metavar="N", help="run the sizes gate instead, with N random sizes per sweep")
     ] = 0,
@@ -48,7 +48,7 @@ def soak(
 
     names = list(dict.fromkeys(op or find_ops()))
     if sizes and save:
-        raise UserError("--sizes measures no error ratio that could be published: leave --save out")
+        raise UserError("--sizes measures no error ratio to publish: omit --save")
     if sizes:
         return _soak_sizes(names, sizes, seed, chosen, as_json)
     seen = _measure(names, pairs, chosen, workers)
@@ -61,7 +61,7 @@ def soak(
 
 
 def _soak_sizes(names: Iterable[str], more: int, seed: int, lane: str, as_json: bool) -> int:
-    """Walk the kernels along their sweeps, with ``more`` sizes of each drawn by ``seed``."""
+    """Run the kernels along their sweeps, with ``more`` random sizes of each, drawn by ``seed``."""
     from braidcheck.gates.sizes import evaluate
     from braidcheck.gates.sizes.measure import measure_sizes
 
@@ -77,7 +77,7 @@ def _soak_sizes(names: Iterable[str], more: int, seed: int, lane: str, as_json: 
 
 
 def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[Evidence]:
-    """One measurement per op, made of those of its cases; in several processes if there are several ``workers``."""
+    """One measurement per op, merged from those of its cases; in several processes if there are several ``workers``."""
     from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
@@ -110,10 +110,10 @@ def _run(task: Task, progress: Callable[[str], None] = lambda text: None) -> Evi
     import torch
 
     from braidcheck.gates.soak.measure import measure_soak
-    from braidcheck.mutants import honest
+    from braidcheck.mutants import equivalents
 
     name, cases, device = task
-    seen = measure_soak(find_ops()[name], cases, honest.find(name), device, progress)
+    seen = measure_soak(find_ops()[name], cases, equivalents.find(name), device, progress)
     if device == "cuda":
         torch.cuda.empty_cache()  # the other workers share this GPU's memory
     return seen

@@ -1,5 +1,5 @@
 """``braidcheck soak-models``: whole models made of equivalent implementations, none of which the coherence gate may
-refuse."""
+fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``braidcheck static``: what every kernel takes on chips that need not be here, and the baseline it is held to."""
+"""``braidcheck static``: the resources of every kernel on chips that need not be present, and the accepted baseline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from braidcheck.result import Run, Status, Verdict
 
 
 def static(
-    op: Annotated[list[str] | None, typer.Option(help="compile this op only; may be repeated")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="compile only this op; may be repeated")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
     accept: Annotated[bool, typer.Option("--accept", help="accept as the baseline of this Triton version")] = False,
 ) -> int:
@@ -53,7 +53,7 @@ HEADS = ("target", "registers", "spills", "shared", "warps", "instructions", "ma
 
 
 def _show(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """A small table per configuration; what is wrong or was skipped below them."""
+    """One small table per configuration; failures and skips below them."""
     screen = console()
     for (op, kernel, configuration), group in groupby(rows, itemgetter("op", "kernel", "configuration")):
         of_one = list(group)

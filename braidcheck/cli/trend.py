@@ -1,4 +1,4 @@
-"""``braidcheck trend``: what changed in a history, since when, and what moved."""
+"""``braidcheck trend``: what changed in a history, since when, and the likely cause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_NAMES = 4
 def trend(
     path: Annotated[Path, typer.Argument(help="a history's folder, or a CSV with time,series,value[,control]")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-    since: Annotated[str, typer.Option(help="only changes at this time or later")] = "",
+    since: Annotated[str, typer.Option(help="show only changes at this time or later")] = "",
 ) -> int:
     """Detect lasting shifts in timings and rates. Exit code: 0 no regression, 1 a regression, 3 nothing to evaluate."""
     from braidcheck.ci.trend import evaluate, table
@@ -45,7 +45,7 @@ def trend(
         print(json.dumps({"changes": [finding.plain() for finding in found.findings]}, indent=1))
     else:
         _table(found)
-    # With --json too, but beside it: what was skipped must not read as green.
+    # With --json too, but on stderr: skipped series must not look green.
     aside = sys.stderr if as_json else sys.stdout
     for reason, names in _by_reason(found).items():
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""

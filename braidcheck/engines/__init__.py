@@ -1,1 +1,1 @@
-"""Engines that are not ours: what a gate asks of one, the process that it runs in, and adapters."""
+"""Users' engines: the protocol, the process that an engine runs in, and adapters."""

@@ -1,4 +1,4 @@
-"""The near end of an engine: calls it, starts it again where it is gone, and takes nothing of a wrong shape."""
+"""The gate's side of an engine: calls it, restarts it if it is gone, and rejects answers of a wrong shape."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from braidcheck.engines.process import EngineError, EngineGone
 from braidcheck.engines.protocol import CLAIMS, METHODS
 from braidcheck.engines.worker import Header
 
-MAX_STARTS = 12  # of the engine, after which one that always ends is asked no more
+MAX_STARTS = 12  # of the engine, after which an engine that keeps ending is abandoned
 
 Ids: TypeAlias = Sequence[int]
 
 
 class Connection(Protocol):
-    """One running engine: an `EngineProcess`, or a stand-in."""
+    """One running engine: an `EngineProcess`, or a test double."""
 
     def call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
         """The reply's header and bytes. Raises EngineError."""
@@ -30,7 +30,7 @@ class Connection(Protocol):
 
 @dataclass(frozen=True)
 class Top:
-    """Log-probabilities [T,k] float32 at ids [T,k] int32, which are -1 where a row has fewer."""
+    """Log-probabilities [T,k] float32 at ids [T,k] int32; ids are -1 where a row has fewer."""
 
     ids: Tensor
     logprobs: Tensor
@@ -40,7 +40,7 @@ Prefilled: TypeAlias = "Tensor | Top"
 
 
 class Client:
-    """An engine as its gates see it. ``start`` gives a new Connection; ``vocab`` is the model's vocabulary."""
+    """An engine as its gates see it. ``start`` returns a new Connection; ``vocab`` is the model's vocabulary size."""
 
     def __init__(self, start: Callable[[], Connection], vocab: int) -> None:
         self._start, self.vocab = start, vocab
@@ -89,7 +89,7 @@ class Client:
         return self._call({**_request("sample", [list(ids), n]), "options": options})[0]["tokens"]
 
     def sample_together(self, ids: Ids, n: int, seeds: Sequence[int], **options: float) -> list[list[int]]:
-        """Drawn tokens of one prompt, which threads ask for at once, each with its seed."""
+        """Sampled tokens of one prompt, from concurrent requests, each with its seed."""
         request = _request("sample", [list(ids), n])
         requests = [{**request, "options": {**options, "seed": seed}} for seed in seeds]
         return [reply["tokens"] for reply in self._call({"call": "together", "requests": requests})[0]["replies"]]
@@ -109,12 +109,12 @@ class Client:
         return found
 
     def generate_together(self, prompts: Sequence[Ids], counts: Sequence[int]) -> list[list[int]]:
-        """Greedy tokens of prompts that threads ask for at once."""
+        """Greedy tokens of prompts, from concurrent requests."""
         requests = [_request("generate", [list(ids), n]) for ids, n in zip(prompts, counts, strict=True)]
         return [reply["tokens"] for reply in self._call({"call": "together", "requests": requests})[0]["replies"]]
 
     def prefill_together(self, prompts: Sequence[Ids], rows: Ids) -> list[Prefilled]:
-        """``prefill`` of prompts that threads ask for at once."""
+        """``prefill`` of prompts, from concurrent requests."""
         requests = [_request("prefill", [list(ids)], rows) for ids in prompts]
         header, data = self._call({"call": "together", "requests": requests})
         return self._each(header, data, [len(ids) for ids in prompts], rows)
@@ -135,16 +135,16 @@ class Client:
             ids = torch.frombuffer(bytearray(data[: len(data) // 2]), dtype=torch.int32) if width else torch.empty(0)
             values = _floats(data[len(data) // 2 :])
             if width and int(ids.max()) >= self.vocab:
-                raise EngineError(f"gave the token {int(ids.max())}, the model has {self.vocab}: it is another model")
+                raise EngineError(f"gave the token {int(ids.max())}, the model has {self.vocab}: is it another model?")
             return Top(ids.int().reshape(count, width), values.reshape(count, width))
         if header["shape"] != [length, self.vocab]:
-            raise EngineError(f"gave logits {header['shape']}, [{length}, {self.vocab}] were wanted")
+            raise EngineError(f"gave logits {header['shape']}, [{length}, {self.vocab}] were expected")
         return _floats(data).reshape(-1, self.vocab)
 
     def _call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
         if self._connection is None:
             if self.starts == MAX_STARTS:
-                raise EngineGone(f"was not asked: its process was started {MAX_STARTS} times before")
+                raise EngineGone(f"was not called: its process was started {MAX_STARTS} times before")
             self.starts += 1
             self._connection = self._start()
         try:
@@ -177,7 +177,7 @@ def _as_many(answers: list[Any], count: int, method: str) -> list[Any]:
 
 
 def tokens_of(prefilled: Prefilled) -> Iterator[int]:
-    """The best id of each row; -1 where a row is not given."""
+    """The best id of each row; -1 for a missing row."""
     if isinstance(prefilled, Top):
         for ids, values in zip(prefilled.ids, prefilled.logprobs, strict=True):
             given = ids >= 0

@@ -37,7 +37,8 @@ class CTranslate2:
     def generate_batch(self, prompts: list[list[int]], n: int, stop: Sequence[int] = ()) -> list[list[int]]:
         """Greedy tokens of each prompt.
 
-        Prompts of one token are asked apart: beside one, CTranslate2 4.8 gives the others' answers with their prompts.
+        Prompts of one token go separately: in a batch with one, CTranslate2 4.8 includes the other prompts in their
+        answers.
         """
         answers: dict[int, list[int]] = {}
         for single in (True, False):

@@ -1,9 +1,9 @@
-"""A Qwen3 checkpoint directory as one GGUF file, for llama.cpp.
+"""Converts a Qwen3 checkpoint directory to one GGUF file, for llama.cpp.
 
     python gguf_file.py DIRECTORY FILE.gguf F32|F16|BF16|Q8_0|Q5_0|Q4_0
 
-It runs in the engine's environment, with gguf and safetensors and without braidcheck. Text is no prompt for the file:
-llama.cpp knows the rules by which text is cut into words by name alone, and nano's are none of them. Token ids are.
+It runs in the engine's environment, with gguf and safetensors and without braidcheck. Prompts for the file must be
+token ids, not text: llama.cpp knows pre-tokenizers only by name, and nano's is not among them.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ PRE_TOKENIZER = "gpt-2"
 def convert(directory: Path, path: Path, quantization: str) -> None:
     """Write the GGUF file: matrices in ``quantization``, norms in float32.
 
-    Raises ValueError for a directory that holds no Qwen3 and for a quantization that is not made here.
+    Raises ValueError for a directory without a Qwen3 and for an unsupported quantization.
     """
     import gguf
 
     if quantization not in QUANTIZATIONS:
-        raise ValueError(f"no quantization {quantization}: take one of {', '.join(QUANTIZATIONS)}")
+        raise ValueError(f"no quantization {quantization}: choose one of {', '.join(QUANTIZATIONS)}")
     wanted = gguf.GGMLQuantizationType[quantization]
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     config = _json(directory, "config.json")
     if config.get("model_type") != ARCHITECTURE:
-        raise ValueError(f"{directory} holds {config.get('model_type')}: a {ARCHITECTURE} checkpoint is needed")
+        raise ValueError(f"{directory} has a {config.get('model_type')}: a {ARCHITECTURE} checkpoint is needed")
     _write_config(writer, config)
     _write_tokenizer(writer, _json(directory, "tokenizer.json"), config)
     for name, values in _tensors(directory):
@@ -95,7 +95,7 @@ def _write_config(writer: Any, config: Mapping[str, Any]) -> None:
 
 
 def _write_tokenizer(writer: Any, tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """The tokens by id; ids that no token has are marked as unused."""
+    """The tokens by id; ids without a token are marked as unused."""
     import gguf
 
     special = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}

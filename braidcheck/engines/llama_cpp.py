@@ -1,4 +1,5 @@
-"""llama.cpp in its process by llama-cpp-python, on a GGUF file made of the checkpoint; needs gguf and safetensors too.
+"""llama.cpp in-process through llama-cpp-python, on a GGUF file converted from the checkpoint; needs gguf and
+safetensors too.
 
 The KV cache is float32 in ``f32`` and float16, llama.cpp's default, in the others.
 """
@@ -39,7 +40,7 @@ class LlamaCpp:
     def sample(
         self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
     ) -> list[int]:
-        """Drawn tokens. llama.cpp itself divides by the temperature last, behind the filters."""
+        """Sampled tokens. llama.cpp itself divides by the temperature last, after the filters."""
         first = llama_cpp.LogitsProcessorList([lambda _ids, logits: logits / numpy.float32(temperature)])
         filters = {"temp": 1.0, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         self.model.set_seed(seed)

@@ -1,4 +1,4 @@
-"""An engine in a process of its own, with its own Python: it may hang, crash, print without end, or eat memory."""
+"""Runs an engine in its own process, with its own Python: it may hang, crash, print endlessly, or exhaust memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 class EngineError(Exception):
-    """A request that the engine did not answer: it raised, or its process did not live; the message says how."""
+    """A request that the engine did not answer: it raised, or its process ended; the message says how."""
 
 
 class EngineGone(EngineError):
@@ -48,7 +48,7 @@ class Launch:
 
 
 class EngineProcess:
-    """A started engine. Raises EngineError where it cannot be made."""
+    """A started engine. Raises EngineError if it cannot be made."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
@@ -79,11 +79,11 @@ class EngineProcess:
             raise
 
     def call(self, request: Mapping[str, Any]) -> tuple[Header, bytes]:
-        """The reply's header and bytes. Raises EngineError where the engine raised, EngineGone where it is gone."""
+        """The reply's header and bytes. Raises EngineError if the engine raised, EngineGone where it is gone."""
         return self._read(json.dumps(request).encode() + b"\n")
 
     def close(self) -> None:
-        """End the process and all that it started. May be called again."""
+        """End the process and its descendants. May be called again."""
         for number in (self._requests, self._replies, self._printed):
             with suppress(OSError):
                 os.close(number)
@@ -98,12 +98,12 @@ class EngineProcess:
         while (line := received.find(b"\n")) < 0:
             request = self._step(request, received, end)
             if len(received) > MAX_HEADER and b"\n" not in received:
-                raise self._gone("sent a reply that has no end")
+                raise self._gone("sent a reply that does not end")
         try:
             header = json.loads(bytes(received[:line]))
             size = int(header["bytes"])
         except (ValueError, RecursionError, KeyError, TypeError):
-            raise self._gone("sent what is no reply") from None
+            raise self._gone("sent an invalid reply") from None
         while len(received) < line + 1 + size:
             self._step(b"", received, end)
         if header.get("fatal"):
@@ -113,13 +113,13 @@ class EngineProcess:
         return header, bytes(received[line + 1 :])
 
     def _step(self, request: bytes, received: bytearray, end: float) -> bytes:
-        """Move what can be moved; what is left of ``request``. Raises EngineGone."""
+        """Transfer what can be transferred; returns the rest of ``request``. Raises EngineGone."""
         writers = [self._requests] if request else []
         readable, writable, _ = select.select([self._replies, self._printed], writers, [], POLL_S)
         if self._printed in readable:
             self._tail = (self._tail + os.read(self._printed, 1 << 16))[-MAX_TAIL:]
         if writable:
-            with suppress(BrokenPipeError, BlockingIOError):  # where it has ended, its replies end too
+            with suppress(BrokenPipeError, BlockingIOError):  # after its end, its replies end too
                 request = request[os.write(self._requests, request) :]
         if self._replies in readable:
             if not (part := os.read(self._replies, 1 << 20)):
@@ -139,7 +139,7 @@ class EngineProcess:
 
 
 def _environment(launch: Launch) -> dict[str, str]:
-    """braidcheck's own Python finds braidcheck; another one gets nothing of ours."""
+    """braidcheck's own Python gets braidcheck's path; another Python does not."""
     return environment.with_package() if launch.python == sys.executable else dict(os.environ)
 
 

@@ -1,8 +1,6 @@
-"""What a gate asks of an engine: methods, most of them optional; what an engine lacks is reported as skipped.
-
-An engine needs nothing of this module: it is any object with some of these methods, made by a factory that is given
-the model's directory. ``ids`` are token ids, T the length of a prompt, V the vocabulary. Arrays may be torch, numpy or
-nested lists, floats of any width.
+"""The engine protocol: methods, most of them optional; checks of missing methods are skipped. An engine need not import
+this module: it is any object with some of these methods, made by a factory that gets the model's directory. ``ids`` are
+token ids, T the length of a prompt, V the vocabulary. Arrays may be torch, numpy or nested lists, floats of any width.
 """
 
 from __future__ import annotations
@@ -21,26 +19,26 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "stream": ("stream",),
     "trace": ("hidden_states",),
 }
-"""The methods of each level. An engine has the logits or the greedy level; all else is optional."""
+"""The methods of each level. An engine needs the logits or the greedy level; all others are optional."""
 
 METHODS = tuple(method for methods in LEVELS.values() for method in methods)
 
 CLAIMS: Mapping[str, int | bool] = {
-    "concurrency": 1,  # requests that threads may make at once
+    "concurrency": 1,  # maximum concurrent requests
     "max_batch": 0,  # prompts in a batch, 0 for any number
-    "max_tokens": 0,  # tokens of a prompt and its answer, 0 for as many as the model's config says
-    "batch_invariant": False,  # the bits of a row do not depend on its neighbours
-    "includes_stop": True,  # an answer that a stop token ended has it as its last token
+    "max_tokens": 0,  # maximum tokens of prompt and answer, 0 for the model's config
+    "batch_invariant": False,  # a row's bits do not depend on its neighbours
+    "includes_stop": True,  # an answer includes the stop token that ended it
 }
-"""Attributes by which an engine says more of itself, with their defaults."""
+"""Optional attributes of an engine, with their defaults."""
 
 
 @dataclass(frozen=True)
 class TopLogprobs:
-    """What a server gives in place of logits: ids [T,k] and their log-probabilities [T,k], in nats.
+    """A server's replacement for logits: ids [T,k] and their log-probabilities [T,k], in nats.
 
-    Row t is the distribution of the token after ``ids[t]``. Rows may differ in k; a row that is not given is empty. Any
-    object with these two attributes serves.
+    Row t is the distribution of the token after ``ids[t]``. Rows may differ in k; a missing row is empty. Any object
+    with these two attributes will do.
     """
 
     ids: Sequence[Sequence[int]]
@@ -55,22 +53,22 @@ class Logits(Protocol):
 
 
 class Greedy(Protocol):
-    """Greedy answers; by itself it is evaluated by tokens alone."""
+    """Greedy answers; an engine with only this level is evaluated by tokens."""
 
     def generate(self, ids: list[int], n: int) -> Sequence[int]:
-        """The ``n`` most probable tokens after ``ids``, one after the other; fewer only where a stop token ended it,
-        which is the last of them (unless ``includes_stop`` is False). Where the method takes ``stop``, a list of token
+        """``n`` tokens after ``ids``, each the most probable; fewer only if a stop token ended the answer, which is
+        then the last one (unless ``includes_stop`` is False). If the method has an argument ``stop``, a list of token
         ids, these end an answer too."""
 
 
 class Batch(Protocol):
-    """Several prompts of any lengths at once; either method alone serves."""
+    """Several prompts of any lengths at once; either method is enough."""
 
     def prefill_batch(self, prompts: list[list[int]]) -> Sequence[Any]:
-        """What ``prefill`` gives, for each prompt."""
+        """Like ``prefill``, for each prompt."""
 
     def generate_batch(self, prompts: list[list[int]], n: int) -> Sequence[Sequence[int]]:
-        """What ``generate`` gives, for each prompt."""
+        """Like ``generate``, for each prompt."""
 
 
 class Sampler(Protocol):
@@ -79,20 +77,20 @@ class Sampler(Protocol):
     def sample(
         self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
     ) -> Sequence[int]:
-        """``n`` drawn tokens: logits over ``temperature``, of these the best ``top_k`` (0: all), of these the fewest of
-        at least ``top_p`` of the probability, of these the ones with at least ``min_p`` of the best one's."""
+        """``n`` sampled tokens: logits divided by ``temperature``, then the best ``top_k`` (0: all), then the fewest
+        with at least ``top_p`` of the probability, then those with at least ``min_p`` times the best one's."""
 
 
 class Stream(Protocol):
-    """Greedy answers as they come."""
+    """Streamed greedy answers."""
 
     def stream(self, ids: list[int], n: int) -> Iterable[int]:
-        """The tokens that ``generate`` gives."""
+        """Yields the tokens of ``generate``."""
 
 
 class Trace(Protocol):
-    """Hidden states, from which a failing check names the layer."""
+    """Hidden states, by which a failing check can name the layer."""
 
     def hidden_states(self, ids: list[int]) -> Sequence[Any]:
-        """The embedding [T,H], then the residual stream [T,H] after each layer (before the final norm); None where a
-        layer's is not available."""
+        """The embedding [T,H], then the residual stream [T,H] after each layer (before the final norm); None for a
+        layer that is not available."""

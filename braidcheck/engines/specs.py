@@ -1,4 +1,4 @@
-"""What ``--engine`` names: a server's address, or a factory in a file or a module."""
+"""Parses ``--engine``: a server's address, or a factory in a file or a module."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from braidcheck.errors import UserError
 
 HERE = Path(__file__).parent
 SHIPPED = "braidcheck.engines."
-OWN = ("__init__", "protocol", "process", "specs", "worker", "client", "gguf_file")  # what is no adapter
+OWN = ("__init__", "protocol", "process", "specs", "worker", "client", "gguf_file")  # not adapters
 HTTP_FACTORY = f"{SHIPPED}http:connect"
 
 
 def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: int, model_name: str = "") -> Launch:
-    """How to start the engine ``spec``, by ``python`` (this one where empty), with the model in ``directory``.
-
-    Raises UserError where it names none.
-
-    A factory of an adapter that ships is loaded from its file, since ``python`` need not have braidcheck.
+    """How to start the engine ``spec``, with ``python`` (default: this one) and the model in ``directory``. Raises
+    UserError if there is no such engine. A factory of a shipped adapter is loaded from its file, since ``python`` need
+    not have braidcheck.
     """
     python = python or sys.executable
     if is_address(spec):
@@ -28,7 +26,7 @@ def parse(spec: str, directory: Path, python: str, timeout_s: float, max_bytes: 
     where, colon, factory = spec.rpartition(":")
     if not (colon and where and factory) or "://" in spec:
         raise UserError(
-            f"--engine {spec!r} names no engine: give FILE.py:factory, package.module:factory or a server's http:// URL"
+            f"--engine {spec!r} is not an engine: give FILE.py:factory, package.module:factory or a server's URL"
         )
     if where.startswith(SHIPPED):
         file = HERE / f"{where.removeprefix(SHIPPED)}.py"
@@ -48,13 +46,13 @@ def is_address(spec: str) -> bool:
 
 
 def adapters() -> list[str]:
-    """The adapters that ship, by name."""
+    """The shipped adapters, by name."""
     return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OWN)
 
 
 def name_of(spec: str) -> str:
-    """What verdicts call the engine: its file's or module's last name (an adapter's with the factory, which says the
-    dtype), or the server's host and port."""
+    """The engine's name in verdicts: the last part of its file or module (for an adapter with the factory, which names
+    the dtype), or the server's host and port."""
     if is_address(spec):
         return urlsplit(without_password(spec)).netloc
     if spec.startswith(SHIPPED):
@@ -64,7 +62,7 @@ def name_of(spec: str) -> str:
 
 
 def without_password(spec: str) -> str:
-    """An address without the user and password that it may hold; anything else as it is."""
+    """An address without user and password; anything else unchanged."""
     if not is_address(spec):
         return spec
     parts = urlsplit(spec)

@@ -10,7 +10,7 @@ import transformers
 
 
 class Transformers:
-    """A loaded model; prompts of a batch are padded on the left, as HF generates."""
+    """A loaded model; prompts of a batch are left-padded, as HF does for generation."""
 
     batch_invariant = False
 
@@ -45,7 +45,7 @@ class Transformers:
         return self._generate([ids], n, (), do_sample=True, **filters)[0]
 
     def hidden_states(self, ids: list[int]) -> list[torch.Tensor | None]:
-        """Embedding and residual stream; HF's last one has been normalised already, so there is none."""
+        """Embedding and residual stream; None for the last layer, which HF returns only after the final norm."""
         states = self._forward([ids], output_hidden_states=True).hidden_states
         return [*(state[0] for state in states[:-1]), None]
 

@@ -1,7 +1,6 @@
-"""The program in which an engine runs: requests as lines of JSON come in, replies go out as JSON and raw numbers.
-
-It is given to a Python that need not have braidcheck: it takes the standard library alone, of Python 3.8 on, and what
-the engine itself imports. It holds prompts only: what the answers are measured against never comes here.
+"""The program in which an engine runs: requests come in as JSON lines, replies go out as JSON and raw numbers. Its
+Python need not have braidcheck: it uses only the standard library, from Python 3.8 on, and what the engine imports. It
+gets prompts only: the expected answers never reach this process.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Host:
         self.engine = engine
 
     def describe(self, methods: list[str], claims: Mapping[str, Any]) -> Header:
-        """Which of the methods it has, what it claims, and which methods take ``stop``."""
+        """The engine's methods, its claims, and which methods take ``stop``."""
         found = [name for name in methods if callable(getattr(self.engine, name, None))]
         stops = [name for name in found if "stop" in inspect.signature(getattr(self.engine, name)).parameters]
         said = {name: type(default)(getattr(self.engine, name, default)) for name, default in claims.items()}
@@ -124,7 +123,7 @@ def _floats(values: Any, rows: list[int] | None) -> tuple[list[int], bytes]:
     table = [list(row) for row in values]
     width = len(table[0]) if table else 0
     if any(len(row) != width for row in table):
-        raise ValueError("the rows of an array are not of one length")
+        raise ValueError("the rows of an array differ in length")
     picked = table if rows is None else [table[row] for row in rows]
     return [len(table), width], array("f", chain.from_iterable(picked)).tobytes()
 
@@ -145,7 +144,7 @@ def load(name: str, shipped: bool) -> Any:
     where, _, wanted = name.rpartition(":")
     if where.endswith(".py"):
         if not shipped:
-            sys.path.append(os.path.dirname(os.path.abspath(where)))  # its neighbours, behind all that is installed
+            sys.path.append(os.path.dirname(os.path.abspath(where)))  # its neighbours, after all installed packages
         spec = importlib.util.spec_from_file_location("engine_" + os.path.basename(where)[:-3], where)
         assert spec is not None
         assert spec.loader is not None
@@ -184,8 +183,8 @@ def main() -> None:
         replies.flush()
 
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it must not outlive the command
-    os.dup2(2, 1)  # what the engine prints is not the answer
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # must not outlive the command
+    os.dup2(2, 1)  # the engine's output must not mix with answers
     try:
         host = Host(build(load(start["factory"], start["shipped"]), start["arguments"]))
         reply({"made": True}, [])

@@ -1,4 +1,4 @@
-"""The gates, one module each: what it asks, a pure evaluation of measurements, and how they are measured."""
+"""The gates, one module each: its question, its measurement, and a pure evaluation of what was measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import import_module
 
 from braidcheck.gates.gate import Gate
 
-# To add a gate, write its module with GATE = Gate(...) and add its line. Reports list the gates in this order.
+# To add a gate, write its module with GATE = Gate(...) and add its name here. Reports list gates in this order.
 NAMES = (
     "accuracy",
     "fence",
@@ -31,7 +31,7 @@ NAMES = (
 )
 GATES: dict[str, Gate] = {name: import_module(f"{__name__}.{name}").GATE for name in NAMES}
 
-# The gates of an engine that is not ours, beside coherence: modules with a QUESTION. They are no pytest items.
+# The gates for a user's engine, beside coherence: modules with a QUESTION. They are not pytest items.
 ENGINE_NAMES = ("surfaces", "samplers", "throughput")
 ENGINE_GATES: dict[str, str] = {name: import_module(f"{__name__}.{name}").QUESTION for name in ENGINE_NAMES}
 

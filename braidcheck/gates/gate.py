@@ -1,4 +1,4 @@
-"""What a gate is: a question about a change, how its answer is measured and evaluated, and how the suite runs it."""
+"""The Gate: a question about a change, how it is measured and evaluated, and how the suite runs it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from braidcheck.op import Op
 from braidcheck.result import Verdict
 from braidcheck.settings import Settings
 
-ALL_OPS = "every op"  # the subject where Triton is missing, and with it the list of ops
-NO_KERNEL = "no case of {} launches a Triton kernel"  # said of an op of another project, which needs none
+ALL_OPS = "every op"  # the subject if Triton, and with it the list of ops, is missing
+NO_KERNEL = "no case of {} launches a Triton kernel"  # for an external op, which need not have one
 
-Check = Callable[[], str | None]  # gives the violation that it finds, or None
-Progress = Callable[[str], None]  # told how far a long measurement is
+Check = Callable[[], str | None]  # returns a violation or None
+Progress = Callable[[str], None]  # gets the progress of a long measurement
 
 
 def _no_memory(subject: str) -> None:
-    """A subject that needs too little memory to wait for it."""
+    """The subject needs too little memory to wait for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Gate:
     question: str
     subjects: Callable[[Settings], Sequence[str]]
     run: Callable[[Settings, Sequence[str], Progress], Iterable[Verdict]]
+    failure_page: str = ""
+    """The page of docs/failures/ that has an entry on the gate; empty if none has."""
     per_op: bool = False
     """A subject begins with the name of an op."""
     runs_kernels: bool = False
@@ -44,19 +46,19 @@ class Gate:
     timed: bool = False
     """Times something: has its GPU to itself, in one worker, and its numbers depend on the machine."""
     has_headroom: bool = False
-    """The verdicts on the model have a limit of which a part is used, which the HTML report draws."""
+    """Verdicts on the model use a part of a limit, which the HTML report draws."""
     needs_gpu: str = ""
-    """Why the interpreter lane skips the gate; empty where it does not."""
+    """Why the interpreter lane skips the gate; empty if it does not."""
     needs_interpreter: str = ""
-    """Why the gpu lane skips the gate; empty where it does not."""
+    """Why the gpu lane skips the gate; empty if it does not."""
     stand_in: str = ""
-    """The one subject where the gate cannot run and its subjects are unknown; empty where they are always known."""
+    """The one subject where the gate cannot run and its subjects are unknown; empty if they are always known."""
     timeout_s: int | None = None
-    """Seconds that a subject may take; None for the suite's own limit."""
+    """Time limit of a subject in seconds; None for the suite's default."""
     gpu_memory: Callable[[str], Callable[[], int] | None] = _no_memory
-    """For a subject that needs much GPU memory, a function that gives the bytes at its peak."""
+    """The peak GPU memory of a subject in bytes, for gates whose subjects need much."""
     load_trial_checks: Callable[[], TrialChecks] | None = None
-    """Imports the gate's part in mutation testing; None where mutants do not meet the gate."""
+    """Imports the gate's checks for mutation testing; None if it takes no part in it."""
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Gate:
 
     @property
     def detects_mutants(self) -> bool:
-        """Whether mutation testing asks the gate."""
+        """Whether the gate takes part in mutation testing."""
         return self.load_trial_checks is not None
 
     @property
@@ -75,13 +77,13 @@ class Gate:
         return self.shared or self.timed
 
     def why_not(self, lane: str) -> str:
-        """Why the gate cannot run in ``lane`` here; empty where it can."""
+        """Why the gate cannot run in ``lane`` here; empty if it can."""
         return self.needs_gpu or self.needs_interpreter if lane not in self.lanes else environment.why_no_triton() or ""
 
 
 @dataclass(frozen=True)
 class Fixtures:
-    """What mutation testing makes once, before any mutant: tiny models with HF's answers, nano and part of its
+    """What mutation testing prepares once, before any mutant: tiny models with HF's answers, nano and a part of its
     golden."""
 
     tiny: Any = None
@@ -96,11 +98,11 @@ def _at_once(check: Check) -> Check:
 
 @dataclass(frozen=True)
 class Trial:
-    """One mutant that meets a gate. By then ``sys.modules`` holds the mutated package: import nothing of it here.
+    """One mutant tested by a gate. ``sys.modules`` then holds the mutated package: do not import from it here.
 
-    ``ops`` are those that the mutant can change, with the references and cases of the package that is not mutated;
-    ``case_seconds`` the usual time of a case by its id, so that quick cases come first. ``one_by_one`` makes a check
-    wait for those of other trials that need as much GPU memory. A gate of the model puts its checks that fail into
+    ``ops`` are those that the mutant can change, with the references and cases of the unmutated package;
+    ``case_seconds`` is the usual time of a case by its id, so that quick cases run first. ``one_by_one`` makes a check
+    wait for those of other trials that need as much GPU memory. A gate of the model adds its failing checks to
     ``failing``, for fault localization.
     """
 
@@ -112,11 +114,11 @@ class Trial:
     failing: list[str] = field(default_factory=list)
 
 
-TrialChecks = Callable[[Trial], Iterator[tuple[str, Check]]]  # a subject and its check, the likely quickest first
+TrialChecks = Callable[[Trial], Iterator[tuple[str, Check]]]  # a subject and its check, the presumably quickest first
 
 
 def chosen_ops(settings: Settings) -> dict[str, Op]:
-    """The ops that a run was asked for. Raises ImportError where Triton is missing."""
+    """The ops selected for a run. Raises ImportError if Triton is missing."""
     from braidcheck import kernels
 
     return {name: op for name, op in kernels.find().items() if not settings.ops or name in settings.ops}

@@ -1,4 +1,4 @@
-"""What is a measurement, and what is a count: whatever is not there, or is no number, is neither."""
+"""Tests of whether a value is a measurement or a count: a missing value, or one that is not a number, is neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mutants gate: how many deliberate faults do the gates catch? Kill matrices in, Verdicts out."""
+"""The mutants gate: how many deliberate faults do the gates catch? Evaluates kill matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braidcheck.result import Status, Verdict
 GATE = "mutants"
 FLOORS = {"named": 0.95, "generated": 0.90}  # of one lane, the CPU's above all
 FLOORS_OVER_ALL = {"named": 1.0, "generated": 0.95}
-EQUIVALENT_LIMIT = 0.05  # share of the generated mutants that may be argued to change nothing
+EQUIVALENT_LIMIT = 0.05  # maximum fraction of the generated mutants that may be listed as equivalent
 CAUGHT = ("killed", "crash", "timeout")
 BROKEN = ("stale", "error")
 MAX_NAMES = 6
@@ -21,11 +21,10 @@ Row = Mapping[str, Any]
 
 
 def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
-    """A verdict for each kind of mutant and lane, over all lanes where there are several, and on the runs themselves.
-
-    A matrix is what ``mutants.runner`` makes: ``lane`` and ``mutants``, one row each with id, kind, outcome (killed,
-    crash, timeout, survived, stale, error) and, where it is argued to change nothing, ``equivalent``. No comparison of
-    compiled code excuses a survivor: what no case launches compiles to nothing.
+    """A verdict for each kind of mutant and lane, over all lanes if there are several, and on the runs themselves. A
+    matrix is made by ``mutants.runner``: ``lane`` and ``mutants``, one row each with id, kind, outcome (killed, crash,
+    timeout, survived, stale, error) and, if it is listed as equivalent, ``equivalent``. Equal compiled code does not
+    excuse a survivor: code that no case launches is not compiled.
     """
     verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_of_lane(matrix))]
     matrices = [matrix for matrix in matrices if not matrix.get("blame")]
@@ -37,12 +36,12 @@ def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
 
 
 def settled(matrices: Iterable[Matrix]) -> set[str]:
-    """The names of the mutants that some lane catches."""
+    """The names of the mutants caught in some lane."""
     return {row["id"] for matrix in matrices for row in matrix["mutants"] if row["outcome"] in CAUGHT}
 
 
 def merged(matrices: Iterable[Matrix]) -> list[Row]:
-    """One row a mutant: the one of a lane that catches it, if any does."""
+    """One row per mutant: the one of a lane that catches it, if any does."""
     best: dict[str, Row] = {}
     for row in (row for matrix in matrices for row in matrix["mutants"]):
         if row["id"] not in best or row["outcome"] in CAUGHT:
@@ -51,13 +50,13 @@ def merged(matrices: Iterable[Matrix]) -> list[Row]:
 
 
 def score(rows: Iterable[Row]) -> tuple[int, int]:
-    """How many were caught, and of how many: not counted are those that change nothing or could not be tried."""
+    """How many were caught, of how many; without equivalent mutants and those that could not be tried."""
     counted = [row for row in rows if row["outcome"] in (*CAUGHT, "survived") and not row.get("equivalent")]
     return sum(row["outcome"] in CAUGHT for row in counted), len(counted)
 
 
 def survivors(rows: Iterable[Row]) -> list[str]:
-    """The names of those that no gate caught."""
+    """The names of the mutants that no gate caught."""
     return [row["id"] for row in rows if row["outcome"] == "survived" and not row.get("equivalent")]
 
 
@@ -71,7 +70,7 @@ def _of_lane(matrix: Matrix) -> list[Verdict]:
         return [_blame(rows, lane)]
     named, generated = _of(rows, "named"), _of(rows, "generated")
     problems = [_score(named, "named", lane, FLOORS["named"])] if named else []
-    if generated and not matrix.get("left_out"):  # a score among those that another lane missed would say nothing
+    if generated and not matrix.get("left_out"):  # a score among mutants that another lane missed would be meaningless
         problems += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
     return problems
 
@@ -87,7 +86,7 @@ def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
 
 
 def blamed_correctly(row: Row) -> bool:
-    """Whether blame fell on ops that the fault lies in alone, or on none where it lies in no op."""
+    """Whether all blamed ops contain the fault, or none was blamed for a fault outside of ops."""
     suspects = set(row["blame"].get("ops", ["nothing found"]))
     return suspects <= set(row["ops"]) and bool(suspects) == bool(row["ops"])
 
@@ -97,12 +96,12 @@ def _blame(rows: Sequence[Row], lane: str) -> Verdict:
     wrong = [row["id"] for row in reached if not blamed_correctly(row)]
     value = 1 - len(wrong) / len(reached) if reached else 0.0
     named = f"; wrong for {', '.join(wrong[:MAX_NAMES])}" if wrong else ""
-    message = f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model shows name the right op{named}"
+    message = f"{len(reached) - len(wrong)} of {len(reached)} mutants that the model detects name the right op{named}"
     return _share(f"blame, {lane}", value, BLAME_FLOOR, message, {"reached": len(reached), "wrong": wrong})
 
 
 def _share(subject: str, value: float, floor: float, message: str, metrics: Mapping[str, Any]) -> Verdict:
-    """A verdict on a share of the mutants, which may be no less than ``higher_is_better``."""
+    """A verdict on a fraction of the mutants, which must be at least ``higher_is_better``."""
     return Verdict(
         gate=GATE,
         subject=subject,
@@ -131,16 +130,16 @@ def _equivalents(rows: Sequence[Row], lane: str) -> Verdict:
 
 
 def _soundness(matrix: Matrix) -> Verdict:
-    """Whether the run can be believed: nothing stale, nothing broken, no false alarm, no false excuse."""
+    """Whether the run is sound: nothing stale or broken, no false alarm, no wrongly listed equivalent."""
     rows = matrix["mutants"]
     problems = [f"{matrix['missing']} trials are missing: the run did not end"] if matrix.get("missing") else []
     problems += [f"{row['id']} is {row['outcome']}: {row['said']}" for row in rows if row["outcome"] in BROKEN]
     for row in rows:
         if row["kind"] == "control" and row["outcome"] in CAUGHT:
-            problems.append(f"{row['gate']} fails the package as it is, at {row['subject']}: {row['said']}")
+            problems.append(f"{row['gate']} fails the unmutated package, at {row['subject']}: {row['said']}")
         elif row.get("equivalent") and row["outcome"] in CAUGHT:
-            problems.append(f"{row['id']} stands among the equivalents, but {row['gate']} catches it: remove it there")
-    message = f"{len(rows)} trials, none stale or broken, and nothing catches the package as it is"
+            problems.append(f"{row['id']} is listed as equivalent, but {row['gate']} catches it: unlist it")
+    message = f"{len(rows)} trials, none stale or broken, and no gate fails the unmutated package"
     return Verdict(
         gate=GATE,
         subject=f"trials, {matrix['lane']}",

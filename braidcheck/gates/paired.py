@@ -33,7 +33,7 @@ FLOOR, MARGIN = math.log(1.005), math.log(1.01)
 
 @dataclass(frozen=True)
 class Limits:
-    """Log ratios: a slow-down up to ``floor`` is nobody's business, one of ``margin`` must not pass."""
+    """Log ratios: a slow-down up to ``floor`` is allowed, one of ``margin`` must not pass."""
 
     floor: float = FLOOR
     margin: float = MARGIN
@@ -42,11 +42,11 @@ class Limits:
 KERNELS = Limits()
 LOOKS = (10, 15, 20, 30, 40)
 SERIES_ALPHA, RUN_ALPHA, MISS = 1e-3, 1e-2, 0.05
-ALL_KERNELS = "every kernel"  # the subject where nothing can be timed
+ALL_KERNELS = "every kernel"  # the subject if nothing can be timed
 
 
 class Turns(TypedDict):
-    """One restart: seconds of each turn, by side; how many samples were ``discarded``."""
+    """One restart: seconds of each round, by side; how many samples were ``discarded``."""
 
     base: list[float]
     change: list[float]
@@ -54,15 +54,14 @@ class Turns(TypedDict):
 
 
 class WorkerFailure(TypedDict):
-    """What ended a series: on which side, and what was said."""
+    """What ended a series: on which side, and its message."""
 
     side: str
     said: str
 
 
-class Found(TypedDict):
-    """What was timed of one series; of the engine also ``counts``, by side: what one request costs the host, by
-    name."""
+class SeriesTimings(TypedDict):
+    """The timings of one series; for the engine also ``counts`` by side: the host cost of one request, by name."""
 
     restarts: list[Turns]
     trouble: WorkerFailure | None
@@ -70,16 +69,17 @@ class Found(TypedDict):
 
 
 class Evidence(TypedDict, total=False):
-    """What was timed ``against`` a commit, by series; or the ``reason`` why nothing was."""
+    """All series timed ``against`` a commit; or the ``reason`` why nothing was timed."""
 
-    series: dict[str, Found]
+    series: dict[str, SeriesTimings]
     against: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What ``count`` restarts say: the mean log ratio, its bounds, and the smallest slow-down they would see.
+    """The result of ``count`` restarts: the mean log ratio, its bounds, and the smallest slow-down that they would
+    detect.
 
     ``smallest`` is the slow-down that a test with these restarts calls red with probability 1 - MISS.
     """
@@ -102,7 +102,7 @@ def decide(ratios: Sequence[float], series: int, limits: Limits = KERNELS) -> De
 
 
 def _look(ratios: Sequence[float], alpha: float, limits: Limits) -> Decision:
-    from scipy.stats import t as student  # takes a second to import, which only a paired run needs
+    from scipy.stats import t as student  # takes a second to import, only for paired runs
 
     count = len(ratios)
     mean = statistics.fmean(ratios)
@@ -115,7 +115,7 @@ def _look(ratios: Sequence[float], alpha: float, limits: Limits) -> Decision:
     return Decision(status, count, mean, low, high, limits.floor + red + seen)
 
 
-def undecided(found: Found, series: int, limits: Limits = KERNELS) -> bool:
+def undecided(found: SeriesTimings, series: int, limits: Limits = KERNELS) -> bool:
     """Whether more restarts could still decide a series of the evidence."""
     if found["trouble"] or len(found["restarts"]) >= LOOKS[-1]:
         return False
@@ -123,10 +123,8 @@ def undecided(found: Found, series: int, limits: Limits = KERNELS) -> bool:
 
 
 def log_ratios(restarts: Sequence[Turns]) -> list[float]:
-    """Of each restart, the median over its turns of log(change / base).
-
-    Raises ValueError for a turn that has no time: what was not measured decides nothing.
-    """
+    """For each restart, the median over its rounds of log(change / base). Raises ValueError for a round without
+    time."""
     if not all(0 < seconds < math.inf for r in restarts for seconds in (*r["base"], *r["change"])):
         raise ValueError("a turn has no time")
     return [
@@ -136,9 +134,8 @@ def log_ratios(restarts: Sequence[Turns]) -> list[float]:
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (ALL_KERNELS,)) -> tuple[Verdict, ...]:
-    """One verdict a series of ``names`` from what ``paired.measure`` saw.
-
-    Where there was a ``reason`` to time nothing none is evaluated; a series that was to be timed and was not is red.
+    """One verdict per series of ``names`` from the evidence of ``paired.measure``. With a ``reason`` for not timing,
+    all are skipped; a requested series that was not timed fails.
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("paired", name, Status.SKIPPED, reason, lane=lane) for name in names)
@@ -148,7 +145,7 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] =
 
 
 def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
-    """A series that was troubled is red if the change troubled it, else skipped; one that was timed is decided."""
+    """A series with an error fails if the change caused it, else it is skipped; a timed series is decided."""
     against = f"against {evidence.get('against', 'the base')[:12]}"
     if trouble := found.get("trouble"):
         status = Status.ERROR if trouble["side"] == "change" else Status.SKIPPED
@@ -164,7 +161,7 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
     if more:
         return Verdict("paired", name, Status.FAIL, f"{more}, {against}", lane=lane, metrics=metrics)
     if math.isnan(decision.mean):
-        message = f"{decision.count} of {LOOKS[0]} process pairs fitted into the time, too few to decide"
+        message = f"{decision.count} of {LOOKS[0]} process pairs fit into the time budget, too few to decide"
         return Verdict("paired", name, Status.INCONCLUSIVE, message, lane=lane, metrics=metrics)
     metrics |= {
         "interval": [math.exp(decision.low), math.exp(decision.high)],
@@ -187,7 +184,7 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
 
 
 def _more_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
-    """What one request costs the host more often than the base's; empty where nothing does."""
+    """Host costs of one request that exceed the base's, as text; empty if there are none."""
     base, change = (counts.get(side, {}) for side in ("base", "change"))
     more = [name for name in change if change[name] > base[name]]
     return "; ".join(f"{change[name]} {name} a request, the base's {base[name]}" for name in more)
@@ -213,7 +210,7 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Time every series in both trees: the error rates are those of all series together."""
+    """Time every series in both trees; error rates hold for all series together."""
     from braidcheck.ci.paired.measure import all_series, measure_paired
 
     wanted = all_series()
@@ -224,6 +221,7 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
 GATE = Gate(
     name="paired",
     question="Is any kernel, or the engine, slower than the base commit's, with a stated false-positive rate?",
+    failure_page="speed",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""The gate of threshold protection: what only the change's own oracles let pass requires maintainer approval."""
+"""The protection gate: what passes only with the change's own oracles requires maintainer approval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braidcheck.result import Run, Status, Verdict
 
 GATE = "protection"
 APPROVAL = "requires maintainer approval"
-LOOSER = 1.001  # times: two measurements of one kernel give the same numbers
+LOOSER = 1.001  # tolerance factor: two measurements of one kernel give the same numbers
 Waiver = Mapping[str, str]
 
 
@@ -51,9 +51,9 @@ def requires_approval(verdict: Verdict) -> bool:
 
 
 def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run | None) -> Iterator[Verdict]:
-    """What is to say of one subject of the base's oracles; nothing where both let it pass alike."""
+    """The verdict on one subject of the base's oracles; None if it passes equally with both."""
     subject = _subject(name, theirs)
-    status, message = (theirs.status, theirs.message) if theirs else (Status.ERROR, "no verdict came")
+    status, message = (theirs.status, theirs.message) if theirs else (Status.ERROR, "there is no verdict")
     if theirs and own and mine:
         for case in _listed(theirs):
             if case not in _listed(mine):
@@ -72,18 +72,18 @@ def _of_base(name: str, theirs: Verdict | None, mine: Verdict | None, own: Run |
 
 
 def _listed(verdict: Verdict | None) -> Sequence[str]:
-    """The subjects that a verdict stands for, where it stands for several."""
+    """The subjects that a verdict stands for, if there are several."""
     return verdict.metrics.get("subjects", ()) if verdict else ()
 
 
 def _looser(theirs: Verdict, mine: Verdict) -> bool:
-    """Whether the numbers show that the change's limit is the looser one: nothing of a limit used shows nothing."""
+    """Whether the numbers show that the change's limit is looser: a verdict that uses nothing of a limit cannot."""
     used, own = theirs.limit_fraction, mine.limit_fraction
     return used is not None and used != 0 and own is not None and own * LOOSER < used
 
 
 def _new(wanted: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:
-    """What only the change's oracles know, of the gates that the base's ran."""
+    """Subjects that only the change's oracles have, of gates that the base's ran."""
     for name in sorted(mine.keys() - set(wanted)):
         if mine[name].gate in gates:
             message = f"new, evaluated by the change only: {mine[name].message}"
@@ -95,8 +95,8 @@ def _approval(subject: str, why: str) -> Verdict:
 
 
 def _waived(verdicts: Mapping[str, Verdict], waivers: Sequence[Waiver], today: str) -> Iterator[Verdict]:
-    """The verdicts, passed where a waiver covers what requires maintainer approval; and each waiver that is not as it
-    should be."""
+    """The verdicts, with those that a waiver covers passed; and a verdict on each waiver that is expired or
+    unneeded."""
     held = {waiver["subject"]: waiver for waiver in waivers}
     for subject, verdict in verdicts.items():
         waiver = held.get(subject)
@@ -107,7 +107,7 @@ def _waived(verdicts: Mapping[str, Verdict], waivers: Sequence[Waiver], today: s
             yield verdict
     for subject, waiver in held.items():
         if subject not in verdicts or not requires_approval(verdicts[subject]):
-            message = f"no longer needed, take it out: {waiver['reason']}"
+            message = f"no longer needed, remove it: {waiver['reason']}"
             yield Verdict(GATE, f"waiver of {subject}", Status.FAIL, message)
         elif today > waiver["expires"]:
             message = f"expired on {waiver['expires']}: {waiver['reason']}"

@@ -1,7 +1,7 @@
-"""The speed gate: tokens per second next to HF transformers in the same run, and the specification's floors.
+"""The speed gate: tokens per second compared with HF transformers in the same run and with the specification's floors.
 
-The specification names no hardware for their floors. A token reads every weight once, so a floor holds on any GPU whose
-measured bandwidth can move the weights that often; on another it is skipped, whatever was measured.
+The specification names no hardware for its floors. A token reads every weight once, so a floor applies to any GPU whose
+measured bandwidth can read the weights that often; on other GPUs it is skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MODEL = "synthetic 0.6B"
 class Target:
     """The ``reading`` of the rate ``of`` (decode, prefill) is at least ``against``: tok/s, or another rate's median.
 
-    ``words`` say what that is, ``requirement`` is the sentence that it comes from.
+    ``words`` describe it, ``requirement`` is the sentence in the specification.
     """
 
     of: str
@@ -37,7 +37,7 @@ def _floor(rate: float, requirement: str) -> Target:
 
 
 def _next_to_hf(of: str, who: str) -> Target:
-    requirement = f"a kernel suite whose {of} is slower than HF transformers' has no reason to be"
+    requirement = f"a kernel suite whose {of} is slower than HF transformers' is pointless"
     return Target(of, "median", f"hf_{of}", f"{who} {{:,.0f}} in the same run", requirement)
 
 
@@ -59,7 +59,7 @@ CHECKS = tuple(subject(check) for check in TARGETS)
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a check from what ``benchmarks.speed.measure_speed`` saw."""
+    """One verdict per check from the evidence of ``benchmarks.speed.measure_speed``."""
     return tuple(_verdict(subject(check), target, evidence, lane) for check, target in TARGETS.items())
 
 
@@ -101,7 +101,7 @@ def _rate(evidence: Mapping[str, Any], of: str, reading: str) -> float:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Time decode and prefill next to HF."""
+    """Time decode and prefill of the engine and HF."""
     from braidcheck.benchmarks.speed import measure_speed
 
     return evaluate(measure_speed(settings.device, progress), settings.lane)
@@ -110,6 +110,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
 GATE = Gate(
     name="speed",
     question="Are decode and prefill at least as fast as Hugging Face's in the same run, and as required?",
+    failure_page="speed",
     subjects=lambda settings: CHECKS,
     run=run,
     timed=True,

@@ -1,7 +1,6 @@
-"""The speed requirements, each with the sentence it comes from: ratios to a comparator, floors and savings.
-
-Ratios hold on any GPU. A floor in GB/s holds on any GPU whose measured bandwidth allows it, a saving on any GPU on
-which the comparator takes that long.
+"""The speed requirements, each with its sentence in the specification: ratios to a baseline, floors and savings. Ratios
+apply to any GPU. A floor in GB/s applies to GPUs whose measured bandwidth allows it, a saving to GPUs on which the
+baseline takes that long.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ DECODE, PREFILLS = "1 token", ("512 tokens", "4096 tokens")
 class Target:
     """``kind`` of ``comparison``: "speedup" at least, "slowdown" at most, "GB/s" at least, "ms a token saved" at least.
 
-    ``baseline`` is the comparator, ``candidate`` the call that is held against it.
+    ``baseline`` and ``candidate`` are the compared calls.
     """
 
     comparison: str
@@ -39,7 +38,7 @@ class Target:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether ``limit`` is the least that the value may be."""
+        """Whether ``limit`` is a minimum."""
         return self.kind != "slowdown"
 
 
@@ -84,7 +83,7 @@ UNITS = {"speedup": "x as fast", "slowdown": "x the time", "GB/s": "GB/s", "ms a
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "") -> tuple[Verdict, ...]:
-    """One verdict a target from what ``benchmarks.fusions.measure_fusions`` saw; without clocks skipped."""
+    """One verdict per target from the evidence of ``benchmarks.fusions.measure_fusions``; skipped without clocks."""
     if reason := evidence.get("reason"):
         return tuple(Verdict("speed_targets", check, Status.SKIPPED, reason, lane=lane) for check in CHECKS)
     return tuple(_verdict(check, target, evidence, lane) for check, target in TARGETS.items())
@@ -130,7 +129,7 @@ def _verdict(check: str, target: Target, evidence: Mapping[str, Any], lane: str)
 
 
 def _values(target: Target, comparison: Mapping[str, Any]) -> list[float]:
-    """What the target is about, a value a round. Raises ValueError for a round without times."""
+    """The target's value in each round. Raises ValueError for a round without times."""
     candidate = _times(comparison["seconds"][target.candidate])
     if target.kind == "GB/s":
         return [comparison["bytes"] / seconds / 1e9 for seconds in candidate]
@@ -151,13 +150,13 @@ def _whole(times: Any) -> bool:
 
 
 def _out_of_reach(target: Target, comparison: Mapping[str, Any], limits: Mapping[str, float]) -> str:
-    """Why this machine cannot show the target, whatever the kernel does; empty where it can."""
+    """Why no kernel could reach the target on this machine; empty if one could."""
     if target.kind == "GB/s":
         peak = max(positive(limits.get("copy")), positive(limits.get("read"))) / 1e9
         if peak >= target.limit:
             return ""
         measured = f"is {peak:,.1f} GB/s: above this GPU's roofline" if peak else "was not measured"
-        return f"{target.limit:g} GB/s are asked for, the bandwidth here {measured}"
+        return f"{target.limit:g} GB/s are required, the bandwidth here {measured}"
     if target.kind == "ms a token saved":
         spent = 1e3 * LAYERS * statistics.median(comparison["seconds"][target.baseline])
         if spent < target.limit:
@@ -166,7 +165,7 @@ def _out_of_reach(target: Target, comparison: Mapping[str, Any], limits: Mapping
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Time the fused kernels next to their baselines."""
+    """Time the fused kernels and their baselines."""
     from braidcheck.benchmarks.fusions import measure_fusions
 
     return evaluate(measure_fusions(progress), settings.lane)
@@ -175,6 +174,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tupl
 GATE = Gate(
     name="speed_targets",
     question="Are the required speed-ups and bandwidths reached, capped at what this machine allows?",
+    failure_page="speed",
     subjects=lambda settings: CHECKS,
     run=run,
     timed=True,

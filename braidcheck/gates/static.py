@@ -1,8 +1,7 @@
-"""The static gate: what kernels take on chips that need not be here, by itself and next to an accepted baseline.
-
-By itself: it compiles, spills nothing, and its shared memory fits the chip. Next to the baseline: no new spills, no
-kind of matrix instruction lost, no loads or stores narrower by more than 10%, no fewer resident warps, no more than
-10% more instructions.
+"""The static gate: the resources of kernels on chips that need not be present, by themselves and against a baseline. By
+itself a kernel must compile, spill nothing, and fit the chip's shared memory. Against the accepted baseline: no new
+spills, no lost kind of matrix instruction, no loads or stores narrower by more than 10%, no fewer resident warps, no
+more than 10% more instructions.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from braidcheck.settings import Settings
 
 TARGETS = tuple(GPUS)
 ACCEPT = "braidcheck static --accept"
-COUNTS, KINDS = ("shared", "spills", "registers", "occupancy"), ("matrix", "loads", "stores")  # what a row must say
+COUNTS, KINDS = ("shared", "spills", "registers", "occupancy"), ("matrix", "loads", "stores")  # required keys of a row
 
 
 def op_subjects(op: str) -> tuple[str, ...]:
-    """The subjects of one op: each target by itself, and next to the baseline."""
+    """The subjects of one op: each target by itself, and against the baseline."""
     return tuple(f"{op}[{target}{suffix}]" for target in TARGETS for suffix in ("", " baseline"))
 
 
@@ -60,7 +59,7 @@ def _of(rows: Sequence[Row], op: str, target: str) -> list[Row]:
 
 
 def _lost(rows: Sequence[Row]) -> str:
-    """Why there is nothing to evaluate; empty where every configuration was read, or could not be compiled."""
+    """Why there is nothing to evaluate; empty if every configuration was read, or could not be compiled."""
     for row in (row for row in rows if not row.get("error")):
         if unread := _unread(row) + ([] if positive(row.get("shared_limit")) else ["the chip's limit"]):
             return f"{row['kernel']} of {row['configuration']} for {row['target']} was not read: {', '.join(unread)}"
@@ -68,7 +67,7 @@ def _lost(rows: Sequence[Row]) -> str:
 
 
 def _unread(row: Row) -> list[str]:
-    """What a row does not say of the machine code."""
+    """The numbers of the machine code that a row lacks."""
     kinds = {name: row.get(name) for name in KINDS}
     return [
         *(name for name in COUNTS if not counted(row.get(name))),
@@ -94,7 +93,7 @@ def _alone(rows: Sequence[Row], subject: str, lane: str, excused: Mapping[tuple[
 
 
 def _faults(row: Row, may_spill: bool) -> Iterator[Finding]:
-    """What is wrong with one configuration whatever the baseline."""
+    """What is wrong with one configuration regardless of the baseline."""
     if row.get("error"):
         yield Finding(f"does not compile: {row['error']}")
         return
@@ -183,6 +182,7 @@ GATE = Gate(
     name="static",
     question="Do the kernels compile for every target without spills, and use no more resources than the accepted "
     "baseline?",
+    failure_page="speed",
     subjects=lambda settings: [subject for op in chosen_ops(settings) for subject in op_subjects(op)],
     run=run,
     per_op=True,

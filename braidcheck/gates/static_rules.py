@@ -9,7 +9,7 @@ Row = Mapping[str, Any]
 
 
 class Finding(NamedTuple):
-    """What is wrong with one configuration: a part of a sentence, the number that says so, and what it may be."""
+    """What is wrong with one configuration: a phrase, the number, and its limit."""
 
     message: str
     value: float | None = None
@@ -23,7 +23,7 @@ WIDTH = 0.90  # of the baseline's: bits that an instruction moves on average
 
 
 def mean_width(accesses: Mapping[str, int]) -> float:
-    """Bits that an instruction moves on average; 0 where there is none. ``accesses`` counts them by their bits."""
+    """Bits that an instruction moves on average; 0 if there is none. ``accesses`` counts instructions by their bits."""
     count = sum(accesses.values())
     return sum(int(bits) * times for bits, times in accesses.items()) / count if count else 0.0
 

@@ -13,7 +13,8 @@ from braidcheck.result import Status
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The check of each of the trial's ops; what the mutant leaves alone is found compiled in the user's cache."""
+    """The check of each of the trial's ops; code that the mutant leaves unchanged comes from the user's compile
+    cache."""
     for op in trial.ops:
         yield op, partial(_violation, op)
 

@@ -14,7 +14,8 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Look for races between launches of decode steps and prompts: on a CPU in what they did, on a GPU under delays."""
+    """Look for races between launches of decode steps and prompts: on a CPU in recorded accesses, on a GPU under
+    delays."""
     from braidcheck.gates.races import delays, steps
     from braidcheck.gates.under_test import run_check
 
@@ -44,6 +45,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="step_races",
     question="Does each launch of a decode step or a prompt wait for the launches whose data it reads or overwrites?",
+    failure_page="order",
     subjects=_subjects,
     run=run,
     runs_kernels=True,

@@ -1,4 +1,4 @@
-"""The requirements that need no clock, accuracy and memory traffic, each with the sentence it comes from."""
+"""The requirements without timing, accuracy and memory traffic, each with its sentence in the specification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Target:
     requirement: str
 
 
-# Both hold for ordinary numbers in the storage type that the specification means: bfloat16's own rounding is larger.
+# Both apply to ordinary numbers in the specification's storage type: bfloat16's own rounding is larger.
 TARGETS = {
     "fused RMSNorm + QKV": Target(
         "rms_norm_qkv", "unit", "float32", "largest", 2.3e-5, "Numerical accuracy (< 2.3e-5 error)"
@@ -41,7 +41,7 @@ UNITS = {"largest": "largest absolute error", "relative": "norm-wise relative er
 
 
 def evaluate(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") -> Verdict:
-    """Verdict on the target ``check`` from what ``accuracy.measure.measure_op`` saw on its cases."""
+    """Verdict on the target ``check`` from the evidence of ``accuracy.measure.measure_op`` on its cases."""
     target = TARGETS[check]
     outputs = [output for seen in evidence for output in seen["outputs"]]
     silent = [seen["case"] for seen in evidence if not seen["outputs"]]
@@ -61,7 +61,7 @@ def evaluate(evidence: Sequence[Mapping[str, Any]], check: str, lane: str = "") 
 
 
 def evaluate_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") -> Verdict:
-    """Verdict on TRAFFIC from what ``benchmarks.traffic`` counted, on the prompt that saves the least."""
+    """Verdict on TRAFFIC from the counts of ``benchmarks.traffic``, for the prompt that saves least."""
     saved = {prompt: _saved(seen) for prompt, seen in evidence.items()}
     value = min(saved.values(), key=lambda share: (share == share, share), default=math.nan)
     status = Status.PASS if value >= MIN_SAVED_FRACTION else Status.FAIL
@@ -83,7 +83,7 @@ def evaluate_traffic(evidence: Mapping[str, Mapping[str, Any]], lane: str = "") 
 
 
 def _saved(seen: Mapping[str, Any]) -> float:
-    """The share that fusion saves; NaN where a phase, the op or its launches were not counted."""
+    """The fraction that fusion saves; NaN if a phase, the op or its launches were not counted."""
     phases, fused = [positive(moved) for moved in (seen.get("separate") or {}).values()], positive(seen.get("fused"))
     if not (phases and all(phases) and fused and counted(seen.get("between")) and positive(seen.get("launches"))):
         return math.nan
@@ -117,6 +117,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 GATE = Gate(
     name="targets",
     question="Are the required accuracy and memory traffic reached?",
+    failure_page="numbers",
     subjects=lambda settings: CHECKS,
     run=run,
     runs_kernels=True,

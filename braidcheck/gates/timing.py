@@ -1,7 +1,7 @@
-"""The timing gate: a kernel's time is a measurement only if this machine could have done it that fast.
+"""The timing gate: refuses times of kernels that this machine cannot have reached.
 
-Whether a time is good is for the paired gate and the trend to say; here a time that could not be taken, or that implies
-more bandwidth or arithmetic than the machine has, is refused.
+The paired gate and the trend decide whether a time is good; this gate fails a time that could not be measured, or that
+implies more bandwidth or arithmetic than the machine has.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from braidcheck.gates.measured import counted, positive
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-ALL_KERNELS = "every kernel"  # the subject where nothing can be timed
-TOLERANCE = 1.03  # by which a kernel may beat the measured limit: those measurements scatter too
+ALL_KERNELS = "every kernel"  # the subject if nothing can be timed
+TOLERANCE = 1.03  # by which a kernel may beat the measured limit, which is noisy too
 
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (ALL_KERNELS,)) -> tuple[Verdict, ...]:
-    """One verdict a series of ``names`` from what ``benchmarks.timing.measure_timing`` saw.
-
-    Without clocks none is evaluated; a series that was to be timed and was not is red.
+    """One verdict per series of ``names`` from the evidence of ``benchmarks.timing.measure_timing``. Without clocks all
+    are skipped; a requested series that was not timed fails.
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("timing", name, Status.SKIPPED, reason, lane=lane) for name in names)
@@ -62,7 +61,7 @@ def _verdict(name: str, sample: Mapping[str, Any], evidence: Mapping[str, Any], 
 
 
 def _metrics(sample: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, object]:
-    """Spread and control in microseconds, as the value is; the sample's circumstances as they were seen."""
+    """Spread and control in microseconds, like the value; and the sample's clocks."""
     metrics: dict[str, object] = {"spread": {key: 1e6 * positive(sample.get(key)) for key in ("low", "high")}}
     metrics |= {key: sample[key] for key in ("kept", "discarded", "clock", "power", "copies", "cold") if key in sample}
     if positive(sample.get("control")):
@@ -79,7 +78,7 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Time every op, whichever of its series are asked for: they are measured in one session."""
+    """Time every op, whichever of its series are selected: they are measured in one session."""
     from braidcheck import kernels
     from braidcheck.benchmarks.timing import measure_timing
 
@@ -89,6 +88,7 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
 GATE = Gate(
     name="timing",
     question="How close does each kernel come to this machine's roofline, and is the time plausible?",
+    failure_page="speed",
     subjects=subjects,
     run=run,
     per_op=True,

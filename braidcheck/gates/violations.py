@@ -1,4 +1,5 @@
-"""Gates made of checks that each give a violation or nothing, as out-of-bounds, contract, engine and loader are."""
+"""Evaluation of gates whose checks each return a violation or None, such as out-of-bounds, contract, engine and
+loader."""
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ from braidcheck.result import Status, Verdict
 
 
 def evaluate(gate: str, subject: str, violations: Mapping[str, str | None], lane: str = "") -> Verdict:
-    """One verdict on ``violations`` by the name of the check, None where there was none.
-
-    Fail where there is any, error where no check ran.
+    """One verdict on ``violations``, by name of the check, None for a passed one. Fail if there is any, error if no
+    check ran.
     """
     broken = {check: violation for check, violation in violations.items() if violation}
     status, message = Status.PASS, f"{_count(len(violations))}"

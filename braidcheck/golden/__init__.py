@@ -1,1 +1,1 @@
-"""Goldens: what HF transformers answered, how it is recorded, kept and found, with the nano model and its corpus."""
+"""Goldens: recorded outputs of HF transformers, with recording, storage and lookup, the nano model and its corpus."""

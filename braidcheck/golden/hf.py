@@ -15,7 +15,7 @@ from braidcheck.errors import CheckpointError
 from braidcheck.golden.readings import Readings, Samples, Tracer, best_ids, read_logits
 from braidcheck.models.architecture import read_config
 
-UNLIMITED = 1 << 30  # positions of a model whose config names no limit
+UNLIMITED = 1 << 30  # positions of a model whose config has no limit
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Reference:
 
     @property
     def config(self) -> Any:
-        """The config of the text model: of a model with other parts, not the whole one."""
+        """The config of the text model, for a model with other parts only that part's."""
         return self.model.config.get_text_config()
 
     @property
@@ -41,7 +41,7 @@ class Reference:
             return self.model(ids[None].to(self.device), use_cache=False).logits[0]
 
     def read(self, ids: Tensor, samples: Samples, top_ids: Tensor | None = None) -> tuple[Readings, Tensor]:
-        """Readings of one document, and the ids [T, 64] at which they hold logits: ``top_ids``, or its own best."""
+        """Readings of one document, and the ids [T, 64] of their logits: ``top_ids``, or its own best."""
         tracer = Tracer(samples)
         with self._tracing(tracer, samples.positions):
             logits = self.logits(ids)
@@ -49,7 +49,7 @@ class Reference:
         return Readings(**read_logits(logits, ids, top_ids, samples.full), **tracer.stacked()), top_ids.cpu()
 
     def generate(self, ids: Tensor, count: int) -> list[int]:
-        """Up to ``count`` greedy tokens after ``ids``; stops behind the end-of-text token as HF does."""
+        """Up to ``count`` greedy tokens after ``ids``; stops after the end-of-text token as HF does."""
         ends = self.model.generation_config.eos_token_id
         pad = ends[0] if isinstance(ends, list) else ends
         with torch.inference_mode(), exact_matmul():
@@ -81,7 +81,7 @@ class Reference:
 
 
 def decoder_layers(model: Any) -> Sequence[Any]:
-    """The modules whose outputs are the residual stream. Raises CheckpointError for a model of another build."""
+    """The modules whose outputs are the residual stream. Raises CheckpointError for a model of another structure."""
     count = model.config.get_text_config().num_hidden_layers
     lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
     if not lists:
@@ -102,9 +102,8 @@ def exact_matmul() -> Iterator[None]:
 
 
 def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Reference:
-    """HF's causal language model of a checkpoint directory.
-
-    Raises CheckpointError, in one line, where it cannot be loaded whole.
+    """HF's causal language model of a checkpoint directory. Raises CheckpointError, in one line, if it cannot be loaded
+    completely.
     """
     import transformers
     from huggingface_hub.errors import StrictDataclassError
@@ -124,7 +123,7 @@ def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Referen
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"cannot load {checkpoint}: {' '.join(str(error).split())[:300]}") from None
-    # HF fills what is missing with random numbers, leaves out what is too much, and only warns.
+    # HF fills missing tensors with random numbers, ignores extra ones, and only warns.
     if absent := sorted(info["missing_keys"]):
         raise CheckpointError(f"{checkpoint} lacks {', '.join(map(str, absent[:3]))}: the checkpoint is not complete")
     if unknown := sorted(info["unexpected_keys"]):
@@ -136,7 +135,7 @@ def load_reference(checkpoint: Path, dtype: torch.dtype, device: str) -> Referen
 
 
 def load_tokenizer(checkpoint: Path) -> Any:
-    """The checkpoint's own tokenizer. Raises CheckpointError where it has none that is fast (offsets are needed)."""
+    """The checkpoint's own tokenizer. Raises CheckpointError if it has no fast one (offsets are needed)."""
     from transformers import AutoTokenizer
 
     try:

@@ -1,4 +1,4 @@
-"""Whose answers a golden holds: HF transformers' own code with eager attention and no hub kernels, in two dtypes."""
+"""Checks that a golden comes from HF transformers' own code, with eager attention and no hub kernels, in two dtypes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from braidcheck.errors import GoldenError
 
 WANTED = {"dtypes": ["float32", "bfloat16"], "attention": "eager", "hub_kernels": False}
-HF_CODE = ("transformers", "torch")  # packages whose code a reference may run
+HF_CODE = ("transformers", "torch")  # packages whose code a reference model may run
 
 
 class Runs(TypedDict):
-    """What the manifest of a golden says of the two runs."""
+    """The two runs in a golden's manifest."""
 
     dtypes: list[str]
     attention: str
@@ -24,9 +24,8 @@ class Runs(TypedDict):
 
 
 def provenance(models: Sequence[Any], device: str) -> Runs:
-    """What the manifest says of the runs, asked of the models that make them.
-
-    Raises GoldenError where they are not what a golden is recorded from.
+    """The manifest's entries on the runs, read from their models. Raises GoldenError if a golden must not be recorded
+    from them.
     """
     runs: Runs = {
         "dtypes": [_joined(parameter.dtype for parameter in model.parameters()) for model in models],
@@ -40,16 +39,15 @@ def provenance(models: Sequence[Any], device: str) -> Runs:
 
 
 def unlike(runs: Mapping[str, Any]) -> str:
-    """Where ``runs`` differ from what a golden is recorded with; empty where they do not."""
+    """How ``runs`` differ from those that a golden needs; empty if they do not."""
     wrong = [key for key, wanted in WANTED.items() if runs.get(key) != wanted]
     return f"its runs have {wrong[0]} {runs.get(wrong[0])}, not {WANTED[wrong[0]]}" if wrong else ""
 
 
 def implausible(tensors: Mapping[str, Tensor]) -> str:
-    """Why the logits cannot be those of HF in float32 and in bfloat16; empty where they can.
-
-    HF gives logits in the dtype of the model. An engine gives float32 logits of bfloat16 weights, which are no bfloat16
-    numbers; a float32 run that ran in bfloat16 gives nothing else.
+    """Why the logits cannot be HF's in float32 and in bfloat16; empty if they can. HF returns logits in the model's
+    dtype. An engine with bfloat16 weights returns float32 logits that are not bfloat16 numbers; a supposed float32 run
+    that ran in bfloat16 returns only bfloat16 numbers.
     """
     truth, floor = tensors["top.float32"], tensors["top.bfloat16"]
     if (truth.dtype, floor.dtype) != (torch.float32, torch.bfloat16):
@@ -68,7 +66,7 @@ def _joined(values: Any) -> str:
 
 
 def _foreign(model: Any) -> str:
-    """The first part of ``model`` that runs other code than HF's and torch's; empty where none does."""
+    """The first part of ``model`` that runs code other than HF's and torch's; empty if none does."""
     for name, module in model.named_modules():
         home = str(getattr(module.forward, "__module__", None))
         if home.split(".")[0] not in HF_CODE:

@@ -1,4 +1,4 @@
-"""Perplexities that others have published: a recording of the same model and text must come near them."""
+"""Published perplexities: a recording of the same model and text must be close to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braidcheck.errors import GoldenError
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.texts import WIKITEXT_ORIGIN, Text, windows
 
-MAX_DIFFERENCE = 0.01  # of the published perplexity, as its source allows
+MAX_DIFFERENCE = 0.01  # fraction of the published perplexity, as its precision allows
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ FIGURES = (
 
 
 class Published(TypedDict):
-    """What the manifest of a golden says of a published figure."""
+    """A published figure in a golden's manifest."""
 
     perplexity: float
     published: float
@@ -40,14 +40,13 @@ class Published(TypedDict):
 
 
 def of(model: str, origin: str) -> Figure | None:
-    """What is published of a model on a text."""
+    """The published figure for a model on a text, if any."""
     return next((figure for figure in FIGURES if (figure.model, figure.origin) == (model, origin)), None)
 
 
 def check(figure: Figure, run: Reference, text: Text, tokenizer: Any, say: Callable[[str], None]) -> Published:
-    """What the manifest says of the figure, from ``run`` over all of the text.
-
-    Raises GoldenError where the perplexity is another one.
+    """The manifest's entry on the figure, from ``run`` over all of the text. Raises GoldenError if the perplexity
+    differs.
     """
     total, tokens, whole = 0.0, 0, windows(text, tokenizer, run.max_tokens)
     for number, window in enumerate(whole, 1):

@@ -1,4 +1,4 @@
-"""What one run says about one document: the numbers that a golden keeps of HF, and that evidence takes of an engine."""
+"""The numbers of one run on one document, which a golden stores for HF and evidence for an engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Readings:
     ``nll`` [T-1] nats of each token after the first; ``lse`` [T] log-sum-exp of the logits; ``top`` [T, 64] logits
     at the float32 run's best ids and ``tail`` [T] log-sum-exp of all others; ``argmax`` [T] the lowest best id;
     ``full`` [F, V] all logits; ``hidden`` [L, S, 32] projected residual stream and ``norm`` [L, S] its 2-norm;
-    ``entropy`` [L, A, S] of attention, in nats, empty where the run shows no Q. Floats are float32, or the dtype of a
+    ``entropy`` [L, A, S] of attention, in nats, empty if the run shows no Q. Floats are float32, or the dtype of a
     run's own logits.
     """
 
@@ -36,7 +36,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Samples:
-    """Where a document is looked at closely: sampled positions [S], those kept in full [F], the projection [H, 32]."""
+    """Where a document is sampled: positions [S], those with full logits [F], and the projection [H, 32]."""
 
     positions: Tensor
     full: Tensor
@@ -63,7 +63,7 @@ class Tracer:
             self._hidden[layer] = (picked @ self._samples.projection.to(picked.device)).cpu()
             self._norm[layer] = picked.norm(dim=-1).cpu()
         elif name in ("q", "k"):
-            # An engine may reuse its buffers, so what is kept is a copy.
+            # An engine may reuse its buffers, so keep a copy.
             kept = tensor[positions].float() if name == "q" else tensor.float().clone()
             pair = self._waiting.setdefault(layer, {})
             pair[name] = kept
@@ -78,7 +78,7 @@ class Tracer:
     def stacked(self) -> dict[str, Tensor]:
         """``hidden``, ``norm`` and ``entropy`` of all layers; no entropy where Q stays inside a fused op.
 
-        Raises ValueError where a layer was left out.
+        Raises ValueError if a layer was left out.
         """
         layers = set(range(len(self._hidden)))
         if not layers or set(self._hidden) != layers or set(self._entropy) not in (layers, set()):
@@ -109,9 +109,9 @@ def best_ids(logits: Tensor) -> Tensor:
 
 
 def read_logits(logits: Tensor, ids: Tensor, top_ids: Tensor, full: Tensor) -> dict[str, Tensor]:
-    """The part of Readings that the logits [T, V] give, on the CPU; sums run in float64, a few rows at a time."""
+    """The part of Readings that follows from the logits [T, V], on the CPU; sums in float64, a few rows at a time."""
     parts: dict[str, list[Tensor]] = {"lse": [], "top": [], "tail": [], "argmax": [], "nll": []}
-    # The last position has no next token; any id serves, its NLL is cut off below.
+    # The last position has no next token; use any id, its NLL is cut off below.
     following = torch.cat([ids[1:], ids[:1]]).to(logits.device)
     top_ids = top_ids.to(logits.device).long()
     for start in range(0, logits.shape[0], ROWS):
@@ -128,7 +128,7 @@ def read_logits(logits: Tensor, ids: Tensor, top_ids: Tensor, full: Tensor) -> d
 
 
 def margin(truth: Readings) -> Tensor:
-    """How far the best logit is above the second [T]."""
+    """The difference between the best two logits [T]."""
     return truth.top[:, 0] - truth.top[:, 1]
 
 
@@ -138,5 +138,5 @@ def noise(truth: Tensor, floor: Tensor) -> Tensor:
 
 
 def first_argmax(logits: Tensor) -> Tensor:
-    """The lowest id among the best [T], int32: torch promises none where logits tie, as in bfloat16 they often do."""
+    """The lowest id among the best [T], int32: for ties, which are common in bfloat16, torch does not promise this."""
     return (logits == logits.amax(dim=-1, keepdim=True)).int().argmax(dim=-1).int()

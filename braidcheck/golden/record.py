@@ -27,7 +27,7 @@ from braidcheck.golden.texts import Document, Text, tokenise
 PROMPTS = 2
 NEW_TOKENS = 20
 MAX_PROMPT_TOKENS = 384
-"""Greedy answers are few and short: a token takes Triton's interpreter most of a second."""
+"""Few and short greedy answers: one token takes Triton's interpreter most of a second."""
 
 MARGIN_SIGMA = 2.0
 """Two logits, each off by bfloat16's worst error, can swap only within twice that error."""
@@ -48,9 +48,9 @@ def record(
 ) -> store.Golden:
     """Run HF over ``corpus`` and leave the golden in ``out_dir``, replacing the golden there.
 
-    ``device`` defaults to the GPU if there is one. Raises CheckpointError; GoldenError where the models are
-    not HF's own as a golden needs them, or their perplexity is not the published one; UserError where ``out_dir`` holds
-    something else. Nothing is left behind by an interrupted call.
+    ``device`` defaults to the GPU if there is one. Raises CheckpointError; GoldenError if the models are not HF's own,
+    or their perplexity is not the published one; UserError if ``out_dir`` contains something else. An interrupted call
+    leaves nothing behind.
     """
     checkpoint, out = Path(checkpoint_dir), Path(out_dir)
     if out.exists() and not (out / store.MANIFEST).is_file():
@@ -118,7 +118,7 @@ def _tensors(runs: list[Reference], documents: list[Document], say: Callable[[st
 
 
 def _samples(lengths: list[int], vocabulary: int, projection: Tensor) -> list[Samples]:
-    """Four to 32 places of each document, the last included; logits in full at as many as a small file allows."""
+    """Four to 32 positions of each document, including the last; full logits at as many as a small file allows."""
     places = []
     for length in lengths:
         count = min(length, max(4, min(32, length // 64)))
@@ -132,7 +132,7 @@ def _samples(lengths: list[int], vocabulary: int, projection: Tensor) -> list[Sa
 
 
 def _joined(readings: list[tuple[Readings, Readings]]) -> dict[str, Tensor]:
-    """All documents' readings end to end: samples run along axis 1 of hidden states, the last axis of entropy."""
+    """All documents' readings concatenated: samples are axis 1 of hidden states and the last axis of entropy."""
     axes = {"hidden": 1, "norm": 1, "entropy": -1}
     return {
         f"{name}.{run}": torch.cat([getattr(pair[at], name) for pair in readings], dim=axes.get(name, 0))
@@ -160,7 +160,7 @@ def _probes(documents: list[Document]) -> Tensor:
 
 
 def _surest(document: Document, readings: tuple[Readings, Readings]) -> tuple[int, int]:
-    """Length of the longest stretch that HF foresees beyond doubt, and of the prompt that ends where it begins."""
+    """Length of the longest run of tokens that HF predicts with certainty, and of the prompt before it."""
     truth, floor = readings
     doubt = MARGIN_SIGMA * noise(truth.top, floor.top).clamp_min(store.typical_noise(truth.top, floor.top))
     sure = (margin(truth) > doubt)[:-1] & (truth.argmax[:-1] == torch.tensor(document.ids[1:]))
@@ -213,7 +213,7 @@ def _write(out: Path, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> s
     with _whole_directory(out) as place:
         (place / store.TENSORS).write_bytes(save(tensors))
         manifest["golden"] = {"sha256": store.file_sha256(place / store.TENSORS)}
-        # Through JSON and back, so that what is returned and hashed is what a reader will see.
+        # Through JSON and back, so that the returned and hashed value is what a reader gets.
         manifest = json.loads(json.dumps(manifest))
         manifest["digest"] = store.digest(manifest)
         (place / store.MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -222,7 +222,7 @@ def _write(out: Path, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> s
 
 @contextmanager
 def _whole_directory(out: Path) -> Iterator[Path]:
-    """A new directory that takes the place of ``out`` when all went well, and vanishes otherwise."""
+    """A new directory that replaces ``out`` on success, and is removed otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         place = Path(scratch) / "new"

@@ -1,4 +1,4 @@
-"""From a model's name and a text's name to a checkpoint directory and the golden that belongs to both."""
+"""Finds the checkpoint directory and the golden for the names of a model and a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def _nano_folder() -> Path:
-    """Where nano and its golden lie: beside this file in a source tree, else in the package of their own wheel."""
+    """The folder of nano and its golden: beside this file in a source tree, else in their own wheel."""
     data = None if (HERE / "nano").is_dir() else find_spec("braidcheck_nano")
     return Path(data.origin).parent if data and data.origin else HERE
 
@@ -31,7 +31,7 @@ PINNED = {"Qwen/Qwen3-0.6B": "c1899de289a04d12100db370d81485cdf75e47ca"}
 
 
 def nano_version() -> str:
-    """Where nano is and of which version, for a person; empty where it is not."""
+    """Where nano is installed and which version, as text; empty if it is not."""
     if not NANO.is_dir():
         return ""
     return "in the source tree" if NANO.parent == HERE else f"{NANO_WHEEL} {metadata.version(NANO_WHEEL)}"
@@ -52,7 +52,7 @@ def resolve(
     """
     checkpoint, commit = find_checkpoint(model, revision)
     if model == "nano" and dataset in (None, "corpus"):
-        # Without `datasets`, which a GPU machine that has no network need not have.
+        # Without `datasets`, which a GPU machine without network need not have.
         corpus_texts = {"text": [document.text for document in corpus.documents("heldout")]}
         return checkpoint, store.verify(NANO_GOLDEN, checkpoint, corpus.fingerprint(corpus_texts))
     text = load_text(dataset)
@@ -94,12 +94,12 @@ def _from_hub(model: str, revision: str | None) -> tuple[Path, str]:
         place = Path(snapshot_download(model, revision=revision, allow_patterns=list(store.CHECKPOINT_FILES)))
     except (OSError, ValueError) as error:
         raise _refusal(model, revision, error) from None
-    # A snapshot lies in a directory called by its commit, whatever branch or tag was asked for.
+    # A snapshot's directory is named by its commit, whatever branch or tag was requested.
     return place, place.name
 
 
 def _refusal(model: str, revision: str | None, error: Exception) -> UserError:
-    """Why the hub gave no snapshot, and what to do."""
+    """Why the hub returned no snapshot, and what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -117,7 +117,7 @@ def _refusal(model: str, revision: str | None, error: Exception) -> UserError:
     if isinstance(error, (RepositoryNotFoundError, HFValidationError)) or status == UNAUTHORIZED:
         return UserError(f"the hub has no model {model}, or it needs a login: check the name, or set HF_TOKEN")
     if "onsistency" in str(error):
-        return CheckpointError(f"{model} came incomplete from the hub ({str(error).splitlines()[0]}): try again")
+        return CheckpointError(f"{model} could not be downloaded completely ({str(error).splitlines()[0]}): try again")
     how = f"answers {status}" if status else "cannot be reached"
     return NotAvailable(
         f"{model} is not in the local hub cache and the hub {how}: download it where there is a network and pass its "
@@ -126,7 +126,7 @@ def _refusal(model: str, revision: str | None, error: Exception) -> UserError:
 
 
 def cache_directory() -> Path:
-    """Where goldens of other models are kept."""
+    """The folder for goldens of other models."""
     if chosen := os.environ.get("BRAIDCHECK_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "braidcheck"

@@ -47,7 +47,7 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Probe:
-    """Tokens ``first`` to ``last`` (exclusive) of a document follow from what was said ``distance`` tokens before."""
+    """Tokens ``first`` to ``last`` (exclusive) of a document follow from text ``distance`` tokens earlier."""
 
     document: int
     kind: str
@@ -58,7 +58,8 @@ class Probe:
 
 @dataclass(frozen=True)
 class GoldenDocument:
-    """One document: ids [T] int64, HF in float32 (``truth``) and bfloat16 (``floor``) on it, where they were read."""
+    """One document: ids [T] int64, HF's readings in float32 (``truth``) and bfloat16 (``floor``), and the sampled
+    positions."""
 
     ids: Tensor
     top_ids: Tensor
@@ -69,7 +70,7 @@ class GoldenDocument:
 
 @dataclass(frozen=True)
 class Golden:
-    """What HF transformers answered on one text, with provenance in ``manifest``."""
+    """HF transformers' outputs on one text, with provenance in ``manifest``."""
 
     manifest: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
@@ -108,7 +109,8 @@ class Golden:
 
     @property
     def typical_noise(self) -> float:
-        """What bfloat16's largest logit error exceeds at one position in 20: by chance it is nearly 0 at some."""
+        """The value that bfloat16's largest logit error exceeds at one position in 20; at single positions it may be
+        near 0 by chance."""
         return typical_noise(self.tensors["top.float32"], self.tensors["top.bfloat16"])
 
     def continuations(self) -> list[Continuation]:
@@ -121,7 +123,7 @@ class Golden:
         return found
 
     def probes(self) -> list[Probe]:
-        """The places where earlier text determines what follows."""
+        """The positions whose text earlier text determines."""
         kinds = self.manifest["probe_kinds"]
         rows = self.tensors["probes"].tolist()
         return [Probe(document, kinds[kind], *span) for document, kind, *span in rows]
@@ -130,14 +132,14 @@ class Golden:
 def load(path: Path | str) -> Golden:
     """The golden in the directory ``path``.
 
-    Raises GoldenError where it is not whole, not of this format, or not what HF in float32 and bfloat16 answers.
+    Raises GoldenError if it is damaged, of another format, or not HF's output in float32 and bfloat16.
     """
     from safetensors.torch import load as parse
 
     manifest = _manifest(Path(path))
     data = _read(Path(path), TENSORS)
     if hashlib.sha256(data).hexdigest() != manifest["golden"]["sha256"]:
-        raise GoldenError(f"golden {path}: {TENSORS} is not what was recorded (sha256 differs): record it again")
+        raise GoldenError(f"golden {path}: {TENSORS} was changed after recording (sha256 differs): record it again")
     golden = Golden(manifest, parse(data))
     if why := unlike(manifest["runs"]) or implausible(golden.tensors):
         raise GoldenError(f"golden {path} is not HF's answer: {why}; record it again")
@@ -145,7 +147,7 @@ def load(path: Path | str) -> Golden:
 
 
 def verify(path: Path | str, checkpoint_dir: Path | str | None = None, corpus_fingerprint: str | None = None) -> Golden:
-    """``load``, and hold the golden against a checkpoint's files and a text's fingerprint where they are given.
+    """``load``, and compare the golden with a checkpoint's files and a text's fingerprint if given.
 
     Raises GoldenError with the reason in one line.
     """
@@ -203,13 +205,13 @@ def file_sha256(path: Path) -> str:
 def checkpoint_files(checkpoint_dir: Path) -> dict[str, str]:
     """SHA-256 by file name of the weights, configuration and tokenizer of a checkpoint directory.
 
-    Raises CheckpointError where the hub's cache holds other weights than the hub has.
+    Raises CheckpointError if the weights in the hub's cache differ from the hub's.
     """
     found = {path for pattern in CHECKPOINT_FILES for path in checkpoint_dir.glob(pattern) if path.is_file()}
     hashes = {path.name: file_sha256(path) for path in sorted(found)}
     for path in found:
-        # In that cache a file of weights is a link to one that is called by its hash.
+        # In that cache a weights file is a link to a file named by its hash.
         blob = path.resolve()
         if path.is_symlink() and len(blob.name) == SHA256_DIGITS and blob.name != hashes[path.name]:
-            raise CheckpointError(f"{blob} is not what the hub has as {path.name}: delete it and try again")
+            raise CheckpointError(f"{blob} differs from the hub's {path.name}: delete it and try again")
     return hashes

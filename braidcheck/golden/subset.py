@@ -1,4 +1,4 @@
-"""A golden cut down to a few documents, so that the coherence gate can be had in the interpreter."""
+"""A golden reduced to a few documents, so that the coherence gate is affordable in the interpreter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Subset:
         return self.golden.document(self.numbers[number])
 
     def probes(self) -> list[Probe]:
-        """The probes that lie in these documents."""
+        """The probes in these documents."""
         places = {original: number for number, original in enumerate(self.numbers)}
         return [replace(p, document=places[p.document]) for p in self.golden.probes() if p.document in places]
 
@@ -58,7 +58,7 @@ class Subset:
 
 
 def shortest(golden: Golden, tokens: int, answers: int, steps: int) -> Subset:
-    """The shortest documents of ``golden`` that make ``tokens`` in all, and those of its shortest prompts."""
+    """The shortest documents of ``golden`` with at least ``tokens`` in all, and those of its shortest prompts."""
     lengths = {number: len(golden.document(number).ids) for number in range(len(golden))}
     wanted = list(dict.fromkeys(c.document for c in _easiest(golden, answers)))
     chosen: list[int] = []
@@ -70,8 +70,8 @@ def shortest(golden: Golden, tokens: int, answers: int, steps: int) -> Subset:
 
 
 def drawn(golden: Golden, tokens: int, documents: int, answers: int, steps: int, seed: int) -> Subset:
-    """Documents of ``golden`` drawn by ``seed``, at least so many and of so many tokens, and those of its shortest
-    prompts; all of it where it is smaller."""
+    """Random documents of ``golden`` by ``seed``, with a minimum count and number of tokens, and those of its shortest
+    prompts; all of it if it is smaller."""
     chosen = list(dict.fromkeys(c.document for c in _easiest(golden, answers)))
     others = [number for number in range(len(golden)) if number not in chosen]
     random.Random(seed).shuffle(others)

@@ -1,4 +1,4 @@
-"""Text to evaluate on: the corpus, wikitext, or a file of one's own, cut into tokenised documents."""
+"""Evaluation texts: the corpus, wikitext, or a user's file, split into tokenised documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Document:
-    """One sequence: its token ids, -ln P of its text where a generator states it, and its probes."""
+    """One sequence: its token ids, -ln P of its text if a generator provides it, and its probes."""
 
     ids: tuple[int, ...]
     nats: float | None = None
@@ -44,7 +44,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Text:
-    """A `datasets` table with a ``text`` column; ``running`` text is joined and cut, else each row is a document."""
+    """A `datasets` table with a ``text`` column; ``running`` text is joined and split, else each row is a document."""
 
     rows: Dataset
     origin: str
@@ -55,9 +55,9 @@ class Text:
 def load_text(name: str | None = None) -> Text:
     """The text called ``name``: "corpus" (the default), "wikitext", or a path.
 
-    A path is a directory that `Dataset.save_to_disk` wrote or a .txt, .jsonl, .json or .parquet file. A table with
-    a ``probes`` column keeps its rows as documents, any other is running text. Raises UserError where there is no
-    such text, NotAvailable where it cannot be fetched.
+    A path is a directory that `Dataset.save_to_disk` wrote or a .txt, .jsonl, .json or .parquet file. A table with a
+    ``probes`` column keeps its rows as documents, any other is running text. Raises UserError if there is no such text,
+    NotAvailable if it cannot be fetched.
     """
     if find_spec("datasets") is None:
         raise NotAvailable("texts are read by the package `datasets`, which is not installed: pip install datasets")
@@ -109,7 +109,7 @@ def _from_disk(path: Path) -> Dataset:
 
 
 def tokenise(text: Text, tokenizer: Any, limit: int) -> list[Document]:
-    """The documents of ``text`` in tokens. Raises UserError where one is longer than ``limit`` tokens."""
+    """The tokenised documents of ``text``. Raises UserError if one is longer than ``limit`` tokens."""
     documents = windows(text, tokenizer, limit)[:WINDOWS] if text.running else _rows(text, tokenizer)
     for number, document in enumerate(documents):
         if len(document.ids) > limit:
@@ -118,7 +118,7 @@ def tokenise(text: Text, tokenizer: Any, limit: int) -> list[Document]:
 
 
 def windows(text: Text, tokenizer: Any, limit: int) -> list[Document]:
-    """All of a running text in windows of WINDOW tokens, or of ``limit``, the last of what is left."""
+    """All of a running text in windows of WINDOW tokens, or of ``limit``; the last is the remainder."""
     lead = tokenizer("")["input_ids"]
     ids = tokenizer("\n\n".join(text.rows["text"]), add_special_tokens=False, verbose=False)["input_ids"]
     step = min(WINDOW, limit) - len(lead)
@@ -135,7 +135,7 @@ def _rows(text: Text, tokenizer: Any) -> list[Document]:
 
 
 def _span(probe: Mapping[str, Any], offsets: list[tuple[int, int]]) -> Span:
-    """A token belongs to the answer when it holds a character of it; special tokens hold none."""
+    """A token belongs to the answer if it contains a character of it; special tokens contain none."""
     inside = [at for at, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
     if not inside:
         raise UserError(f"probe {probe['start']}:{probe['end']} covers no token of its text: correct the dataset")

@@ -1,7 +1,6 @@
-"""The asking side of calls in another process: arguments go there as shared memory, what comes back are bytes.
-
-Here a returned tensor is a replica: it shares memory with an argument or with another result where the function's own
-does, and it follows what the function's own holds later. All that the process says is checked before it is used.
+"""The parent's side of calls in another process: arguments go there as shared memory, results come back as bytes. A
+returned tensor is a replica: it shares memory with an argument or another result if the original does, and it follows
+later changes of the original. Everything that the process sends is validated before use.
 """
 
 from __future__ import annotations
@@ -30,14 +29,13 @@ DTYPES = {
 }  # fmt: skip
 
 
-class Odd(str):
-    """Why an output is no plain tensor."""
+class NotPlain(str):
+    """Why an output is not a plain tensor."""
 
 
 class Exchange:
-    """Asks a process that ``start`` starts, again after it ended; it writes results to ``file``, in memory.
-
-    ``loaded`` is what whoever asks has told the process of now to load.
+    """Calls a process made by ``start``, which is called again after the process ended; it writes results to the
+    in-memory ``file``. ``loaded`` is what the current process has loaded.
     """
 
     def __init__(self, start: Callable[[], ChildProcess], file: int) -> None:
@@ -48,15 +46,15 @@ class Exchange:
         self._made = 0
 
     def ask(self, message: Message, timeout: float) -> Message:
-        """The answer to a message without tensors. Raises EndedError, after which the next one asks a new process."""
+        """The answer to a message without tensors. Raises EndedError, after which the next message starts a new
+        process."""
         return self._ask(message, [], timeout)
 
     def call(self, arguments: Mapping[str, Any], timeout: float) -> Message:
-        """The answer to a call; its ``outputs`` are tensors, or what stands for a thing that is none.
-
-        Arguments hold afterwards what the function left in them.
+        """The answer to a call; its ``outputs`` are tensors, or placeholders for other objects. Arguments then hold
+        what the function left in them.
         """
-        # Who asks may fill what it makes, or watch it: nothing of that is for what is made here.
+        # The caller may watch or fill new tensors: not those made here.
         with torch._C.DisableTorchFunction():
             dropped, around = self._dropped(), surroundings.current()
             arguments = {
@@ -79,7 +77,7 @@ class Exchange:
             answer = self._ask(message, [region.fd for region in fresh], timeout)
             for cdata, group in groups.items():
                 self._regions[cdata].read(group)
-            if answer.pop("last", False) is True:  # it broke its GPU context: what comes next meets a new process
+            if answer.pop("last", False) is True:  # it broke its GPU context: the next message starts a new process
                 self.close()
                 return answer
             try:
@@ -87,18 +85,18 @@ class Exchange:
                 answer["outputs"] = [self._output(row, groups) for row in answer.get("outputs", [])]
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
                 self.close()
-                raise EndedError(f"sent what is no answer: {error}") from None
+                raise EndedError(f"sent an invalid answer: {error}") from None
             for each, said in zip(around, answer.get("found", []), strict=False):
                 each.tell(said)
         return answer
 
     def look(self, timeout: float) -> None:
-        """Let results that are still there follow what the process holds in them now."""
+        """Update results that are still alive to their current contents in the process."""
         with torch._C.DisableTorchFunction():
             self._follow(self._ask({"look": True, **self._dropped()}, [], timeout).get("live", []))
 
     def close(self) -> None:
-        """End the process; the next question starts another one."""
+        """End the process; the next message starts another one."""
         if self._child:
             self._child.close()
         self._child, self.loaded = None, ""
@@ -122,7 +120,7 @@ class Exchange:
         return region
 
     def _dropped(self) -> Message:
-        """What is needed no more, for the process to forget it too."""
+        """Results that are no longer alive, for the process to drop too."""
         dead = [cdata for cdata, region in self._regions.items() if region.alive.expired()]
         regions = [self._regions.pop(cdata) for cdata in dead]
         for region in regions:
@@ -145,13 +143,13 @@ class Exchange:
 
     def _output(self, row: Message, groups: Mapping[int, list[Tensor]]) -> Any:
         if "odd" in row:
-            return Odd(str(row["odd"]))
+            return NotPlain(str(row["odd"]))
         if "other" in row:
-            return type(_name(row["other"]), (), {})()  # it stands for what is no tensor
+            return type(_name(row["other"]), (), {})()  # a placeholder for something other than a tensor
         dtype, offset = DTYPES[row["dtype"]], _count(row["offset"])
         shape, stride = ([_count(size) for size in row[name]] for name in ("shape", "stride"))
         if len(shape) != len(stride) or len(shape) > MAX_AXES or offset % dtype.itemsize:
-            raise ValueError("a tensor that cannot be")
+            raise ValueError("an impossible tensor")
         if "region" in row:
             groups_by_number = {self._regions[cdata].number: group for cdata, group in groups.items()}
             return view(
@@ -189,13 +187,13 @@ class Exchange:
 def _storage(row: Message) -> UntypedStorage:
     size = _count(row["size"])
     if size > MAX_RESULT_BYTES or row["device"] not in ("cpu", "cuda"):
-        raise ValueError("a result that cannot be")
+        raise ValueError("an impossible result")
     return UntypedStorage(size, device=row["device"])
 
 
 def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 48:
-        raise ValueError("a number that is no count")
+        raise ValueError("a number that is not a count")
     return value
 
 

@@ -1,7 +1,6 @@
-"""Memory that two processes share, a region for each storage of the arguments: the asking side owns and re-reads it.
-
-In the other process unreadable pages lie before and behind each region, and every byte lies as far from a boundary of
-pages as in the asking one.
+"""Memory shared by two processes, one region per storage of the arguments: the parent owns and re-reads it. In the
+child, inaccessible pages precede and follow each region, and every byte has the same offset within its page as in the
+parent.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import torch
 from torch import Tensor, UntypedStorage
 from torch.multiprocessing.reductions import StorageWeakRef
 
-GUARD = 1 << 24  # bytes that cannot be touched, on each side
-SPARSE_BYTES = 1 << 28  # from which on a storage may be address space, of which its tensors alone are copied
+GUARD = 1 << 24  # inaccessible bytes on each side
+SPARSE_BYTES = 1 << 28  # from which on a storage may be mostly address space, of which only its tensors are copied
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -40,7 +39,7 @@ def view(
 
 
 class Region:
-    """The asking side's: shared memory that holds what a storage of its own holds."""
+    """The parent's side: shared memory with the contents of one of its storages."""
 
     def __init__(self, number: int, storage: UntypedStorage) -> None:
         self.number, self.size = number, storage.nbytes()
@@ -49,27 +48,27 @@ class Region:
         self.alive = StorageWeakRef(storage)
         self.fd = os.memfd_create(f"region-{number}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, pages(self.start + self.size))
-        fcntl.fcntl(self.fd, ADD_SEALS, SIZE_SEALS)  # made shorter there, reading it here would be a SIGBUS
+        fcntl.fcntl(self.fd, ADD_SEALS, SIZE_SEALS)  # truncated there, reading it here would be a SIGBUS
         whole = mmap.mmap(self.fd, pages(self.start + self.size))
         self._bytes = torch.frombuffer(whole, dtype=torch.uint8, count=self.size, offset=self.start)
 
     @property
     def described(self) -> list[int | str]:
-        """What the other process makes a ``Mapping`` of, beside the file."""
+        """What the child needs, beside the file, to make a ``Mapping``."""
         return [self.number, self.start, self.size, self._device]
 
     def write(self, tensors: Sequence[Tensor]) -> None:
-        """Copy what the storage of ``tensors`` holds into the region."""
+        """Copy the storage of ``tensors`` into the region."""
         for own, shared in self._pairs(tensors):
             shared.copy_(own)
 
     def read(self, tensors: Sequence[Tensor]) -> None:
-        """Copy what the region holds into the storage of ``tensors``."""
+        """Copy the region into the storage of ``tensors``."""
         for own, shared in self._pairs(tensors):
             own.copy_(shared)
 
     def close(self) -> None:
-        """Give the memory back; the other process may still hold it."""
+        """Release the memory; the other process may still hold it."""
         os.close(self.fd)
 
     def _pairs(self, tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -84,7 +83,7 @@ class Region:
 
 
 class Mapping:
-    """The other side's: the same memory between guards, as a storage on the device where the function runs."""
+    """The child's side: the same memory between guards, as a storage on the function's device."""
 
     def __init__(self, fd: int, start: int, size: int, device: str) -> None:
         self.size, room = size, pages(start + size)
@@ -94,24 +93,24 @@ class Mapping:
             raise OSError(ctypes.get_errno(), "mmap failed")
         os.close(fd)
         memory = _Bytes(size).from_address(inner + start)
-        # As long as any tensor on it is there, the function's own copies included.
+        # Lives as long as any tensor on it, including the function's own views.
         weakref.finalize(memory, libc.munmap, whole, room + 2 * GUARD)
         self.shared = torch.frombuffer(memory, dtype=torch.uint8, count=size)
         self.placed = self.shared if device == "cpu" else torch.empty(size, dtype=torch.uint8, device=device)
         self.take()
 
     def take(self) -> None:
-        """Take over what the asking side wrote."""
+        """Copy in what the parent wrote."""
         if self.placed is not self.shared:
             self.placed.copy_(self.shared)
 
     def give(self) -> None:
-        """Show the asking side what the memory holds."""
+        """Copy the contents out for the parent."""
         if self.placed is not self.shared:
             self.shared.copy_(self.placed)
 
     def offset_of(self, address: int) -> int | None:
-        """Bytes from the beginning to ``address``; None where that lies elsewhere."""
+        """Bytes from the beginning to ``address``; None if that is elsewhere."""
         distance = address - self.placed.data_ptr()
         return distance if 0 <= distance < self.size else None  # on a GPU another block may begin where this one ends
 

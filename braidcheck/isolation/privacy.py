@@ -1,4 +1,4 @@
-"""What keeps a process from reading another of the same user, and from taking all memory (Linux)."""
+"""Keeps a process from reading others of the same user, and from taking all memory (Linux)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def unreadable() -> Iterator[None]:
-    """Within it no process of the same user can read this one's memory, files or environment through /proc."""
+    """A context in which no process of the same user can read this one's memory, files or environment through /proc."""
     before = libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
@@ -33,7 +33,7 @@ def unreadable() -> Iterator[None]:
 
 
 def drop_privileges() -> None:
-    """Give up, in this thread and all that it starts, what lets root read processes that are unreadable."""
+    """Drop, in this thread and its descendants, the capabilities by which root can read unreadable processes."""
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION_3, 0))
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable of 32 capabilities, twice
@@ -47,13 +47,13 @@ def drop_privileges() -> None:
 
 
 def end_with_parent(sent: signal.Signals = signal.SIGKILL) -> None:
-    """Let this process be ``sent`` a signal when the one that started it ends, however that does (on Linux)."""
+    """Have this process ``sent`` a signal when its parent ends, for whatever reason (on Linux)."""
     if sys.platform == "linux":
         libc.prctl(PR_SET_PDEATHSIG, sent, 0, 0, 0)
 
 
 def limit_memory() -> None:
-    """Let this process take a part of the memory that is free: more is a MemoryError, and other programs live on."""
+    """Limit this process to a part of the free memory: more is a MemoryError here, not a crash elsewhere."""
     with suppress(OSError, ValueError):
         if free := environment.available_bytes():
             resource.setrlimit(resource.RLIMIT_DATA, (min(MAX_MEMORY_BYTES, int(MAX_MEMORY_SHARE * free)),) * 2)

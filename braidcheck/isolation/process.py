@@ -1,4 +1,4 @@
-"""A process that may die, hang or flood: it is asked one thing after another, each within a time."""
+"""A child process that may die, hang or flood: it gets one message at a time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from braidcheck import environment
 from braidcheck.isolation import channel
 from braidcheck.isolation.channel import Message
 
-MAX_SHOWN_BYTES = 1 << 16  # of what a process prints
-GRACE_S = 2.0  # in which a process that has closed its channel is expected to end
+MAX_SHOWN_BYTES = 1 << 16  # shown of a process's output
+GRACE_S = 2.0  # within which a process that has closed its channel should end
 
 READ_BYTES = 1 << 20
-OF_CI = ("GITHUB_", "ACTIONS_", "RUNNER_", "CI_JOB_")  # names of files that a CI obeys, and of its tokens
+OF_CI = ("GITHUB_", "ACTIONS_", "RUNNER_", "CI_JOB_")  # a CI's command files and tokens
 
 
 class EndedError(BaseException):
-    """The process ended, or was ended, before it answered; the message says how: "the function ..." goes before it.
-
-    No Exception: a check that takes exceptions for answers of the function must not take this for one.
+    """The process ended, or was ended, before it answered; the message says how, to follow "the function". Not an
+    Exception: checks that treat exceptions as the function's answers must not catch this.
     """
 
 
 class TimeLimitError(EndedError):
-    """It was ended since it did not answer in time."""
+    """The process was ended because it did not answer in time."""
 
 
 class ChildProcess:
-    """Runs ``code``, Python, with the numbers of a channel and of ``fds`` as its arguments. Ends with ``close``."""
+    """Runs the Python ``code`` with the descriptors of a channel and of ``fds`` as arguments. Ends with ``close``."""
 
     def __init__(self, code: str, fds: Sequence[int] = (), settings: Mapping[str, str] | None = None) -> None:
         self._channel, theirs = socket.socketpair()
@@ -51,10 +50,11 @@ class ChildProcess:
         os.close(output)
 
     def ask(self, message: Message, fds: Sequence[int], timeout: float) -> Message:
-        """The answer to ``message``. Raises EndedError where none comes within ``timeout`` seconds, which ends it."""
+        """The answer to ``message``. Ends the process and raises EndedError if none comes within ``timeout``
+        seconds."""
         self._number += 1
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it ended before; reading says how
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has already ended; reading tells how
                 self._channel.settimeout(timeout)
                 channel.send(self._channel, {**message, "number": self._number}, fds)
             answer = self._answer(time.monotonic() + timeout)
@@ -63,14 +63,14 @@ class ChildProcess:
             raise TimeLimitError(f"is still running after {timeout:.3g} s") from None
         except ValueError as error:
             self.close()
-            raise EndedError(f"sent what is no answer: {error}") from None
+            raise EndedError(f"sent an invalid answer: {error}") from None
         if answer.pop("number", None) != self._number:
             self.close()
             raise EndedError("sent an answer out of turn")
         return answer
 
     def close(self) -> None:
-        """End the process and whatever it started in its session."""
+        """End the process and all processes in its session."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -87,7 +87,7 @@ class ChildProcess:
             files: list[Any] = [self._channel, *([self._output] if self._output >= 0 else [])]
             left = end - time.monotonic()
             ready, _, _ = select.select(files, [], [], max(0.0, left))
-            if not ready or left <= 0:  # what comes without end is no answer in time
+            if not ready or left <= 0:  # an endless stream is not an answer in time
                 raise TimeoutError
             if self._output in ready:
                 self._show()
@@ -109,7 +109,7 @@ class ChildProcess:
         raise EndedError("closed its channel" if code is None else f"ended the process ({how_ended(code)})")
 
     def _show(self) -> None:
-        """Pass on what it prints, up to a limit: it is no answer."""
+        """Pass on its output, up to a limit."""
         part = os.read(self._output, READ_BYTES)
         if not part:
             os.close(self._output)
@@ -118,16 +118,16 @@ class ChildProcess:
             sys.stderr.write(_harmless(part[: MAX_SHOWN_BYTES - self._shown].decode(errors="replace")))
             self._shown += len(part)
             if self._shown >= MAX_SHOWN_BYTES:
-                sys.stderr.write(f"\n(what the function prints past {MAX_SHOWN_BYTES} bytes is left out)\n")
+                sys.stderr.write(f"\n(output of the function past {MAX_SHOWN_BYTES} bytes is omitted)\n")
 
 
 def _strangers(given: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what is not for a stranger."""
+    """The environment without secrets."""
     return {name: value for name, value in given.items() if not name.startswith(OF_CI) and not name.endswith("TOKEN")}
 
 
 def _harmless(text: str) -> str:
-    """Text without what a terminal obeys, or a CI: it takes lines that begin with two colons for commands."""
+    """Text without terminal control characters and CI commands, which are lines that begin with two colons."""
     shown = "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
     return shown.replace("::", ": :").replace("##[", "# #[")
 

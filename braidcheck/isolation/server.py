@@ -1,7 +1,5 @@
-"""The process that runs functions: it makes tensors on shared memory, calls, and writes what was returned as bytes.
-
-What it says of a function is what code in the function's own process says. Of the numbers it says nothing: they are
-evaluated elsewhere.
+"""The child process that runs functions: it makes tensors on shared memory, calls, and writes results as bytes. Its
+reports come from the function's own process and are not trusted; numbers are evaluated by the parent.
 """
 
 from __future__ import annotations
@@ -21,13 +19,11 @@ from braidcheck.isolation.memory import Mapping as Shared
 from braidcheck.isolation.memory import view
 
 Call = Callable[..., Any]
-Within = Callable[
-    [Call, Sequence[tuple[str, Any]], list[Any]], Call
-]  # the call within surroundings, and what they find
+Within = Callable[[Call, Sequence[tuple[str, Any]], list[Any]], Call]  # the call in its contexts, and what they record
 
 
 class Server:
-    """Answers the questions of an ``Exchange``; ``within`` wraps a call in named surroundings."""
+    """Answers an ``Exchange``; ``within`` wraps a call in named contexts."""
 
     def __init__(self, file: int, within: Within) -> None:
         self._file, self._within = file, within
@@ -92,7 +88,7 @@ class Server:
         return row | self._placed(value)
 
     def _placed(self, value: Tensor) -> Message:
-        """Where it lies: in an argument, or in the memory of a result, whose bytes are then written."""
+        """The location of a tensor: in an argument, or in a result's memory, whose bytes are then written."""
         address = value.data_ptr()
         for number, shared in self._shared.items():
             offset = shared.offset_of(address)
@@ -100,7 +96,7 @@ class Server:
                 return {"region": number, "offset": offset}
         storage = value.untyped_storage()
         number, at = self._number_of(storage), self._written(value)
-        self._results.setdefault(number, []).append(value)  # now that it could be written: all are again, each time
+        self._results.setdefault(number, []).append(value)  # from now on it is written again each time
         offset = value.storage_offset() * value.element_size()
         return {"result": number, "size": storage.nbytes(), "offset": offset, "at": at}
 
@@ -120,7 +116,7 @@ class Server:
         return rows
 
     def _written(self, value: Tensor) -> int:
-        """Where in the file of results the bytes of the elements begin that were written there."""
+        """The offset in the results file at which the elements' bytes were written."""
         packed, start = value.contiguous().cpu(), self._end
         left = memoryview((ctypes.c_char * packed.nbytes).from_address(packed.data_ptr())) if packed.numel() else b""
         while len(left):
@@ -130,14 +126,14 @@ class Server:
 
 
 def serve(number: int, answer: Callable[[Message, list[int]], Message]) -> None:
-    """Answer all messages on the channel ``number`` until it is closed; a process forked from this one says nothing."""
+    """Answer all messages on the channel ``number`` until it is closed; processes forked from this one stay silent."""
     own, connection = os.getpid(), socket.socket(fileno=number)
     for message, fds in _messages(connection):
         said = answer(message, fds)
         if os.getpid() != own:
             os._exit(0)
         channel.send(connection, {**said, "number": message["number"]})
-    os._exit(0)  # threads and exit handlers of the function have no say any more
+    os._exit(0)  # skip the function's threads and exit handlers
 
 
 def _messages(connection: socket.socket) -> Iterator[tuple[Message, list[int]]]:

@@ -1,4 +1,4 @@
-"""What a function may not leave behind in its process: other settings of PyTorch, by which its caller computes on."""
+"""Checks that a function does not change global settings of PyTorch, which would affect its caller."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 
 
 class LeftBehindError(Exception):
-    """A function changed a setting of the whole process."""
+    """A function changed a global setting."""
 
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Raise LeftBehindError where what runs within leaves another setting of PyTorch, and put it back."""
+    """A context that raises LeftBehindError if a setting of PyTorch changes in it, and restores the setting."""
     before = {name: read() for name, (read, _) in SETTINGS.items()}
     yield
     for name, (read, write) in SETTINGS.items():
         if (after := read()) != before[name]:
             write(before[name])
-            raise LeftBehindError(f"{name} is left {after} for all that comes after, was {before[name]}")
+            raise LeftBehindError(f"the function changes {name} to {after} and does not restore {before[name]}")
 
 
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {

@@ -1,4 +1,4 @@
-"""What calls happen within, noted so that a call in another process happens within the same (standard library only)."""
+"""The contexts of a call, recorded so that a call in another process has the same ones (standard library only)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _noted: list[Surrounding] = []
 
 @dataclass(frozen=True)
 class Surrounding:
-    """A name that both processes know, a value as JSON, more arguments, and who is told what the other one found."""
+    """A name known to both processes, a value as JSON, more arguments, and a callback for the child's records."""
 
     name: str
     value: Any = None
@@ -21,18 +21,18 @@ class Surrounding:
 
 
 def enter(surrounding: Surrounding) -> None:
-    """From now on calls happen within it, too."""
+    """Add a context to all calls from now on."""
     _noted.append(surrounding)
 
 
 def leave() -> None:
-    """Calls no longer happen within the last one that was entered."""
+    """Remove the last context that was entered."""
     _noted.pop()
 
 
 @contextmanager
 def noted(name: str, value: Any = None, **more: Any) -> Iterator[None]:
-    """Within it calls happen within the surrounding of that name."""
+    """A context in which calls have the surrounding of that name."""
     enter(Surrounding(name, value, **more))
     try:
         yield

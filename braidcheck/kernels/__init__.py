@@ -1,4 +1,4 @@
-"""The ops, one folder each; adding a folder here adds the op to every gate, as does naming one that lies elsewhere."""
+"""The ops, one folder each; adding a folder here, or naming an external op, adds the op to every gate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _left_out: dict[str, str] | None = None  # by op, why it cannot be imported; Non
 def find() -> dict[str, Op]:
     """All ops by name: those of this folder, each with its declaration in ``<op>/op.py``, and announced external ones.
 
-    Raises ImportError where Triton or an ``op.py`` is missing and TypeError where that defines no ``OP`` of its name;
+    Raises ImportError if Triton or an ``op.py`` is missing and TypeError where that defines no ``OP`` of its name;
     UserError where an external op cannot be imported, or has the name of another.
     """
     return _find(external_ops.declared())
@@ -73,7 +73,7 @@ def leave_out(broken: Mapping[str, str]) -> None:
 
 
 def left_out() -> Mapping[str, str]:
-    """By op, why it cannot be imported; empty before ``leave_out``."""
+    """Why ops cannot be imported, by op; empty before ``leave_out``."""
     if _left_out is None:
         return {}
     _own()

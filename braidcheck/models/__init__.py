@@ -15,7 +15,7 @@ from braidcheck.models.architecture import Architecture, read_config
 def find() -> dict[str, Architecture]:
     """All architectures by name, found by listing this folder: each folder defines ``ARCHITECTURE``, of its name.
 
-    Standard library only. Raises TypeError for a folder without.
+    Standard library only. Raises TypeError for a folder without it.
     """
     found = {}
     for module in pkgutil.iter_modules(__path__):
@@ -30,7 +30,7 @@ def find() -> dict[str, Architecture]:
 
 
 def of_checkpoint(directory: str | Path) -> Architecture:
-    """The architecture of a checkpoint directory. Raises CheckpointError where its config.json names no known one."""
+    """The architecture of a checkpoint directory. Raises CheckpointError if its config.json names no known one."""
     config = read_config(directory)
     kind = config.get("model_type") or config.get("architectures") or "nothing"
     if not isinstance(kind, str) or kind not in find():

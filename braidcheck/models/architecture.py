@@ -1,4 +1,4 @@
-"""What makes a model architecture: its config, its weights and its forward pass, and what it is called elsewhere."""
+"""Data types of a model architecture: its config, its weights and forward pass, and its names elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CONSTANT = 1e30
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes and constants that define a decoder; none has a default, since transformers' own are another model's.
+    """The sizes and constants of a decoder; none has a default, since transformers' defaults are another model's.
 
     An architecture's subclass adds ``model_type`` and its tensors.
     """
@@ -37,12 +37,12 @@ class Config:
 
     @property
     def scale(self) -> float:
-        """What attention scores are multiplied by: head_dim ** -0.5."""
+        """The factor of attention scores: head_dim ** -0.5."""
         return self.head_dim**-0.5
 
     @property
     def heads(self) -> tuple[int, int, int]:
-        """Query heads, KV heads, head_dim: as the ops take them."""
+        """Query heads, KV heads, head_dim, as the ops take them."""
         return self.num_attention_heads, self.num_key_value_heads, self.head_dim
 
     @property
@@ -57,7 +57,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the standard library can say of an architecture; ``build`` makes its models.
+    """The part of an architecture that needs only the standard library; ``build`` makes its models.
 
     ``name`` is the ``model_type`` of its checkpoints' config.json and the name of its folder. ``hf_model`` and
     ``hf_config`` are transformers' classes, by name. ``config`` makes the config of config.json's entries and raises
@@ -78,12 +78,12 @@ class Architecture:
     full_size: Config
 
     def config_of(self, directory: str | Path) -> Config:
-        """The config of a checkpoint directory. Raises CheckpointError where it is missing or unsupported."""
+        """The config of a checkpoint directory. Raises CheckpointError if it is missing or unsupported."""
         return self.config(read_config(directory))
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
-    """The entries of a checkpoint's config.json. Raises CheckpointError where there is none that can be read."""
+    """The entries of a checkpoint's config.json. Raises CheckpointError if it is missing or unreadable."""
     path = Path(directory) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -99,8 +99,7 @@ def read_config(directory: str | Path) -> dict[str, Any]:
 
 
 def check_types(values: Mapping[str, Any]) -> None:
-    """Hold the values of a config's fields to their types and to sizes that a model can have; CheckpointError names
-    the entry."""
+    """Check that a config's values have the right types and plausible sizes; CheckpointError names the entry."""
     for name, value in values.items():
         if name == "tie_word_embeddings":
             right, what = isinstance(value, bool), "true or false"

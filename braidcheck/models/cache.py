@@ -19,7 +19,7 @@ class KVCache:
     def __init__(self, parts: tuple[Tensor, Tensor]) -> None:
         self.parts = parts
 
-    @cached_property  # a row that is only copied to needs none
+    @cached_property  # not needed by a row that is only copied to
     def k(self) -> tuple[Tensor, ...]:
         """K of each layer."""
         return self.parts[0].unbind()
@@ -42,16 +42,16 @@ class KVCache:
         return self.parts[0].shape[2]
 
     def row(self, index: int) -> KVCache:
-        """One row as a cache of its own, in the same memory."""
+        """One row as a separate cache on the same memory."""
         k, v = (part[:, index : index + 1] for part in self.parts)
         return KVCache((k, v))
 
     def clear(self) -> None:
-        """Every slot NaN, as when it was new."""
+        """Set every slot to NaN, as in a new cache."""
         for part in self.parts:
             part.fill_(torch.nan)
 
     def copy_prompt(self, source: KVCache, count: int) -> None:
-        """Put the first ``count`` slots of the first row of ``source`` into the first row of this cache."""
+        """Copy the first ``count`` slots of the first row of ``source`` to the first row of this cache."""
         for mine, other in zip(self.parts, source.parts, strict=True):
             mine[:, :1, :count].copy_(other[:, :1, :count])

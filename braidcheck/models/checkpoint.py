@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint directory, as they are stored."""
+"""Reads the tensors of a checkpoint directory as stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braidcheck.errors import CheckpointError
 
 
 def _names(index: Path) -> list[str]:
-    """The files that an index names: beside it, and of no other kind."""
+    """The files that an index names, which must be .safetensors files in its folder."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except OSError as error:
@@ -21,7 +21,7 @@ def _names(index: Path) -> list[str]:
         raise CheckpointError(f"{index} holds no weight_map of file names: fetch the checkpoint again") from None
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is no .safetensors file beside it")
+            raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is not a .safetensors file beside it")
     if not names:
         raise CheckpointError(f"{index} names no file: fetch the checkpoint again")
     return names
@@ -40,7 +40,7 @@ def read_tensors(directory: str | Path, device: str) -> dict[str, Tensor]:
             with safe_open(directory / name, framework="pt", device=device) as file:
                 tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
         except FileNotFoundError:
-            raise CheckpointError(f"{directory} has no {name}: give the directory of a whole checkpoint") from None
+            raise CheckpointError(f"{directory} has no {name}: give the directory of a complete checkpoint") from None
         except OSError as error:
             raise CheckpointError(f"cannot read {directory / name}: {error.strerror}") from None
         except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""Decode: one token a row at a time, the whole step as one CUDA graph on a GPU."""
+"""Decode: one token per row and step; on a GPU a whole step is one CUDA graph."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ STEPS_PER_GRAPH = 8  # decode steps in one CUDA graph: launching a graph costs a
 
 
 class Decoder:
-    """Decode of one token a row at a time; on a GPU the whole step is one CUDA graph, which the host need not await.
-
-    A row whose newest token is one of ``stop`` repeats it from then on and takes no more room.
+    """Decodes one token per row and step; on a GPU a whole step is one CUDA graph, for which the host need not wait. A
+    row whose newest token is one of ``stop`` repeats it from then on and takes no more cache.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Decoder:
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def restart(self, tokens: Tensor, lengths: Tensor, sampling: Sampling) -> None:
-        """As a new one for other prompts in the same cache, drawn with another seed; recorded graphs are kept."""
+        """Start over with other prompts in the same cache and another seed; recorded graphs are kept."""
         self.sampling, self.restarted = sampling, True
         for mine, given in (
             (self.tokens, tokens),
@@ -71,7 +70,7 @@ class Decoder:
             self.seq_lens += 1
 
     def run(self, count: int) -> Tensor:
-        """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError where the cache has no room."""
+        """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError if the cache is too small."""
         if count and int(self.seq_lens.max()) + count > self.cache.capacity:
             raise UserError(f"the cache holds {self.cache.capacity} tokens: allocate it for {count} more")
         out = torch.empty(len(self.tokens), count, dtype=torch.int64, device=self.tokens.device)
@@ -107,12 +106,12 @@ class Decoder:
         return (self.tokens[:, None] == self.stop).any(dim=1)
 
     def _recorded(self, steps: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        """A graph of so many steps, and where it leaves their tokens."""
+        """A graph of so many steps, and the tensor of their tokens."""
         state = self.tokens, self.seq_lens, self.finished
         before = [tensor.clone() for tensor in state]
         graph = torch.cuda.CUDAGraph()
         with programmatic_dependent_launch():
-            self.step()  # compiles the kernels; what it writes is written again by the first replay
+            self.step()  # compiles the kernels; the first replay writes the same slots again
             with torch.cuda.graph(graph):
                 tokens = self._serial(steps)
         for tensor, value in zip(state, before, strict=True):

@@ -1,4 +1,4 @@
-"""Decoders that are kept between requests, so that a request like an earlier one records no CUDA graph."""
+"""Keeps decoders between requests, so that a request like an earlier one records no CUDA graph."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Key: TypeAlias = tuple[int, int, Sampling, tuple[int, ...]]
 
 
 def rounded_capacity(slots: int) -> int:
-    """The capacity of a kept cache that has room for so many slots."""
+    """The capacity of a kept cache for so many slots."""
     return next_of_few(max(1, slots), MIN_CAPACITY_STEP)
 
 
 class Decoders:
-    """The decoders that no request is using. One that two requests would share is never handed out twice."""
+    """A pool of decoders that no request is using; a decoder is never shared by two requests."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -33,9 +33,8 @@ class Decoders:
         self.lock = Lock()
 
     def take(self, rows: int, slots: int, sampling: Sampling, stop: Sequence[int]) -> tuple[KVCache, Decoder | None]:
-        """An empty cache with room for so many slots a row, and the decoder that it belongs to, if one is kept.
-
-        Raises UserError where the model has no positions, or the device no room, for that much.
+        """An empty cache for so many slots per row, and its decoder, if one is kept. Raises UserError if the model has
+        too few positions or the device too little memory.
         """
         capacity = min(rounded_capacity(slots), max(slots, self.model.config.max_position_embeddings))
         key = _key(rows, capacity, sampling, stop)
@@ -50,7 +49,7 @@ class Decoders:
             return self.model.new_cache(rows, slots), None
 
     def keep(self, decoder: Decoder) -> None:
-        """For a later request; the one unused for longest goes."""
+        """Keep a decoder for a later request; drops the least recently used one."""
         with self.lock:
             self.kept.append(decoder)
             del self.kept[:-MAX_KEPT]
@@ -64,5 +63,5 @@ class Decoders:
 
 
 def _key(rows: int, capacity: int, sampling: Sampling, stop: Sequence[int]) -> Key:
-    """What a recorded decode step depends on, beside the model."""
+    """What a recorded decode step depends on, apart from the model."""
     return rows, capacity, replace(sampling, seed=0), tuple(stop)

@@ -26,7 +26,7 @@ STREAM_CHUNK = 8  # tokens of a stream that are decoded before the host reads th
 
 
 class Engine:
-    """Generates with a model. It keeps what a request made, so that the next one like it does not: caches, graphs."""
+    """Generates with a model. Keeps caches and graphs of a request for later ones like it."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -43,7 +43,7 @@ class Engine:
     ) -> Engine:
         """The engine for a checkpoint directory. Raises CheckpointError in one line for what it cannot load.
 
-        Raises UserError where the device has no room for the weights, or for an unknown ``attention``.
+        Raises UserError if the device has no room for the weights, or for an unknown ``attention``.
         """
         config = models.of_checkpoint(directory).config_of(directory)
         needed = memory.weight_bytes(config.tensor_shapes(), dtype)
@@ -51,7 +51,7 @@ class Engine:
         return cls(build.of_tensors(config, read_tensors(directory, device), dtype, attention=attention, ops=ops))
 
     def with_ops(self, ops: OpTable, layer_ops: Sequence[OpTable] = ()) -> Engine:
-        """The same engine with other ops, as ``Model.with_ops`` makes them."""
+        """The same engine with other ops; see ``Model.with_ops``."""
         return Engine(self.model.with_ops(ops, layer_ops))
 
     def forward_logits(self, ids: Tensor, trace: Trace | None = None) -> Tensor:
@@ -67,8 +67,8 @@ class Engine:
     ) -> list[int] | list[list[int]]:
         """The answer to a prompt, or to each of several of any lengths: at most ``max_new_tokens`` tokens.
 
-        An answer ends with the first of the ``stop`` tokens. Raises UserError for prompts that the model cannot read,
-        more tokens than it has positions, and where memory will not do.
+        An answer ends with the first of the ``stop`` tokens. Raises UserError for invalid prompts, for more tokens than
+        the model has positions, and for insufficient memory.
         """
         prompts = [ids] if is_single_prompt(ids) else list(ids)
         decoder = self._begin(prompts, max_new_tokens, sampling, stop)
@@ -81,7 +81,7 @@ class Engine:
     def stream(
         self, ids: Prompt, max_new_tokens: int, sampling: Sampling = GREEDY, stop: Sequence[int] = ()
     ) -> Iterator[int]:
-        """The tokens that ``generate`` gives to one prompt, as they come, a few at a time; refused alike, at once."""
+        """Yields the tokens of ``generate`` for one prompt, a few at a time; raises its errors at once."""
         return self._stream(self._begin([ids], max_new_tokens, sampling, stop), max_new_tokens, stop)
 
     def _stream(self, decoder: Decoder, count: int, stop: Sequence[int]) -> Iterator[int]:
@@ -93,7 +93,7 @@ class Engine:
         self.decoders.keep(decoder)
 
     def _begin(self, prompts: Sequence[Prompt], count: int, sampling: Sampling, stop: Sequence[int]) -> Decoder:
-        """All prompts in one cache with room for ``count`` tokens more, the first of these drawn."""
+        """Put all prompts into one cache with room for ``count`` more tokens, and choose the first of these."""
         if count < 0:
             raise UserError(f"{count} new tokens: give 0 or more")
         rows = [self._ids(prompt) for prompt in prompts]
@@ -122,10 +122,10 @@ class Engine:
 
 
 def is_single_prompt(ids: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is one prompt, not several."""
+    """Whether this is one prompt instead of several."""
     return ids.dim() == 1 if isinstance(ids, Tensor) else not len(ids) or isinstance(ids[0], int)
 
 
 def truncate_at_stop(tokens: list[int], stop: Sequence[int]) -> list[int]:
-    """The tokens up to the first of the ``stop`` ones, with it."""
+    """The tokens up to and including the first one in ``stop``."""
     return tokens[: next((place + 1 for place, token in enumerate(tokens) if token in stop), len(tokens))]

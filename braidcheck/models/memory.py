@@ -1,4 +1,4 @@
-"""What a model needs of a device's memory, asked before it is taken."""
+"""A model's memory needs, checked before allocation."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def ensure_free_memory(what: str, needed: int, device: torch.device | str, remed
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a GPU; of a CPU, whose memory others share, nothing is said."""
+    """Bytes that can still be allocated on a GPU; unlimited for a CPU."""
     if device.type != "cuda":
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's own, to be had again
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # cached by PyTorch, reusable
     return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def weight_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> int:
-    """Bytes while a checkpoint is loaded: each tensor as it was read, and those that are stacked once more."""
+    """Bytes while loading a checkpoint: each tensor as read, and stacked ones twice."""
     return dtype.itemsize * sum(math.prod(shape) * (1 + name.endswith(STACKED)) for name, shape in shapes.items())
 
 
@@ -41,6 +41,6 @@ def kv_cache_bytes(config: Config, batch: int, capacity: int, dtype: torch.dtype
 
 
 def activation_bytes(config: Config, tokens: int, logits: int) -> int:
-    """Bytes, not too few, that a pass over so many tokens holds at once beside the cache, and so many rows' logits."""
+    """An upper bound on the bytes of a pass over so many tokens, without the cache, with the logits of so many rows."""
     widths = 4 * config.hidden_size + 2 * config.qkv_rows + 3 * config.intermediate_size
     return 4 * (tokens * widths + logits * config.vocab_size)

@@ -1,4 +1,4 @@
-"""Where the tokens of a forward pass sit, as attention needs it."""
+"""The positions of a forward pass's tokens, as attention needs them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AttentionMetadata:
-    """Where the tokens of one forward pass sit: cache rows and slots of each, and what each row may see.
+    """Cache row and slot of each token of a forward pass, and what each row may see.
 
     ``positions`` int64 [T]; a token's slot is its position. In a prefill all tokens belong to row 0 and start at
-    ``start``; in a decode step there is one token a row. ``split_counter`` int32 [B,Hkv], zero, is where a decode
-    step's splits count themselves. Rows and lengths are computed once, on request: not every backend needs them.
+    ``start``; in a decode step there is one token a row. ``split_counter`` int32 [B,Hkv], zero, counts the finished
+    splits of a decode step. Rows and lengths are computed on demand, once: not every backend needs them.
     """
 
     positions: Tensor
@@ -41,7 +41,7 @@ class AttentionMetadata:
 
     @cached_property
     def lengths(self) -> Tensor:
-        """The slots filled in each row, the new tokens included, int64 [B]."""
+        """The filled slots of each row, including the new tokens, int64 [B]."""
         if self.start is None:
             return self.positions + 1
         return torch.tensor([self.start + len(self.positions)], device=self.positions.device)

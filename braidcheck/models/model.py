@@ -1,4 +1,4 @@
-"""The model: a forward pass made of the ops that it is given, and prompts put into a cache."""
+"""The model: a forward pass made of the given ops, and prefill into a cache."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from braidcheck.numerics.rope import rope_table
 from braidcheck.settings import PRODUCTION, REFERENCE
 
 Trace = Callable[[int, str, Tensor], None]
-PREFILL_CHUNK = 4096  # tokens of a prompt that go through the layers at once
+PREFILL_CHUNK = 4096  # tokens of a prompt per prefill chunk
 MAX_GATHERED_TOKENS = 16  # up to here torch's embedding reads one token after the other: 7.8 us for 16, a gather 1.8
 
 
 def no_trace(name: str, tensor: Tensor) -> None:
-    """Takes a layer's tensors and does nothing with them."""
+    """Ignores a layer's tensors."""
 
 
 class Model:
@@ -46,7 +46,7 @@ class Model:
         ops: OpTable = KERNELS,
         layer_ops: Sequence[OpTable] = (),
     ) -> None:
-        """``layer_ops`` are the tables of the decoder layers, one each, where they are not ``ops``.
+        """``layer_ops`` are the tables of the decoder layers, one each, if they differ from ``ops``.
 
         ``attention`` is one of ``BACKENDS``, or "reference": the separated backend with every op's PyTorch
         reference. Raises UserError for another name.
@@ -66,7 +66,7 @@ class Model:
         self._set_ops(ops, layer_ops)
 
     def with_ops(self, ops: OpTable, layer_ops: Sequence[OpTable] = ()) -> Model:
-        """The same model with other ops, without CUDA graphs: not every function can be recorded."""
+        """The same model with other ops, without CUDA graphs, which not every function supports."""
         model = copy.copy(self)
         model.use_cuda_graph = False
         model._set_ops(ops, layer_ops)
@@ -80,11 +80,11 @@ class Model:
         self.attention = [self.backend(self.config, self.cos_sin, table) for table in self.layer_ops]
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
-        """An empty cache. Raises UserError where the model has no positions, or the device no room, for that much."""
+        """An empty cache. Raises UserError if the model has too few positions or the device too little memory."""
         if capacity > self.config.max_position_embeddings:
             limit = self.config.max_position_embeddings
             raise UserError(f"{capacity} tokens are more than the model's {limit} positions: give fewer")
-        # As the projections give K and V; the residual stream, as wide as the embedding, may be wider.
+        # The dtype of the projections' K and V; the residual stream may have a wider dtype.
         dtype = self.weights.layers[0].qkv.dtype
         needed = memory.kv_cache_bytes(self.config, batch, capacity, dtype)
         needed += memory.activation_bytes(self.config, max(batch, min(capacity, self.prefill_chunk)), batch)
@@ -140,7 +140,7 @@ class Model:
         """float32 logits [T,V] at every position of one sequence, ids int64 [T].
 
         ``trace(layer, name, tensor)`` is shown each layer's "q" [T,Hq,D] and "k" [T,Hkv,D] after norm and RoPE, and
-        "hidden" [T,H], the residual stream behind the layer. Raises UserError where memory does not suffice.
+        "hidden" [T,H], the residual stream after the layer. Raises UserError if there is too little memory.
         """
         memory.ensure_free_memory(
             f"the logits of {len(ids)} tokens",
@@ -153,9 +153,8 @@ class Model:
         return self.logits(self.forward(ids.to(self.device), metadata, cache, trace))
 
     def prefill_into_cache(self, ids: Tensor, cache: KVCache, cached: int = 0) -> Tensor:
-        """Put a prompt, ids int64 [T], into the first row of ``cache``; the residual stream [1,H] of its last token.
-
-        The first ``cached`` of its tokens, fewer than T, are there already.
+        """Prefill a prompt, ids int64 [T], into the first row of ``cache``; the residual stream [1,H] of its last
+        token. The first ``cached`` of its tokens, fewer than T, are already there.
         """
         for start in range(cached, len(ids), self.prefill_chunk):
             chunk = ids[start : start + self.prefill_chunk]

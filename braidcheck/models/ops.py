@@ -1,4 +1,4 @@
-"""The ops that models are made of, as one table: a model is given its ops and imports none of them."""
+"""The ops of a model as one table: a model is given its ops and imports none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = Callable[..., Any]
 
 @dataclasses.dataclass(frozen=True)
 class OpTable:
-    """One function for each op, by the op's name. Each is called like the op's wrapper and gives what it gives."""
+    """One function for each op, by the op's name, with the signature and result of the op's wrapper."""
 
     attention_decode: Function
     attention_prefill: Function
@@ -31,7 +31,7 @@ class OpTable:
     sample: Function
 
     def replace(self, **functions: Function) -> OpTable:
-        """A table with other functions for some ops. Raises TypeError for a name that is not an op's."""
+        """The table with other functions for some ops. Raises TypeError for an unknown op."""
         return dataclasses.replace(self, **functions)
 
     def map(self, function: Callable[[str, Function], Function]) -> OpTable:
@@ -39,7 +39,7 @@ class OpTable:
         return type(self)(**{name: function(name, op) for name, op in vars(self).items()})
 
     def counted(self, calls: Counter[str]) -> OpTable:
-        """The same table, which counts each op's calls in ``calls``."""
+        """The same table, counting each op's calls in ``calls``."""
 
         def count(name: str, op: Function) -> Function:
             @wraps(op)

@@ -1,4 +1,4 @@
-"""Prompts whose pass through the layers is one CUDA graph for each of a few lengths."""
+"""Prefill as one CUDA graph for each of a few prompt lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_LENGTH_STEP = 16  # tokens between two lengths that have a graph
 
 
 def padded_length(count: int) -> int:
-    """The length, of those that have a graph, that a prompt of ``count`` tokens is padded to."""
+    """The length with a graph to which a prompt of ``count`` tokens is padded."""
     return next_of_few(count, MIN_LENGTH_STEP)
 
 
@@ -51,7 +51,7 @@ class PrefillGraphs:
         return self.model.prefill_into_cache(ids, cache, count) if count < len(ids) else h
 
     def _graph(self, count: int) -> PrefillGraph | None:
-        """The graph for a prompt of ``count`` tokens; None where the device has no room for a cache of its own."""
+        """The graph for a prompt of ``count`` tokens; None if the device has no room for a cache of its own."""
         room = min(self.model.prefill_chunk, self.model.config.max_position_embeddings)
         length = min(padded_length(count), room)
         if self.cache is None or self.cache.capacity < length:
@@ -72,9 +72,9 @@ class PrefillGraph:
     """
 
     def __init__(self, model: Model, cache: KVCache, count: int) -> None:
-        """For prompts of at most ``count`` tokens. Raises UserError where the cache has no room for them."""
+        """For prompts of at most ``count`` tokens. Raises UserError if the cache is too small for them."""
         if not 0 < count <= cache.capacity:
-            raise UserError(f"prompts of {count} tokens do not go into a cache of {cache.capacity}: give 1 to that")
+            raise UserError(f"prompts of {count} tokens do not fit into a cache of {cache.capacity}: give 1 to that")
         self.model, self.cache = model, cache
         self.ids = torch.zeros(count, dtype=torch.int64, device=model.device)
         self.metadata = AttentionMetadata.prefill(count, model.device)
@@ -90,7 +90,7 @@ class PrefillGraph:
         self.ids[len(ids) :] = 0
         if not (self.compiled and self.model.use_cuda_graph):
             self.compiled = True
-            with programmatic_dependent_launch():  # as the graph has it, whose kernels are compiled so
+            with programmatic_dependent_launch():  # as in the graph, so that the same kernels are compiled
                 return self._forward()[len(ids) - 1 :][:1]
         if self.graph is None:
             self._record()

@@ -1,4 +1,4 @@
-"""How the next token is chosen: the most likely one, or drawn with a seed."""
+"""How the next token is chosen: greedily, or sampled with a seed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from braidcheck.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature, then top-k, then top-p, as transformers has them; temperature 0 takes the most likely token.
-
-    ``top_k`` 0 and ``top_p`` 1 keep all tokens. A row of a batch has noise of its own, by ``seed``, its number and the
-    position: the same call gives the same tokens. Raises UserError for numbers that mean nothing.
+    """Temperature, then top-k, then top-p, as in transformers; temperature 0 takes the most likely token. ``top_k`` 0
+    and ``top_p`` 1 keep all tokens. Each row of a batch has its own random numbers, by ``seed``, row and position: the
+    same call gives the same tokens. Raises UserError for invalid numbers.
     """
 
     temperature: float = 0.0
@@ -31,7 +30,7 @@ class Sampling:
                 f"temperature {self.temperature}: give 0, for the most likely token, or more",
             ),
             (self.top_k >= 0 and int(self.top_k) == self.top_k, f"top_k {self.top_k}: give a whole number, 0 for all"),
-            (0 < self.top_p <= 1, f"top_p {self.top_p}: give a part above 0 and at most 1"),
+            (0 < self.top_p <= 1, f"top_p {self.top_p}: give a number above 0, at most 1"),
             (0 <= self.seed < 2**31 and int(self.seed) == self.seed, f"seed {self.seed}: give one from 0 to 2**31 - 1"),
             (
                 self.temperature or (self.top_k, self.top_p) == (0, 1),
@@ -43,7 +42,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether no noise takes part."""
+        """Whether decoding is greedy."""
         return self.temperature == 0
 
     def seeds(self, rows: int, device: torch.device | str) -> Tensor:

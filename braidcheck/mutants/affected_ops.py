@@ -1,4 +1,4 @@
-"""Which ops a device function or a file can reach, read from the source: what a fault there is evaluated on."""
+"""Which ops a device function or a file can affect, from the source: a fault there is evaluated on these ops."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
 OUTSIDE = "../"
-EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # what no wrapper runs
-SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # what ops run
-Name = tuple[str, str]  # a shared file and what it calls something
+EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # not run by any wrapper
+SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # run by ops
+Name = tuple[str, str]  # a shared file and the name of one of its functions
 
 
 def part(file: str) -> str:
@@ -24,14 +24,13 @@ def part(file: str) -> str:
 
 
 def is_shared(file: str) -> bool:
-    """Whether ``file`` holds what several ops run."""
+    """Whether several ops run code of ``file``."""
     return Path(file).parts[:2] == ("kernels", "common") and Path(file).stem in SHARED
 
 
 def ops(file: str, function: str | None = None) -> tuple[str, ...]:
-    """The ops that run ``function`` of ``file``, or any of it; none where kernels do not run it.
-
-    What of a shared file no op asks for by name, as the patches of the interpreter, is there for all of them.
+    """The ops that run ``function`` of ``file``, or any part of it; none if kernels do not run it. Code of a shared
+    file that no op uses by name, such as the interpreter's patches, affects all ops.
     """
     if file.startswith(OUTSIDE):
         return tuple(op for op, found in external().items() if file in found)
@@ -47,7 +46,7 @@ def every() -> tuple[str, ...]:
 
 
 def external() -> dict[str, dict[str, Path]]:
-    """Of each external op the files of its code, by their names from the package."""
+    """The code files of each external op, by their names relative to the package."""
     if not external_ops.declared():
         return {}
     from braidcheck import kernels
@@ -58,7 +57,7 @@ def external() -> dict[str, dict[str, Path]]:
 
 @cache
 def functions(path: Path) -> dict[str, ast.FunctionDef]:
-    """The functions of a file by name, outermost ones only."""
+    """The top-level functions of a file by name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -70,7 +69,7 @@ def is_device(function: ast.FunctionDef) -> bool:
 
 @cache
 def _asked() -> dict[str, set[Name]]:
-    """Per op what its files take from the shared ones."""
+    """For each op, what its files use of the shared files."""
     found: dict[str, set[Name]] = {}
     for path in sorted(KERNELS.glob("*/*.py")):
         if path.parent.name != "common":

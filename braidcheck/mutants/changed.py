@@ -1,4 +1,4 @@
-"""Which ops a change touches: read from the names of its files, as git has them."""
+"""Which ops a change touches, by the names of its files in git."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from braidcheck.environment import PACKAGE, git
 from braidcheck.errors import UserError
 from braidcheck.mutants import affected_ops
 
-# What evaluates every op, or makes what it is evaluated on: a change there may let a fault of any of them through.
+# Code that evaluates every op or makes its inputs: a change there may let a fault in any op through.
 SHARED = ("op.py", "result.py", "numerics", "gates", "suite", "mutants")
 
 
 def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
     """The ops that were touched since the merge-base with ``ref``, committed or not.
 
-    Raises UserError where ``ref`` names no commit that this one has a part of its past in common with.
+    Raises UserError if there is no merge base with ``ref``.
     """
     base = git(repository, "merge-base", "HEAD", ref)
     if base is None:
@@ -25,14 +25,14 @@ def ops(ref: str, repository: Path = PACKAGE.parent) -> list[str]:
 
 
 def files(base: str, repository: Path = PACKAGE.parent) -> list[str]:
-    """The package's files that differ from the commit ``base``, committed or not, from the repository's root."""
+    """The package's files that differ from the commit ``base``, committed or not, relative to the repository's root."""
     names = git(repository, "diff", "--name-only", "--no-renames", base, "--", PACKAGE.name)
     new = git(repository, "ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
     return [*(names or "").splitlines(), *(new or "").splitlines()]
 
 
 def touched(files: Iterable[str]) -> list[str]:
-    """The ops that ``files``, named from the repository's root, are part of; all ops for what they share."""
+    """The ops that ``files``, relative to the repository's root, belong to; all ops for shared files."""
     known, found = affected_ops.every(), set()
     for file in files:
         inside = Path(file).parts[1:] if Path(file).parts[:1] == (PACKAGE.name,) else ()

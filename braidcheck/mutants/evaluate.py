@@ -1,6 +1,6 @@
-"""One trial: gates in the order cheapest expected detector first, on the package as it lies mutated in ``sys.modules``.
+"""One trial: runs gates, the cheapest expected detector first, on the mutated package in ``sys.modules``.
 
-What is evaluated is mutated; cases, references, bounds and gates are those of the worker, which are not.
+Only the package under test is mutated; cases, references, bounds and gates are the worker's, which are not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from braidcheck.numerics.calls import copies, poisoned_outputs, run
 from braidcheck.op import Case, Op
 
 REFERENCE_OPS = kernels.find()
-# Imported before any mutant, so that none of it is the mutated package's.
+# Imported before any mutant, so that none of these is the mutated package's.
 TRIAL_CHECKS = {gate.name: gate.load_trial_checks() for gate in GATES.values() if gate.load_trial_checks}
 
 
@@ -38,9 +38,8 @@ def first_kill(
     fixtures: Fixtures,
     say: Callable[[Result], None],
 ) -> Result:
-    """The first gate and subject that catch the mutant, what was said, and the seconds spent on each gate.
-
-    ``say`` is told the gate and subject before each check, in case the mutant ends this process.
+    """The first gate and subject that catch the mutant, the message, and the seconds spent on each gate. ``say`` gets
+    the gate and subject before each check, in case the mutant ends this process.
     """
     seconds: dict[str, float] = {}
     trial = _trial(task, device, case_seconds, fixtures)
@@ -63,9 +62,8 @@ def first_kill(
 
 
 def find_witness(task: Task, device: str, case_seconds: Mapping[str, float]) -> Result:
-    """The first case on which an op of the mutated package gives other bits than the unmutated one, or that none does.
-
-    The quickest cases come first. An exception of the mutated op is a difference too.
+    """The first case on which an op of the mutated package differs in bits from the unmutated one, or a note that none
+    does. The quickest cases run first. An exception of the mutated op is a difference too.
     """
     cases = [(REFERENCE_OPS[name], case) for name in task["ops"] for case in REFERENCE_OPS[name].cases]
     cases = [(op, case) for op, case in cases if not case.large]
@@ -94,7 +92,7 @@ def _trial(task: Task, device: str, case_seconds: Mapping[str, float], fixtures:
 
 
 def _in_turn(folder: Path, check: Check) -> str | None:
-    """``check``, while at most one other trial on this GPU does; the memory that it took is given back."""
+    """Run ``check`` while at most one other trial on this GPU does, then release its memory."""
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     with (folder / f"turn {gpu} {os.getpid() % 2}").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
@@ -105,7 +103,7 @@ def _in_turn(folder: Path, check: Check) -> str | None:
 
 
 def _blame(trial: Trial) -> Blame:
-    """What is to blame for the checks that fail; no op, and the error, where the model cannot be loaded."""
+    """The suspect ops for the failing checks; no op, and the error, if the model cannot be loaded."""
     try:
         engine = coherence.engine(trial)
     except Exception as error:  # then no op has run

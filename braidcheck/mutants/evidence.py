@@ -1,4 +1,4 @@
-"""What trials of mutants say and what a kill matrix holds, as plain data (standard library only)."""
+"""The results of mutant trials and the kill matrix, as plain data (standard library only)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from braidcheck.gates.coherence.evidence import Blame
 
 
 class Task(TypedDict):
-    """One trial: the package that holds the mutant, the gates to ask, and what to ask ``first``; limit in seconds. With
-    ``witness`` no gate is asked, but for an input on which the ops differ."""
+    """One trial: the mutated package, the gates to run, and which subject to run ``first``; limit in seconds. With
+    ``witness`` it runs no gate but looks for an input on which the ops differ."""
 
     id: str
     overlay: str
@@ -24,7 +24,7 @@ class Task(TypedDict):
 
 
 class Result(TypedDict, total=False):
-    """What a child says: how its work ended, or how far it is; ``seconds`` by gate, ``wall`` of all."""
+    """A child's report: how its work ended, or its progress; ``seconds`` by gate, ``wall`` in all."""
 
     id: str
     outcome: str
@@ -38,10 +38,8 @@ class Result(TypedDict, total=False):
 
 
 class Row(TypedDict):
-    """What became of one mutant; ``gates`` are the seconds spent on each.
-
-    Of a survivor, ``witness`` says on which input it differs, or how one was sought; ``place`` is its file and line,
-    ``diff`` the lines that it changes.
+    """The outcome of one mutant; ``gates`` are the seconds spent on each. For a survivor, ``witness`` is an input on
+    which it differs, or how the search ended; ``place`` is its file and line, ``diff`` the changed lines.
     """
 
     id: str
@@ -65,7 +63,7 @@ class Row(TypedDict):
 
 
 class Matrix(TypedDict):
-    """A kill matrix: ``missing`` mutants have not met their gates yet, ``left_out`` were killed in another lane."""
+    """A kill matrix: ``missing`` mutants have not been tried yet, ``left_out`` were killed in another lane."""
 
     format: int
     lane: str
@@ -78,9 +76,8 @@ class Matrix(TypedDict):
 
 
 class Smallest(TypedDict):
-    """The smallest fault that is seen: None up to ``largest``; ``least`` was the first size of all.
-
-    ``counts``: size, seen and tried of each size that took several seeds.
+    """The smallest detected fault: None if none up to ``largest`` is; ``least``: it was the smallest size tried.
+    ``counts``: size, detected and tried, for each size that took several seeds.
     """
 
     smallest: float | None

@@ -1,6 +1,5 @@
-"""Generated mutants: systematic faults in the syntax trees of the ``@triton.jit`` functions.
-
-Not generated, for nothing could tell: another value where the mask of a load is false.
+"""Generated mutants: systematic faults in the syntax trees of ``@triton.jit`` functions. Not generated, since it is
+undetectable: another value for masked-out elements of a load.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from braidcheck.mutants.syntax import children, lines, put, replaced
 
 
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
-    """All generated mutants, or those that these ops can see, in the order of the files."""
+    """All generated mutants, or those that affect these ops, in the order of the files."""
     files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted((PACKAGE / "kernels").rglob("*.py"))}
     for found in affected_ops.external().values():
         files |= found
@@ -75,7 +74,7 @@ def _is_other(node: ast.AST) -> bool:
 
 
 def said(node: ast.AST, replacement: ast.AST) -> str:
-    """What became of ``node``, in one line."""
+    """The change of ``node`` in one line."""
 
     def brief(part: ast.AST) -> str:
         text = " ".join(ast.unparse(part).split())

@@ -1,4 +1,4 @@
-"""Faults of a chosen size put into one op: into what it gives, its weights or its positions."""
+"""Faults of a chosen size injected into one op: into its outputs, weights or positions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ OFFSETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault: the sizes at which it is tried and, of the two, the side of the op that it is put into.
-
-    ``outputs(tensors, masks, size, generator)`` gives the outputs again, changed only where the masks are true;
-    ``inputs(kwargs, size, generator)`` gives the arguments again. Size 0 changes nothing.
+    """One kind of fault: the sizes at which it is tried, and the side of the op that it changes. ``outputs(tensors,
+    masks, size, generator)`` returns the outputs, changed only where the masks are true; ``inputs(kwargs, size,
+    generator)`` returns the arguments. Size 0 changes nothing.
     """
 
     name: str
@@ -41,7 +40,7 @@ def noise(outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, gener
 def one_element(
     outputs: Sequence[Tensor], masks: Sequence[Tensor], size: float, generator: torch.Generator
 ) -> list[Tensor]:
-    """One element of all outputs, that is not zero, times 1 + size."""
+    """One non-zero element of all outputs, times 1 + size."""
     open_to_it = [(mask & (out != 0)).flatten().nonzero()[:, 0] for out, mask in zip(outputs, masks, strict=True)]
     changed = [out.clone(memory_format=torch.contiguous_format) for out in outputs]
     total = sum(map(len, open_to_it))
@@ -66,7 +65,7 @@ def weight_column(kwargs: Inputs, size: float, generator: torch.Generator) -> In
 
 
 def one_position(kwargs: Inputs, size: float, generator: torch.Generator) -> Inputs:
-    """One token ``size`` positions further on, or further back where the table ends, or the cache that it goes into."""
+    """One token moved by ``size`` positions, backwards where the table or its cache ends."""
     positions, limit = kwargs["positions"].clone(), len(kwargs["cos_sin"])
     if "k_cache" in kwargs and "lengths" not in kwargs:  # there a position is a slot too
         limit = min(limit, kwargs["k_cache"].shape[1])
@@ -97,7 +96,7 @@ FAULTS = (
 
 
 def written(op: Op, before: Mapping[str, Any], outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Where each output is a number that this call wrote: of arguments changed in place only what was changed."""
+    """Masks of the numbers that this call wrote: for arguments changed in place only the changed elements."""
     masks = [out.isfinite() & torch.tensor(out.is_floating_point(), device=out.device) for out in outputs]
     returned = len(outputs) - len(op.contract.mutates)
     for number, name in enumerate(op.contract.mutates, returned):

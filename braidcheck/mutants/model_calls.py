@@ -1,4 +1,4 @@
-"""Which ops the model calls, seen by running a tiny one: on a document and in a greedy answer, by attention backend."""
+"""Which ops the model calls, measured on a tiny one: for a document and for a greedy answer, by attention backend."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Calls:
 
 @cache
 def of(attention: str) -> Calls:
-    """What the model with this attention backend calls."""
+    """The calls of the model with this attention backend."""
     tensors = {name: torch.ones(shape) for name, shape in CONFIG.tensor_shapes().items()}
     calls: Counter[str] = Counter()
     model = of_tensors(CONFIG, tensors, torch.float32, attention=attention, ops=REFERENCES.counted(calls))
@@ -55,7 +55,8 @@ def of(attention: str) -> Calls:
 
 
 def attention_for(op: str) -> str | None:
-    """The first backend whose documents take ``op``, else the first whose answers do; None where no model takes it."""
+    """The first backend that calls ``op`` for documents, else the first that does for answers; None if no model calls
+    it."""
     by_document = (attention for attention in ATTENTIONS if op in of(attention).document)
     by_answer = (attention for attention in ATTENTIONS if op in of(attention).answer)
     return next(by_document, None) or next(by_answer, None)

@@ -1,5 +1,5 @@
-"""Whole models made of equivalent implementations, drawn by seed, and what the coherence gate says of each: it may
-refuse none."""
+"""Random whole models made of equivalent implementations, and the coherence gate's verdict on each: it may fail
+none."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import drawn
 from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS, Function
-from braidcheck.mutants import honest
+from braidcheck.mutants import equivalents
 from braidcheck.result import Verdict
 from braidcheck.settings import ATTENTIONS
 
 # HF bfloat16 is the floor for both: float16 keeps three more bits, so that it must pass the more easily. Its range does
 # not hold nano's residual stream, which reaches 69,542 behind the last layer: there the stream is float32.
 STORAGE = ("bfloat16", "float16")
-TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, and 1,000 of those say whether any flips
+TOKENS, DOCUMENTS, STEPS = 1800, 4, 20  # HF is sure of two tokens in three, of which 1,000 are needed
 # What the interpreter takes ten times as long for as torch for all the others: these, and compositions of kernels.
 TRITON = (KERNEL, "other blocks", "in blocks")
 MODELS_PER_TRITON_MODEL = 4  # models of which one has it, in the interpreter
@@ -50,10 +50,9 @@ class Draw:
 
 
 def candidates(op: str) -> dict[str, Function]:
-    """The kernel of ``op`` and its equivalent implementations by name, as far as they take all that the model may
-    pass."""
+    """The kernel of ``op`` and its equivalent implementations by name, if they accept all arguments of the model."""
     call = kernels.find()[op].call
-    every = {KERNEL: call, **honest.find(op)}
+    every = {KERNEL: call, **equivalents.find(op)}
     wanted = inspect.signature(call).parameters.keys()
     return {
         name: function for name, function in every.items() if wanted <= inspect.signature(function).parameters.keys()
@@ -72,7 +71,7 @@ def draw(seed: int, lane: str) -> Draw:
     """
     dice = random.Random(seed)
     attention, storage, answers = dice.choice(ATTENTIONS), dice.choice(STORAGE), dice.choice((1, 2))
-    ops = {name: op for name, op in kernels.find().items() if hasattr(KERNELS, name)}  # those that models take
+    ops = {name: op for name, op in kernels.find().items() if hasattr(KERNELS, name)}  # those that models call
     banned = {name: op.not_in_float16 if storage == "float16" else () for name, op in ops.items()}
     names = {op: [name for name in candidates(op) if name not in banned[op]] for op in ops}
     if lane == "interpret":
@@ -91,7 +90,7 @@ def load(checkpoint: Path, device: str, model: Draw) -> Engine:
 
 
 def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> ModelRow:
-    """What the coherence gate says of ``model`` on a part of ``golden`` that its seed draws, as plain data."""
+    """The coherence gate's verdict on ``model``, for a part of ``golden`` that its seed draws, as plain data."""
     began = time.perf_counter()
     engine = load(checkpoint, device, model)
     text = drawn(golden, TOKENS, DOCUMENTS, model.answers, STEPS, model.seed)
@@ -112,7 +111,7 @@ def measure(model: Draw, checkpoint: Path, golden: Golden, device: str) -> Model
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
             verdicts = coherence.evaluate(measure_coherence(engine.with_ops(ops), text))
-    except Exception as error:  # whatever it raises is a finding, and the other models must not be lost with it
+    except Exception as error:  # any exception is a finding, and must not lose the other models
         return seen | {"raised": in_one_line(error)}
     seen["functions"] = {op: model.functions[op] for op in calls}
     seen["checks"] = {v.subject.rpartition(": ")[2]: (v.status, _used(v)) for v in verdicts}

@@ -1,4 +1,4 @@
-"""A mutant, a deliberate fault in one source file, and the copies of the package that hold it."""
+"""A mutant: a deliberate fault in one source file, and the copy of the package that contains it."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ CONTROL = "unmutated"
 
 
 def control(ops: tuple[str, ...]) -> Mutant:
-    """No fault at all: every gate must let it through, or a kill says nothing."""
+    """No fault: every gate must pass it, or a kill means nothing."""
     file = "__init__.py"
-    return Mutant(CONTROL, "control", CONTROL, "the package as it is", file, ops, (PACKAGE / file).read_text("utf-8"))
+    return Mutant(CONTROL, "control", CONTROL, "the unmutated package", file, ops, (PACKAGE / file).read_text("utf-8"))
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy the package, and external ops, to ``folder`` and return it, to import them from: edits meanwhile change no
-    trial."""
+    """Copy the package, and external ops, to ``folder``, from which trials import them: later edits do not affect
+    trials."""
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     external_ops.copy(folder)
     return folder
 
 
 def overlay(source: Path, mutant: Mutant, folder: Path) -> Path:
-    """What lies in ``source`` but for the mutant's file, in ``folder``: hard links, so it costs little."""
+    """``source`` with the mutant's file replaced, in ``folder``, as cheap hard links."""
     shutil.copytree(source, folder, copy_function=os.link, dirs_exist_ok=True)
     patched = folder / PACKAGE.name / mutant.file
     patched.unlink()

@@ -1,4 +1,4 @@
-"""The mutation operators: what may stand in the place of a node of a kernel's syntax tree."""
+"""The mutation operators: replacements for nodes of a kernel's syntax tree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _of_operation(node: ast.BinOp) -> Iterator[Proposal]:
     swapped = ARITHMETIC.get(type(node.op))
     if swapped:
         yield "drop-right", node.left
-        # To subtract from an address is to leave the tensor: too easy a fault to learn from.
+        # Subtracting from an address leaves the tensor, which is too easy to detect.
         if not any(isinstance(name, ast.Name) and name.id.endswith("_ptr") for name in ast.walk(node.left)):
             yield "arithmetic", ast.BinOp(node.left, swapped(), node.right)
 
@@ -75,7 +75,7 @@ def _of_update(node: ast.AugAssign) -> Iterator[Proposal]:
 
 
 def _of_assignment(node: ast.Assign) -> Iterator[Proposal]:
-    """Forgets an assignment whose target also stands in its value, or that only renames."""
+    """Drops an assignment whose value contains its target, or that only renames."""
     targets = {name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)}
     used = {name.id for name in ast.walk(node.value) if isinstance(name, ast.Name)}
     if targets & used:

@@ -1,4 +1,4 @@
-"""Runs mutants on several workers at a time and gives back what became of each: the kill matrix."""
+"""Runs mutants on several workers and returns the outcome of each: the kill matrix."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from braidcheck.mutants.syntax import difference
 
 FORMAT = 1
 SAVE_INTERVAL_S = 15  # seconds
-SAID = 160  # characters kept of what a gate said
+SAID = 160  # characters kept of a gate's message
 
 
 class Runner:
-    """Hands mutants to workers, each a process that forks for every trial."""
+    """Distributes mutants to workers, processes that fork for every trial."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Runner:
         self.devices = itertools.cycle([gpu["id"] for gpu in environment.gpus()] if lane == "gpu" else [""])
 
     def run(self, mutants: Sequence[Mutant], workers: int) -> Matrix:
-        """The kill matrix of ``mutants`` and of the unmutated package. Raises NotAvailable where no worker starts."""
+        """The kill matrix of ``mutants`` and of the unmutated package. Raises NotAvailable if no worker starts."""
         ops = tuple(sorted({op for mutant in mutants for op in mutant.ops}))
         self.gates = {mutant.id: selection.gates(mutant, self.blame) for mutant in mutants}
         mutants = [mutant for mutant in mutants if self.gates[mutant.id]]
@@ -72,7 +72,7 @@ class Runner:
             _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
             self._again(source, everything)
             if len(self.rows) < self.total:
-                raise NotAvailable("the workers could not start; see what they said above")
+                raise NotAvailable("the workers could not start; see their output above")
             self.keep({**self._matrix(), "missing": 0})
             if not self.blame:
                 self._find_witnesses(source, mutants, workers)
@@ -87,7 +87,7 @@ class Runner:
         return {name: row["witness"] for name, row in self.rows.items()}
 
     def _again(self, source: Path, mutants: Sequence[Mutant]) -> None:
-        """Those that found no memory beside others, one at a time."""
+        """Retry mutants that ran out of memory beside others, one at a time."""
         todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         for mutant in mutants:
             row = self.rows.get(mutant.id)
@@ -141,7 +141,7 @@ class Runner:
         _side_by_side(min(workers, total), work)
 
     def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
-        """One worker's life; one that breaks is replaced, and the trial at which it broke is an error."""
+        """Run one worker; one that breaks is replaced, and the trial at which it broke is an error."""
         worker = self._start(source)
         while worker:
             mutant = _next(todo)
@@ -151,7 +151,7 @@ class Runner:
             if mutant.stale:
                 result: Result = {"outcome": "stale", "said": mutant.stale}
             elif mutant.lane not in ("", self.lane):
-                result = {"outcome": "survived", "said": f"not run: the {mutant.lane} lane alone can show it"}
+                result = {"outcome": "survived", "said": f"not run: only the {mutant.lane} lane can show it"}
             else:
                 result = self._trial(worker, source, mutant)
             self._take(_row(mutant, result))

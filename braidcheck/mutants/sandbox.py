@@ -1,4 +1,4 @@
-"""A forked child for each piece of work: it may crash or hang, and says how far it came."""
+"""A forked child for each piece of work: it may crash or hang, and reports its progress."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ TIMEOUT_FACTOR = 5
 
 
 def enter(overlay: Path) -> None:
-    """Make this process import the package, and external ops, from ``overlay``; what it holds of the old ones stays
-    whole."""
+    """Make this process import the package, and external ops, from ``overlay``; objects of the old ones stay usable."""
     mutated = {"braidcheck", *external_ops.tops()}
     for name in [name for name in sys.modules if name.split(".")[0] in mutated]:
         del sys.modules[name]
@@ -33,10 +32,8 @@ def enter(overlay: Path) -> None:
 
 
 def in_child(work: Callable[[Say], Result], limit: float) -> Result:
-    """What ``work`` returns in a forked child; one that dies or hangs is told by its outcome: crash or timeout.
-
-    The limit is in seconds of the processor's time, for a busy machine is no hang; a child that waits for nothing is
-    given up after TIMEOUT_FACTOR times as long.
+    """The result of ``work`` in a forked child; if it dies or hangs the outcome is crash or timeout. The limit is in
+    seconds of CPU time, since a busy machine is no hang; an idle child is killed after TIMEOUT_FACTOR times as long.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -66,13 +63,13 @@ def _run_and_exit(work: Callable[[Say], Result], writer: int, limit: int) -> Non
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    faulthandler.disable()  # it would write a trace to where pytest reads
+    faulthandler.disable()  # its trace would mix with pytest's output
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     try:
         say(work(say))
     except BaseException as error:
         say({"outcome": "error", "said": f"{type(error).__name__}: {error}", "seconds": {}})
-    os._exit(0)  # no cleaning up: what a mutant has done to memory must not run on
+    os._exit(0)  # no clean-up: memory that a mutant has corrupted must not be used
 
 
 def _read(reader: int, limit: float) -> tuple[list[str], bool]:

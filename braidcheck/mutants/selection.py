@@ -1,4 +1,4 @@
-"""What a run of mutants sets out to do: which mutants, which gates each of them meets, how long it may take."""
+"""Chooses mutants, the gates that each of them runs, and time limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 
 def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant]:
-    """The mutants of these kinds; of all parts, or of those that these ops can see. Raises UserError for none."""
+    """The mutants of these kinds, or those of them that affect these ops. Raises UserError if there are none."""
     made: Mapping[str, Callable[[], Iterable[Mutant]]] = {
         "named": named_faults.named,
         "generated": lambda: generate.generated(ops),
@@ -30,15 +30,13 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
     found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
     chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
     if not chosen:
-        raise UserError(f"no mutant of {', '.join(ops)}; leave --op out for all")
+        raise UserError(f"no mutant of {', '.join(ops)}; omit --op for all")
     return chosen
 
 
 def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
-    """The gates that a mutant meets, its expected detector first, else the cheapest likely one; of a generated one, an
-    op's.
-
-    For ``blame`` the coherence gate alone, of those mutants that it can meet.
+    """The gates for a mutant, its expected detector first, else the cheapest likely one; for a generated one those of
+    ops. For ``blame`` only the coherence gate, if the mutant can reach it.
     """
     return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.expected_detector[0]))
 

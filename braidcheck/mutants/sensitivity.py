@@ -1,4 +1,4 @@
-"""The smallest fault that a gate sees: faults of growing size put into one op, on its cases and in the model."""
+"""The smallest fault that a gate detects: faults of growing size in one op, on its cases and in the model."""
 
 from __future__ import annotations
 
@@ -26,24 +26,22 @@ from braidcheck.numerics.calls import copies, in_float64, run
 from braidcheck.numerics.error import distance
 from braidcheck.op import Case, Inputs, Op
 
-TRIALS, MAX_MISSED = 20, 1  # 19 of 20 trials seen: 95%
+TRIALS, MAX_MISSED = 20, 1  # 19 of 20 trials detected: 95%
 RERUN_CASES = 3  # of each type, the cheapest, where the interpreter must run the kernel again for every trial
 TOKENS, STEPS = 1000, 18  # of the golden: the minimum for the coherence gate
 LAYER = 1  # K norms reach 44.5 there
 
 Fails = Callable[[Any], bool]  # whether the gate fails on this evidence
-Seen = Callable[[float, int], bool]  # whether a fault of this size with this seed is seen
+Seen = Callable[[float, int], bool]  # whether a fault of this size with this seed is detected
 
 
 def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
-    """The size from which on 95% of TRIALS seeded faults are seen, as plain data.
-
-    Found by bisection with one seed, then a size at a time with all of them: it takes a gate to see larger faults the
-    better. Trying a size ends when too many are missed.
-    Raises ValueError where the gate fails without any fault.
+    """The size from which on 95% of TRIALS seeded faults are detected, as plain data. Found by bisection with one seed,
+    then size by size with all of them, assuming that larger faults are easier to detect. A size is abandoned when too
+    many are missed. Raises ValueError if the gate fails without any fault.
     """
     if seen(0.0, 0):
-        raise ValueError("the gate fails without any fault: it says nothing of faults")
+        raise ValueError("the gate fails without any fault: its sensitivity is undefined")
     counts: dict[float, tuple[int, int]] = {}
 
     def mostly(at: int) -> bool:
@@ -68,7 +66,7 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
 
 
 def _count(seen: Seen, size: float) -> tuple[int, int]:
-    """How many faults of ``size`` are seen, and how many were tried."""
+    """How many faults of ``size`` are detected, and how many were tried."""
     hits = 0
     for seed in range(TRIALS):
         hits += seen(size, seed)
@@ -81,7 +79,7 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
     """Per storage type and kind of fault: a fault in every case of ``op``, seen if the gate fails on any of them."""
     for dtype in dict.fromkeys(case.dtype for case in op.cases):
         cases = [c for c in op.cases if c.dtype == dtype and not c.large and 0 not in c.axes.values()]
-        looks = [Look.at(op, case, device) for case in sorted(cases, key=lambda case: op.cost(case).flops)]
+        looks = [CaseRecord.at(op, case, device) for case in sorted(cases, key=lambda case: op.cost(case).flops)]
         for fault in FAULTS:
             chosen = [look for look in looks if look.open_to(fault)]
             if fault.inputs is not None and device == "cpu":
@@ -93,7 +91,7 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
 
 
 @dataclass(frozen=True)
-class Look:
+class CaseRecord:
     """One case of an op with all that does not change from fault to fault: what is seen of the kernel ``without`` one,
     what it gave and what it should."""
 
@@ -105,7 +103,7 @@ class Look:
     bounds: tuple[Tensor, ...]
 
     @classmethod
-    def at(cls, op: Op, case: Case, device: str) -> Look:
+    def at(cls, op: Op, case: Case, device: str) -> CaseRecord:
         """Runs the kernel, the reference in float64 and the bound."""
         inputs = op.inputs(case, device)
         got = run(op, op.call, copies(inputs))
@@ -113,11 +111,11 @@ class Look:
         return cls(op, without, inputs, got, run(op, op.reference, in_float64(inputs)), op.bound(**inputs))
 
     def open_to(self, fault: Fault) -> bool:
-        """Whether this case has what the fault changes, and an output that can show it."""
+        """Whether this case has the argument that the fault changes, and an output that can show it."""
         return fault.needs(self.given) and any(out.is_floating_point() for out in self.got)
 
     def evidence(self, fault: Fault, size: float, seed: int) -> Evidence:
-        """What ``accuracy.measure.measure_op`` would see with the fault in the kernel."""
+        """The evidence of ``accuracy.measure.measure_op`` with the fault in the kernel."""
         generator = torch.Generator().manual_seed(seed)
         if fault.inputs is not None:
             inputs = {**copies(self.given), **fault.inputs(self.given, size, generator)}

@@ -1,4 +1,4 @@
-"""Places in a syntax tree, and putting something else there."""
+"""Places in a syntax tree, and replacing nodes there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def children(parent: ast.AST) -> Iterator[tuple[Any, ast.AST]]:
 
 
 def put(parent: ast.AST, place: Any, code: Any) -> None:
-    """Put a node at a place that ``children`` names, or a list of nodes at a field and a slice."""
+    """Put a node at a place from ``children``, or a list of nodes at a field and a slice."""
     if isinstance(place, tuple):
         getattr(parent, place[0])[place[1]] = code
     else:

@@ -1,4 +1,4 @@
-"""A worker: imports all that is slow once, then forks for each mutant; tasks and results are lines of JSON.
+"""A worker: imports slow modules once, then forks for each mutant; tasks and results are JSON lines.
 
 Run as ``python -m braidcheck.mutants.worker DEVICE`` with the lane's switch in the environment.
 """
@@ -15,7 +15,7 @@ import torch
 
 from braidcheck.gates.under_test import interpreter
 
-PRISTINE = interpreter.state()  # before braidcheck mends it: a mutated shim shall not find the work done
+PRISTINE = interpreter.state()  # before braidcheck patches it: a mutated patch must not find its work already done
 
 from braidcheck.gates import GATES  # noqa: E402
 from braidcheck.gates.accuracy.measure import measure_op  # noqa: E402
@@ -28,7 +28,7 @@ TOKENS, ANSWERS, STEPS = 1000, 1, 18
 
 
 class Worker:
-    """Holds what all trials share and runs one mutant at a time in a child of its own."""
+    """Holds the shared data of all trials and runs one mutant at a time, in its own child."""
 
     def __init__(self, device: str) -> None:
         """``device`` is cpu or cuda. On a GPU nothing here may touch it: a broken context would be inherited."""
@@ -58,7 +58,7 @@ class Worker:
 
 
 def _times(name: str) -> dict[str, float]:
-    """Seconds that each case of an op takes here without a fault: the quickest are asked first."""
+    """Seconds of each case of an op without a fault: the quickest run first."""
     op = evaluate.REFERENCE_OPS[name]
     cases = [case for case in op.cases if not case.large]
     measure_op(op, cases[0])  # the first kernel of a process pays for the interpreter's own imports
@@ -79,7 +79,7 @@ def _fixtures() -> Fixtures:
 def main() -> None:
     """Answer tasks from standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever prints must not look like an answer
+    os.dup2(2, 1)  # other output must not look like an answer
     torch.set_num_threads(1)
     worker = Worker(sys.argv[1])
     answers.write(json.dumps({"ready": True}) + "\n")

@@ -1,9 +1,10 @@
-"""A number and how far off a float32 computation of it may be, carried through PyTorch's operations.
+"""Running error analysis: a number and the error bound of its float32 computation, propagated through PyTorch
+operations.
 
-An error has two parts. What may lie on one side adds up in sums: roundings of float32, a tensor core's truncation.
-What casts leave is independent from element to element and adds up in the 2-norm (``rounding.independent``), until an
-element is used more than once along an axis that is then summed. Second order is left out (forward running error
-analysis: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3; Wilkinson 1986).
+An error has two parts. One-sided errors add up in sums: float32 rounding, a tensor core's truncation. Errors of casts
+are independent between elements and add up in the 2-norm (``rounding.independent``), until an element is used more than
+once along an axis that is then summed. Second-order terms are neglected (forward running error analysis: Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3; Wilkinson 1986).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from braidcheck.numerics import rounding
 
 TINY, SMALLEST = rounding.UNDERFLOW[torch.float32], 2.0**-149  # normal, and at all
 permitted: ContextVar[Mapping[str, torch.dtype]] = ContextVar("permitted", default=MappingProxyType({}))
-# Float32 roundings of what works element by element, approximate functions of a GPU included.
+# Float32 roundings of elementwise functions, including a GPU's approximate ones.
 ROUNDINGS = {
     "add": 1, "sub": 1, "mul": 1, "square": 1, "div": 2, "reciprocal": 2, "sqrt": 2, "rsqrt": 2, "exp": 4, "exp2": 3,
     "log": 4, "sigmoid": 6, "silu": 7, "neg": 0, "abs": 0, "relu": 0, "maximum": 0, "minimum": 0, "clamp": 0,
@@ -35,8 +36,8 @@ SAME_PLACE = (
 )
 JOINED = "cat stack concat"
 MADE = "new_full new_zeros new_ones new_empty full_like zeros_like ones_like empty_like"
-QUESTIONS = "eq ne lt le gt ge isnan isinf isfinite argmax argmin"  # whose answers are no numbers
-RULES: dict[str, Callable[..., Any]] = {}  # of functions that are not element by element, by name
+QUESTIONS = "eq ne lt le gt ge isnan isinf isfinite argmax argmin"  # whose results are not numbers
+RULES: dict[str, Callable[..., Any]] = {}  # of functions that are not elementwise, by name
 CASTS = {"float": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16, "double": torch.float32}
 PARTS = "value", "linear", "sizes", "norm", "pending"
 
@@ -50,10 +51,9 @@ def _operator(name: str, is_right: bool = False) -> Callable[..., Any]:
 
 @dataclass(frozen=True, eq=False)
 class Approximate:
-    """A tensor ``value`` in float64 that is held as ``dtype``, float32 or narrower.
-
-    Its error is at most ``linear`` and the sum of independent ones, whose sizes add up to ``sizes`` and whose 2-norm is
-    ``norm``. ``pending`` is that of a last rounding, which counts once the number is used.
+    """A tensor ``value`` in float64 that stands for one of ``dtype``, float32 or narrower. Its error is at most
+    ``linear`` plus a sum of independent errors, whose sizes add up to ``sizes`` and whose 2-norm is ``norm``.
+    ``pending`` is the error of a last rounding, which counts once the number is used.
     """
 
     value: Tensor
@@ -65,7 +65,7 @@ class Approximate:
 
     @classmethod
     def exact(cls, value: Tensor) -> Approximate:
-        """What kernel and reference are given alike."""
+        """An input, which is the same for kernel and reference."""
         linear, sizes, norm, pending = (torch.zeros_like(value, dtype=torch.float64) for _ in PARTS[1:])
         return cls(value.double(), linear, sizes, norm, pending, value.dtype)
 
@@ -77,7 +77,7 @@ class Approximate:
 
     @property
     def error(self) -> Tensor:
-        """How far off the number may be before its last rounding."""
+        """The error bound of the number before its last rounding."""
         return self.linear + rounding.independent(2 * self.sizes, self.norm)
 
     @property
@@ -89,12 +89,12 @@ class Approximate:
         return self.value.device
 
     def used(self) -> Approximate:
-        """The number as an operand: its last rounding was not the last."""
+        """The number as an operand: its pending rounding now counts."""
         norm = (self.norm.square() + self.pending.square()).sqrt()
         return replace(self, sizes=self.sizes + self.pending, norm=norm, pending=torch.zeros_like(norm))
 
     def each(self, change: Callable[[Tensor], Any]) -> Any:
-        """``change`` made to value and errors alike; a list or tuple where it gives several tensors."""
+        """Apply ``change`` to value and errors; a list or tuple if it returns several tensors."""
         parts = [change(getattr(self, name)) for name in PARTS]
         if isinstance(parts[0], Tensor):
             return replace(self, **dict(zip(PARTS, parts, strict=True)))
@@ -145,7 +145,7 @@ class Approximate:
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What torch's functions do with such numbers."""
+        """Apply torch's functions to such numbers."""
         return _apply(function.__name__, function, *args, **(kwargs or {}))
 
 
@@ -181,7 +181,7 @@ def known(value: Any) -> Approximate:
 
 
 def elementwise(function: Callable[..., Tensor], *args: Any, roundings: float = 8) -> Approximate:
-    """``function`` of numbers element by element, which rounds so many times: errors come through by its derivative."""
+    """Apply an elementwise ``function`` with so many roundings; errors propagate by its derivative."""
     shape = torch.broadcast_shapes(*(arg.shape for arg in args if isinstance(arg, (Approximate, Tensor))))
     is_number = [isinstance(arg, Approximate) or (isinstance(arg, Tensor) and arg.is_floating_point()) for arg in args]
     numbers = [known(arg).shared(shape) for arg, one in zip(args, is_number, strict=True) if one]
@@ -191,7 +191,7 @@ def elementwise(function: Callable[..., Tensor], *args: Any, roundings: float = 
         value = function(*(next(rest) if one else arg for arg, one in zip(args, is_number, strict=True)))
         slopes = torch.autograd.grad(value.sum(), leaves, allow_unused=True) if value.requires_grad else ()
     value = value.detach()
-    is_exponential = roundings > 3  # inside, what leaves float32's range becomes 0 or infinity
+    is_exponential = roundings > 3  # intermediate results outside of float32's range become 0 or infinity
     linear = roundings * (rounding.U32 * value.abs() + (TINY if is_exponential else SMALLEST))
     sizes = norm = torch.zeros_like(value)
     for number, slope in zip(numbers, slopes, strict=False):

@@ -1,4 +1,4 @@
-"""Softmax attention in plain PyTorch and the error that float32 scores and a narrow P give it.
+"""Softmax attention in PyTorch, and its error from float32 scores and a narrow P.
 
 Score s_j = scale * q.k_j: error ds_j = u32 (4 sqrt(D) scale sum|q||k_j| + 3 |s_j| + 3 |s_j - m|): the dot, the scaling
 by a rounded scale * log2(e), the subtraction of the maximum m and the exponential's argument. The output moves by
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from braidcheck.numerics import rounding
 
-CHUNK = 2**24  # scores held at a time
+CHUNK = 2**24  # scores in memory at a time
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,8 @@ def attend_bound(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor, cast: torch.dtype,
     q_error: Tensor | None = None, k_error: Tensor | None = None, v_error: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The error permitted to ``attend`` of the same float64 arguments, [T,G,D]; ``cast`` is P's dtype.
-
-    Where the operands carry errors of their own (same shapes), those are independent within a head.
+    """The permitted error of ``attend`` for the same float64 arguments, [T,G,D]; ``cast`` is P's dtype. Errors of the
+    operands themselves (same shapes) are independent within a head.
     """
     scores = torch.einsum("...tgd,...sd->...tgs", q, k) * scale
     hidden = ~mask[..., None, :]

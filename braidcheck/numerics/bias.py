@@ -1,4 +1,4 @@
-"""Do the errors of an output lean to one side? Roundings do not; a bound on single elements cannot tell.
+"""Tests whether the errors of an output are biased. Rounding errors are not; a bound per element cannot detect bias.
 
 With e_i the error of element i, r_i = u |y_i| + eta its last rounding, t_i its tolerance and the weight
 w_i = 1 / (t_i + r_i), two sums of errors are compared with what roundings explain: of s_i = 1 (all too large) and of
@@ -28,13 +28,12 @@ from braidcheck.numerics.rounding import ROUNDOFF, UNDERFLOW
 
 LEVEL = 1e-9
 DEVIATIONS = math.sqrt(2 * math.log(4 / LEVEL))  # two tails and two sums of each output
-MIN_ROWS = math.ceil(DEVIATIONS**2)  # fewer rows that agree are no proof
+MIN_ROWS = math.ceil(DEVIATIONS**2)  # fewer agreeing rows prove nothing
 
 
 def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> float:
-    """How far the errors lean to one side, over the limit: above 1 no roundings explain it.
-
-    All are of one shape, rows along the first axis; all but ``got`` are float64.
+    """The bias of the errors over its limit: above 1, rounding does not explain it. All arguments have one shape, with
+    rows along the first axis; all but ``got`` are float64.
     """
     value = got.double()
     known = value.isfinite() & exact.isfinite() & tolerance.isfinite() & (tolerance > 0)

@@ -1,11 +1,10 @@
 """Bounds that read like references.
 
-``derived(reference)`` is a bound: it runs the reference on ``Approximate`` numbers, whose every operation adds its own
-rounding and passes on the errors of what it is given, by its derivative. Where the reference rounds to a narrower type,
-``x.to(weight.dtype)``, the contract has a cast point. The last rounding of an output belongs to no bound.
-
-The other functions are the pieces, for a bound that is written by hand:
-``bounds.dot(bounds.cast(bounds.norm(bounds.exact(x), w, eps), torch.bfloat16), weight).error``.
+``derived(reference)`` is a bound: it runs the reference on ``Approximate`` numbers, of which every operation adds its
+own rounding and propagates its operands' errors by its derivative. A rounding to a narrower type in the reference,
+``x.to(weight.dtype)``, is a cast point of the contract. The last rounding of an output is in no bound. The other
+functions are building blocks for a hand-written bound: ``bounds.dot(bounds.cast(bounds.norm(bounds.exact(x), w, eps),
+torch.bfloat16), weight).error``.
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ exact = Approximate.exact
 def derived(
     reference: Callable[..., Any], mutates: Sequence[str] = (), casts: Mapping[str, str] = MappingProxyType({})
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """A bound made of the reference: of what it returns, and of the arguments ``mutates`` that it changes.
-
-    Beside its own cast points the contract may have others: ``casts`` names functions of PyTorch, and for each the
-    argument to whose dtype what it returns may be rounded.
+    """A bound derived from the reference: for its results and for the arguments that it changes (``mutates``). The
+    contract may have further cast points: ``casts`` names functions of PyTorch, and for each the argument to whose
+    dtype the result may be rounded.
     """
 
     def bound(**inputs: Any) -> tuple[Tensor, ...]:
@@ -76,7 +74,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Approximat
 
 
 def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Approximate:
-    """The maximum over ``dim``: it is off by no more than the element that is off most."""
+    """The maximum over ``dim``: its error is at most the largest of the elements' errors."""
     largest = partial(torch.amax, dim=dim if dim is not None else (), keepdim=keepdim)
     x = known(x)
     zero = torch.zeros_like(largest(x.value))
@@ -165,8 +163,8 @@ def _fill(x: Any, mask: Tensor, value: float) -> Approximate:
 
 
 def _gelu(x: Any, approximate: str = "none") -> Approximate:
-    """As everybody computes it. Far below zero 1 + tanh or 1 + erf cancels, in float64 too: a relative error there
-    would refuse them all."""
+    """GELU as commonly computed. Far below zero 1 + tanh or 1 + erf cancels, even in float64: a bound on the relative
+    error would fail every implementation."""
     x = known(x)
     inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi) if approximate == "tanh" else x * math.sqrt(0.5)
     shape = torch.tanh(inner) if approximate == "tanh" else torch.erf(inner)

@@ -1,4 +1,4 @@
-"""Call an op or a candidate for it: on copies, in float64, with every new output filled with what no answer is."""
+"""Calls an op or a candidate for it: on copies, in float64, with new outputs poisoned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braidcheck.op import Case, Inputs, Op
 
 
 def run(op: Op, function: Callable[..., Any], inputs: Inputs) -> tuple[Any, ...]:
-    """The outputs of one call: what it returns, or the arguments that its contract says it changes."""
+    """The outputs of one call: its return values, or the arguments that its contract lists as mutated."""
     required, optional = [], {}
     for name, parameter in inspect.signature(op.call).parameters.items():
         if parameter.default is parameter.empty:
@@ -24,24 +24,24 @@ def run(op: Op, function: Callable[..., Any], inputs: Inputs) -> tuple[Any, ...]
         elif name in inputs:
             optional[name] = inputs[name]
     try:
-        # Required arguments by position: a candidate may name them otherwise.
+        # Required arguments by position: a candidate's names may differ.
         bound = inspect.signature(function).bind(*(inputs[name] for name in required), **optional)
     except TypeError:
         bound = inspect.signature(function).bind(**{name: inputs[name] for name in required}, **optional)
     returned = function(*bound.args, **bound.kwargs)
     if len(op.contract.mutates) == len(op.outputs):
-        returned = ()  # such an op works in place: what it returns, if anything, is its own business
+        returned = ()  # an in-place op: its return value, if any, is ignored
     outputs = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
     return *outputs, *(inputs[name] for name in op.contract.mutates)
 
 
 def copies(inputs: Mapping[str, Any]) -> Inputs:
-    """The same arguments, tensors cloned: a call may write into them."""
+    """The same arguments with cloned tensors, since a call may write into them."""
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in inputs.items()}
 
 
 def in_float64(inputs: Mapping[str, Any]) -> Inputs:
-    """The same numbers in float64; a float type that is asked for becomes float64 too."""
+    """The same numbers in float64; a requested float dtype becomes float64 too."""
 
     def exact(value: Any) -> Any:
         if isinstance(value, torch.dtype):
@@ -52,16 +52,15 @@ def in_float64(inputs: Mapping[str, Any]) -> Inputs:
 
 
 def poison(dtype: torch.dtype) -> float:
-    """A finite number that no answer comes near: 2**100, or a quarter of the largest where the type has not that.
-
-    A GPU's maximum drops NaN, so what is poisoned with NaN alone may be read unseen; this wins every maximum.
+    """A finite number far from any answer: 2**100, or a quarter of the type's maximum if that is smaller. A GPU's max
+    drops NaN, so reading NaN poison may go unnoticed; this number wins every max.
     """
     largest = torch.finfo(dtype).max
     return 2.0**100 if largest > 2.0**100 else largest / 4
 
 
 def with_finite_poison(inputs: Mapping[str, Any]) -> Inputs:
-    """The same arguments with finite poison in place of NaN, that is, in what a call may not read."""
+    """The same arguments with finite poison instead of NaN in memory that a call may not read."""
     return {
         name: value.nan_to_num(poison(value.dtype), posinf=torch.inf, neginf=-torch.inf)
         if isinstance(value, Tensor) and value.is_floating_point()
@@ -71,7 +70,7 @@ def with_finite_poison(inputs: Mapping[str, Any]) -> Inputs:
 
 
 class _FinitePoison(TorchFunctionMode):
-    """Within it new tensors of floats are filled with finite poison."""
+    """A context in which new float tensors are filled with finite poison."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
@@ -85,8 +84,8 @@ class _FinitePoison(TorchFunctionMode):
 
 @contextmanager
 def poisoned_outputs(finite: bool = False) -> Iterator[None]:
-    """Every ``torch.empty`` within is filled with NaN, or with ``poison``: what nobody writes cannot pass."""
-    # Not by torch.use_deterministic_algorithms: that imports the compiler, which takes each process a second.
+    """A context in which ``torch.empty`` is filled with NaN, or with ``poison``: unwritten elements cannot pass."""
+    # Not by torch.use_deterministic_algorithms, which imports the compiler: a second per process.
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = True

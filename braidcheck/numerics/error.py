@@ -1,4 +1,4 @@
-"""Tensors in, Errors out: how far an output lies from the exact answer, in units of what its contract permits."""
+"""Measures the error of an output against the exact answer, in units of what its contract permits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from braidcheck.numerics import bias
 from braidcheck.numerics.rounding import ROUNDOFF, UNDERFLOW
 
-MIN_NARROW = 4  # elements: float32 results are all numbers of a 16-bit type by luck in one of 2**52 outputs
+MIN_NARROW = 4  # elements: by chance, all float32 results are 16-bit numbers in one of 2**52 outputs
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def error_ratios(got: Tensor, exact: Tensor, tolerance: Tensor) -> Tensor:
 
 
 def _past_rounding(value: Tensor, exact: Tensor, got: Tensor) -> Tensor:
-    """The part of the error that one rounding to got's dtype does not explain."""
+    """The part of the error beyond one rounding to got's dtype."""
     size = torch.maximum(value.abs(), exact.abs())
     return ((value - exact).abs() - ROUNDOFF[got.dtype] * size - UNDERFLOW[got.dtype]).clamp_min(0.0)
 
 
 def _short_of_overflow(value: Tensor, exact: Tensor, dtype: torch.dtype) -> Tensor:
-    """By how much ``exact`` misses the least number that rounds to the infinity ``value``: half a step past the
-    largest."""
+    """The distance of ``exact`` from the smallest number that rounds to the infinity ``value``, half a step past the
+    maximum."""
     # The largest number is (2 - 2 u) 2**e, the next step would be 2 * 2**e: the middle is (2 - u) 2**e.
     unit = ROUNDOFF[dtype]
     threshold = torch.finfo(dtype).max / (2 - 2 * unit) * (2 - unit)
@@ -78,7 +78,7 @@ def _short_of_overflow(value: Tensor, exact: Tensor, dtype: torch.dtype) -> Tens
 
 
 def _choice_error_ratios(got: Tensor, table: Tensor) -> Tensor:
-    """Shares of integer outputs [T]: ``table`` [T, choices] holds the error ratio that each choice uses."""
+    """Error ratios of integer outputs [T]: ``table`` [T, choices] has the error ratio of each choice."""
     known = (got >= 0) & (got < table.shape[1])
     chosen = table.gather(1, got.clamp(0, table.shape[1] - 1)[:, None])[:, 0].clamp_min(0)
     return torch.where(known, chosen, torch.inf)
@@ -87,7 +87,7 @@ def _choice_error_ratios(got: Tensor, table: Tensor) -> Tensor:
 def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor | None = None) -> Errors:
     """The Errors of one output; see ``error_ratios`` for the arguments.
 
-    ``systematic`` is the part of the tolerance that may lie on one side: all of it by default.
+    ``systematic`` is the part of the tolerance that may be one-sided: by default all of it.
     """
     if not got.numel():
         return Errors(0.0, 0.0, 0.0, 0)
@@ -140,10 +140,9 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
 
 
 def _narrow(got: Tensor, exact: Tensor) -> str:
-    """The 16-bit type of which every element of a float32 output is a number, though no number of it is the answer.
-
-    A float32 result has 16 bits more than bfloat16's and 13 more than float16's, which are all zero by luck once in
-    2**13 elements or less.
+    """The 16-bit type that can represent every element of a float32 output, although the exact answers are not in that
+    type. A float32 number has 16 more bits than bfloat16 and 13 more than float16, which by chance are all zero in at
+    most one of 2**13 elements.
     """
     if got.dtype != torch.float32:
         return ""

@@ -1,4 +1,4 @@
-"""Rotary position embeddings: the table as HF transformers makes it, and the rotation in plain PyTorch."""
+"""Rotary position embeddings: the table as in HF transformers, and the rotation in PyTorch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The pieces of rounding analysis from which every op's bound is put together.
-
-All take and give float64. Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3-4 (dot
-products); Higham & Mary 2019, "A new approach to probabilistic rounding error analysis" (sqrt(k) growth); Blanchard,
-Higham, Lopez, Mary & Pranesh 2020, "Mixed precision block fused multiply-add" (tensor cores).
+"""Building blocks of rounding analysis for the ops' bounds. All take and return float64. Sources: Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., ch. 3-4 (dot products); Higham & Mary 2019, "A new approach to probabilistic
+rounding error analysis" (sqrt(k) growth); Blanchard, Higham, Lopez, Mary & Pranesh 2020, "Mixed precision block fused
+multiply-add" (tensor cores).
 """
 
 from __future__ import annotations
@@ -34,14 +33,13 @@ U32 = ROUNDOFF[torch.float32]
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """The same numbers in float32, or in float64 if they are: the type in which references compute."""
+    """The numbers in float32, or float64 if they are already: the type in which references compute."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class NormWeight:
-    """How a norm is weighted: from what was ``rounded`` to the weight's dtype before or was not, by weight plus
-    ``offset``."""
+    """How a norm is weighted: by weight plus ``offset``, after rounding to the weight's dtype if ``rounded``."""
 
     rounded: bool = False
     offset: float = 0.0
@@ -59,12 +57,12 @@ cast_points: ContextVar[frozenset[str]] = ContextVar("cast_points", default=froz
 
 
 def cast_at(point: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same numbers, rounded to ``dtype`` where a convention adds the cast point ``point`` to references."""
+    """The numbers, rounded to ``dtype`` if a convention adds the cast point ``point`` to references."""
     return wide(tensor.to(dtype)) if point in cast_points.get() else tensor
 
 
 def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last axis in float32, or in float64 if x is; what ops with a norm inside build on."""
+    """RMSNorm over the last axis in float32, or in float64 if x is; for ops with a fused norm."""
     exact = wide(x)
     normed = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps)
     return norm_weight.get().applied(normed, weight)
@@ -73,10 +71,10 @@ def rms_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def dot_error(magnitude: Tensor, length: int) -> Tensor:
     """Error of a dot of ``length`` terms accumulated in float32 in any order; ``magnitude`` = sum of |terms|.
 
-    The square root is the probabilistic growth of a sum in any order; the linear part is the tensor core's
-    truncation, which is biased and so does not average out. Read off an H200 (2026-11-21, triton 3.6, bf16 operands,
-    blocks of 128), largest error in u32 * sum|t|: same-sign data 4.7 at k = 256, 27 at 1024, 201 at 4096, 1297 at
-    16384, 3643 at 40960, all one way; half of one sign, half of the other 370 and random signs 26 at 40960.
+    The square root is the probabilistic growth of a sum in any order; the linear part is the tensor core's truncation,
+    which is biased and does not average out. Measured on an H200 (2026-11-21, triton 3.6, bf16 operands, blocks of
+    128), largest error in u32 * sum|t|: same-sign data 4.7 at k = 256, 27 at 1024, 201 at 4096, 1297 at 16384, 3643 at
+    40960, all one way; half of one sign, half of the other 370 and random signs 26 at 40960.
     """
     return U32 * (4 * math.sqrt(length) + length / 4) * magnitude
 

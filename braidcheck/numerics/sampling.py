@@ -1,6 +1,5 @@
-"""The pieces of the reference and the bound of the drawing of tokens: noise in whole numbers, filters by sorting.
-
-And a test of what was drawn against the probabilities, which knows nothing of the noise.
+"""Reference and bound of token sampling: random numbers in integers, filters by sorting. And a statistical test of
+drawn tokens against probabilities, independent of the random numbers.
 """
 
 from __future__ import annotations
@@ -8,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FALSE_ALARM = 1e-9  # the probability at which a right sampler is refused, were its seeds not fixed
+FALSE_ALARM = 1e-9  # the probability that a right sampler with random seeds fails
 
 
 def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
@@ -60,11 +59,11 @@ def probabilities(
 
 
 def refused_draws(tokens: Tensor, exact: Tensor) -> str | None:
-    """A violation where ``tokens`` int64 [N] are drawn as independent draws of probabilities ``exact`` [V] would be
-    with less than FALSE_ALARM: Pearson's chi-square, or a token of probability 0."""
+    """A violation if independent draws with probabilities ``exact`` [V] give ``tokens`` int64 [N] with probability
+    below FALSE_ALARM: Pearson's chi-square, or a token of probability 0."""
     observed = torch.bincount(tokens, minlength=len(exact)).double()
     if len(observed) > len(exact) or bool((observed[exact == 0] > 0).any()):
-        return f"tokens are drawn that must not be: {sorted(set(tokens.tolist()))}"
+        return f"tokens of probability 0 are drawn: {sorted(set(tokens.tolist()))}"
     expected, order = (len(tokens) * exact).sort(descending=True)
     # The statistic's distribution needs 5 expected draws in a cell: the rarest tokens share the last cell.
     cells = ((expected >= 5) & (expected.flip(0).cumsum(0).flip(0) - expected >= 5)).sum()

@@ -1,1 +1,1 @@
-"""Renderings of a Run: terminal, Markdown, progress while it is made."""
+"""Renders a Run: terminal, Markdown, JUnit, SARIF, HTML, and progress while it runs."""

@@ -1,4 +1,4 @@
-"""A Run as GitHub's annotations: one a failure, on the blamed kernel's file and line."""
+"""A Run as GitHub annotations: one per failure, on the blamed kernel's file and line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ANNOTATIONS = 10  # errors that GitHub shows of one step
 
 
 def lines(run: Run) -> Iterator[str]:
-    """Workflow commands for standard output, the worst first; what could not be evaluated is a warning."""
+    """Workflow commands for standard output, the worst first; inconclusive verdicts are warnings."""
     for one in failures(run)[:MAX_ANNOTATIONS]:
         verdict = one.first
         where = {"title": f"{verdict.status} {verdict.gate} {one.names}"}

@@ -1,8 +1,9 @@
-"""An untrusted Run: an artifact's zip is refused in one line unless it holds what a gate writes (standard library).
+"""Reads an untrusted Run: an artifact's zip is refused in one line unless it contains what a gate writes (standard
+library).
 
     python3 -m braidcheck.report.artifact ARTIFACT.zip > comment.md
 
-No refusal repeats the artifact's own text: places are named by number, so a log shows nothing untrusted.
+Refusals never quote the artifact: places are named by number, so a log shows no untrusted text.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from braidcheck.result import FORMAT, Run, Status
 NAME = "run.json"  # the one file of an artifact
 MAX_ZIP_BYTES, MAX_FILE_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB
 MAX_VERDICTS, MAX_VALUES, MAX_DEPTH = 5_000, 200_000, 10  # a real Run: 250, 5,000 and 6
-MAX_NUMBER = 1e300  # of a number, so that no reader overflows
+MAX_NUMBER = 1e300  # magnitude of a number, so that no reader overflows
 INFINITE = ("inf", "-inf", "nan")  # how a Run writes them
 LANES = ("", "interpret", "gpu", "static")
-# Nothing invisible: no control characters but white space, nothing that turns the direction of writing, no half of a
-# surrogate pair.
+# Nothing invisible: no control characters except white space, no changes of text direction, no lone surrogates.
 INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Check = Callable[[Any, str], None]
@@ -38,7 +38,7 @@ class Refused(UserError):
 
 
 def read(path: Path) -> Run:
-    """The Run in the artifact ``path``. Raises Refused with a reason that repeats nothing of it."""
+    """The Run in the artifact ``path``. Raises Refused with a reason that does not quote it."""
     try:
         text = _unpacked(path)
         body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
@@ -54,7 +54,7 @@ def read(path: Path) -> Run:
         raise Refused("it was changed after it was written, or its types are not those of a Run") from None
     claimed = format_1.upgraded(body) if body["format"] == 1 else body
     if (run.status, run.exit_code) != (claimed["status"], claimed["exit_code"]):
-        raise Refused("status and exit_code are not what the verdicts say")
+        raise Refused("status and exit_code do not follow from the verdicts")
     return run
 
 
@@ -64,12 +64,12 @@ def comment(path: Path) -> str:
     try:
         return markdown.render(run)
     except Exception as error:
-        # What the schema leaves open, such as the readings of a gate, may still be nothing that a report can show.
+        # Parts that the schema leaves open, such as a gate's metrics, may still be impossible to render.
         raise Refused(f"the Run cannot be laid out ({type(error).__name__})") from None
 
 
 def check(body: Any) -> None:
-    """Hold ``body``, parsed JSON, to the schema of a Run. Raises Refused at the first fault."""
+    """Check ``body``, parsed JSON, against the schema of a Run. Raises Refused at the first fault."""
     _measure(body)
     _shape(body, RUN, "the Run")
     if body["format"] not in VERDICTS:
@@ -80,7 +80,7 @@ def check(body: Any) -> None:
 
 
 def _unpacked(path: Path) -> str:
-    """The text of the one file; sizes are looked at before anything is unpacked, and again while it is."""
+    """The text of the single file; sizes are checked before unpacking and again during it."""
     try:
         if path.stat().st_size > MAX_ZIP_BYTES:
             raise Refused(f"the artifact has more than {MAX_ZIP_BYTES:,} bytes")
@@ -99,23 +99,23 @@ def _unpacked(path: Path) -> str:
         raise
     except OSError as error:
         raise Refused(f"the artifact cannot be read: {error.strerror}") from None
-    except Exception as error:  # each way of packing has errors of its own
+    except Exception as error:  # each compression method has its own errors
         raise Refused(f"the artifact cannot be unpacked ({type(error).__name__})") from None
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(word)  # NaN and Infinity are no JSON; a Run writes them as strings
+    raise ValueError(word)  # NaN and Infinity are not JSON; a Run writes them as strings
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key comes twice")  # two readers could see two Runs
+        raise ValueError("a duplicate key")  # two readers could see two Runs
     return made
 
 
 def _measure(body: Any) -> None:
-    """Depth, number of values, and what every text and number must keep to, wherever it stands."""
+    """Limits on depth, number of values, and on every text and number."""
     left, seen = [(body, 1)], 0
     while left:
         value, depth = left.pop()
@@ -151,7 +151,7 @@ def _text(most: int, least: int = 0) -> Check:
         if not isinstance(value, str) or not least <= len(value) <= most:
             raise Refused(f"{where} is not a text of {least} to {most:,} characters")
         if INVISIBLE.search(value):
-            raise Refused(f"{where} holds characters that cannot be seen")
+            raise Refused(f"{where} has invisible characters")
 
     return checked
 
@@ -233,7 +233,7 @@ VERDICTS = {
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print an artifact's Run as Markdown: 0; 2 with the reason on standard error where it is refused."""
+    """Print an artifact's Run as Markdown and return 0; or 2 with the reason on standard error if it is refused."""
     given = list(sys.argv[1:] if words is None else words)
     if len(given) != 1:
         print("usage: python3 -m braidcheck.report.artifact ARTIFACT.zip", file=sys.stderr)

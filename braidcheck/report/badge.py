@@ -1,4 +1,4 @@
-"""A Run as a badge for a README: its status in words, colour beside."""
+"""A Run as a badge for a README: its status as text and colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from braidcheck.report.failures import failures
 from braidcheck.result import Run, Status
 
 FILE = "badge.svg"
-COLOURS = {  # behind white text: each of a contrast above 4.5
+COLOURS = {  # behind white text: each with a contrast above 4.5
     Status.PASS: "#1f7a45",
     Status.FAIL: "#b3261e",
     Status.ERROR: "#b3261e",
@@ -14,7 +14,7 @@ COLOURS = {  # behind white text: each of a contrast above 4.5
     Status.SKIPPED: "#5a6473",
 }
 NAME, NAME_COLOUR = "braidcheck", "#3b4350"
-CHARACTER_PX, MARGIN_PX = 6.5, 8  # a character's width in the fonts below, about
+CHARACTER_PX, MARGIN_PX = 6.5, 8  # approximate width of a character in the fonts below
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{title}">
 <title>{title}</title>
 <clipPath id="c"><rect width="{width}" height="20" rx="3"/></clipPath>

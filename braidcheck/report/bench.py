@@ -1,5 +1,5 @@
-"""Timings beside baselines on the terminal: decode, its phases, prefill, single ops; what has no figure says why
-below."""
+"""Timings and baselines on the terminal: decode, its phases, prefill, single ops; reasons for missing numbers
+follow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "triton", "transformers")
 
 
 def show_decode(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Print a row a setting and subject, the roofline above them."""
+    """Print one row per setting and subject, below the roofline."""
     table = _table("batch", "context", "decode", "tok/s", "lowest to highest", "of the roofline")
     for place in dict.fromkeys((row["batch"], row["context"]) for row in data["rows"]):
         of_place = [row for row in data["rows"] if (row["batch"], row["context"]) == place]
@@ -39,7 +39,7 @@ def show_decode(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None
 
 
 def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Print a row a kernel, its op's sum on the first of them."""
+    """Print one row per kernel, with its op's sum on the first one."""
     table = _table("op", "us a step", "of the step", "kernel", "launches", "us", numbers=("us a step", "of the step"))
     step = data["step"]["median"]
     sums: dict[str, float] = {}
@@ -55,7 +55,7 @@ def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None
     lines = [
         f"batch {data['batch']}, context {data['context']:,}: a step takes {step:.1f} us ({data['step']['low']:.1f} to "
         f"{data['step']['high']:.1f}), its kernels {total:.1f} us together, the roofline is {data['roofline']:.1f} us",
-        "more than the step: kernels overlap, and count their waiting; less: the rest is gaps between them",
+        "a larger sum: kernels overlap and include their waiting; a smaller one: gaps between kernels",
     ]
     if data["serial"]:
         lines.append("recorded of one step launched kernel by kernel: the profiler does not see into the graph here")
@@ -63,7 +63,7 @@ def show_phases(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None
 
 
 def show_prefill(data: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Print a row a number of tokens and subject."""
+    """Print one row per prompt length and subject."""
     table = _table("tokens", "prefill", "tok/s", "lowest to highest", "of GEMM peak")
     last = None
     for row in data["rows"]:
@@ -76,7 +76,7 @@ def show_prefill(data: Mapping[str, Any], environment: Mapping[str, Any]) -> Non
 
 
 def show_ops(data: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[str, Any]) -> None:
-    """Print a row a series, a column a subject; ``rows`` as ``op_rows`` makes them."""
+    """Print one row per series, one column per subject; ``rows`` as ``op_rows`` makes them."""
     baselines = [name for name in dict.fromkeys(row["subject"] for row in rows) if name != BRAIDCHECK]
     table = _table(
         "op[shape]", "braidcheck us", "of the limit", *baselines, numbers=("braidcheck us", "of the limit", *baselines)
@@ -102,9 +102,8 @@ def show_ops(data: Mapping[str, Any], rows: Sequence[Row], environment: Mapping[
 
 
 def op_rows(data: Mapping[str, Any]) -> list[Row]:
-    """What ``evidence.bench.ops`` saw, a row a series and subject: ``us``, low, high and shares of the limits.
-
-    A time that this machine could not reach reads ``refused``, as the timing gate has it.
+    """The evidence of ``bench ops``, one row per series and subject: ``us``, low, high and fractions of the limits. A
+    time that this machine cannot reach is ``refused``, as in the timing gate.
     """
     made: list[Row] = []
     for series, of_series in data["series"].items():
@@ -155,7 +154,7 @@ def _reasons(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _missing(rows: Sequence[Row]) -> list[str]:
-    """A line a row that has no figure: which, and why."""
+    """One line per row without a number: which, and why."""
     lines = []
     for row in rows:
         place = ", ".join(f"{key} {row[key]}" for key in ("batch", "context", "tokens") if key in row) or row.get(

@@ -1,4 +1,4 @@
-"""What moved between two Runs: headroom and speed of each op and check, the greatest loss first."""
+"""What changed between two Runs: headroom and speed of each op and check, the largest loss first."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from braidcheck.gates import GATES
 from braidcheck.report.rows import LARGE, Row, headroom, limit_fraction, rows, summary_line
 from braidcheck.result import Run, Status, Verdict
 
-SAME = 0.005  # of the limit: a smaller move is not said
+SAME = 0.005  # of the limit: smaller changes are not reported
 SAME_SPEED = 0.01  # of the time or rate
 TIMED = frozenset(gate.name for gate in GATES.values() if gate.timed)  # whose numbers depend on the machine
 
 
 @dataclass(frozen=True)
 class Change:
-    """One row before and now; ``loss`` is the part of the limit that is used more than before, of timings the part by
-    which they got slower, infinite where a verdict got worse."""
+    """One row before and now; ``loss`` is the additional part of the limit used, for timings the relative slow-down,
+    infinite if a verdict got worse."""
 
     before: Row
     now: Row
@@ -40,7 +40,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What moved, and what could not be compared."""
+    """The changes, and what could not be compared."""
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
@@ -50,8 +50,7 @@ PAIRED = ("series", "verdict", "base, us", "change, us", "slower by", "interval"
 
 
 def paired(run: Run) -> list[tuple[str, ...]]:
-    """What the paired gate timed of change and base, in interleaved rounds: a row of PAIRED a series, the slowest
-    first."""
+    """The paired gate's timings of change and base: one row of PAIRED per series, the slowest first."""
     timed = [v for v in run.verdicts if v.gate == "paired" and v.value is not None]
     return [_paired(verdict) for verdict in sorted(timed, key=lambda v: -(v.value or 0.0))]
 
@@ -66,7 +65,7 @@ def _paired(verdict: Verdict) -> tuple[str, ...]:
 
 
 def beside(run: Run, base: Run) -> list[tuple[str, str, str]]:
-    """What two Runs are: the name of a fact, the base's, this one's; without what neither knows."""
+    """Facts on two Runs: name, the base's value, this one's; without facts that neither has."""
     facts = [_facts(base), _facts(run)]
     return [
         (name, before, now)
@@ -86,7 +85,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def compare(run: Run, base: Run) -> Comparison:
-    """``run`` beside ``base``, row by row; timings of different machines are never compared."""
+    """Compare ``run`` with ``base`` row by row; timings of different machines are never compared."""
     machines = hardware(run.environment), hardware(base.environment)
     before, now = _rows(base), _rows(run)
     notes = []
@@ -103,7 +102,7 @@ def compare(run: Run, base: Run) -> Comparison:
 
 
 def _rows(run: Run) -> dict[tuple[str, str, str], Row]:
-    """The rows by lane, gate and subject; of what depends on the machine each shape is one."""
+    """The rows by lane, gate and subject; machine-dependent gates have one row per shape."""
     apart = []
     for row in rows(run):
         shapes = row.verdicts if row.gate in TIMED else ()
@@ -112,7 +111,7 @@ def _rows(run: Run) -> dict[tuple[str, str, str], Row]:
 
 
 def _measured(row: Row) -> Verdict | None:
-    """The verdict whose number speaks for the row; a timing has a number but no limit."""
+    """The verdict with the row's number; a timing has a number but no limit."""
     return row.worst or next((verdict for verdict in row.evaluated if verdict.value is not None), None)
 
 

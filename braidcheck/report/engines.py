@@ -1,4 +1,4 @@
-"""An engine's surfaces and samplers as tables: in which ways of asking it is right."""
+"""An engine's surfaces and samplers as tables: on which of them it is right."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from braidcheck.gates import samplers, surfaces
 from braidcheck.result import Run, Verdict
 
 SURFACES, SAMPLERS = surfaces.NAME, samplers.NAME
-HEADS = ("way of asking", "verdict", "answers", "KL, x HF bfloat16's", "of a position's limit", "what")
+HEADS = ("surface", "verdict", "answers", "KL, x HF bfloat16's", "of a position's limit", "what")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One engine: what separates right from wrong answers, and a row of HEADS a surface and a sampler's setting."""
+    """One engine: what separates right from wrong answers, and one row of HEADS per surface and sampler setting."""
 
     engine: str
     separates: str
@@ -23,7 +23,7 @@ class Table:
 
 
 def tables(run: Run) -> list[Table]:
-    """One an engine, in the order of the verdicts: the surfaces, then the samplers."""
+    """One table per engine, in the order of the verdicts: the surfaces, then the samplers."""
     found: dict[str, list[Verdict]] = {}
     for gate in (SURFACES, SAMPLERS):
         for verdict in run.verdicts:

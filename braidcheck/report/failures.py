@@ -1,5 +1,4 @@
-"""What a person must look at in a Run: one entry a failing op or check, with suspect ops and command, the worst
-first."""
+"""The failures of a Run: one entry per failing op or check, with suspect ops and command, the worst first."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ PER_OP = frozenset(gate.name for gate in GATES.values() if gate.per_op)
 
 @dataclass(frozen=True)
 class Blame:
-    """What is held responsible: ops, layers in words, or both; empty where nothing is known."""
+    """What is to blame: ops, layers as text, or both; empty if unknown."""
 
     ops: tuple[str, ...] = ()
     layers: str = ""
@@ -29,15 +28,15 @@ class Blame:
 
 @dataclass(frozen=True)
 class Failure:
-    """Verdicts of one status and gate that share a subject or a sentence, the worst first; ``evaluated`` counts the
-    subject's verdicts that say anything."""
+    """Verdicts of one status and gate with the same subject or message, the worst first; ``evaluated`` counts the
+    subject's verdicts that are not skipped."""
 
     verdicts: tuple[Verdict, ...]
     evaluated: int
 
     @property
     def first(self) -> Verdict:
-        """The worst, which speaks for all."""
+        """The worst verdict, which represents all."""
         return self.verdicts[0]
 
     @property
@@ -51,35 +50,35 @@ class Failure:
 
     @property
     def count(self) -> str:
-        """How many of the subject's cases it is; empty where it has one, or where several subjects are meant."""
+        """How many of the subject's cases fail; empty for a single case, or for several subjects."""
         cases = self.evaluated > 1 and len({subject_of(verdict) for verdict in self.verdicts}) == 1
         return f"{len(self.verdicts)} of {self.evaluated}" if cases else ""
 
     @property
     def reading(self) -> str:
-        """The number, its bound and unit, in words; empty where there is no number."""
+        """Number, limit and unit as text; empty without a number."""
         value, limit, unit = reading(self.first)
         return f"{value} (limit {limit}) {unit}".strip() if value else ""
 
     @property
     def headroom(self) -> str:
-        """What is left of the limit: in percent, or how many times it was used."""
+        """What is left of the limit in percent, or how many times it was used."""
         return headroom(self.first)
 
     @property
     def blame(self) -> Blame:
-        """Who is held responsible."""
+        """What is to blame."""
         return blame(self.first)
 
 
 def failures(run: Run) -> list[Failure]:
-    """All that is bad: by severity, then by how much of the limit was used; ``Run.missing`` is beside it."""
+    """All failures by severity, then by the used part of the limit; without ``Run.missing``."""
     found: dict[tuple[str, ...], list[Failure]] = {}
     for row in rows(run):
         for status in BAD:
             bad = sorted((v for v in row.evaluated if v.status == status), key=lambda v: (-limit_fraction(v), v.id))
             if bad:
-                # Checks that say the same, such as the same error, are one thing to look at.
+                # Checks with the same message, such as the same error, are one entry.
                 key = (status, row.gate, row.lane, bad[0].message)
                 found.setdefault(key, []).append(Failure(tuple(bad), len(row.evaluated)))
     joined = [_joined(alike) for alike in found.values()]
@@ -91,9 +90,8 @@ def _joined(alike: list[Failure]) -> Failure:
 
 
 def blame(verdict: Verdict) -> Blame:
-    """Who is held responsible for ``verdict``: its ``metrics["blame"]`` where a gate said so (``ops`` with ``layers``,
-    the first and the last, or ops alone), else the op it is about, and the layer it names or at which the model first
-    departs."""
+    """What is to blame for ``verdict``: its ``metrics["blame"]`` if the gate gave one (``ops`` with ``layers``, the
+    first and the last, or only ops), else its op, and the layer that it names or at which the model first departs."""
     said = verdict.metrics.get("blame")
     if isinstance(said, Mapping) and said:
         return Blame(tuple(map(str, said.get("ops") or ())), _layers(said.get("layers")))
@@ -112,7 +110,7 @@ def _layers(layers: object) -> str:
 
 
 def suspects(found: Iterable[Failure]) -> dict[str, list[str]]:
-    """The ops that are blamed, the most often blamed first, each with the gates that blame it."""
+    """The blamed ops, the most often blamed first, each with the gates that blame it."""
     by_op: dict[str, dict[str, None]] = {}
     times: Counter[str] = Counter()
     for one in found:

@@ -1,4 +1,4 @@
-"""The files that a gate run writes, one module a format: ``FILE`` is its name, ``render(run)`` its text."""
+"""The files that a gate run writes, one module per format: ``FILE`` is its name, ``render(run)`` its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from braidcheck.result import Run, write_atomically
 
-# To add a format, write its module and add its line.
+# To add a format, write its module and add its name.
 NAMES = (
     "run_json",
     "markdown",
@@ -23,11 +23,11 @@ OUT_HELP = f"folder for {', '.join(list(FORMATS)[:-1])} and {list(FORMATS)[-1]}"
 
 
 def write(run: Run, out: Path, **renders: Callable[[Run], str]) -> None:
-    """Write every format's file to ``out``; ``renders`` replaces a format's ``render`` by the name of its module."""
+    """Write every format's file to ``out``; ``renders`` replaces a format's ``render``, by the name of its module."""
     for name, module in zip(NAMES, _MODULES, strict=True):
         write_atomically(out / module.FILE, renders.get(name, module.render)(run))
 
 
 def files_line(out: Path) -> str:
-    """What tells a reader where the files are."""
-    return f"{', '.join(FORMATS)} are in {out}; as a page: braidcheck report {shlex.quote(str(out))}"
+    """The line that says where the files are."""
+    return f"{', '.join(FORMATS)} are in {out}; for an HTML report: braidcheck report {shlex.quote(str(out))}"

@@ -1,4 +1,5 @@
-"""A Run as JUnit: a suite a gate, a case a verdict, with the kernel's file and line; a missing verdict is an error."""
+"""A Run as JUnit: one suite per gate, one case per verdict, with the kernel's file and line; a missing verdict is an
+error."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from braidcheck.report.source import place
 from braidcheck.result import Run, Status, Verdict
 
 FILE = "junit.xml"
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 cannot contain, not even escaped.
 _UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KINDS = {
     Status.FAIL: "failure",

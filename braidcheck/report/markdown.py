@@ -15,25 +15,25 @@ from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.result import Run
 
 FILE = "summary.md"
-# Bytes that a section may take; 60,000 in all, which a comment on GitHub holds.
+# Maximum bytes of each section; 60,000 in all, which fit into a GitHub comment.
 LIMITS = {
-    "What is wrong": 22_000,
-    "Ways of asking the engine": 6_000,
+    "Failures": 22_000,
+    "Engine surfaces": 6_000,
     "Against the base": 8_000,
     "Kill score": 3_000,
     "Verdicts": 10_000,
     "Skipped": 6_000,
     "Environment": 4_000,
 }
-MAX_MESSAGE_CHARS = 600  # characters of one sentence
+MAX_MESSAGE_CHARS = 600  # characters of one message
 MAX_SURVIVORS = 20
 
 
 def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, Any]] = ()) -> str:
     """The whole page; ``base`` is a Run to compare with, ``matrices`` kill matrices."""
     sections = {
-        "What is wrong": _failures(run),
-        "Ways of asking the engine": _engines(run),
+        "Failures": _failures(run),
+        "Engine surfaces": _engines(run),
         "Against the base": [*_timed(run), *(_against(run, base) if base else ())],
         "Kill score": _kills(matrices),
         "Verdicts": _verdicts(run),
@@ -48,7 +48,7 @@ def render(run: Run, base: Run | None = None, matrices: Sequence[Mapping[str, An
 
 
 def _fitting(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """As many lines as fit, and how many were left out."""
+    """As many lines as fit, and how many were omitted."""
     room, omitted = limit - 200, 0
     for line in lines:
         room -= len(line.encode()) + 1
@@ -144,7 +144,7 @@ def _environment(run: Run) -> Iterator[str]:
 
 
 def format_value(value: Any) -> str:
-    """A value of a Run's environment in words."""
+    """A value of a Run's environment as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item) or "none"
     if isinstance(value, list | tuple):
@@ -161,13 +161,13 @@ def _short(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that stays text: no markup, no link, no image, nobody notified, no other issue referred to."""
+    """Text without markup, links, images, mentions or references to issues."""
     text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
     text = re.sub(r"([\\`*_~\[\]|!#])", r"\\\1", text)
-    # GitHub links these whatever is escaped; a character of no width keeps them apart.
+    # GitHub links these even if escaped; a zero-width character prevents that.
     return re.sub(r"(?i)@|#|:(?=//)|\bwww(?=\.)|\bgh(?=-\d)", "\\g<0>\u200b", text)
 
 
 def _code(text: str) -> str:
-    """Text for a code span, which nothing in it may end."""
+    """Text for a code span, without anything that would end it."""
     return re.sub(r"\s+", " ", text).replace("`", "'")

@@ -1,4 +1,4 @@
-"""Whole models of equivalent implementations on the terminal: what each check of the coherence gate said of them."""
+"""Whole models of equivalent implementations on the terminal: the results of each coherence check."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SAID = ("pass", "inconclusive", "skipped", "fail", "error")
 
 
 def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
-    """Print a row a check, how often it said what and the largest part of its limit that any model used; then
-    ``verdict`` on them all."""
+    """Print one row per check: how often each status occurred and the largest part of its limit that any model used;
+    then the ``verdict`` on all."""
     table = Table("check", *SAID, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
     for check in dict.fromkeys(name for row in models for name in row["checks"]):
         found = [row["checks"][check] for row in models if check in row["checks"]]

@@ -20,7 +20,7 @@ STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "red"}
 
 
 def show(matrix: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
-    """Print ``matrix`` and what the gate says of it."""
+    """Print ``matrix`` and the gate's verdicts on it."""
     rows, screen = [row for row in matrix["mutants"] if row["kind"] in KINDS], console()
     screen.print(_table(rows))
     screen.print(_families(rows))

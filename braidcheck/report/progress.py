@@ -1,4 +1,4 @@
-"""Progress on stderr: a live bar on a terminal, a sparse plain line elsewhere."""
+"""Progress on stderr: a live bar on a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.progress import Progress as Bar
 
 
 class State(NamedTuple):
-    """How far some work is: steps done, of how many, what is being done, what is known of the time left, and ``news``,
-    lines that are said once each, as soon as they are there."""
+    """Progress of some work: steps done, total steps, current activity, time left if known, and ``news``, lines that
+    are printed once, immediately."""
 
     done: int
     total: int
@@ -26,17 +26,15 @@ class State(NamedTuple):
     news: tuple[str, ...] = ()
 
 
-PLAIN_SECONDS = 15.0  # between two lines that nobody watches
-NEWS_SECONDS = 1.0  # between two looks for news there
+PLAIN_SECONDS = 15.0  # between two lines without a terminal
+NEWS_SECONDS = 1.0  # between two checks for news there
 LIVE_SECONDS = 0.5
-MIN_DONE_FRACTION = 0.1  # of all steps, before which the time left would be a guess
+MIN_DONE_FRACTION = 0.1  # of all steps; before that the time left would be a guess
 
 
 class Progress:
-    """Says how far some work is: ``progress(text)`` or ``progress(text, done, total)``, used as a context manager.
-
-    A thread of its own repeats the last word while one step takes long. Where other processes do the work,
-    ``look`` returns what would have been given to ``progress``.
+    """Shows progress: ``progress(text)`` or ``progress(text, done, total)``, used as a context manager. A thread
+    repeats the last state during long steps. If other processes do the work, ``look`` returns the current state.
     """
 
     def __init__(self, title: str, look: Callable[[], State] | None = None, stream: Any = None) -> None:
@@ -98,7 +96,7 @@ class Progress:
         self._said = now[:3]
 
     def _time(self, state: State) -> str:
-        """Time taken and, where there is something to count by, about what is left."""
+        """Time taken and, if it can be estimated, the time left."""
         taken = time.monotonic() - self.began
         said = state.left
         if said is None and (left := time_left(state[:3], taken, self._clocks)) is not None:

@@ -1,4 +1,4 @@
-"""What a project's tests found of the faults in its kernels: scores, and each survivor with its line and its diff."""
+"""The result of a project's tests on faults in its kernels: scores, and each survivor with its line and diff."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def show(result: Mapping[str, Any], saved: Path | None = None) -> None:
                 screen.print(Text(f"    {line}", style="red" if line.startswith("-") else "green"), soft_wrap=True)
     screen.print(Text(summary(result), style="bold"), soft_wrap=True)
     if saved:
-        screen.print(f"saved: {saved}; as a page: braidcheck report {saved} -o mutants.html", soft_wrap=True)
+        screen.print(f"saved: {saved}; for an HTML report: braidcheck report {saved} -o mutants.html", soft_wrap=True)
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -50,7 +50,7 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def counts(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Of each family, operator or function its name, score, and mutants by outcome; all of them in the end."""
+    """For each family, operator or function its name, score, and mutants by outcome; the total last."""
     found = []
     for name in [*sorted({row[column] for row in rows}), "all"]:
         own = [row for row in rows if name in (row[column], "all")]
@@ -61,7 +61,7 @@ def counts(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[str, st
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """The result as one HTML page that needs nothing else."""
+    """The result as one self-contained HTML page."""
     from markupsafe import Markup
 
     from braidcheck.report.page import FOLDER, templates

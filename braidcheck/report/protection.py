@@ -15,7 +15,7 @@ from braidcheck.result import Run, Status, Verdict
 
 
 def show(run: Run, out: Path) -> None:
-    """Print every verdict of ``run``, the worst first, and what it comes to."""
+    """Print every verdict of ``run``, the worst first, and the summary."""
     screen = console()
     for verdict in run.worst_first():
         line = f" {verdict.subject}: {_message(verdict)}"
@@ -32,7 +32,7 @@ def markdown(run: Run) -> str:
 
 
 def _message(verdict: Verdict) -> str:
-    return " ".join(verdict.message.split())  # no line of its own, which a CI could take for a command
+    return " ".join(verdict.message.split())  # never at the start of a line, where a CI could take it for a command
 
 
 def _summary_line(run: Run) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A Run as the rows of a table: one an op, one a check, the worst first."""
+"""A Run as rows of a table: one per op or check, the worst first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from braidcheck.result import SEVERITY, Run, Status, Verdict
 
 MAX_NAMES = 4
-LARGE = 10  # times a number, from which on percent say nothing to a person
+LARGE = 10  # factor above which percentages are hard to read
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Row:
 
     @cached_property
     def evaluated(self) -> tuple[Verdict, ...]:
-        """Those that say something."""
+        """The verdicts that are not skipped."""
         return tuple(verdict for verdict in self.verdicts if verdict.status != Status.SKIPPED)
 
     @cached_property
@@ -44,12 +44,12 @@ class Row:
 
     @property
     def reading(self) -> tuple[str, str, str]:
-        """The worst value, the limit it was held against, and their unit."""
+        """The worst value, its limit, and their unit."""
         return reading(self.worst) if self.worst else ("", "", "")
 
     @property
     def headroom(self) -> str:
-        """What is left of the limit; empty where there is no number."""
+        """What is left of the limit; empty without a number."""
         return headroom(self.worst) if self.worst else ""
 
     @property
@@ -68,19 +68,20 @@ def rows(run: Run) -> list[Row]:
 
 
 def subject_of(verdict: Verdict) -> str:
-    """What a verdict is about: a case is called op[case], a layer "model: layer 3"; all else stands for itself."""
+    """The op or model of a verdict: cases are called op[case], layers "model: layer 3"; other subjects stand for
+    themselves."""
     return verdict.subject.partition("[")[0].partition(": layer ")[0]
 
 
 def reading(verdict: Verdict) -> tuple[str, str, str]:
-    """The value, the limit it was held against, and their unit; empty texts where there is no value or no limit."""
+    """The value, its limit, and their unit; empty texts without a value or limit."""
     if verdict.value is None or verdict.limit is None:
         return "", "", ""
     return f"{verdict.value:.4g}", f"{'>=' if verdict.higher_is_better else '<='} {verdict.limit:.4g}", verdict.unit
 
 
 def headroom(verdict: Verdict) -> str:
-    """1 - the used part of the limit, in percent; how many times it was used where that is more than once."""
+    """1 - the used part of the limit, in percent; or how many times it was used if that is more than once."""
     part = verdict.limit_fraction
     if part is None:
         return ""
@@ -88,9 +89,8 @@ def headroom(verdict: Verdict) -> str:
 
 
 def limit_fraction(verdict: Verdict) -> float:
-    """The used part of the limit to sort by: NaN, and no number at all, are worse than any number.
-
-    Where nothing is allowed, the number itself is as good as any.
+    """The used part of the limit as a sort key: NaN and missing numbers are worse than any number. For a limit of 0 it
+    is the number itself.
     """
     part = verdict.value if verdict.limit == 0 else verdict.limit_fraction
     return math.inf if part is None or math.isnan(part) else part
@@ -104,7 +104,7 @@ class Group:
 
     @property
     def first(self) -> Verdict:
-        """The one that speaks for all."""
+        """The first verdict, which represents all."""
         return self.verdicts[0]
 
     @property
@@ -116,7 +116,7 @@ class Group:
 
 
 def skipped(run: Run) -> list[Group]:
-    """What was skipped, one group a reason."""
+    """The skipped verdicts, one group per reason."""
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in (v for v in run.verdicts if v.status == Status.SKIPPED):
         groups.setdefault((verdict.gate, verdict.message), []).append(verdict)
@@ -124,7 +124,7 @@ def skipped(run: Run) -> list[Group]:
 
 
 def summary_line(run: Run, interrupted: bool = False) -> str:
-    """The last line: what the whole run says."""
+    """The last line: the summary of the run."""
     counts = {status: sum(v.status == status for v in run.verdicts) for status in SEVERITY}
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     skipped = sum("budget" in verdict.metrics for verdict in run.verdicts)

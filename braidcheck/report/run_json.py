@@ -1,4 +1,4 @@
-"""A Run as JSON: all that the other formats are made of, and what ``report``, ``merge`` and ``trend`` read."""
+"""A Run as JSON: the source of all other formats, read by ``report``, ``merge`` and ``trend``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Run as SARIF 2.1.0, which code scanning shows: one result a failure, on the kernel's file and line."""
+"""A Run as SARIF 2.1.0 for code scanning: one result per failure, on the kernel's file and line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FILE = "run.sarif"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {Status.FAIL: "error", Status.ERROR: "error", Status.INCONCLUSIVE: "warning"}
 NO_VERDICT = "no-verdict"
-OTHERS = {**ENGINE_GATES, NO_VERDICT: "Has everything that the run set out to evaluate a verdict?"}
-NOWHERE = "pyproject.toml", 1  # of what blames no kernel: code scanning shows no result without a file
+OTHERS = {**ENGINE_GATES, NO_VERDICT: "Does every expected check have a verdict?"}
+NOWHERE = "pyproject.toml", 1  # for results that blame no kernel: code scanning shows no result without a file
 
 
 class Text(TypedDict):
@@ -111,10 +111,10 @@ def _location(found: tuple[str, int], subject: str) -> Location:
 
 
 def _fingerprint(words: Sequence[str]) -> dict[str, str]:
-    """What makes two results one alert: not the number, nor which case is the worst today."""
+    """The identity of an alert, which must not depend on numbers or on which case is the worst."""
     return {"braidcheck/v1": hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()}
 
 
 def _text(text: str) -> str:
-    """One line in which nothing is a link, which SARIF writes as [text](target)."""
+    """One line without links, which SARIF writes as [text](target)."""
     return " ".join(text.split()).replace("](", "] (")

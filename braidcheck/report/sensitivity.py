@@ -1,4 +1,5 @@
-"""The smallest fault that each gate sees, on the terminal: a table a gate, a row an op, a column a kind of fault."""
+"""The smallest fault that each gate detects, on the terminal: one table per gate, one row per op, one column per kind
+of fault."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What one gate sees: ``rows`` hold an op, what it was tried on, and the size in words for each of ``faults``."""
+    """The sensitivity of one gate: ``rows`` have an op, what it was tried on, and the size as text for each of
+    ``faults``."""
 
     gate: str
     faults: tuple[str, ...]
@@ -25,7 +27,7 @@ class Sizes:
 
 
 def tables(rows: Rows) -> Iterator[Sizes]:
-    """A table a gate of what ``evidence.sensitivity`` measured."""
+    """One table per gate from sensitivity rows."""
     for gate in dict.fromkeys(row["gate"] for row in rows):
         of_gate = [row for row in rows if row["gate"] == gate]
         faults = tuple(dict.fromkeys(row["fault"] for row in of_gate))
@@ -37,7 +39,7 @@ def tables(rows: Rows) -> Iterator[Sizes]:
 
 
 def explanation(rows: Rows) -> str:
-    """What the sizes mean."""
+    """The meaning of the sizes."""
     trials = max((row["trials"] for row in rows), default=0)
     return (
         f"the smallest fault, of powers of two, seen in at least 95% of {trials} seeded trials: relative to the number "
@@ -46,7 +48,7 @@ def explanation(rows: Rows) -> str:
 
 
 def show(rows: Rows) -> None:
-    """Print what ``evidence.sensitivity`` measured."""
+    """Print sensitivity rows."""
     screen = console()
     for sizes in tables(rows):
         table = Table("op", "on", title=sizes.gate, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -69,7 +71,7 @@ def format_size(row: Mapping[str, Any]) -> str:
         for value in (row["smallest"], row["largest"])
     )
     if size is None:
-        return f"not seen up to {largest}"
+        return f"not detected up to {largest}"
     return f"<= {size}" if row["smallest"] == row["least"] and not whole else size
 
 

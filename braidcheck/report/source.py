@@ -1,4 +1,4 @@
-"""Where a blamed kernel lies, in this package or in a project around it: file and line, found without importing it."""
+"""The file and line of a blamed kernel, in this package or in the user's project, found without importing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braidcheck.result import Verdict
 
 
 def place(verdict: Verdict) -> tuple[str, int] | None:
-    """File, relative to the source tree, and line of the kernel that ``verdict`` blames; None where it blames none."""
+    """File, relative to the source tree, and line of the kernel that ``verdict`` blames; None if it blames none."""
     return next(filter(None, (_kernel(op) or _external(op) for op in blame(verdict).ops)), None)
 
 
@@ -29,7 +29,7 @@ def _kernel(op: str) -> tuple[str, int] | None:
 
 
 def _external(op: str) -> tuple[str, int] | None:
-    """Of an op that was announced: the file that declares it, or the one from which that takes the wrapper."""
+    """For an external op: the file that declares it, or the one from which that imports the wrapper."""
     for one in external_ops.declared():
         path = _file(Path(one.root), one.module)
         tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])

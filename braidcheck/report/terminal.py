@@ -1,4 +1,4 @@
-"""A Run on the terminal: what is wrong first, one line each, then what passed, what was skipped, where files are."""
+"""A Run on the terminal: failures first, one line each, then passes, skips, and where the files are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from braidcheck.report.rows import MAX_NAMES, Row, limit_fraction, rows, skipped
 from braidcheck.result import Run, Status
 
 STYLES = {Status.FAIL: "bold red", Status.ERROR: "red", Status.INCONCLUSIVE: "yellow", Status.SKIPPED: "dim"}
-MAX_FAILURES = 20  # failures said here; summary.md has all
+MAX_FAILURES = 20  # failures listed here; summary.md has all
 PIPE_WIDTH = 140
 
 
 def console() -> Console:
-    """Standard output; a pipe gets plain lines of a fixed width."""
+    """Standard output; a pipe gets unstyled lines of a fixed width."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
@@ -50,21 +50,21 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
 
 
 def _failures(run: Run, found: list[Failure], screen: Console) -> None:
-    """A line of facts each, the worst first, and below it what was said of it."""
+    """One line of facts per failure, the worst first, and its message below."""
     for one in found[:MAX_FAILURES]:
         status = one.first.status
         line = Text.assemble((str(status), STYLES[status]), f" {one.first.gate} ", (one.names, "bold"))
         for fact in _facts(one):
             line.append(f" | {fact}")
         command = one.first.reproduce
-        # A pipe has no width: there all of it is one line, for grep.
+        # A pipe has no width: there it is all one line, for grep.
         apart = screen.is_terminal and len(line) + len(command) + 3 > screen.width
         if command and not apart:
             line.append(f" | {command}", style="cyan")
         screen.print(line, soft_wrap=True)
         if command and apart:
             screen.print(Text(f"    {command}", style="cyan"), soft_wrap=True)
-        message = " ".join(one.first.message.split())  # no line of its own, which a CI could take for a command
+        message = " ".join(one.first.message.split())  # never at a line's start, where a CI reads commands
         if screen.is_terminal:
             screen.print(Padding(Text(message), (0, 0, 0, 4)))
         else:
@@ -78,7 +78,7 @@ def _failures(run: Run, found: list[Failure], screen: Console) -> None:
 
 
 def _facts(one: Failure) -> Iterator[str]:
-    """Number and bound, headroom, how many cases, who is suspect ops: what is known of them."""
+    """Number and limit, headroom, number of cases, suspect ops, as far as known."""
     if one.reading:
         yield one.reading
     if one.headroom:
@@ -90,7 +90,7 @@ def _facts(one: Failure) -> Iterator[str]:
 
 
 def _passed(run: Run) -> Iterator[str]:
-    """One line a gate, with the row that is nearest to its limit."""
+    """One line per gate, with the row nearest to its limit."""
     by_gate: dict[str, list[Row]] = {}
     for row in rows(run):
         if row.status == Status.PASS:

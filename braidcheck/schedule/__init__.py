@@ -1,1 +1,1 @@
-"""Which items a gate run takes, in which order, and how long that lasts."""
+"""Selects and orders the items of a gate run, and estimates its duration."""

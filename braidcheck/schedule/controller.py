@@ -22,9 +22,9 @@ from braidcheck.schedule.selection import SUITE
 from braidcheck.schedule.workers import Scheduler
 from braidcheck.settings import Settings
 
-PROPERTY = "verdict"  # of a report: the item's verdict as JSON
-GIVEN_BACK = "given-back.txt"  # items that found no GPU memory left beside others, a line each: they go alone next
-MAX_NEWS = 10  # verdicts that are told at once: the report has all
+PROPERTY = "verdict"  # attribute of a report: the item's verdict as JSON
+GIVEN_BACK = "given-back.txt"  # items that ran out of GPU memory beside others, one per line: they run alone next
+MAX_NEWS = 10  # verdicts that are printed at once: the report has all
 
 
 def name(nodeid: str) -> tuple[str, str]:
@@ -55,19 +55,19 @@ class Controller:
             node.workerinput |= {"gpu": self.free.pop(0), "workers_on_gpu": self.workers_on_gpu}
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take the GPU back from a worker that ended or died; stop where it could not even collect its items."""
-        self.alive.pop(node.gateway.id, None)  # xdist may say it twice
+        """Take the GPU back from a worker that ended or died; stop the run if it could not even collect its items."""
+        self.alive.pop(node.gateway.id, None)  # xdist may call this twice
         self._tell()
         if self.settings.gpus:
             self.free.append(node.workerinput["gpu"])
         self.end = crashes.signal_of(node) if error else None
-        if error and not self.expected:  # its replacement would end the same way
+        if error and not self.expected:  # its replacement would die too
             write_atomically(Path(self.settings.out) / DIED_COLLECTING, str(error))
             # No more replacements; ``shouldstop`` would start all of them first.
             node.config.pluginmanager.getplugin("dsession")._max_worker_restart = 0
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Scheduler:
-        """Work goes out in the order of collection, one unit a case or a group."""
+        """Hand out work in the order of collection; a unit is a case or a group."""
         return Scheduler(config, log, self.scope, Path(self.settings.out) / GIVEN_BACK)
 
     def scope(self, nodeid: str) -> str:
@@ -75,7 +75,7 @@ class Controller:
         return unit_of(*self.name(nodeid))
 
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
-        """What the workers collected is what the run must hold in the end."""
+        """The run must have a verdict for everything that the workers collected."""
         self.expected |= dict.fromkeys(self._id(*self.name(nodeid)) for nodeid in ids)
         self._tell()
 
@@ -85,7 +85,7 @@ class Controller:
         self._tell()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the verdict off the report; a report of a dead worker has none and becomes an error."""
+        """Take the verdict from the report; a report of a dead worker has none and becomes an error."""
         gate, subject = self.name(report.nodeid)
         for key, value in report.user_properties:
             if key == PROPERTY:
@@ -95,14 +95,14 @@ class Controller:
             self.take(Verdict(gate, subject, status, message, lane=self.settings.lane))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file of the suite that cannot be collected is an error of its own."""
+        """A suite file that cannot be collected is an error."""
         if report.failed:
             last = str(report.longrepr).strip().splitlines()[-1].removeprefix("E").strip()
             message = f"The suite could not be collected: {last}"
             self.take(Verdict("suite", report.nodeid or "suite", Status.ERROR, message, lane=self.settings.lane))
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Write what was evaluated, complete or not."""
+        """Write the Run, complete or not."""
         file = Path(self.settings.out) / SUITE
         about = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
         if exitstatus == pytest.ExitCode.INTERRUPTED:
@@ -114,7 +114,7 @@ class Controller:
         return f"{self.settings.lane}/{gate}/{subject}"
 
     def take(self, verdict: Verdict) -> None:
-        """Keep a verdict, in place of an earlier one of its id."""
+        """Keep a verdict, replacing an earlier one with its id."""
         self.verdicts[verdict.id] = verdict
         self.running.pop(verdict.id, None)
         self._tell()

@@ -1,4 +1,4 @@
-"""How a gate run ends, or goes on, when one of its processes ends early: the gate itself, or a worker."""
+"""How a gate run ends or continues when one of its processes, the gate or a worker, ends early."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 from braidcheck.isolation import privacy
 from braidcheck.result import Status
 
-GRACE_S = 5.0  # in which the process of a worker that is gone is expected to end
-# A process ends of these by what it computes itself; by others, where something outside of it ends it.
+GRACE_S = 5.0  # within which the process of a lost worker should end
+# Signals caused by the process itself; others come from outside.
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
 def end_with_gate(config: pytest.Config) -> None:
-    """Let the run end when the gate does, however that ends: it then writes what it has.
-
-    The interrupt waits in xdist's queue behind the reports that have come, so that none is lost halfway. The kernel
-    sends a signal for each thread of the gate that ends: the first one counts.
+    """End the run when the gate process ends, for whatever reason; it then writes its results so far. The interrupt
+    queues behind the reports in xdist's queue, so that none is lost. The kernel sends a signal for each ending thread
+    of the gate: only the first counts.
     """
 
     def interrupt() -> None:
@@ -34,7 +33,7 @@ def end_with_gate(config: pytest.Config) -> None:
         if session is None:  # nothing has begun
             raise KeyboardInterrupt
         session.worker_gate_ended = interrupt
-        # A queue must not be written to by what interrupts its own reader.
+        # A signal handler must not write to the queue whose reader it interrupts.
         threading.Thread(target=session.queue.put, args=(("gate_ended", {}),), daemon=True).start()
 
     signal.signal(signal.SIGTERM, end)
@@ -42,8 +41,8 @@ def end_with_gate(config: pytest.Config) -> None:
 
 
 def signal_of(node: Any) -> signal.Signals | None:
-    """The signal that ended the process of a worker, where one did."""
-    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # execnet has no public way to it
+    """The signal that ended a worker's process, if any."""
+    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # execnet has no public API for it
     with suppress(AttributeError, OSError, ValueError, TimeoutExpired):
         code = process.wait(GRACE_S)
         return signal.Signals(-code) if code < 0 else None

@@ -1,4 +1,4 @@
-"""How long each item of the suite usually takes: a shipped table, and earlier Runs.
+"""The usual duration of each item of the suite: a shipped table, and earlier Runs.
 
 python3 -m braidcheck.schedule.durations RUN.json     # put the gates of a Run into the shipped table
 """
@@ -19,8 +19,8 @@ from braidcheck.result import Run, Verdict, write_atomically
 
 TABLE = Path(__file__).with_name("durations.json")
 SCHEMA = "durations 1"
-MIN_SECONDS = 0.2  # an item of the table; the mean of a gate's shorter items stands for each of them
-UNKNOWN_SECONDS = 1.0  # an item of a gate that no source knows
+MIN_SECONDS = 0.2  # minimum seconds of an item in the table; shorter items are represented by their gate's mean
+UNKNOWN_SECONDS = 1.0  # default seconds of an item of an unknown gate
 
 
 class GateSeconds(TypedDict):
@@ -32,7 +32,7 @@ class GateSeconds(TypedDict):
 
 @dataclass(frozen=True)
 class Durations:
-    """Seconds by verdict id, and by ``lane/gate`` what an item takes that has no number of its own."""
+    """Seconds by verdict id, and by ``lane/gate`` for items without their own number."""
 
     items: Mapping[str, float]
     others: Mapping[str, float]
@@ -77,7 +77,7 @@ class Durations:
     def read(cls, path: str | Path) -> Durations:
         """The shipped durations, and over them those of the Run in ``path``; "" is not a Run.
 
-        Raises UserError where ``path`` cannot be read or is not a Run.
+        Raises UserError if ``path`` cannot be read or is not a Run.
         """
         if not path:
             return cls.shipped()
@@ -102,7 +102,7 @@ def table(run: Run) -> dict[str, dict[str, GateSeconds]]:
 
 
 def _by_gate(run: Run) -> dict[tuple[str, str], list[Verdict]]:
-    """The verdicts by lane and gate, without those that a budget skipped: their seconds say nothing."""
+    """The verdicts by lane and gate, without those skipped for a budget, whose seconds are meaningless."""
     found: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in run.verdicts:
         if verdict.lane and "budget" not in verdict.metrics:

@@ -1,4 +1,4 @@
-"""How long a gate run will still take: what is left of its units, laid out over its workers."""
+"""Estimates the time left of a gate run by scheduling the remaining units on its workers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from braidcheck.gates import GATES
 from braidcheck.report.progress import clock
 from braidcheck.schedule.durations import Durations
 
-PROGRESS = "progress.json"  # how far the run is, said by the controller
-OBSERVING = "observing.txt"  # how far one long measurement is, said by a worker
-PRIOR_SECONDS = 5.0  # of work at the usual speed, so that the first short items do not decide how fast a machine is
-MIN_SECONDS = 1.0  # that a running item counts for: nothing is ever about to end in 0 s
+PROGRESS = "progress.json"  # progress of the run, from the controller
+OBSERVING = "observing.txt"  # progress of one long measurement, from a worker
+PRIOR_SECONDS = 5.0  # of work at the usual speed, so that the first short items do not determine the machine's speed
+MIN_SECONDS = 1.0  # minimum estimate for a running item
 
 
 def unit_of(gate: str, subject: str) -> str:
@@ -23,8 +23,8 @@ def unit_of(gate: str, subject: str) -> str:
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is: the ids that it expects, the seconds of those that are over, and when the running ones began
-    (seconds since 1970)."""
+    """Progress of a run: the expected ids, the seconds of finished ones, and when the running ones began (seconds since
+    1970)."""
 
     expected: Sequence[str]
     done: Mapping[str, float]
@@ -59,12 +59,12 @@ def seconds_left(
         if left < 0:
             overdue = max(overdue, busy[-1])
     left = _makespan(busy, rest.values(), workers)
-    # Where all waits for an item that is over its usual time, no number is honest.
+    # If everything waits for an overdue item, no estimate is possible.
     return None if left <= overdue else left
 
 
 def words(state: State, durations: Durations, unit: Callable[[str], str], workers: int, now: float) -> str:
-    """What is said of the time left; empty where nothing is known yet."""
+    """The time left as text; empty if unknown."""
     if not state.running:
         return ""
     left = seconds_left(state, durations, unit, workers, now)

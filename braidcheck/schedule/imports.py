@@ -1,4 +1,4 @@
-"""Which ops cannot be imported: asked of a process that may die of it, or never end."""
+"""Finds ops that cannot be imported, in a child process that may die or hang."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braidcheck.errors import in_one_line
 from braidcheck.isolation.channel import Message
 from braidcheck.isolation.process import ChildProcess, EndedError
 
-DIED_COLLECTING = "died-collecting.txt"  # in a run's folder where a worker ended before any had collected its items
+DIED_COLLECTING = "died-collecting.txt"  # file in a run's folder: a worker ended before any had collected its items
 COLLECT_S = 120  # seconds that a worker may take to collect its items, which imports every op
 IMPORT_S = 60  # seconds that one op's import may take
 START_S = 600  # seconds until a process has imported torch, on a loaded machine
@@ -22,7 +22,7 @@ serve(int(sys.argv[1]), answer)
 
 
 def broken(names: Iterable[str], lane: str, start: Callable[..., ChildProcess] = ChildProcess) -> dict[str, str]:
-    """Of the ops ``names``, those whose import ends the process, hangs or raises, and how, in one line."""
+    """The ops among ``names`` whose import ends the process, hangs or raises, and how, in one line."""
     found: dict[str, str] = {}
     child: ChildProcess | None = None
     for name in names:
@@ -41,7 +41,7 @@ def broken(names: Iterable[str], lane: str, start: Callable[..., ChildProcess] =
 
 
 def answer(message: Message, fds: Sequence[int]) -> Message:
-    """Import what a message asks for."""
+    """Import the op that a message names."""
     try:
         importlib.import_module(message["import"]) if "import" in message else None
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The pytest plugin of a worker that chooses its items and their order: a shard's part, what a budget has time for."""
+"""The pytest plugin of a worker that selects and orders its items: for a shard, or within a time budget."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from braidcheck.schedule.durations import Durations
 from braidcheck.schedule.shards import Shard, partition
 from braidcheck.settings import Settings
 
-SKIPPED = pytest.StashKey[Verdict]()  # of an item that the budget had no time for
+SKIPPED = pytest.StashKey[Verdict]()  # of an item that did not fit into the budget
 SUITE = "suite.json"  # the ids of all shards' items
-# What is timed has a GPU to itself, and correctness runs on about as many workers meanwhile. A constant, so that all
-# machines share out alike.
+# Assumed number of workers for correctness while timing has the GPU to itself. A constant, so that all machines compute
+# the same shards.
 WORKERS_PER_GPU = 16
 
 
@@ -55,9 +55,9 @@ class Selection:
         self.budget = Budget(settings.deadline) if settings.deadline else None
         self.setup_seconds = 0.0
 
-    @pytest.hookimpl(trylast=True)  # after -k and --op: what is shared out is what was asked for
+    @pytest.hookimpl(trylast=True)  # after -k and --op: only selected items are divided
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep this shard's part, the longest first; with a budget, the most informative first."""
+        """Keep this shard's part, longest first; with a budget, most informative first."""
         units: dict[str, list[pytest.Item]] = {}
         for item in items:
             units.setdefault(self.unit(*self.name(item.nodeid)), []).append(item)
@@ -76,12 +76,12 @@ class Selection:
         else:
             units = {unit: units[unit] for unit in longest_first({unit: seconds[unit] for unit in units})}
         items[:] = [item for members in units.values() for item in members]
-        # What has its GPU to itself comes last, so that nobody waits for it.
+        # Items that have the GPU to themselves come last, so that nothing waits for them.
         items.sort(key=lambda item: item.get_closest_marker("exclusive_gpu") is not None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip what the budget has no time for, before a fixture measures anything."""
+        """Skip items that do not fit into the budget, before a fixture measures anything."""
         gate, subject = self.name(item.nodeid)
         if self.budget and not self.budget.fits(self.unit(gate, subject), time.time()):
             message = f"skipped: the budget of {self.settings.budget:g} minutes has no time left for it"
@@ -90,7 +90,7 @@ class Selection:
             pytest.skip(message)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Learn how fast this worker is."""
+        """Learn this worker's speed."""
         if report.when == "setup":
             self.setup_seconds = report.duration
         elif report.when == "call" and self.budget:

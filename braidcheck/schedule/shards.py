@@ -1,4 +1,4 @@
-"""A suite split over machines, the same way on each: which shard takes which items, and which Runs make a whole."""
+"""Splits a suite over machines, identically on each, and merges the shards' Runs."""
 
 from __future__ import annotations
 
@@ -60,15 +60,14 @@ def partition(
 
 
 def suite_of(ids: Iterable[str]) -> Suite:
-    """What a shard's Run says about the whole suite: the number of its items, and the SHA-256 of their sorted ids."""
+    """The whole suite as recorded in a shard's Run: the number of its items, and the SHA-256 of their sorted ids."""
     names = sorted(set(ids))
     return {"items": len(names), "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
 
 
 def merge(runs: Mapping[str, Run]) -> Run:
-    """One Run of all shards, which are given by the names of their files.
-
-    Raises UserError where they are not one whole: another commit, machine or call, an overlap, a gap.
+    """One Run of all shards, which are given by file name. Raises UserError if they do not fit together: another
+    commit, machine or call, an overlap, a gap.
     """
     for file, run in runs.items():
         _check_shard(file, run)
@@ -85,7 +84,7 @@ def merge(runs: Mapping[str, Run]) -> Run:
 
 
 def _check_shard(file: str, run: Run) -> None:
-    """Refuse a Run that cannot be a shard of anything."""
+    """Refuse a Run that is not a valid shard."""
     seen = run.environment
     commit = str(seen.get("commit") or "")
     clean = commit.removesuffix("+")
@@ -100,7 +99,7 @@ def _check_shard(file: str, run: Run) -> None:
 
 
 def _check_alike(runs: Mapping[str, Run]) -> None:
-    """Refuse Runs that differ in what must be the same on all machines."""
+    """Refuse Runs that differ in settings that all shards must share."""
     (first, one), *others = runs.items()
     for file, run in others:
         for what, read in SAME.items():
@@ -112,7 +111,7 @@ def _check_alike(runs: Mapping[str, Run]) -> None:
 
 
 def _check_whole(runs: Mapping[str, Run]) -> None:
-    """Refuse shards or items that come twice, or not at all."""
+    """Refuse duplicate or missing shards or items."""
     shards: dict[Shard, str] = {}
     owner: dict[str, str] = {}
     for file, run in runs.items():
@@ -150,7 +149,7 @@ def _said(value: Any) -> str:
     return str(value) or "none"
 
 
-# What must be the same for all shards, in the words of a refusal.
+# The settings that all shards must share, as messages name them.
 SAME: Mapping[str, Callable[[Run], object]] = {
     "the number of shards": lambda run: Shard.parse(run.environment["shard"]).count,
     "commit": lambda run: run.environment["commit"],

@@ -1,4 +1,4 @@
-"""Hands out a run's items to its workers, and again what a dead worker left undone."""
+"""Distributes a run's items to its workers, and redistributes the unfinished items of a dead worker."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 
 class Scheduler(LoadScopeScheduling):
-    """One unit of work an item or, where items share an measurement, a gate; what killed a worker is not run again.
+    """A unit of work is an item or, if items share a measurement, a gate; an item that killed a worker is not run
+    again.
 
-    xdist's own groups (``--dist loadgroup``) do nothing under pytest 9.2, without a word.
+    xdist's own groups (``--dist loadgroup``) silently do nothing under pytest 9.2.
     """
 
     def __init__(self, config: pytest.Config, log: Any, scope: Callable[[str], str], given_back: Path) -> None:
@@ -25,7 +26,7 @@ class Scheduler(LoadScopeScheduling):
         return self.scope(nodeid)
 
     def remove_node(self, node: Any) -> str | None:
-        """Forget ``node`` and hand its untouched work to others; the item that it died on, or None."""
+        """Remove ``node`` and redistribute its untouched work; returns the item that it died on, or None."""
         left = {scope: unit for scope, unit in self.assigned_work[node].items() if not all(unit.values())}
         dying = next(iter(left), None)
         crashed_item = next(nodeid for nodeid, done in left[dying].items() if not done) if dying else None
@@ -33,7 +34,7 @@ class Scheduler(LoadScopeScheduling):
             crashed_item = None
         elif dying:
             left.pop(dying)
-        # A unit that is finished must not go back either: xdist would hand it out and wait for it for ever.
+        # A finished unit must not go back either: xdist would hand it out and wait for it forever.
         self.assigned_work[node] = left
         super().remove_node(node)
         return crashed_item
@@ -46,14 +47,14 @@ class Scheduler(LoadScopeScheduling):
         return True
 
     def _reschedule(self, node: Any) -> None:
-        if node not in self.registered_collections:  # it replaces one that died, and does not know its items yet
+        if node not in self.registered_collections:  # a replacement that does not know its items yet
             return
         super()._reschedule(node)
-        # A worker begins an item when it knows the next one or that there is none; xdist gives a replaced one too few.
+        # A worker starts an item once it knows the next one, or that there is none; xdist gives a replacement too few.
         if self._pending_of(self.assigned_work[node]) < 2:
             super()._reschedule(node)
 
 
 def lines(file: Path) -> list[str]:
-    """The lines of a file that may not be there yet."""
+    """The lines of a file that may not exist yet."""
     return file.read_text(encoding="utf-8").splitlines() if file.exists() else []

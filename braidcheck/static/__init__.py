@@ -1,1 +1,1 @@
-"""Ahead-of-time compilation: every kernel as its wrapper launches it, compiled for GPUs that need not be here."""
+"""Ahead-of-time compilation: every kernel as its wrapper launches it, for GPUs that need not be present."""

@@ -1,4 +1,4 @@
-"""What kernels took when somebody last looked and agreed: one file a Triton version (standard library only)."""
+"""The accepted resource use of kernels: one file per Triton version (standard library only)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FOLDER = Path(__file__).parent / "baselines"
 EXCEPTIONS = Path(__file__).parent / "exceptions.toml"
 FORMAT = 1
 SCHEMA = "static baseline 1"
-NAMES = ("op", "target", "kernel", "configuration")  # what tells one row from another
+NAMES = ("op", "target", "kernel", "configuration")  # the key of a row
 SEPARATOR = " | "
-LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # what a row says that the compiler did not
+LEFT_OUT = (*NAMES, "shared_limit", "bytes", "flops")  # the entries of a row that are not from the compiler
 
 
 def read(triton: str) -> list[Mapping[str, Any]] | None:
-    """The rows that were accepted for this Triton version; None where there are none.
+    """The accepted rows of this Triton version; None if there are none.
 
     Raises UserError for a file that is not a baseline of this format.
     """
@@ -39,15 +39,14 @@ def read(triton: str) -> list[Mapping[str, Any]] | None:
 
 
 def excused(triton: str) -> dict[tuple[str, ...], str]:
-    """Why a configuration may spill under this Triton version, by what tells it from another: ``exceptions.toml``."""
+    """Why configurations may spill under this Triton version, by the row's key, from ``exceptions.toml``."""
     with EXCEPTIONS.open("rb") as file:
         return {tuple(key.split(SEPARATOR)): reason for key, reason in tomllib.load(file).get(triton, {}).items()}
 
 
 def accept(evidence: Mapping[str, Any], ops: Sequence[str] = ()) -> Path:
-    """Make what ``evidence`` saw the baseline of its Triton version; with ``ops``, of these alone. Returns its path.
-
-    Raises UserError where a kernel did not compile, or the file cannot be written.
+    """Accept ``evidence`` as the baseline of its Triton version; with ``ops``, only for these. Returns its path. Raises
+    UserError if a kernel did not compile, or the file cannot be written.
     """
     for row in evidence["rows"]:
         if "error" in row:
@@ -58,13 +57,13 @@ def accept(evidence: Mapping[str, Any], ops: Sequence[str] = ()) -> Path:
         SEPARATOR.join(row[name] for name in NAMES): {k: v for k, v in row.items() if k not in LEFT_OUT}
         for row in (*stay, *evidence["rows"])
     }
-    # A line a row, so that a change to a baseline can be read in a review.
+    # One line per row, for readable diffs in reviews.
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(line)}" for key, line in sorted(lines.items()))
     head = {"format": FORMAT, "triton": evidence["triton"], "commit": environment.commit()}
     try:
         write_atomically(file, checksum.seal(f'{json.dumps(head)[:-1]}, "rows": {{\n{rows}\n}}}}\n', SCHEMA))
     except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; accept in a source tree that is yours") from None
+        raise UserError(f"cannot write {file}: {error.strerror}; run this in a writable source tree") from None
     return file
 
 

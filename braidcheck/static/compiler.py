@@ -1,7 +1,7 @@
-"""Compiles all configurations in children of one process and prints what was read, as lines of JSON.
+"""Compiles all configurations in child processes and prints the results as JSON lines.
 
-Run as ``python -m braidcheck.static.compiler CHILDREN [OP...]``, where kernels are not interpreted. A child for each
-piece of work: the compiler ends the process that it runs in when it meets a fault of its own.
+Run as ``python -m braidcheck.static.compiler CHILDREN [OP...]``, without the interpreter. Work runs in children,
+because an internal compiler error ends the process.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from braidcheck.static.evidence import Evidence, Row, Seen
 
 SCHEMA = "compiled kernel 1"
 AT_ONCE = 16  # pieces of work a child
-# What is read may change too, and with it what was kept.
+# The cache is invalid when the extracted data changes.
 READER = b"".join(Path(file).read_bytes() for file in (resources.__file__, arch.__file__))
 
 
 class Work:
-    """One configuration for one target; ``name`` changes with everything that its result depends on."""
+    """One configuration for one target; ``name`` is a cache key of everything that its result depends on."""
 
     def __init__(self, configuration: Configuration, target: Arch) -> None:
         self.configuration, self.target = configuration, target
@@ -43,10 +43,10 @@ class Work:
         self.name = hashlib.sha256(READER + digest.encode()).hexdigest()
 
     def do(self, file: Path) -> None:
-        """Compile, and write what was read, or what the compiler said, to ``file``."""
+        """Compile, and write the result or the compiler's error to ``file``."""
         try:
             seen = resources.read(self.configuration.launch, self.target)
-        except Exception as error:  # whatever the compiler raises says something about the kernel
+        except Exception as error:  # any exception of the compiler is a result about the kernel
             last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
             seen = {"error": last}
         write_atomically(file, json.dumps(seen))
@@ -67,7 +67,7 @@ class Work:
 
 
 def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) -> list[Row]:
-    """What every configuration of ``ops`` (all by default) takes on every target; ``say(done, total)``."""
+    """The resources of every configuration of ``ops`` (default: all) on every target; reports ``say(done, total)``."""
     work = [Work(one, target) for target in GPUS.values() for one in configurations.find(ops, target.capability)]
     work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
     kept = cache_directory() / "static"
@@ -83,7 +83,7 @@ def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) 
 
 
 def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tuple[str, Seen]]:
-    """Name and result of each piece; a child takes many, for the first that a process compiles is the slowest."""
+    """Name and result of each piece; a child takes many, since the first compilation of a process is slowest."""
     waiting = [list(work[start : start + AT_ONCE]) for start in range(0, len(work), AT_ONCE)]
     running: dict[int, list[Work]] = {}
     while waiting or running:
@@ -97,13 +97,13 @@ def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tu
         pieces = running.pop(child)
         while pieces and (file := scratch / pieces[0].name).exists():
             yield pieces.pop(0).name, json.loads(file.read_text())
-        if pieces:  # it died at the first of those that are left
+        if pieces:  # it died at the first remaining one
             yield pieces.pop(0).name, {"error": _death(status)}
             waiting += [pieces] if pieces else []
 
 
 def _work_through(pieces: Sequence[Work], scratch: Path) -> None:
-    """The life of a child; what the compiler prints must not look like an answer."""
+    """Run a child; the compiler's output must not look like an answer."""
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
@@ -127,18 +127,18 @@ def _kept(file: Path) -> Seen | None:
 
 
 def _keep(file: Path, result: Seen) -> None:
-    if "error" in result:  # it may be the machine's: a full disk, no memory
+    if "error" in result:  # the machine may be the cause: a full disk, no memory
         return
     try:
         write_atomically(file, checksum.seal(json.dumps(result), SCHEMA))
-    except OSError:  # without a cache all is as true, and slower
+    except OSError:  # without a cache it is only slower
         return
 
 
 def main() -> None:
-    """Print lines of JSON: how far the work is, then the evidence."""
+    """Print JSON lines: progress, then the evidence."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))  # a trial's limit is for the kernels that run in it
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))  # a trial's limit applies to kernels that run
     children, *ops = sys.argv[1:]
     rows = measure(ops, int(children), lambda *counts: print(json.dumps(counts), flush=True))
     evidence: Evidence = {"triton": triton.__version__.split("+")[0], "rows": rows}

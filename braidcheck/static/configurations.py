@@ -1,4 +1,4 @@
-"""What is compiled: the launches of each op's full-size cases, and those of the engine on Qwen3-0.6B."""
+"""The compiled configurations: the launches of each op's full-size cases, and of the engine on Qwen3-0.6B."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from braidcheck.static.launches import Launch, as_if_on, of_case, recorded
 
 DTYPE = "bfloat16"  # the model's
 ROWS, PROMPTS, CAPACITY = (1, 16), (512, 4096), 8192
-SHORT = 2048  # a cache for which a decode step may be cut otherwise
+SHORT = 2048  # a cache length for which a decode step may use other launch configs
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class Configuration:
 
 
 def find(ops: Sequence[str] = (), capability: tuple[int, int] = (0, 0)) -> list[Configuration]:
-    """The configurations of ``ops`` (all by default), each different one under the first name it was met.
-
-    They are those of a GPU of this compute capability, for by it kernels are cut into programs and launches overlap.
-    Of launches that differ in nothing but what the compiler may rely on, the one where it is most: it is the model's.
+    """The configurations of ``ops`` (default: all) for a GPU of this compute capability, which determines launch
+    configs and PDL; equal ones under their first name. Of launches that differ only in specialisation hints, the one
+    with the most hints, which is the model's.
     """
     met: dict[tuple[str, str], Configuration] = {}
     with as_if_on(capability):
@@ -50,7 +49,7 @@ def find(ops: Sequence[str] = (), capability: tuple[int, int] = (0, 0)) -> list[
 
 
 def _told_apart(found: Iterable[Configuration]) -> Iterator[Configuration]:
-    """The same, where one kernel is launched twice under one name with the constants in which the two differ."""
+    """The same; launches of one kernel with one name are told apart by their differing constants."""
     alike: dict[tuple[str, str, str], list[Configuration]] = {}
     for one in found:
         alike.setdefault((one.op, one.launch.kernel.__name__, one.name), []).append(one)
@@ -79,13 +78,14 @@ def _cases(op: Op) -> tuple[Case, ...]:
 
 
 def _of_the_engine(ops: Sequence[str]) -> Iterator[Configuration]:
-    """One layer and the head, decoding and on a prompt, in each fusion; an op's kernels lie in the op's module."""
+    """One layer and the head, in decode and prefill, with each attention backend; an op's kernels are in the op's
+    module."""
     if ops and not any(hasattr(KERNELS, op) for op in ops):
-        return  # no model takes any of them
+        return  # no model calls any of them
     for architecture in models.find().values():
         for step, launch in _steps(architecture):
             op = launch.kernel.fn.__module__.removeprefix(f"{kernels.__name__}.").split(".")[0]
-            if op in (ops or kernels.find()):  # what ops share is met in their cases
+            if op in (ops or kernels.find()):  # shared kernels appear in the ops' cases
                 yield Configuration(op, f"{architecture.title} {step}", launch)
 
 
@@ -97,7 +97,7 @@ def _steps(architecture: Architecture) -> Iterator[tuple[str, Launch]]:
             model = of_tensors(config, tensors, getattr(torch, DTYPE), attention=attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
-                with recorded() as found, programmatic_dependent_launch():  # as a decoder's graph has them
+                with recorded() as found, programmatic_dependent_launch():  # as in a decoder's graph
                     model.next_tokens(model.forward(tokens, AttentionMetadata.decode(tokens), cache))
                 yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
             for count in PROMPTS:

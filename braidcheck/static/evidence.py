@@ -1,4 +1,4 @@
-"""What ``measure.measure_static`` sees, as plain data (standard library only)."""
+"""The evidence of ``measure.measure_static``, as plain data (standard library only)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class Seen(TypedDict, total=False):
-    """What a compiled kernel takes and does; or the compiler's ``error`` alone.
+    """The resources and instructions of a compiled kernel; or only the compiler's ``error``.
 
     registers a thread; spills, bytes of local memory a thread (stack); shared bytes a program; warps a program;
     occupancy, resident warps a multiprocessor; instructions in the machine code; matrix, the number of instructions

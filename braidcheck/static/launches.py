@@ -1,4 +1,4 @@
-"""What wrappers launch, recorded without running anything: kernels with their arguments' types, constants and hints."""
+"""Records what wrappers launch without running it: kernels with their arguments' types, constants and hints."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Launch:
         return json.dumps([self.kernel.__name__, self.signature, self.constants, self.hints, self.options], default=str)
 
     def digest(self, target: GPUTarget) -> str:
-        """Changes with the kernel's source, that of all it calls, and everything else that the compiler is given."""
+        """A hash of the kernel's source, that of all it calls, and all other compiler inputs."""
         source = self._source(target)
         return hashlib.sha256(f"{triton.__version__} {target} {source.hash()} {self.options}".encode()).hexdigest()
 
     def compile(self, target: GPUTarget) -> CompiledKernel:
-        """Compile for ``target``, whether or not such a GPU is here. Raises whatever the compiler raises."""
+        """Compile for ``target``, which need not be present. Raises the compiler's exceptions."""
         return triton.compile(self._source(target), target=target, options=dict(self.options))
 
     def _source(self, target: GPUTarget) -> ASTSource:
@@ -77,9 +77,8 @@ class Launch:
 
 @contextmanager
 def recorded() -> Iterator[list[Launch]]:
-    """Within, launches are listed instead of run, and wrappers take tensors that lie on the CPU for a GPU's.
-
-    Launches cannot be recorded where kernels are interpreted: TRITON_INTERPRET must not be set.
+    """A context in which launches are listed instead of run, and wrappers treat CPU tensors as a GPU's.
+    TRITON_INTERPRET must not be set: interpreted launches cannot be recorded.
     """
     found: list[Launch] = []
 
@@ -95,7 +94,7 @@ def recorded() -> Iterator[list[Launch]]:
     JITFunction.run, interpreter.DEVICE_TYPE = record, "cpu"
     try:
         with warnings.catch_warnings():
-            # Where a tensor lies is asked to see whether it is aligned; one that takes no memory lies at 0.
+            # The data pointer is only used to check alignment; for a tensor without memory it is 0.
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             yield found
     finally:
@@ -104,7 +103,8 @@ def recorded() -> Iterator[list[Launch]]:
 
 @contextmanager
 def as_if_on(capability: tuple[int, int]) -> Iterator[None]:
-    """Within, wrappers choose what they launch as on an NVIDIA GPU of this compute capability; (0, 0) for any other."""
+    """A context in which wrappers choose launches as on an NVIDIA GPU of this compute capability; (0, 0) for any other
+    GPU."""
     pinned: Any = importlib.import_module("braidcheck.kernels.common.configs")
     own, pinned.capability = pinned.capability, lambda: capability
     try:
@@ -118,7 +118,7 @@ def of_case(op: Op, case: Case, call: Callable[..., Any] | None = None) -> list[
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), recorded() as found:
             (call or op.call)(**op.inputs(case, "cpu"))
-    except DataDependentOutputException:  # sizes follow from the numbers, so these must be there
+    except DataDependentOutputException:  # sizes depend on values, so these must exist
         with recorded() as found:
             (call or op.call)(**op.inputs(case, "cpu"))
     return found
@@ -138,7 +138,7 @@ def _type(value: Any) -> str:
 
 def _hint(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        # The allocator's blocks are aligned, so a tensor is where its offset is.
+        # The allocator's blocks are aligned, so a tensor's alignment is that of its offset.
         aligned = value.storage_offset() * value.itemsize % 16 == 0
         return "D" * aligned + "S" * (value.untyped_storage().nbytes() < 1 << 31)
     return "D" if isinstance(value, int) and not isinstance(value, bool) and value % 16 == 0 else ""

@@ -1,4 +1,4 @@
-"""What the static gate sees: asked of a process of its own, for nothing compiles where kernels are interpreted."""
+"""Measures for the static gate in a separate process, since nothing compiles under the interpreter."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def measure_static(
     tree: Path = environment.PACKAGE.parent,
     children: int = 0,
 ) -> Evidence:
-    """What every configuration of ``ops`` (all by default) takes on every target, as plain data.
-
-    The package in ``tree`` is compiled, by so many ``children`` at a time (as many as CPUs by default). What was
-    compiled once is kept in the user's cache. Raises NotAvailable where the process that compiles breaks.
+    """The resources of every configuration of ``ops`` (default: all) on every target, as plain data. Compiles the
+    package in ``tree`` with ``children`` processes (default: one per CPU) and caches results in the user's cache.
+    Raises NotAvailable if the compiling process breaks.
     """
     alone = environment.for_worker(tree) | {"TRITON_DISABLE_LINE_INFO": "1"}
     command = [sys.executable, "-P", "-m", "braidcheck.static.compiler", str(children or environment.cpus()), *ops]

@@ -1,4 +1,4 @@
-"""What a compiled kernel takes and does, read from its machine code: no driver and no GPU is asked."""
+"""Reads a compiled kernel's resources and instructions from its machine code, without driver or GPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def triton_target(target: Arch) -> GPUTarget:
 
 
 def read(launch: Launch, target: Arch) -> Seen:
-    """Compile ``launch`` for ``target`` and say what came out. Raises whatever the compiler raises."""
+    """Compile ``launch`` for ``target`` and read the result. Raises the compiler's exceptions."""
     compiled = launch.compile(triton_target(target))
     seen: Seen = {
         "shared": compiled.metadata.shared,
@@ -55,7 +55,7 @@ def _nvidia(asm: Mapping[str, Any]) -> Seen:
 
 
 def _usage(cubin: bytes) -> dict[str, int]:
-    """Registers, stack, local memory: what ptxas wrote beside the code."""
+    """Registers, stack and local memory, as recorded by ptxas."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -79,7 +79,7 @@ def _ptx_accesses(ptx: str, kind: str) -> list[int]:
 
 
 def _asynchronous(ptx: str) -> list[int]:
-    """Width in bits of every copy from global to shared memory that passes no register."""
+    """Width in bits of every asynchronous copy from global to shared memory."""
     return [8 * int(size, 0) for size in re.findall(r"cp\.async\.c[ag]\.shared\.global[^;]*?\], (0x\w+|\d+)", ptx)]
 
 

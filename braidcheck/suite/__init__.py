@@ -1,1 +1,1 @@
-"""What pytest runs in a gate run: the gates' items and, on a GPU, a project's own tests."""
+"""The pytest items of a gate run: the gates' and, on a GPU, a project's own tests."""

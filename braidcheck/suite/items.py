@@ -1,4 +1,4 @@
-"""The gates as pytest items: ``test_<gate>[subject]`` gives the verdict of that gate on that subject."""
+"""The gates as pytest items: ``test_<gate>[subject]`` returns that gate's verdict on that subject."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from braidcheck.gates.gate import Gate
 from braidcheck.plugin import SETTINGS
 from braidcheck.result import Status, Verdict
 
-UNKNOWN = "every subject"  # the subject of a gate that could not even name its subjects
+UNKNOWN = "every subject"  # the subject of a gate that failed to list its subjects
 _failed: dict[str, Exception] = {}  # by gate, why it could not
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
-    """An item a subject."""
+    """One item per subject."""
     gate, settings = _gate_of(metafunc.function), metafunc.config.stash[SETTINGS]
     reason = gate.why_not(settings.lane)
     try:
         subjects = [gate.stand_in] if reason and gate.stand_in else [*gate.subjects(settings), *_broken(gate, settings)]
-    except Exception as error:  # the item raises it, so that it is this gate's error and no other's
+    except Exception as error:  # the item raises it, so that it is only this gate's error
         _failed[gate.name] = error
         subjects = [gate.stand_in or UNKNOWN]
     plain = set(subjects) if reason or gate.name in _failed else set(_broken(gate, settings))
@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
 
 
 def _broken(gate: Gate, settings: Any) -> dict[str, str]:
-    """The ops that the gate was to be asked about and that cannot be imported, and why."""
+    """The ops to be tested that cannot be imported, and why."""
     broken = kernels.left_out() if gate.per_op else {}
     return {op: reason for op, reason in broken.items() if not settings.ops or op in settings.ops}
 
@@ -62,7 +62,7 @@ def _test(gate: Gate) -> Callable[..., Verdict]:
 
 
 def _verdicts(gate: Gate) -> Callable[..., dict[str, Verdict]]:
-    """The fixture of a gate that measures once for all of its subjects."""
+    """The fixture of a gate that measures once for all its subjects."""
 
     @pytest.fixture(scope="module", name=f"{gate.name}_verdicts")
     def verdicts(settings: Any, progress: Any, request: Any) -> dict[str, Verdict]:

@@ -1,4 +1,4 @@
-"""The pytest plugin under which a project's own GPU tests run as a phase of the gate: a verdict of ``tests`` each."""
+"""The pytest plugin that runs a project's own GPU tests as a phase of the gate: one verdict of ``tests`` each."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def marks_gpu(path: Path) -> bool:
     return any(map(_says_so, (path, *(folder / "conftest.py" for folder in path.parents))))
 
 
-@cache  # a conftest.py stands above many files
+@cache  # a conftest.py applies to many files
 def _says_so(file: Path) -> bool:
     return file.exists() and "mark.gpu" in file.read_text(encoding="utf-8", errors="replace")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Import only test files that can hold a GPU test: every worker would import all of them."""
+    """Import only test files that may contain a GPU test: every worker would import all of them."""
     is_test = collection_path.suffix == ".py" and collection_path.name != "conftest.py"
     return True if is_test and not marks_gpu(collection_path) else None
 
@@ -43,7 +43,7 @@ def name(nodeid: str) -> tuple[str, str]:
 
 
 class Worker(plugin.Worker):
-    """Runs the tests; how each ends is its verdict."""
+    """Runs the tests; the outcome of each is its verdict."""
 
     name = staticmethod(name)
 
@@ -70,7 +70,7 @@ class Controller(controller.Controller):
     name = staticmethod(name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A test that passed and could not clean up after itself is an error too."""
+        """A test that passes but fails in teardown is an error."""
         super().pytest_runtest_logreport(report)
         if report.failed and report.when == "teardown":
             errors = [line[1:].strip() for line in str(report.longrepr).splitlines() if line.startswith("E ")]

@@ -41,7 +41,7 @@ def test_decoders_match_model(known, altered):
 def test_theta_10000_is_refused_with_its_distance(known, altered):
     engine, _hf, start, *_ = known
     wrong = said(known, altered(engine, start, rope_theta=1e4))
-    assert wrong.startswith("its K of layer 0 are ")
+    assert wrong.startswith("its K of layer 0 differ by ")
     assert "from HF's in float32" in wrong
 
 
@@ -50,14 +50,14 @@ def test_a_fault_in_the_last_layer_shows_in_the_logits(known, altered):
     *others, last = engine.weights.layers
     swapped = dataclasses.replace(last, q_norm=last.k_norm)
     wrong = said(known, altered(engine, start, layers=(*others, swapped)))
-    assert wrong.startswith("its logits are ")
+    assert wrong.startswith("its logits differ by ")
 
 
 def test_a_loop_that_stays_where_it_is_is_refused(known, altered):
     engine, _hf, start, *_ = known
     still = altered(engine, start)
     still.step = lambda: still.tokens.copy_(still.logits().argmax(-1))
-    assert said(known, still).startswith("its K of layer 0 are 0.8")
+    assert said(known, still).startswith("its K of layer 0 differ by 0.8")
 
 
 def test_other_tokens_are_refused(known):

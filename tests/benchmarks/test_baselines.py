@@ -49,13 +49,13 @@ def test_another_answer_is_refused(fault):
     op, inputs = small("attention_decode", "1 row of 2048")
     wrong = inputs | {"scale": inputs["scale"] * 1.5, "lengths": inputs["lengths"] - 20}
     said = checked(op, "eager", lambda **rest: op.eager_baseline(**rest | {fault: wrong[fault]}), inputs)
-    assert said["refused"].startswith("its answer is ")
+    assert said["refused"].startswith("its answer differs by ")
 
 
 def test_another_token_or_shape_is_refused_and_an_exception_is_said():
     op, inputs = small("lm_head", "16 tokens")
     assert "refused" in checked(op, "eager", lambda **rest: op.eager_baseline(**rest) ^ 1, inputs)
     assert checked(op, "eager", lambda **rest: torch.zeros(3), inputs) == {
-        "refused": "its answer is inf of the norm from the reference's"
+        "refused": "its answer differs by inf of the norm from the reference's"
     }
     assert checked(op, "eager", lambda x: x, inputs)["skipped"].startswith("TypeError: ")

@@ -43,7 +43,9 @@ def test_baselines_are_timed_refused_or_skipped(measure, config):
     assert found["broken"]["skipped"] == "RuntimeError: no such backend"
     for name in ("wrong", "broken"):
         assert "rate" not in found[name]
-    assert {row["subject"]: row for row in second}[HF_STATIC]["skipped"].endswith("ask for this one: --context")
+    assert {row["subject"]: row for row in second}[HF_STATIC]["skipped"].endswith(
+        "for this one, give it alone by --context"
+    )
 
 
 def test_without_baselines_only_braidcheck_is_timed(measure, monkeypatch):

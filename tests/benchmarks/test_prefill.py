@@ -20,7 +20,7 @@ def test_another_model_is_refused(untimed, config, monkeypatch):
     monkeypatch.setattr("braidcheck.models.model.rope_table", lambda *size, **rest: torch.ones(size[:2]))
     rows = measure_prefill([20], "cpu", config=config)["rows"]
     assert len(rows) == 2
-    assert all(row["refused"].startswith("its logits are ") and "rate" not in row for row in rows)
+    assert all(row["refused"].startswith("its logits differ by ") and "rate" not in row for row in rows)
 
 
 def test_operations_are_two_a_weight_and_token_and_attentions():

@@ -83,7 +83,7 @@ def test_copies_fit_into_the_memory_they_may_take(inputs, monkeypatch):
 def test_the_limits_are_possible_ones():
     found = roofline.measure_limits()
     assert found.keys() == {"copy", "read", "matrix"}
-    assert all(0 < found[kind] < 2e13 for kind in ("copy", "read"))  # bytes a second
+    assert all(0 < found[kind] < 2e13 for kind in ("copy", "read"))  # bytes per second
     assert 0 < found["matrix"] < 2e16  # operations a second
 
 

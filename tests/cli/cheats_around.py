@@ -195,7 +195,7 @@ PROMISED_KERNELS = {
     computes_in_the_grid: COMPUTED,
     computes_in_a_fork: f"{LEFT}fork",
 }
-OFF, HELD_AGAINST = "times that (error ratio", "is what the function is held against"
+OFF, HELD_AGAINST = "times that (error ratio", "holds the expected answers"
 CHEATS = {
     wrapper: "a subclass of Tensor",
     finishes_when_collected: OFF,

@@ -70,4 +70,4 @@ def test_the_other_one_is_the_base_and_all_is_saved(run, session, tmp_path):
 
 def test_a_call_without_two_functions_is_refused(refused):
     refused(2, "bench OP FILE.py:FUNCTION --against FILE.py:OTHER", "bench", "rms_norm", "--against", "f.py:g")
-    refused(2, "leave --baselines out", "bench", "rms_norm", "f.py:f", "--against", "f.py:g", "--baselines")
+    refused(2, "omit --baselines", "bench", "rms_norm", "f.py:f", "--against", "f.py:g", "--baselines")

@@ -77,7 +77,7 @@ def test_all_together_have_a_limit_of_time():
 def test_a_case_is_asked_again_after_others():
     found = verdicts([Status.PASS, Status.FAIL], [Status.PASS, Status.SKIPPED], [Status.PASS], [Status.SKIPPED])
     assert statuses(found) == [Status.FAIL, Status.FAIL, Status.PASS, Status.SKIPPED]
-    assert found[0].message == "right at first, at a later call: said"
+    assert found[0].message == "right at first, wrong when repeated: said"
 
 
 def test_the_order_is_drawn():

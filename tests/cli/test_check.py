@@ -1,4 +1,4 @@
-"""``braidcheck check``: somebody else's function under an op's cases and bounds."""
+"""``braidcheck check``: a user's function under an op's cases and bounds."""
 
 import json
 
@@ -100,14 +100,14 @@ def test_cases_with_unsupported_argument_are_skipped_and_listed(run, file):
     cases = {case.id: case for case in kernels.find()["rms_norm"].cases if not case.large}
     served = sum(v["gate"] == "accuracy" and v["status"] == "pass" and v["subject"] in cases for v in body["verdicts"])
     assert 0 < served < len(cases)
-    assert body["verdicts"][-1]["message"] == f"served {served} of {len(cases)} cases"
+    assert body["verdicts"][-1]["message"] == f"supports {served} of {len(cases)} cases"
     assert checked(run, file, "plain", "--case", "residual1")[0] == 3
 
 
 def test_a_function_that_refuses_every_16_bit_case_does_not_pass(run, file):
     completed = run("check", "rms_norm", f"{file}:wide_alone", "--case", "tail")
     assert completed.code == 3
-    said = "of bfloat16 and float16, which are skipped: not served: ValueError: float32 alone"
+    said = "of bfloat16 and float16, which are skipped: not supported: ValueError: float32 alone"
     assert said in completed.out.splitlines()[-2]
     assert completed.out.splitlines()[-2].startswith("served ")
     assert "[served]'" not in completed.out  # as no --case repeats it

@@ -101,7 +101,7 @@ def test_a_process_that_ends_is_skipped_where_only_our_kernels_promise_an_answer
     asked = partial(candidate_checks._checked, "edges", check=ends, candidate=SimpleNamespace(raised=None))
     verdict = asked("qkv_rope[a position outside the table gives NaN]")
     assert (verdict.status, verdict.message) == (
-        Status.SKIPPED, f"no promise of other libraries: the function {error}"
+        Status.SKIPPED, f"other libraries do not promise this: the function {error}"
     )  # fmt: skip
     with pytest.raises(type(error)):
         asked("qkv_rope[what is given is kept]")

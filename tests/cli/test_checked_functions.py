@@ -64,8 +64,8 @@ def test_other_names_stay(name):
     ("name", "says"),
     [
         ("nope:pack/norm.py:f", "cannot be taken from git: fatal: "),
-        ("HEAD:nope.py:f", "HEAD has no file nope.py; paths are from the top"),
-        ("--output=x:a.py:f", "is no commit"),
+        ("HEAD:nope.py:f", "HEAD has no file nope.py; give the path from the root"),
+        ("--output=x:a.py:f", "is not a commit, branch or tag"),
     ],
 )
 def test_a_commit_or_file_that_is_not_there_is_one_line(repository, name, says):

@@ -127,7 +127,7 @@ def test_no_help_loses_words_in_brackets():
 
 
 def test_golden_verify(run, refused, tmp_path):
-    assert "whole, of nano" in run("golden", "verify").out
+    assert "intact, of nano" in run("golden", "verify").out
     golden = tmp_path / "golden"
     shutil.copytree(resolve.NANO_GOLDEN, golden)
     assert run("golden", "verify", golden).code == 0

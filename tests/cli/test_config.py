@@ -68,13 +68,13 @@ def test_a_gate_that_is_none_is_named(suite, refused):
 def test_what_is_kept_for_kernels_is_nothing_to_an_engine(configure, refused):
     configure("gates = ['accuracy']\nbudget = 3")
     refused(2, "no file nowhere.py", "gate", "--engine", "nowhere.py:Engine")
-    refused(2, "--engine runs its own gates", "gate", "--engine", "nowhere.py:Engine", "--budget", "3")
+    refused(2, "--engine runs all gates of an engine", "gate", "--engine", "nowhere.py:Engine", "--budget", "3")
 
 
 def test_results_never_go_to_a_projects_own_folder(suite, configure, refused, tmp_path):
     configure("out = '.'")
     (tmp_path / "tests").mkdir()
-    refused(2, "is the folder of a project", "gate", "--lane", "interpret")
+    refused(2, "is a project's folder", "gate", "--lane", "interpret")
     assert (tmp_path / "tests").is_dir()
 
 

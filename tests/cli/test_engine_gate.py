@@ -67,7 +67,7 @@ def test_an_engine_that_cannot_be_made_is_one_line(name, said, tmp_path, capsys,
 
 def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
     assert main(["gate", "--engine", f"{BAD}:Table", "-k", "kl", "--out", str(tmp_path)]) == 2
-    assert "--engine runs its own gates" in capsys.readouterr().err
+    assert "--engine runs all gates of an engine" in capsys.readouterr().err
 
 
 def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
@@ -77,7 +77,7 @@ def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
 
 
 def asked(engine, **more):
-    return engine_gate.Asked(engine, "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus", **more)
+    return engine_gate.EngineRequest(engine, "", process.Launch.timeout_s, 0, "m", "nano", None, "corpus", **more)
 
 
 def test_a_run_tells_no_password():
@@ -105,4 +105,4 @@ def test_what_is_no_earlier_run_of_this_machine_is_refused(tmp_path):
 
 def test_timing_an_engine_needs_one(capsys):
     assert main(["gate", "--speed"]) == main(["gate", "--against-engine", "e.py:f"]) == 2
-    assert "time an engine of your own: give --engine" in capsys.readouterr().err
+    assert "time your own engine: give --engine" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_a_green_run_writes_its_files_and_ends_with_the_table(suite, run, result
     assert {"commit", "libraries", "gpus", "seconds", "command", "lanes"} <= made.environment.keys()
     assert junit.count("<testcase ") == 6
     assert "PASS: 6 pass in" in completed.out.splitlines()[-1]
-    assert "badge.svg are in braidcheck-out; as a page: braidcheck report braidcheck-out" in completed.out
+    assert "badge.svg are in braidcheck-out; for an HTML report: braidcheck report braidcheck-out" in completed.out
     assert gate.NO_OPS in completed.err  # elsewhere than in braidcheck's own folder
 
 

@@ -23,7 +23,7 @@ def files(tmp_path, monkeypatch):
 def test_a_file_of_before_there_were_checksums_is_taken_with_a_word(run, files):
     (files / "old.json").write_text(json.dumps(checksum.opened((files / "run.json").read_text(), SCHEMA)))
     added = run("history", "add", "old.json")
-    assert (added.code, added.err) == (0, "old.json carries no checksum: damage to it may not show\n")
+    assert (added.code, added.err) == (0, "old.json has no checksum: damage to it may go unnoticed\n")
 
 
 def test_add_and_list(run, files):

@@ -42,7 +42,17 @@ def test_the_function_that_launches_is_named_and_what_is_known_can_be_checked_at
     (repository / "src" / "mylib" / "kernels.py").write_text(KERNEL + launch)
     said = run("init").out
     assert "call rms_norm of src/mylib/kernels.py in it" in said
-    assert "by its cases: braidcheck check rms_norm src/mylib/kernels.py:rms_norm\n" in said
+    assert "against its cases: braidcheck check rms_norm src/mylib/kernels.py:rms_norm\n" in said
+
+
+def test_a_virtual_environment_that_git_does_not_ignore_is_no_part_of_the_project(repository, run):
+    packages = repository / ".venv" / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (repository / ".venv" / "pyvenv.cfg").write_text("home = /usr/bin\n")  # Python before 3.13 writes no .gitignore
+    (packages / "op.py").write_text(KERNEL + "\nOP = None\n")
+    made = run("init")
+    assert "Triton kernels in src/mylib/kernels.py, no tests" in made.out
+    assert 'ops = ["braidcheck_ops"]' in (repository / "pyproject.toml").read_text()
 
 
 def test_a_repository_becomes_a_gated_one_once(repository, run):
@@ -59,12 +69,12 @@ def test_a_repository_becomes_a_gated_one_once(repository, run):
     assert after["pyproject.toml"] == PYPROJECT + '\n\n[tool.braidcheck]\nops = ["braidcheck_ops"]\n'
     again = run("init", "--gpu")
     assert (again.code, texts(repository)) == (0, after)
-    assert f"kept {WORKFLOW}: it is there" in again.out
+    assert f"kept {WORKFLOW}: it exists" in again.out
     assert "wrote" not in again.out
     checked = run("init", "--check")
     assert (checked.code, checked.out.splitlines()[1]) == (
         0,
-        f"all is there and of braidcheck {braidcheck.__version__}",
+        f"everything is present and of braidcheck {braidcheck.__version__}",
     )
 
 
@@ -171,7 +181,7 @@ def test_an_older_pin_is_out_of_date(repository, run):
     path.write_text(path.read_text().replace(f"braidcheck=={braidcheck.__version__}", "braidcheck==0.0.1"))
     checked = run("init", "--check")
     assert checked.code == 1
-    assert f"out of date: {WORKFLOW}: it has braidcheck 0.0.1, here is {braidcheck.__version__}" in checked.out
+    assert f"out of date: {WORKFLOW}: it has braidcheck 0.0.1, installed is {braidcheck.__version__}" in checked.out
 
 
 def test_a_project_in_a_folder_has_its_workflow_at_the_root(repository, run, monkeypatch):
@@ -189,7 +199,7 @@ def test_a_project_in_a_folder_has_its_workflow_at_the_root(repository, run, mon
 
 def test_no_repository_and_our_own_are_refused(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(2, "is in no git repository; run: git init", "init")
+    refused(2, "is not in a git repository; run: git init", "init")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / "braidcheck").mkdir()
     (tmp_path / "braidcheck" / "op.py").touch()

@@ -151,7 +151,7 @@ def test_what_is_no_whole_is_refused(pair, refused, tmp_path, change, text):
 
 def test_a_missing_shard_is_named(pair, refused):
     refused(2, "a gap: no Run of shard 2/2; run it with: braidcheck gate --shard 2/2", "merge", pair[0])
-    refused(2, "is given twice", "merge", pair[0], pair[0])
+    refused(2, "was given twice", "merge", pair[0], pair[0])
     refused(2, "cannot read nowhere.json", "merge", pair[0], "nowhere.json")
     pair[1].write_text("{}")
     refused(2, "is not a Run; give the run.json of a shard", "merge", *pair)

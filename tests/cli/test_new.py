@@ -34,7 +34,7 @@ def test_skeleton_is_an_op_that_passes(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("rms_norm",), "rms_norm is an op of braidcheck already"),
+        (("rms_norm",), "braidcheck already has an op rms_norm"),
         (("My-Op",), "an op's name must be a Python name in lower case, not 'My-Op'"),
         (("fine", "--folder", "nowhere"), "--folder nowhere: no such folder"),
         (("there",), "there.py exists already"),

@@ -88,7 +88,7 @@ def test_mistakes_are_one_line(refused, made, csv, tmp_path, monkeypatch):
     refused(2, "is not a Run", "report", made, "--base", csv, "-o", out)
     refused(2, "is not a kill matrix", "report", made, "--mutants", made, "-o", out)
     monkeypatch.chdir(tmp_path)
-    refused(2, "there is no braidcheck-out/run.json; write it by: braidcheck gate", "report")
+    refused(2, "there is no braidcheck-out/run.json; run braidcheck gate first", "report")
     (tmp_path / "empty").mkdir()
     refused(2, "no Runs in", "report", tmp_path / "empty", "-o", out)
     (tmp_path / "file").touch()

@@ -16,15 +16,15 @@ PASS, FAIL, SKIPPED, ERROR = Status.PASS, Status.FAIL, Status.SKIPPED, Status.ER
 @pytest.mark.parametrize(
     ("cases", "says", "status", "code"),
     [
-        ([("bfloat16", PASS), ("float32", PASS)], "served 2 of 2 cases", PASS, 0),
-        ([("bfloat16", PASS), ("float16", SKIPPED)], "served 1 of 2 cases", PASS, 0),
-        ([("bfloat16", SKIPPED), ("float32", SKIPPED)], "served 0 of 2 cases", SKIPPED, 3),
-        ([("bfloat16", SKIPPED), ("float16", FAIL), ("float32", ERROR)], "served 1 of 3 cases", PASS, 0),
+        ([("bfloat16", PASS), ("float32", PASS)], "supports 2 of 2 cases", PASS, 0),
+        ([("bfloat16", PASS), ("float16", SKIPPED)], "supports 1 of 2 cases", PASS, 0),
+        ([("bfloat16", SKIPPED), ("float32", SKIPPED)], "supports 0 of 2 cases", SKIPPED, 3),
+        ([("bfloat16", SKIPPED), ("float16", FAIL), ("float32", ERROR)], "supports 1 of 3 cases", PASS, 0),
         # A sampler, most of whose cases are in float32.
-        ([("bfloat16", SKIPPED), ("float32", PASS), ("float32", PASS)], "served 2 of 3 cases", PASS, 0),
+        ([("bfloat16", SKIPPED), ("float32", PASS), ("float32", PASS)], "supports 2 of 3 cases", PASS, 0),
         (
             [("bfloat16", SKIPPED), ("float16", SKIPPED), ("float32", PASS)],
-            "served 1 of 3 cases, none of 2 of bfloat16 and float16, which are skipped: too narrow",
+            "supports 1 of 3 cases, none of 2 of bfloat16 and float16, which are skipped: too narrow",
             Status.INCONCLUSIVE,
             3,
         ),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from braidcheck.cli import bounds, soak_models
-from braidcheck.mutants import honest
+from braidcheck.mutants import equivalents
 
 SOAK = ("soak", "--op", "cache_write", "--pairs", "5", "--lane", "interpret")
 
@@ -23,8 +23,8 @@ def dishonest(monkeypatch):
     def early(k, v, k_cache, v_cache, rows, slots):
         honest_ones["flat"](k, v, k_cache, v_cache, rows, (slots - 1) % k_cache.shape[1])
 
-    honest_ones = honest.find("cache_write")
-    monkeypatch.setattr(honest, "find", lambda op: honest_ones | {"early": early})
+    honest_ones = equivalents.find("cache_write")
+    monkeypatch.setattr(equivalents, "find", lambda op: honest_ones | {"early": early})
 
 
 def test_equivalent_implementations_pass(run, file):
@@ -80,7 +80,7 @@ def test_sizes_are_drawn_and_published_nowhere(run, refused):
     (verdict,) = json.loads(completed.out)["verdicts"]
     assert (completed.code, verdict["gate"], verdict["status"]) == (0, "sizes", "pass")
     assert max(verdict["metrics"]["largest"].values()) > 4000
-    refused(2, "leave --save out", "soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--save")
+    refused(2, "omit --save", "soak", "--lane", "interpret", "--op", "rms_norm", "--sizes", 2, "--save")
 
 
 def test_random_models_are_evaluated_and_saved(run, no_gpu, tmp_path, monkeypatch):

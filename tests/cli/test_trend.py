@@ -55,7 +55,7 @@ def test_series_missing_in_last_run_is_skipped(run, table):
         for words in ([], ["--json"]):
             completed = run("trend", table(**series), *words)
             assert completed.code == 0
-            assert f"skipped: {missing}: the last night's Run does not have it\n" in completed.out + completed.err
+            assert f"skipped: {missing}: the last nightly run does not have it\n" in completed.out + completed.err
             assert "in 2 series; 1 skipped" in completed.out + completed.err
     failed = run("trend", table(a=[*CALM[:-1], ""]))
     assert failed.code == 3

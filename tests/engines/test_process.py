@@ -58,7 +58,7 @@ def test_a_factory_that_hangs_is_ended():
         ("Dies", r"ended \(exit 7\): out of luck", {}),
         ("Hangs", "gave no answer in 1 s", {"timeout_s": 1.0}),
         ("Eats", "GiB of memory of 0.3", {"max_bytes": 300 << 20}),
-        ("Forges", "sent what is no reply", {}),
+        ("Forges", "sent an invalid reply", {}),
     ],
 )
 def test_an_engine_that_is_gone_is_started_again(name, said, limits):
@@ -99,13 +99,13 @@ def test_an_engine_that_always_ends_is_asked_no_more():
     for _ in range(MAX_STARTS):
         with pytest.raises(EngineGone, match=r"^ended$"):
             client.prefill([0])
-    with pytest.raises(EngineGone, match="was not asked"):
+    with pytest.raises(EngineGone, match="was not called"):
         client.prefill([0])
 
 
 def test_another_vocabulary_is_said():
     client = start("other_vocabulary")
-    with pytest.raises(EngineError, match=r"gave logits \[2, 5\], \[2, 4\] were wanted"):
+    with pytest.raises(EngineError, match=r"gave logits \[2, 5\], \[2, 4\] were expected"):
         client.prefill([0, 1])
     client.close()
 
@@ -118,8 +118,8 @@ def test_a_python_that_is_none_is_a_usage_error():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("nothing", "names no engine"),
-        ("ftp://host/v1", "names no engine"),
+        ("nothing", "is not an engine"),
+        ("ftp://host/v1", "is not an engine"),
         ("missing.py:f", "no file missing.py"),
         ("braidcheck.engines.nothing:f", "braidcheck has no adapter nothing; it has"),
     ],

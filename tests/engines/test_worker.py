@@ -56,9 +56,9 @@ def test_arrays_of_any_kind_serve(value):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([[1.0, 2.0]], r"gave logits \[1, 2\], \[2, 3\] were wanted"),
+        ([[1.0, 2.0]], r"gave logits \[1, 2\], \[2, 3\] were expected"),
         ([1.0, 2.0], "raised"),
-        ([[1.0], [1.0, 2.0]], "rows of an array are not of one length"),
+        ([[1.0], [1.0, 2.0]], "rows of an array differ in length"),
         (None, "raised"),
         ("text", "raised"),
     ],

@@ -52,7 +52,7 @@ def test_what_could_not_be_tried_is_an_error(outcome):
 
 def test_a_false_alarm_is_an_error():
     rows = {"lane": "interpret", "seconds": 1.0, "mutants": [row("unmutated", "killed", "control"), *many(3)]}
-    assert "fails the package as it is" in verdict("trials, interpret", rows).message
+    assert "fails the unmutated package" in verdict("trials, interpret", rows).message
 
 
 def test_equivalents_that_are_argued_do_not_count():

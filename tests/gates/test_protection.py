@@ -120,7 +120,7 @@ def test_skipped_stays_skipped():
     [
         ("fail", "2030-01-31", "pass", None),
         ("fail", "2030-02-01", "fail", "expired on 2030-01-31: a better bound"),
-        ("pass", "2030-01-01", None, "no longer needed, take it out: a better bound"),
+        ("pass", "2030-01-01", None, "no longer needed, remove it: a better bound"),
     ],
 )
 def test_the_life_of_a_waiver(base, today, status, of_waiver):

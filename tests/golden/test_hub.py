@@ -82,7 +82,7 @@ def test_a_revision_that_is_none_is_named(hub, tmp_path, capsys, revision):
 def test_weights_that_come_too_short_are_refused_and_not_kept(hub, tmp_path, capsys):
     hub.served[WEIGHTS] = FILES[WEIGHTS][:2000]
     assert main(["golden", "record", MODEL, "--out", str(tmp_path / "golden")]) == 2
-    assert "owner/model came incomplete from the hub" in capsys.readouterr().err.splitlines()[-1]
+    assert "owner/model could not be downloaded completely" in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.rglob(WEIGHTS))
     hub.served.clear()
     place, _ = resolve.find_checkpoint(MODEL)
@@ -92,6 +92,6 @@ def test_weights_that_come_too_short_are_refused_and_not_kept(hub, tmp_path, cap
 def test_weights_of_another_hash_are_refused(hub, tmp_path, capsys):
     hub.served[WEIGHTS] = FILES[WEIGHTS][::-1]
     assert main(["golden", "record", MODEL, "--out", str(tmp_path / "golden")]) == 2
-    assert f"is not what the hub has as {WEIGHTS}: delete it and try again" in capsys.readouterr().err.splitlines()[-1]
+    assert f"differs from the hub's {WEIGHTS}: delete it and try again" in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(CheckpointError):
         store.checkpoint_files(resolve.find_checkpoint(MODEL)[0])

@@ -26,10 +26,10 @@ def spoil_format(golden):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda golden: flip(golden / "golden.safetensors", -1000), "golden.safetensors is not what was recorded"),
-        (lambda golden: flip(golden / "golden.safetensors", 3), "golden.safetensors is not what was recorded"),
+        (lambda golden: flip(golden / "golden.safetensors", -1000), "golden.safetensors was changed after recording"),
+        (lambda golden: flip(golden / "golden.safetensors", 3), "golden.safetensors was changed after recording"),
         (lambda golden: flip(golden / "manifest.json", -120), "manifest.json (was changed|is not JSON)"),
-        (lambda golden: (golden / "golden.safetensors").write_bytes(b""), "is not what was recorded"),
+        (lambda golden: (golden / "golden.safetensors").write_bytes(b""), "was changed after recording"),
         (lambda golden: (golden / "manifest.json").write_text('{"format": 1'), "manifest.json is not JSON"),
         (lambda golden: (golden / "golden.safetensors").unlink(), "golden.safetensors: No such file"),
         (shutil.rmtree, "manifest.json: No such file"),

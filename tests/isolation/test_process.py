@@ -58,10 +58,10 @@ def how_it_ended(process):
         ("line.close(); time.sleep(600)", "closed its channel"),
         ("say({'number': number + 1})", "sent an answer out of turn"),
         ("say({'number': number}); say({'number': number})", "sent an answer out of turn"),
-        ("say([number])", "sent what is no answer: a message that is no object"),
-        ("line.sendall(b'PASS' * 100)", "sent what is no answer: a message of "),
-        ("line.sendall((5).to_bytes(8, 'big') + b'\\xff{}{}')", "sent what is no answer: "),
-        ("line.sendall((400000).to_bytes(8, 'big') + b'[' * 400000)", "sent what is no answer: "),
+        ("say([number])", "sent an invalid answer: a message that is not an object"),
+        ("line.sendall(b'PASS' * 100)", "sent an invalid answer: a message of "),
+        ("line.sendall((5).to_bytes(8, 'big') + b'\\xff{}{}')", "sent an invalid answer: "),
+        ("line.sendall((400000).to_bytes(8, 'big') + b'[' * 400000)", "sent an invalid answer: "),
     ],
 )
 def test_what_is_no_answer_says_how(child, code, how):
@@ -94,7 +94,7 @@ def test_what_it_prints_is_no_answer_and_not_all_of_it_is_shown(child, capsys):
     assert process.ask({}, (), SECONDS) == {}
     shown = capsys.readouterr().err
     assert MAX_SHOWN_BYTES <= len(shown) < 2 * MAX_SHOWN_BYTES
-    assert "is left out" in shown
+    assert "is omitted" in shown
 
 
 def test_neither_a_terminal_nor_a_ci_obeys_what_it_prints(child, capsys):

@@ -23,7 +23,7 @@ from braidcheck.benchmarks import ops, shapes
 from braidcheck.ci.protection import oracles
 from braidcheck.gates import accuracy, soak
 from braidcheck.gates.soak.measure import measure_soak, pairs
-from braidcheck.mutants import changed, generate, honest, named_faults, selection, sensitivity
+from braidcheck.mutants import changed, generate, equivalents, named_faults, selection, sensitivity
 
 op = kernels.find()["throw_away"]
 (timed,) = shapes.series({"throw_away": op})
@@ -32,7 +32,7 @@ calls, _ = ops.baselines_for(op, inputs)
 faults = list(sensitivity.of_accuracy(op, "cpu", lambda seen: accuracy.evaluate(seen).status == "fail"))
 (named,) = [mutant for mutant in named_faults.named() if mutant.ops == ("throw_away",)]
 generated = [mutant for mutant in generate.generated(["throw_away"]) if mutant.part == "throw_away"]
-soaked = measure_soak(op, pairs(op, 2, large=False), honest.find("throw_away"))
+soaked = measure_soak(op, pairs(op, 2, large=False), equivalents.find("throw_away"))
 folder = Path(kernels.__file__).parent / "throw_away"
 files = {path.name: oracles.decides(f"braidcheck/kernels/throw_away/{path.name}") for path in folder.glob("*.*")}
 print(json.dumps({

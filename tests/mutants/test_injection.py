@@ -8,7 +8,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.mutants import injection
 from braidcheck.mutants.injection import FAULTS, injected, written
-from braidcheck.mutants.sensitivity import Look
+from braidcheck.mutants.sensitivity import CaseRecord
 from braidcheck.numerics.calls import copies, run
 from braidcheck.numerics.rounding import ROUNDOFF
 
@@ -122,6 +122,6 @@ def test_only_what_a_call_wrote_into_a_cache_may_change():
 def test_the_accuracy_gate_sees_a_fault_as_the_suite_would():
     from braidcheck.gates import accuracy
 
-    look = Look.at(OPS["rms_norm"], case_of("rms_norm"), "cpu")
+    look = CaseRecord.at(OPS["rms_norm"], case_of("rms_norm"), "cpu")
     assert accuracy.evaluate(look.evidence(BY_NAME["every element"], 0.0, 0)).status == "pass"
     assert accuracy.evaluate(look.evidence(BY_NAME["every element"], 0.01, 0)).status == "fail"

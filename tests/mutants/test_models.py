@@ -7,7 +7,7 @@ import torch
 from braidcheck import kernels
 from braidcheck.golden.resolve import resolve
 from braidcheck.golden.subset import drawn
-from braidcheck.mutants import honest, models
+from braidcheck.mutants import equivalents, models
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,9 @@ def test_wrong_variant_is_refused(nano, brief, monkeypatch):
         return (residual.float() + 1.02 * (x.float() @ weight.float().T)).to(residual.dtype)
 
     model = models.draw(2, "interpret")
-    monkeypatch.setattr(honest, "find", lambda op, own=honest.find: own(op) | {model.functions[op]: twice_as_loud}
-                        if op == "linear_residual" else own(op))  # fmt: skip
+    own = equivalents.find
+    louder = {model.functions["linear_residual"]: twice_as_loud}
+    monkeypatch.setattr(equivalents, "find", lambda op: own(op) | louder if op == "linear_residual" else own(op))
     seen = models.measure(model, *nano, "cpu")
     assert any("hidden" in message for message in seen["refused"])
 

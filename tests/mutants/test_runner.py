@@ -54,7 +54,7 @@ def test_what_became_of_each(matrix):
     found = {row["id"]: row["outcome"] for row in matrix["mutants"]}
     assert found.pop("unmutated") == "survived"
     assert list(found.values()) == ["killed", "survived", "survived", "stale", "survived"]
-    assert matrix["mutants"][-1]["said"] == "not run: the gpu lane alone can show it"
+    assert matrix["mutants"][-1]["said"] == "not run: only the gpu lane can show it"
 
 
 def test_the_survivor_lowers_the_score_and_the_stale_one_is_an_error(matrix):

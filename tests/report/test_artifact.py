@@ -39,7 +39,7 @@ def body(broken):
 def test_what_a_gate_writes_is_read(packed, broken, green):
     for run in (broken, green):
         assert artifact.read(packed(run.to_json())) == Run.from_json(run.to_json())
-    assert "## What is wrong" in artifact.comment(packed(broken.to_json()))
+    assert "## Failures" in artifact.comment(packed(broken.to_json()))
 
 
 def test_what_plain_numbers_cannot_say_is_read(packed, accuracy_verdict):
@@ -79,7 +79,7 @@ FAULTS = {
     "no such status": (lambda body: put(body, "verdicts", 1, "status", TAGS), "status of verdict 1"),
     "a gate's name that is none": (lambda body: put(body, "verdicts", 1, "gate", TAGS), "gate of verdict 1"),
     "no such lane": (lambda body: put(body, "verdicts", 1, "lane", TAGS), "lane of verdict 1"),
-    "a green lie": (lambda body: body | {"status": "pass", "exit_code": 0}, "not what the verdicts say"),
+    "a green lie": (lambda body: body | {"status": "pass", "exit_code": 0}, "do not follow from the verdicts"),
     "a long subject": (lambda body: put(body, "verdicts", 1, "subject", "x" * 501), "subject of verdict 1"),
     "an empty message": (lambda body: put(body, "verdicts", 1, "message", ""), "message of verdict 1"),
     "a number that is text": (lambda body: put(body, "verdicts", 1, "value", "1e3"), "value of verdict 1"),
@@ -90,10 +90,10 @@ FAULTS = {
     "too many verdicts": (lambda body: put(body, "verdicts", body["verdicts"] * 500), "not a list of at most 5,000"),
     "too many values": (lambda body: put(body, "environment", {"n": [0] * 200_001}), "more than 200,000 values"),
     "too deep": (lambda body: put(body, "environment", {"n": [[[[[[[[[[]]]]]]]]]]}), "nested"),
-    "a text turned around": (lambda body: put(body, "verdicts", 1, "message", "a\u202eb"), "cannot be seen"),
-    "a terminal's escape": (lambda body: put(body, "verdicts", 1, "message", "\x1b[2J"), "cannot be seen"),
-    "half a character": (lambda body: put(body, "verdicts", 1, "message", "\ud800"), "cannot be seen"),
-    "an invisible key": (lambda body: put(body, "environment", {"a\x00": 1}), "cannot be seen"),
+    "a text turned around": (lambda body: put(body, "verdicts", 1, "message", "a\u202eb"), "invisible characters"),
+    "a terminal's escape": (lambda body: put(body, "verdicts", 1, "message", "\x1b[2J"), "invisible characters"),
+    "half a character": (lambda body: put(body, "verdicts", 1, "message", "\ud800"), "invisible characters"),
+    "an invisible key": (lambda body: put(body, "environment", {"a\x00": 1}), "invisible characters"),
     "seconds that are text": (lambda body: put(body, "environment", "seconds", TAGS), "cannot be laid out"),
 }
 

@@ -140,7 +140,7 @@ def test_filtering_leaves_what_was_asked_for(open_page, year):
     tab.fill("#filter", "op12[")
     assert cards.count() == 1
     assert "op12[" in cards.inner_text()
-    assert not tab.get_by_role("heading", name="What is wrong").is_visible()
+    assert not tab.get_by_role("heading", name="Failures").is_visible()
     tab.fill("#filter", "")
     tab.check("#bad")
     assert cards.count() == 2

@@ -43,7 +43,7 @@ def of_history(runs, **more):
 
 def test_page_starts_with_suspect_ops(broken):
     text = Tags(page.render(page.Subject("run", broken))).text
-    heads = [text.index(said) for said in ("FAIL", "qkv_rope is to blame", "What is wrong", "Headroom of the ops")]
+    heads = [text.index(said) for said in ("FAIL", "Suspect op: qkv_rope", "Failures", "Headroom of the ops")]
     assert heads == sorted(heads)
     for said in (
         "qkv_rope[b]",
@@ -69,7 +69,7 @@ def test_each_failure_names_where_it_is_explained(broken, green):
 def test_a_green_run_is_small_and_says_what_it_lacks(green):
     made = page.render(page.Subject("run", green))
     assert len(made) < 100_000
-    assert "What is wrong" not in made
+    assert "Failures" not in made
     for name in ("trend", "the model by position", "measured limits", "kill matrix"):
         assert f"Not in this report: {name}: " in made
 
@@ -161,7 +161,7 @@ def test_the_roofline_takes_the_nearer_limit(verdict):
 def test_paired_timings_are_shown(verdict):
     slow = verdict("paired", "rms_norm[1 token]", Status.FAIL, value=1.031, limit=1.01, unit="x the base's time")
     text = " ".join(Tags(page.render(page.Subject("run", Run({}, (), (slow,))))).text.split())
-    assert "rms_norm is to blame for what paired found" in text
+    assert "Suspect op: rms_norm (paired)" in text
     assert "+3.10%" in text
 
 
@@ -192,9 +192,9 @@ def test_sensitivity_is_a_table_a_gate(green):
     row |= {"smallest": 2**-9, "least": 2**-32, "largest": 16.0}
     made = page.render(page.Subject("run", green, sensitivity=[row, row | {"gate": "coherence", "smallest": None}]))
     text = " ".join(Tags(made).text.split())
-    assert "The smallest fault that the accuracy gate sees" in text
+    assert "The smallest fault that the accuracy gate detects" in text
     assert "rms_normfloat322^-9" in text
-    assert "not seen up to 2^4" in text
+    assert "not detected up to 2^4" in text
     assert "Not in this report: sensitivity" in Tags(page.render(page.Subject("run", green))).text
 
 

@@ -24,7 +24,9 @@ def test_summary_order_is_failed_passed_skipped_missing(broken, capsys, tmp_path
     assert "pass accuracy: fine, least headroom 50% (fine)\n" in out
     assert "skipped: accuracy fine[large]: large cases need a GPU" in out
     assert "no verdict: interpret/accuracy/lost" in out
-    assert f"summary.md, junit.xml, run.sarif, badge.svg are in {tmp_path}; as a page: braidcheck report" in out
+    assert (
+        f"summary.md, junit.xml, run.sarif, badge.svg are in {tmp_path}; for an HTML report: braidcheck report" in out
+    )
     entries = "docs/failures/numbers.md#accuracy, docs/failures/model.md#coherence"
     assert f"causes and remedies, in braidcheck's repository: {entries}\n" in out
     assert out.splitlines()[-2:] == ["suspect ops: qkv_rope (accuracy)", rows.summary_line(broken)]

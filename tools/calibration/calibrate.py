@@ -25,7 +25,7 @@ from braidcheck.ci.paired.worker import ENGINE
 from braidcheck.ci.paired.worktrees import REPOSITORY, prepare_worktree
 from braidcheck.environment import fingerprint
 from braidcheck.errors import UserError
-from braidcheck.gates.paired import Found, log_ratios
+from braidcheck.gates.paired import SeriesTimings, log_ratios
 from braidcheck.result import write_atomically
 from tools.calibration import error_rates
 from tools.calibration.error_rates import Result
@@ -61,7 +61,7 @@ class Calibration:
 
     def pairs(
         self, series: Sequence[Mapping[str, Any]], turns: Mapping[str, int] | None, seconds: float, most: float
-    ) -> dict[str, Found]:
+    ) -> dict[str, SeriesTimings]:
         """Restarts of the package against itself, with ``turns`` of extra work by series' name; ``most`` of each."""
         session = self.plain if turns is None else self.slower
         given = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
@@ -119,7 +119,7 @@ def _amounts(
     return search(wanted, points, probe, lambda: work.left() > end)
 
 
-def _anchors(series: Sequence[Mapping[str, Any]], plain: Mapping[str, Found]) -> list[Mapping[str, Any]]:
+def _anchors(series: Sequence[Mapping[str, Any]], plain: Mapping[str, SeriesTimings]) -> list[Mapping[str, Any]]:
     """Of each op the series that takes the least time above LARGE, or the most where none does."""
     timed = [(error_rates.seconds(plain[one["name"]]), one) for one in series if plain[one["name"]]["restarts"]]
     anchors: dict[str, tuple[tuple[bool, float], Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""The page of the command line, from the command line itself."""
+"""The page of the command line, generated from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of known bugs: as they are planted, and what caught them."""
+"""The page of planted bugs, and which gates caught them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.site.markdown import table
 
 MATRIX = Path(__file__).parents[2] / "docs" / "results" / "kill-matrix-named-cpu.json"
 MAX_CHARACTERS = 120  # of a message
-HEAD = """# Known bugs, planted
+HEAD = """# Planted bugs
 
 Bugs known from engines and kernels, by the part that they belong to. Each is planted here, in a kernel, a wrapper or
 the model around them, and the gates are asked ([mutation testing](../mutation-testing.md)). The gate is the one that

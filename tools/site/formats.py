@@ -1,4 +1,4 @@
-"""The page of the format of a Run, from the types that readers hold it to."""
+"""The page of the format of a Run, generated from the types that readers check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page for each op: how it is called, what it promises, how far off it may be, at which cases it is evaluated."""
+"""A page for each op: signature, contract, bound and cases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pages(faults: Sequence[Mutant]) -> dict[str, str]:
 
 
 def page(op: Op, published: Mapping[str, Mapping[str, Any]], faults: Iterable[Mutant]) -> str:
-    """All that the declaration of an op says."""
+    """The page of one op, from its declaration."""
     contract = op.contract
     parts = (
         f"# {op.name}\n\n```python\n{signature(op)}\n```\n\n{inspect.getdoc(op.call)}\n",
@@ -37,10 +37,10 @@ def page(op: Op, published: Mapping[str, Mapping[str, Any]], faults: Iterable[Mu
         f"## Contract\n\n- Outputs: {', '.join(f'`{name}` in `{kind}`' for name, kind in contract.outputs.items())}",
         f"- Accumulator: {contract.accumulator}",
         f"- Written in place: {', '.join(map(code, contract.mutates)) or 'nothing'}",
-        f"- Casts that are permitted: {'; '.join(contract.casts) or 'none'}",
+        f"- Permitted casts: {'; '.join(contract.casts) or 'none'}",
         f"- {_invariance(contract.batch_invariant)}\n",
         _ratios(op.name, published),
-        f"## Negative controls\n\nWrong results that some case must notice: {'; '.join(op.negative_controls)}.\n",
+        f"## Negative controls\n\nWrong results that some case must detect: {'; '.join(op.negative_controls)}.\n",
         f"## Named faults\n\n{_faults(op.name, faults)}\n",
         f"## Cases\n\n{_cases(op)}",
     )
@@ -48,13 +48,13 @@ def page(op: Op, published: Mapping[str, Mapping[str, Any]], faults: Iterable[Mu
 
 
 def _derivation(op: Op) -> str:
-    """What the oracle's module says of itself."""
+    """The docstring of the oracle's module."""
     return inspect.getdoc(sys.modules[op.reference.__module__]) or ""
 
 
 def _invariance(rows: int) -> str:
     among = {0: "No promise about a row's bits among other rows", 1: "A row keeps its bits among any number of rows"}
-    return among.get(int(rows), f"A row keeps its bits among {rows} rows or more")
+    return among.get(int(rows), f"A row's bits are the same among {rows} rows or more")
 
 
 def _ratios(op: str, published: Mapping[str, Mapping[str, Any]]) -> str:

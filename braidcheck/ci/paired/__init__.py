@@ -1,1 +1,1 @@
-"""Base and change timed in interleaved rounds on one GPU, in processes of their own."""
+"""Times base and change in interleaved rounds on one GPU, each in its own process."""

@@ -1,4 +1,4 @@
-"""Times one function of anybody's in the place of an op: ``python -m ... FILE:FUNCTION DEVICE``; see ``worker``."""
+"""Times a user's function as an op: ``python -m ... FILE:FUNCTION DEVICE``; see ``worker``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from braidcheck.ci.paired.worker import Message, Placed, Prepared, fingerprint, 
 if TYPE_CHECKING:
     from braidcheck.op import Inputs, Op
 
-SAMPLE_S, SAMPLES = 0.02, 3  # of one turn on a CPU
-MAX_DIFFERENCE = 0.05  # of an output from the reference in the 2-norm: roundings of 16 bits stay below a hundredth
+SAMPLE_S, SAMPLES = 0.02, 3  # of one round on a CPU
+MAX_DIFFERENCE = 0.05  # relative 2-norm error of an output; 16-bit rounding stays below a hundredth
 
 
 class CpuLoop:
-    """A call that is repeated on a CPU, with the caches as it leaves them."""
+    """A call that is repeated on a CPU with warm caches."""
 
     def __init__(self, call: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
         self.call, self.inputs, self.count = call, inputs, 1
@@ -38,7 +38,7 @@ class CpuLoop:
 
 
 class FunctionBench:
-    """The function, on the shapes in which the op is timed."""
+    """The function, on the op's benchmark shapes."""
 
     def __init__(self, function: str, device: str) -> None:
         self.function, self.device = function, device
@@ -46,7 +46,7 @@ class FunctionBench:
         self.placed: Any = None
 
     def prepare(self, series: Message) -> Prepared:
-        """Load the function and make the inputs, on the CPU. Raises UserError where there is no such function."""
+        """Load the function and make the inputs on the CPU. Raises UserError if there is no such function."""
         from braidcheck import kernels
         from braidcheck.benchmarks.shapes import arguments
         from braidcheck.gates.under_test.worker import as_op, load, takes
@@ -54,13 +54,13 @@ class FunctionBench:
 
         op, case = kernels.find()[series["op"]], Case(series["op"], series["axes"], **series["case"])
         given, function = arguments(op, case), load(self.function)
-        # What only saves a decoder an allocation is no part of the question.
+        # Preallocated outputs, which only save a decoder an allocation, are left out.
         taken = {name: value for name, value in given.items() if name != "split_counter" or takes(function, name)}
         self.prepared[series["name"]] = op, as_op(op, function), taken, op.cost(case).bytes
         return {"inputs": fingerprint(given)}
 
     def place(self, series: Message) -> Placed:
-        """Make it ready to be timed. Raises ValueError where what it gives is not nearly the op's."""
+        """Prepare it for timing. Raises ValueError if its output is far from the op's."""
         op, call, given, touched = self.prepared[series["name"]]
         self.placed = None
         require_nearly(op, call, given, self.device)
@@ -78,9 +78,8 @@ class FunctionBench:
 
 
 def require_nearly(op: Op, call: Callable[..., Any], given: Mapping[str, Any], device: str) -> None:
-    """Raise ValueError where an output is far from the reference's: the time of another function says nothing.
-
-    Whether a function is right is for ``braidcheck check``.
+    """Raise ValueError if an output is far from the reference: timing a different function is pointless. This is no
+    accuracy check; ``braidcheck check`` is.
     """
     import torch
 
@@ -90,7 +89,7 @@ def require_nearly(op: Op, call: Callable[..., Any], given: Mapping[str, Any], d
     outputs, truths = (run(op, function, copies(inputs)) for function in (call, op.reference))
     for name, output, truth in zip(op.outputs, outputs, truths, strict=False):
         if output.shape != truth.shape:
-            raise ValueError(f"{name} has shape {list(output.shape)}, must have {list(truth.shape)}: another function")
+            raise ValueError(f"{name} has shape {list(output.shape)}, must have {list(truth.shape)}: wrong function?")
         if truth.is_floating_point():
             output, truth = output.float().nan_to_num(), truth.float().nan_to_num()
             difference = float((output - truth).norm() / truth.norm().clamp(min=1e-30))
@@ -99,8 +98,8 @@ def require_nearly(op: Op, call: Callable[..., Any], given: Mapping[str, Any], d
 
 
 if __name__ == "__main__":
-    os.environ.pop("TRITON_INTERPRET", None)  # whose seconds are no kernel's
+    os.environ.pop("TRITON_INTERPRET", None)  # whose time is not a kernel's
     import torch
 
-    torch.set_num_threads(1)  # others would not survive the fork
+    torch.set_num_threads(1)  # other threads would not survive the fork
     serve(FunctionBench(*sys.argv[1:]))

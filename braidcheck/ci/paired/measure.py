@@ -1,4 +1,4 @@
-"""Base and change from a commit to evidence: both trees made, both workers run, what was seen given back."""
+"""Measures base and change: makes both trees, runs both workers, and returns the evidence."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from braidcheck.ci.paired.process import Command, Process, gpu_worker
 from braidcheck.ci.paired.session import Session
 from braidcheck.ci.paired.worker import ENGINE, Message
 from braidcheck.environment import PACKAGE
-from braidcheck.gates.paired import Evidence, Found
+from braidcheck.gates.paired import Evidence, SeriesTimings
 from braidcheck.op import Op
 
-UNCHANGED: Found = {
+UNCHANGED: SeriesTimings = {
     "restarts": [],
     "trouble": {"side": "base", "said": "the kernels are the base's, byte for byte: there is nothing to compare"},
 }
 
 
 def all_series() -> list[Message]:
-    """What is timed: each op in each production shape, then the engine in each of ``requests.REQUESTS``."""
+    """All series: each op on each of its production shapes, then the engine on each of ``requests.REQUESTS``."""
     ops: list[Message] = [{"name": one.name, "op": one.op, "axes": dict(one.case.axes)} for one in series(_own_ops())]
     return ops + [{"name": f"{ENGINE}[{request}]", "op": ENGINE, "request": request} for request in REQUESTS]
 
 
 def _own_ops() -> dict[str, Op]:
-    """The ops of this package: of others the base has no other version."""
+    """The ops of this package: the base has no other version of external ops."""
     return {name: op for name, op in kernels.find().items() if not external_ops.module_of(name)}
 
 
@@ -61,7 +61,7 @@ def compare(
     progress: Callable[[str], None] = lambda text: None,
     command: Command = gpu_worker,
 ) -> Evidence:
-    """The same of two source trees, which are copied to ``folder``."""
+    """Time two source trees, which are copied to ``folder``."""
     if not (base / PACKAGE.name / "kernels").is_dir():
         return {"reason": "the base has no kernels: it is older than they are"}
     if worktrees.same_engine(base, change):

@@ -1,4 +1,4 @@
-"""A worker process seen from outside: asked with a time limit, forked again, killed when it hangs."""
+"""The parent's side of a worker process: requests with a time limit, new forks, and a kill when it hangs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = Mapping[str, Any]
 
 
 class WorkerError(Exception):
-    """A worker that failed: on which side, and what was said."""
+    """A worker that failed: on which side, and its message."""
 
     def __init__(self, side: str, said: str) -> None:
         super().__init__(said)
@@ -35,17 +35,18 @@ def gpu_worker(tree: Path) -> list[str]:
 
 
 class Process:
-    """One tree's worker. Started when asked, again when it was lost; ``forked`` says whether a child answers."""
+    """One tree's worker. Starts at the first request and again after it was lost; ``forked`` says whether a child
+    answers."""
 
     def __init__(self, side: str, tree: Path, command: Command = gpu_worker) -> None:
-        """``tree`` is the folder to import braidcheck from; ``side`` says whose it is, base or change."""
+        """``tree`` is the folder to import braidcheck from; ``side`` is base or change."""
         self.side, self.tree, self.command = side, tree, command
         self.child: subprocess.Popen[str] | None = None
         self.forked = False
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def send(self, do: str, series: Mapping[str, Any] | None = None) -> None:
-        """Give a command without waiting for its answer."""
+        """Send a command without waiting for its answer."""
         stdin = _stdin(self.child or self._start())
         try:
             stdin.write(json.dumps({**(series or {}), "do": do}) + "\n")
@@ -54,8 +55,7 @@ class Process:
             self._lost(f"the worker died before {do}")
 
     def answer(self, do: str) -> Answer:
-        """The answer to the last command, ``do``. Raises WorkerError for an error, a worker that died or one that
-        hangs."""
+        """The answer to the last command, ``do``. Raises WorkerError for an error, or a worker that died or hangs."""
         try:
             line = self.answers.get(timeout=LIMITS[do])
         except queue.Empty:
@@ -76,7 +76,7 @@ class Process:
         return self.answer(do)
 
     def close(self) -> None:
-        """End the worker and its child, whatever they do."""
+        """End the worker and its child, even if they hang."""
         if self.child is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -86,7 +86,7 @@ class Process:
         self.child, self.forked = None, False
 
     def _start(self) -> subprocess.Popen[str]:
-        # Torch may not open the GPU by asking for it, or no child could; a second thread would not survive the fork.
+        # Torch must not initialise CUDA in the parent, or no child could; a second thread would not survive the fork.
         alone = {"PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self.child = subprocess.Popen(
             self.command(self.tree), env=environment.for_worker(self.tree) | alone, text=True, stdin=subprocess.PIPE,

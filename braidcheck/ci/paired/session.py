@@ -1,4 +1,4 @@
-"""Restarts the pair of workers and has them take turns until every series is decided or the time is up."""
+"""Restarts the pair of workers and alternates between them until every series is decided or the time is up."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from braidcheck.ci.paired.process import Answer, Process, WorkerError
-from braidcheck.gates.paired import LOOKS, Found, Turns, undecided
+from braidcheck.gates.paired import LOOKS, SeriesTimings, Turns, undecided
 
-ROUNDS = 5  # turns of each side in one restart
-COUNTED = 2  # restarts of a series in which its host calls are counted
+ROUNDS = 5  # rounds of each side in one restart
+COUNTED = 2  # restarts of a series that count its host calls
 SIDES = ("base", "change")
 
 
 class Session:
-    """Base and change on one GPU, of which one is active at a time; a context, at whose end both workers end."""
+    """Base and change on one GPU, one active at a time; a context manager that ends both workers."""
 
     def __init__(
         self, base: Process, change: Process, seed: int = 0, progress: Callable[[str], None] = lambda text: None
     ) -> None:
-        """``seed`` orders the turns; ``progress`` is told how far the session is."""
+        """``seed`` orders the rounds; ``progress`` gets the state of the session."""
         self.sides = {"base": base, "change": change}
         self.random = random.Random(seed)
         self.progress = progress
@@ -38,16 +38,15 @@ class Session:
         self,
         series: Sequence[Mapping[str, Any]],
         seconds: float,
-        goal: Callable[[Found], bool] | None = None,
-    ) -> dict[str, Found]:
-        """By the name of each series (name, op, axes): its ``restarts``, the turns' seconds of each side; ``trouble``.
-
-        Ends after ``seconds``, or when no series asks for more: ``goal(found)`` says whether one does (by default
-        while the gate has not decided).
+        goal: Callable[[SeriesTimings], bool] | None = None,
+    ) -> dict[str, SeriesTimings]:
+        """For each series (name, op, axes): its ``restarts``, the seconds of each side's rounds, and ``trouble``. Ends
+        after ``seconds``, or when no series needs more: ``goal(found)`` says whether one does (default: until the gate
+        decides).
         """
         until = time.monotonic() + seconds
         wants = goal or (lambda one: undecided(one, len(series)))
-        found: dict[str, Found] = {one["name"]: {"restarts": [], "trouble": None} for one in series}
+        found: dict[str, SeriesTimings] = {one["name"]: {"restarts": [], "trouble": None} for one in series}
         restart = 0
         while time.monotonic() < until:
             left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
@@ -58,8 +57,11 @@ class Session:
             self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
         return found
 
-    def _restart(self, left: Sequence[Mapping[str, Any]], found: dict[str, Found], until: float, title: str) -> None:
-        """One pair of processes: each series in turn; trouble ends the pair, and a new one goes on with the rest."""
+    def _restart(
+        self, left: Sequence[Mapping[str, Any]], found: dict[str, SeriesTimings], until: float, title: str
+    ) -> None:
+        """One pair of processes: all series one after another; an error ends the pair, and a new pair continues with
+        the rest."""
         running = False
         for number, one in enumerate(left):
             if time.monotonic() > until:
@@ -79,8 +81,8 @@ class Session:
         if running:
             self._end()
 
-    def _prepare(self, series: Sequence[Mapping[str, Any]], found: dict[str, Found]) -> None:
-        """Have both sides make the inputs that they do not have yet; trouble with one series is that series' own."""
+    def _prepare(self, series: Sequence[Mapping[str, Any]], found: dict[str, SeriesTimings]) -> None:
+        """Have both sides make missing inputs; an error in one series affects only that series."""
         for one in series:
             if all(one["name"] in self.prepared[side] and self.sides[side].child for side in SIDES):
                 continue
@@ -95,15 +97,15 @@ class Session:
                 self.prepared[side].add(one["name"])
 
     def _fork(self) -> None:
-        for side in self._shuffled():  # in random order: the first may get the better memory
+        for side in self._shuffled():  # in random order: the first may get better memory
             self.sides[side].ask("fork")
 
-    def _rounds(self, one: Mapping[str, Any], found: Found) -> Turns:
+    def _rounds(self, one: Mapping[str, Any], found: SeriesTimings) -> Turns:
         counted = len(found["restarts"]) < COUNTED
         for side, placed in self._both("place", {**one, "counted": counted}).items():
             if counts := placed.get("counts"):
                 least = found.setdefault("counts", {}).setdefault(side, counts)
-                # A library may call once more than it must in one process, never less.
+                # A library may make extra calls in one process, never fewer.
                 found["counts"][side] = {name: min(count, least[name]) for name, count in counts.items()}
         seconds: dict[str, list[float]] = {side: [] for side in SIDES}
         discarded = 0
@@ -115,7 +117,7 @@ class Session:
         return {"base": seconds["base"], "change": seconds["change"], "discarded": discarded}
 
     def _both(self, do: str, one: Mapping[str, Any]) -> dict[str, Answer]:
-        """The answers of both sides, at the same time, to what is not timed. Raises the first WorkerError, base
+        """The answers of both sides to an untimed command, which run concurrently. Raises the first WorkerError, base
         first."""
         answers, troubles, sent = {}, [], []
         for side in SIDES:
@@ -134,7 +136,7 @@ class Session:
         return answers
 
     def _end(self) -> None:
-        """End both children; a worker that cannot even do that is replaced, and has to make its inputs again."""
+        """End both children; a worker that fails to is replaced and makes its inputs again."""
         for side, process in self.sides.items():
             if process.forked:
                 try:

@@ -1,6 +1,5 @@
-"""The worker of a slow tree (``slower.py``): a series' ``turns`` say how much work its kernels are given.
-
-Run as ``python -m braidcheck.ci.paired.slow_worker``; it speaks as ``worker`` does.
+"""The worker of a slow tree (``slower.py``): a series' ``turns`` are the injected spins of its kernels. Run as ``python
+-m braidcheck.ci.paired.slow_worker``; its protocol is that of ``worker``.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ class SlowBench(GpuBench):
     """The kernels of a slow tree, on the GPU."""
 
     def place(self, series: Message) -> Placed:
-        """As ever, with so much extra work in the captured launches."""
+        """As in ``GpuBench``, with the injected work in the captured launches."""
         slower.inject_slowdown(series["turns"], "cuda")
         return super().place(series)
 

@@ -1,8 +1,8 @@
-"""A copy of the package whose kernels do more work: real slow-downs, to learn what the paired gate sees.
+"""A copy of the package whose kernels do extra work: real slow-downs, to measure what the paired gate detects.
 
-Every program of every launched kernel runs a chain of dependent float32 multiply-adds before its own work; its end is
-compared with a number that it cannot reach and the compiler cannot know that, so that nothing of it is left out. How
-many is an argument of the launch: one compilation serves all amounts.
+Every program of every launched kernel runs a chain of dependent float32 multiply-adds before its own work. The result
+is compared with a value that it cannot reach, which the compiler cannot know, so the chain is not optimised away. Its
+length is a launch argument: one compilation serves all lengths.
 """
 
 from __future__ import annotations
@@ -26,28 +26,26 @@ for _ in range(_turns):
 if _spun == -1.0:
     tl.store(_sink_ptr, _spun)
 """
-_injected: list[tuple[int, Tensor]] = []  # what launches are given now, in the process of a slow tree
+_injected: list[tuple[int, Tensor]] = []  # the current extra launch arguments, in the process of a slow tree
 
 
 def inject_slowdown(turns: int, device: str) -> None:
-    """From now on, launches of a slow tree's kernels on ``device`` spin so many times a program."""
-    # An odd number: Triton compiles again for 1 and for multiples of 16.
+    """From now on, each program of a slow tree's launches on ``device`` spins so many times."""
+    # An odd number: Triton specialises kernels for 1 and for multiples of 16.
     _injected[:] = [(turns | 1, torch.zeros(1, device=device))]
 
 
 def work() -> tuple[int, Tensor]:
-    """The first two arguments of every launch in a slow tree: multiply-adds, and float32[1], where none is written.
-
-    Raises UserError before ``inject_slowdown``.
+    """The first two arguments of every launch in a slow tree: the spin count, and a float32[1] sink that is never
+    written. Raises UserError before ``inject_slowdown``.
     """
     if not _injected:
-        raise UserError("a slow tree's kernels are launched after slower.inject_slowdown alone")
+        raise UserError("call slower.inject_slowdown before launching a slow tree's kernels")
     return _injected[0]
 
 
 def slow_tree(source: Path, folder: Path) -> Path:
-    """A package like the one in ``source`` in ``folder``, where every launched kernel spins as ``inject_slowdown``
-    said."""
+    """A copy of the package ``source`` in ``folder`` whose launched kernels spin as set by ``inject_slowdown``."""
     package = folder / PACKAGE.name
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source / PACKAGE.name, package, ignore=ignored, copy_function=os.link)
@@ -61,7 +59,7 @@ def slow_tree(source: Path, folder: Path) -> Path:
 
 
 def launched(texts: Iterable[str]) -> set[str]:
-    """The names of the kernels that some source launches, ``name[grid](...)``, and some source defines."""
+    """The names of the kernels that the sources define and launch, ``name[grid](...)``."""
     nodes = [node for text in texts for node in ast.walk(ast.parse(text))]
     return {kernel.name for node in nodes if (kernel := kernel_in(node))} & {
         name for node in nodes if (name := launch_in(node))
@@ -69,7 +67,8 @@ def launched(texts: Iterable[str]) -> set[str]:
 
 
 def slowed(text: str, kernels: set[str]) -> str:
-    """The source ``text`` with spinning ``kernels`` and launches that say how long; as it is where it has neither."""
+    """The source ``text`` with spinning ``kernels`` and launches that pass the spin count; unchanged if it has
+    neither."""
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
     launches = [node for node in nodes if isinstance(node, ast.Call) and launch_in(node) in kernels]
@@ -88,13 +87,13 @@ def slowed(text: str, kernels: set[str]) -> str:
 
 
 def kernel_in(node: ast.AST) -> ast.FunctionDef | None:
-    """``node`` if it defines a kernel."""
+    """The function ``node`` if it defines a kernel."""
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(d).endswith("jit") for d in node.decorator_list):
         return node
     return None
 
 
 def launch_in(node: ast.AST) -> str | None:
-    """The name of the kernel that ``node`` launches, if that is what it does."""
+    """The name of the kernel that ``node`` launches, if it is a launch."""
     grid = node.func if isinstance(node, ast.Call) else None
     return grid.value.id if isinstance(grid, ast.Subscript) and isinstance(grid.value, ast.Name) else None

@@ -1,9 +1,9 @@
-"""Times one tree's kernels: run as ``python -m braidcheck.ci.paired.worker``, lines of JSON in and out.
+"""Times one tree's kernels: ``python -m braidcheck.ci.paired.worker``, with JSON lines in and out.
 
-The process imports torch and makes the inputs once, on the CPU; ``fork`` starts a child that takes over the
-conversation and alone touches the GPU, so that a restarted process with a memory layout of its own costs little.
-Commands of the parent: prepare (series), fork. Of a child: place (series), turn, end. An answer holds ``error``, one
-line, where the command failed. This file and ``measure`` are the evaluating tree's own in every tree that is evaluated.
+The process imports torch and makes the inputs once, on the CPU; ``fork`` starts a child that takes over the pipe and is
+the only one to use the GPU, so that a restart with a fresh memory layout is cheap. Commands of the parent: prepare
+(series), fork. Commands of a child: place (series), turn, end. The answer of a failed command has ``error``, one line.
+This file and ``measure`` are always those of the evaluating tree.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from braidcheck.op import Inputs
 
 Message = Mapping[str, Any]
-ENGINE = "engine"  # stands for an op where the whole engine is timed
+ENGINE = "engine"  # in place of an op's name: the whole engine is timed
 
 
 class Prepared(TypedDict):
-    """The contents of each argument, short."""
+    """A fingerprint of each argument."""
 
     inputs: dict[str, str]
 
 
 class Placed(TypedDict, total=False):
-    """How many copies of the arguments the graph rotates over; what a request costs the host, by name."""
+    """How many copies of the arguments the graph rotates through; the host cost of a request, by name."""
 
     copies: int
     counts: dict[str, int]
 
 
 class Bench(Protocol):
-    """What a worker times things with."""
+    """What a worker runs: an op, the engine or a function."""
 
     def prepare(self, series: Message) -> Prepared:
-        """Make the inputs of ``series`` (name, op, axes): ``inputs`` says which they are."""
+        """Make the inputs of ``series`` (name, op, axes); the answer's ``inputs`` identify them."""
 
     def place(self, series: Message) -> Placed:
-        """Make the series ready to be timed in this process; the one before it goes."""
+        """Prepare the series for timing in this process and free the previous one."""
 
     def turn(self, _: Message) -> Reading:
-        """Time it: ``seconds`` of one call, and more about the samples."""
+        """Time it: ``seconds`` of one call, and details of the samples."""
 
 
 class GpuBench:
@@ -79,7 +79,8 @@ class GpuBench:
         return {"inputs": fingerprint(given)}
 
     def place(self, series: Message) -> Placed:
-        """Copies on the GPU and a captured graph; of the engine, a model of seeded weights and one request served."""
+        """Copies on the GPU and a captured graph; for the engine, a model with seeded weights and one warm-up
+        request."""
         self.placed = None
         if series["op"] == ENGINE:
             from braidcheck.benchmarks.requests import REQUESTS, Timer, seeded_model
@@ -93,13 +94,13 @@ class GpuBench:
         return {"copies": replay.count}
 
     def turn(self, _: Message) -> Reading:
-        """One turn of the graph, or of the request."""
+        """One round of the graph, or of the request."""
         assert self.placed  # it was placed
         return self.placed.turn()
 
 
 def fingerprint(given: Mapping[str, Any]) -> dict[str, str]:
-    """Name and contents of each argument, short: two trees that are compared must be given the same."""
+    """A fingerprint of each argument by name: both trees must get the same inputs."""
     import torch
 
     def of(value: Any) -> str:
@@ -112,7 +113,7 @@ def fingerprint(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def serve(bench: Bench) -> None:
-    """Answer commands until there are no more; what kernels and libraries print goes to stderr."""
+    """Answer commands until the input ends; output of kernels and libraries goes to stderr."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _say(out, {"ready": True})
@@ -125,7 +126,7 @@ def serve(bench: Bench) -> None:
 
 
 def _child(bench: Bench, out: TextIO) -> str:
-    """A child's whole life, seen from its parent: how it ended. The child itself never returns."""
+    """Fork a child and wait for its end; returns how it ended. Never returns in the child."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -144,7 +145,7 @@ def _child(bench: Bench, out: TextIO) -> str:
 def _answer(bench: Bench, message: Message) -> Message:
     try:
         return getattr(bench, message["do"])(message)
-    except Exception as error:  # whatever a kernel raises is reported, not raised
+    except Exception as error:  # any exception of a kernel is reported, not raised
         first = (str(error).strip().splitlines() or [""])[0]
         return {"error": f"{type(error).__name__}: {first}"}
 

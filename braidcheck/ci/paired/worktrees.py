@@ -1,4 +1,4 @@
-"""The two trees that are compared: the base in a worktree, the change as it lies here, this tree's tools in both."""
+"""The two compared trees: the base in a worktree, the change as it is on disk, both with this tree's timing code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from braidcheck.environment import PACKAGE, git
 from braidcheck.errors import UserError
 
 REPOSITORY = PACKAGE.parent
-KERNEL_FILES = ("kernels", "numerics", "op.py", "arch.py")  # what makes a kernel
-ENGINE_FILES = (*KERNEL_FILES, "models", "gpu_memory.py", "settings.py")  # what answers a request: no more is timed
-TOOLS = ("benchmarks", "ci/paired")  # this tree's own, laid over both trees
+KERNEL_FILES = ("kernels", "numerics", "op.py", "arch.py")  # what a kernel depends on
+ENGINE_FILES = (
+    *KERNEL_FILES,
+    "models",
+    "gpu_memory.py",
+    "settings.py",
+)  # what answers a request
+TOOLS = ("benchmarks", "ci/paired")  # this tree's timing code, copied into both trees
 BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
 def resolve(ref: str, repository: Path = REPOSITORY) -> str:
-    """The commit that ``ref`` names. Raises UserError where it names none."""
+    """The commit that ``ref`` names. Raises UserError if there is none."""
     commit = (git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") or "").strip()
     if not commit:
         raise UserError(f"{ref}: no such commit in {repository}; give a commit, a branch or a tag")
@@ -27,14 +32,14 @@ def resolve(ref: str, repository: Path = REPOSITORY) -> str:
 
 
 def default_base(repository: Path = REPOSITORY) -> str:
-    """The merge-base with the default branch; empty where there is no git, no such branch, or nothing in common."""
+    """The merge-base with the default branch; empty without git, a default branch or a common ancestor."""
     branch = next((name for name in BRANCHES if git(repository, "rev-parse", "--verify", "--quiet", name)), "")
     return ((branch and git(repository, "merge-base", "HEAD", branch)) or "").strip()
 
 
 @contextmanager
 def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Iterator[Path]:
-    """A worktree of ``commit`` in ``folder``, for as long as it is needed."""
+    """A context with a worktree of ``commit`` in ``folder``."""
     worktree = folder / "worktree"
     if git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
         raise UserError(f"cannot check out {commit[:12]}: is there room in {folder}?")
@@ -45,9 +50,9 @@ def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Ite
 
 
 def prepare_worktree(source: Path, folder: Path) -> Path:
-    """Copy the package in ``source`` to ``folder``, this tree's tools over it; the directory to import it from.
-
-    A base may be older than the tools, and both sides must be timed by the same ones.
+    """Copy the package in ``source`` to ``folder``, overwrite its timing code with this tree's, and return the
+    directory to import it from. A base may be older than the timing code, and both sides must be timed by the same
+    code.
     """
     package = folder / PACKAGE.name
     ignored = shutil.ignore_patterns("__pycache__")
@@ -59,12 +64,12 @@ def prepare_worktree(source: Path, folder: Path) -> Path:
 
 
 def same_kernels(base: Path, change: Path) -> bool:
-    """Whether two trees hold the same kernels, byte for byte."""
+    """Whether two trees have the same kernels, byte for byte."""
     return _same(base, change, KERNEL_FILES)
 
 
 def same_engine(base: Path, change: Path) -> bool:
-    """Whether two trees hold the same kernels and the same engine, byte for byte."""
+    """Whether two trees have the same kernels and the same engine, byte for byte."""
     return _same(base, change, ENGINE_FILES)
 
 
@@ -76,7 +81,7 @@ def _same(base: Path, change: Path, names: Sequence[str]) -> bool:
 
 
 def ops(tree: Path) -> set[str]:
-    """The names of the ops in a tree, as its files have them."""
+    """The names of the ops in a tree, from its files."""
     return {path.stem for path in (tree / PACKAGE.name / "kernels").glob("*") if _is_op(path)}
 
 

@@ -1,1 +1,1 @@
-"""Threshold protection: which oracles a change edits, and the waivers that it carries."""
+"""Threshold protection: which oracles a change edits, and its waivers."""

@@ -1,4 +1,4 @@
-"""What a change excuses: equivalent mutants, static exceptions, worse accepted baselines, and what it configures."""
+"""The exceptions that a change adds: equivalent mutants, static exceptions, worse accepted baselines, configuration."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 
 def added(base: Path, change: Path) -> dict[str, str]:
-    """What the change excuses and the base does not: by what it is, the reason that the change gives.
-
-    Raises ValueError where a list cannot be read.
+    """Exceptions of the change that the base does not have: the reason by name. Raises ValueError if a list cannot be
+    read.
     """
     excuses: dict[str, str] = {}
     for what, name, read in (("equivalent mutant", EQUIVALENT, _mutants), ("static exception", STATIC, _spills)):
@@ -33,9 +32,8 @@ def added(base: Path, change: Path) -> dict[str, str]:
 
 
 def configured(base: Path, change: Path) -> dict[str, str]:
-    """What the change sets otherwise in ``[tool.braidcheck]``, of the keys that can change what passes: both values.
-
-    Raises UserError for a table that is not valid.
+    """Keys of ``[tool.braidcheck]`` that can change what passes and differ from the base: both values. Raises UserError
+    for a table that is not valid.
     """
     before, after = config.protected(base), config.protected(change)
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -55,7 +53,7 @@ def _spills(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]]:
-    """Per op and target of a baseline, what the change accepts and the static gate would not, next to the base's."""
+    """Per op and target, what the change's baseline accepts and the static gate would fail against the base's."""
     found: dict[str, list[str]] = {}
     for key, old in before.items():
         op, target, kernel, configuration = key.split(" | ")

@@ -1,6 +1,5 @@
-"""Which oracles a change edits: the files, told by their paths alone, that decide what passes.
-
-``.github/CODEOWNERS`` names the same paths. What is not here, as a kernel, the engine or a report, lets nothing pass.
+"""The oracles: files that decide what passes, listed by path. ``.github/CODEOWNERS`` names the same paths. Files that
+are not listed, such as kernels, the engine and reports, cannot let anything pass.
 """
 
 from __future__ import annotations
@@ -8,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 PACKAGE = "braidcheck"
-# Glob, from the repository's root, and what the files decide. "*" stays in one folder; "/" at the end is all below it.
+# Glob from the repository's root, and what the files decide. "*" matches within one folder; a final "/" is all below.
 ORACLES = {
     "braidcheck/kernels/*/op.py": "the op's contract, and which bound, cases and variants it has",
     "braidcheck/kernels/*/oracle.py": "the op's reference and bound",
     "braidcheck/kernels/*/cases.py": "the op's inputs, cases and negative controls",
-    "braidcheck/kernels/*/baselines.py": "what the op is timed beside",
+    "braidcheck/kernels/*/baselines.py": "the op's timing baselines",
     "braidcheck/kernels/*/checks.py": "the op's contract checks",
     "braidcheck/kernels/*/variants.py": "equivalent implementations",
     "braidcheck/kernels/*/mutants.toml": "faults",
@@ -22,8 +21,8 @@ ORACLES = {
     "braidcheck/kernels/common/inputs.py": "the cases' numbers",
     "braidcheck/kernels/common/interpreter*.py": "the interpreter, which stands for a GPU",
     "braidcheck/external_ops.py": "which ops there are",
-    "braidcheck/isolation/": "how somebody else's function is kept from what decides",
-    "braidcheck/checksum.py": "which files are whole",
+    "braidcheck/isolation/": "how a user's function is isolated from the oracles",
+    "braidcheck/checksum.py": "which files count as undamaged",
     "braidcheck/numerics/": "references and bounds, and how errors are measured",
     "braidcheck/op.py": "what a case and a contract are",
     "braidcheck/arch.py": "what a GPU class holds",
@@ -57,13 +56,13 @@ ORACLES = {
 
 
 def edited(base: Path, change: Path) -> dict[str, str]:
-    """The oracles that differ between two trees: the file, and what it decides."""
+    """The oracles that differ between two trees: each file and what it decides."""
     decided = {name: decides(name) for name in sorted(_files(base) | _files(change))}
     return {name: what for name, what in decided.items() if what and _read(base / name) != _read(change / name)}
 
 
 def decides(name: str) -> str:
-    """What the file ``name``, from the repository's root, decides; empty where it lets nothing pass."""
+    """What the file ``name``, relative to the repository's root, decides; empty if it is no oracle."""
     return next((what for glob, what in ORACLES.items() if _matches(name, glob)), "")
 
 

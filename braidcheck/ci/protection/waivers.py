@@ -1,4 +1,4 @@
-"""Waivers: what a maintainer approved, why, and until when, in one TOML file of the repository."""
+"""Waivers: what a maintainer approved, why and until when, in a TOML file of the repository."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ FORM = 'a waiver is [[waiver]] with subject = "...", reason = "..." and expires 
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """Subject, reason and ISO date of each waiver in ``folder``; none where there is no file.
-
-    Raises UserError for a file that is not valid TOML, and for a waiver that lacks one of the three or is there twice.
+    """Subject, reason and ISO date of each waiver in ``folder``; none if there is no file. Raises UserError for a file
+    that is not valid TOML, and for a waiver that is incomplete or listed twice.
     """
     path = folder / FILE
     if not path.exists():
@@ -40,7 +39,7 @@ def _waiver(path: Path, entry: object) -> dict[str, str]:
         raise UserError(f"{path}: {FORM}")
     for name, kind in kinds.items():
         value = entry.get(name)
-        # A point in time is a date to Python; a waiver ends with a day.
+        # To Python a datetime is a date; a waiver ends with a day.
         if type(value) is not kind or (isinstance(value, str) and not value.strip()):
             raise UserError(f"{path}: the waiver of {entry.get('subject', '?')} has no {name}; {FORM}")
     return {**entry, "expires": entry["expires"].isoformat()}

@@ -1,1 +1,1 @@
-"""Finds, in all Runs of a machine, the night on which something got slower, and what moved."""
+"""Finds, in all Runs of a machine, the nightly run at which something became slower, and the likely cause."""

@@ -1,4 +1,4 @@
-"""Runs in, Trend out: which series changed, since when, how much, how sure, and what moved."""
+"""Evaluates Runs into a Trend: which series changed, since when, by how much, how surely and why."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from braidcheck.ci.trend import changes
 from braidcheck.ci.trend.series import Series, collect
 from braidcheck.result import Run
 
-NEIGHBOUR_NIGHTS = 5  # nights on each side by which it is said whether value or control moved
-DATING_SLACK_NIGHTS = changes.CONFIRM - 1  # nights by which a change may be dated wrongly
+NEIGHBOUR_NIGHTS = 5  # runs on each side that decide whether value or control moved
+DATING_SLACK_NIGHTS = changes.CONFIRM - 1  # runs by which a change may be misdated
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A change of one series: the first night's ``time`` and commit at the new level, the ``change`` of the value
-    (of its ratio to the control, where there is one) as a fraction, up or down, the ``confidence`` in it, and the
-    ``cause``: kernel, control or environment, with what is known of it in ``detail``."""
+    """A change of one series: ``time`` and commit of the first run at the new level, the signed ``change`` of the value
+    (or of its ratio to the control, if there is one) as a fraction, its ``confidence``, and its ``cause``: kernel,
+    control or environment, explained in ``detail``."""
 
     series: str
     time: str
@@ -34,13 +34,13 @@ class Finding:
     worse: bool
 
     def plain(self) -> Mapping[str, object]:
-        """What a program is told."""
+        """The finding as JSON data."""
         return {key: getattr(self, key) for key in ("series", "time", "change", "confidence", "cause")}
 
 
 @dataclass(frozen=True)
 class Trend:
-    """All changes, oldest first; how many series were evaluated; why the others were not."""
+    """All changes, oldest first; how many series were evaluated; why others were skipped."""
 
     findings: tuple[Finding, ...]
     evaluated: int
@@ -48,13 +48,13 @@ class Trend:
 
     @property
     def exit_code(self) -> int:
-        """1 where something changed for the worse, 3 where nothing could be evaluated, else 0."""
+        """1 if something changed for the worse, 3 if nothing could be evaluated, else 0."""
         return 1 if any(finding.worse for finding in self.findings) else 0 if self.evaluated else 3
 
 
 def evaluate(runs: Iterable[Run], progress: Callable[[str, int, int], None] = lambda *_: None) -> Trend:
-    """Evaluate every series of ``runs``. One without a reading of the last night is skipped, but what is known of
-    its earlier nights is reported all the same."""
+    """Evaluate every series of ``runs``. A series without a reading in the last run is listed as skipped, but changes
+    in its earlier runs are still reported."""
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     everything = collect(runs)
@@ -69,7 +69,7 @@ def evaluate(runs: Iterable[Run], progress: Callable[[str, int, int], None] = la
 
 def _too_few(series: Series) -> str:
     few = len(series.nights) < changes.MIN_NIGHTS
-    return f"{len(series.nights)} nights, {changes.MIN_NIGHTS} are needed" if few else ""
+    return f"{len(series.nights)} nightly runs, {changes.MIN_NIGHTS} are needed" if few else ""
 
 
 def _findings(series: Series) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _since(series: Series, change: changes.Change) -> str:
 
 
 def _cause(series: Series, change: changes.Change) -> tuple[str, str]:
-    """Environment, if it differs across the change; else whichever of value and control moved more."""
+    """The environment, if it differs across the change; else value or control, whichever moved more."""
     before, after = (
         series.runs[series.nights[index]].environment
         for index in (change.index - 1 - DATING_SLACK_NIGHTS, change.index + DATING_SLACK_NIGHTS)
@@ -111,15 +111,15 @@ def _cause(series: Series, change: changes.Change) -> tuple[str, str]:
 
 
 def _move(readings: list[float], change: changes.Change) -> float:
-    """How much ``readings`` alone moved, as a fraction, from the nights before the change to those after it."""
+    """How much ``readings`` moved, as a fraction, from the runs before the change to those after it."""
     before = readings[max(change.start, change.index - NEIGHBOUR_NIGHTS) : change.index]
     after = readings[change.index : min(change.end, change.index + NEIGHBOUR_NIGHTS)]
     return statistics.median(after) / statistics.median(before) - 1
 
 
 def environment_moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs of driver, torch, triton and clocks, in words; what only one of the Runs knows is not compared,
-    and numbers differ from one per cent on."""
+    """Differences in driver, torch, triton and clocks; entries that only one Run has are ignored, and numbers differ
+    from 1% on."""
     old, new = _watched(before), _watched(after)
     return [f"{key} {old[key]} -> {new[key]}" for key in old if key in new and _differ(old[key], new[key])]
 

@@ -1,4 +1,4 @@
-"""Takes the series of timings and rates out of Runs, one machine at a time."""
+"""Extracts the series of timings and rates from Runs, for each machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from braidcheck.ci.trend import table
 from braidcheck.result import Run, Status, Verdict
 
 TIMES = frozenset(("s", "ms", "us", "µs", "ns"))
-MAX_SILENCE_S = 36 * 3600  # seconds after which a machine has missed a night
+MAX_SILENCE_S = 36 * 3600  # seconds after which a machine has missed a nightly run
 
 
 @dataclass
 class Series:
-    """One timing or rate on one machine: value and, where one was timed in the same Run, control, by night.
-
-    ``nights`` are positions in ``runs``, the machine's Runs, oldest first; ``missing`` says why there is no reading
-    of the last night, and is empty where there is one.
+    """One timing or rate on one machine: value and, if one was timed in the same Run, control, per nightly run.
+    ``nights`` are positions in ``runs``, the machine's Runs, oldest first; ``missing`` says why the last run has no
+    reading, and is empty if it has one.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Series:
 
 
 def collect(runs: Iterable[Run]) -> list[Series]:
-    """All series of all machines. A series' name ends in its machine where there are several."""
+    """All series of all machines. If there are several machines, a series' name ends in its machine."""
     machines: dict[str, list[Run]] = {}
     for run in sorted(runs, key=_timestamp):
         machines.setdefault(hardware(run.environment), []).append(run)
@@ -51,7 +50,7 @@ def _of_machine(runs: list[Run], suffix: str, newest: float) -> Iterator[Series]
             name = verdict.subject if verdict.gate == table.GATE else verdict.id
             if name in found or _is_timing(verdict):
                 found.setdefault(name, []).append((night, verdict))
-    silent = f"this machine's last Run is of {runs[-1].environment['started']}"
+    silent = f"this machine's last Run was on {runs[-1].environment['started']}"
     for name, verdicts in found.items():
         series = _series(name + suffix, runs, verdicts)
         if newest - _timestamp(runs[-1]) > MAX_SILENCE_S:
@@ -60,12 +59,12 @@ def _of_machine(runs: list[Run], suffix: str, newest: float) -> Iterator[Series]
 
 
 def _is_timing(verdict: Verdict) -> bool:
-    """Whether this is, or stands for, a duration or a rate."""
+    """Whether this is a duration or a rate, or was to be one."""
     return verdict.gate == table.GATE or verdict.unit in TIMES or verdict.unit.endswith("/s")
 
 
 def _series(name: str, runs: list[Run], verdicts: list[tuple[int, Verdict]]) -> Series:
-    """Readings of the nights that have one; with a control in some night, a night without it has none."""
+    """Readings of the runs that have one; if some run has a control, a run without it has no reading."""
     sample = next((verdict for _, verdict in verdicts if _is_timing(verdict)))
     series = Series(name, runs, sample.higher_is_better or sample.unit.endswith("/s"))
     controlled = any(_control(verdict) for _, verdict in verdicts)
@@ -84,14 +83,14 @@ def _why_missing(series: Series, last: Verdict | None, controlled: bool) -> str:
     if series.nights and series.nights[-1] == len(series.runs) - 1:
         return ""
     if last is None:
-        return "the last night's Run does not have it"
+        return "the last nightly run does not have it"
     if controlled and _positive(last.value) and not _control(last):
-        return "its control was not timed in the last night"
+        return "its control was not timed in the last nightly run"
     return last.message
 
 
 def _control(verdict: Verdict) -> float | None:
-    """The frozen control, timed in the same Run in the same unit: ``metrics["control"]``."""
+    """The frozen control from the same Run, in the same unit: ``metrics["control"]``."""
     return _positive(verdict.metrics.get("control"))
 
 

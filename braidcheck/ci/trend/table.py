@@ -1,4 +1,4 @@
-"""Reads a CSV of nights (``time,series,value[,control]``) as Runs, so that a trend has one kind of input."""
+"""Reads a CSV of nightly runs (``time,series,value[,control]``) as Runs, so that a trend has one kind of input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from braidcheck.result import Run, Status, Verdict
 GATE = "imported"
 COLUMNS = ("time", "series", "value")
 
-# A rate, of which more is better, says so in its name; every other value is a duration, of which less is better.
+# The name says whether a value is a rate, where higher is better; every other value is a duration, where lower is
+# better.
 _RATE = re.compile(
     r"""(/|\bper\ )s(ec|econd)?\b                           # tok/s, per_second
     | \b(tok|tokens|[kmgt]?i?b|[kmgt]?flops?)\ s\b          # gb_s
@@ -25,16 +26,15 @@ _RATE = re.compile(
 
 
 def is_rate(series: str) -> bool:
-    """Whether the name says a rate: a unit per second (``tok/s``, ``GB/s``, ``gb_s``, ``per_second``), or one of the
-    words rate, throughput, bandwidth, speedup, tps, qps, fps, gbps and (t)flops."""
+    """Whether the name is that of a rate: a unit per second (``tok/s``, ``GB/s``, ``gb_s``, ``per_second``), or one of
+    the words rate, throughput, bandwidth, speedup, tps, qps, fps, gbps and (t)flops."""
     return bool(_RATE.search(series.lower().replace("_", " ")))
 
 
 def read(path: Path, hardware: str = "") -> list[Run]:
-    """The nights of a CSV, oldest first, as Runs of ``hardware`` (by default the file's name without its ending).
-
-    ``time`` is ISO 8601 or a number; rows of one night share it. An empty or ``nan`` value is a measurement that
-    failed; so is, in a series that has a control, an empty control. Raises UserError, naming the line.
+    """The nightly runs of a CSV, oldest first, as Runs of ``hardware`` (default: the file's name without suffix).
+    ``time`` is ISO 8601 or a number; rows of one run share it. An empty or ``nan`` value is a failed measurement; so
+    is, in a series with a control, an empty control. Raises UserError that names the line.
     """
     nights: dict[str, dict[str, Verdict]] = {}
     for line, row in _rows(path):
@@ -52,7 +52,7 @@ def read(path: Path, hardware: str = "") -> list[Run]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows, of the right columns and number of cells, stripped of spaces."""
+    """Line numbers and rows with the right columns and number of cells, stripped of spaces."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

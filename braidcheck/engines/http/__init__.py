@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server as an engine: finds out what serves, and speaks its dialect."""
+"""Any OpenAI-compatible server as an engine: detects the server and speaks its dialect."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from braidcheck.engines.http.vllm import VllmServer
 from braidcheck.errors import CheckpointError, UserError
 
 DIALECTS: dict[str, type[Server]] = {"vllm": VllmServer, "sglang": SglangServer, "llamacpp": LlamaCppServer}
-"""By what ``/v1/models`` calls the model's owner; any other server is asked as OpenAI documents it."""
+"""By the model's owner in ``/v1/models``; any other server gets requests as OpenAI documents them."""
 
 MAX_NAMES = 8  # served models that a message lists
 
 
 def connect(url: str, model_name: str, directory: str, limits: Limits | None = None) -> Server:
-    """The engine behind ``url`` (with its /v1) that serves ``model_name``, or the only model where that is empty.
-
-    Raises UserError for an address or a name that cannot be meant, ServerError where the server is of no use.
+    """The engine behind ``url`` (with its /v1) that serves ``model_name``, or its only model if that is empty. Raises
+    UserError for an invalid address or name, ServerError if the server cannot be used.
     """
     client = Client(url, limits)
     with reading(client, "list of models"):
@@ -46,7 +45,7 @@ def _chosen(client: Client, served: Mapping[str, Mapping[str, Any]], name: str) 
 
 
 def _vocabulary_size(directory: Path) -> int:
-    """Tokens of the model that the server should hold."""
+    """The vocabulary size of the model that the server should have."""
     try:
         return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["vocab_size"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:

@@ -1,4 +1,5 @@
-"""JSON over HTTP within bounds: time, size, tries, rate, connections. Nothing that it says or raises holds the key."""
+"""JSON over HTTP with limits on time, size, tries, rate and connections. No message or exception contains the API
+key."""
 
 from __future__ import annotations
 
@@ -22,16 +23,16 @@ MAX_EXCERPT_CHARACTERS = 160
 
 
 class ServerError(NotAvailable):
-    """A server that cannot be reached, answers nonsense, or not in time."""
+    """A server that cannot be reached, gives an invalid answer, or does not answer in time."""
 
 
 class RequestRefused(ServerError):
-    """A request that the server understands and does not serve (a status 4xx)."""
+    """A request that the server refuses (status 4xx)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take: seconds and MiB of one answer, tries, seconds between them, requests in flight."""
+    """Limits of one client: seconds and MiB of one answer, tries, seconds between them, requests in flight."""
 
     request_s: float = 60.0
     body_mib: float = 64.0
@@ -50,10 +51,8 @@ class Answer:
 
 
 class Client:
-    """Requests to one server; any thread may use it.
-
-    Raises UserError for an address or a key that cannot be one. Redirects are not followed: a key goes to the address
-    that the user gave and to no other.
+    """Requests to one server; thread-safe. Raises UserError for an invalid address or key. Redirects are not followed:
+    the key goes only to the address that the user gave.
     """
 
     def __init__(self, url: str, limits: Limits | None = None) -> None:
@@ -74,13 +73,13 @@ class Client:
         return self._json("GET", path, None)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON value that answers ``body``; asking again must do no harm, since it is done."""
+        """The JSON value that answers ``body``; the request must be idempotent, since it is retried."""
         return self._json("POST", path, json.dumps(body).encode())
 
     def post_for_events(self, path: str, body: Mapping[str, Any]) -> list[Any]:
         """The JSON values of the stream of server-sent events that answers ``body``, once it has ended.
 
-        Raises ServerError where there is none, such as in a page of HTML.
+        Raises ServerError if there is none, such as for a page of HTML.
         """
         where, answer = self._read("POST", path, json.dumps(body).encode())
         lines = answer.body.decode(errors="replace").splitlines()
@@ -94,9 +93,8 @@ class Client:
         return self._parsed(answer.body, where, answer.kind)
 
     def _read(self, method: str, path: str, body: bytes | None) -> tuple[str, Answer]:
-        """The URL and its answer.
-
-        Raises RequestRefused for a status 4xx, ServerError for any other trouble, each in one line.
+        """The URL and its answer. Raises RequestRefused for status 4xx, ServerError for any other problem, each in one
+        line.
         """
         path = path if path.startswith("/") else f"{self._base}/{path}"
         where = f"{self.address}{path}"
@@ -116,14 +114,14 @@ class Client:
             raise ServerError(f"{where} answers {kind}, not JSON: give the server's API address, as .../v1") from None
 
     def _answer(self, method: str, path: str, body: bytes | None, where: str) -> Answer:
-        """The first answer that asking again would not better, or the last one."""
+        """The first answer that a retry would not improve, or the last one."""
         for delay in (*self.limits.retry_delays_s, None):
             try:
                 answer = self._exchange(method, path, body, where)
                 if answer.status not in RETRIED_STATUSES or delay is None:
                     return answer
             except TimeoutError:
-                message = f"{where} gives no whole answer within {self.limits.request_s:g} s"
+                message = f"{where} gives no complete answer within {self.limits.request_s:g} s"
                 raise ServerError(f"{message}: is the server overloaded?") from None
             except (OSError, http.client.HTTPException, ValueError) as problem:
                 if delay is None:
@@ -132,10 +130,10 @@ class Client:
         raise AssertionError("the last try returns or raises")
 
     def _exchange(self, method: str, path: str, body: bytes | None, where: str) -> Answer:
-        """One request and its answer, read to its end within the limits of time and size."""
+        """One request and its answer, read to the end within the limits of time and size."""
         self._wait_for_turn()
         connection, late = self._connection(), threading.Event()
-        # The socket itself: the connection forgets it where the answer's end is the connection's.
+        # Keep the socket itself: the connection drops it if the answer ends with the connection.
         watchdog = threading.Timer(self.limits.request_s, _interrupt, [connection.sock, late])
         watchdog.start()
         try:
@@ -178,7 +176,7 @@ class Client:
         return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
 
     def _excerpt(self, body: bytes) -> str:
-        """What an error's body says, in one line and without the key; empty where it is HTML or the like."""
+        """What an error's body says, in one line and without the key; empty if it is HTML or the like."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -195,24 +193,24 @@ def _parse(url: str) -> tuple[bool, str, int, str]:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        raise UserError("--engine is no URL: give one such as http://127.0.0.1:8000/v1") from None
+        raise UserError("--engine is not a URL: give one such as http://127.0.0.1:8000/v1") from None
     if parts.username or parts.password:
         raise UserError(f"--engine holds a name or a password: put the API key into {API_KEY_VARIABLE} instead")
     plain = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not plain:
-        raise UserError("--engine is no address of an API: give one such as http://127.0.0.1:8000/v1")
+        raise UserError("--engine is not the address of an API: give one such as http://127.0.0.1:8000/v1")
     return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
 
 
 def _key() -> str:
     key = os.environ.get(API_KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError(f"{API_KEY_VARIABLE} holds what no API key can: spaces, line ends or letters beyond ASCII")
+        raise UserError(f"{API_KEY_VARIABLE} is not a valid API key: it has spaces, line ends or non-ASCII letters")
     return key
 
 
 def _interrupt(open_socket: socket.socket, late: threading.Event) -> None:
-    """End an exchange that takes too long, however slowly its bytes drip."""
+    """End an exchange that takes too long, even if bytes still trickle in."""
     late.set()
     with suppress(OSError):  # it may just have ended by itself
         open_socket.shutdown(socket.SHUT_RDWR)

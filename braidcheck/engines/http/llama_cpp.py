@@ -1,4 +1,4 @@
-"""llama.cpp's server: its own ``/completion``, whose log-probabilities are those of generated tokens alone."""
+"""llama.cpp's server: its own ``/completion``, which gives log-probabilities only of generated tokens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ORDER = ("temperature", "top_k", "top_p", "min_p")  # as HF applies them; llama.
 
 
 class LlamaCppServer(Server):
-    """``POST /completion`` at the server's root. A prompt's positions are asked one by one, each a prompt that the
-    server's prefix cache holds but for its last token: each is a prefill of one token behind a cached prefix."""
+    """``POST /completion`` at the server's root. Each position of a prompt is a request of its own, of which the
+    server's prefix cache has all but the last token: a prefill of one token after a cached prefix."""
 
     name = "llama.cpp"
 
@@ -26,7 +26,8 @@ class LlamaCppServer(Server):
         return [self._position(ids[: place + 1], ids[place + 1 : place + 2], top) for place in range(len(ids))]
 
     def _position(self, ids: list[int], following: list[int], top: int) -> Row:
-        """The best tokens after ``ids``, and the ``following`` one: where it is none of them, all are asked for."""
+        """The best tokens after ``ids``, and the ``following`` one: if it is not among them, all tokens are
+        requested."""
         best = self._after(ids, top)
         if not best or best.keys() >= set(following):
             return best
@@ -36,7 +37,7 @@ class LlamaCppServer(Server):
 
     def _after(self, ids: list[int], top: int) -> dict[int, float]:
         answer = self._completion(ids, {"n_predict": 1, "n_probs": top, "temperature": 0, "cache_prompt": True})
-        # None where the token is a part of a character: the server keeps that back until the character is whole.
+        # None if the token is a part of a character: the server holds it back until the character is complete.
         positions = answer.get("completion_probabilities", ())
         return {entry["id"]: entry["logprob"] for position in positions for entry in position["top_logprobs"]}
 

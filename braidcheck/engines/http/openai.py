@@ -32,10 +32,10 @@ class OpenAiServer(Server):
         return answer["choices"][0]["logprobs"]
 
     def _rows(self, ids: list[int], found: Mapping[str, Any]) -> list[Row]:
-        """What follows each token, the best ones and the prompt's own."""
+        """The log-probabilities after each token: the best ones and the prompt's own."""
         if len(found["tokens"]) != len(ids) + 1:
             cut = f"{len(found['tokens']) - 1} tokens of a prompt of {len(ids)}"
-            raise ServerError(f"{self.client.address} echoes {cut}: does it add a first token of its own?")
+            raise ServerError(f"{self.client.address} echoes {cut}: does it prepend a token?")
         rows: list[Row] = [
             {self._id(text): value for text, value in best.items() if self._is_known(text)}
             for best in found["top_logprobs"][1:]
@@ -44,7 +44,7 @@ class OpenAiServer(Server):
         return [{**row, **more} for row, more in zip(rows, [*own, {}], strict=True)]
 
     def _is_known(self, text: str) -> bool:
-        """Whether it can be told which token this is; of the others' probability nothing is said."""
+        """Whether this token can be identified; the probability of the others remains unknown."""
         return text.startswith(TOKEN_PREFIX) or text in self._by_text
 
     def _id(self, text: str) -> int:
@@ -56,7 +56,7 @@ class OpenAiServer(Server):
 
     @cached_property
     def _by_text(self) -> dict[str, int]:
-        """The tokens whose text is theirs alone."""
+        """The tokens with a unique text."""
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.directory, local_files_only=True)

@@ -1,4 +1,4 @@
-"""SGLang's server: its own ``/generate``, since its OpenAI-compatible one names tokens by their text."""
+"""SGLang's server: its own ``/generate``, since its OpenAI-compatible endpoint returns tokens as text."""
 
 from __future__ import annotations
 

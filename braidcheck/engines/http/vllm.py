@@ -41,7 +41,7 @@ class VllmServer(StoppingServer):
         return [choice["token_ids"] for choice in self._choices(prompts, n, {**options, "return_token_ids": True})]
 
     def _choices(self, prompts: list[list[int]], n: int, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """One choice a prompt, in the order of the prompts."""
+        """One choice per prompt, in the order of the prompts."""
         answer = self.client.post("completions", self._body(prompts, n, options))
         self._same_model(answer)
         by_index = {choice["index"]: choice for choice in answer["choices"]}
@@ -52,7 +52,8 @@ class VllmServer(StoppingServer):
 
 
 def _rows(choice: Mapping[str, Any]) -> list[Row]:
-    """A prompt's first token follows nothing; what follows its last one stands with the generated token."""
+    """A prompt's first token has no predecessor; the log-probabilities after its last one come with the generated
+    token."""
     following = [
         {int(token): entry["logprob"] for token, entry in position.items()}
         for position in choice["prompt_logprobs"][1:]

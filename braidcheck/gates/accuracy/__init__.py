@@ -18,20 +18,22 @@ LIMIT = 1.0  # error ratio; equivalent implementations stay below 0.5, a mutant 
 NORM_LIMITS = {"float32": 16.0, "bfloat16": 8.0, "float16": 8.0}
 """By storage type, how many times the PyTorch baseline's own error an output may have, in the 2-norm.
 
-A bound on each element allows for all roundings at their worst, so a chain of ops leaves room for a fault that spoils
-every element a little; in the norm roundings average out. Kernels and equivalent implementations reach 3.2 times with
-roundings and 7.2 times in float32, where only the order of sums differs (8 functions an op, 3 seeds, H200, 2026-11-21).
+A bound per element allows for the worst case of all roundings, so a chain of ops leaves room for a fault that shifts
+every element a little; in the norm, roundings average out. Kernels and equivalent implementations reach 3.2 times with
+16-bit roundings and 7.2 times in float32, where only the order of sums differs (8 functions per op, 3 seeds, H200,
+2026-11-21).
 """
 POISONS = (2.0**100, 65504 / 4)  # what ``numerics.calls.poison`` gives by type
-U32 = 2.0**-24  # what the PyTorch baseline rounds less than by luck alone
+U32 = 2.0**-24  # floor for the PyTorch baseline's error, which may be small by luck
 
 PEAK_PER_INPUT_BYTE = 40
-"""GPU memory at the peak over the bytes of the inputs: they are there three times in their own type, once in float64,
-and references and bounds work in float64. The largest seen on an H200 is 38, of rms_norm[T65536]."""
+"""Peak GPU memory over the bytes of the inputs, of which there are three copies in their own type and one in float64;
+references and bounds work in float64. The largest factor measured on an H200 is 38, for rms_norm[T65536]."""
 
 
 def evaluate(evidence: Evidence, lane: str = "") -> Verdict:
-    """Verdict on one case from what ``measure.measure_op`` saw: fail above an error ratio of 1, or without a result."""
+    """Verdict on one case from the evidence of ``measure.measure_op``: fail above an error ratio of 1, or without a
+    result."""
     status, message, error_ratio, metrics = _answer(evidence)
     return Verdict(
         gate="accuracy",
@@ -48,7 +50,7 @@ def evaluate(evidence: Evidence, lane: str = "") -> Verdict:
 
 
 def violation(evidence: Evidence) -> str | None:
-    """What ``evaluate`` says of a failure or an error; nothing of all else."""
+    """The message of ``evaluate`` for a failure or an error; None otherwise."""
     verdict = evaluate(evidence)
     return verdict.message if verdict.status in (Status.FAIL, Status.ERROR) else None
 
@@ -62,7 +64,7 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
     if evidence["problems"]:
         return Status.FAIL, f"{op}: {'; '.join(evidence['problems'])}", None, {}
     if not evidence["outputs"]:
-        return Status.ERROR, f"{op} gave no output", None, {}
+        return Status.ERROR, f"{op} returned no output", None, {}
     worst = max(
         evidence["outputs"], key=lambda output: (output["error_ratio"] != output["error_ratio"], output["error_ratio"])
     )
@@ -89,11 +91,11 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
 
 
 def _poisoned(worst: Output, inputs: list[str]) -> str:
-    """Which inputs may have been read where none may, if that is what the worst element looks like."""
+    """Which inputs may have been read out of bounds, if the worst element looks like it."""
     is_poison = not math.isfinite(worst["got"]) or abs(worst["got"]) >= min(POISONS)
     if not inputs or not is_poison or math.isnan(worst["exact"]):
         return ""
-    return f"; what a call may not read of {' and '.join(inputs)} is poisoned, too: was it read?"
+    return f"; the part of {' and '.join(inputs)} that a call may not read holds the same poison: was it read?"
 
 
 def _violation(op: str, worst: Output) -> str:
@@ -106,15 +108,15 @@ def _violation(op: str, worst: Output) -> str:
             f"{op}: {worst['name']}: {worst['nonfinite']} non-finite elements "
             f"(uninitialized or computed); first at {where}, expected {exact:.6g}"
         )
-    # As many digits as it takes to see that they differ.
+    # As many digits as needed to see that they differ.
     digits = next((n for n in (6, 9) if f"{got:.{n}g}" != f"{exact:.{n}g}"), 17)
     what = f"{op}: {where} is {got:.{digits}g}, exactly {exact:.{digits}g}"
     if math.isinf(exact):
-        return f"{what}: there only that infinity is right"
+        return f"{what}: only that infinity is right there"
     if not worst["allowed"]:  # a choice
-        return f"{what}, {worst['error_ratio']:.3g} times as far from being as good as rounding explains"
+        return f"{what}, {worst['error_ratio']:.3g} times as far from the best choice as rounding explains"
     error = abs(got - exact)
-    what += ", the number that unwritten memory is filled with" if got in POISONS else ""
+    what += ", the fill value of unwritten memory" if got in POISONS else ""
     return (
         f"{what}; an error of {worst['allowed']:.2g} is permitted, this is {error:.2g}, {error / worst['allowed']:.3g} "
         f"times that (error ratio {worst['error_ratio']:.3g}, without the last rounding; relative error "
@@ -132,8 +134,8 @@ def _violation_in_norm(op: str, output: Output, ratio: float, limit: float) -> s
 def _violation_as_a_whole(output: Output) -> str | None:
     if not output["bias"] <= 1:
         return (
-            f"is off to one side, {output['bias']:.3g} times as far as roundings explain, though each element is within"
-            " its bound: an accumulator, a norm or a scale is too narrow or wrong"
+            f"is biased to one side, {output['bias']:.3g} times as far as rounding explains, though each element is "
+            "within its bound: an accumulator, a norm or a scale is too narrow or wrong"
         )
     if output["narrow"]:
         return f"holds {output['narrow']} numbers alone: it was rounded to that type, and only then made wider"
@@ -141,7 +143,7 @@ def _violation_as_a_whole(output: Output) -> str | None:
 
 
 def subjects(settings: Settings) -> list[str]:
-    """A case each, and one row an op for the large cases that the interpreter lane leaves out."""
+    """One per case, and one per op for the large cases that the interpreter lane omits."""
     found = []
     for op in chosen_ops(settings).values():
         found += [case.id for case in op.cases if settings.lane == "gpu" or not case.large]
@@ -160,12 +162,12 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
             yield _skipped(op)
             continue
         verdict = evaluate(measure_op(op, case, settings.device, wrapper(op.name)))
-        # Other people's functions may leave an optional argument out; an op's own wrapper takes what its cases pass.
+        # A user's function may lack an optional argument; an op's own wrapper takes all that its cases pass.
         yield replace(verdict, status=Status.FAIL) if verdict.status == Status.SKIPPED else verdict
 
 
 def _found(subject: str) -> tuple[Op, Case | None]:
-    """The op and the case of a subject; no case where it stands for all large ones."""
+    """The op and the case of a subject; no case if it stands for all large ones."""
     from braidcheck import kernels
 
     op = kernels.find()[subject.split("[")[0]]
@@ -201,6 +203,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="accuracy",
     question="Is each kernel's error within the bound that its declared precision permits?",
+    failure_page="numbers",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""What ``measure.measure_op`` sees, as plain data (standard library only)."""
+"""The evidence of ``measure.measure_op``, as plain data (standard library only)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Distance(TypedDict):
 
 
 class Output(Distance):
-    """One output's name and distance, and the PyTorch baseline's own error ratio and relative error on the case."""
+    """One output's name and distance, and the PyTorch baseline's error ratio and relative error on the case."""
 
     name: str
     baseline_error_ratio: float

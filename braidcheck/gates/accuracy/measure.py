@@ -1,4 +1,4 @@
-"""Run an op, or a candidate for it, on a case and return what was seen, as plain data."""
+"""Runs an op, or a candidate for it, on a case and returns the evidence as plain data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the s
 
 
 def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> Evidence:
-    """What ``function`` (the op's own wrapper by default) does on ``case``, as JSON-able data."""
+    """The evidence on ``function`` (default: the op's own wrapper) on ``case``, as JSON data."""
     function = function or op.call
     seen: Evidence = {
         "op": op.name,
@@ -53,7 +53,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
             got = run(op, function, copies(inputs))
             if device != "cpu":
                 torch.cuda.synchronize()
-    except Exception as error:  # whatever a kernel raises is evidence against it, not an error of ours
+    except Exception as error:  # any exception of a kernel counts against it; it is no error of the gate
         if is_out_of_memory(error):  # which says nothing about it
             raise
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
@@ -142,12 +142,13 @@ def _with_nan(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def has_finite_poison(case: Case) -> bool:
-    """Whether what ``case`` may not read is finite: half of the cases, but none in which a NaN is what is asked."""
+    """Whether memory that ``case`` may not read is poisoned with a finite number: half of the cases, but none whose
+    inputs hold NaN on purpose."""
     return case.profile != "nan" and case.entropy % 2 == 1
 
 
 def plain(errors: Errors) -> Distance:
-    """The same as plain data."""
+    """Errors as plain data."""
     return {
         "error_ratio": errors.error_ratio,
         "relative": errors.relative,
@@ -179,9 +180,9 @@ def _missing(function: Callable[..., Any], case: Case) -> list[str]:
 
 
 def output_problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
-    """What is wrong with the outputs before any number is looked at: how many there are, their shapes and dtypes."""
+    """Problems of the outputs apart from their values: count, shapes and dtypes."""
     if len(got) != len(exact):
-        return [f"returned {len(got)} outputs, {len(exact)} belong to this call"]
+        return [f"returned {len(got)} outputs, must return {len(exact)}"]
     found = []
     for name, value, truth in zip(op.outputs, got, exact, strict=False):
         if not isinstance(value, Tensor):
@@ -202,14 +203,14 @@ def _dtype(op: Op, name: str, inputs: Mapping[str, Any]) -> torch.dtype:
 
 
 def case_check(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:
-    """The violation of the bound by the wrapper under test, called through ``guard``, on one case."""
+    """The violation on one case by the wrapper under test, called through ``guard``."""
     return accuracy.violation(measure_op(op, case, device, guard(wrapper(op.name))))
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """A check a case, the large ones last."""
+    """One check per case, the large ones last."""
     cases = [(op, case) for op in trial.ops.values() for case in op.cases if trial.device != "cpu" or not case.large]
     for op, case in sorted(cases, key=lambda pair: (pair[1].large, trial.case_seconds.get(pair[1].id, 0.0))):
         check = partial(case_check, op, case, trial.device)
-        # Side by side, the largest cases of several workers would not fit on one GPU.
+        # At the same time, the largest cases of several workers would not fit on one GPU.
         yield case.id, trial.one_by_one(check) if case.large else check

@@ -11,7 +11,7 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Call each op again, among other calls, and on other layouts."""
+    """Call each op repeatedly, among other calls, and with other memory layouts."""
     from braidcheck import kernels
     from braidcheck.gates.calls.measure import op_checks
     from braidcheck.gates.under_test import run_check
@@ -30,6 +30,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="calls",
     question="Does a result depend on its input values alone, not on earlier calls, other results or memory layout?",
+    failure_page="memory",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""The cases on which an op is called in many ways: few and cheap, but each path of the op and each dtype."""
+"""Chooses cases for many calls: few and cheap, but with every path of the op and every dtype."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from braidcheck.op import Case, Op
 
-ROWS = (1, 3, 17)  # one of each range of rows for which ops take another kernel
-MANY_ROWS = 66  # enough for the persistent kernels, which no op with a cache has
+ROWS = (1, 3, 17)  # one for each range of rows with its own kernel
+MANY_ROWS = 66  # enough for the persistent kernels; ops with a cache have none
 FEW = 3  # rows
-DULL = ("zero_rows", "nan", "subnormal", "largest")  # profiles in whose rows other numbers may not show
-SLOTS = 257  # of a cache, from which on a row is split
+DULL = ("zero_rows", "nan", "subnormal", "largest")  # profiles in which other numbers may not show
+SLOTS = 257  # slots of a cache, from which on a row is split
 
 
 def chosen_cases(op: Op) -> list[Case]:
-    """The cheapest cases that together have every range of rows, every set of options and every dtype of the op's."""
+    """The cheapest cases that together cover every range of rows, set of options and dtype of the op."""
     found = [smallest_case(op, rows) for rows in ROWS]
     if "H" in found[0].axes and "S" not in found[0].axes:
         found.append(smallest_case(op, MANY_ROWS))
@@ -29,13 +29,13 @@ def chosen_cases(op: Op) -> list[Case]:
 
 
 def smallest_case(op: Op, rows: int) -> Case:
-    """The cheapest of the op's cases that every kernel takes, with so many rows."""
+    """The cheapest of the op's cases that every kernel supports, with so many rows."""
     cases = (resized(case, rows) for case in _whole_cases(op) if "seqs" not in case.axes)
     return min(cases, key=lambda case: (_needs_general_kernel(case), _cost(case)))
 
 
 def cases_by_argument(op: Op) -> list[Case]:
-    """The cheapest cases that together give every tensor that the op takes, the plain one first."""
+    """The cheapest cases that together pass every tensor argument of the op, the simplest first."""
     parameters = inspect.signature(op.call).parameters
     known: set[str] = set()
     found: list[Case] = []
@@ -53,7 +53,7 @@ def rows_axis(case: Case) -> str:
 
 
 def resized(case: Case, rows: int, slots: int = 0) -> Case:
-    """``case`` with so many rows, and a cache of ``slots`` or as few as it then needs."""
+    """``case`` with so many rows, and a cache of ``slots`` or the minimum that it then needs."""
     axes = {**case.axes, rows_axis(case): rows}
     if "T" in axes and case.get("B") == case["T"]:
         axes["B"] = rows  # a decode step has a token for each row of the cache
@@ -82,7 +82,7 @@ def _cost(case: Case) -> int:
 
 
 def _needs_general_kernel(case: Case) -> bool:
-    """Whether the kernels that load by tensor descriptors cannot take the case."""
+    """Whether kernels with tensor descriptors do not support the case."""
     widths = [size for name, size in case.axes.items() if name in ("H", "I", "K", "V")]
     return bool(widths) and (case.dtype == "float32" or any(width % 16 for width in widths))
 

@@ -1,4 +1,5 @@
-"""The same numbers on other layouts: right within the bound, or refused by a ValueError that names the argument."""
+"""The same numbers in other memory layouts: right within the bound, or refused by a ValueError that names the
+argument."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from braidcheck.gates.calls.observe import Outputs, ViolationError, observed, re
 from braidcheck.numerics.calls import copies
 from braidcheck.op import Case, Inputs, Op
 
-OFFSETS = {"cpu": (2, 8), "cuda": (2, 4, 8)}  # bytes from a boundary of 16; the interpreter's memory has no alignment
+OFFSETS = {"cpu": (2, 8), "cuda": (2, 4, 8)}  # bytes past a 16-byte boundary; the interpreter ignores alignment
 OVERLAPS = "a written tensor that overlaps is refused"
 PADDING = 16  # elements past the end
 
@@ -26,7 +27,7 @@ Layout = Callable[[Tensor], Tensor]
 
 
 def layout_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Name and check of each; a check raises ViolationError."""
+    """Names and checks; a check raises ViolationError."""
     for case in _layout_cases(op):
         for offset in OFFSETS[device]:
             move = partial(_placed, offset=offset)
@@ -47,7 +48,7 @@ def _name(kind: str, case: Case) -> str:
 
 
 def _layout_cases(op: Op) -> list[Case]:
-    """Cheap cases that together give every argument, and where there are kernels for many rows, one of so many."""
+    """Cheap cases that together pass every argument, and one with many rows if there are kernels for that."""
     cases = cases_by_argument(op)
     if "H" in cases[0].axes and "S" not in cases[0].axes:
         cases.append(smallest_case(op, MANY_ROWS))
@@ -55,7 +56,7 @@ def _layout_cases(op: Op) -> list[Case]:
 
 
 def check_all(op: Op, call: Call, case: Case, device: str, layout: Layout) -> None:
-    """Every tensor on another layout at once; where that is refused, each of them alone."""
+    """Every tensor in another layout at once; if that is refused, each of them by itself."""
     inputs = op.inputs(case, device)
     laid = {name: layout(value) for name, value in _tensors(inputs)}
     if not _accepted(op, call, inputs, inputs | laid, laid):
@@ -63,7 +64,7 @@ def check_all(op: Op, call: Call, case: Case, device: str, layout: Layout) -> No
 
 
 def check_each(op: Op, call: Call, case: Case, device: str, layout: Layout) -> None:
-    """One tensor after another on another layout."""
+    """One tensor after another in another layout."""
     inputs = op.inputs(case, device)
     for name, value in _tensors(inputs):
         laid = layout(value)
@@ -72,7 +73,7 @@ def check_each(op: Op, call: Call, case: Case, device: str, layout: Layout) -> N
 
 
 def check_expanded(op: Op, call: Call, case: Case, device: str) -> None:
-    """One row for all, by a stride of 0."""
+    """All rows the same memory, by a stride of 0."""
     inputs = op.inputs(case, device)
     rows = case[rows_axis(case)]
     for name, value in _tensors(inputs):
@@ -107,7 +108,7 @@ def check_twice(op: Op, call: Call, case: Case, device: str) -> None:
     """One tensor as two arguments that are only read."""
     inputs = op.inputs(case, device)
     for (one, value), (other, second) in combinations(_tensors(inputs), 2):
-        slots = not value.is_floating_point() and op.contract.mutates  # equal ones have no meaning
+        slots = not value.is_floating_point() and op.contract.mutates  # equal tensors have no meaning for these
         alike = (value.shape, value.dtype) == (second.shape, second.dtype)
         if alike and not slots and not {one, other} & set(op.contract.written):
             given = copies(inputs)
@@ -115,7 +116,7 @@ def check_twice(op: Op, call: Call, case: Case, device: str) -> None:
 
 
 def check_overlaps(op: Op, call: Call, case: Case, device: str) -> None:
-    """A tensor that is written and shares memory with another, or with itself, has no right answer."""
+    """A written tensor that shares memory with another, or with itself, must be refused: there is no right answer."""
     inputs = op.inputs(case, device)
     for name in op.contract.mutates:
         cache = inputs[name]
@@ -128,7 +129,7 @@ def check_overlaps(op: Op, call: Call, case: Case, device: str) -> None:
         for arguments in overlapping:
             names = list(dict.fromkeys((name, *arguments)))
             if _outputs(op, call, inputs | arguments, names) is not None:
-                raise ViolationError(f"{' and '.join(names)} overlap, and the call takes them")
+                raise ViolationError(f"{' and '.join(names)} overlap and the call accepts them")
 
 
 def _tensors(inputs: Inputs) -> list[tuple[str, Tensor]]:
@@ -136,7 +137,7 @@ def _tensors(inputs: Inputs) -> list[tuple[str, Tensor]]:
 
 
 def _groups(op: Op, inputs: Inputs) -> Iterator[list[str]]:
-    """The names of arguments that can lie side by side: of the same rows, dtype and last dimension."""
+    """The names of arguments that can be parts of one tensor: with the same rows, dtype and last dimension."""
     groups: dict[object, list[str]] = {}
     for name, value in _tensors(inputs):
         if value.dim() > 1:
@@ -147,9 +148,8 @@ def _groups(op: Op, inputs: Inputs) -> Iterator[list[str]]:
 
 
 def _accepted(op: Op, call: Call, plain: Inputs, laid: Inputs, names: Iterable[str]) -> bool:
-    """Whether the call takes ``laid``, which has the numbers of ``plain`` and ``names`` elsewhere; then it is right.
-
-    Raises ViolationError where it is wrong, and where it is refused by an error that names none of them.
+    """Whether the call accepts ``laid``, which has the numbers of ``plain`` with ``names`` in another layout. Raises
+    ViolationError if the answer is wrong, or if the refusal names none of them.
     """
     names = list(names)
     outputs = _outputs(op, call, laid, names)
@@ -161,19 +161,18 @@ def _accepted(op: Op, call: Call, plain: Inputs, laid: Inputs, names: Iterable[s
 
 
 def _outputs(op: Op, call: Call, laid: Inputs, names: list[str]) -> Outputs | None:
-    """What the call gives; None where it refuses ``laid`` by a ValueError that names one of ``names``."""
+    """The outputs; None if the call refuses ``laid`` by a ValueError that names one of ``names``."""
     try:
         return observed(op, call, laid)
     except ValueError as error:
         if not any(re.search(rf"\b{name}\b", str(error)) for name in names):
-            raise ViolationError(f"{' or '.join(names)} is refused by a message that names none: {error}") from error
+            raise ViolationError(f"refused by a message that does not name {' or '.join(names)}: {error}") from error
         return None
 
 
 def _placed(tensor: Tensor, offset: int = 0, gap: int = 0, step: int = 1) -> Tensor:
-    """The same numbers from ``offset`` bytes past a boundary, ``gap`` elements between rows, each ``step``-th element.
-
-    Large finite numbers, or far indices, lie around and between.
+    """The same numbers ``offset`` bytes past a boundary, with ``gap`` elements between rows, in every ``step``-th
+    element. Large finite numbers, or far indices, fill the memory around and between them.
     """
     strides = [stride * step for stride in tensor.contiguous().stride()]
     if tensor.dim() > 1:

@@ -1,4 +1,4 @@
-"""All that the gate asks of an op, as checks that each give a violation or nothing."""
+"""The checks of the calls gate, each of which returns a violation or None."""
 
 from __future__ import annotations
 

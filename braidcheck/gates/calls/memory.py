@@ -1,4 +1,4 @@
-"""What uninitialised memory holds: a large finite number, or what an earlier call left there."""
+"""Fills uninitialised memory with a large finite number, or with what an earlier call left there."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from torch.overrides import TorchFunctionMode
 from braidcheck.isolation.surroundings import Surrounding, enter, leave
 
 UNINITIALISED = (torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty)
-FINITE = 2.0**100  # a GPU's maximum drops NaN, so garbage must be a number too
+FINITE = 2.0**100  # a GPU's max drops NaN, so garbage must also be a number
 FINITE_FLOAT16 = 2.0**15
 INTEGER = 77
 
 
 def finite(tensor: Tensor) -> float:
-    """A large finite number of the tensor's dtype; of an integer type one that is a plausible index."""
+    """A large finite number of the tensor's dtype; for an integer type a plausible index."""
     if not tensor.is_floating_point():
         return INTEGER
     return FINITE_FLOAT16 if tensor.dtype == torch.float16 else FINITE
 
 
 class Garbage(TorchFunctionMode):
-    """Within it uninitialised memory holds a large finite number.
-
-    With ``earlier`` it holds what the memory of that call held in the end, as a caching allocator gives it back: the
-    most plausible of all garbage.
+    """A context in which uninitialised memory holds a large finite number. With ``earlier`` it holds the final contents
+    of that call's memory, as a caching allocator returns it: the most plausible garbage.
     """
 
     def __init__(self, earlier: Garbage | None = None) -> None:
@@ -47,7 +45,7 @@ class Garbage(TorchFunctionMode):
         leave()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Fill what a function of UNINITIALISED makes; every other call goes through as it is."""
+        """Fill what a function of UNINITIALISED allocates; all other calls pass through."""
         made = function(*args, **(kwargs or {}))
         if function in UNINITIALISED:
             made.copy_(self._before(made))

@@ -1,4 +1,4 @@
-"""One call, watched: what it did to its inputs, where its outputs lie, and whether they are right."""
+"""Observes one call: its effect on its inputs, where its outputs lie, and whether they are right."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ Outputs = tuple[Tensor, ...]
 
 
 class ViolationError(Exception):
-    """What a call did that no op may do, in words."""
+    """A forbidden side effect or a wrong result of a call; the message describes it."""
 
 
 def observed(op: Op, call: Callable[..., Any], inputs: Inputs) -> Outputs:
-    """The outputs of one call on ``inputs`` themselves.
-
-    Raises ViolationError where an input changes that the contract does not name, and where an output shares memory
-    with an input, another output or itself; LeftBehindError where the call leaves other settings of PyTorch.
+    """The outputs of one call on ``inputs`` themselves. Raises ViolationError if an input changes that the contract
+    does not name, or if an output shares memory with an input, another output or itself; LeftBehindError if the call
+    changes settings of PyTorch.
     """
     before = copies(inputs)
     with poisoned_outputs(), settings_kept():
@@ -43,11 +42,11 @@ def require_unchanged(op: Op, before: Mapping[str, Any], inputs: Mapping[str, An
     """Raise ViolationError unless every input that the contract does not name as mutated has the bits of ``before``."""
     for name, value in before.items():
         if isinstance(value, Tensor) and name not in op.contract.written and not same_bits(value, inputs[name]):
-            raise ViolationError(f"{name} is changed by the call, and the contract does not name it as mutated")
+            raise ViolationError(f"the call changes {name}, which the contract does not list as mutated")
 
 
 def require_right(op: Op, inputs: Inputs, outputs: Outputs, when: str) -> None:
-    """Raise ViolationError unless ``outputs`` keep the bound for ``inputs``, which are as before the call."""
+    """Raise ViolationError unless ``outputs`` are within the bound for ``inputs``, given as before the call."""
     exact = run(op, op.reference, in_float64(inputs))
     for name, value, truth, tolerance in zip(op.outputs, outputs, exact, op.bound(**inputs), strict=False):
         if value.shape != truth.shape:
@@ -57,9 +56,8 @@ def require_right(op: Op, inputs: Inputs, outputs: Outputs, when: str) -> None:
 
 
 def require_contiguous_rows(op: Op, outputs: Outputs, device: str) -> None:
-    """Raise ViolationError where an output lies elsewhere than the inputs, or where other ops would not take it.
-
-    Rows themselves may lie apart, as parts of one tensor do.
+    """Raise ViolationError if an output is on another device than the inputs, or if other ops would not accept its
+    strides. There may be gaps between rows, as in parts of one tensor.
     """
     for name, value in zip(op.outputs, outputs, strict=False):
         if value.device.type != device:
@@ -76,7 +74,7 @@ def require_same(op: Op, first: Outputs, again: Outputs, when: str) -> None:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether both have one shape, one dtype and the same bits."""
+    """Whether both have the same shape, dtype and bits."""
     if (one.shape, one.dtype) != (other.shape, other.dtype):
         return False
     integers = INTEGERS[one.element_size()]
@@ -84,14 +82,14 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 class Held:
-    """Results that a caller keeps while it calls again."""
+    """Results that a caller keeps during later calls."""
 
     def __init__(self, op: Op) -> None:
         self.op = op
         self.results: list[tuple[Outputs, Outputs]] = []
 
     def hold(self, outputs: Outputs) -> Outputs:
-        """Their bits now. Raises ViolationError where they share memory with a result held before."""
+        """Record their bits. Raises ViolationError if they share memory with a result held earlier."""
         returned = _returned(self.op, outputs)
         for name, value in returned.items():
             for earlier, _ in self.results:
@@ -102,13 +100,13 @@ class Held:
         return bits
 
     def require_kept(self) -> None:
-        """Raise ViolationError where a result changed after it was returned."""
+        """Raise ViolationError if a result changed after it was returned."""
         for outputs, bits in self.results:
             require_same(self.op, bits, outputs, "after later calls than it had when it was returned")
 
 
 def _returned(op: Op, outputs: Outputs) -> dict[str, Tensor]:
-    """The outputs by name that the call made, without those that are arguments."""
+    """The outputs that the call allocated, by name; without those that are arguments."""
     count = len(outputs) - len(op.contract.mutates)
     return dict(zip(op.outputs, outputs[:count], strict=False))
 
@@ -128,7 +126,7 @@ def _require_own_memory(op: Op, inputs: Mapping[str, Any], outputs: Outputs) -> 
 
 
 def share_memory(one: Tensor, other: Tensor) -> bool:
-    """Whether an element of one lies where an element of the other lies."""
+    """Whether an element of one overlaps an element of the other."""
     if one.device != other.device or not one.numel() or not other.numel():
         return False
     (low, high), (other_low, other_high) = _span(one), _span(other)

@@ -1,4 +1,4 @@
-"""Calls after calls: results held, other values, other sizes, the same inputs again, memory used before."""
+"""Repeated calls: results kept, other values, other sizes, the same inputs again, reused memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braidcheck.gates.calls.observe import Held, Outputs, observed, require_cont
 from braidcheck.numerics.calls import copies
 from braidcheck.op import Case, Inputs, Op
 
-CALLS = 12  # on one shape, after the some 50 of the other checks
+CALLS = 12  # calls on one shape, after about 50 of the other checks
 LONG = 150  # slots of a cache
 REFUSALS = ValueError, NotImplementedError, AssertionError
 
@@ -25,7 +25,7 @@ Call = Callable[..., Any]
 
 
 def state_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Name and check of each; a check raises ViolationError."""
+    """Names and checks; a check raises ViolationError."""
     cases = chosen_cases(op)
     for case in cases:
         yield f"called again on {case.id}", partial(check_again, op, call, case, device)
@@ -34,7 +34,8 @@ def state_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callabl
 
 
 def check_again(op: Op, call: Call, case: Case, device: str) -> None:
-    """The first result stays, other values give other results, and the first values give the first bits again."""
+    """The first result stays intact, other values give other results, and the first values give the first bits
+    again."""
     held = Held(op)
     inputs, others = op.inputs(case, device), op.inputs(replace(case, seed=case.seed + 1), device)
     place = copies(inputs)
@@ -54,7 +55,7 @@ def check_again(op: Op, call: Call, case: Case, device: str) -> None:
 
 
 def check_among_others(op: Op, call: Call, cases: list[Case], device: str) -> None:
-    """Short, long and short again, with options and without, and all of them backwards; each result is held."""
+    """Short, long and short again, with options and without, then all of them in reverse order; each result is kept."""
     middle = smallest_case(op, 3)
     sizes = [middle, resized(middle, 7, LONG), resized(middle, 1), middle]
     options = [case for case in cases if any(name[0].islower() for name in case.axes)]
@@ -70,7 +71,7 @@ def check_among_others(op: Op, call: Call, cases: list[Case], device: str) -> No
 
 
 def check_many_times(op: Op, call: Call, case: Case, device: str) -> None:
-    """The same bits at the first and at every later call."""
+    """Every call gives the bits of the first."""
     inputs = op.inputs(case, device)
     first = tuple(value.clone() for value in observed(op, call, copies(inputs)))
     for number in range(2, CALLS + 1):
@@ -78,7 +79,7 @@ def check_many_times(op: Op, call: Call, case: Case, device: str) -> None:
 
 
 def _served(op: Op, call: Call, wanted: Inputs, plain: Inputs) -> tuple[Inputs, Outputs, Garbage]:
-    """``wanted``, or ``plain`` where a kernel is made for one scale and says so; the outputs, and the memory used."""
+    """``wanted``, or ``plain`` if the kernel supports only one scale and says so; the outputs, and the memory used."""
     with suppress(*REFUSALS), Garbage() as garbage:
         return wanted, observed(op, call, copies(wanted)), garbage
     with Garbage() as garbage:

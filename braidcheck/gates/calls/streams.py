@@ -1,4 +1,4 @@
-"""Calls on a GPU beside the default stream: on another one behind work still running, and replayed as a CUDA graph."""
+"""Calls on a GPU outside the default stream: on a side stream behind unfinished work, and replayed as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Inputs, Op
 
 DELAY_CYCLES = 20_000_000  # some 10 ms: longer than a launch takes to reach the GPU
-WARMUP_CALLS = 3  # before a capture, as torch asks
+WARMUP_CALLS = 3  # before a capture, as torch requires
 
 Call = Callable[..., Any]
 
 
 def stream_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Name and check of each; a check raises ViolationError. None on a CPU."""
+    """Names and checks; a check raises ViolationError. Empty on a CPU."""
     if device == "cpu":
         return
     for case in chosen_cases(op):
@@ -36,7 +36,7 @@ def stream_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callab
 
 
 def check_other_stream(op: Op, call: Call, case: Case, device: str) -> None:
-    """The inputs arrive on a side stream late: a launch on any other stream reads what was there before."""
+    """The inputs arrive late on a side stream: a launch on any other stream reads stale values."""
     inputs = op.inputs(case, device)
     expected = _bits(observed(op, call, copies(inputs)))
     place = copies(inputs)
@@ -47,7 +47,8 @@ def check_other_stream(op: Op, call: Call, case: Case, device: str) -> None:
 
 @contextmanager
 def late_arguments(arguments: Mapping[str, Any]) -> Iterator[None]:
-    """Within it a side stream is the current one; tensors hold zeros, and behind work still running what they held."""
+    """A context with a side stream as the current one: tensors hold zeros until unfinished work on it restores their
+    values."""
     values, stream = _bits_by_name(arguments), torch.cuda.Stream()
     _fill(arguments, {name: torch.zeros_like(value) for name, value in values.items()})
     torch.cuda.synchronize()
@@ -59,7 +60,7 @@ def late_arguments(arguments: Mapping[str, Any]) -> Iterator[None]:
 
 
 def check_graph(op: Op, call: Call, case: Case, device: str) -> None:
-    """A captured call gives, with other numbers in its inputs, what a call gives that is not captured."""
+    """A captured call, replayed with other numbers in its inputs, gives the result of an ordinary call."""
     inputs, others = op.inputs(case, device), op.inputs(replace(case, seed=case.seed + 1), device)
     for values, captured in ((inputs, others), (others, inputs)):
         expected, place = _bits(observed(op, call, copies(values))), copies(values)
@@ -80,7 +81,8 @@ def _in_graph(call: Call, captured: Inputs) -> Call:
 
 
 def replayed(call: Call, captured: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
-    """What a call gives that is captured with other values in its arguments, and replayed with theirs, twice."""
+    """The result of a call that is captured with other values in its arguments and replayed twice with the real
+    ones."""
     values, stream = _bits_by_name(arguments), torch.cuda.Stream()
     others = {name: value for name, value in captured.items() if name in values}
     _fill(arguments, others)

@@ -1,4 +1,5 @@
-"""The coherence gate: is it still the same model? Evidence of `measure_coherence` in, one Verdict a check out."""
+"""The coherence gate: is it still the same model? Evaluates the evidence of `measure_coherence`, one Verdict per
+check."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def checks() -> dict[str, Callable[[Evidence], Finding]]:
 def evaluate(evidence: Evidence, lane: str = "") -> tuple[Verdict, ...]:
     """One Verdict for each of CHECKS, in that order; subjects read "nano: kl".
 
-    Evidence that is absent or malformed gives an error, values that are not finite a failure, too few an
-    inconclusive verdict. Failures name the op to blame, where ``evidence["blame"]`` has it.
+    Missing or malformed evidence is an error, non-finite values are a failure, too few values are inconclusive.
+    Failures name the suspect op if ``evidence["blame"]`` has it.
     """
     model = evidence.get("model", "model")
     findings = {name: _blamed(_find(name, check, evidence), evidence.get("blame")) for name, check in checks().items()}
@@ -49,11 +50,11 @@ def failing(evidence: Evidence) -> list[str]:
 
 
 def describe_blame(blame: Blame) -> str:
-    """What ``blame.find_blame`` found, in words."""
+    """The result of ``blame.find_blame`` as text."""
     if not blame:
-        return "unknown: the failure did not show again, or broke the GPU's context"
+        return "unknown: the failure did not reproduce, or broke the GPU's context"
     if not blame["ops"]:
-        return "no op: it fails with all of them at their references; look at weights, config, positions, masks, cache"
+        return "no op: it fails with all ops at their references too; look at weights, config, positions, masks, cache"
     first, last = blame["layers"] or (None, None)
     where = "" if first is None else f" in layer {first}" if first == last else f" in layers {first}-{last}"
     result = "it passes" if blame["repaired"] else "it still fails"
@@ -94,7 +95,7 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:
-    """Run the model on its golden's documents and, where checks fail, look for the op at fault."""
+    """Run the model on its golden's documents and, if checks fail, find the op at fault."""
     from braidcheck.gates.coherence.blame import find_blame
     from braidcheck.gates.coherence.measure import measure_coherence
     from braidcheck.gates.under_test import module
@@ -117,6 +118,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="coherence",
     question="Does the whole model still give the probabilities and answers recorded as its golden?",
+    failure_page="model",
     subjects=subjects,
     run=run,
     runs_kernels=True,

@@ -1,4 +1,4 @@
-"""What a model does, next to what HF does: what it attends to, answers, recalls and repeats."""
+"""Compares a model's behaviour with HF's: causality, answers, recall and repetition."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from braidcheck.gates.coherence.spread import MARGIN_SIGMA, finite
 from braidcheck.result import Status
 
 RECALL_MAX_LOSS, RECALL_MIN_LOST = 0.01, 2
-"""Probes lost: one in a hundred, or two, since rounding alone can turn one near tie each way; or as HF bfloat16."""
+"""Allowed loss of probes: one in a hundred, or two, since rounding alone can flip a near tie each way; or HF bfloat16's
+loss."""
 
 REPETITION_MARGIN = 0.2
-"""Share of repeated 4-grams above HF's: gibberish loops and nears 1, another wording of the same text moves less."""
+"""Allowed fraction of repeated 4-grams above HF's: looping gibberish approaches 1, other wordings move it less."""
 
 MIN_STEPS = 16
 
 
 def causality(evidence: Evidence) -> Finding:
-    """No token sees what comes after it."""
+    """No token sees later tokens."""
     runs = evidence["causality"]
     if not runs:
-        raise InsufficientData(Status.INCONCLUSIVE, "no document is long enough to change a token in it")
+        raise InsufficientData(Status.INCONCLUSIVE, "no document is long enough for a changed token")
     leaks = [run for run in runs if run["differing"]]
     deaf = [run for run in runs if not run["later_changed"]]
     total = sum(run["differing"] for run in runs) + len(deaf)
@@ -33,15 +34,15 @@ def causality(evidence: Evidence) -> Finding:
             f"positions, first at {run['first']}: a token sees what comes after it"
         )
     elif deaf:
-        message = f"changing tokens from {deaf[0]['changed_from']} on changed no logits: the text is not read"
+        message = f"changing tokens from {deaf[0]['changed_from']} on changed no logits: is the text read?"
     else:
         same = "the same within HF bfloat16's noise" if evidence.get("foreign") else "bit for bit the same"
-        message = f"changing later tokens leaves all earlier logits {same}, at {len(runs)} places"
+        message = f"changing later tokens, at {len(runs)} places, leaves all earlier logits {same}"
     return Finding(Status.FAIL if leaks or deaf else Status.PASS, message, total, 0, "positions")
 
 
 def continuation(evidence: Evidence) -> Finding:
-    """Greedy answers are HF's own as far as HF is sure."""
+    """Greedy answers equal HF's wherever HF is sure."""
     agreed, wrong, parted = 0, [], 0
     for row in evidence["continuations"]:
         truth, engine = row["truth"], row["engine"]
@@ -59,12 +60,12 @@ def continuation(evidence: Evidence) -> Finding:
     if agreed < MIN_STEPS:
         message = f"only {agreed} greedy steps can be compared with HF's: {MIN_STEPS} are needed"
         return Finding(Status.INCONCLUSIVE, message, metrics=metrics)
-    unsure = f"; {parted} answers part from HF's where HF bfloat16 could too" if parted else ""
-    return Finding(Status.PASS, f"{agreed} greedy steps are HF's own{unsure}", 0, 0, "answers", metrics)
+    unsure = f"; {parted} answers diverge from HF's where HF bfloat16 could too" if parted else ""
+    return Finding(Status.PASS, f"{agreed} greedy steps equal HF's{unsure}", 0, 0, "answers", metrics)
 
 
 def decode(evidence: Evidence) -> Finding:
-    """Decoding with the KV cache takes the tokens that prefill takes."""
+    """Decoding with the KV cache chooses the same tokens as prefill."""
     sure, wrong = 0, []
     for row in evidence["continuations"]:
         steps = zip(row["engine"], row["prefill"], finite(row["own_certainty"], " of its margins"), strict=True)
@@ -86,7 +87,7 @@ def decode(evidence: Evidence) -> Finding:
 
 
 def recall(evidence: Evidence) -> Finding:
-    """What earlier text determines is foreseen, as HF does."""
+    """The model predicts what earlier text determines as well as HF does."""
     probes = evidence["probes"]
     if not probes:
         raise InsufficientData(Status.SKIPPED, "this text has no probes, so recall cannot be scored")
@@ -111,7 +112,7 @@ def recall(evidence: Evidence) -> Finding:
 
 
 def repetition(evidence: Evidence) -> Finding:
-    """Gibberish loops."""
+    """The model does not loop."""
     rows = evidence["continuations"]
     of_engine, of_hf = _repeated([row["engine"] for row in rows]), _repeated([row["truth"] for row in rows])
     limit = of_hf + REPETITION_MARGIN

@@ -1,4 +1,5 @@
-"""Which op makes the model fail, and in which layers: kernels exchanged for their references, one op at a time."""
+"""Fault localization: which op makes the model fail, and in which layers. Replaces kernels by references, one op at a
+time."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.golden.store import Golden
 from braidcheck.golden.subset import Subset, shortest
 
-Layers = Collection[int | None]  # None is what lies outside of all decoder layers
-Kept = Mapping[str, Layers]  # where each op's kernel is kept; elsewhere its reference stands in for it
+Layers = Collection[int | None]  # None: outside of all decoder layers
+Kept = Mapping[str, Layers]  # the layers where each op's kernel is kept; elsewhere its reference replaces it
 Failing = Callable[[Evidence], Collection[str]]
 
-TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, looked at first: the minimum for a verdict
+TOKENS, ANSWERS, STEPS = 1000, 1, 18  # of the golden, tried first: the minimum for a verdict
 PART_OF = {"causality": "causality", "continuation": "continuations", "decode": "continuations"}
 PART_OF |= {"repetition": "continuations"}
 
@@ -32,14 +33,14 @@ def find_blame(
     failing: Failing,
     say: Callable[[str], None] = lambda text: None,
 ) -> Blame:
-    """What is to blame for the failure of these checks of the coherence gate, as plain data.
+    """What is to blame for the failure of these coherence checks, as plain data.
 
     ``failing(evidence)`` names the checks that fail. Keys: ``ops`` at fault (none: the model also fails with every op
     at its reference); ``layers``, the first and the last at fault, none for an op outside of them; ``kl`` to HF float32
     as it is and ``kl_repaired`` with the references there, in nats, where documents were read; ``repaired``, whether
     these checks then pass; ``error``, the first that a run of the model raised, in one line, where one did; ``looks``,
     how often the model was run, at most twice the ops and four times the layers' logarithm. A short part of the golden
-    is looked at first, all of it where that part shows no failure; empty where no failure is seen again, or a kernel
+    is looked at first, all of it where that part shows no failure; empty if no failure is seen again, or a kernel
     broke the GPU's context.
     """
     for text in (shortest(golden, TOKENS, ANSWERS, STEPS), golden):
@@ -48,7 +49,7 @@ def find_blame(
             evidence = search.see(search.kernels())
             if search.failed(evidence):
                 return search.result(evidence)
-        except RuntimeError as error:  # of CUDA's, after which this process can look no further
+        except RuntimeError as error:  # errors of CUDA after which this process must stop searching
             say(f"the search for the op to blame ended: {error}")
             return {}
     return {}
@@ -57,8 +58,8 @@ def find_blame(
 def find_suspects(fails: Callable[[Kept], bool], ops: Sequence[str], layers: int) -> tuple[list[str], list[int]]:
     """The ops at fault and the layers where they are, given whether the model fails with some kernels kept.
 
-    No op where it fails with references alone. An op is at fault if the model fails with its kernel alone; if there is
-    no such op, those without whose kernel it does not fail.
+    No op where it fails with references alone. An op is at fault if the model fails with only its kernel; if there is
+    no such op, the suspects are those whose reference repairs it.
     """
     places: Layers = (None, *range(layers))
     if fails({}):
@@ -80,7 +81,7 @@ def _span(fails: Callable[[Layers], bool], layers: int) -> list[int]:
 
 
 def _least(holds: Callable[[int], bool], count: int) -> int:
-    """The least number below ``count`` for which ``holds``, by bisection: it holds for the last, and from some on."""
+    """The smallest number below ``count`` for which ``holds``, by bisection; it holds for the last and is monotonic."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -112,13 +113,13 @@ class _Search:
         return {op: places - set(layers) if op in but else places for op in self.called}
 
     def see(self, kept: Kept) -> Evidence:
-        """The evidence with some kernels kept; empty where the model cannot even be run."""
+        """The evidence with some kernels kept; empty if the model cannot be run."""
         self.looks += 1
-        self.say(f"looking for the op to blame, look {self.looks}")
+        self.say(f"looking for the op to blame, attempt {self.looks}")
         calls: Counter[str] = Counter()
         try:
             evidence = measure_coherence(self._engine(kept, calls), self.golden, parts=self.parts)
-        except Exception as error:  # a kernel that raises is at fault like one that is wrong
+        except Exception as error:  # a kernel that raises is at fault like a wrong one
             self.error = self.error or in_one_line(error)
             self.say(f"the model cannot be run: {in_one_line(error)}")
             if self.engine.model.device.type == "cuda":
@@ -128,7 +129,7 @@ class _Search:
         return evidence
 
     def _engine(self, kept: Kept, calls: Counter[str]) -> Any:
-        """The engine with some of its kernels kept, which counts its calls of each op."""
+        """The engine with some kernels kept, which counts its calls of each op."""
         model = self.engine.model
 
         def table(kernels: Any, place: int | None) -> Any:
@@ -154,6 +155,6 @@ class _Search:
 
 
 def _kl(evidence: Evidence) -> float | None:
-    """Mean KL to HF float32 in nats a token; None where it is not finite or no document was read."""
+    """Mean KL to HF float32 in nats per token; None if it is not finite or no document was read."""
     found = [value for row in evidence.get("documents", ()) for value in row["kl"]]
     return float(np.mean(found)) if found and None not in found else None

@@ -1,4 +1,4 @@
-"""How far a model's numbers are from HF float32's, next to how far HF bfloat16's are."""
+"""The distance of a model's numbers from HF float32's, relative to HF bfloat16's distance."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from braidcheck.gates.coherence.spread import (
 from braidcheck.result import Status
 
 NLL_MARGIN = 0.005
-"""Nats a token on both sides, for a leak of later tokens lowers perplexity: half a percent of perplexity, a sixth of
-the 3% within which nano must meet its generator's own. HF bfloat16 shifts by 0.00006 on nano."""
+"""Nats per token in both directions, since a leak of later tokens lowers perplexity: half a percent of perplexity, a
+sixth of the 3% within which nano must match its generator. HF bfloat16 shifts by 0.00006 on nano."""
 
 ENTROPY_RATIO, MIN_ENTROPY_LIMIT_NATS = 3.0, 0.02
-"""A head's entropy may be off three times as far as HF bfloat16's, whose own mean of few samples is uncertain by
-a factor of two, and by 0.02 nats, 2% in perplexity of attention, where that is nearly nothing."""
+"""A head's entropy may deviate three times as much as HF bfloat16's, whose mean of few samples is uncertain by a factor
+of two; and always by 0.02 nats, 2% in perplexity of attention."""
 
 MIN_KL_RATIO = 1e-3
-"""Of HF bfloat16's KL: an engine in 16 bits is not nearer. Float16 rounds eight times less than bfloat16, and KL goes
-with the square: a sixty-fourth. What is nearer by far computed the golden itself."""
+"""Fraction of HF bfloat16's KL below which no 16-bit engine can be: float16 rounds eight times less than bfloat16, and
+KL grows with the square, hence a sixty-fourth. An engine that is far nearer recorded the golden itself."""
 
 BINS = ((0, 128), (128, 512), (512, 1024), (1024, 1 << 62))
 BLOCK = 128
 
 
 def kl(evidence: Evidence) -> Finding:
-    """Mean KL to HF float32, next to HF bfloat16's. An error where it is so near that the golden cannot be HF's."""
+    """Mean KL to HF float32, relative to HF bfloat16's. An error if it is so small that the golden cannot be HF's."""
     documents = whole_documents(evidence)
     of_engine, floor = column(documents, "kl"), column(documents, "kl_floor")
     ratio = Ratio.of([row.sum() for row in of_engine], [row.sum() for row in floor])
@@ -50,21 +50,21 @@ def kl(evidence: Evidence) -> Finding:
     metrics |= {"departs_first_at_layer": departs_at, "perplexity": _perplexity(evidence, documents)}
     if ratio.value < MIN_KL_RATIO and not evidence.get("foreign"):  # one of another's may compute in float32
         message = (
-            f"KL to the golden is {ratio.value:.2g}x HF bfloat16's own, below {MIN_KL_RATIO:g}: no engine in 16 bits "
-            "is that near to HF float32; record the golden from HF transformers"
+            f"KL to the golden is {ratio.value:.2g}x HF bfloat16's own, below {MIN_KL_RATIO:g}: no 16-bit engine "
+            "is that close to HF float32; record the golden from HF transformers"
         )
         return Finding(Status.ERROR, message, metrics=metrics)
     shown = departs_at is not None and ratio.status != Status.PASS
     departs = f"; departs first at layer {departs_at}" if shown else ""
     message = (
-        f"KL to HF float32 is {distance:.2g} nats a token, {ratio.value:.3g}x HF bfloat16's own {floor_distance:.2g} "
+        f"KL to HF float32 is {distance:.2g} nats per token, {ratio.value:.3g}x HF bfloat16's own {floor_distance:.2g} "
         f"(95%: up to {ratio.upper:.3g}x); at most {RATIO}x is allowed{departs}"
     )
     return Finding(ratio.status, message, ratio.upper, RATIO, "x HF bfloat16", metrics)
 
 
 def nll(evidence: Evidence) -> Finding:
-    """Likelihood of the text itself: not worse, and not better, than HF float32's."""
+    """Likelihood of the text: neither worse nor better than HF float32's."""
     documents = whole_documents(evidence)
     of_engine, truth, floor = (column(documents, name) for name in ("nll", "nll_truth", "nll_floor"))
     counts = [len(row) for row in truth]
@@ -75,28 +75,28 @@ def nll(evidence: Evidence) -> Finding:
     leak = ": does it see later tokens?" if shift.value < -NLL_MARGIN else ""
     if status != Status.PASS and abs(floor_shift.value) > NLL_MARGIN:
         leak = (
-            f"; HF bfloat16's own differs by {floor_shift.value:+.2g}: the likelihood of this text tells no right "
+            f"; HF bfloat16's own differs by {floor_shift.value:+.2g}: this text's likelihood cannot tell a right "
             "engine of that precision from a wrong one; do near ties of a router choose other experts? Record a longer "
             "text"
         )
     perplexity = _perplexity(evidence, documents)
     message = (
         f"perplexity is {perplexity['engine']:.5g}, HF float32's {perplexity['hf_float32']:.5g}: NLL differs by "
-        f"{shift.value:+.2g} nats a token (90%: {shift.low:+.2g} to {shift.high:+.2g}); at most {NLL_MARGIN} either "
+        f"{shift.value:+.2g} nats per token (90%: {shift.low:+.2g} to {shift.high:+.2g}); at most {NLL_MARGIN} either "
         f"way is allowed{leak}"
     )
     metrics = {"shift": vars(shift), "floor": vars(floor_shift), "perplexity": perplexity}
-    return Finding(status, message, max(-shift.low, shift.high), NLL_MARGIN, "nats a token", metrics)
+    return Finding(status, message, max(-shift.low, shift.high), NLL_MARGIN, "nats per token", metrics)
 
 
 def position(evidence: Evidence) -> Finding:
-    """KL by distance from the beginning: some faults show only far out."""
+    """KL by position: some faults show only far from the beginning."""
     documents = whole_documents(evidence)
     columns = {name: column(documents, name) for name in ("kl", "kl_floor", "nll", "nll_truth", "nll_floor")}
     found: dict[str, Ratio] = {}
     metrics: dict[str, dict[str, float]] = {}
     for start, stop in BINS:
-        # Few documents are long, so far bins resample blocks of them and not whole documents.
+        # Few documents are long, so bins far out resample blocks instead of whole documents.
         blocks = [
             (number, slice(at, min(at + BLOCK, len(row))))
             for number, row in enumerate(columns["kl"])
@@ -110,7 +110,7 @@ def position(evidence: Evidence) -> Finding:
             metrics[name] = {"ratio": found[name].value, "upper": found[name].upper, **shifts}
     if not found:
         raise InsufficientData(
-            Status.INCONCLUSIVE, f"no stretch of positions has {MIN_DOCUMENTS} blocks of {BLOCK} tokens"
+            Status.INCONCLUSIVE, f"no range of positions has {MIN_DOCUMENTS} blocks of {BLOCK} tokens"
         )
     worst = max(found, key=lambda name: found[name].upper)
     ratio = found[worst]
@@ -123,8 +123,8 @@ def position(evidence: Evidence) -> Finding:
 
 
 def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[str, float]:
-    """NLL less HF float32's, in nats a token with its 90% interval, and HF bfloat16's own; a document's last token has
-    none, so a far bin may have no NLL at all."""
+    """NLL minus HF float32's, in nats per token with its 90% interval, and HF bfloat16's; a document's last token has
+    no NLL, so a bin far out may have none at all."""
     if not sum(counts):
         return {}
     shifts = {who: np.subtract(sums[who], sums["nll_truth"]).tolist() for who in ("nll", "nll_floor")}
@@ -133,7 +133,7 @@ def _shifts(sums: Mapping[str, Sequence[float]], counts: Sequence[int]) -> dict[
 
 
 def logits(evidence: Evidence) -> Finding:
-    """Logits over the whole vocabulary, of which KL sees only the best 64 apart."""
+    """Logits over the whole vocabulary; KL distinguishes only the best 64."""
     documents = [row for row in whole_documents(evidence) if row["logit_error"]]
     of_engine, floor = column(documents, "logit_error"), column(documents, "logit_error_floor")
     ratio = Ratio.of([row.sum() for row in of_engine], [row.sum() for row in floor])
@@ -146,7 +146,7 @@ def logits(evidence: Evidence) -> Finding:
 
 
 def hidden(evidence: Evidence) -> Finding:
-    """Hidden states layer by layer: faults that this model's answers hide."""
+    """Hidden states layer by layer: shows faults that this model's answers hide."""
     layers = _layers(evidence)
     worst = max(range(len(layers)), key=layers.__getitem__)
     first = _departs(layers)
@@ -160,7 +160,7 @@ def hidden(evidence: Evidence) -> Finding:
 
 
 def flips(evidence: Evidence) -> Finding:
-    """The best token, where HF is sure of it."""
+    """The best token wherever HF is sure of it."""
     documents = whole_documents(evidence)
     certain = [row > MARGIN_SIGMA for row in column(documents, "certainty")]
     flips = [
@@ -178,10 +178,10 @@ def flips(evidence: Evidence) -> Finding:
 
 
 def entropy(evidence: Evidence) -> Finding:
-    """How widely each head attends: collapse and blur."""
+    """How widely each head attends: detects collapse and blur."""
     tables = evidence["entropy"]
     if not tables:
-        raise InsufficientData(Status.SKIPPED, "this engine's Q stays inside a fused op: there is nothing to look at")
+        raise InsufficientData(Status.SKIPPED, "this engine's Q stays inside a fused op: entropy cannot be measured")
     truth, engine, error, floor = (
         np.array([finite(row) for row in table])
         for table in (tables["truth"], tables["engine"], tables["engine_error"], tables["floor_error"])
@@ -201,7 +201,7 @@ def entropy(evidence: Evidence) -> Finding:
 
 def _perplexity(evidence: Evidence, documents: Sequence[Document]) -> dict[str, float]:
     columns = {"engine": "nll", "hf_float32": "nll_truth", "hf_bfloat16": "nll_floor"}
-    # A broken engine's NLL can be too large for exp.
+    # A broken engine's NLL can overflow exp.
     found = {who: exp(min(np.concatenate(column(documents, name)).mean(), 700.0)) for who, name in columns.items()}
     return found | {"generator": evidence["generator_perplexity"]}
 

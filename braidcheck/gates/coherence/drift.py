@@ -1,7 +1,7 @@
-"""What changed between two recordings of one model on one text, and whether it matters.
+"""Compares two recordings of one model on one text: what changed, and whether it is significant.
 
-The later recording is taken for an engine on the golden of the earlier one, and the other way round, and the checks of
-the coherence gate say whether that engine passes: then what changed lies within HF bfloat16's own noise.
+Each recording is evaluated as an engine on the other's golden. If the checks of the coherence gate pass, the change is
+within HF bfloat16's own noise.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from braidcheck.golden.readings import Readings, margin
 from braidcheck.golden.store import RUNS, Golden, GoldenDocument
 from braidcheck.result import Verdict
 
-UNTOLD = ("date", "command", "digest", "golden", "perplexity")  # entries of a manifest that say nothing of their own
-NO_ANSWERS = "a recording has greedy answers of float32 alone"
+UNTOLD = ("date", "command", "digest", "golden", "perplexity")  # entries of a manifest that carry no information
+NO_ANSWERS = "a recording has greedy answers in float32 only"
 NOT_RECORDED = "a recording has no {}"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One run of the later recording beside the same of the earlier one; KL by document and NLL in nats a token.
-
-    ``same`` is whether all that was recorded of it has the same bits.
+    """One run of the later recording compared with the earlier one; KL by document and NLL in nats per token. ``same``:
+    all recorded numbers have the same bits.
     """
 
     run: str
@@ -46,7 +45,7 @@ class Drift:
 
 
 def changed_entries(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The entries of two manifests that differ: name, and both values, an empty text for one that is absent."""
+    """The entries that differ between two manifests: name and both values, empty for a missing one."""
     one, other = _flat(a), _flat(b)
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     return [(name, one.get(name, ""), other.get(name, "")) for name in names]
@@ -62,7 +61,7 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def measure_drift(a: Golden, b: Golden) -> list[Drift]:
-    """What changed from ``a`` to ``b``, in each run. Raises UserError where they are not of the same tokens."""
+    """What changed from ``a`` to ``b`` in each run. Raises UserError if their tokens differ."""
     _check_same_tokens(a, b)
     pairs = [(a.document(number), b.document(number)) for number in range(len(a))]
     answers = {(c.document, c.prompt): c.ids for c in b.continuations()}
@@ -93,20 +92,20 @@ def _kl(pair: tuple[GoldenDocument, GoldenDocument], one: Readings, other: Readi
 
 
 def _top(document: GoldenDocument, run: Readings) -> Top:
-    """What a run says of its document's 64 ids, as a server would."""
+    """A run's log-probabilities of its document's 64 ids, as a server returns them."""
     return Top(document.top_ids.int(), run.top.double() - run.lse.double()[:, None])
 
 
 def _check_same_tokens(a: Golden, b: Golden) -> None:
     for number in range(min(len(a), len(b))):
         if not torch.equal(a.document(number).ids, b.document(number).ids):
-            raise UserError(f"the recordings are of other tokens from document {number} on: give two of one text")
+            raise UserError(f"the recordings have different tokens from document {number} on: give two of one text")
     if len(a) != len(b):
         raise UserError(f"the recordings are of {len(a)} and {len(b)} documents: give two of one text")
     if a.document(0).truth.norm.shape != b.document(0).truth.norm.shape:
-        raise UserError("the recordings are of models of other sizes: give two of one model")
+        raise UserError("the recordings are of models of different sizes: give two of one model")
     if not all(torch.equal(a.tensors[name], b.tensors[name]) for name in ("samples", "full_positions", "projection")):
-        raise UserError("the recordings look at other positions: record both with one version of braidcheck")
+        raise UserError("the recordings sample different positions: record both with one version of braidcheck")
 
 
 def evaluate_drift(a: Golden, b: Golden) -> list[Verdict]:
@@ -187,12 +186,12 @@ def _continuations(golden: Golden, engine: Golden) -> list[Continuation]:
 def described(drift: Drift, worst: int = 3) -> Sequence[str]:
     """The changes of one run, in lines of text."""
     if drift.same:
-        return [f"{drift.run}: the same, to the bit"]
+        return [f"{drift.run}: bit-identical"]
     order = sorted(range(len(drift.kl)), key=lambda number: -drift.kl[number])[:worst]
     chunks = ", ".join(f"{drift.kl[number]:.2g} in document {number}" for number in order if drift.kl[number])
     lines = [
-        f"{drift.run}: KL is {sum(drift.kl) / len(drift.kl):.2g} nats a token" + (f" ({chunks})" if chunks else ""),
-        f"NLL moves by {drift.nll:+.2g} nats a token; the best token is another at {drift.flips} of {drift.tokens}",
+        f"{drift.run}: KL is {sum(drift.kl) / len(drift.kl):.2g} nats per token" + (f" ({chunks})" if chunks else ""),
+        f"NLL moves by {drift.nll:+.2g} nats per token; the best token differs at {drift.flips} of {drift.tokens}",
         f"hidden states move by up to {drift.hidden:.2g} of their norm",
     ]
     if drift.answers:

@@ -1,6 +1,5 @@
-"""What ``measure.measure_coherence`` and ``blame.find_blame`` see, as plain data (standard library only).
-
-A number that is not finite is None. Keys are absent where their part was not wanted, or was lost: checks say so.
+"""The evidence of ``measure.measure_coherence`` and ``blame.find_blame``, as plain data (standard library only). A
+number that is not finite is None. Keys of parts that were not requested, or were lost, are absent: checks report that.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ Column = list[float | None]
 
 
 class Document(TypedDict):
-    """One document's columns, a number a token; ``flips`` are places, ``logit_error`` is a number a full position."""
+    """One document's columns, one number per token; ``flips`` are positions, ``logit_error`` has one number per full
+    position."""
 
     tokens: int
     kl: Column
@@ -33,7 +33,7 @@ class Hidden(TypedDict):
 
 
 class Entropy(TypedDict, total=False):
-    """Attention entropy by layer and head; empty where the engine shows no Q."""
+    """Attention entropy by layer and head; empty if the engine does not expose Q."""
 
     truth: list[Column]
     engine: list[Column]
@@ -41,7 +41,7 @@ class Entropy(TypedDict, total=False):
     floor_error: list[Column]
 
 
-Probe = tuple[str, int, bool, bool, bool]  # kind, distance, foreseen by HF float32, by HF bfloat16, by the engine
+Probe = tuple[str, int, bool, bool, bool]  # kind, distance, predicted by HF float32, by HF bfloat16, by the engine
 
 
 class Causality(TypedDict):
@@ -54,7 +54,7 @@ class Causality(TypedDict):
 
 
 class Continuation(TypedDict):
-    """One greedy answer: HF's ``truth``, the ``engine``'s, and what the engine's own prefill would take."""
+    """One greedy answer: HF's ``truth``, the ``engine``'s, and the choices of the engine's own prefill."""
 
     document: int
     prompt: int
@@ -66,7 +66,7 @@ class Continuation(TypedDict):
 
 
 class Blame(TypedDict, total=False):
-    """What is to blame for a failure; empty where no failure was seen again."""
+    """What is to blame for a failure; empty if the failure did not reproduce."""
 
     ops: list[str]
     layers: list[int]
@@ -78,10 +78,8 @@ class Blame(TypedDict, total=False):
 
 
 class Evidence(TypedDict, total=False):
-    """One model on one golden, or on a part of it.
-
-    Of an engine that is not ours (``foreign``), ``lacks`` and ``broken`` say by check what it cannot give and how it
-    ended.
+    """One model on one golden, or on a part of it. For a user's engine (``foreign``), ``lacks`` and ``broken`` say for
+    each check what it does not provide and how it ended.
     """
 
     format: int

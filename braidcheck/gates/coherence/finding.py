@@ -1,4 +1,4 @@
-"""What a check of the coherence gate gives: a Verdict without its names."""
+"""The result of a check of the coherence gate: a Verdict without its names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braidcheck.result import Status
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: a Verdict without its names."""
+    """The result of one check: a Verdict without its names."""
 
     status: Status
     message: str
@@ -22,7 +22,7 @@ class Finding:
 
 
 class InsufficientData(Exception):
-    """Evidence that a check cannot use: carries the Finding to give instead."""
+    """A check cannot use its evidence; carries the Finding to return instead."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Evidence for the coherence gate of an engine that is not ours, as far as the engine's methods go."""
+"""Evidence for the coherence gate from a user's engine, as far as its methods provide it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ OF_DOCUMENTS = ("kl", "nll", "position", "logits", "flips", "recall")
 OF_ANSWERS = ("continuation", "decode", "repetition")
 NO_LOGITS = "the engine gives no logits (it has no prefill)"
 NO_STATES = "the engine gives no hidden states"
-TOP_ONLY = "the engine gives its best log-probabilities alone"
+TOP_ONLY = "the engine gives only its best log-probabilities"
 
 
 def measure_foreign(
     client: Client, engine: str, golden: Any, say: Callable[[str], None] = lambda text: None
 ) -> Evidence:  # fmt: skip
-    """What checks of the gate can be asked of the engine; ``lacks`` and ``broken`` say why others cannot."""
+    """The evidence that the engine can provide; ``lacks`` and ``broken`` say why other checks cannot run."""
     lacks = {"entropy": "the engine gives no Q and K"}
     broken: dict[str, str] = {}
     seen: Evidence = {
@@ -88,7 +88,7 @@ def _documents(client: Client, golden: Any, say: Callable[[str], None]) -> tuple
 
 
 def _document(document: GoldenDocument, text: Text, got: Prefilled) -> Document:
-    """The columns of one document; of Top only the rows and tokens that it gives."""
+    """The columns of one document; from a Top only the rows and tokens that it has."""
     truth, floor = document.truth, document.floor
     engine, noise = divergences(text, 0, got)
     given = ~noise.isnan()
@@ -114,7 +114,7 @@ def _document(document: GoldenDocument, text: Text, got: Prefilled) -> Document:
 
 
 def _nll(got: Prefilled, ids: Tensor) -> Tensor:
-    """Nats [T-1] of each token after the first; NaN where a server did not give the token."""
+    """Nats [T-1] of each token after the first; NaN if a server did not return the token."""
     following = ids[1:, None]
     if isinstance(got, Tensor):
         values = got[:-1].double()
@@ -125,7 +125,8 @@ def _nll(got: Prefilled, ids: Tensor) -> Tensor:
 
 
 def _causality(client: Client, golden: Any) -> list[Causality]:
-    """As for our engine, but bits may differ: a position differs where KL exceeds what HF bfloat16's noise allows."""
+    """As for braidcheck's engine, but bits may differ: a position differs if KL exceeds what HF bfloat16's noise
+    allows."""
     text = texts_of(golden, ())[-1]
     ids = text.ids[:CAUSAL_LENGTH].tolist()
     before = client.prefill(ids)
@@ -134,7 +135,7 @@ def _causality(client: Client, golden: Any) -> list[Causality]:
         changed = [*ids[:place], *((id + 1) % client.vocab for id in ids[place:])]
         after = client.prefill(changed)
         if isinstance(before, Top) or isinstance(after, Top):
-            apart = divergences(text, 0, after)[0].nan_to_num(0.0)  # from HF: of two short lists little is in common
+            apart = divergences(text, 0, after)[0].nan_to_num(0.0)  # from HF: two short lists have little in common
         else:
             pair = [logits.double().log_softmax(dim=-1) for logits in (before, after)]
             apart = (pair[0].exp() * (pair[0] - pair[1])).sum(dim=-1)
@@ -166,7 +167,7 @@ def _continuations(client: Client, golden: Any, say: Callable[[str], None]) -> l
 
 
 def _own(client: Client, prompt: list[int], answer: list[int], typical: float) -> tuple[list[int], Column]:
-    """What the engine's prefill of prompt and answer takes at each step, and how sure it is; unsure without logits."""
+    """The choice of the engine's prefill at each step of an answer, and how sure it is; unsure without logits."""
     if "prefill" not in client.methods or not answer:
         return list(answer), [0.0] * len(answer)
     rows = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
@@ -183,7 +184,7 @@ def _own(client: Client, prompt: list[int], answer: list[int], typical: float) -
 
 
 def _hidden(client: Client, golden: Any, say: Callable[[str], None]) -> Hidden:
-    """Errors by layer, as far as the engine gives layers, on the golden's shorter documents: half of its tokens."""
+    """Errors by layer, for the layers that the engine gives, on the golden's shorter documents, half of its tokens."""
     errors: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
     documents = shortest(golden, golden.manifest["tokens"] // 2, 0, 0)
     for number in range(len(documents)):
@@ -196,7 +197,7 @@ def _hidden(client: Client, golden: Any, say: Callable[[str], None]) -> Hidden:
         given = states[: next((at for at, state in enumerate(states) if state is None), layers)]
         width = len(document.samples.projection)
         if any(state is not None and state.shape[-1] != width for state in given):
-            raise EngineError(f"gave hidden states that are not {width} wide")
+            raise EngineError(f"gave hidden states of another width than {width}")
         digests = [state @ document.samples.projection for state in given if state is not None]
         truth, norm = document.truth.hidden, document.truth.norm
         errors[0].append([(d - truth[at]).norm(dim=-1) / norm[at] for at, d in enumerate(digests)])

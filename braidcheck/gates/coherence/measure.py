@@ -1,4 +1,4 @@
-"""Runs a model on a golden's documents and sets down, as plain data, how far it is from what HF answered."""
+"""Runs a model on a golden's documents and records, as plain data, its distance from HF's answers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from braidcheck.golden.subset import Subset
 FORMAT = 1
 CAUSAL_LENGTH = 144
 CAUSAL_CHANGES = (16, 64, 65, 128)
-"""First changed token of each causality run: inside a block, and on both sides of block borders of 64 and 128."""
+"""First changed token of each causality run: inside a block, and on both sides of the block borders 64 and 128."""
 
 
 PARTS = ("documents", "causality", "continuations")
 
 
 class Engine(Protocol):
-    """What is evaluated: a causal language model that can be prefilled and decode greedily."""
+    """The engine under test: a causal language model with prefill and greedy decoding."""
 
     def forward_logits(self, ids: Tensor, trace: Callable[[int, str, Tensor], None] | None = None) -> Tensor:
         """Logits [T, V] float32 of one document ids [T] int64.
@@ -51,11 +51,9 @@ def measure_coherence(
     progress: Callable[[str], None] | None = None,
     parts: Collection[str] = PARTS,
 ) -> Evidence:
-    """Evidence for the coherence gate: a dict of plain JSON values.
-
-    One prefill a document, five short ones for causality, one greedy answer and its prefill a recorded one; of these
-    only the ``parts`` wanted, and what belongs to the others is absent. Numbers that are not finite become None.
-    Raises ValueError where the engine breaks its interface.
+    """Evidence for the coherence gate: a dict of plain JSON values. One prefill per document, five short ones for
+    causality, one greedy answer and its prefill per recorded answer; only the requested ``parts``, the others' keys are
+    absent. Numbers that are not finite become None. Raises ValueError if the engine violates its interface.
     """
     say = progress or (lambda _line: None)
     seen: Evidence = {
@@ -75,7 +73,7 @@ def measure_coherence(
 
 
 def _documents(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> Evidence:
-    """What one prefill of each document shows."""
+    """The evidence of one prefill per document."""
     recorded, typical = golden.probes(), golden.typical_noise
     texts = [golden.document(number) for number in range(len(golden))]
     documents: list[Document] = []
@@ -83,7 +81,7 @@ def _documents(engine: Engine, golden: Golden | Subset, say: Callable[[str], Non
     probes: list[ProbeRow] = []
     done, tokens = 0, sum(len(document.ids) for document in texts)
     for number, document in enumerate(texts):
-        say(f"coherence: token {done + 1} of {tokens}, document {number + 1}")  # time left is told by tokens
+        say(f"coherence: token {done + 1} of {tokens}, document {number + 1}")  # the time left is estimated by tokens
         done += len(document.ids)
         seen = _read(engine, document)
         documents.append(_document(document, seen, typical))
@@ -98,13 +96,13 @@ def _read(engine: Engine, document: GoldenDocument) -> Readings:
     expected = (len(document.ids), document.truth.full.shape[-1])
     if tuple(logits.shape) != expected or logits.dtype != torch.float32:
         raise ValueError(
-            f"forward_logits must give float32 logits {expected}, it gave {logits.dtype} {tuple(logits.shape)}"
+            f"forward_logits must return float32 logits {expected}, it returned {logits.dtype} {tuple(logits.shape)}"
         )
     return Readings(**read_logits(logits, document.ids, document.top_ids, document.samples.full), **tracer.stacked())
 
 
 def kl(truth: Readings, other: Readings) -> Tensor:
-    """KL(truth, other) [T] in nats over the golden's 64 ids and, as one more outcome, all others together."""
+    """KL(truth, other) [T] in nats over the golden's 64 ids, with all other ids as one more outcome."""
 
     def log_probabilities(run: Readings) -> Tensor:
         return torch.cat([run.top.double(), run.tail.double()[:, None]], dim=-1) - run.lse.double()[:, None]
@@ -114,7 +112,8 @@ def kl(truth: Readings, other: Readings) -> Tensor:
 
 
 def _document(document: GoldenDocument, seen: Readings, typical: float) -> Document:
-    """Per-token lists of one document; certainty is HF's margin over bfloat16's error, there or typical."""
+    """Per-token lists of one document; certainty is HF's margin over bfloat16's error, local or typical, whichever is
+    larger."""
     truth, floor = document.truth, document.floor
     doubt = noise(truth.top, floor.top).clamp_min(typical)
     return {
@@ -137,7 +136,7 @@ def spread(error: Tensor) -> Tensor:
 
 
 def probe_row(probe: Probe, document: GoldenDocument, seen: Readings) -> ProbeRow:
-    """Kind, distance, and whether HF float32, HF bfloat16 and the engine foresee every token of the answer."""
+    """Kind, distance, and whether HF float32, HF bfloat16 and the engine predict every token of the answer."""
     answer, before = document.ids[probe.first : probe.last], slice(probe.first - 1, probe.last - 1)
     truth, floor, engine = (
         torch.equal(run.argmax[before].long(), answer) for run in (document.truth, document.floor, seen)
@@ -158,7 +157,7 @@ def hidden_errors(looks: list[tuple[GoldenDocument, Readings]]) -> Hidden:
 def entropy_errors(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
     """Attention entropy by layer and head: HF float32's mean, the engine's mean, mean distance of both runs from it.
 
-    Empty where the engine shows no Q.
+    Empty if the engine does not expose Q.
     """
     if not any(seen.entropy.numel() for _, seen in looks):
         return {}
@@ -178,7 +177,8 @@ def entropy_errors(looks: list[tuple[GoldenDocument, Readings]]) -> Entropy:
 
 
 def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
-    """Replace all tokens from some place on: how many earlier positions' logits changed a bit, and the first of them.
+    """Replace all tokens from some position on: how many earlier positions' logits changed in any bit, and the first of
+    them.
 
     Both runs are of the same length, so the same kernels with the same blocks run and the bits must be equal.
     """
@@ -187,7 +187,7 @@ def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
     found: list[Causality] = []
     for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
         changed = ids.clone()
-        # Moved by one id, so that every later token differs from what it was.
+        # Increment ids, so that every later token differs.
         changed[place:] = (ids[place:] + 1) % before.shape[-1]
         after = engine.forward_logits(changed)
         differs = (after[:place].view(torch.int32) != before[:place].view(torch.int32)).any(dim=-1).nonzero()[:, 0]
@@ -198,9 +198,8 @@ def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
 
 
 def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> list[Continuation]:
-    """The engine's greedy answers beside HF's, and beside what its own prefill of prompt and answer would take.
-
-    Certainties are margins over bfloat16's error: HF's margin at its steps, the engine's own at its own.
+    """The engine's greedy answers, HF's, and the choices of the engine's prefill of prompt and answer. Certainties are
+    margins over bfloat16's error: HF's margin for its steps, the engine's for its own.
     """
     found = []
     for number, recorded in enumerate(golden.continuations()):
@@ -223,6 +222,6 @@ def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str],
 
 
 def metrics(values: Tensor) -> Column:
-    """Six significant digits each; None where not finite, so that any JSON reader takes it."""
+    """Six significant digits each; None if not finite, so that any JSON parser can read it."""
     finite = values.isfinite().tolist()
     return [float(f"{value:.6g}") if good else None for value, good in zip(values.tolist(), finite, strict=True)]

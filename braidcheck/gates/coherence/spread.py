@@ -1,4 +1,5 @@
-"""What checks share: ratios and means of per-token evidence with bounds, resampled by document."""
+"""Shared statistics of the checks: ratios and means of per-token evidence, with confidence bounds resampled by
+document."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times the floor's, with its 95% upper bound."""
+    """A ratio to the floor, with its 95% upper bound."""
 
     value: float
     upper: float
@@ -35,17 +36,17 @@ class Ratio:
         of_engine, floor = np.asarray(engine_sums, dtype=float), np.asarray(floor_sums, dtype=float)
         if len(of_engine) < MIN_DOCUMENTS:
             raise InsufficientData(
-                Status.INCONCLUSIVE, f"{len(of_engine)} documents: {MIN_DOCUMENTS} show how they vary"
+                Status.INCONCLUSIVE, f"{len(of_engine)} documents: at least {MIN_DOCUMENTS} are needed"
             )
         if floor.sum() <= 0:
-            raise InsufficientData(Status.INCONCLUSIVE, "HF bfloat16 is no distance from HF float32: there is no floor")
+            raise InsufficientData(Status.INCONCLUSIVE, "HF bfloat16 equals HF float32: there is no noise floor")
         resampled = draws(len(of_engine))
         upper = np.quantile(resampled @ of_engine / (resampled @ floor), 0.95)
         return cls(float(of_engine.sum() / floor.sum()), float(upper))
 
     @property
     def status(self) -> Status:
-        """Fail where the ratio itself is over; where only its upper bound is, more text must tell."""
+        """Fail if the ratio is over the limit; inconclusive if only its upper bound is: that takes more text."""
         if self.value > RATIO:
             return Status.FAIL
         return Status.PASS if self.upper <= RATIO else Status.INCONCLUSIVE
@@ -69,12 +70,12 @@ def mean(sums: Sequence[float], counts: Sequence[int]) -> Mean:
 
 
 def draws(units: int) -> np.ndarray:
-    """How often each unit is drawn in each resample [RESAMPLES, units]; seeded, so that a verdict can be had again."""
+    """How often each unit is drawn in each resample [RESAMPLES, units]; seeded, so that verdicts are reproducible."""
     return np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
 
 
 def whole_documents(evidence: Evidence) -> list[Document]:
-    """The evidence's documents. Raises InsufficientData where they are too few for any statement."""
+    """The evidence's documents. Raises InsufficientData if they are too few for any statement."""
     documents = evidence["documents"]
     tokens = sum(row["tokens"] for row in documents)
     if len(documents) < MIN_DOCUMENTS or tokens < MIN_TOKENS:
@@ -84,12 +85,13 @@ def whole_documents(evidence: Evidence) -> list[Document]:
 
 
 def column(documents: Sequence[Mapping[str, Any]], name: str) -> list[np.ndarray]:
-    """One array a document. Raises InsufficientData, as a failure, at the first number that is not finite."""
+    """One array per document. Raises InsufficientData, as a failure, at the first number that is not finite."""
     return [finite(row[name], f" in document {number}") for number, row in enumerate(documents)]
 
 
 def finite(values: Sequence[float | None], where: str = "") -> np.ndarray:
-    """The values as float64. Raises InsufficientData, as a failure, where one is not finite; ``where`` says of what."""
+    """The values as float64. Raises InsufficientData, as a failure, if one is not finite; ``where`` says which
+    values."""
     bad = [at for at, value in enumerate(values) if value is None or not np.isfinite(value)]
     if bad:
         message = f"{len(bad)} of {len(values)} values{where} are NaN or infinite, first at {bad[0]}"

@@ -23,7 +23,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def _violation(trial: Trial) -> str | None:
-    """What the first failing check says."""
+    """The message of the first failing check."""
     evidence = measure_coherence(engine(trial), trial.fixtures.golden)
     trial.failing.extend(coherence.failing(evidence))
     verdicts = coherence.evaluate(evidence)

@@ -10,11 +10,11 @@ from braidcheck.gates.gate import ALL_OPS, Gate, Progress, TrialChecks, chosen_o
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow, and has no thread or atomic to race
+REPEATS = {"gpu": 20, "interpret": 3}  # the interpreter is slow and has no threads that could race
 
 
 class Evidence(TypedDict):
-    """One case: how many of ``repeats`` runs gave other bits than the first run."""
+    """One case: how many of ``repeats`` runs differ in any bit from the first."""
 
     op: str
     case: str
@@ -23,9 +23,8 @@ class Evidence(TypedDict):
 
 
 def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
-    """One verdict on ``op`` from what ``measure.measure_determinism`` saw: fail where any bit differs.
-
-    A case that was run once, or no case at all, shows nothing and is an error.
+    """One verdict on ``op`` from the evidence of ``measure.measure_determinism``: fail if any bit differs. A case that
+    ran only once, or no case at all, is an error.
     """
     differing = [row for row in evidence if row["differing"]]
     repeats = min((row["repeats"] for row in evidence), default=0)
@@ -49,7 +48,7 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Run each op again on the same inputs."""
+    """Run each op repeatedly on the same inputs."""
     from braidcheck import kernels
     from braidcheck.gates.determinism.measure import measure_determinism
     from braidcheck.gates.under_test import wrapper
@@ -68,6 +67,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="determinism",
     question="Do the same inputs give the same bits?",
+    failure_page="order",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""Run an op again on the same inputs: the bits must stay the same."""
+"""Runs an op repeatedly on the same inputs: the bits must stay the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braidcheck.numerics.calls import copies, poisoned_outputs, run
 from braidcheck.op import Case, Op
 from braidcheck.result import Status
 
-CASES = 3  # of each op, spread over its list
+CASES = 3  # cases of each op, spread over its list
 
 
 def measure_determinism(op: Op, device: str = "cpu", repeats: int = 20) -> list[Evidence]:

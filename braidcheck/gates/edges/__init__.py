@@ -1,4 +1,5 @@
-"""The contract gate: what ops declare beyond their cases, such as positions outside the table, ties and empty rows."""
+"""The contract gate: behaviour that ops declare beyond their cases, such as positions outside the table, ties and empty
+rows."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="edges",
     question="Does each op keep its contract at edge cases: positions outside the RoPE table, empty rows, ties?",
+    failure_page="memory",
     subjects=subjects,
     run=run,
     per_op=True,

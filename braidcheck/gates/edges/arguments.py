@@ -1,6 +1,5 @@
-"""An op's call with one argument changed: the answer is right within its bound, or ValueError names the argument.
-
-Changes are made of the arguments' kinds alone, not of what an op declares of them: a rule that is missing there shows.
+"""Calls an op with one argument changed: the answer is right within its bound, or a ValueError names the argument.
+Changes follow from the arguments' types, not from what an op declares about them, so a missing validation rule shows.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ SMALL = {
     "T": 5, "B": 5, "H": 48, "K": 48, "Hq": 4, "Hkv": 2, "D": 16, "P": 40, "S": 24, "V": 70, "I": 24,
     "start": 3, "spare": 0,
 }  # fmt: skip
-WRITTEN = ("out", "split_counter")  # not in contracts: no result
+WRITTEN = ("out", "split_counter")  # internal, not in contracts
 
 
 def small_case(case: Case) -> Case:
-    """The case in small sizes: what is asked here depends on none."""
+    """The case with small sizes: these checks do not depend on sizes."""
     return replace(case, axes={axis: min(size, SMALL.get(axis, size)) for axis, size in case.axes.items()})
 
 
 def violation(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The first change of an argument that ``call`` answers wrongly, in words."""
+    """The first change of an argument that ``call`` answers wrongly, as text."""
     for inputs in calls(op, device):
         for name, kind, wrong in outcomes(op, call, inputs, thorough=False):
             if wrong:
@@ -48,7 +47,7 @@ def violation(op: Op, call: Callable[..., Any], device: str) -> str | None:
 def axis_outcomes(
     op: Op, call: Callable[..., Any], device: str, sizes: tuple[int, ...] = (0,)
 ) -> Iterator[tuple[str, str | None]]:
-    """An axis, in all tensors that have it, of one of these sizes; and what was wrong with the answer."""
+    """One axis set to one of these sizes in all tensors that have it; and what was wrong with the answer."""
     names = "|".join(inspect.signature(op.call).parameters)
     for case in _cases(op):
         for axis, size in ((axis, size) for axis in case.axes if axis in SMALL for size in sizes):
@@ -61,12 +60,12 @@ def axis_outcomes(
 
 
 def calls(op: Op, device: str) -> list[Inputs]:
-    """Small calls in which every argument is given: as few as cases allow."""
+    """Small calls that together pass every argument, as few as possible."""
     return [with_outputs(op, op.inputs(case, device)) for case in _cases(op)]
 
 
 def _cases(op: Op) -> list[Case]:
-    """Small cases, as few as give and leave out every argument and turn every switch that cases do."""
+    """The fewest small cases that together pass and omit every argument and set every switch of the op's cases."""
     cases = [case for case in map(small_case, op.cases) if case.get("T", case.get("B")) > 1]
     found, asked = [], set[str]()
     for traits, case in sorted(((_traits(op, case), case) for case in cases), key=lambda pair: -len(pair[0])):
@@ -84,7 +83,7 @@ def _traits(op: Op, case: Case) -> set[str]:
 
 
 def with_outputs(op: Op, inputs: Inputs) -> Inputs:
-    """And what a caller may give for the op to write to, which no case does."""
+    """Adds preallocated outputs, which no case passes."""
     parameters = inspect.signature(op.call).parameters
     if "split_counter" in parameters:
         k = inputs["k"]
@@ -95,19 +94,19 @@ def with_outputs(op: Op, inputs: Inputs) -> Inputs:
 
 
 def outcomes(op: Op, call: Callable[..., Any], inputs: Inputs, thorough: bool) -> Iterator[tuple[str, str, str | None]]:
-    """Argument, change, and what was wrong with the answer: of each change of each argument by itself."""
+    """Argument, change, and what was wrong with the answer, for each change of each argument by itself."""
     for name, kind, change in call_changes(op, inputs, thorough):
         yield name, kind, wrong_answer(op, call, name, partial(with_changes, inputs, change))
 
 
 def with_changes(inputs: Inputs, *changes: Change) -> Inputs:
-    """Fresh tensors every time: a call may write into them, and clones lose strides."""
+    """Fresh tensors each time: a call may write into them, and clones lose strides."""
     fresh = copies(inputs)
     return functools.reduce(lambda given, change: given | change(given), changes, fresh)
 
 
 def call_changes(op: Op, inputs: Inputs, thorough: bool) -> Iterator[tuple[str, str, Change]]:
-    """Argument, change in words, and the change: of all arguments that a call then has."""
+    """Argument, the change as text, and the changed arguments of the call."""
     for name, parameter in inspect.signature(op.call).parameters.items():
         default = parameter.default
         for kind, change in named_changes(inputs.get(name, default), thorough):
@@ -123,15 +122,14 @@ def _one_changed(given: Inputs, name: str, default: Any, change: Change) -> Inpu
 
 
 def _overlapping(given: Inputs, name: str, other: str) -> Inputs:
-    """Both with the values that they have but for one element, which is the last of one and the first of the other."""
+    """Both with their values, except for one shared element: the last of one and the first of the other."""
     first, second = given[name], given[other]
     memory = torch.cat([first.flatten(), second.flatten()[1:]])
     return {name: memory[: first.numel()].view(first.shape), other: memory[first.numel() - 1 :].view(second.shape)}
 
 
 def wrong_answer(op: Op, call: Callable[..., Any], name: str, changed: Callable[[], Inputs]) -> str | None:
-    """What is wrong with the answer to what ``changed`` gives, in words; ``name`` is a pattern of what a refusal must
-    name."""
+    """What is wrong with the answer to ``changed()``, as text; ``name`` is a pattern that a refusal must match."""
     given = changed()
     try:
         with poisoned_outputs():
@@ -139,21 +137,21 @@ def wrong_answer(op: Op, call: Callable[..., Any], name: str, changed: Callable[
     except ValueError as error:
         return None if re.search(rf"\b({name})\b", str(error)) else f"the refusal does not name it: {error}"
     except Exception as error:
-        return f"{type(error).__name__} in place of ValueError: {str(error).strip()[:80]}"
+        return f"{type(error).__name__} instead of ValueError: {str(error).strip()[:80]}"
     try:
         exact, bounds = run(op, op.reference, in_float64(changed())), op.bound(**changed())
     except Exception as error:
-        return f"it is served, but the reference cannot compute it: {str(error).strip()[:80]}"
+        return f"the call accepts it, but the reference cannot compute it: {str(error).strip()[:80]}"
     for output, value, truth, bound in zip(op.outputs, got, exact, bounds, strict=False):
         if value.shape != truth.shape:
             return f"{output} has shape {list(value.shape)}, must have {list(truth.shape)}"
         if not (worst := _largest_ratio(value, truth, bound)) <= 1:
-            return f"{output} is {worst:.3g} times its bound off"
+            return f"{output} is wrong by {worst:.3g} times its bound"
     return None
 
 
 def _largest_ratio(value: Tensor, truth: Tensor, bound: Tensor) -> float:
-    """The largest error ratio; where the answer, or its bound, is not finite, the value must not be either."""
+    """The largest error ratio; if the answer or its bound is not finite, the value must not be finite either."""
     if not value.numel():
         return 0.0
     if not value.is_floating_point():

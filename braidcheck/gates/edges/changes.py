@@ -1,4 +1,4 @@
-"""How one argument of a call may be changed: shapes, dtypes, strides, entries, numbers."""
+"""Changes of one argument of a call: shape, dtype, strides, entries, number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ VALUES = {
 
 
 def named_changes(value: Any, thorough: bool) -> Iterator[tuple[str, Change]]:
-    """The changes of one argument. ``thorough``: those too that ops serve, for which a GPU compiles kernels again."""
+    """The changes of one argument. ``thorough`` includes changes that ops accept, for which a GPU compiles kernels
+    again."""
     if isinstance(value, Tensor):
         yield from _shapes(value, thorough)
         yield from _dtypes(value, thorough)
@@ -48,7 +49,7 @@ def _shapes(value: Tensor, thorough: bool) -> Iterator[tuple[str, Change]]:
             yield f"axis {axis} of one", partial(_cut, axis=axis, size=1)
     yield "one axis more", partial(torch.unsqueeze, dim=0)
     yield "one axis less", partial(torch.select, dim=0, index=0)
-    if thorough:  # an op that took it would fill the memory
+    if thorough:  # an op that accepted it would fill the memory
         yield "huge", _huge
 
 
@@ -96,7 +97,7 @@ def _sparse(x: Tensor) -> Tensor:
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Numbers of ``dtype``, of floats such as the type before does not have: a cast back to it shows."""
+    """Numbers of ``dtype``, for floats ones that the original type cannot represent: casting back shows."""
     finite = x.nan_to_num(0.5)
     return (finite.double() * BETWEEN).to(dtype) if x.is_floating_point() else finite.to(dtype)
 
@@ -114,7 +115,7 @@ def _huge(x: Tensor) -> Tensor:
 
 
 def _stepped(x: Tensor, axis: int) -> Tensor:
-    """x in every second element along ``axis``; what lies between reads as 1e3: plausible, and wrong."""
+    """x in every second element along ``axis``; the gaps hold 1e3, which is plausible and wrong."""
     between = torch.full_like(x, 1e3) if x.is_floating_point() else x + 1
     return torch.stack([x, between], axis + 1).select(axis + 1, 0)
 

@@ -1,4 +1,4 @@
-"""What ops promise at their edges, where the cases of the accuracy gate do not go: a violation each, or nothing."""
+"""Checks ops at edge cases outside the accuracy gate's cases; each check returns a violation or None."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from braidcheck.kernels.common.inputs import case_inputs
 from braidcheck.numerics.calls import run
 from braidcheck.op import Inputs, Op
 
-IS_REFUSED = "is refused"  # how checks are named of what a function of another need not refuse
-MANY = 65  # rows from which kernels for many tokens are taken
+IS_REFUSED = "is refused"  # name prefix of checks of refusals, which a user's function need not pass
+MANY = 65  # rows from which on the kernels for many tokens run
 
 
 def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple[str, Check]]:
-    """Name and check of what is asked of ``call``, a candidate for ``op``: by its contract, then its own."""
+    """Names and checks of ``call``, a candidate for ``op``: first those of its contract, then the op's own."""
     if "cos_sin" in inspect.signature(op.call).parameters:
         yield "a position outside the table gives NaN", partial(_positions, op, call, device)
-    if call is wrapper(op.name) and not is_candidate(op.name):  # which need not refuse
+    if call is wrapper(op.name) and not is_candidate(op.name):  # user functions need not refuse
         yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
         yield "an argument of another dtype than the others", partial(dtypes.violation, op, call, device)
     for name, check in op.contract_checks.items():
@@ -38,7 +38,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def _positions(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """For a few tokens and, where a case has them, for many."""
+    """For few tokens and, if the op's cases have them, for many."""
     sizes = [case.get("T", case.get("B")) for case in op.cases if not case.large]
     asked = (_position(op, call, case_inputs(op, device, least)) for least in (3, MANY) if max(sizes) >= least)
     return next(filter(None, asked), None)

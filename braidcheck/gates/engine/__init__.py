@@ -15,21 +15,21 @@ from braidcheck.settings import Settings
 
 
 def parts(architecture: Architecture) -> tuple[str, ...]:
-    """What the engine is asked, in parts that can be asked at the same time: each attention backend, the model around
-    it, sampled tokens, whole answers, long prompts, many requests, the output projection, the distribution of drawn
-    tokens, what requests cost."""
+    """The parts of the gate, which can run concurrently: each attention backend, the model around it, sampled tokens,
+    whole answers, long prompts, many requests, the output projection, the distribution of sampled tokens, the cost of
+    requests."""
     asked = "model", "sampling", "generation", "prompts", "requests", "head", "draws", "counts"
     return (*architecture.attentions, *asked)
 
 
 def tiny_name(architecture: Architecture) -> str:
-    """What the tiny model is called in subjects; the first architecture's was called so before there were others."""
+    """The tiny model's name in subjects; the first architecture's has no prefix, from before there were others."""
     return "tiny" if architecture.name == "qwen3" else f"tiny {architecture.name}"
 
 
 @cache
 def tiny_models(architecture: str) -> tuple[Any, Any]:
-    """With a tied and with an own output projection, made once a process."""
+    """With tied and with untied output projection, made once per process."""
     from braidcheck.gates.engine import tiny
 
     found = models.find()[architecture]
@@ -61,6 +61,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="engine",
     question="Does the engine match Hugging Face on a tiny model, in every attention backend, prefill and decode?",
+    failure_page="model",
     subjects=_subjects,
     run=run,
     runs_kernels=True,

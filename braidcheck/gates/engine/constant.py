@@ -1,7 +1,7 @@
-"""A model that gives the same, known logits after every token, and what is asked of it: the head and drawn tokens.
+"""A model with the same, known logits after every token, to check the output projection and sampled tokens.
 
 Its output and down projections are zero and its embeddings are all one vector, so the residual stream is that vector at
-every place, whatever the kernels of the layers compute.
+every position, whatever the kernels of the layers compute.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test import module
 from braidcheck.numerics.sampling import FALSE_ALARM, probabilities, refused_draws
 
-VOCABULARIES = (1, 300, 1023, 1024, 1025, 2301)  # beside and between what a head may be padded to, or split by
+VOCABULARIES = (1, 300, 1023, 1024, 1025, 2301)  # around and between the sizes to which a head may be padded or split
 ROWS, STEPS = 300, 4
-TEMPERATURE = 1.5  # of draws that are compared with each other: none is likely
+TEMPERATURE = 1.5  # tokens of uniform logits, of which two draws rarely agree
 GREEDY: Mapping[str, Any] = {}
 FILTERS: tuple[Mapping[str, Any], ...] = (
     {"temperature": 1.0},
@@ -32,19 +32,19 @@ FILTERS: tuple[Mapping[str, Any], ...] = (
 
 
 def head_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and check of each thing asked of the output projection."""
+    """Names and checks of the output projection."""
     yield "negative logits", partial(_negative, tiny, device)
     yield "ties", partial(_ties, tiny, device)
 
 
 def draw_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and check of each thing asked of drawn tokens."""
+    """Names and checks of drawn tokens."""
     for name, check in (("distribution", _distribution), ("independence", _independence), ("seeds", _seeds)):
         yield name, partial(_in_large_programs, partial(check, tiny, device), device)
 
 
 def _in_large_programs(check: Check, device: str) -> str | None:
-    """In the interpreter, hundreds of rows in one program take a tenth of the time."""
+    """In the interpreter, hundreds of rows per program take a tenth of the time."""
     configs = module("kernels.common.configs")
     large = {("sample", configs.TILED, configs.ANY): configs.KernelConfig(block_m=512, block_n=64)}
     with configs.override_config(large if device == "cpu" else {}):
@@ -88,7 +88,7 @@ def _sampling(**options: Any) -> Any:
 
 
 def _negative(tiny: Tiny, device: str) -> str | None:
-    """Where all logits are negative, a token that the vocabulary does not have must not be the best."""
+    """If all logits are negative, padding beyond the vocabulary must not win."""
     for vocabulary in VOCABULARIES:
         best = vocabulary - 1
         logits = [-2.0 - index % 7 for index in range(best)] + [-1.0]
@@ -98,7 +98,7 @@ def _negative(tiny: Tiny, device: str) -> str | None:
 
 
 def _answers(engine: Any, logits: list[float], best: int) -> str | None:
-    """A violation where the token ``best`` is not the answer of one row and of several, greedy or nearly so."""
+    """A violation unless ``best`` is the answer for one row and for several, greedy or nearly greedy."""
     for rows in (1, 3):
         for options in (GREEDY, {"temperature": 0.01}):
             tokens = decoded(engine, rows, 1, _sampling(**options)).flatten().tolist()
@@ -113,7 +113,7 @@ def _answers(engine: Any, logits: list[float], best: int) -> str | None:
 
 
 def _ties(tiny: Tiny, device: str) -> str | None:
-    """Of equal best logits the first, in a prompt's answer and in decode, for one row and several."""
+    """Among equal best logits the first wins, after a prompt and in decode, for one row and several."""
     for vocabulary, places in (
         (2301, (1, 1025)),
         (2301, (1023, 1024, 2300)),
@@ -150,7 +150,7 @@ def _distribution(tiny: Tiny, device: str) -> str | None:
 
 
 def _independence(tiny: Tiny, device: str) -> str | None:
-    """Rows, steps and seeds beside each other agree no more often than by chance."""
+    """Neighbouring rows, steps and seeds agree no more often than by chance."""
     engine = constant_engine(tiny, _logits(), device)
     samplings = [_sampling(temperature=TEMPERATURE, seed=seed) for seed in (1, 1 + 2**16)]
     first, second = (decoded(engine, ROWS, STEPS, sampling) for sampling in samplings)
@@ -167,7 +167,7 @@ def _steps(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _agreeing(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> str | None:
-    """A violation where two of these agree more often than independent draws (Hoeffding's inequality)."""
+    """A violation if two of these agree more often than independent draws would (Hoeffding's inequality)."""
     chance = float(probabilities(torch.tensor(_logits()), TEMPERATURE).square().sum())
     for what, (one, other) in pairs.items():
         share = float((one == other).double().mean())
@@ -177,7 +177,8 @@ def _agreeing(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> str | None:
 
 
 def _seeds(tiny: Tiny, device: str) -> str | None:
-    """The same call draws the same, whatever the batch; positions at the table's end draw as any others."""
+    """The same call draws the same tokens, whatever the batch; positions at the end of the RoPE table draw like any
+    others."""
     engine = constant_engine(tiny, _logits(), device)
     last = tiny.sizes["max_position_embeddings"] - STEPS
     for seed, start in ((0, 5), (2**31 - 1, 5), (3, last)):

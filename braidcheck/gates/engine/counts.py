@@ -1,8 +1,8 @@
-"""What a request costs in numbers that no clock is needed for: launches, reads, allocations and compilations.
+"""The cost of a request without a clock: launches, reads by the host, allocations and compilations.
 
-A model of the architecture's full size, with fewer layers, runs on a GPU that computes nothing (``fake_gpu``). Limits
-are of two kinds: what must not depend on the length of an answer or of a prompt is compared at two lengths, and a host
-that keeps ahead of the GPU submits less than once a token and reads no more often than stated below.
+A model of the architecture's full size, with fewer layers, runs on a fake GPU that computes nothing. There are two
+kinds of limits: costs that must not depend on the length of an answer or prompt are compared at two lengths; and a host
+that stays ahead of the GPU submits less than once per token and reads no more often than stated below.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from braidcheck.models import memory
 from braidcheck.models.architecture import Architecture
 from braidcheck.settings import PRODUCTION
 
-SHORT, LONG = 65, 129  # tokens of an answer; between them, whole graphs of any power of two up to 64 steps
+SHORT, LONG = 65, 129  # tokens of an answer; the difference is whole graphs of any power of two up to 64 steps
 MORE = LONG - SHORT
-MIN_TOKENS_PER_READ = 16  # of an answer with stop tokens: a read costs the queue of launches
+MIN_TOKENS_PER_READ = 16  # of an answer with stop tokens: a read drains the queue of launches
 MIN_TOKENS_PER_STREAM_READ = 4  # of a stream, whose tokens must be read
 PROMPT = [1] * 40
 MAX_LENGTH = 600  # tokens of the prompts of a mixed load
@@ -32,7 +32,7 @@ SAMPLED = {"temperature": 0.8, "top_k": 50, "top_p": 0.9}
 
 
 def count_checks(architecture: Architecture) -> Iterator[tuple[str, Check]]:
-    """Name and check of each cost of a request."""
+    """Names and checks of the costs of a request."""
     for attention in architecture.attentions:
         yield f"decode {attention}", partial(_decode, architecture, attention)
         yield f"compilations {attention}", partial(_compilations_in_an_octave, architecture, attention)
@@ -82,7 +82,7 @@ def _decode(architecture: Architecture, attention: str, sampled: bool = False) -
 
 
 def _within_graphs(counts: FakeGPU) -> str | None:
-    """What cannot be recorded, or was not."""
+    """Graphs that wait for the host, or no graph at all."""
     if not counts.graphs:
         return "decode records no CUDA graph"
     reads = [name for graph in counts.graphs for name in graph.reads]
@@ -116,10 +116,11 @@ def _read_stream(engine: Any, count: int) -> None:
 
 
 def _step(architecture: Architecture) -> str | None:
-    """A step's work depends neither on the context nor, in number, on the rows; it copies no cache and no weight."""
+    """The work of a step does not depend on the context, its number of kernels not on the rows; it copies no cache and
+    no weight."""
     with fake_gpu() as gpu:
         engine = _engine(architecture)
-        # Past the lengths from which on attention has its most splits.
+        # Beyond the length at which attention reaches its maximum number of splits.
         near, far = (_counts(gpu, partial(engine.generate, [1] * length, 9)).graphs[-1] for length in (8192, 16384))
         few, many = (_counts(gpu, partial(engine.generate, [PROMPT] * rows, 9)).graphs[-1] for rows in (3, 6))
         steps = 8
@@ -134,7 +135,7 @@ def _step(architecture: Architecture) -> str | None:
 
 
 def _fewest(architecture: Architecture) -> str | None:
-    """The production backend's decode step has no more kernels than any other's."""
+    """The production backend's decode step has no more kernels than any other backend's."""
     with fake_gpu() as gpu:
         kernels = {
             attention: _counts(gpu, partial(_engine(architecture, attention).generate, PROMPT, 9))
@@ -149,7 +150,8 @@ def _fewest(architecture: Architecture) -> str | None:
 
 
 def _prefill(architecture: Architecture) -> str | None:
-    """A prompt twice as long: the same kernels and reads. A vocabulary twice as large: one row of logits more."""
+    """A prompt twice as long has the same kernels and reads; a vocabulary twice as large costs one more row of
+    logits."""
     with fake_gpu() as gpu:
         engine = _engine(architecture)
         sizes = engine.model.config
@@ -164,32 +166,32 @@ def _prefill(architecture: Architecture) -> str | None:
             f"600 tokens of a prompt take {long.submissions} kernels and {long.reads.total()} reads, "
             f"300 take {short.submissions} and {short.reads.total()}"
         )
-    # One row of logits, float32, and what the choice among them sums by block of the vocabulary.
+    # One row of float32 logits, and the sampler's sums per block of the vocabulary.
     more, limit = many.allocated_bytes - few.allocated_bytes, 2 * 4 * sizes.vocab_size
     return None if more <= limit else f"{sizes.vocab_size} more tokens in the vocabulary take {more} bytes, not {limit}"
 
 
 def _repeated(architecture: Architecture) -> str | None:
-    """A request that came twice before records nothing, and what the host asks for does not grow with the layers."""
+    """A third equal request records no graph, and its host work does not grow with the layers."""
     with fake_gpu() as gpu:
         few, many = (_third(gpu, _engine(architecture, num_hidden_layers=layers)) for layers in (2, 4))
     if few.graphs:
-        return f"a request that came twice before records {len(few.graphs)} CUDA graphs: keep those of earlier ones"
+        return f"a third equal request records {len(few.graphs)} CUDA graphs: keep those of earlier ones"
     if many.host.submissions > few.host.submissions:
         return (
-            f"a request that came twice before takes {few.host.submissions} submissions with 2 layers,"
+            f"a third equal request takes {few.host.submissions} submissions with 2 layers,"
             f" {many.host.submissions} with 4: replay CUDA graphs"
         )
     return None
 
 
 def _third(gpu: FakeGPU, engine: Any) -> FakeGPU:
-    """The counts of the third of three requests of alike lengths."""
+    """The counts of the third of three requests of similar lengths."""
     return [_counts(gpu, partial(engine.generate, [1] * count, SHORT)) for count in (39, 38, 40)][-1]
 
 
 def _compilations(architecture: Architecture) -> str | None:
-    """Sizes beside each power of two leave no size between them, of a prompt or of a batch, a kernel to compile."""
+    """After sizes around each power of two, no size between them compiles a kernel, for prompts and batches."""
     draw = random.Random(5)
     powers = [2**exponent for exponent in range(11)]
     warm = sorted({size for power in powers for size in (power - 1, power, power + 1) if size})

@@ -1,6 +1,5 @@
-"""A GPU that computes nothing: host code runs on tensors without memory, and what it asks of the GPU is counted.
-
-Counts are the same on every machine and in both lanes, apart from the launch configs, which are the lane's own.
+"""A fake GPU that computes nothing: host code runs on tensors without memory, and its requests to the GPU are counted.
+Counts are the same on every machine and in both lanes, except for the lane's launch configs.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from triton.runtime.jit import JITFunction
 from braidcheck.gates.under_test import module
 from braidcheck.static.launches import Launch
 
-READS: Mapping[str, Callable[[Tensor], Any]] = {  # what waits for the GPU, and what this GPU answers: zeros
+READS: Mapping[str, Callable[[Tensor], Any]] = {  # operations that wait for the GPU, and this GPU's answer: zeros
     "item": lambda tensor: 0,
     "__int__": lambda tensor: 0,
     "__index__": lambda tensor: 0,
@@ -34,14 +33,14 @@ READS: Mapping[str, Callable[[Tensor], Any]] = {  # what waits for the GPU, and 
     "allclose": lambda tensor: False,
 }
 FAR_APART = 1 << 40  # bytes between two storages
-# The names of methods that change a tensor in place: here there is nothing to compute.
+# Methods that change a tensor in place: here there is nothing to compute.
 IN_PLACE = re.compile(r"__setitem__|__i(?!nt__|nvert__|ndex__)\w+__|[a-z]\w*[a-z]_")
 
 
 @dataclass
 class Work:
-    """What was asked of the GPU: launches of kernels by their specialisation, PyTorch's own kernels by name,
-    allocations, reads that make the host wait, and graphs that were replayed."""
+    """Work submitted to the GPU: kernel launches by specialisation, PyTorch's own kernels by name, allocations, reads
+    that make the host wait, and replayed graphs."""
 
     launches: list[str] = field(default_factory=list)
     torch_kernels: Counter[str] = field(default_factory=Counter)
@@ -57,13 +56,13 @@ class Work:
 
     @property
     def submissions(self) -> int:
-        """What the host hands to the GPU, each at the cost of a launch."""
+        """Submissions by the host, each at the cost of a launch."""
         return len(self.launches) + self.torch_kernels.total() + self.replays
 
 
 @dataclass
 class FakeGPU:
-    """``host`` is what the host has asked for itself, ``graphs`` what each CUDA graph holds."""
+    """``host`` is the work that the host submitted itself, ``graphs`` the work of each CUDA graph."""
 
     host: Work = field(default_factory=Work)
     graphs: list[Work] = field(default_factory=list)
@@ -71,12 +70,12 @@ class FakeGPU:
 
     @property
     def work(self) -> Work:
-        """Where what is asked now is counted."""
+        """The counter for the current submissions."""
         return self.host if self.recording is None else self.recording
 
     @contextmanager
     def counted(self) -> Iterator[FakeGPU]:
-        """The counts of what is asked within, alone; fixed when it ends."""
+        """A context with its own counts, which are final when it ends."""
         before = self.host, self.graphs
         within = FakeGPU()
         self.host, self.graphs = within.host, within.graphs
@@ -88,7 +87,7 @@ class FakeGPU:
 
 @contextmanager
 def fake_gpu() -> Iterator[FakeGPU]:
-    """Within, tensors on "cuda" take no memory and kernels are not run; what is asked of them is counted."""
+    """A context in which tensors on "cuda" take no memory and kernels do not run; requests are counted."""
     gpu, memory, interpreter = FakeGPU(), module("models.memory"), module("kernels.common.interpreter")
     with ExitStack() as stack:
         for owner, name, stand_in in (
@@ -109,7 +108,7 @@ def fake_gpu() -> Iterator[FakeGPU]:
 
 
 def _addresses() -> Callable[[Tensor], int]:
-    """Where a tensor would lie: memory that tensors share is at one place, all other far away from it."""
+    """A fake address for each tensor: shared memory has one address, all other memory is far away."""
     places: dict[int, int] = {}
 
     def address(tensor: Tensor) -> int:
@@ -131,7 +130,7 @@ class _Graph:
 
 @contextmanager
 def _recording(graph: _Graph, **options: Any) -> Iterator[None]:
-    """What is asked within belongs to the graph."""
+    """A context whose submissions belong to the graph."""
     work = Work()
     graph.gpu.graphs.append(work)
     graph.gpu.recording = work
@@ -142,7 +141,7 @@ def _recording(graph: _Graph, **options: Any) -> Iterator[None]:
 
 
 def _launch(gpu: FakeGPU) -> Callable[..., None]:
-    kernels: dict[Any, JITFunction] = {}  # held, so that no two have one id
+    kernels: dict[Any, JITFunction] = {}  # kept alive, so that ids are unique
 
     def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         if kernel not in kernels:
@@ -157,7 +156,8 @@ def _launch(gpu: FakeGPU) -> Callable[..., None]:
 
 
 class _Calls(TorchFunctionMode):
-    """Answers what waits for the GPU, and does what a PyTorch without CUDA would refuse of a tensor on one."""
+    """Answers operations that wait for the GPU, and emulates those that a PyTorch without CUDA refuses for CUDA
+    tensors."""
 
     def __init__(self, gpu: FakeGPU) -> None:
         self.gpu = gpu

@@ -1,4 +1,4 @@
-"""What is asked of answers: batches, sampling, stops, streams, chunks, and room that is not there."""
+"""Checks of answers: batches, sampling, stop tokens, streams, chunks, and insufficient memory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
 LONG = 10  # tokens: more than a stream decodes at once
 MIN_DISTANCE_TO_EDGE = (
-    2e-3  # how far a uniform number lies from where the token changes, in probability: past float32's rounding
+    2e-3  # distance, in probability, of the uniform number from where the token changes: beyond float32's rounding
 )
 
 
 def sampling_checks(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str, Check]]:
-    """Name and probe of each thing asked of sampled tokens; ``engine`` makes one of the tiny model in float32."""
+    """Names and checks of sampled tokens; ``engine`` makes one of the tiny model in float32."""
     yield "drawn", partial(_drawn, tiny, engine)
     yield "noise", partial(_noise, tiny, engine)
     yield "drawn on", partial(_drawn_on, tiny, engine)
 
 
 def generation_checks(tiny: Tiny, engine: Callable[[], Any], device: str) -> Iterator[tuple[str, Check]]:
-    """Name and probe of each thing asked of whole answers; ``engine`` makes one of the tiny model in float32."""
+    """Names and checks of whole answers; ``engine`` makes one of the tiny model in float32."""
     yield "rows", partial(_rows, tiny, engine)
     yield "stop", partial(_stop, tiny, engine)
     yield "stopped rows", partial(_stopped, tiny, engine, device)
@@ -55,7 +55,7 @@ def _rows(tiny: Tiny, make: Callable[[], Any]) -> str | None:
 
 
 def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:
-    """The first tokens next to those that HF's logits and the same noise give, where these are sure."""
+    """The first tokens, compared with those from HF's logits and the same noise wherever these are certain."""
     engine, prompts = make(), [tiny.ids[:length].tolist() for length in range(4, 28, 3)]
     evaluated = 0
     warm: Mapping[str, Any] = WARM
@@ -79,7 +79,7 @@ def _noise(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     hot = _sampling(temperature=3.0, top_k=0, top_p=1.0)
     answers = engine.generate(prompts, 3, hot)
     if len({tuple(answer) for answer in answers}) < 3:
-        return f"the same prompt is answered {answers} in three rows: they share their noise"
+        return f"the same prompt is answered {answers} in three rows: they share their random numbers"
     if engine.generate(prompts, 3, hot) != answers:
         return "the same call gives other tokens"
     if engine.generate(prompts[0], 3, hot) != answers[0]:
@@ -90,7 +90,7 @@ def _noise(tiny: Tiny, make: Callable[[], Any]) -> str | None:
 
 
 def _drawn_on(tiny: Tiny, make: Callable[[], Any]) -> str | None:
-    """Each token of an answer is the first one of the answer to all before it."""
+    """Each token of an answer is the first token of the answer to all tokens before it."""
     engine, prompt, sampling = make(), tiny.ids[:PROMPT].tolist(), _sampling(temperature=1.5)
     answer = engine.generate(prompt, ANSWER, sampling)
     for place in range(1, ANSWER):
@@ -122,7 +122,7 @@ def _until(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
 
 
 def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
-    """Steps after a row has stopped: it repeats its token and takes no room, the other row goes on."""
+    """Steps after a row has stopped: it repeats its token and takes no more cache, the other row continues."""
     engine, prompts = make(), [tiny.ids[:PROMPT], tiny.ids[:20]]
     plain = engine.generate(prompts, ANSWER)
     cache, rows = engine.model.new_cache(2, 40), [prompt.to(device) for prompt in prompts]

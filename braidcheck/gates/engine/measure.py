@@ -1,4 +1,4 @@
-"""What a user sees of the engine: the tiny model next to HF, and what must be refused."""
+"""Checks of the engine as a user sees it: the tiny model compared with HF, and calls that must be refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
 def engine_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and probe of each thing asked of the engine."""
+    """Names and checks of the engine."""
     for part in parts(tiny.architecture):
         yield from engine_part(part, tiny, untied, device)
 
@@ -35,7 +35,7 @@ def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 
 def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """The checks of one of ``parts()``: an attention backend, the model around it, or what it answers."""
+    """The checks of one of ``parts()``."""
     if part == "model":
         yield "table", partial(_table, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)
@@ -74,7 +74,7 @@ def _model(tiny: Tiny, device: str, attention: str = PRODUCTION) -> Any:
 
 
 def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
-    """A violation where ``got`` is not ``expected`` up to float32 rounding."""
+    """A violation if ``got`` is not ``expected`` up to float32 rounding."""
     got, expected = got.float().cpu(), expected.float().cpu()
     if got.shape != expected.shape:
         return f"{what}: shape {list(got.shape)}, must be {list(expected.shape)}"
@@ -94,7 +94,7 @@ def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:
 
 
 def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
-    """Ragged rows, each with its own past, against HF's logits at their places."""
+    """Ragged rows, each with its own context, against HF's logits at their positions."""
     model, lengths = _model(tiny, device, attention), [5, 1, 27]
     metadata, ids = module("models.metadata").AttentionMetadata, tiny.ids.to(device)
     with poisoned_outputs():
@@ -115,7 +115,7 @@ def _decode(tiny: Tiny, attention: str, device: str) -> str | None:
 
 
 def _graphs(tiny: Tiny, attention: str, device: str) -> str | None:
-    """Answers with CUDA graphs are those without, for one row and several, greedy and sampled."""
+    """CUDA graphs do not change answers, for one row and several, greedy and sampled."""
     model_sampling = module("models.sampling").Sampling
     engine, prompts = _engine(tiny, device, attention), [tiny.document[:length].tolist() for length in (40, 1, 17)]
     for sampling in (model_sampling(), model_sampling(1.5, 40, 0.9, seed=2**31 - 1)):

@@ -1,4 +1,4 @@
-"""Prompts of more than two chunks, whose borders are those of attention's key blocks and are not, next to HF."""
+"""Compares prompts of more than two chunks with HF; chunk borders on and off the borders of attention's key blocks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from braidcheck.numerics.calls import poisoned_outputs
 
 # Chunk and prompt, in tokens. Key blocks have 64 to 256 keys; a chunk of at most 16 tokens has kernels of its own.
 PROMPTS = ((128, 385), (100, 201), (64, 128), (16, 49))
-NEXT = 2  # tokens that are decoded behind a prompt
+NEXT = 2  # tokens decoded after a prompt
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
 def prompt_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and check of each prompt and size of its chunks."""
+    """Names and checks of each prompt and chunk size."""
     for chunk, length in PROMPTS:
         yield f"{length} tokens in chunks of {chunk}", partial(_in_chunks, tiny, device, chunk, length)
 
 
 def _in_chunks(tiny: Tiny, device: str, chunk: int, length: int) -> str | None:
-    """The logits at every place of the prompt, and of the tokens behind it, which fill the cache to its last slot."""
+    """The logits at every position of the prompt and of the decoded tokens, which fill the cache to its last slot."""
     model = module("models.engine").Engine.load(tiny.directory, device, torch.float32).model
     model.prefill_chunk, streams, ids = chunk, _kept_streams(model), tiny.document.to(device)
     with poisoned_outputs():
@@ -49,7 +49,7 @@ def _in_chunks(tiny: Tiny, device: str, chunk: int, length: int) -> str | None:
 
 
 def _kept_streams(model: Any) -> list[torch.Tensor]:
-    """A list that is given the residual stream of every forward pass from now on."""
+    """A list that collects the residual stream of every forward pass from now on."""
     streams: list[torch.Tensor] = []
     forward = model.forward
 

@@ -1,8 +1,9 @@
-"""Many requests through one engine: each is answered as by an engine that has met no other, to the bit.
+"""Many requests to one engine: each answer must be bit-identical to that of a fresh engine.
 
-Requests are drawn with a seed: greedy and sampled answers, batches, stops, streams that are read to the end, dropped,
-or go on beside others, on two engines of different weights at once. On a CPU most use the ops' references, a hundred
-times as quick as the interpreter: what is asked is the engine's own state. A few use the kernels.
+Requests are drawn with a seed: greedy and sampled answers, batches, stop tokens, streams that are read to the end,
+dropped, or interleaved with other requests, on two engines with different weights at once. On a CPU most use the ops'
+references, a hundred times as fast as the interpreter: these checks are about the engine's own state. A few use the
+kernels.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from braidcheck.gates.engine.tiny import PROMPT, Tiny
 from braidcheck.gates.gate import Check
 from braidcheck.gates.under_test import module
 
-CHUNK = 32  # tokens of a prompt that go through the layers at once, here
-LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # of prompts: beside chunks' borders
+CHUNK = 32  # tokens of a prefill chunk in these checks
+LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # prompt lengths around chunk borders
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
-SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each number by itself
+SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # a batch of each size
 STREAM = 17  # tokens: three bursts
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request of a ``KINDS``: prompts, how many tokens, and how they are drawn."""
+    """One request of one of ``KINDS``: prompts, number of tokens, and sampling."""
 
     kind: str
     prompts: tuple[tuple[int, ...], ...]
@@ -43,7 +44,7 @@ class Request:
 
 
 def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and check of each thing asked of many requests."""
+    """Names and checks of many requests."""
     yield "requests in turn", partial(_in_turn, (tiny, untied), device, 60, device != "cpu")
     yield "requests to the kernels", partial(_in_turn, (tiny, untied), device, 3, True)
     yield "two models at once", partial(_two_models, (tiny, untied), device)
@@ -55,7 +56,7 @@ def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str,
 
 
 def _engine(tiny: Tiny, device: str, kernels: bool) -> Any:
-    """An engine in float32 that has met no request."""
+    """A fresh engine in float32."""
     ops = module("models.ops")
     table = ops.KERNELS if kernels else ops.REFERENCES
     engine = module("models.engine").Engine.load(tiny.directory, device, torch.float32, ops=table)
@@ -76,7 +77,7 @@ def _drawn(draw: random.Random, vocabulary: int, few: bool) -> Request:
 
 
 def _answer(engine: Any, request: Request) -> Any:
-    """What the engine answers: tokens, a stream's iterator, or logits."""
+    """The engine's answer: tokens, a stream's iterator, or logits."""
     sampling = module("models.sampling").Sampling(*request.sampling)
     prompts = [list(prompt) for prompt in request.prompts]
     if request.kind == "logits":
@@ -107,7 +108,7 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
             return f"request {number}, a {request}, is answered {_short(found)}, by a fresh engine {_short(expected)}"
     for request, _, stream, expected in held:
         if (tokens := list(stream)) != expected:
-            return f"a {request} that others came between is {tokens}, by a fresh engine {expected}"
+            return f"a {request} that others interrupted gives {tokens}, by a fresh engine {expected}"
     return None
 
 
@@ -127,7 +128,7 @@ def _two_models(tinies: Sequence[Tiny], device: str) -> str | None:
 
 
 def _two_streams(tiny: Tiny, device: str) -> str | None:
-    """Two streams of one engine, read in turns, each as alone; and a third beside them in another batch."""
+    """Two streams of one engine, read alternately, each give what they give alone; and a third one in another batch."""
     engine, sampling = _engine(tiny, device, device != "cpu"), module("models.sampling").Sampling(2.0, seed=5)
     prompts = [tiny.document[start : start + 40].tolist() for start in (0, 40)]
     alone = [engine.generate(prompt, STREAM, sampling) for prompt in prompts]
@@ -141,8 +142,7 @@ def _two_streams(tiny: Tiny, device: str) -> str | None:
 
 
 def _decoders_in_use(tiny: Tiny, device: str) -> str | None:
-    """A decoder is kept for others when its request has been answered, and not while it decodes: threads would share
-    it."""
+    """A decoder is released for other requests only after it has decoded its own: otherwise threads would share it."""
     engine, decoder = _engine(tiny, device, device != "cpu"), module("models.decode").Decoder
     run, shared = decoder.run, []
 
@@ -155,11 +155,11 @@ def _decoders_in_use(tiny: Tiny, device: str) -> str | None:
         for _ in range(2):  # the second request takes what the first one left
             engine.generate(prompt, STREAM)
             list(engine.stream(prompt, STREAM))
-    return "a decoder is given back for other requests before it has decoded its own" if any(shared) else None
+    return "a decoder is released for other requests before it has decoded its own" if any(shared) else None
 
 
 def _long_then_short(tiny: Tiny, device: str) -> str | None:
-    """After a longer prompt the cache of a shorter one is empty behind it, and its logits are a fresh engine's."""
+    """A shorter prompt after a longer one: the cache past its end is empty, and its logits are a fresh engine's."""
     engine, fresh = _engine(tiny, device, device != "cpu"), _engine(tiny, device, device != "cpu")
     engine.generate(tiny.document[:150], 4)
     ids = tiny.document[200:237].to(device)
@@ -171,11 +171,11 @@ def _long_then_short(tiny: Tiny, device: str) -> str | None:
     if not torch.equal(*logits):
         return f"after a longer prompt logits are off by {float((logits[0] - logits[1]).abs().max()):.3g}"
     left = sum(int((~part[:, len(ids) :].isnan()).sum()) for part in (*caches[0].k, *caches[0].v))
-    return f"{left} numbers are left in the cache behind a prompt after a longer one" if left else None
+    return f"{left} numbers of a longer prompt are left in the cache past a shorter one" if left else None
 
 
 def _stops(tiny: Tiny, device: str) -> str | None:
-    """Stop tokens at both sides of the borders of bursts and graphs, and a stop that never comes."""
+    """Stop tokens on both sides of stream chunks and graph borders, and a stop token that never occurs."""
     engine, prompt = _engine(tiny, device, device != "cpu"), tiny.document[:PROMPT].tolist()
     sampling = module("models.sampling").Sampling(8.0, seed=1)
     whole = engine.generate(prompt, 2 * STREAM, sampling)
@@ -193,7 +193,7 @@ def _stops(tiny: Tiny, device: str) -> str | None:
 
 
 def _all_positions(tiny: Tiny, device: str) -> str | None:
-    """An answer that fills the last position is what HF's logits there say; one token more is refused."""
+    """An answer up to the last position follows HF's logits; one more token is refused."""
     engine, error = _engine(tiny, device, device != "cpu"), module("errors").UserError
     positions, count = tiny.sizes["max_position_embeddings"], STREAM
     prompt = tiny.document.repeat(2)[: positions - count].tolist()

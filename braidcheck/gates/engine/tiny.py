@@ -1,4 +1,4 @@
-"""A tiny model of HF's with constants unlike any default, and what HF answers with it: the truth of the probes."""
+"""A tiny HF model with constants unlike any default, and HF's answers with it: the reference of the engine checks."""
 
 from __future__ import annotations
 

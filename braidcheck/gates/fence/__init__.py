@@ -1,4 +1,4 @@
-"""The out-of-bounds gate: every tensor between guards and its rows apart, so that an access outside of it shows."""
+"""The out-of-bounds gate: guards around every tensor and gaps between its rows detect accesses outside of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Check each op behind guards, on all of its cases that are not large."""
+    """Check each op with guarded tensors, on all of its cases that are not large."""
     from braidcheck import kernels
     from braidcheck.gates.fence.measure import op_checks
     from braidcheck.gates.under_test import run_check
@@ -30,6 +30,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="fence",
     question="Does each kernel read and write only inside the tensors that it is given?",
+    failure_page="memory",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

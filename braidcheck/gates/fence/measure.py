@@ -1,9 +1,10 @@
-"""Calls an op with every tensor fenced and its rows apart, so that reading or writing outside shows.
+"""Calls an op with guards around every tensor and gaps between its rows, so that out-of-bounds accesses show.
 
-On a CPU unreadable pages lie before and behind each tensor: a kernel that goes there ends the process. Between rows,
-and on a GPU around the tensor too, lie NaN or far too large integers, which must still be there after the call. A GPU's
-maximum drops NaN, so some cases find a large finite number there instead, with rows apart by an odd number of elements.
-The interpreter runs a launch's programs last first, so that none puts right what another has written in its place.
+On a CPU, inaccessible pages precede and follow each tensor: a kernel that touches them ends the process. The gaps
+between rows, and on a GPU the memory around the tensor, hold NaN or far too large integers, which must still be there
+after the call. A GPU's max drops NaN, so some cases use a large finite number instead, with row gaps of an odd number
+of elements. The interpreter runs a launch's programs in reverse order, so that no program repairs what another has
+overwritten.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Op
 
 MARGIN = 4096  # elements on each side, on a GPU
-GUARD = 1 << 24  # bytes of unreadable pages on each side, on a CPU
-APART = 24  # elements between two rows; eight more for each further argument, so that no two strides agree
+GUARD = 1 << 24  # bytes of inaccessible pages on each side, on a CPU
+APART = 24  # elements between two rows; eight more for each further argument, so that all strides differ
 ODD_APART = 5  # with finite numbers between, where rows begin at any element; two more for each further argument
 MAKERS = (
     torch.empty, torch.empty_like, torch.zeros, torch.zeros_like, torch.full,
     Tensor.new_empty, Tensor.new_zeros, Tensor.new_full, Tensor.contiguous,
 )  # fmt: skip
-PACKED = ("cos_sin",)  # arguments that ops take without gaps only
+PACKED = ("cos_sin",)  # arguments that ops accept only without gaps
 SENTINEL = 0x5A  # every byte between the rows of an output
-FAR = 1 << 30  # an index of nothing
+FAR = 1 << 30  # an invalid index
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 
 
@@ -50,19 +51,19 @@ class OutOfBoundsError(Exception):
 
 
 class RedZones(TorchFunctionMode):
-    """Within it the tensors that a wrapper makes get a fence around; ``check`` looks at all of them."""
+    """A context in which tensors that a wrapper allocates get guards; ``check`` verifies all of them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.red_zones: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Every call but those that make a tensor for a kernel goes through as it is."""
+        """Guards the functions that allocate a tensor; all other calls pass through."""
         made = function(*args, **(kwargs or {}))
         return self.around(made) if function in MAKERS else made
 
     def around(self, tensor: Tensor, fill: float | None = None, gap: int = 0) -> Tensor:
-        """The same numbers with a fence around and ``gap`` elements of ``fill``, or of the sentinel, between rows."""
+        """The same numbers with guards and with ``gap`` elements of ``fill``, or of the sentinel, between rows."""
         if not tensor.numel():
             return tensor
         strides = list(tensor.stride())
@@ -82,16 +83,15 @@ class RedZones(TorchFunctionMode):
         return inside
 
     def check(self) -> None:
-        """Raise OutOfBoundsError where a fence is not as it was."""
+        """Raise OutOfBoundsError if a guard has changed."""
         for whole, outside, before in self.red_zones:
             if not torch.equal(whole[outside].view(torch.uint8), before.view(torch.uint8)):
                 raise OutOfBoundsError("wrote outside a tensor")
 
 
 def with_red_zones(call: Callable[..., Any], finite: bool = False) -> Callable[..., Any]:
-    """``call`` with its tensors and those that it makes fenced, and gaps between the rows of those it is given.
-
-    In the gaps lies NaN, or with ``finite`` a large number.
+    """``call`` with guards around its arguments and the tensors that it allocates, and gaps between the arguments'
+    rows. The gaps hold NaN, or with ``finite`` a large number.
     """
     apart, more = (ODD_APART, 2) if finite else (APART, 8)
 
@@ -107,27 +107,27 @@ def with_red_zones(call: Callable[..., Any], finite: bool = False) -> Callable[.
             result = call(**{**inputs, **copies})
         red_zones.check()
         for name, copy in copies.items():
-            inputs[name].copy_(copy)  # what works in place is looked for where it was given
+            inputs[name].copy_(copy)  # results of in-place ops are in their arguments
         return result
 
     return guarded
 
 
 def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
-    """What is asked behind fences: a name, a case and how to guard the call. On a CPU rows are far apart too."""
-    # Where a kernel reads depends on sizes and types, not on profiles.
+    """The guarded calls: a name, a case and the guard. On a CPU also with rows far apart."""
+    # The addresses that a kernel reads depend on sizes and types, not on profiles.
     cases = list({(tuple(case.axes.items()), case.dtype): case for case in op.cases if not case.large}.values())
     asked: list[tuple[str, Case, Guard]] = [(case.id, case, with_red_zones) for case in cases]
     if device != "cpu":
         return asked
-    # Indices narrower than 64 bits cannot reach such rows, which cost address space, not memory.
+    # Indices of less than 64 bits overflow at such rows, which cost address space, not memory.
     few = [case for case in cases if 2 < case.get("T", case.get("B")) <= 40]
     small = sorted(few, key=lambda case: sum(case.axes.values()))[:2]
     return asked + [(f"{case.id} far apart", case, far_apart) for case in small]
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call`` with each tensor's last row more than 2**31 elements from its first, across memory never touched."""
+    """``call`` with each tensor's last row more than 2**31 elements from its first, across untouched memory."""
 
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -146,10 +146,10 @@ def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _far(tensor: Tensor) -> Tensor:
-    # A stride of 32 bits, so that only its product with an index can overflow.
+    # The stride fits in 32 bits, so that only its product with an index can overflow.
     stride = max((1 << 31) // (len(tensor) - 1) + 64, tensor.stride(0))
     count = (len(tensor) - 1) * stride + tensor[0].numel()
-    # Not reserved: only the pages of the rows themselves come to exist.
+    # Not reserved: only the pages of the rows are allocated.
     memory = mmap.mmap(-1, count * tensor.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     whole = torch.frombuffer(memory, dtype=tensor.dtype, count=count)
     apart = whole.as_strided(tensor.shape, (stride, *tensor[0].contiguous().stride()))
@@ -168,7 +168,7 @@ def _padded(span: int, like: Tensor) -> tuple[Tensor, int]:
 
 
 def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
-    """Room for ``span`` elements up to the very end of its last page, between pages that cannot be touched."""
+    """Memory for ``span`` elements up to the very end of its last page, between inaccessible pages."""
     room = -(-span * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(-1, room + 2 * GUARD)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -181,7 +181,7 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
 
 
 def red_zones_check(op: Op, case: Case, device: str, guard: Guard) -> str | None:
-    """The violation on one case behind ``guard``, and what lay between rows."""
+    """The violation on one case under ``guard``, and the content of the gaps."""
     between = "rows 2**31 elements apart" if guard is far_apart else "NaN between rows"
     violation = case_check(op, case, device, guard)
     return violation and f"with {between}: {violation}"

@@ -12,7 +12,7 @@ from braidcheck.models.architecture import Architecture
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-LIMIT = 1.5  # times HF-bf16's error, the design's floor rule
+LIMIT = 1.5  # times HF-bfloat16's error, the design's noise-floor rule
 MODES = ("prefill", "decode")
 
 
@@ -27,7 +27,7 @@ class Reading(TypedDict):
 
 
 def name(architecture: Architecture) -> str:
-    """What the architecture's model of full size is called in subjects."""
+    """The name of the architecture's full-size model in subjects."""
     return f"synthetic {architecture.full_size_name}"
 
 
@@ -48,7 +48,7 @@ CHECKS = tuple(
 
 
 def evaluate(evidence: Sequence[Reading], lane: str = "", model: str = MODEL) -> tuple[Verdict, ...]:
-    """One verdict a layer and mode from what ``measure.measure_layers`` saw of ``model``."""
+    """One verdict per layer and mode from the evidence of ``measure.measure_layers`` on ``model``."""
     return tuple(_verdict(reading, lane, model) for reading in evidence)
 
 
@@ -61,7 +61,7 @@ def _verdict(reading: Reading, lane: str, model: str) -> Verdict:
         message = f"layer {reading['layer']} in {reading['mode']} gives NaN or infinities"
     blame = ""
     if "blame" in reading:
-        blame = f"; suspect ops: {' and '.join(reading['blame']) or 'no op, it fails with all at their references'}"
+        blame = f"; suspect ops: {' and '.join(reading['blame']) or 'no op, it fails with all at their references too'}"
     return Verdict(
         gate="layers",
         subject=subject(reading["layer"], reading["mode"], model),
@@ -76,7 +76,7 @@ def _verdict(reading: Reading, lane: str, model: str) -> Verdict:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Run each layer of each architecture's model of full size by itself."""
+    """Run each layer of each architecture's full-size model by itself."""
     from braidcheck.gates.layers.measure import measure_layers
 
     for architecture in models.find().values():
@@ -94,12 +94,13 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="layers",
     question="Is each layer at full size as close to Hugging Face float32 as Hugging Face bfloat16 is?",
+    failure_page="model",
     subjects=lambda settings: CHECKS,
     run=run,
     runs_kernels=True,
     shared=True,
     has_headroom=True,
-    needs_gpu="no GPU: a model of full size would take hours in the interpreter",
+    needs_gpu="no GPU: a full-size model would take hours in the interpreter",
     stand_in=MODEL,
     timeout_s=1800,
     load_trial_checks=_trial_checks,

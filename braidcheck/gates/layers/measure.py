@@ -1,4 +1,4 @@
-"""Run each decoder layer by itself, fed with HF's float32 hidden states, next to HF's own bfloat16 layer."""
+"""Runs each decoder layer by itself on HF's float32 hidden states, and compares it with HF's bfloat16 layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from braidcheck.settings import PRODUCTION
 
 DECODE_ROWS = 16
 SEED = 0
-TRIAL_TOKENS = {"cpu": 66, "cuda": 512}  # of one layer, which the interpreter can run too: past 64 rows regimes change
+TRIAL_TOKENS = {"cpu": 66, "cuda": 512}  # of one layer, which the interpreter can run too: above 64 rows regimes change
 TRIAL_VOCABULARY = 64  # a layer reads hidden states
 
 
@@ -44,11 +44,12 @@ def hf_model(config: Config, tensors: dict[str, Tensor], dtype: torch.dtype, dev
     hf_config = make(**sizes, rope_parameters=rope, attention_bias=False, attn_implementation="eager")
     with torch.device(device):
         model = getattr(transformers, architecture.hf_model)(hf_config).to(dtype).eval()
-        # ``to`` rounds the rotation's frequencies too, which HF does not when it loads a model: too high a floor.
+        # ``to`` also rounds RoPE's frequencies, which HF does not do when it loads a model: the noise floor would be
+        # too high.
         model.model.rotary_emb = type(model.model.rotary_emb)(hf_config)
     missing, unknown = model.load_state_dict(tensors, strict=False)
     if unknown or set(missing) - {"lm_head.weight"}:
-        raise ValueError(f"HF's model takes other tensors: missing {missing}, unknown {unknown}")
+        raise ValueError(f"the tensors are not those of HF's model: missing {missing}, unknown {unknown}")
     model.tie_weights()
     return model
 
@@ -102,7 +103,7 @@ def _violation(architecture: Architecture, device: str) -> str | None:
 def one_layer(
     device: str, index: int, config: Config = QWEN3_0_6B, attention: str = PRODUCTION, tokens: int = 512
 ) -> tuple[Model, Callable[[Model], list[Reading]]]:
-    """The model, and what reads layer ``index`` of it, or of it with other ops; HF answers once."""
+    """The model, and a function that reads its layer ``index``, optionally with other ops; HF runs once."""
     model, exact, narrow, ids = _models(device, config, attention, tokens)
     with torch.inference_mode(), exact_matmul():
         states = next(itertools.islice(_hf_layers(exact, narrow, ids), index, None))
@@ -129,7 +130,7 @@ def _over(readings: list[Reading], limit: float) -> list[Reading]:
 
 
 def _suspects(model: Model, read: Callable[[Model], list[Reading]], limit: float) -> dict[str, list[str]]:
-    """By mode, the ops whose kernel alone, amid references, is over the limit; none where references alone are."""
+    """By mode, the ops whose kernel exceeds the limit among references; none if references alone exceed it."""
     calls: Counter[str] = Counter()
     references = vars(REFERENCES)
     readings = read(model.with_ops(model.ops.map(lambda op, own: references.get(op, own)).counted(calls)))
@@ -188,7 +189,7 @@ def _run_layer(model: Model, index: int, h: Tensor) -> tuple[Tensor, Tensor]:
         cache = model.new_cache(1, tokens)
         prompt = metadata.prefill(tokens, h.device)
         out = model.layer(index, h, prompt, cache.k[index], cache.v[index])
-        # Row b has seen all tokens before its own; its later slots hold NaN as in a fresh cache.
+        # Row b sees all tokens before its own; later slots hold NaN as in a fresh cache.
         own = prompt.positions[-DECODE_ROWS:]
         later = prompt.positions[None, :] >= own[:, None]
         k, v = (

@@ -1,4 +1,4 @@
-"""The loader gate: checkpoints that must be refused, and those that must be read all the same."""
+"""The loader gate: checkpoints that must be refused, and unusual ones that must load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Load copies of a tiny checkpoint, each changed in one way."""
+    """Load copies of a tiny checkpoint, each with one change."""
     from braidcheck.gates.loader.measure import loader_checks
     from braidcheck.gates.under_test import run_check
 
@@ -32,6 +32,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="loader",
     question="Does the loader read valid checkpoints and refuse what the model cannot run?",
+    failure_page="model",
     subjects=lambda settings: [tiny_name(architecture) for architecture in models.find().values()],
     run=run,
     runs_kernels=True,

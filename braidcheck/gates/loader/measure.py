@@ -1,4 +1,4 @@
-"""What a user sees of the loader: what must be refused, and what must be read all the same."""
+"""Checks of the loader as a user sees it: what must be refused, and what must load."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REFUSED_TENSORS: Mapping[str, Change] = {
 
 
 def loader_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
-    """Name and probe of each thing asked of the loader; what it loaded runs on ``device``."""
+    """Names and checks of the loader; what it loaded runs on ``device``."""
     for name, changes in REFUSED_CONFIGS.items():
         yield f"refuses {name}", partial(_refuses, tiny, changes, None)
     for name, change in REFUSED_TENSORS.items():
@@ -136,4 +136,4 @@ def _ignored(tiny: Tiny, device: str, change: Change, what: str) -> str | None:
         warnings.simplefilter("always")
         logits = _load(directory, device).forward_logits(tiny.ids)
     violation = differs(f"{what} change the logits", logits, tiny.logits)
-    return violation or (None if caught else f"{what} are dropped without a word")
+    return violation or (None if caught else f"{what} are dropped without a warning")

@@ -1,4 +1,4 @@
-"""The paths gate: a branch of a kernel, or a launch config, that no case runs is one on which no gate says anything."""
+"""The paths gate: finds branches of kernels and launch configs that no case runs, which therefore no gate tests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from braidcheck.gates.gate import ALL_OPS, NO_KERNEL, Gate, Progress, chosen_ops
 from braidcheck.result import Status, Verdict
 from braidcheck.settings import Settings
 
-COMMON = "common"  # the subject for what ops share
+COMMON = "common"  # the subject for code that ops share
 EXCUSED = Path(__file__).parent / "excused.toml"
 
 
 class Evidence(TypedDict):
-    """An op, or what ops share: the names of its ``paths``, of them those that ``ran`` and those ``missing``."""
+    """An op, or the shared code: the names of its ``paths``, and which of them ``ran`` and are ``missing``."""
 
     part: str
     paths: list[str]
@@ -25,7 +25,7 @@ class Evidence(TypedDict):
 
 
 def evaluate(evidence: Evidence, excused: Mapping[str, str], lane: str = "") -> Verdict:
-    """Fail where a path is missing that is not ``excused``, a reason by name, or where one is excused that ran."""
+    """Fail if a path is missing that is not ``excused`` (reason by name), or if an excused path ran."""
     part, paths = evidence["part"], evidence["paths"]
     missing = [path for path in evidence["missing"] if path not in excused]
     needless = [path for path in evidence["ran"] if path in excused]
@@ -60,12 +60,12 @@ def _more(paths: Sequence[str]) -> str:
 
 
 def excuses(file: Path = EXCUSED) -> dict[str, str]:
-    """The paths that no case needs to run in the interpreter: the reason by name."""
+    """The paths that no case needs to run in the interpreter: reason by name."""
     return {path: reason for reason, paths in tomllib.loads(file.read_text("utf-8")).items() for path in paths}
 
 
 def subjects(settings: Settings) -> list[str]:
-    """The ops, and what they share where all are asked for."""
+    """The ops, and the shared code if all ops are selected."""
     return [*chosen_ops(settings), *([] if settings.ops else [COMMON])]
 
 
@@ -86,9 +86,10 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 GATE = Gate(
     name="paths",
     question="Does some case run every branch of every kernel, and every launch config, that the interpreter can run?",
+    failure_page="coverage",
     subjects=subjects,
     run=run,
-    shared=True,  # what ops share is run by the cases of any; and no base's cases can run a branch that is new
+    shared=True,  # shared code is run by the cases of any op; and a base's cases cannot run a new branch
     needs_interpreter="a GPU runs compiled kernels, which cannot say which branch they took",
     stand_in=ALL_OPS,
 )

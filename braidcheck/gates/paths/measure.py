@@ -1,4 +1,4 @@
-"""Run cases, small and unlike ones first, until every path has run or no case is left."""
+"""Runs cases, small and dissimilar ones first, until every path has run or no case is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braidcheck.op import Case, Op
 
 
 def measure_paths(ops: Mapping[str, Op], excused: Mapping[str, str]) -> list[Evidence]:
-    """The evidence on each op and on what they share; a path that is ``excused`` is not waited for."""
+    """The evidence on each op and on the shared code; does not wait for ``excused`` paths."""
     shipped = {op: _shipped(op) for op in ops} | {COMMON: _shared()}
     with recorded() as ran:
         for op in ops.values():
@@ -31,7 +31,7 @@ def measure_paths(ops: Mapping[str, Op], excused: Mapping[str, str]) -> list[Evi
 
 
 def _shipped(op: str) -> set[str]:
-    """The branches of an op's kernels, and the launch configs of the class of this process."""
+    """The branches of an op's kernels, and the launch configs of this process's GPU class."""
     configs = module("kernels.common.configs")
     keys = (key for key in configs.configs() if key[0] == op)
     return {path for source in code(op) for path in _of_module(source)} | {_config_name(key) for key in keys}
@@ -52,7 +52,7 @@ def _of_module(source: ModuleType) -> Iterator[str]:
 
 
 def _path(branch: str) -> str:
-    """A branch by the folder of its file: "rms_norm: _rms_norm: if HAS_RESIDUAL"."""
+    """The name of a branch, with the folder of its file: "rms_norm: _rms_norm: if HAS_RESIDUAL"."""
     where, _, name = branch.partition(": ")
     return f"{where.removeprefix(KERNELS).removesuffix('.kernel')}: {name}"
 
@@ -63,8 +63,8 @@ def _config_name(key: Sequence[object]) -> str:
 
 
 def _unlike_first(op: Op) -> list[Case]:
-    """The cases in which the interpreter runs a kernel, the small ones first, and before any that is like another by
-    its dtype, its arguments and the magnitude of its first axis, by which launches are chosen."""
+    """The cases that the interpreter can run, small ones first, and before all others one of each combination of dtype,
+    arguments and magnitude of the first axis, which select the launch."""
     cases = sorted((case for case in op.cases if not case.large and _elements(case)), key=_elements)
     met: Counter[object] = Counter()
     likes: dict[str, int] = {}
@@ -81,13 +81,13 @@ def _elements(case: Case) -> int:
 
 @contextmanager
 def recorded() -> Iterator[Callable[[], set[str]]]:
-    """Within, the function that is given tells the paths that ran so far."""
+    """A context that gives a function, which returns the paths that ran so far."""
     with ran_branches() as found, asked_configs() as asked:
         yield lambda: {_path(branch) for branch in found} | {_config_name(key) for key in asked}
 
 
 def _run_until(ran: Callable[[], set[str]], wanted: set[str], cases: Sequence[tuple[Op, Case]]) -> None:
-    """Run the cases until the paths that ``ran`` tells are all that are ``wanted``."""
+    """Run the cases until ``ran()`` covers all ``wanted`` paths."""
     for op, case in cases:
         if wanted <= ran():
             return

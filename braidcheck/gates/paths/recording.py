@@ -1,7 +1,7 @@
-"""What ran: branches of kernel source and launch configs.
+"""Records which branches of kernels and which launch configs ran.
 
-The interpreter runs kernels as Python, from syntax trees that it makes when a kernel is first launched: these take
-marks, which cost next to nothing, on every version of Python.
+The interpreter runs kernels as Python, from syntax trees that it makes at a kernel's first launch: these are
+instrumented, which costs almost nothing and works on every version of Python.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def branches(function: Callable[..., Any]) -> list[str]:
 
 
 def _branches(function: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """Name and statements of each branch; no statements where an ``if`` has no ``else``."""
+    """Name and statements of each branch; no statements for an ``if`` without ``else``."""
     assert isinstance(function, ast.FunctionDef)
     yield function.name, function.body
     for node in ast.walk(function):
@@ -44,9 +44,8 @@ def _branches(function: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:
 
 @contextmanager
 def ran_branches() -> Iterator[set[str]]:
-    """Within, the branches that the interpreter runs are collected: the function's module, ": " and the name.
-
-    Kernels that were launched before are rewritten, for they bear no marks.
+    """A context that collects the branches that the interpreter runs: the function's module, ": " and the name. Kernels
+    that were launched before are rewritten, since they are not instrumented.
     """
     from triton.runtime.interpreter import FunctionRewriter, InterpretedFunction
 
@@ -78,7 +77,7 @@ def _is_of_an_op(name: str) -> bool:
 
 
 class _Asked(dict[Any, Any]):
-    """Overrides of launch configs: none, but it keeps the keys that were asked for."""
+    """Stands in for config overrides: overrides nothing, and records the requested keys."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         self[key] = None
@@ -87,7 +86,7 @@ class _Asked(dict[Any, Any]):
 
 @contextmanager
 def asked_configs() -> Iterator[_Asked]:
-    """Within, the keys of the launch configs that wrappers ask for are collected."""
+    """A context that collects the keys of the launch configs that wrappers request."""
     overrides, asked = module("kernels.common.configs")._OVERRIDES, _Asked()
     token = overrides.set(asked)
     try:

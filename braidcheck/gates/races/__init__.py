@@ -1,4 +1,4 @@
-"""The races gate: what programs and launches do to the same memory is ordered, whatever the order they run in."""
+"""The races gate: accesses of programs and launches to the same memory are ordered, whatever the execution order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braidcheck.settings import Settings
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Look for races in each op: on a CPU in what its programs did, on a GPU in results under delays."""
+    """Look for races in each op: on a CPU in recorded accesses, on a GPU in results under delays."""
     from braidcheck import kernels
     from braidcheck.gates.races import delays, measure
     from braidcheck.gates.under_test import run_check
@@ -24,8 +24,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 
 def _subjects(settings: Settings) -> list[str]:
-    """The ops; on a GPU those of this package whose programs meet in an atomic. What launches share is for step_races
-    there."""
+    """The ops; on a GPU only this package's ops whose programs share an atomic. There step_races covers launches."""
     from braidcheck.gates.races.delays import has_atomics
 
     ops = chosen_ops(settings)
@@ -43,6 +42,7 @@ def _trial_checks() -> TrialChecks:
 GATE = Gate(
     name="races",
     question="Is every access to memory that programs or launches share ordered by an atomic, a barrier or a wait?",
+    failure_page="order",
     subjects=_subjects,
     run=run,
     per_op=True,

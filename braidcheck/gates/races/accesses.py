@@ -1,4 +1,4 @@
-"""What the programs of a launch did to global memory."""
+"""Data types: the accesses of a launch's programs to global memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ LOAD, STORE, ATOMIC = range(3)
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """One load, store or atomic of a program, the ``position``-th thing that it does.
-
-    ``pointers`` and ``mask`` are those of its elements, ``itemsize`` bytes each; ``data`` is what a store writes or an
-    atomic finds.
-    ``sem`` and ``scope`` are an atomic's memory semantics; ``is_tile`` says that its pointer is a tensor, each of whose
-    elements belongs to one thread.
+    """One load, store or atomic of a program, at ``position`` in its sequence of events. ``pointers`` and ``mask`` are
+    per element of ``itemsize`` bytes; ``data`` is what a store writes or an atomic reads. ``sem`` and ``scope`` are an
+    atomic's memory semantics; ``is_tile``: the pointer is a tensor, of which each element belongs to one thread.
     """
 
     program: int
@@ -35,12 +32,12 @@ class Access:
 
     @cached_property
     def addresses(self) -> np.ndarray:
-        """The address of each element that the mask lets through, int64."""
+        """The address of each unmasked element, int64."""
         return self.pointers[self.mask].astype(np.int64)
 
     @property
     def values(self) -> np.ndarray:
-        """The bits of ``data``, an element each, uint64; zeros of a load."""
+        """The bits of ``data`` per element, uint64; zeros for a load."""
         if self.data is None:
             return np.zeros(len(self.addresses), np.uint64)
         chosen = np.ascontiguousarray(np.broadcast_to(self.data, self.pointers.shape)[self.mask])
@@ -48,13 +45,13 @@ class Access:
 
     @property
     def is_tile(self) -> bool:
-        """Whether each thread makes a part of it: an access to one element is made by one thread."""
+        """Whether all threads take part: an access to a single element is made by one thread."""
         return self.pointers.size > 1
 
 
 @dataclass
 class Program:
-    """What one program did: accesses, and the positions of its barriers and PDL calls among them."""
+    """One program: its accesses, and the positions of its barriers and PDL calls."""
 
     place: tuple[int, ...]
     accesses: list[Access] = field(default_factory=list)
@@ -64,18 +61,16 @@ class Program:
     length: int = 0
 
     def next(self) -> int:
-        """The position of what the program does next."""
+        """The position of the program's next event."""
         self.length += 1
         return self.length - 1
 
 
 @dataclass
 class Launch:
-    """One launch of a kernel, or what PyTorch launches for one of its own operations.
-
-    ``tensors`` are its arguments in memory: name, first address, end, bytes of an element. ``written`` holds what
-    PyTorch's operation writes, from the first address to the end. ``pdl`` says that the launch may begin before the
-    upstream one has ended.
+    """One launch of a kernel, or of one of PyTorch's operations. ``tensors`` are its arguments in memory: name, first
+    address, end, bytes per element. ``written`` are the address ranges that PyTorch's operation writes. ``pdl``: the
+    launch may begin before the upstream one has ended.
     """
 
     kernel: str
@@ -85,7 +80,7 @@ class Launch:
     written: list[tuple[int, int]] = field(default_factory=list)
 
     def element(self, address: int) -> str:
-        """The argument and the element of it that lie at ``address``."""
+        """The argument and its element at ``address``."""
         for name, start, end, itemsize in self.tensors:
             if start <= address < end:
                 return f"{name}[{(address - start) // itemsize}]"

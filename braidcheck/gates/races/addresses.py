@@ -1,4 +1,4 @@
-"""Bytes of memory as sorted runs, each from its first address to its end."""
+"""Sets of bytes as sorted address ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def spans(addresses: np.ndarray, itemsize: int) -> Spans:
 
 
 def within(addresses: np.ndarray, itemsize: int, runs: Spans) -> np.ndarray:
-    """Which of the elements at ``addresses`` share a byte with the ``runs``, which are sorted and apart."""
+    """Which of the elements at ``addresses`` share a byte with the ``runs``, which are sorted and disjoint."""
     starts, ends = runs
     nearest = np.searchsorted(starts, addresses + itemsize - 1, side="right") - 1
     return (nearest >= 0) & (addresses < ends[nearest])

@@ -1,8 +1,8 @@
-"""A copy of the package whose kernels sleep between what they do, and results that must keep their bits in it.
+"""A copy of the package whose kernels sleep between their statements: results must keep their bits.
 
-Every statement of a kernel with PDL or an atomic that touches memory, meets a barrier or calls PDL is preceded by a
-sleep of some warps (``sleep.py``). Warps are delayed, not whole programs: what a missing barrier leaves open is the
-order of the warps of one program.
+In a kernel with PDL or an atomic, every statement that accesses memory, is a barrier or calls PDL is preceded by a
+sleep of some warps (``sleep.py``). Warps are delayed, not whole programs: a missing barrier leaves the order of a
+program's warps undefined.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from braidcheck.models.architecture import Architecture
 from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Op
 
-SEEDS = range(1, 5)  # a gate's; the sweep takes more
-TOKENS = 8  # decode steps of a run: one graph of the decoder's
-# Calls by a name that are of no device function.
+SEEDS = range(1, 5)  # of the gate; the sweep uses more
+TOKENS = 8  # decode steps of a run: one of the decoder's graphs
+# Called names that are not device functions.
 PLAIN_CALLS = ("range", "float", "int", "min", "max", "tuple")
 TOUCHES = ("load", "store", "debug_barrier", "launch_dependents", "grid_dependency_wait")
-Outputs = Callable[[bool], list[Tensor]]  # runs something, with PDL or one launch after another
+Outputs = Callable[[bool], list[Tensor]]  # runs an op or decode steps, with PDL or with serialized launches
 _trees: dict[Path, tuple[PackageUnderTest, object]] = {}
 
 
 def delayed_tree(source: Path, folder: Path) -> Path:
-    """A package like the one in ``source``, in ``folder``, whose kernels with PDL or an atomic sleep by a seed."""
+    """A copy of the package ``source`` in ``folder`` whose kernels with PDL or an atomic sleep by a seed."""
     package = folder / PACKAGE.name
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source / PACKAGE.name, package, ignore=ignored, copy_function=os.link)
@@ -54,7 +54,7 @@ def delayed_tree(source: Path, folder: Path) -> Path:
 
 
 def _shared_memory(text: str) -> Iterator[str]:
-    """The functions of a source that have PDL or an atomic."""
+    """The functions of a source that use PDL or an atomic."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             arguments = {argument.arg for argument in node.args.args}
@@ -64,7 +64,7 @@ def _shared_memory(text: str) -> Iterator[str]:
 
 
 def delayed(text: str, kernels: set[str]) -> str:
-    """The source ``text`` with sleeping ``kernels`` and launches that give them the seed; as it is without either."""
+    """The source ``text`` with sleeping ``kernels`` and launches that pass the seed; unchanged if it has neither."""
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
     launches = [node for node in nodes if isinstance(node, ast.Call) and slower.launch_in(node) in kernels]
@@ -91,7 +91,7 @@ def _delay(kernel: ast.FunctionDef) -> None:
 
 
 def _with_sleeps(body: Sequence[ast.stmt], places: Iterator[int]) -> list[ast.stmt]:
-    """The statements, each that touches memory after a sleep."""
+    """The statements, with a sleep before each that accesses memory."""
     late: list[ast.stmt] = []
     for statement in body:
         blocks = [name for name in ("body", "orelse") if getattr(statement, name, None)]
@@ -104,7 +104,7 @@ def _with_sleeps(body: Sequence[ast.stmt], places: Iterator[int]) -> list[ast.st
 
 
 def _touches(statement: ast.stmt, blocks: Sequence[str]) -> bool:
-    """Whether a statement, without the ``blocks`` in it, touches memory or calls a device function, which may."""
+    """Whether a statement, apart from its nested ``blocks``, accesses memory or calls a device function, which may."""
     if isinstance(statement, ast.AnnAssign):  # a constexpr
         return False
     own = [value for name, value in ast.iter_fields(statement) if name not in blocks and isinstance(value, ast.AST)]
@@ -117,22 +117,22 @@ def _touches(statement: ast.stmt, blocks: Sequence[str]) -> bool:
 
 
 def delayed_package(source: Path | None = None) -> PackageUnderTest:
-    """The delayed copy of the package in ``source``, by default of that under test; made once a process."""
+    """The delayed copy of the package ``source``, by default the one under test; made once per process."""
     source = source or Path(module("kernels").__file__).parents[2]
     if source not in _trees:
-        # Its files are needed as long as the process may compile its kernels.
+        # Its files must exist as long as the process may compile its kernels.
         folder = tempfile.TemporaryDirectory(prefix="braidcheck-delayed-")
         _trees[source] = PackageUnderTest(delayed_tree(source, Path(folder.name))), folder
     return _trees[source][0]
 
 
 def has_atomics(op: str) -> bool:
-    """Whether programs of an op meet in an atomic: those of the others share nothing that a delay can show."""
+    """Whether an op's programs share an atomic: otherwise delays cannot reveal a race between them."""
     return any("atomic_" in text for text in _texts(op))
 
 
 def sleeps(op: str) -> bool:
-    """Whether a kernel of an op sleeps in the delayed package."""
+    """Whether any kernel of an op sleeps in the delayed package."""
     return any(True for text in _texts(op) for _ in _shared_memory(text))
 
 
@@ -148,7 +148,7 @@ def delayed_cases(op: Op) -> Iterator[tuple[str, Check]]:
 
 
 def op_violation(op: Op, case: Case) -> str | None:
-    """Which seeds of delays change the bits of an op's outputs; None where none does."""
+    """Which delay seeds change the bits of an op's outputs; None if none does."""
     return _violation(differing_seeds(op_outputs(op, case, delayed_package()), delayed_package(), SEEDS))
 
 
@@ -172,16 +172,16 @@ def delayed_steps(architecture: Architecture) -> Iterator[tuple[str, Check]]:
 
 
 def step_violation(architecture: Architecture, step: Step) -> str | None:
-    """Which seeds of delays change the tokens or the cache of decode steps; None where none does."""
+    """Which delay seeds change the tokens or the cache of decode steps; None if none does."""
     return _violation(differing_seeds(step_outputs(architecture, step, delayed_package()), delayed_package(), SEEDS))
 
 
 def step_outputs(architecture: Architecture, step: Step, package: PackageUnderTest) -> Outputs:
-    """Runs decode steps of a delayed package: the tokens, or a prompt's last row, and what the caches hold."""
+    """Runs decode steps of a delayed package: the tokens, or a prompt's last row, and the caches."""
     model = tiny_model(architecture, step, "cuda", package.module)
 
     def outputs(overlap: bool) -> list[Tensor]:
-        model.use_cuda_graph = overlap  # launches overlap in a graph alone
+        model.use_cuda_graph = overlap  # launches overlap only in a graph
         if step.prompt:
             return prefilled(overlap)
         decoder = tiny_decoder(model, step, package.module)
@@ -198,7 +198,7 @@ def step_outputs(architecture: Architecture, step: Step, package: PackageUnderTe
 
 
 def differing_seeds(outputs: Outputs, package: PackageUnderTest, seeds: Iterable[int]) -> list[int]:
-    """The seeds that give other bits than launches one after another, without delays; seed 0 delays nothing."""
+    """The seeds that give other bits than serialized launches without delays; seed 0 delays nothing."""
     sleep = package.module("gates.races.sleep")
     sleep.set_seed(0, "cuda")
     expected = outputs(False)

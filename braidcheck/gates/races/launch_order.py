@@ -1,4 +1,4 @@
-"""Races between launches of one stream: what a launch does before it has waited for the launches before it.
+"""Races between launches of one stream: accesses of a launch before it has waited for upstream launches.
 
 A launch follows the one before it, all of whose writes it then sees, unless it uses programmatic dependent launch: then
 it may begin as soon as every program of that one has called ``launch_dependents`` or has ended, which says nothing of
@@ -31,7 +31,7 @@ STABLE = (
     "lengths",
     "k_cache",
     "v_cache",
-)  # how an op's arguments end that no upstream kernel writes
+)  # name endings of arguments that no upstream kernel writes
 
 
 def launch_races(launches: Sequence[Launch]) -> Iterator[str]:
@@ -49,7 +49,7 @@ def launch_races(launches: Sequence[Launch]) -> Iterator[str]:
 
 
 def counter_races(launches: Sequence[Launch]) -> Iterator[str]:
-    """The counters that a launch leaves otherwise than it found them, and a later one counts on from there."""
+    """Counters that a launch does not reset, and that a later launch continues from."""
     found: dict[int, tuple[int, str]] = {}
     for launch in launches:
         for start, end in launch.written:  # PyTorch's operation resets them
@@ -66,7 +66,7 @@ def counter_races(launches: Sequence[Launch]) -> Iterator[str]:
 
 
 def upstream_of(inputs: Mapping[str, Any]) -> Launch:
-    """A launch that has just written every tensor among an op's ``inputs`` but those that may be read early."""
+    """A launch that has just written every tensor of an op's ``inputs``, except those that may be read early."""
     tensors = [(name, value) for name, value in inputs.items() if isinstance(value, Tensor) and value.numel()]
     spans = [span(name, value)[1:3] for name, value in tensors if not name.endswith(STABLE)]
     return Launch("the upstream launch", written=spans)
@@ -86,7 +86,7 @@ def _triggers_after_waiting(program: Program) -> bool:
 
 
 def _too_early(launch: Launch, running: Sequence[tuple[Launch, Spans | None]]) -> Iterator[str]:
-    """What is wrong with what a launch does before it waits for those that may be ``running``."""
+    """The first access of a launch that must wait for launches that may still be ``running``."""
     if not launch.pdl:
         return
     idle = [program.place for program in launch.programs if program.wait is None]
@@ -100,7 +100,7 @@ def _too_early(launch: Launch, running: Sequence[tuple[Launch, Spans | None]]) -
 
 
 def _too_late(launch: Launch, upstream: Launch) -> Iterator[str]:
-    """What keeps a launch with PDL from beginning before ``upstream``, which has it too, has ended."""
+    """Why a launch with PDL can never start before ``upstream``, which uses PDL too, has ended."""
     silent = [program.place for program in upstream.programs if program.trigger is None]
     if launch.pdl and upstream.pdl and silent:
         count = f"{len(silent)} of {len(upstream.programs)} programs"

@@ -1,4 +1,4 @@
-"""Run ops and decode steps in the interpreter, recorded, and look for races in what their programs did."""
+"""Runs ops and decode steps in the interpreter, records their accesses, and looks for races."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from braidcheck.op import Case, Inputs, Op
 Call = Callable[[], object]
 Smaller = Callable[[], AbstractContextManager[None]]
 
-ROWS = (1, 16, 64)  # the most tokens of each group of cases: where ops take another kernel
+ROWS = (1, 16, 64)  # the maximum tokens of each group of cases: the sizes at which ops change kernels
 
 
 def race_cases(op: Op) -> list[Case]:
-    """Of cases alike in tokens and element size the smallest with each set of arguments, and the largest."""
+    """Among cases with similar tokens and element size, the smallest with each set of arguments, and the largest."""
     cases = sorted((case for case in op.cases if not case.large and 0 not in case.axes.values()), key=_size)
     smallest = {(_group(case), tuple(case.axes)): case for case in reversed(cases)}
     largest = {_group(case): case for case in cases}
@@ -65,10 +65,8 @@ def call_race(call: Call, inputs: Inputs, smaller: Smaller | None = None) -> str
 
 
 def recordings(call: Call, smaller: Smaller | None = None) -> Iterator[list[Launch]]:
-    """What the launches of one call do, in as many orders and grids as say something else.
-
-    Atomics order programs as they happen to run: such launches are run last program first, too. Where each launch has
-    one program, ``smaller`` blocks give it several.
+    """The accesses of one call's launches, in all distinct orders and grids. Atomics order programs by their execution:
+    such launches also run in reverse order. If each launch has one program, ``smaller`` blocks give it several.
     """
     launches = _recording(call)
     yield launches
@@ -87,7 +85,7 @@ def _recording(call: Call) -> list[Launch]:
 
 
 def small_blocks(op: str) -> AbstractContextManager[None]:
-    """Within it an op's blocks have a quarter of the rows and columns."""
+    """A context in which an op's blocks have a quarter of the rows and columns."""
     configs = module("kernels.common.configs")
 
     def smaller(config: Any) -> Any:
@@ -99,7 +97,7 @@ def small_blocks(op: str) -> AbstractContextManager[None]:
 
 
 def first_race(launches: Sequence[Launch], upstream: Launch | None = None) -> str | None:
-    """The first race in a recording, None where there is none; each launch may begin while ``upstream`` still runs."""
+    """The first race in a recording, None if there is none; each launch may begin while ``upstream`` still runs."""
     return next(_all_races(launches, upstream), None)
 
 

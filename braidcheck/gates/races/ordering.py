@@ -1,4 +1,4 @@
-"""Races within a launch: accesses to the same bytes by two programs, or two threads of one, that nothing orders.
+"""Races within a launch: unordered accesses to the same bytes by two programs, or by two threads of one.
 
 What orders two programs is an atomic of each on one address, which releases in the one and acquires in the other. A
 program is many threads, and its scalar atomic is made by one of them:
@@ -33,7 +33,7 @@ Known = dict[tuple[int, bool], int]
 
 @dataclass(frozen=True)
 class Race:
-    """Two accesses to ``address`` that nothing orders, in the order in which they ran, and what is ``missing``."""
+    """Two unordered accesses to ``address``, in execution order, and what is ``missing``."""
 
     launch: Launch
     first: Access
@@ -53,19 +53,19 @@ class Race:
 
 
 def races(launch: Launch) -> Iterator[Race]:
-    """The races of one launch, one for each pair of accesses."""
+    """The races of one launch, one per pair of accesses."""
     accesses = _to_written_bytes(launch)
     if not accesses:
         return
     known = _Knowledge(launch)
     for one, other, address in _overlapping(accesses):
-        first, second = accesses[min(one, other)], accesses[max(one, other)]  # as they ran
+        first, second = accesses[min(one, other)], accesses[max(one, other)]  # in execution order
         if missing := _missing(launch, known, first, second):
             yield Race(launch, first, second, address, missing)
 
 
 def _missing(launch: Launch, known: _Knowledge, first: Access, second: Access) -> str:
-    """What keeps two accesses to the same bytes from being ordered; empty where they are."""
+    """Why two accesses to the same bytes are unordered; empty if they are ordered."""
     kinds = {first.kind, second.kind}
     if first.program == second.program:
         return _missing_within(launch.programs[first.program], first, second)
@@ -87,13 +87,14 @@ def _missing_within(program: Program, first: Access, second: Access) -> str:
 
 
 def _synchronised(program: Program, begin: int, end: int) -> bool:
-    """Whether all threads of a program meet between two positions: in a barrier, or in that of a scalar atomic."""
+    """Whether all threads of a program synchronise between two positions: in a barrier, or in that of a scalar
+    atomic."""
     meetings = [*program.barriers, *(a.position for a in program.accesses if a.kind == ATOMIC and not a.is_tile)]
     return any(begin < position < end for position in meetings)
 
 
 class _Knowledge:
-    """What each program knows to have happened in the others, by its acquires."""
+    """Happens-before: what each program knows of the others, by its acquires."""
 
     def __init__(self, launch: Launch) -> None:
         self.programs = launch.programs
@@ -122,7 +123,7 @@ class _Knowledge:
             released[access.program, True] = access.position + 1
 
     def at(self, access: Access, included: bool = False) -> Known:
-        """What has happened in other programs when ``access`` is made, or with what itself acquires ``included``."""
+        """What has happened in other programs before ``access``; with ``included`` also by its own acquire."""
         merged: Known = {}
         for at, released in self.acquired[access.program]:
             if at < access.position + included:
@@ -130,7 +131,7 @@ class _Knowledge:
         return merged
 
     def reason(self, first: Access, second: Access) -> str:
-        """Why ``first`` is not known to have happened when ``second``, of another program, is made."""
+        """Why ``first`` does not happen before ``second``, which is in another program."""
         what, then = ({LOAD: "load", STORE: "store", ATOMIC: "atomic"}[access.kind] for access in (first, second))
         writer, reader = self.programs[first.program], self.programs[second.program]
         after = [a for a in writer.accesses if a.kind == ATOMIC and a.position > first.position]
@@ -154,7 +155,7 @@ class _Knowledge:
 
 
 def _to_written_bytes(launch: Launch) -> list[Access]:
-    """All accesses to bytes that the launch writes, each cut to them."""
+    """All accesses to bytes that the launch writes, restricted to those bytes."""
     runs = written_spans(launch)
     if runs is None:
         return []

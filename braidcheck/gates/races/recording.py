@@ -1,4 +1,4 @@
-"""Record what the programs of a launch do to global memory while Triton's interpreter runs them.
+"""Records the accesses of a launch's programs to global memory while Triton's interpreter runs them.
 
 Launches use programmatic dependent launch (PDL) here as on a GPU that has it: the interpreter, which cannot overlap
 launches, notes where a program waits for the upstream launches and where it lets the next one start.
@@ -28,7 +28,7 @@ ALLOCATIONS = ("empty", "empty_strided", "empty_like", "new_empty", "new_empty_s
 
 
 class Recorder(TorchDispatchMode):
-    """Within it and ``recorded()``, every launch and operation of PyTorch is appended to ``launches``."""
+    """A context that, together with ``recorded()``, appends every launch and PyTorch operation to ``launches``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Recorder(TorchDispatchMode):
         return "torch._dynamo" in sys.modules
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and note what it wrote; one that makes a view or memory launches nothing."""
+        """Run the operation and record its writes; views and allocations launch nothing."""
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         if not self.in_launch and function._schema.name.split("::")[-1] not in ALLOCATIONS:
@@ -56,7 +56,7 @@ class Recorder(TorchDispatchMode):
         return self.launches[-1].programs[-1]
 
     def access(self, kind: int, pointers: Any, mask: np.ndarray | None, **rest: Any) -> None:
-        """Note an access of the program that runs."""
+        """Record an access of the running program."""
         program = self.program()
         where = np.broadcast_to(True if mask is None else mask, pointers.data.shape)
         itemsize = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
@@ -80,7 +80,7 @@ def _made(result: Any, inputs: Any) -> Iterator[torch.Tensor]:
 
 @contextmanager
 def recorded() -> Iterator[list[Launch]]:
-    """Within it the launches of this process are recorded, with PDL; gives the list that they are appended to."""
+    """A context that records this process's launches, with PDL, in the list that it yields."""
     recorder = Recorder()
     with kept(), _with_pdl_marks(recorder), recorder:
         _patch_launches(recorder)
@@ -114,7 +114,7 @@ def _patch_launches(recorder: Recorder) -> None:
 
 
 def _tensors(arguments: Mapping[str, object]) -> list[tuple[str, int, int, int]]:
-    """The tensors among a launch's arguments, those of tensor descriptors too."""
+    """The tensors among a launch's arguments, including those of tensor descriptors."""
     found = {name.removesuffix("_ptr"): getattr(value, "base", value) for name, value in arguments.items()}
     return [span(name, value) for name, value in found.items() if isinstance(value, torch.Tensor)]
 
@@ -160,7 +160,7 @@ def _patch_memory(recorder: Recorder) -> None:
 
 
 def _memory(pointers: Any, mask: np.ndarray) -> np.ndarray:
-    """The bits that lie at ``pointers`` where ``mask`` is true."""
+    """The bits at ``pointers`` where ``mask`` is true."""
     size = pointers.get_element_ty().primitive_bitwidth // 8
     found = np.zeros(pointers.data.shape, f"u{size}")
     for at in np.argwhere(np.broadcast_to(mask, found.shape)):
@@ -170,7 +170,7 @@ def _memory(pointers: Any, mask: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _with_pdl_marks(recorder: Recorder) -> Iterator[None]:
-    """Within it wrappers launch with PDL, and the calls of it that a program makes are noted."""
+    """A context in which wrappers launch with PDL and a program's PDL calls are recorded."""
     from triton.language.extra import cuda
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""What a delayed kernel calls: some of its warps sleep, chosen by a seed."""
+"""Device function of delayed kernels: some warps, chosen by a seed, sleep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MAX_SLEEP_NS = tl.constexpr(1 << 15)  # a power of two; the hardware takes up to twice as long as it is told
+MAX_SLEEP_NS = tl.constexpr(1 << 15)  # a power of two; the hardware sleeps up to twice as long
 _seeds: dict[str, Tensor] = {}
 
 # $1 is a number of its own for each seed, program and place, $2 the longest sleep less one. Mixed with the warp's
@@ -41,7 +41,7 @@ def set_seed(seed: int, device: str) -> None:
 
 
 def seed_of(device: str) -> Tensor:
-    """The seed int32 [1] on ``device``, which a recorded graph reads again at each replay."""
+    """The seed int32 [1] on ``device``, which a graph reads at each replay."""
     if device not in _seeds:
         _seeds[device] = torch.zeros(1, dtype=torch.int32, device=device)
     return _seeds[device]

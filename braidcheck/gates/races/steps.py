@@ -1,4 +1,4 @@
-"""Decode steps and prompts of a tiny model, recorded: launches that follow one another as an engine makes them."""
+"""Decode steps and prompts of a tiny model: real sequences of launches, recorded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from braidcheck.settings import PRODUCTION
 
 CAPACITY = 150  # slots of a row: several splits of the decode attention
 CACHED = (140, 3, 70)  # tokens of each row
-Modules = Callable[[str], Any]  # gives a module by its name in a package
-STEPS = 2  # the second reads what the first has cached and counted
+Modules = Callable[[str], Any]  # returns a module by its name in a package
+STEPS = 2  # the second reads the first's cache entries and counters
 PROMPT = 32  # tokens: one of the lengths that have a graph, long enough for persistent projections
 
 
@@ -41,8 +41,8 @@ class Step:
 
 
 def steps(architecture: Architecture) -> list[Step]:
-    """What is recorded: the production backend with GEMVs and sampling, the others with tiled projections; and the
-    prompts that a graph holds."""
+    """The recorded steps: the production backend with GEMVs and sampling, the others with tiled projections; and
+    prompts that have a graph."""
     others = [Step(attention, 3, torch.float32) for attention in architecture.attentions if attention != PRODUCTION]
     prompts = [Step(attention, 1, prompt=True) for attention in architecture.attentions]
     return [Step(PRODUCTION, 1), Step(PRODUCTION, 3), Step(PRODUCTION, 2, temperature=0.8), *others, *prompts]

@@ -13,7 +13,7 @@ from braidcheck.gates.races.steps import step_checks
 
 
 def op_trials(trial: Trial) -> Iterator[tuple[str, Check]]:
-    """The check of each of the trial's ops; on a GPU of those whose programs meet in an atomic."""
+    """The check of each of the trial's ops; on a GPU only of those whose programs share an atomic."""
     for name, op in trial.ops.items():
         if trial.device == "cpu":
             cases = sorted(race_cases(op), key=lambda case: trial.case_seconds.get(case.id, 0.0))

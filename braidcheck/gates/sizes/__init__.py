@@ -1,4 +1,5 @@
-"""The sizes gate: both sides of every border at which a kernel or its launch changes, and rows in other company."""
+"""The sizes gate: tests both sides of every size at which a kernel or its launch changes, and rows with other
+neighbours."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from braidcheck.settings import Settings
 
 
 class Evidence(TypedDict):
-    """One sweep: the ``sizes`` that were looked at, of them the ``switches`` at which other launches were recorded, and
-    the first ``violation`` in words, which ends it."""
+    """One sweep: the tested ``sizes``, those of them at which launches change (``switches``), and the first
+    ``violation``, which ends the sweep."""
 
     op: str
     sweep: str
@@ -23,9 +24,8 @@ class Evidence(TypedDict):
 
 
 def evaluate(evidence: Sequence[Evidence], subject: str, lane: str = "") -> Verdict:
-    """One verdict on an op, or on one sweep of it, from what ``measure`` saw: fail where any sweep has a violation.
-
-    A sweep without a size, or no sweep at all, shows nothing and is an error.
+    """One verdict on an op, or on one sweep of it, from its evidence: fail if any sweep has a violation. A sweep
+    without a size, or no sweep at all, is an error.
     """
     broken = {row["sweep"]: row["violation"] for row in evidence if row["violation"]}
     empty = [row["sweep"] for row in evidence if not row["sizes"]]
@@ -60,7 +60,7 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Walk ops, from the package under test, along these sweeps; in the interpreter up to ``max_size`` alone."""
+    """Test the ops of the package under test along these sweeps; in the interpreter only up to ``max_size``."""
     from braidcheck import kernels
     from braidcheck.gates.sizes.measure import measure_sweep
     from braidcheck.gates.under_test import wrapper
@@ -68,7 +68,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
     known = {sweep.name: (op, sweep) for op in kernels.find().values() for sweep in op.sweeps}
     for subject in subjects:
         op, sweep = known[subject]
-        if settings.lane != "gpu":  # they would take half of the time: mutants and soak ask them on a CPU too
+        if settings.lane != "gpu":  # they would take half of the time; on a CPU mutants and soak test them
             sweep = replace(sweep, far=())
         yield evaluate([measure_sweep(op, wrapper(op.name), sweep, settings.device)], subject)
 
@@ -83,6 +83,7 @@ GATE = Gate(
     name="sizes",
     question="Is each op right on both sides of every size at which the kernel, block or split changes, and does a row "
     "keep its bits whatever its neighbours are?",
+    failure_page="numbers",
     subjects=subjects,
     run=run,
     per_op=True,

@@ -1,4 +1,4 @@
-"""The sizes to look at along an axis: both sides of every border at which the code under test may do something else.
+"""The sizes to test along an axis: both sides of every border at which the code may take another path.
 
 Borders are the powers of two, as blocks and buckets have them; the whole numbers in the source of the wrapper, its
 kernels and what they share, where a comparison or a remainder may switch; and the sizes between which the recorded
@@ -24,7 +24,7 @@ PACKAGE = "braidcheck"
 MIN_LIMIT = 64
 LIMITS = ("min", "max", "minimum", "maximum", "clamp")
 VALUES_OF = {"int8": 2**7, "uint8": 2**8, "int16": 2**15, "uint16": 2**16}
-MAX_COMPILED = 10  # sizes of a sweep for which a GPU compiles again: each takes seconds
+MAX_COMPILED = 10  # sizes of a sweep for which a GPU recompiles, which takes seconds each
 
 
 def ladder(max_size: int) -> set[int]:
@@ -34,12 +34,12 @@ def ladder(max_size: int) -> set[int]:
 
 
 def on_both_sides(numbers: Iterable[int]) -> set[int]:
-    """Each number and the next, but of a power of two, which has its place on the ladder."""
+    """Each number and the next, except for powers of two, which are on the ladder."""
     return {size for number in numbers if number & (number - 1) for size in (number, number + 1)}
 
 
 def drawn(max_size: int, count: int, seed: int) -> set[int]:
-    """``count`` sizes, as many of every order of magnitude."""
+    """``count`` random sizes, equally many of every order of magnitude."""
     dice = random.Random(seed)
     return {min(max_size, int(2 ** dice.uniform(0, max_size.bit_length()))) for _ in range(count)}
 
@@ -50,9 +50,8 @@ def allowed(sizes: Iterable[int], max_size: int, step: int) -> list[int]:
 
 
 def affordable(sizes: list[int], launches: Launches, always: Iterable[int]) -> list[int]:
-    """``sizes`` without most of those for which a GPU compiles again.
-
-    Some MAX_COMPILED of these stay, spread over all, and those of ``always``.
+    """``sizes`` without most of those for which a GPU recompiles. About MAX_COMPILED of these stay, evenly spread, and
+    those of ``always``.
     """
     known: set[object] = set()
     fresh = []
@@ -79,7 +78,8 @@ def switches(sizes: list[int], launches: Launches, step: int) -> Iterator[int]:
 
 
 def _differ(one: tuple[Launch, ...], other: tuple[Launch, ...]) -> bool:
-    """Whether other kernels or constants are launched, or one program more or less: more follow from more blocks."""
+    """Whether launches differ in kernels or constants, or in the number of programs by one: larger differences follow
+    from more blocks."""
     if [launch.code for launch in one] != [launch.code for launch in other]:
         return True
     pairs = ((mine, yours) for a, b in zip(one, other, strict=True) for mine, yours in zip(a.grid, b.grid, strict=True))
@@ -87,13 +87,13 @@ def _differ(one: tuple[Launch, ...], other: tuple[Launch, ...]) -> bool:
 
 
 def numbers_of(op: str) -> set[int]:
-    """The whole numbers that may switch something in the op under test."""
+    """The integers in the source of the op under test that may be a border."""
     return {number for file in _files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
 
 
 def own_limits(op: str) -> set[int]:
-    """The sizes just within and past what the op's own files, or those of a candidate for it, name: few enough to be
-    looked at wherever they lie. Small ones are on the ladders."""
+    """The sizes around limits that the op's own files, or a candidate's, name: few enough to test wherever they are.
+    Small ones are on the ladders."""
     found = {number for file in _own_files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
     return {number + more for number in found if number >= MIN_LIMIT for more in (0, 1, 2)}
 
@@ -106,7 +106,7 @@ def _own_files(op: str) -> set[Path]:
 
 
 def _files(op: str) -> set[Path]:
-    """The op's wrapper and device code, and the shared files that they take anything from."""
+    """The op's wrapper and device code, and the shared files that they use."""
     found, todo = set(), code(op)
     while todo:
         one = todo.pop()

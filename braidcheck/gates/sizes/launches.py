@@ -1,4 +1,4 @@
-"""Which kernels a call launches: recorded while it runs, or instead of running them."""
+"""Which kernels a call launches: recorded while they run, or instead of running them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Launch:
 
 @contextmanager
 def instead_of_running(size: int) -> Iterator[list[Launch]]:
-    """Within, launches are listed and nothing is run. A constant that is the ``size`` itself is no other code."""
+    """A context in which launches are listed instead of run. A constant that equals ``size`` does not count as
+    different code."""
     found: list[Launch] = []
-    # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
+    # Imported by name here: a mutant's overlay may have replaced the modules since this one was imported.
     interpreted = importlib.import_module("braidcheck.kernels.common.interpreter").INTERPRETED
     kind: Any = InterpretedFunction if interpreted else JITFunction
 
@@ -51,7 +52,7 @@ def instead_of_running(size: int) -> Iterator[list[Launch]]:
 
 
 def _elsewhere(row: Any) -> Launch:
-    """A launch in another process, as it tells it."""
+    """A launch as reported by another process."""
     code, grid, compiled = row
     return Launch((str(code),), tuple(map(int, grid)), (str(compiled),))
 

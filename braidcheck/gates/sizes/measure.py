@@ -1,4 +1,4 @@
-"""Walk an op along its sweeps: each size against the reference, and its rows against themselves in other company."""
+"""Tests an op along its sweeps: each size against the reference, and its rows among other neighbours."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from braidcheck.numerics.calls import run
 from braidcheck.op import Op, Sweep
 
 Call = Callable[..., Any]
-FURTHER = 2  # times the largest size of a sweep, up to which limits are looked at that the code names
+FURTHER = 2  # times the largest size of a sweep: maximum for limits that the code names
 
 
 def measure_sizes(op: Op, call: Call, device: str, seed: int = 0, more: int = 0) -> list[Evidence]:
-    """What ``call``, a candidate for ``op``, does along each sweep; ``more`` sizes of each are drawn by ``seed``."""
+    """The evidence on ``call``, a candidate for ``op``, along each sweep; with ``more`` sizes of each drawn by
+    ``seed``."""
     return [measure_sweep(op, call, sweep, device, seed, more) for sweep in op.sweeps]
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Callable[[], str | None]]]:
-    """A check a sweep of the trial's ops."""
+    """One check per sweep of the trial's ops."""
     for op in trial.ops.values():
         for sweep in op.sweeps:
             yield sweep.name, partial(_violation, op, sweep, trial.device)
@@ -35,7 +36,7 @@ def _violation(op: Op, sweep: Sweep, device: str) -> str | None:
 
 
 def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, more: int = 0) -> Evidence:
-    """The sizes that were looked at along one sweep, up to the first violation."""
+    """The evidence along one sweep, up to the first violation."""
     seen: Evidence = {"op": op.name, "sweep": sweep.name, "sizes": [], "switches": [], "violation": None}
     max_size = sweep.max_size if device == "cpu" else sweep.max_size_gpu
     known = borders.ladder(max_size) | borders.on_both_sides(borders.numbers_of(op.name)) | set(sweep.far)
@@ -58,7 +59,7 @@ def _violates(walk: Walk, size: int, seen: Evidence) -> bool:
     seen["sizes"].append(size)
     found = run_check(partial(walk.violation, size))
     if found and size > walk.sweep.max_size_gpu and found.startswith("ValueError"):
-        found = None  # past what an op serves it may refuse
+        found = None  # beyond its supported sizes an op may refuse
     seen["violation"] = found and f"at {' and '.join(walk.sweep.axes)} {size}: {found}"
     return bool(found)
 

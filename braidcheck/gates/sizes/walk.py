@@ -1,8 +1,8 @@
-"""One sweep of an op: at a size the error of all outputs, and the bits of rows whose neighbours are others.
+"""One sweep of an op: at each size the error of all outputs, and the bits of rows among other neighbours.
 
-Rows that do not see each other are a few different ones, repeated: one reference in float64 serves all sizes, and every
-row is looked at. Where the contract promises batch invariance, a row's bits are those of the row alone; in any op they
-stay when the neighbours are exchanged and their number is not.
+Independent rows are a few different ones, repeated: one float64 reference serves all sizes, and every row is tested. If
+the contract promises batch invariance, a row's bits are those of the row alone; in any op they do not change when
+neighbours are exchanged and the number of rows is not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import error_ratios, place_of
 from braidcheck.op import Inputs, Op, Sweep
 
-DISTINCT = 7  # different rows, repeated: divides no block, so that a row in another's place shows
-EXCHANGED = 3  # of so many rows one is exchanged for its neighbour
+DISTINCT = 7  # different rows, repeated: divides no block size, so that swapped rows show
+EXCHANGED = 3  # one in so many rows is exchanged for its neighbour
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Outputs = tuple[Tensor, ...]
 
@@ -32,7 +32,7 @@ class Walk:
         self.op, self.call, self.sweep, self.device = op, call, sweep, device
 
     def violation(self, size: int) -> str | None:
-        """What is wrong at this size, None where nothing is."""
+        """What is wrong at this size, None if nothing is."""
         rows = None
         if self.sweep.rows:
             rows = torch.arange(size, device=self.device) % DISTINCT
@@ -62,21 +62,21 @@ class Walk:
 
     @cached_property
     def _alone(self) -> Outputs:
-        """Each row among as few rows as are promised to give it the same bits."""
+        """Each row among the fewest rows for which the contract promises the same bits."""
         few = torch.ones(int(self.op.contract.batch_invariant), dtype=torch.int64, device=self.device)
         each = [self._run(self._taken(self._few, row * few)) for row in range(DISTINCT)]
         return tuple(torch.stack([one[0] for one in output]) for output in zip(*each, strict=True))
 
     @cached_property
     def _by_row(self) -> tuple[str, ...]:
-        """The arguments that hold a part of each row, where they are given."""
+        """The given arguments that have a part of each row."""
         given: Inputs = {}
         for sweep in (sweep for sweep in self.op.sweeps if sweep.rows):
             given |= (sweep.inputs or self.op.inputs)(sweep.at(DISTINCT), "cpu")
         return tuple(name for name, value in given.items() if isinstance(value, Tensor) and len(value) == DISTINCT)
 
     def _count(self, size: int) -> int:
-        """How many rows there are that do not see each other, 0 where rows do or where none has much to say."""
+        """The number of independent rows; 0 if rows depend on each other or carry little information."""
         if not (self.sweep.rows or self.sweep.inputs):
             return 0
         axes = next((sweep.axes for sweep in self.op.sweeps if sweep.rows), ())
@@ -94,8 +94,8 @@ class Walk:
         return run(self.op, self.op.reference, in_float64(inputs)), self.op.bound(**inputs)
 
     def _exchanged(self, inputs: Inputs, got: Outputs, count: int) -> str | None:
-        """Rows where they were, but every third of their neighbours is another."""
-        if count < 2 or (self.sweep.rows and count % 2 == 0):  # rows that fill their blocks are no other question
+        """The same rows with every third neighbour exchanged."""
+        if count < 2 or (self.sweep.rows and count % 2 == 0):  # whole blocks of rows show nothing new
             return None
         order = torch.arange(count, device=self.device)
         kept = order % EXCHANGED > 0

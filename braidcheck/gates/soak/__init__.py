@@ -1,5 +1,5 @@
-"""The soak gate: over many fresh inputs the kernel, the PyTorch baseline and equivalent implementations stay below half
-of the bound."""
+"""The soak gate: over many fresh inputs, kernel, PyTorch baseline and equivalent implementations stay below half of the
+bound."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from collections.abc import Sequence
 from braidcheck.gates.soak.evidence import Evidence, FunctionRow, ModelRow
 from braidcheck.result import Status, Verdict
 
-LIMIT = 0.5  # error ratio: what is honest needs no more, so that the accuracy gate at 1 has room on both sides
-VARIANTS = 3  # equivalent implementations that every op must have
+LIMIT = 0.5  # error ratio; correct code needs no more, so the accuracy gate's limit of 1 has margin on both sides
+VARIANTS = 3  # number of equivalent implementations that every op must have
 
 
 def evaluate(evidence: Evidence, lane: str = "") -> list[Verdict]:
-    """A verdict a function from what ``measure.measure_soak`` saw of one op, and one where variants are missing.
-
-    Fail above half of the bound or without a result; error where a function was never run.
+    """One verdict per function from the evidence of ``measure.measure_soak`` on one op, and one if variants are
+    missing. Fail above half of the bound or without a result; error if a function was never run.
     """
     verdicts = [_of(evidence["op"], row, lane) for row in evidence["functions"]]
-    honest = len(evidence["functions"]) - 2
-    if honest < VARIANTS:
-        message = f"{evidence['op']} has {honest} equivalent implementations, {VARIANTS} belong to every op"
+    number = len(evidence["functions"]) - 2
+    if number < VARIANTS:
+        message = f"{evidence['op']} has {number} equivalent implementations, every op needs {VARIANTS}"
         verdicts.append(Verdict("soak", f"{evidence['op']}[variants]", Status.ERROR, message, lane=lane))
     return verdicts
 
 
 def evaluate_models(models: Sequence[ModelRow], lane: str = "") -> Verdict:
-    """The verdict on whole models of equivalent implementations, from what ``mutants.models.measure`` saw of each.
-
-    Fail where the coherence gate refused one or one raised; error where there are none. What the gate could not decide
-    on a part of the golden is no false alarm and is counted apart.
+    """The verdict on whole models of equivalent implementations, from the evidence of ``mutants.models.measure``. Fail
+    if the coherence gate failed one or one raised; error if there are none. A check that is inconclusive on a part of
+    the golden is no false alarm and is counted separately.
     """
     refused = [row for row in models if row["refused"] or row["raised"]]
     open_checks = Counter(name for row in models for name, check in row["checks"].items() if check[0] == "inconclusive")

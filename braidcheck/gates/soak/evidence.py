@@ -1,4 +1,4 @@
-"""What ``measure.measure_soak`` and ``mutants.models.measure`` see, as plain data (standard library only)."""
+"""The evidence of ``measure.measure_soak`` and ``mutants.models.measure``, as plain data (standard library only)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 class FunctionRow(TypedDict):
     """The worst error ratio of one function over ``pairs``, and the case and output that gave it.
 
-    ``raised`` says in one line why there was no result; then the error ratio is infinite.
+    ``raised`` is one line on why there was no result; the error ratio is then infinite.
     """
 
     function: str
@@ -20,7 +20,7 @@ class FunctionRow(TypedDict):
 
 
 class Evidence(TypedDict):
-    """One op over many fresh inputs; ``elements`` were evaluated a function."""
+    """One op over many fresh inputs; ``elements`` were evaluated per function."""
 
     op: str
     pairs: int
@@ -31,8 +31,8 @@ class Evidence(TypedDict):
 class ModelRow(TypedDict):
     """One whole model of equivalent implementations on a part of the golden.
 
-    ``functions`` are those of the ops that the model calls; ``checks`` holds by name a check's status and the used part
-    of its limit; ``refused`` the sentences of all failures and errors; ``raised`` its exception in one line.
+    ``functions`` are those of the ops that the model calls; ``checks`` maps a check's name to its status and the used
+    part of its limit; ``refused`` are the messages of all failures and errors; ``raised`` is its exception in one line.
     """
 
     seed: int

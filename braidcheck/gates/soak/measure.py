@@ -1,5 +1,5 @@
-"""Run an op's kernel, the PyTorch baseline and the equivalent implementations on the same fresh numbers: the worst
-error ratio of each."""
+"""Runs an op's kernel, PyTorch baseline and equivalent implementations on the same fresh numbers: the worst error ratio
+of each."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from braidcheck.numerics.error import error_ratios
 from braidcheck.op import Case, Inputs, Op
 
 KERNEL, TORCH_BASELINE = "kernel", "PyTorch baseline"
-LARGE_SEEDS = 2  # rounds in which large cases take part: one of them costs as much as a hundred others
+LARGE_SEEDS = 2  # rounds that include large cases, each of which costs as much as a hundred others
 Variants = Mapping[str, Callable[..., Any]]
 Outputs = tuple[Tensor, ...]
 
 
 def pairs(op: Op, count: int, large: bool) -> list[Case]:
-    """``count`` pairs of a seed and a case of ``op``: its cases in turn with seed 1, then 2, and so on.
-
-    Seed 0 is the gate's own. Cases without rows say nothing and are left out; ``large`` ones come in the first rounds
-    only, and only if asked for. Raises ValueError where no case is left.
+    """``count`` pairs of a seed and a case of ``op``: all its cases with seed 1, then 2, and so on. Seed 0 is the
+    gate's. Cases without rows are omitted; ``large`` ones, if requested, come in the first rounds only. Raises
+    ValueError if no case is left.
     """
     cases = [case for case in op.cases if 0 not in case.axes.values() and not case.large]
     rare = [case for case in op.cases if case.large and large]
     if not cases:
-        raise ValueError(f"{op.name} has no case that a soak could repeat")
+        raise ValueError(f"{op.name} has no case with rows, so a soak has nothing to run")
     rounds = (
         replace(case, seed=seed)
         for seed in itertools.count(1)
@@ -47,10 +46,8 @@ def measure_soak(
     op: Op, cases: Iterable[Case], variants: Variants, device: str = "cpu",
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evidence:  # fmt: skip
-    """The worst error ratio of each function over ``cases``, as JSON-able data.
-
-    Inputs, exact answer and bound are computed once a pair. A variant is not run on a case whose arguments
-    it lacks.
+    """The worst error ratio of each function over ``cases``, as JSON data. Inputs, exact answer and bound are computed
+    once per pair. A variant is not run on a case whose arguments it lacks.
     """
     functions = {KERNEL: op.call, TORCH_BASELINE: op.reference, **variants}
     worst = {name: _worst(name) for name in functions}
@@ -69,7 +66,7 @@ def measure_soak(
 
 
 def merge(seen: Iterable[Evidence]) -> Evidence:
-    """One measurement of several of the same op: counts added, the worst of each function kept."""
+    """Merge measurements of one op: add the counts, keep the worst of each function."""
     first, *others = seen
     worst = {row["function"]: row.copy() for row in first["functions"]}
     for other in others:
@@ -104,14 +101,14 @@ def _measure(
     row: FunctionRow = {**_worst(name), "pairs": 1, "case": case.id}
     try:
         with poisoned_outputs(), warnings.catch_warnings():
-            # Poisoning switches on torch's deterministic mode, which then warns of every cuBLAS call of a variant.
+            # Poisoning enables torch's deterministic mode, which warns at every cuBLAS call of a variant.
             warnings.filterwarnings("ignore", message="(?i).*deterministic")
             got = run(op, function, copies(inputs))
         error_ratio, output = max(
             (_error_ratio(op, output, inputs, value, truth, tolerance), output)
             for output, value, truth, tolerance in zip(op.outputs, got, exact, bounds, strict=False)
         )
-    except Exception as error:  # whatever it raises is a finding, and hours of other pairs must not be lost with it
+    except Exception as error:  # any exception is a finding, and must not lose hours of other pairs
         message = (str(error).strip().splitlines() or [""])[0]
         return {**row, "error_ratio": math.inf, "raised": f"{type(error).__name__}: {message}"}
     return {**row, "error_ratio": error_ratio, "output": output}

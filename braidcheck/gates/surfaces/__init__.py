@@ -1,6 +1,6 @@
-"""The surfaces of an engine that is not ours: is it right alone, in batches, far out, after other requests?
-
-Evidence of `measure.measure_surfaces` in; a Verdict a cell, and one on what separates right from wrong.
+"""The surfaces gate for a user's engine: is it right alone, in batches, at late positions, after other requests?
+Evaluates the evidence of `measure.measure_surfaces`: one Verdict per cell, and one on what separates right answers from
+wrong ones.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from braidcheck.gates.surfaces.finding import separate
 from braidcheck.result import Status, Verdict
 
 NAME = "surfaces"
-QUESTION = "Is an engine of your own right alone, in batches, at late positions and after other requests?"
+QUESTION = "Is your own engine right alone, in batches, at late positions and after other requests?"
 RATIO = 1.5
-"""As the coherence gate: mean KL at most 1.5x HF bfloat16's. Here it fails where even the lower bound is above."""
+"""As in the coherence gate: mean KL at most 1.5x HF bfloat16's. Here a cell fails only if even the lower bound is
+above."""
 
 MIN_DOCUMENTS = 8
 LOWER_QUANTILE = 0.001
 
 
 def evaluate(evidence: Evidence, checks: Sequence[str] = (), settings: Sequence[str] = ()) -> list[Verdict]:
-    """One Verdict a cell, and last the surface that separates.
+    """One Verdict per cell, and last the surface that separates.
 
     ``checks`` of the coherence gate and ``settings`` of the samplers gate have failed.
     """
@@ -60,7 +61,7 @@ def _verdict(name: str, cell: Cell) -> Verdict:
         return counted(Status.FAIL, message)
     if cell["must_be_equal"] and cell["differing"]:
         message = (
-            f"{cell['differing']} of {cell['compared']} logits have other bits in a batch than alone, and the engine "
+            f"{cell['differing']} of {cell['compared']} logits differ in bits between batch and alone, but the engine "
             "claims to be batch-invariant"
         )
         return made(Status.FAIL, message, value=cell["differing"], limit=0, unit="numbers", metrics=metrics)
@@ -75,7 +76,7 @@ def _verdict(name: str, cell: Cell) -> Verdict:
 
 
 class Metrics(TypedDict, total=False):
-    """The metrics of a cell's verdict: how close its answers came; what depends on the cell may be missing."""
+    """The metrics of a cell's verdict: how close its answers came; some apply only to some cells."""
 
     answers: int
     positions: int
@@ -105,9 +106,9 @@ def _right(outcomes: Sequence[Outcome], cell: Cell, metrics: Metrics) -> str:
         parts.append(f"KL is {ratio:.2g}x HF bfloat16's, at most {metrics['kl_used']:.2g} of a position's limit")
     tokens = sum(outcome["positions"] for outcome in outcomes if outcome["phase"] != "prefill")
     if tokens:
-        parts.append(f"{tokens} tokens are those that HF is sure of")
+        parts.append(f"{tokens} tokens equal those that HF is sure of")
     if cell["compared"]:
-        parts.append(f"{cell['differing']} of {cell['compared']} logits have other bits than alone")
+        parts.append(f"{cell['differing']} of {cell['compared']} logits differ in bits from those alone")
     return f"{len(outcomes)} answers are right: {'; '.join(parts)}" if parts else f"{len(outcomes)} answers are right"
 
 
@@ -148,6 +149,6 @@ def _separating(
         parts.append(f"{', '.join(checks)} fails" + ("" if parts else " on every surface alike"))
     status = Status.FAIL if failed or checks or settings else Status.ERROR if ended else Status.PASS
     if not any(outcomes) and not parts:
-        status, parts = Status.SKIPPED, ["nothing could be asked of the engine"]
-    message = "; ".join(parts) or "nothing: all surfaces that were asked agree with HF"
+        status, parts = Status.SKIPPED, ["the engine answered no request"]
+    message = "; ".join(parts) or "nothing: all tested surfaces agree with HF"
     return Verdict(NAME, f"{name}: {SEPARATING}", status, message, metrics={"finding": found})

@@ -1,4 +1,4 @@
-"""Asks an engine for what `requests` holds, and remembers what its process was asked before."""
+"""Sends requests to an engine, and remembers what its process has served before."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from itertools import combinations
 
 from braidcheck.engines.client import Client, Prefilled, Top
 from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, LONGER, PREFIX, SAME, Outcome
-from braidcheck.gates.surfaces.truth import Asked, Request, prefill_outcome, tokens_outcome
+from braidcheck.gates.surfaces.truth import Circumstances, Request, prefill_outcome, tokens_outcome
 
-MAX_ROWS = 128  # of a prompt's logits, its last: half a chunk, so that all borders are seen
+MAX_ROWS = 128  # compared positions of a prompt, its last: half a chunk, so that all borders are covered
 BATCH_ROWS = 8
-MIN_PREFIX = 16  # tokens that two prompts begin with: the smallest page of a cache
+MIN_PREFIX = 16  # common first tokens of two prompts: the smallest page of a cache
 
 
 class NotServed(Exception):
-    """The engine lacks what a cell asks for; the message says what."""
+    """The engine does not provide what a cell needs; the message says what."""
 
 
 class Asker:
-    """One engine; ``made`` holds each outcome with its request, and all that were asked for with it."""
+    """One engine; ``made`` has each outcome with its request and the other requests of its batch."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -36,7 +36,7 @@ class Asker:
         return self.client.methods.issuperset(methods)
 
     def need(self, method: str, level: str) -> None:
-        """Raises NotServed where the engine lacks the method."""
+        """Raises NotServed if the engine lacks the method."""
         if not self.can(method):
             raise NotServed(f"the engine gives no {level} (it has no {method})")
 
@@ -46,7 +46,7 @@ class Asker:
         return self.client.prefill(request.ids, range(request.length))
 
     def single(self, request: Request) -> list[Outcome]:
-        """One request by itself: its logits and, where HF is sure of any, its greedy answer."""
+        """One request by itself: its logits and, if HF is sure of any token, its greedy answer."""
         found = []
         if self.can("prefill"):
             found.append(self.logits(request))
@@ -62,7 +62,7 @@ class Asker:
         return self._keep(prefill_outcome(request, got, first, asked), [request])
 
     def greedy(self, request: Request, method: str = "generate") -> Outcome:
-        """The tokens that HF is sure of, by ``generate`` or ``stream``."""
+        """The greedy answer, as far as HF is sure, by ``generate`` or ``stream``."""
         (asked,) = self._asked([request])
         got = getattr(self.client, method)(request.ids, request.count)
         phase = "greedy" if method == "generate" else method
@@ -95,7 +95,7 @@ class Asker:
         return prefill(prompts, rows)
 
     def stopped(self, token: int, stop: Sequence[int], requests: Sequence[Request], batch: bool) -> list[Outcome]:
-        """Answers that ``token`` ends: one of ``stop``, or where this is empty the model's own."""
+        """Answers that end at ``token``: one of ``stop``, or if this is empty the model's own stop token."""
         client = self.client
         expected = [self._until(token, request.answer) for request in requests]
         asked = self._asked(requests) if batch else [one for r in requests for one in self._asked([r])]
@@ -127,17 +127,17 @@ class Asker:
             found.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return found
 
-    def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Asked]:
+    def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Circumstances]:
         before, after = len(self._earlier), self._after(requests)
         uneven = len({request.length for request in requests}) > 1
         batch = 1 if together else len(requests)
         return [
-            Asked(batch, 0 if together else row, uneven and not together, after, before, together)
+            Circumstances(batch, 0 if together else row, uneven and not together, after, before, together)
             for row in range(len(requests))
         ]
 
     def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:
-        """What came before these prompts in this process, which is remembered from now on."""
+        """What this process has served before these prompts, which are remembered from now on."""
         if self.client.starts != self._starts:  # it was started again
             self._forget()
         prompts = [request.ids for request in requests]
@@ -159,7 +159,7 @@ class Asker:
         self._beginnings: dict[tuple[int, tuple[int, ...]], set[int]] = {}
 
     def _meets_block(self, ids: list[int]) -> bool:
-        """Whether a block of these tokens came before at its place behind other tokens; all are remembered."""
+        """Whether a block of these tokens was seen at the same position after other tokens; remembers all blocks."""
         found, before = False, 0
         for at in range(0, len(ids) - MIN_PREFIX + 1, MIN_PREFIX):
             block = tuple(ids[at : at + MIN_PREFIX])

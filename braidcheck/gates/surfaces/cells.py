@@ -1,4 +1,5 @@
-"""The cells of the table: alone and in batches, at borders, far out, after other requests, with stop tokens."""
+"""The cells of the table: alone and in batches, at block borders, at late positions, after other requests, with stop
+tokens."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ BATCHES = (1, 2, 8, 33, 257)
 BETWEEN = (3, 5, 12, 24, 100)
 MANY = 100  # requests, one after the other
 CROWD = 8
-CROWD_ROWS = (0, 5)  # where the same request stands in a crowd
+CROWD_ROWS = (0, 5)  # positions of the same request in a large batch
 
 
 @dataclass
-class Found:
-    """What a cell gave."""
+class CellResult:
+    """The result of a cell."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     differing: int = 0
@@ -34,11 +35,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What cells need beside the engine and the golden's ``texts``.
-
-    ``longest`` are the tokens that model and engine take; ``long_text()`` gives a Text of that many, or says by
-    NotServed why there is none, ``read(ids)`` one of any tokens; ``with_stop(token)`` starts an engine whose model ends
-    answers at ``token``.
+    """What cells need beside the engine and the golden's ``texts``. ``longest`` is the number of tokens that model and
+    engine support; ``long_text()`` gives a Text of that length or raises NotServed, ``read(ids)`` a Text of any tokens;
+    ``with_stop(token)`` starts an engine whose model has the stop token ``token``.
     """
 
     texts: list[Text]
@@ -48,11 +47,12 @@ class Surroundings:
     with_stop: Callable[[int], Client]
 
 
-CellFunction = Callable[[Asker, Surroundings], Found]
+CellFunction = Callable[[Asker, Surroundings], CellResult]
 
 
 def all_cells() -> list[tuple[str, CellFunction]]:
-    """Names and functions, in the order in which they are asked: prompts grow, so that an earlier longer one shows."""
+    """Names and functions in running order: prompts grow, so that effects of an earlier longer prompt can be told
+    apart."""
     return [
         ("first request", first_request),
         ("prompts at block borders", block_borders),
@@ -75,58 +75,58 @@ def all_cells() -> list[tuple[str, CellFunction]]:
     ]
 
 
-def first_request(asker: Asker, around: Surroundings) -> Found:
+def first_request(asker: Asker, around: Surroundings) -> CellResult:
     """A short prompt, before anything else."""
     asker.restart()
-    return Found(asker.single(plan.prompt_of(around.texts, min(12, around.longest))))
+    return CellResult(asker.single(plan.prompt_of(around.texts, min(12, around.longest))))
 
 
-def block_borders(asker: Asker, around: Surroundings) -> Found:
-    """Prompts at both sides of the borders, the shortest first."""
+def block_borders(asker: Asker, around: Surroundings) -> CellResult:
+    """Prompts on both sides of block borders, the shortest first."""
     longest = min(around.longest - 1, len(around.texts[-1]))
     lengths = plan.border_lengths(longest)
     prompts = [plan.prompt_of(around.texts, length, turn) for turn, length in enumerate(lengths)]
-    return Found([one for prompt in prompts for one in asker.single(_within(prompt, around))])
+    return CellResult([one for prompt in prompts for one in asker.single(_within(prompt, around))])
 
 
-def across_borders(asker: Asker, around: Surroundings) -> Found:
-    """Answers that begin before a border and end behind it, and the longest ones."""
+def across_borders(asker: Asker, around: Surroundings) -> CellResult:
+    """Answers that begin before a border and end after it, and the longest ones."""
     asker.need("generate", "greedy answers")
     prompts = [*plan.crossings(around.texts, around.longest), *plan.longest_answers(around.texts, 6, around.longest)]
     return _some([asker.greedy(prompt) for prompt in prompts], "HF is sure of no answer in this text")
 
 
-def long_context(asker: Asker, around: Surroundings) -> Found:
-    """A prompt as long as the model goes, as far as HF can be run here."""
+def long_context(asker: Asker, around: Surroundings) -> CellResult:
+    """A prompt of the model's maximum length, as far as HF can run here."""
     text = around.long_text(around.longest)
     at = max(range(len(text) - plan.MAX_ANSWER, 0, -1), key=lambda at: (text.stretches[at] >= plan.MIN_ANSWER, at))
     answer = Request(text, at, min(text.stretches[at], plan.MAX_ANSWER))
     found = asker.single(Request(text, len(text)))
-    return Found(found + ([asker.greedy(answer)] if answer.count and asker.can("generate") else []))
+    return CellResult(found + ([asker.greedy(answer)] if answer.count and asker.can("generate") else []))
 
 
-def second_shorter(asker: Asker, around: Surroundings) -> Found:
+def second_shorter(asker: Asker, around: Surroundings) -> CellResult:
     """A short prompt, a long one, the short one again and another short one."""
     short, other, long = _short(around, 0), _short(around, 1), _long(around)
-    return Found([one for prompt in (short, long, short, other) for one in asker.single(prompt)])
+    return CellResult([one for prompt in (short, long, short, other) for one in asker.single(prompt)])
 
 
-def second_longer(asker: Asker, around: Surroundings) -> Found:
+def second_longer(asker: Asker, around: Surroundings) -> CellResult:
     """In a fresh process: a short prompt and then a long one of another text."""
     asker.restart()
-    return Found([one for prompt in (_short(around, 0), _long(around)) for one in asker.single(prompt)])
+    return CellResult([one for prompt in (_short(around, 0), _long(around)) for one in asker.single(prompt)])
 
 
-def prefix_reuse(asker: Asker, around: Surroundings) -> Found:
-    """Prompts that begin alike: one, its continuation, one cut shorter, the first again."""
+def prefix_reuse(asker: Asker, around: Surroundings) -> CellResult:
+    """Prompts with a common prefix: one, its continuation, a shortened one, the first again."""
     text = _long(around).text
     most = min(len(text), around.longest - plan.MAX_ANSWER)
     lengths = [most // 2, most - 1, most // 3, most // 2, most // 2 + 1]
-    return Found([one for n in lengths if n for one in asker.single(plan.prompt_of([text], n))])
+    return CellResult([one for n in lengths if n for one in asker.single(plan.prompt_of([text], n))])
 
 
-def other_beginning(asker: Asker, around: Surroundings) -> Found:
-    """A prompt, and others that differ from it in their first tokens alone: a cached block is not theirs."""
+def other_beginning(asker: Asker, around: Surroundings) -> CellResult:
+    """A prompt, and others that differ only in their first tokens: they must not reuse its cached blocks."""
     base = _long(around)
     others = plan.other_beginnings(base.text.ids, around.texts, around.longest)
     found = asker.single(base)
@@ -137,44 +137,44 @@ def other_beginning(asker: Asker, around: Surroundings) -> Found:
     return _some(found if others else [], "the golden has no text of 56 tokens and another that begins otherwise")
 
 
-def many_requests(asker: Asker, around: Surroundings) -> Found:
-    """Short prompts, one after the other: what the first dozens do not show."""
+def many_requests(asker: Asker, around: Surroundings) -> CellResult:
+    """Many short prompts one after another: shows what the first dozens do not."""
     method = "prefill" if asker.can("prefill") else "generate"
     asker.need(method, "greedy answers")
     lengths = range(5, min(25, around.longest))
     prompts = [plan.prompt_of(around.texts, lengths[turn % len(lengths)], turn, 1) for turn in range(MANY)]
     if method == "prefill":
-        return Found([asker.logits(prompt) for prompt in prompts])
+        return CellResult([asker.logits(prompt) for prompt in prompts])
     return _some([asker.greedy(prompt) for prompt in prompts if prompt.count], "HF is sure of no answer in this text")
 
 
-def batch_of(size: int, uneven: bool, asker: Asker, around: Surroundings) -> Found:
+def batch_of(size: int, uneven: bool, asker: Asker, around: Surroundings) -> CellResult:
     """``size`` prompts at once."""
     _need_batches(asker)
     _need_room(asker, size)
     longest = around.longest - plan.MAX_ANSWER
     prompts = (plan.ragged if uneven else plan.equal_lengths)(around.texts, size, longest)
-    return Found(asker.batch(prompts))
+    return CellResult(asker.batch(prompts))
 
 
-def batches_between(asker: Asker, around: Surroundings) -> Found:
-    """Batches of sizes that engines fill up to the next one of which they keep a graph."""
+def batches_between(asker: Asker, around: Surroundings) -> CellResult:
+    """Batches of sizes that engines pad to the next size with a CUDA graph."""
     _need_room(asker, BETWEEN[0])
     limit = asker.client.claims["max_batch"] or BETWEEN[-1]
     sizes = [size for size in BETWEEN if size <= limit]
-    return Found([one for size in sizes for one in batch_of(size, True, asker, around).outcomes])
+    return CellResult([one for size in sizes for one in batch_of(size, True, asker, around).outcomes])
 
 
-def batch_of_long(asker: Asker, around: Surroundings) -> Found:
+def batch_of_long(asker: Asker, around: Surroundings) -> CellResult:
     """A long prompt between shorter ones: a batch of more than one chunk."""
     _need_batches(asker)
     _need_room(asker, 3)
     long = _long(around)
-    return Found(asker.batch([_short(around, 0), long, plan.prompt_of(around.texts, long.length // 2, 1)]))
+    return CellResult(asker.batch([_short(around, 0), long, plan.prompt_of(around.texts, long.length // 2, 1)]))
 
 
-def crowd(asker: Asker, around: Surroundings) -> Found:
-    """The same request alone and at several places of a batch: its bits are compared, too."""
+def crowd(asker: Asker, around: Surroundings) -> CellResult:
+    """The same request alone and at several positions of a batch; also compares bits."""
     asker.need("prefill_batch", "logits of batches")
     asker.need("prefill", "logits")
     _need_room(asker, CROWD)
@@ -183,32 +183,32 @@ def crowd(asker: Asker, around: Surroundings) -> Found:
     prompts = [same if row in CROWD_ROWS else prompt for row, prompt in enumerate(prompts)]
     alone = asker.alone(same)
     if isinstance(alone, Top):
-        raise NotServed("bits are not compared of a server's best log-probabilities")
+        raise NotServed("a server's best log-probabilities are not compared by bits")
     got = asker.prefills(prompts)
     outcomes = asker.batch(prompts)
     rows = [logits for row in CROWD_ROWS if isinstance(logits := got[row], torch.Tensor)]
     differing = sum(int((alone[-len(row) :].view(torch.int32) != row.view(torch.int32)).sum()) for row in rows)
-    return Found(outcomes, differing, sum(row.numel() for row in rows), asker.client.claims["batch_invariant"])
+    return CellResult(outcomes, differing, sum(row.numel() for row in rows), asker.client.claims["batch_invariant"])
 
 
-def concurrent(asker: Asker, around: Surroundings) -> Found:
-    """Requests of different lengths by threads, twice."""
+def concurrent(asker: Asker, around: Surroundings) -> CellResult:
+    """Concurrent requests of different lengths, from threads, twice."""
     threads = min(asker.client.claims["concurrency"], CROWD)
     if threads < 2:
         raise NotServed("the engine takes one request at a time (its attribute concurrency is 1)")
     prompts = plan.ragged(around.texts, threads, around.longest - plan.MAX_ANSWER)
-    return Found([*asker.batch(prompts, "together"), *asker.batch(prompts[::-1], "together")])
+    return CellResult([*asker.batch(prompts, "together"), *asker.batch(prompts[::-1], "together")])
 
 
-def streaming(asker: Asker, around: Surroundings) -> Found:
-    """Answers as they come."""
+def streaming(asker: Asker, around: Surroundings) -> CellResult:
+    """Streamed answers."""
     asker.need("stream", "streams")
     prompts = plan.longest_answers(around.texts, 3, around.longest)
     return _some([asker.greedy(prompt, "stream") for prompt in prompts], "HF is sure of no answer in this text")
 
 
-def stops(batch: bool, asker: Asker, around: Surroundings) -> Found:
-    """Answers that a stop token ends, and others that it does not: told by ``stop``, or by the model's config."""
+def stops(batch: bool, asker: Asker, around: Surroundings) -> CellResult:
+    """Answers with and without a stop token in them, given by ``stop`` or by the model's config."""
     method = "generate_batch" if batch else "generate"
     asker.need(method, "greedy answers in batches" if batch else "greedy answers")
     token, prompts = plan.stop_requests(around.texts, around.longest)
@@ -216,10 +216,10 @@ def stops(batch: bool, asker: Asker, around: Surroundings) -> Found:
         raise NotServed("no token of this text can end an answer that HF is sure of")
     if method in asker.client.stops:
         never = plan.absent_token(around.texts[0].stops, prompts, asker.client.vocab)
-        return Found(asker.stopped(token, (*never, token), prompts, batch))
+        return CellResult(asker.stopped(token, (*never, token), prompts, batch))
     other = around.with_stop(token)
     try:
-        return Found(Asker(other).stopped(token, (), prompts, batch))
+        return CellResult(Asker(other).stopped(token, (), prompts, batch))
     finally:
         other.close()
 
@@ -235,14 +235,14 @@ def _need_room(asker: Asker, size: int) -> None:
         raise NotServed(f"the engine takes {limit} prompts at most")
 
 
-def _some(outcomes: list[Outcome], why_none: str) -> Found:
+def _some(outcomes: list[Outcome], why_none: str) -> CellResult:
     if not outcomes:
         raise NotServed(why_none)
-    return Found(outcomes)
+    return CellResult(outcomes)
 
 
 def _within(request: Request, around: Surroundings) -> Request:
-    """The request without the answer that would go beyond what the model takes."""
+    """The request, without its answer if that would exceed the model's length."""
     room = around.longest - request.length
     return Request(request.text, request.length, min(request.count, room))
 
@@ -252,6 +252,6 @@ def _short(around: Surroundings, turn: int) -> Request:
 
 
 def _long(around: Surroundings) -> Request:
-    """The longest prompt of some hundred tokens that the text has."""
+    """The longest prompt in the text, up to a few hundred tokens."""
     length = min(700, len(around.texts[-1]), around.longest - plan.MAX_ANSWER)
     return plan.prompt_of(around.texts, length)

@@ -1,4 +1,5 @@
-"""What the surfaces need of a checkpoint: its stop tokens, the same model with another one, and HF's logits far out."""
+"""For the surfaces gate: a checkpoint's stop tokens, a copy with another stop token, and HF's logits at late
+positions."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ MAX_LONG = 4096  # tokens: HF's eager attention holds their square for each head
 
 
 def long_text(logits_of: Callable[[Tensor], Tensor], texts: Sequence[Text], length: int) -> Text:
-    """A Text of ``length`` tokens, or of MAX_LONG: the golden's longest document, or all of them one behind the other.
+    """A Text of ``length`` tokens, at most MAX_LONG: the golden's longest document, or all of them concatenated.
 
     ``logits_of(ids)`` are HF's of these, in float32; the golden's typical noise of bfloat16 is taken at every position.
 
-    Raises NotServed where the golden has fewer tokens.
+    Raises NotServed if the golden has fewer tokens.
     """
     length, longest = min(length, MAX_LONG), texts[-1]
     if len(longest) >= length:
@@ -48,7 +49,7 @@ def _text(logits: Sequence[Tensor], ids: Tensor, golden: Text) -> Text:
 
 
 def stop_tokens(directory: Path) -> tuple[int, ...]:
-    """The tokens at which the model ends its answers: generation_config.json's, or config.json's."""
+    """The model's stop tokens, from generation_config.json or config.json."""
     for name in (GENERATION, CONFIG):
         ends = _json(directory / name).get("eos_token_id")
         if ends is not None:
@@ -57,9 +58,8 @@ def stop_tokens(directory: Path) -> tuple[int, ...]:
 
 
 def copy_with_stop(directory: Path, token: int, place: Path) -> Path:
-    """The same checkpoint in ``place``, with ``token`` as the one that ends answers; its other files are links.
-
-    A padding token that ended answers becomes ``token`` too: HF masks one that does not, wherever a prompt has it.
+    """A copy of the checkpoint in ``place`` with the stop token ``token``; its other files are links. A padding token
+    that was a stop token becomes ``token`` too: HF would mask it wherever a prompt contains it.
     """
     ends = stop_tokens(directory)
     place.mkdir(parents=True, exist_ok=True)

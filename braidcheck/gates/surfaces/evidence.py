@@ -1,4 +1,4 @@
-"""What ``measure.measure_surfaces`` sees, as plain data (standard library only)."""
+"""The evidence of ``measure.measure_surfaces``, as plain data (standard library only)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Outcome(TypedDict):
     ``before`` how many prompts;
     ``length`` the tokens of the prompt; ``last`` the last position looked at, ``wrong_at`` the first wrong one.
     ``used`` is the largest part of a position's limit on KL (logits), ``kl`` and ``kl_floor`` are sums in nats over
-    the ``positions``; ``what`` says what is wrong, empty where nothing is; ``finite`` is whether all numbers are.
+    the ``positions``; ``what`` says what is wrong, empty if nothing is; ``finite`` is whether all numbers are.
     """
 
     phase: str
@@ -45,10 +45,9 @@ ANOTHER, LONGER, PREFIX, SAME, BLOCKS = AFTER = (
 
 
 class Cell(TypedDict):
-    """One row of the table: its outcomes, or why there are none (``skipped``), or how the engine ended (``error``).
-
-    ``differing`` of ``compared`` numbers have other bits than in the same request alone, where the cell compares them;
-    ``must_be_equal`` where the engine claims that none has.
+    """One row of the table: its outcomes, or why there are none (``skipped``), or how the engine failed (``error``). In
+    cells that compare bits, ``differing`` of ``compared`` numbers differ from the same request alone;
+    ``must_be_equal``: the engine claims that none does.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Cell(TypedDict):
 
 
 class Evidence(TypedDict):
-    """All cells of one engine, and single requests asked again of a fresh process, where cells failed."""
+    """All cells of one engine, and single failed requests repeated in a fresh process."""
 
     engine: str
     model: str

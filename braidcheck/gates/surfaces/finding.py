@@ -1,4 +1,4 @@
-"""What separates the requests that went wrong from those that went right, in one line."""
+"""Finds the rule that separates wrong answers from right ones, as one line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ PHASES = {
 OVERFLOW = "all wrong logits are NaN or infinite: does a number overflow? Float16 ends at 65,504"
 MAX_RULES = 3
 MANY = 8  # prompts: fewer are "another request"
-SLACK = 0.5  # cells: a simpler rule is said where another leaves out no more than this that is right
+SLACK = 0.5  # cells: a simpler rule is preferred if a longer one excludes at most this much more that is right
 
 
 def separate(cells: Sequence[Sequence[Outcome]]) -> str:
-    """The simplest rule that holds for all that is wrong and for nothing that is right, in words.
-
-    Where there is none, one that holds for all that is wrong and for little that is right; all ``cells`` count alike,
-    however many outcomes they have. Empty where nothing is wrong.
+    """The simplest rule that holds for all wrong answers and for no right one, as text. If there is none, one that
+    holds for all wrong answers and for few right ones; all ``cells`` have equal weight, regardless of their number of
+    outcomes. Empty if nothing is wrong.
     """
     wrong = [outcome for cell in cells for outcome in cell if outcome["wrong_at"] is not None]
     logits = [outcome for outcome in wrong if outcome["phase"] == "prefill"]  # tokens follow from them
@@ -45,7 +44,7 @@ def _separating(cells: Sequence[Sequence[Outcome]]) -> str:
     right = [outcome for outcome in outcomes if outcome["wrong_at"] is None]
     chosen, held = _best([rule for rule in _rules(wrong, right) if all(map(rule[1], wrong))], cells)
     if not chosen:
-        return f"on no one surface: {len(wrong)} of {len(outcomes)} answers are wrong, {_position(wrong)}"
+        return f"on no single surface: {len(wrong)} of {len(outcomes)} answers are wrong, {_position(wrong)}"
     text = " and ".join(chosen)
     often = f" (of these {len(wrong)} of {held} are wrong)" if held > len(wrong) else ""
     return f"only {text}{often}" + ("" if "position" in text else f", {_position(wrong)}")
@@ -65,13 +64,13 @@ def _best(rules: Sequence[Rule], cells: Sequence[Sequence[Outcome]]) -> tuple[tu
         parts = ((held & mask).bit_count() / len(cell) for mask, cell in zip(right, cells, strict=True) if cell)
         exceptions[some] = sum(parts), held.bit_count()
     best = min((part for part, _ in exceptions.values()), default=0.0)
-    # What holds for all outcomes says nothing.
+    # A rule that holds for all outcomes is useless.
     near = ((some, held) for some, (part, held) in exceptions.items() if part <= best + SLACK and held < len(outcomes))
     return next(near, ((), 0))
 
 
 def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]:
-    """Rules from the most telling to the least: of equal ones the first is said."""
+    """Rules from the most to the least informative: among equals the first is reported."""
     yield from ((f"after {after}", partial(_came_after, after)) for after in AFTER)
     yield "for concurrent requests", lambda one: one["together"]
     yield "outside of batches", lambda one: one["batch"] == 1
@@ -84,7 +83,7 @@ def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]
         yield f"in batches of {batch} to {largest}", lambda one: batch <= one["batch"] <= largest
     yield "in ragged batches", lambda one: one["batch"] > 1 and one["ragged"]
     yield "in batches of equal lengths", lambda one: one["batch"] > 1 and not one["ragged"]
-    yield "in rows behind a batch's first", lambda one: one["row"] > 0
+    yield "in rows after a batch's first", lambda one: one["row"] > 0
     yield from ((words, partial(_is_phase, phase)) for phase, words in PHASES.items())
     yield "in generated tokens", lambda one: one["phase"] != "prefill"
     first = min(one["wrong_at"] or 0 for one in wrong)
@@ -92,7 +91,7 @@ def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]
         yield f"from position {first} on", lambda one: one["last"] >= first
     before = min(one["before"] for one in wrong)
     earlier = {_kind(one) for one in right if one["before"] < before}
-    if before >= MANY and earlier.issuperset(map(_kind, wrong)):  # else it is what else differs that comes late
+    if before >= MANY and earlier.issuperset(map(_kind, wrong)):  # else the position follows from other differences
         yield f"after {before} other prompts and more", lambda one: one["before"] >= before
     length = min(one["length"] for one in wrong)
     if length > 1:

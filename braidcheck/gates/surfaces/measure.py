@@ -1,4 +1,4 @@
-"""Asks an engine over all surfaces, cell by cell, and failures again as the first request of a fresh process."""
+"""Tests an engine on all surfaces, cell by cell, and repeats failures as the first request of a fresh process."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from functools import partial
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.surfaces.ask import Asker, NotServed
-from braidcheck.gates.surfaces.cells import Found, Surroundings, all_cells
+from braidcheck.gates.surfaces.cells import CellResult, Surroundings, all_cells
 from braidcheck.gates.surfaces.evidence import Cell, Evidence, Outcome
 from braidcheck.gates.surfaces.truth import Request
 
-MAX_FRESH = 3  # failures that are asked again of a fresh process
+MAX_FRESH = 3  # failures that are repeated in a fresh process
 MAX_FRESH_BATCH = 33  # prompts
 
 
 def measure_surfaces(
     client: Client, evidence: Evidence, around: Surroundings, say: Callable[[str], None] = lambda text: None
 ) -> None:
-    """Add to ``evidence`` every cell of the table, and failures again as the first request of a fresh process."""
+    """Add to ``evidence`` every cell of the table, and failures repeated as the first request of a fresh process."""
     asker, cells = Asker(client), all_cells()
     for number, (name, function) in enumerate(cells, 1):
         say(f"surfaces: {name} ({number} of {len(cells)})")
         evidence["cells"].append(_cell(name, partial(function, asker, around)))
-    say("surfaces: failures once more, alone and first")
+    say("surfaces: repeating failures in a fresh process")
     evidence["fresh"] += _fresh(asker, evidence["cells"])
 
 
-def _cell(name: str, function: Callable[[], Found]) -> Cell:
+def _cell(name: str, function: Callable[[], CellResult]) -> Cell:
     began = time.monotonic()
-    found, skipped, error = Found(), "", ""
+    found, skipped, error = CellResult(), "", ""
     try:
         found = function()
     except NotServed as reason:

@@ -1,4 +1,4 @@
-"""Which prompts are asked: the beginnings of a golden's documents, at lengths where engines change their path."""
+"""Chooses prompts: beginnings of a golden's documents, of lengths at which engines change code paths."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from braidcheck.gates.surfaces.truth import Request, Text
 
 BLOCKS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-"""Sizes of blocks and chunks in engines of today: pages of a cache, tiles of attention, chunks of a prefill."""
+"""Sizes of blocks and chunks in current engines: cache pages, attention tiles, prefill chunks."""
 
 BEGINNINGS = (16, 64, 256)
-"""Tokens after which two prompts are alike: blocks of a prefix cache that end there, or at a part of it, do so too."""
+"""Tokens after which two prompts are equal: prefix-cache blocks of this size, or a divisor of it, are aligned there."""
 
 MAX_ANSWER = 12
 MIN_ANSWER = 3
 MAX_BATCH_ANSWER = 6  # hundreds of rows decode together
-MAX_STOP_PROMPT = 256  # what ends an answer does not depend on what lies far before it
+MAX_STOP_PROMPT = 256  # stopping does not depend on a long context
 
 
 def border_lengths(longest: int) -> list[int]:
-    """1 and 2 tokens, and both sides of each block's border; of long ones the border and one more."""
+    """1 and 2 tokens, and both sides of each block border; for long blocks the border and one more."""
     lengths = [1, 2]
     for block in BLOCKS:
         lengths += [block - 1, block, block + 1] if block <= 256 else [block, block + 1]
@@ -32,9 +32,8 @@ def border_lengths(longest: int) -> list[int]:
 
 
 def prompt_of(texts: Sequence[Text], length: int, turn: int = 0, most: int = MAX_ANSWER) -> Request:
-    """A prompt of ``length`` tokens, and up to ``most`` that HF is sure to answer; ``turn`` chooses a document.
-
-    One with an answer is taken if there is one.
+    """A prompt of ``length`` tokens, with up to ``most`` answer tokens of which HF is sure; ``turn`` chooses a
+    document, preferably one with an answer.
     """
     candidates = [text for text in texts if len(text) >= length]
     ready = [text for text in candidates if text.stretches[length]] or candidates
@@ -43,7 +42,7 @@ def prompt_of(texts: Sequence[Text], length: int, turn: int = 0, most: int = MAX
 
 
 def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
-    """For each block the prompt with the longest sure answer that begins before its border and ends behind it."""
+    """For each block size the prompt with the longest sure answer across a block border."""
     found = []
     for block in BLOCKS:
         places = [
@@ -59,7 +58,7 @@ def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
 
 
 def longest_answers(texts: Sequence[Text], count: int, longest: int) -> list[Request]:
-    """The prompts with the longest sure answers, one a document, the shortest first."""
+    """The prompts with the longest sure answers, one per document, the shortest first."""
     found = []
     for text in texts:
         places = range(1, min(len(text), longest - MAX_ANSWER))
@@ -78,8 +77,8 @@ def equal_lengths(texts: Sequence[Text], batch: int, longest: int) -> list[Reque
 
 
 def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
-    """``batch`` prompts of 1 to 96 tokens (32 where there are many), drawn by a fixed seed; no two beside each other
-    are of one length."""
+    """``batch`` prompts of 1 to 96 tokens (32 where there are many), drawn by a fixed seed; neighbours have different
+    lengths."""
     draw = random.Random(batch)
     most = min(96 if batch < 100 else 32, longest)
     found: list[Request] = []
@@ -91,7 +90,7 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
 
 
 def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[tuple[int, Tensor]]:
-    """``ids`` with the first tokens of another text, and how many: as many again are alike, and some behind them."""
+    """``ids`` with the first tokens of another text, and how many: at least as many equal tokens follow."""
     others = [text.ids for text in reversed(texts) if not torch.equal(text.ids[: BEGINNINGS[0]], ids[: BEGINNINGS[0]])]
     found = []
     for size in BEGINNINGS:
@@ -102,7 +101,7 @@ def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[t
 
 
 def absent_token(stops: Sequence[int], prompts: Sequence[Request], vocab: int) -> tuple[int, ...]:
-    """A token that no answer has, to be told before the one that ends them; none where the vocabulary has none."""
+    """A token that occurs in no answer, to be listed before the real stop token; none if there is no such token."""
     used = {*stops, *(token for request in prompts for token in request.answer)}
     return tuple(token for token in range(vocab - 1, -1, -1) if token not in used)[:1]
 

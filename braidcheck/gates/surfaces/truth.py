@@ -1,4 +1,4 @@
-"""What HF says of the beginnings of a golden's documents: logits at every position, and tokens where it is sure."""
+"""HF's answers for the beginnings of a golden's documents: logits at every position, and tokens where HF is sure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from braidcheck.gates.surfaces.evidence import Outcome
 from braidcheck.golden.readings import Readings, margin, noise
 
 SURE_SIGMA = 4.0
-"""Two logits, each off by twice bfloat16's worst error there, still do not swap: no engine of its precision differs."""
+"""Two logits that are each off by twice bfloat16's local worst error still do not swap: no engine of that precision
+differs."""
 
 KL_SIGMA = 2.0
 """KL is at most e**2 / 2 where no logit is off by more than e (Hoeffding's lemma), twice bfloat16's worst error."""
@@ -38,7 +39,7 @@ class Text:
 
     @cached_property
     def noise(self) -> Tensor:
-        """bfloat16's worst error [T] of a logit, there or typical."""
+        """bfloat16's worst error [T] of a logit: local or typical, whichever is larger."""
         return noise(self.truth.top, self.floor.top).clamp_min(self.typical)
 
     @cached_property
@@ -48,7 +49,7 @@ class Text:
 
     @cached_property
     def stretches(self) -> list[int]:
-        """How many tokens HF is sure to give next after the first p tokens, as they are in the text; of p = 0 none."""
+        """How many next tokens HF is sure of after the first p tokens, and that follow in the text; 0 for p = 0."""
         sure = (margin(self.truth) > SURE_SIGMA * self.noise)[:-1] & (self.truth.argmax[:-1].long() == self.ids[1:])
         sure &= ~torch.isin(self.ids[1:], torch.tensor(self.stops, dtype=torch.int64))
         found = [0]
@@ -71,7 +72,7 @@ def texts_of(golden: Any, stops: Sequence[int]) -> list[Text]:
 
 @dataclass(frozen=True)
 class Request:
-    """The first ``length`` tokens of ``text`` as a prompt; ``count`` tokens that HF is sure to answer."""
+    """The first ``length`` tokens of ``text`` as a prompt; HF is sure of ``count`` answer tokens."""
 
     text: Text
     length: int
@@ -89,8 +90,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How a request was made, beside its own text."""
+class Circumstances:
+    """The circumstances of a request."""
 
     batch: int = 1
     row: int = 0
@@ -101,7 +102,7 @@ class Asked:
 
 
 def log_probabilities(run: Readings, rows: slice) -> Tensor:
-    """Log-probabilities [R,65] of the golden's 64 ids and of all others together."""
+    """Log-probabilities [R,65] of the golden's 64 ids and of all others combined."""
     whole = torch.cat([run.top[rows].double(), run.tail[rows].double()[:, None]], dim=-1)
     return whole - run.lse[rows].double()[:, None]
 
@@ -123,7 +124,7 @@ def divergences(text: Text, first: int, got: Prefilled) -> tuple[Tensor, Tensor]
 
 
 def kl(truth: Tensor, other: Tensor) -> Tensor:
-    """KL [R] of log-probabilities [R,N]; what has no probability in ``truth`` counts nothing."""
+    """KL [R] of log-probabilities [R,N]; terms without probability in ``truth`` are zero."""
     return torch.where(truth == -torch.inf, 0.0, truth.exp() * (truth - other)).sum(dim=-1)
 
 
@@ -143,7 +144,7 @@ def _of_top(top_ids: Tensor, truth: Tensor, floor: Tensor, got: Top) -> tuple[Te
     return found[0].masked_fill(absent, torch.nan), found[1].masked_fill(absent, torch.nan)
 
 
-def prefill_outcome(request: Request, got: Prefilled, first: int, asked: Asked) -> Outcome:
+def prefill_outcome(request: Request, got: Prefilled, first: int, asked: Circumstances) -> Outcome:
     """``got`` are logits at the request's positions from ``first`` to its last, or Top of all."""
     first = 0 if isinstance(got, Top) else first
     engine, floor = divergences(request.text, first, got)
@@ -163,7 +164,12 @@ def prefill_outcome(request: Request, got: Prefilled, first: int, asked: Asked) 
 
 
 def tokens_outcome(
-    request: Request, got: Sequence[int], count: int, asked: Asked, phase: str = "greedy", expected: Sequence[int] = ()
+    request: Request,
+    got: Sequence[int],
+    count: int,
+    asked: Circumstances,
+    phase: str = "greedy",
+    expected: Sequence[int] = (),
 ) -> Outcome:
     """``got`` is the answer where ``count`` tokens were asked for; HF is sure of ``expected``, the request's own.
 
@@ -179,14 +185,14 @@ def tokens_outcome(
     elif expected and len(got) < count and got[-1] not in request.text.stops and len(got) > len(expected):
         step, what = len(got), f"gave {len(got)} tokens after {request.length}, not {count}, and the last is no stop"
     if phase == "greedy" and step is not None and (step >= len(got) or step >= len(expected)):
-        phase = "stop"  # its tokens are right, its end is not
+        phase = "stop"  # its tokens are right, its length is not
     wrong = None if step is None else request.length + step
     last = request.length + max(len(expected), 1) - 1
     return _outcome(phase, request, asked, last, len(expected), wrong, 0.0, [0.0, 0.0], what)
 
 
 def _outcome(
-    phase: str, request: Request, asked: Asked, last: int, positions: int, wrong: int | None, used: float,
+    phase: str, request: Request, asked: Circumstances, last: int, positions: int, wrong: int | None, used: float,
     sums: Sequence[float], what: str, finite: bool = True,
 ) -> Outcome:  # fmt: skip
     return {

@@ -1,8 +1,8 @@
-"""Is an engine as fast as another, or as in an earlier Run? Evidence of `measure` in, a Verdict a series out.
+"""The throughput gate: is an engine as fast as another one, or as in an earlier Run? One Verdict per series.
 
-The test is that of the gate *paired*, Student's t on log ratios with the same looks and error rates. Engines take long
-to load, so one pair of processes stays: a unit is a round of it, and what another memory layout does is not seen. That
-is why more is allowed than of kernels.
+The test is that of the *paired* gate: Student's t on log ratios, with the same interim looks and error rates. Engines
+load slowly, so one pair of processes runs all rounds: the unit is a round, and the effect of memory layout is not
+measured. Limits are therefore looser than for kernels.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from braidcheck.gates.throughput.evidence import Evidence, Series
 from braidcheck.result import Run, Status, Verdict
 
 NAME = "throughput"
-QUESTION = "Is an engine of your own as fast as another or as an earlier Run, with right answers while it is timed?"
+QUESTION = "Is your own engine as fast as another or as an earlier Run, with right answers while it is timed?"
 
 AGAINST_ENGINE = Limits(math.log(1.02), math.log(1.05))
 AGAINST_RUN = Limits(math.log(1.05), math.log(1.10))
-"""Two sessions are apart by what the machine does meanwhile, which no repetition within one shows."""
+"""Two sessions differ by the state of the machine, which repetitions within one session cannot show."""
 
-SECONDS = "round_seconds"  # of a verdict's metrics, which a later Run is compared with
+SECONDS = "round_seconds"  # key of a verdict's metrics with which a later Run is compared
 MACHINE = ("platform", "processor", "cpus", "gpus", "driver")  # entries of a Run's environment
 
 
 def evaluate(evidence: Evidence) -> list[Verdict]:
-    """One Verdict a series."""
+    """One Verdict per series."""
     name = f"{evidence['engine']} on {evidence['model']}"
     medians = {one["name"]: _median(one, "change") for one in evidence["series"]}
     return [_verdict(f"{name}: {one['name']}", one, evidence, medians) for one in evidence["series"]]
@@ -39,7 +39,7 @@ def subjects(engine: str, model: str, names: Iterable[str]) -> list[str]:
 
 
 def earlier_seconds(run: Run, here: Mapping[str, object]) -> tuple[dict[str, list[float]], str]:
-    """The rounds' seconds of an earlier Run by series; or why it is none to compare with, on the machine ``here``."""
+    """The seconds of each round of an earlier Run by series; or why it cannot be compared with the machine ``here``."""
     different = [name for name in MACHINE if run.environment.get(name) != here.get(name)]
     if different:
         return {}, f"the earlier Run is of another machine (its {different[0]} differs)"
@@ -57,7 +57,7 @@ def _verdict(subject: str, one: Series, evidence: Evidence, medians: Mapping[str
     rounds = one["found"]["restarts"]
     seconds = [statistics.median(turns["change"]) for turns in rounds]
     if not rounds:
-        return Verdict(NAME, subject, Status.INCONCLUSIVE, "no round fitted into the time")
+        return Verdict(NAME, subject, Status.INCONCLUSIVE, "no round fit into the time budget")
     if min(seconds) <= 0:
         return Verdict(NAME, subject, Status.ERROR, "a round of this series has no time")
     rate = _rate(one, medians)
@@ -69,7 +69,7 @@ def _verdict(subject: str, one: Series, evidence: Evidence, medians: Mapping[str
     limits = AGAINST_RUN if evidence["earlier"] else AGAINST_ENGINE
     decision = decide(log_ratios(rounds), len(evidence["series"]), limits)
     if math.isnan(decision.mean):
-        message = f"{rate_text}; {decision.count} of {LOOKS[0]} rounds fitted into the time, too few to decide"
+        message = f"{rate_text}; {decision.count} of {LOOKS[0]} rounds fit into the time budget, too few to decide"
         return Verdict(NAME, subject, Status.INCONCLUSIVE, message, metrics=metrics)
     metrics["interval"] = [math.exp(decision.low), math.exp(decision.high)]
     metrics["smallest"] = math.exp(decision.smallest)
@@ -87,7 +87,7 @@ def _median(one: Series, side: str) -> float:
 
 
 def _rate(one: Series, medians: Mapping[str, float]) -> float:
-    """Tokens a second; of an answer those after the first, for which the time of its prompt is taken away."""
+    """Tokens per second; for decode the tokens after the first, with the prompt's time subtracted."""
     seconds = medians[one["name"]]
     prompt = medians.get(one["prefill"], math.nan)
     return one["tokens"] / (seconds - prompt if prompt < seconds else seconds)

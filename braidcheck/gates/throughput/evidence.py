@@ -1,24 +1,23 @@
-"""What ``measure.measure_throughput`` sees, as plain data (standard library only)."""
+"""The evidence of ``measure.measure_throughput``, as plain data (standard library only)."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-from braidcheck.gates.paired import Found
+from braidcheck.gates.paired import SeriesTimings
 
 
 class Series(TypedDict):
-    """One kind of request, timed: its ``tokens`` a call, of prompts (prefill) or of answers (decode).
-
-    ``found`` are rounds of both engines, of this one alone where there is no other. ``prefill`` names the series that
-    a decode series begins with. ``wrong`` and ``base_wrong`` say what is wrong with an answer that was timed;
-    ``skipped`` and ``error`` why there is nothing.
+    """One timed kind of request: its ``tokens`` per call, of prompts (prefill) or of answers (decode). ``found`` are
+    the rounds of both engines, or of this one only. ``prefill`` names the series that is part of a decode series.
+    ``wrong`` and ``base_wrong`` say what is wrong with a timed answer; ``skipped`` and ``error`` why there are no
+    timings.
     """
 
     name: str
     tokens: int
     prefill: str
-    found: Found
+    found: SeriesTimings
     wrong: str
     base_wrong: str
     skipped: str

@@ -1,6 +1,5 @@
-"""Times what a caller waits for, prompts and answers of a golden's text, in rounds that alternate with another engine.
-
-The clock is the caller's, not the engine's process's, and what was timed is evaluated as on any surface.
+"""Times prompts and answers as a caller sees them, in rounds that alternate with another engine. The clock is the
+caller's, not that of the engine's process, and timed answers are checked as on any surface.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.paired import LOOKS, Limits, Turns, undecided
 from braidcheck.gates.surfaces.requests import prompt_of
-from braidcheck.gates.surfaces.truth import Asked, Request, Text, prefill_outcome, tokens_outcome
+from braidcheck.gates.surfaces.truth import Circumstances, Request, Text, prefill_outcome, tokens_outcome
 from braidcheck.gates.throughput import AGAINST_ENGINE, AGAINST_RUN
 from braidcheck.gates.throughput.evidence import Evidence, Series
 
@@ -23,7 +22,7 @@ CONTEXTS, ANSWERED = (32, 512, 2000), (32, 512)  # tokens of the prompts, and of
 BATCH = 8
 ANSWER = 16  # tokens
 TURNS = 3  # of each side in a round
-ALONE_ROUNDS = 20  # where there is nothing to compare with: a later Run has as many to compare
+ALONE_ROUNDS = 20  # without anything to compare with: as many as a later Run compares
 
 Clock = Callable[[], float]
 
@@ -38,7 +37,7 @@ class Work:
 
     @property
     def name(self) -> str:
-        """As verdicts say it."""
+        """The name in verdicts."""
         batch = f", batch of {self.batch}" if self.batch > 1 else ""
         return f"{'decode' if self.count else 'prefill'}{batch}, {'after ' if self.count else ''}{self.context} tokens"
 
@@ -48,7 +47,7 @@ class Work:
         return ("generate" if self.count else "prefill") + ("_batch" if self.batch > 1 else "")
 
     def missing(self, client: Client, texts: Sequence[Text], longest: int) -> str:
-        """Why the engine or the text does not serve; empty where both do."""
+        """Why the engine or the text cannot be used; empty if both can."""
         if self.method not in client.methods:
             return f"the engine has no {self.method}"
         if 0 < client.claims["max_batch"] < self.batch:
@@ -71,22 +70,22 @@ NAMES = tuple(work.name for work in WORKS)
 
 
 class Side:
-    """One engine at one kind of request: what it answered untimed, and what was wrong."""
+    """One engine at one kind of request: its untimed answers, and what was wrong."""
 
     def __init__(self, client: Client, work: Work, requests: Sequence[Request]) -> None:
         self.client, self.work, self.requests = client, work, requests
         self.wrong = ""
         self._lengths: list[int] = []
-        self.turn(lambda: 0.0)  # warm, and kept to be compared with
+        self.turn(lambda: 0.0)  # warm-up; kept for comparison
 
     @property
     def tokens(self) -> int:
-        """Tokens of one call that count: of the prompts, or of the answers after their first."""
+        """Counted tokens of one call: of the prompts, or of the answers after their first token."""
         lengths = [length - 1 for length in self._lengths] if self.work.count else [r.length for r in self.requests]
         return max(1, sum(lengths))
 
     def turn(self, clock: Clock) -> float:
-        """Seconds of one call; its answers are looked at when the clock has stopped."""
+        """Seconds of one call; its answers are checked after the clock has stopped."""
         prompts = [request.ids for request in self.requests]
         given = prompts if self.work.batch > 1 else prompts[0]
         more = [self.work.count] if self.work.count else [[-1] if self.work.batch > 1 else [self.work.context - 1]]
@@ -108,8 +107,8 @@ class Side:
 
     def _outcome(self, request: Request, answer: Any) -> str:
         if self.work.count:
-            return tokens_outcome(request, answer, self.work.count, Asked())["what"]
-        return prefill_outcome(request, answer, request.length - 1, Asked())["what"]
+            return tokens_outcome(request, answer, self.work.count, Circumstances())["what"]
+        return prefill_outcome(request, answer, request.length - 1, Circumstances())["what"]
 
 
 def measure_throughput(
@@ -117,9 +116,8 @@ def measure_throughput(
     evidence: Evidence, seconds: float, say: Callable[[str], None] = lambda text: None,
     clock: Clock = time.perf_counter,
 ) -> None:  # fmt: skip
-    """Add to ``evidence`` each series' rounds, for at most so many ``seconds`` or until all are decided.
-
-    Beside ``base``, or else beside the seconds of an ``earlier`` Run by series.
+    """Add to ``evidence`` each series' rounds, for at most ``seconds`` or until all are decided; against ``base``, or
+    against the seconds of an ``earlier`` Run by series.
     """
     until, draw = clock() + seconds, random.Random(0)
     limits = AGAINST_ENGINE if base else AGAINST_RUN
@@ -170,7 +168,7 @@ def _prepared(
 
 
 def _round(made: Series, sides: Sequence[Side], earlier: Sequence[float], draw: random.Random, clock: Clock) -> None:
-    """TURNS turns of each side, in drawn order; or beside a round of an earlier Run."""
+    """TURNS calls of each side, in random order; or paired with a round of an earlier Run."""
     seconds: list[list[float]] = [[] for _ in sides]
     try:
         for _ in range(TURNS):

@@ -1,7 +1,5 @@
-"""The package under test: its modules and wrappers, and checks of them that each give a violation, or nothing.
-
-Look the package's parts up at every call: mutation testing replaces them in ``sys.modules``, and ``gate --kernels``
-tests another tree.
+"""The package under test: its modules and wrappers, and how a check of them runs. Look up modules at every call:
+mutation testing replaces them in ``sys.modules``, and ``gate --kernels`` tests another tree.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ def use_package(folder: Path) -> None:
 
 @contextmanager
 def use_candidate(op: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Within it ``function`` is what this process tests as the wrapper of ``op``."""
+    """A context in which this process tests ``function`` as the wrapper of ``op``."""
     _candidates[op] = function
     try:
         yield
@@ -38,34 +36,34 @@ def use_candidate(op: str, function: Callable[..., Any]) -> Iterator[None]:
 
 
 def is_candidate(op: str) -> bool:
-    """Whether a function that is not ours is tested as the wrapper of ``op``."""
+    """Whether a user's function is tested as the wrapper of ``op``."""
     return op in _candidates
 
 
 def module(name: str) -> Any:
-    """A module of the package under test: of another tree if ``use_package`` named one, else from ``sys.modules``."""
+    """A module of the package under test: from the tree of ``use_package``, else from ``sys.modules``."""
     return _packages[0].module(name) if _packages else importlib.import_module(f"{NAME}.{name}")
 
 
 def wrapper(op: str) -> Callable[..., Any]:
-    """The public wrapper of an op, from the package under test, or the candidate for it."""
+    """The public wrapper of an op in the package under test, or the candidate for it."""
     return _candidates.get(op) or getattr(code(op)[0], op)
 
 
 def code(op: str) -> list[Any]:
     """The modules of an op's wrapper, which comes first, and of its kernels."""
     if name := external_ops.module_of(op):
-        module("kernels.common.interpreter")  # which patches what kernels run in
+        module("kernels.common.interpreter")  # which patches the interpreter
         importlib.import_module(name)
         return external_ops.code(op)
     return [module(f"kernels.{op}"), module(f"kernels.{op}.kernel")]
 
 
 def run_check(check: Check) -> str | None:
-    """The violation that ``check`` finds, None where there is none; an exception is a violation too."""
+    """The violation that ``check`` finds, or None; an exception is a violation too."""
     try:
         return check()
     except Exception as error:  # a check that cannot run is a violation
-        if is_out_of_memory(error):  # but no memory says nothing about the code under test
+        if is_out_of_memory(error):  # except for lack of memory, which says nothing about the code under test
             raise
         return in_one_line(error)

@@ -1,4 +1,4 @@
-"""What a gate has a call happen within, by name: made again in the process where a function that is not ours runs."""
+"""Named contexts around a call, which are recreated in the process where a user's function runs."""
 
 from __future__ import annotations
 

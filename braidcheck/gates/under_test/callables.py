@@ -1,4 +1,4 @@
-"""What can be checked beside plain functions: modules, autograd Functions, operators of ``torch.ops``."""
+"""Adapts callables other than functions: modules, autograd Functions, operators of ``torch.ops``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch.autograd import Function
 
 from braidcheck.errors import UserError
 
-ALSO = {"eps": ("variance_epsilon", "epsilon")}  # names that modules have for an op's argument
+ALSO = {"eps": ("variance_epsilon", "epsilon")}  # modules' names for an op's arguments
 
 
 def as_function(found: Any, name: str) -> Callable[..., Any]:
-    """``found`` as a function with a signature. Raises UserError for a class of which there is no instance."""
+    """``found`` as a function with a signature. Raises UserError for a class instead of an instance."""
     if isinstance(found, torch.nn.Module):
         return of_module(found)
     if isinstance(found, type) and issubclass(found, Function):
         own: Any = found
         return _signed(own.apply, list(inspect.signature(own.forward).parameters.values())[1:])
     if isinstance(found, type) and issubclass(found, torch.nn.Module):
-        raise UserError(f"{name} is a class: assign an instance to a name and give that, its weights are set by the op")
+        raise UserError(f"{name} is a class: give an instance of it, assigned to a name; the check sets its weights")
     if isinstance(found, torch._ops.OpOverloadPacket):
         return _of_operator(getattr(found, found.overloads()[0]))
     if isinstance(found, torch._ops.OpOverload):
@@ -33,8 +33,8 @@ def as_function(found: Any, name: str) -> Callable[..., Any]:
 
 
 def of_module(module: torch.nn.Module) -> Callable[..., Any]:
-    """A call of the module, whose parameters and numbers that are named as an op's arguments are set before: what is
-    left goes to ``forward`` by position, as the op has it."""
+    """A function that sets the module's parameters and attributes named like the op's arguments, and passes the other
+    arguments to ``forward`` by position, in the op's order."""
     module.requires_grad_(False)
     forward = [one for one in inspect.signature(module.forward).parameters.values() if one.kind is not one.VAR_KEYWORD]
 

@@ -1,6 +1,5 @@
-"""Somebody else's function in the place of an op's wrapper: it takes the op's arguments and gives plain tensors.
-
-The function runs in a process of its own (``worker.py``). What it is held against lives in this one.
+"""A user's function in place of an op's wrapper: it takes the op's arguments and returns plain tensors. The function
+runs in its own process (``worker.py``); oracles exist only in this one.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import Tensor
 from braidcheck.errors import UserError
 from braidcheck.isolation import surroundings
 from braidcheck.isolation.channel import Message
-from braidcheck.isolation.exchange import Exchange, Odd
+from braidcheck.isolation.exchange import Exchange, NotPlain
 from braidcheck.isolation.process import EndedError, TimeLimitError
 from braidcheck.op import Case, Inputs, Op
 
@@ -35,15 +34,15 @@ class NotServedError(NotImplementedError):
 
 
 class ReturnedError(Exception):
-    """The function ended the process, or returned what is no plain tensor."""
+    """The function ended the process, or returned something other than plain tensors."""
 
 
 class NoLaunchError(Exception):
-    """The function computed otherwise than in a kernel, where kernels were promised."""
+    """The function computed outside of kernels, against --must-launch."""
 
 
 class Candidate:
-    """A function called as ``op.call`` is; it may name required arguments otherwise and leave optional ones out.
+    """A function called as ``op.call`` is; it may name required arguments differently and lack optional ones.
 
     ``seconds`` are left to the process; ``file`` is the function's, where that was given; ``raised`` is what the
     function raised in its last call, ``where`` the line of its file, ``uninterpreted`` why the interpreter and not the
@@ -53,7 +52,7 @@ class Candidate:
     """
 
     def __init__(self, op: Op, function: str, exchange: Exchange, seconds: float, must_launch: bool = False) -> None:
-        """Load ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
+        """Load ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError if there is none."""
         functools.update_wrapper(self, op.call)  # the op's signature
         self.op, self.function, self.seconds = op, function, seconds
         where = function.rpartition(":")[0]
@@ -68,7 +67,7 @@ class Candidate:
         try:
             self._load()
         except TimeLimitError:
-            raise UserError(f"{function} cannot be imported: it takes more than {seconds:g} s") from None
+            raise UserError(f"{function} cannot be imported within {seconds:g} s") from None
         except EndedError as how:
             raise UserError(f"{function} cannot be imported: {how}") from None
 
@@ -77,7 +76,7 @@ class Candidate:
         return [name for name in case.needs if not self._takes(name)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function. Raises what it raises, and ReturnedError in place of what would end the process."""
+        """Call the function. Raises what it raises, and ReturnedError for exceptions that would end the process."""
         self.raised, self.where, self.uninterpreted = None, "", ""
         given = self._given(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
         share: list[Any] = []
@@ -94,18 +93,18 @@ class Candidate:
         return tuple(values) if answer.get("many") is True else values[0]
 
     def race(self, inputs: Mapping[str, Any]) -> str | None:
-        """The first race of one call in the interpreter, as the process saw it."""
+        """The first race of one call in the interpreter, recorded in the function's process."""
         found: list[Any] = []
         with surroundings.noted("race", tell=found.append):
             self(**inputs)
         return str(found[0]) if found and found[0] else None
 
     def look(self) -> None:
-        """Let results that are still there follow what the function's process holds in them now."""
+        """Update results that are still alive to their current contents in the function's process."""
         self._timed(self._exchange.look)
 
     def refusal(self) -> str:
-        """How the last call refused what it was given, in one line; empty where it did not."""
+        """How the last call refused what it was given, in one line; empty if it did not."""
         text = str(self.raised).strip()
         layout = isinstance(self.raised, RuntimeError) and OF_LAYOUT.search(text)
         if self.raised is None or not (layout or isinstance(self.raised, REFUSALS)):
@@ -134,7 +133,7 @@ class Candidate:
         return self._takes_all or name in self._names
 
     def _given(self, given: Mapping[str, Any]) -> Inputs:
-        """The arguments without optional ones that the function lacks and that are as by default."""
+        """The arguments without optional ones that the function lacks and that have their default value."""
         lacking = [name for name in given if name in self._defaults and not self._takes(name)]
         if asked := [name for name in lacking if given[name] is not self._defaults[name]]:
             self.raised = NotServedError(f"does not take {' or '.join(asked)}")
@@ -155,7 +154,7 @@ class Candidate:
         return list(zip([*self.op.outputs, *[""] * len(outputs)], outputs, strict=False))
 
     def _plain_output(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
-        if isinstance(value, Odd):
+        if isinstance(value, NotPlain):
             raise ReturnedError(f"{name} {_plain_text(value)}")
         if not isinstance(value, Tensor):
             return value
@@ -170,19 +169,19 @@ class Candidate:
 
 
 def _is_set_aside() -> bool:
-    """Whether launches are only listed or recorded, and none is made as it would be."""
+    """Whether launches are only listed or recorded, not made as usual."""
     return bool({"launches", "race"} & {each.name for each in surroundings.current()})
 
 
 def _require_launches(launches: int, computed: list[str], left: list[str]) -> None:
     if not launches:
-        raise NoLaunchError("no Triton kernel was launched, and --must-launch asks for one")
+        raise NoLaunchError("no Triton kernel was launched, which --must-launch requires")
     if computed:
         names = _plain_text(", ".join(map(str, computed)))
-        raise NoLaunchError(f"PyTorch computed {names} outside of a kernel, and --must-launch permits none of it")
+        raise NoLaunchError(f"PyTorch computed {names} outside of a kernel, which --must-launch forbids")
     if left:
         names = _plain_text(", ".join(map(str, left)))
-        raise NoLaunchError(f"numbers left PyTorch by {names}, and --must-launch wants them computed in a kernel")
+        raise NoLaunchError(f"numbers left PyTorch by {names}; --must-launch requires computing them in a kernel")
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
@@ -192,7 +191,7 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 
 def _error(kinds: list[str], text: str) -> Exception:
-    """An exception of the first of these kinds that Python has, by the name of the first."""
+    """An exception of the first of these types that Python has, named like the first."""
     known = {"ReturnedError": ReturnedError} | vars(builtins)
     base = next((known[kind] for kind in kinds if _is_exception(known.get(kind))), Exception)
     name = kinds[0] if kinds and kinds[0].isidentifier() and len(kinds[0]) < 80 else base.__name__
@@ -205,5 +204,5 @@ def _is_exception(kind: Any) -> bool:
 
 
 def _plain_text(value: object) -> str:
-    """Text of another process without what a terminal would obey."""
+    """Text of another process without terminal control characters."""
     return "".join(each for each in str(value)[:MAX_TEXT] if each.isprintable() or each == "\n")

@@ -1,4 +1,4 @@
-"""Triton's interpreter: its state before braidcheck mends it, and programs in another order."""
+"""Triton's interpreter: its state before braidcheck patches it, and programs in reverse order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = list[tuple[Any, dict[str, object]]]
 
 
 def state() -> State:
-    """The attributes of what braidcheck replaces in the interpreter; to be taken before it is imported."""
+    """The attributes that braidcheck replaces in the interpreter; call this before importing the patches."""
     import triton.language as tl
     from triton.language.extra import libdevice
     from triton.language.extra.cuda import libdevice as of_cuda
@@ -42,7 +42,7 @@ def restore(before: State) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Within it the interpreter may be mended otherwise; afterwards it is as it was."""
+    """A context in which the interpreter may be patched again; restores it afterwards."""
     before = state()
     try:
         yield
@@ -52,7 +52,8 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def last_program_first() -> Iterator[None]:
-    """Within it the programs of a launch run in reverse: what one writes for another is not put right by that one."""
+    """A context in which a launch's programs run in reverse order, so that no program repairs what another has
+    overwritten."""
     from triton.runtime.interpreter import InterpreterBuilder
 
     plain = InterpreterBuilder.set_grid_idx

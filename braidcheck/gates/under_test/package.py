@@ -1,4 +1,5 @@
-"""The package of another tree, imported beside this one: its modules see each other, and no module of this package."""
+"""The package of another tree, imported alongside this one: its modules see each other, but no module of this
+package."""
 
 from __future__ import annotations
 
@@ -13,14 +14,13 @@ NAME = "braidcheck"
 
 
 class PackageUnderTest:
-    """The kernels and the engine of another tree; evaluated by this one's references, cases, bounds and gates.
-
-    Only ``module`` gives anything of it: whatever else imports ``braidcheck`` gets the oracles, always. This keeps an
-    edited oracle out, not code that sets out to patch this process.
+    """The kernels and the engine of another tree, evaluated by this one's references, cases, bounds and gates. Only
+    ``module`` returns parts of it: any other import of ``braidcheck`` gets this package's oracles. This keeps edited
+    oracles out; it does not stop code that deliberately patches this process.
     """
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` holds the package. Importing it must not be able to put other oracles in place of these."""
+        """``folder`` contains the package. Importing it must not replace this package's oracles."""
         self.folder = folder
         self.modules: dict[str, ModuleType] = {}
 
@@ -34,7 +34,7 @@ class PackageUnderTest:
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
-        """Within, the tree's modules stand in ``sys.modules`` where this package's stood."""
+        """A context in which the tree's modules replace this package's in ``sys.modules``."""
         oracles = take_out()
         sys.modules |= self.modules
         sys.path.insert(0, str(self.folder))
@@ -48,14 +48,13 @@ class PackageUnderTest:
 
 
 def take_out() -> dict[str, ModuleType]:
-    """Take the package's modules out of ``sys.modules``: the next import reads its files again."""
+    """Remove the package's modules from ``sys.modules``: the next import reads its files again."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == NAME}
 
 
 def _interpreter_kept() -> AbstractContextManager[None]:
-    """Within, Triton's interpreter may be mended again; afterwards it is as this package mended it.
-
-    It stands for the GPU: a change that mends it otherwise must not be evaluated on its own.
+    """A context in which Triton's interpreter may be patched again; afterwards it has this package's patches. The
+    interpreter stands in for the GPU: a change must not be evaluated on its own patches of it.
     """
     if importlib.util.find_spec("triton") is None:
         return nullcontext()

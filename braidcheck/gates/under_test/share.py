@@ -1,4 +1,4 @@
-"""What a call does in Triton kernels, and what it computes with PyTorch outside of them."""
+"""Records what a call computes in Triton kernels, and what with PyTorch outside of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from triton.runtime.jit import JITFunction
 
 from braidcheck.kernels.common import interpreter
 
-# Operations that compute nothing: they make memory, or move, repeat or convert numbers.
+# Operations that compute nothing: they allocate memory, or move, repeat or convert numbers.
 MOVES = (
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros", "zeros_like", "new_zeros",
     "ones", "ones_like", "full", "full_like", "new_full", "fill", "zero", "copy", "_to_copy", "clone", "cat", "stack",
@@ -27,11 +27,11 @@ MOVES = (
 )  # fmt: skip
 
 
-LEAVES = ("numpy", "tolist", "__array__", "__dlpack__")  # methods that hand the numbers to what is not watched
+LEAVES = ("numpy", "tolist", "__array__", "__dlpack__")  # methods that pass the numbers to unwatched code
 
 
 class Share(TorchDispatchMode):
-    """Within it the operations that gave floating-point numbers are noted; within ``counted()`` launches too."""
+    """A context that records operations with floating-point results; within ``counted()`` launches too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Share(TorchDispatchMode):
         self.left: dict[str, None] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and note its name where it computes."""
+        """Run the operation and record its name if it computes."""
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.split("::")[-1]
         moves = function.is_view or name.removesuffix("_") in MOVES
@@ -50,14 +50,14 @@ class Share(TorchDispatchMode):
 
 
 class Leaving(TorchFunctionMode):
-    """Within it the methods by which floating-point numbers leave PyTorch are noted in a share."""
+    """A context that records, in a share, the methods by which floating-point numbers leave PyTorch."""
 
     def __init__(self, share: Share) -> None:
         super().__init__()
         self._share = share
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the function and note its name where numbers leave."""
+        """Run the function and record its name if numbers leave."""
         name = getattr(function, "__name__", "")
         if name in LEAVES and args and _is_floating(args[0]):
             self._share.left[name] = None
@@ -70,7 +70,7 @@ def _is_floating(leaf: Any) -> bool:
 
 @contextmanager
 def counted() -> Iterator[Share]:
-    """Within it a call's launches and operations are noted, those of threads that it starts and of forks too."""
+    """A context that records a call's launches and operations, including those of its threads and forks."""
     kind: Any = InterpretedFunction if interpreter.INTERPRETED else JITFunction
     share = Share()
     launch, fork, thread = kind.run, os.fork, Thread._bootstrap_inner  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def counted() -> Iterator[Share]:
     def watched_thread(self: Thread) -> None:
         inner = Share()
         inner.computed = share.computed
-        with Leaving(share), inner:  # modes are of one thread
+        with Leaving(share), inner:  # modes are per thread
             thread(self)
 
     kind.run, os.fork, Thread._bootstrap_inner = counted_launch, noted_fork, watched_thread  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The process in which a function that is not ours runs: it is loaded, called and watched here, evaluated elsewhere."""
+"""The process in which a user's function runs: it loads, calls and watches the function; the parent evaluates it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from braidcheck.kernels.common.interpreter_language import cannot_interpret
 MAX_TEXT = 2000  # characters of what an exception says
 KERNELS = "braidcheck.kernels."
 SOURCES = Path(os.path.realpath(environment.PACKAGE)) / "kernels"
-# Where the ops' files lie, and their bytecode where that is kept apart.
+# Folders of the ops' files, and of their bytecode if that is kept elsewhere.
 FOLDERS = (SOURCES, Path(os.path.realpath(sys.pycache_prefix or "/"), *SOURCES.parts[1:]))
 
 
 def main() -> None:
-    """Run with the numbers of the channel and of the file for results."""
+    """Run with the descriptors of the channel and of the results file."""
     privacy.drop_privileges()
     privacy.end_with_parent()
     channel, file = map(int, sys.argv[1:])
@@ -45,13 +45,13 @@ def main() -> None:
 
     if interpreter.INTERPRETED:
         privacy.limit_memory()
-        numpy.seterr(all="ignore")  # the interpreter's numbers overflow as a GPU's do, without a warning
+        numpy.seterr(all="ignore")  # numbers overflow in the interpreter as on a GPU, without a warning
     worker = Worker(Server(file, within))
     serve(channel, worker.answer)
 
 
 class Worker:
-    """The function that was loaded last, and the calls of it."""
+    """The last loaded function, and calls of it."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -60,7 +60,7 @@ class Worker:
         self._guarded = False
 
     def answer(self, message: Message, fds: Sequence[int]) -> Message:
-        """What a message asks for: load a function, call it, look at its results."""
+        """Handle a message: load a function, call it, or look at its results."""
         if "load" in message:
             return self._load(message)
         try:
@@ -92,7 +92,7 @@ class Worker:
                 "module": type(error).__module__, "uninterpreted": cannot_interpret(error)}  # fmt: skip
 
     def _where(self, error: BaseException) -> str:
-        """File and line of the function's own code at which it raised; empty where it did not."""
+        """File and line of the function's own code at which it raised; empty if it did not."""
         file = getattr(inspect.unwrap(self._function), "__code__", None) if self._function else None
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if file and frame.filename == file.co_filename]
@@ -100,27 +100,27 @@ class Worker:
 
 
 class NoKernels(importlib.abc.MetaPathFinder):
-    """Refuses the package's own kernels and oracles to a function that is to be held against them."""
+    """Hides the package's kernels and oracles from a function that is checked against them."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Raise ImportError for an op's module."""
         if name.startswith(KERNELS) and name.split(".")[2] != "common":
-            raise ImportError(f"{name} is what the function is held against: its answers must be its own")
+            raise ImportError(f"{name} holds the expected answers: the function must compute its own")
 
 
 def _refuse_kernel_files(event: str, about: tuple[Any, ...]) -> None:
-    """Refuse an op's files, by whatever way Python opens them; a hook for audits cannot be taken back."""
+    """Refuse any way of opening an op's files in Python, by an audit hook, which cannot be removed."""
     if event != "open" or not isinstance(about[0], str | bytes):
         return
     path = Path(os.path.realpath(os.fsdecode(about[0])))
     for folder in filter(path.is_relative_to, FOLDERS):
         inside = path.relative_to(folder).parts
         if len(inside) > 1 and inside[0] not in ("common", "__pycache__"):
-            raise ImportError(f"{inside[0]} is what the function is held against: its answers must be its own")
+            raise ImportError(f"{inside[0]} holds the expected answers: the function must compute its own")
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The function called ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError where there is none."""
+    """The function called ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError if there is none."""
     where, colon, wanted = name.rpartition(":")
     if not colon or not where or not wanted:
         raise UserError(f"{name!r} names no function: give FILE.py:FUNCTION or package.module:function")
@@ -128,7 +128,7 @@ def load(name: str) -> Callable[..., Any]:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
     except UserError:
         raise
-    except BaseException as error:  # a module that ends the process must not read as success
+    except BaseException as error:  # a module that ends the process must not look like success
         raise UserError(f"{where} cannot be imported: {in_one_line(error)}") from None
     found: Any = module
     for part in wanted.split("."):
@@ -145,7 +145,7 @@ def _functions(module: Any) -> list[str]:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"no file {path}{nearest(path.name, (each.name for each in path.parent.glob('*.py')))}")
-    sys.path.insert(0, str(path.parent.resolve()))  # as if it were run: its neighbours can be imported
+    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: its neighbours can be imported
     spec = importlib.util.spec_from_file_location(f"candidate_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -161,7 +161,7 @@ def _from_name(name: str) -> Any:
 
 
 def called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
-    """Call with required arguments, those of ``parameters`` that are true, by position: they may be named otherwise."""
+    """Call with required arguments, those of ``parameters`` that are true, by position: their names may differ."""
     required = {name: given[name] for name, is_required in parameters.items() if is_required}
     optional = {name: value for name, value in given.items() if name not in required}
     try:
@@ -174,7 +174,7 @@ def called(function: Callable[..., Any], parameters: dict[str, bool], **given: A
 
 
 def _called_alone(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
-    """``called``; raises LeftBehindError where the function leaves other settings to its process."""
+    """Like ``called``; raises LeftBehindError if the function changes settings of its process."""
     with settings_kept():
         return called(function, parameters, **given)
 
@@ -184,8 +184,8 @@ class NotTakenError(NotImplementedError):
 
 
 def as_op(op: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the signature of ``op``. An optional argument that it lacks is left out where it is as by
-    default; else the call raises NotTakenError."""
+    """The function with the signature of ``op``. An optional argument that it lacks is dropped if it has its default
+    value; else the call raises NotTakenError."""
     parameters = inspect.signature(op.call).parameters
     required = {name: p.default is p.empty for name, p in parameters.items()}
 
@@ -218,4 +218,4 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)[:MAX_TEXT]
     except BaseException:
-        return "an exception that cannot be shown"
+        return "an exception whose text cannot be shown"

@@ -1,4 +1,4 @@
-"""Starts the process in which functions that are not ours run (standard library only)."""
+"""Starts the processes in which users' functions run (standard library only)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Workers:
         return process
 
     def close(self) -> None:
-        """End a process that nobody took."""
+        """End an unused process."""
         if self._next:
             self._next.close()
         os.close(self.file)

@@ -1,4 +1,5 @@
-"""The gate of negative controls: would an op's cases notice a wrong answer? An op that no case can fail is untested."""
+"""The vacuity gate (negative controls): would an op's cases detect a wrong answer? An op that no case can fail is
+untested."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from braidcheck.settings import Settings
 
 
 class Evidence(TypedDict):
-    """One wrong answer to an op: ``caught_by`` are the ids of the cases that tell it from the truth."""
+    """One wrong answer to an op: ``caught_by`` are the ids of the cases that detect it."""
 
     op: str
     answer: str
@@ -19,7 +20,7 @@ class Evidence(TypedDict):
 
 
 def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
-    """One verdict on ``op`` from what ``measure.measure_vacuity`` saw: fail if a wrong answer gets through."""
+    """One verdict on ``op`` from the evidence of ``measure.measure_vacuity``: fail if a wrong answer gets through."""
     missed = [row["answer"] for row in evidence if not row["caught_by"]]
     status, message = Status.PASS, f"each of {len(evidence)} negative controls fails on some case"
     if missed or not evidence:
@@ -38,7 +39,7 @@ def evaluate(evidence: Sequence[Evidence], op: str, lane: str = "") -> Verdict:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Try the negative controls of each op. No kernel runs, so on every lane they run on the CPU."""
+    """Run the negative controls of each op. No kernel runs, so they use the CPU in every lane."""
     from braidcheck import kernels
     from braidcheck.gates.vacuity.measure import measure_vacuity
 
@@ -48,7 +49,8 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
 GATE = Gate(
     name="vacuity",
-    question="Would the cases of each op notice a wrong answer (negative controls)?",
+    question="Would the cases of each op detect a wrong answer (negative controls)?",
+    failure_page="coverage",
     subjects=lambda settings: list(chosen_ops(settings)),
     run=run,
     per_op=True,

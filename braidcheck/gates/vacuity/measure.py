@@ -1,4 +1,4 @@
-"""Ask of an op's cases whether they could tell zeros, the input, or an answer with a term left out from the truth."""
+"""Tests whether an op's cases detect zeros, a copy of the input, or an answer with a missing term."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ Outputs = tuple[Tensor, ...]
 
 
 def measure_vacuity(op: Op, device: str = "cpu") -> list[Evidence]:
-    """The evidence on each wrong answer to ``op``.
-
-    Only cases that run everywhere are asked. No kernel runs: the wrong answers are made by the reference.
+    """The evidence on each wrong answer to ``op``, from cases that run everywhere. No kernel runs: the reference
+    computes the wrong answers.
     """
     caught: dict[str, list[str]] = {name: [] for name in ("zeros", "the input", *op.negative_controls)}
     for case in op.cases:
@@ -44,7 +43,7 @@ def _wrong_answers(op: Op, inputs: Mapping[str, Any], exact: Outputs) -> dict[st
         return tuple(torch.zeros_like(truth) for truth in exact)
 
     def the_input() -> Outputs:
-        # The first input that could be mistaken for each output; an output that no input fits stays zero.
+        # The first input with the shape of each output; an output without such an input stays zero.
         tensors = [value for value in in_float64(inputs).values() if isinstance(value, Tensor)]
         return tuple(next((t for t in tensors if t.shape == truth.shape), torch.zeros_like(truth)) for truth in exact)
 

@@ -30,8 +30,8 @@ def attention_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tenso
 
     q[B,Hq,D]; caches [B,S,Hkv,D] of q's dtype; lengths[B] int32 or int64, the new token included; 0 or less gives
     zeros; scale > 0. Slots at and past a length are never read. The number of splits depends on S alone, so a row's
-    result does not depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for what it cannot
-    serve.
+    result does not depend on its neighbours. Returns out[B,Hq,D] in q's dtype. Raises ValueError for unsupported
+    arguments.
     """
     sizes = ARGUMENTS.check(q, k_cache, v_cache, lengths, scale)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)

@@ -1,4 +1,4 @@
-"""What ``attention_decode`` is timed beside."""
+"""Timing baselines of ``attention_decode``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``attention_decode`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``attention_decode`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

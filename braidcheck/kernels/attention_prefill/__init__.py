@@ -25,7 +25,7 @@ def attention_prefill(
 
     q[T,Hq,D]; k, v [S,Hkv,D] with S >= q_start + T, Hq a multiple of Hkv; scale > 0; ``cu_seqlens`` [B+1] int32 or
     int64 packs B sequences into the T = S rows (then q_start is 0). Keys past the last query may hold anything. Returns
-    out[T,Hq,D] in q's dtype. Raises ValueError for what it cannot serve.
+    out[T,Hq,D] in q's dtype. Raises ValueError for unsupported arguments.
     """
     ARGUMENTS.check(q, k, v, scale, q_start, cu_seqlens)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)

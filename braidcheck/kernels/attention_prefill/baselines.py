@@ -1,4 +1,4 @@
-"""What ``attention_prefill`` is timed beside."""
+"""Timing baselines of ``attention_prefill``."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def cache_write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Te
     """Copy k[t], v[t] to ``k_cache[rows[t], slots[t]]``, ``v_cache[rows[t], slots[t]]``, in place.
 
     k, v [T,Hkv,D]; caches [B,S,Hkv,D] of the same dtype; rows, slots [T] int32 or int64, each pair at most once.
-    Pairs outside the cache are not written. Raises ValueError for shapes, strides or dtypes it cannot serve.
+    Pairs outside the cache are not written. Raises ValueError for unsupported shapes, strides or dtypes.
     """
     ARGUMENTS.check(k, v, k_cache, v_cache, rows, slots)
     num_tokens, num_heads, head_dim = k.shape

@@ -1,4 +1,4 @@
-"""The inputs on which ``cache_write`` is evaluated, and the negative controls that its cases must detect."""
+"""Inputs, cases and negative controls of ``cache_write``."""
 
 from __future__ import annotations
 

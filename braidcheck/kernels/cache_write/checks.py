@@ -1,4 +1,4 @@
-"""What ``cache_write`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``cache_write`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``cache_write`` must do and what it costs; the bound is zero, since a copy rounds nothing."""
+"""Reference, bound and cost of ``cache_write``; the bound is zero, since a copy rounds nothing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What two ops share: device code, launch configs, validation, inputs, the patched interpreter."""
+"""Code shared by several ops: device code, launch configs, validation, inputs, the patched interpreter."""

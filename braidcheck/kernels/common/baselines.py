@@ -1,4 +1,4 @@
-"""Pieces of what ops are timed beside: PyTorch's separate operations, and its attention's backends."""
+"""Building blocks of timing baselines: PyTorch's separate operations, and its attention's backends."""
 
 from __future__ import annotations
 

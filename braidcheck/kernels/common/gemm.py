@@ -1,4 +1,4 @@
-"""Which kernel of an op computes a projection x @ weight.T: one dispatch for all ops that have several."""
+"""Kernel dispatch for projections x @ weight.T, shared by all ops with several kernels."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ DEVICE_TYPE = "cpu" if INTERPRETED else "cuda"  # the type of the devices on whi
 
 
 def speed_up() -> None:
-    """Replace what the interpreter does again and again for the same result; to be called once in a process."""
+    """Cache what the interpreter computes repeatedly with the same result; call once per process."""
     _without_overflow_checks()
     _ask_types_first()
     _patch_language_once()

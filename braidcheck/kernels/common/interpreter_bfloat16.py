@@ -20,7 +20,7 @@ NARROW = tl.bfloat16, tl.float16
 
 
 def patch() -> None:
-    """Patch the interpreter of this process; to be called once."""
+    """Patch the interpreter of this process; call it once."""
     InterpreterBuilder.get_bf16 = lambda self, value: narrow(np.array([value], dtype=np.float32))
     patch_casts()
     patch_products()

@@ -1,4 +1,4 @@
-"""What Triton programs use and its interpreter lacks: typed arguments, methods of loop variables, autotuning."""
+"""Features that Triton\'s interpreter lacks: typed arguments, methods of loop variables, autotuning."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ for _name in ("add", "sub", "mul", "floordiv", "mod"):
 
 
 def patch() -> None:
-    """Patch the interpreter of this process; to be called once."""
+    """Patch the interpreter of this process; call it once."""
     interpreter.loop_indices = loop_indices
     interpreter.ASTTransformer.visit_For = _visit_for
     GridExecutor.__call__ = _with_types(GridExecutor.__call__)

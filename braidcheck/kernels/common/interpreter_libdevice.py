@@ -64,7 +64,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {name: getattr(torch, name) for na
 
 
 def patch() -> None:
-    """Patch libdevice and the interpreter of this process; to be called once."""
+    """Patch libdevice and the interpreter of this process; call it once."""
     InterpreterBuilder.create_extern_elementwise = _call
     for name, function in inspect.getmembers(of_cuda, tl.core.is_builtin):
         interpreted = partial(_without_semantic, function)

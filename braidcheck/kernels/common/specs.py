@@ -1,4 +1,4 @@
-"""What one argument of a public wrapper may be: a tensor, a number, the size of an axis, or one of some values."""
+"""Specs of a public wrapper\'s arguments: a tensor, a number, the size of an axis, or one of some values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a public wrapper asks of its arguments before it launches anything: one declaration an op.
+"""Validation of a public wrapper\'s arguments before any launch: one declaration per op.
 
 A wrapper names all of its arguments once, in the order of its signature, in an ``Arguments``. What the kernels cannot
 serve raises ValueError that names the argument. What lies in device memory (positions, lengths, slots) is not looked

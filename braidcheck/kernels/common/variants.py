@@ -1,4 +1,4 @@
-"""The parts of equivalent implementations: products, norms, rotations and attention in other orders and formulas.
+"""Building blocks of equivalent implementations: products, norms, rotations and attention in other orders and formulas.
 
 A gate must accept each of them: they round elsewhere, within the contracts.
 """
@@ -38,7 +38,7 @@ def product_split(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def product_pairwise(x: Tensor, weight: Tensor) -> Tensor:
-    """The same by halves of halves of K."""
+    """The same by pairwise summation over K."""
     length = x.shape[1]
     if length <= CHUNK:
         return x @ weight.T

@@ -1,4 +1,4 @@
-"""What ``decode_attention`` is timed beside."""
+"""Timing baselines of ``decode_attention``."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def fused_attention(
     tokens included. With T = B this is a decode step, token b of row b; else B is 1 and the T tokens fill the last
     slots of row 0. ``cache`` "post_rope" (or "rotated") keeps K after norm and RoPE, "pre_rope" (or "raw") before
     both: then slot s must hold the token of position s. Returns out[T,H] in the weight's dtype, no residual added.
-    Raises ValueError for what it cannot serve.
+    Raises ValueError for unsupported arguments.
     """
     norms, caches = (norm_weight, q_norm_weight, k_norm_weight), (k_cache, v_cache)
     weights, heads = (norm_weight, qkv_weight, *norms[1:], o_weight), (num_heads, num_kv_heads, head_dim)

@@ -1,4 +1,4 @@
-"""What ``fused_attention`` is timed beside."""
+"""Timing baselines of ``fused_attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``fused_attention`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``fused_attention`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
     """``silu(gate) * up`` where gate and up are the halves (gate first) of ``rms_norm(x) @ weight.T``.
 
     x[T,H]; weight[2I,H]; norm_weight[H], without which x is used as it is and must have the weight's dtype. Returns
-    [T,I] in the weight's dtype. Raises ValueError for shapes, strides or dtypes it cannot serve.
+    [T,I] in the weight's dtype. Raises ValueError for unsupported shapes, strides or dtypes.
     """
     ARGUMENTS.check(x, weight, norm_weight, eps)
     out = torch.empty(x.shape[0], weight.shape[0] // 2, dtype=weight.dtype, device=x.device)

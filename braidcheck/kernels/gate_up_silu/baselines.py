@@ -1,4 +1,4 @@
-"""What ``gate_up_silu`` is timed beside."""
+"""Timing baselines of ``gate_up_silu``."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """``residual + x @ weight.T``, accumulated and added in float32.
 
     x[T,K] and weight[H,K] of one dtype, residual[T,H]; returns [T,H] in the residual's dtype. Raises ValueError for
-    shapes, strides or dtypes it cannot serve.
+    unsupported shapes, strides or dtypes.
     """
     ARGUMENTS.check(x, weight, residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)

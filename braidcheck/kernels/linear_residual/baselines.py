@@ -1,4 +1,4 @@
-"""What ``linear_residual`` is timed beside."""
+"""Timing baselines of ``linear_residual``."""
 
 from __future__ import annotations
 

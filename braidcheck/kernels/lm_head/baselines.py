@@ -1,4 +1,4 @@
-"""What ``lm_head`` is timed beside."""
+"""Timing baselines of ``lm_head``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``lm_head`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``lm_head`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

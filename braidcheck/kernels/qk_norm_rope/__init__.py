@@ -54,7 +54,7 @@ def qk_norm_rope(
 
     Norm weights [D]; cos_sin[P,D] float32, cosines first; positions[T] int32 or int64, below P (others give NaN);
     ``k_scale`` a power of two (see ``safe_k_scale``), to be undone in the scores' scale. Returns q, k in their own
-    dtypes. Raises ValueError for what it cannot serve.
+    dtypes. Raises ValueError for unsupported arguments.
     """
     ARGUMENTS.check(q, k, q_norm_weight, k_norm_weight, cos_sin, positions, eps, k_scale)
     if not (k_scale > 0 and math.frexp(k_scale)[0] == 0.5):

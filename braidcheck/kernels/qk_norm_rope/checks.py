@@ -1,4 +1,4 @@
-"""What ``qk_norm_rope`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``qk_norm_rope`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``qk_norm_rope`` must compute, how far off it may be, and what it costs.
+"""Reference, bound and cost of ``qk_norm_rope``.
 
 Bound: inputs are exact, so only the norm's own roundings, the rotation's three and the last one count. The scale is a
 power of two and rounds nothing short of underflow; whoever reads the scaled K divides the scores' scale by it.

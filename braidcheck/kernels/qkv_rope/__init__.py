@@ -47,7 +47,7 @@ def qkv_rope(
     x[T,H] already normalised, float32 or rounded to the weight's dtype; qkv_weight[(Hq+2Hkv)*D, H] and
     qkv_bias[(Hq+2Hkv)*D]; cos_sin[P,D] float32, cosines first; positions[T] int32 or int64, below P (others give NaN);
     norm weights [D], both or neither, of one dtype. Returns q[T,Hq,D], k[T,Hkv,D], v[T,Hkv,D], parts of one tensor, in
-    the weight's dtype. Raises ValueError for what it cannot serve.
+    the weight's dtype. Raises ValueError for unsupported arguments.
     """
     norms = q_norm_weight, k_norm_weight
     heads = num_heads, num_kv_heads, head_dim

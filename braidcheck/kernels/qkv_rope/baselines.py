@@ -1,4 +1,4 @@
-"""What ``qkv_rope`` is timed beside."""
+"""Timing baselines of ``qkv_rope``."""
 
 from __future__ import annotations
 

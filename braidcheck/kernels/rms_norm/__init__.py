@@ -37,7 +37,7 @@ def rms_norm(
 
     x[T,H] and residual[T,H] float32, bfloat16 or float16; weight[H]; y[T,H] in ``out_dtype``, written to ``out`` if
     given (``out`` may be ``x`` itself where x has that dtype). Returns y, or (y, sum) with sum[T,H] = (x + residual)
-    rounded to x's dtype. Raises ValueError for shapes, strides or devices it cannot serve.
+    rounded to x's dtype. Raises ValueError for unsupported shapes, strides or devices.
     """
     ARGUMENTS.check(x, weight, eps, residual, out, out_dtype)
     y = torch.empty(x.shape, dtype=out_dtype, device=x.device) if out is None else out

@@ -1,4 +1,4 @@
-"""The inputs on which ``rms_norm`` is evaluated, and the negative controls that its cases must detect."""
+"""Inputs, cases and negative controls of ``rms_norm``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``rms_norm`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``rms_norm`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``rms_norm`` must compute, how far off it may be, and what it costs.
+"""Reference, bound and cost of ``rms_norm``.
 
 Bound: the sum of squares has terms of one sign, so its relative error is that of a float32 sum, halved by the square
 root; mean, eps, root, reciprocal and the two products round once each (Higham ch. 3). With a residual the unrounded

@@ -55,8 +55,8 @@ def rms_norm_qkv(
     """``rms_norm(x) @ qkv_weight.T + qkv_bias``, split into heads.
 
     x[T,H]; norm_weight[H]; qkv_weight[(Hq+2Hkv)*D, H]; qkv_bias[(Hq+2Hkv)*D]. Returns q[T,Hq,D], k[T,Hkv,D],
-    v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for what it cannot
-    serve.
+    v[T,Hkv,D], parts of one tensor, in ``out_dtype``, the weight's by default. Raises ValueError for unsupported
+    arguments.
     """
     heads = num_heads, num_kv_heads, head_dim
     sizes = ARGUMENTS.check(x, norm_weight, qkv_weight, eps, *heads, qkv_bias, out_dtype)

@@ -1,4 +1,4 @@
-"""The inputs on which ``sample`` is evaluated, and the negative controls that its cases must detect."""
+"""Inputs, cases and negative controls of ``sample``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``sample`` promises where its cases do not go: a violation each, or nothing."""
+"""Contract checks of ``sample`` beyond its cases; each returns a violation or None."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", 
 
 @dataclass(frozen=True)
 class Qwen3Config(Config):
-    """The sizes and constants that define a Qwen3; none has a default, since transformers' own are another model's."""
+    """The sizes and constants of a Qwen3; none has a default, since transformers' defaults are another model's."""
 
     model_type: ClassVar[str] = "qwen3"
 

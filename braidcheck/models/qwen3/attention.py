@@ -1,6 +1,5 @@
-"""Attention backends: attention with its norm, cache and residual, fused into ops in different ways.
-
-All take the residual stream h[T,H] and return it with attention added; they differ in which ops they call.
+"""Attention backends: attention with its norm, cache and residual, fused into ops in different ways. All take the
+residual stream h[T,H] and return it with attention added; they differ in the ops that they call.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Qwen3AttentionSeparated:
 
 @dataclass(frozen=True)
 class Qwen3AttentionProduction(Qwen3AttentionSeparated):
-    """The fewest bytes and launches: prefill as ``Separated``, with the normalised rows rounded at once; a decode step
+    """Minimal traffic and launches: prefill as ``Separated``, with the normalised rows rounded at once; a decode step
     takes three ops."""
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Seeded weights of a real shape, for full-size runs where no checkpoint can be had.
+"""Seeded weights of a real shape, for full-size runs without a checkpoint.
 
 Random weights amplify rounding, so such a model is evaluated layer by layer, never by its perplexity.
 """

@@ -1,1 +1,1 @@
-"""Faults in the Triton source of another project, of which its own tests are asked."""
+"""Faults in the Triton source of another project, for its own tests to find."""

@@ -1,4 +1,4 @@
-"""Copies of a project as it stands, in which faults are put: the project itself is only read."""
+"""Copies of a project's working tree, in which faults are planted: the project itself is only read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from braidcheck.environment import git
 from braidcheck.errors import UserError
 
-MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")  # of a project's root, where there is no git
+MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")  # marks of a project's root without git
 LEFT_OUT = ("__pycache__", "node_modules", "build", "dist")
 _stamps = itertools.count(1)
 
 
 def root_of(source: Path) -> Path:
     """The root of the project that ``source`` lies in: git's, else the nearest folder with a pyproject.toml or the
-    like. Raises UserError where there is neither."""
+    like. Raises UserError if there is neither."""
     if top := git(source.parent, "rev-parse", "--show-toplevel"):
         return Path(top.strip())
     for folder in source.parents:
@@ -29,7 +29,7 @@ def root_of(source: Path) -> Path:
 
 
 def copy(root: Path, folder: Path) -> None:
-    """Copy the project to ``folder``: what git tracks, as it stands, and what is new and not ignored."""
+    """Copy the project to ``folder``: tracked files as they are on disk, and new ones that are not ignored."""
     for name in _files(root):
         source, target = root / name, folder / name
         if source.is_symlink() or source.is_file():
@@ -38,7 +38,7 @@ def copy(root: Path, folder: Path) -> None:
 
 
 def import_folders(copied: Path, sources: list[Path]) -> list[str]:
-    """Where the copied packages are imported from: before anything that is installed."""
+    """The import folders of the copied packages, which precede installed packages."""
     found = [copied, copied / "src"]
     for source in sources:
         found += [next(folder for folder in source.parents if not (folder / "__init__.py").exists())]
@@ -47,7 +47,7 @@ def import_folders(copied: Path, sources: list[Path]) -> list[str]:
 
 @contextmanager
 def changed(path: Path, text: str) -> Iterator[None]:
-    """Within, the file holds ``text``."""
+    """A context in which the file contains ``text``."""
     original = path.read_bytes()
     try:
         _write(path, text.encode())

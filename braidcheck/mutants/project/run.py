@@ -1,4 +1,4 @@
-"""Asks a project's own tests of faults in its kernels: which they notice, and which survive."""
+"""Runs a project's own tests on faults in its kernels: which do they catch, and which survive?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from braidcheck.mutants.project.trials import Ended, Trials
 FORMAT = 1
 KILLED, TIMEOUT, SURVIVED, NO_COVERAGE = "killed", "timeout", "survived", "no coverage"
 CAUGHT = (KILLED, TIMEOUT)
-LIMIT_FACTOR, MIN_LIMIT_S = 5, 20  # of the unmutated run's seconds; seconds more, for a machine that others use too
+LIMIT_FACTOR, MIN_LIMIT_S = 5, 20  # times the unmutated run's seconds; and more seconds, for a busy machine
 SAVE_INTERVAL_S = 15
 
 
 class Row(TypedDict):
-    """What became of one mutant: ``outcome``, what the command ``said`` and its seconds. ``witness`` is an input on
-    which a survivor differs, or how one was sought."""
+    """One mutant: its ``outcome``, the command's last line (``said``) and its seconds. ``witness`` is an input on which
+    a survivor differs, or how the search ended."""
 
     id: str
     file: str
@@ -41,7 +41,7 @@ class Row(TypedDict):
 
 
 class Result(TypedDict):
-    """A run: ``generated`` mutants, of which ``mutants`` were drawn and tried; ``missing`` are still to be."""
+    """A run: ``generated`` mutants, of which ``mutants`` were drawn and tried; ``missing`` are still to be tried."""
 
     format: int
     test: str
@@ -58,8 +58,8 @@ class Result(TypedDict):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to do: put faults into ``sources`` and run ``command``; of more than ``limit`` mutants ``seed`` draws."""
+class ProjectRequest:
+    """The request: plant faults in ``sources`` and run ``command``; ``seed`` draws from more than ``limit`` mutants."""
 
     sources: Sequence[Path]
     command: str
@@ -74,13 +74,13 @@ class ProjectRun:
 
     def __init__(
         self,
-        asked: Asked,
+        asked: ProjectRequest,
         progress: Callable[[str, int, int], None] = lambda text, done, total: None,
         keep: Callable[[Result], None] = lambda result: None,
     ) -> None:
         """``progress(text, done, total)`` is told of each trial; ``keep`` is given the unfinished result now and then.
 
-        Raises UserError where the sources lie in several projects, or hold nothing that can be mutated.
+        Raises UserError if the sources lie in several projects, or hold nothing that can be mutated.
         """
         self.asked, self.progress, self.keep = asked, progress, keep
         paths = [source.resolve() for source in asked.sources]
@@ -111,21 +111,21 @@ class ProjectRun:
         }  # fmt: skip
 
     def run(self) -> Result:
-        """The result. Raises UserError where the command fails without a mutant, or does not import the source."""
+        """The result. Raises UserError if the command fails without a mutant, or does not import the source."""
         asked = self.asked
         with Trials(self.root, self.paths, asked.command, asked.jobs, _settings(asked.lane)) as trials:
             self._run_unmutated(trials)
             uncovered = self._uncovered(trials)
             for mutant in self.chosen:
                 if (mutant.file, mutant.function) in uncovered:
-                    reason = f"nothing that the command checks runs {mutant.function}"
+                    reason = f"the command does not run {mutant.function}"
                     self._take(mutant, NO_COVERAGE, Ended(0, 0.0, reason))
             untried = [mutant for mutant in self.chosen if mutant.id not in self.rows]
             trials.side_by_side(lambda mutant: self._try(trials, mutant), untried)
         return self.result()
 
     def _run_unmutated(self, trials: Trials) -> None:
-        """In all copies at once, as mutants will be run: the seconds are those under the load that they will meet."""
+        """In all copies at once, like mutants later, so that the time is measured under the same load."""
         self.progress("running the tests without a mutant", 0, 0)
         for ended in trials.side_by_side(lambda _: trials.run(None), range(self.asked.jobs)):
             if ended.code != 0:
@@ -134,12 +134,12 @@ class ProjectRun:
         self.limit = LIMIT_FACTOR * self.unmutated + MIN_LIMIT_S
 
     def _uncovered(self, trials: Trials) -> set[tuple[str, str]]:
-        """File and name of the functions that the command does not notice to be broken altogether."""
+        """File and name of functions that can be completely broken without the command failing."""
         names = list(dict.fromkeys((mutant.file, mutant.function) for mutant in self.chosen))
 
         def survives(name: tuple[str, str]) -> bool:
             file, function = name
-            self.progress(f"asking whether {function} is run", 0, 0)
+            self.progress(f"testing whether {function} runs", 0, 0)
             return trials.run(self.limit, file, self.files[file].unreachable(function)).code == 0
 
         alive_names = {name for name, alive in zip(names, trials.side_by_side(survives, names), strict=True) if alive}
@@ -183,7 +183,7 @@ def _files(root: Path, paths: Sequence[Path]) -> dict[str, SourceFile]:
     return {file.file: file for file in files}
 
 
-def _drawn(mutants: Sequence[SourceMutant], asked: Asked) -> list[SourceMutant]:
+def _drawn(mutants: Sequence[SourceMutant], asked: ProjectRequest) -> list[SourceMutant]:
     numbers = random.Random(asked.seed).sample(range(len(mutants)), asked.limit or 0)
     return [mutants[number] for number in sorted(numbers)]
 

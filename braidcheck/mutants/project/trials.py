@@ -20,13 +20,13 @@ from typing import Any, Self
 from braidcheck.external_ops import GIVEN, VARIABLE
 from braidcheck.mutants.project import copies
 
-TAIL_BYTES = 20_000  # of what a command prints, in which the reason for its end is looked for
+TAIL_BYTES = 20_000  # of a command's output, searched for the reason of its failure
 MAX_SAID = 160  # characters kept of it
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, None where it was stopped at the limit, in seconds."""
+    """How a command ended: its exit code, or None if it was stopped at the time limit, and its seconds."""
 
     code: int | None
     seconds: float
@@ -34,7 +34,7 @@ class Ended:
 
 
 class Trials:
-    """Copies of a project, each free or in use by one run of the command; a context, at whose end nothing is left."""
+    """Copies of a project, each free or in use by one run of the command; a context manager that removes them."""
 
     def __init__(
         self, root: Path, sources: Sequence[Path], command: str, jobs: int, settings: Sequence[Mapping[str, str]]
@@ -60,7 +60,7 @@ class Trials:
         self._folder.cleanup()
 
     def side_by_side(self, work: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
-        """``work(task)`` of each task, as many at a time as there are copies; what is interrupted ends its commands."""
+        """``work(task)`` of each task, as many concurrently as there are copies; an interrupt ends the commands."""
         pool = ThreadPoolExecutor(self.jobs)
         try:
             futures = [pool.submit(work, task) for task in tasks]
@@ -72,7 +72,7 @@ class Trials:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, limit: float | None, file: str = "", text: str = "") -> Ended:
-        """The command in a copy, in which ``file`` holds ``text``, for at most ``limit`` seconds."""
+        """Run the command in a copy in which ``file`` contains ``text``, for at most ``limit`` seconds."""
         copy, environment = self._free.get()
         try:
             with copies.changed(copy / file, text) if file else contextlib.nullcontext():
@@ -116,7 +116,7 @@ class Trials:
     def _environment(self, copy: Path, number: int) -> dict[str, str]:
         found = copies.import_folders(copy, [copy / source.relative_to(self.root) for source in self.sources])
         paths = [*found, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # Last: where this program was called by its path alone, the tools beside it are found too.
+        # Last: if this program was called by its path, tools beside it are found too.
         programs = [*filter(None, [os.environ.get("PATH")]), str(Path(sys.executable).parent)]
         # Ops announced here lie in the project itself: the command finds those of its copy.
         kept = {name: value for name, value in os.environ.items() if name not in (VARIABLE, GIVEN)}
@@ -124,20 +124,20 @@ class Trials:
             **kept,
             "PYTHONPATH": os.pathsep.join(paths),
             "PATH": os.pathsep.join(programs),
-            "TRITON_CACHE_DIR": str(Path(self._folder.name) / "triton"),  # else mutants would fill the user's own
+            "TRITON_CACHE_DIR": str(Path(self._folder.name) / "triton"),  # else mutants would fill the user's cache
             **self.settings[number % len(self.settings)],
         }
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the command, and all that it has started and left behind."""
+    """End the command and all its descendants."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _reason(code: int | None, output: str) -> str:
-    """What the command said last, in one line: of pytest the first test that failed."""
+    """The command's last line of output; for pytest the first failed test."""
     if code == 0:
         return ""
     lines = [line.strip() for line in output.splitlines() if line.strip()]

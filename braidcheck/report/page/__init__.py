@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no network, no second file."""
+"""The HTML report: one self-contained file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is about: a Run, the last of a history if there is one (absent for numbers imported from
-    elsewhere), a Run to compare with, kill matrices, the rows of a measured sensitivity."""
+    """The contents of a report: a Run, the last one of a history if there is one (None for numbers imported from
+    elsewhere), a Run to compare with, kill matrices, sensitivity rows."""
 
     title: str
     run: Run | None
@@ -44,7 +44,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page, with a template of the name of its id; one whose body is empty is left out."""
+    """A section of the page, with a template named by its id; omitted if its body is empty."""
 
     id: str
     title: str
@@ -52,8 +52,8 @@ class Section:
 
 
 SECTIONS = (
-    Section("wrong", "What is wrong"),
-    Section("engines", "Ways of asking the engine"),
+    Section("wrong", "Failures"),
+    Section("engines", "Engine surfaces"),
     Section("base", "Against the base"),
     Section("trend", "Trend"),
     Section("headroom", "Headroom of the ops"),
@@ -95,14 +95,14 @@ def render(subject: Subject) -> str:
         meta=_meta(run, subject.history),
         sections=[replace(one, body=Markup(body)) for one, body in bodies if body],  # escaped by its template
         charts=drawn,
-        library=Markup(library),  # Bokeh's own script
+        library=Markup(library),  # Bokeh's script
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
     )
 
 
 def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, object]:
-    """What the sections show of one Run."""
+    """The data of the sections for one Run."""
     ordered = rows(run)
     shown = first(found, MAX_ITEMS)
     return {
@@ -125,7 +125,7 @@ def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, object]:
 
 
 def _of_base(subject: Subject) -> dict[str, object]:
-    """The Run beside its base: what was timed in the same session, and what moved since another Run."""
+    """The Run and its base: timings of the same session, and changes since another Run."""
     run, base = subject.run or Run({}, (), ()), subject.base
     made = compare(run, base) if subject.run and base else None
     return {
@@ -138,11 +138,11 @@ def _of_base(subject: Subject) -> dict[str, object]:
 
 
 def templates() -> Environment:
-    """The templates of pages, which show text as text."""
+    """The templates of pages, with automatic escaping."""
     made = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
     made.filters["when"] = _when
-    # In the order that was given, for Bokeh refers back to what it has read.
+    # In the given order, since Bokeh refers back to earlier objects.
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     made.globals |= {"anchor": _anchor, "here": _here}
     made.globals["m"] = made.get_template("macros.html").module
@@ -159,7 +159,7 @@ def _here(identifier: str, name: str) -> Markup:
 
 
 def _when(time: str) -> str:
-    """An ISO 8601 time for people, to the minute and in UTC; anything else as it is."""
+    """An ISO 8601 time in readable form, to the minute and in UTC; anything else unchanged."""
     try:
         float(time)
     except ValueError:
@@ -168,7 +168,7 @@ def _when(time: str) -> str:
 
 
 def _status(subject: Subject) -> Status:
-    """The worst that the Run or the trend says."""
+    """The worst status of the Run or the trend."""
     run = subject.run.status if subject.run else Status.SKIPPED
     if run in (Status.FAIL, Status.ERROR) or not subject.history:
         return run
@@ -179,7 +179,7 @@ def _status(subject: Subject) -> Status:
 
 
 def _charts(cards: Sequence[trends.Card]) -> tuple[dict[str, Mapping[str, object]], str]:
-    """The figures and what draws them; a page without figures carries no library."""
+    """The figures and the library that draws them; a page without figures has no library."""
     if not cards:
         return {}, ""
     from braidcheck.report.page import figure
@@ -198,18 +198,18 @@ def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
         "machine": hardware(seen) if seen else "",
         "torch": str(libraries.get("torch") or ""),
         "triton": str(libraries.get("triton") or ""),
-        "nights": str(len(history)) if len(history) > 1 else "",
+        "nightly runs": str(len(history)) if len(history) > 1 else "",
     }
     return {name: value for name, value in known.items() if value}
 
 
 def _absent(subject: Subject, facts: Mapping[str, object]) -> list[str]:
-    """What a report could hold and this one does not, with the reason."""
+    """Sections that this report does not have, with the reason."""
     wanted = {
-        "trend": (subject.history, "one Run has no past; give a history's folder"),
+        "trend": (subject.history, "a single Run has no history; give a history's folder"),
         "accuracy of ops": (facts["headrooms"], "the Run has no accuracy verdict"),
         "the model by position": (facts["strata"], "the Run has no NLL by position"),
-        "measured limits": (facts["roofline"], "the Run timed no kernel: that takes a GPU"),
+        "measured limits": (facts["roofline"], "the Run timed no kernel: timing needs a GPU"),
         "kill matrix": (subject.matrices, "none was given; see braidcheck mutants --save, then report --mutants"),
         "sensitivity": (subject.sensitivity, "none was given; see braidcheck sensitivity --save, then --sensitivity"),
     }

@@ -1,4 +1,4 @@
-"""A card's figure for Bokeh: colours are given in the page, which knows whether it is light or dark."""
+"""A card's figure for Bokeh; the page sets the colours, for light or dark."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HEIGHT = 200  # pixels
 
 
 def library() -> str:
-    """Bokeh's own script, of which plots need the core alone."""
+    """Bokeh's core script, which is enough for plots."""
     return "\n".join(Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw)
 
 
 def draw(card: Card) -> Mapping[str, object]:
-    """The figure as JSON that ``Bokeh.embed.embed_item`` takes. Models are named for the page to colour them."""
+    """The figure as JSON for ``Bokeh.embed.embed_item``. Models have names by which the page colours them."""
     plot = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",

@@ -1,4 +1,4 @@
-"""An op's part of the page: what each gate says of it, how much of the bound each case used, where it fails."""
+"""An op's section of the page: its gates, the part of the bound that each case used, its failures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from braidcheck.result import SEVERITY, Status, Verdict
 
 @dataclass(frozen=True)
 class OpPart:
-    """One op: a row a gate, a bar a case with the largest error ratio first, and what fails with its command.
-
-    ``status`` is the worst that any gate says, ``said`` stands beside the name while the part is folded.
+    """One op: one row per gate, one bar per case with the largest error ratio first, and failures with their commands.
+    ``status`` is the worst of all gates, ``said`` is the text beside the name while the section is folded.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the page shows of one Run beside its verdicts: headroom, the model by position, measured limits, kill matrix."""
+"""Sections on one Run beside its verdicts: headroom, the model by position, measured limits, kill matrix."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _percent(part: float) -> float:
 
 
 def headrooms(rows: Iterable[Row]) -> list[Bar]:
-    """By op, the worst error ratio, with the PyTorch baseline's on the same case; the least headroom first."""
+    """The worst error ratio of each op, with the PyTorch baseline's on the same case; the least headroom first."""
     worst = [(row.worst, row) for row in rows if row.gate == "accuracy" and row.worst]
     ordered = sorted(worst, key=lambda pair: -limit_fraction(pair[0]))
     return [_bar(one, row.subject, f"{row.count} cases evaluated; worst: {one.subject}") for one, row in ordered]
@@ -58,7 +58,7 @@ def case_bar(verdict: Verdict) -> Bar:
 def _bar(verdict: Verdict, name: str, detail: str) -> Bar:
     baseline = verdict.metrics.get("baseline_error_ratio")
     known = isinstance(baseline, int | float) and math.isfinite(baseline)
-    detail += f"; plain PyTorch uses {baseline:.3g}" if known else ""
+    detail += f"; the PyTorch baseline uses {baseline:.3g}" if known else ""
     mark = baseline if known else None
     return Bar(name, limit_fraction(verdict), _left(verdict), detail, verdict.status != Status.PASS, mark)
 
@@ -79,7 +79,7 @@ def checks(run: Run) -> list[Bar]:
 
 @dataclass(frozen=True)
 class Stratum:
-    """The difference of NLL to HF float32 at some positions, in nats a token: interval and HF bfloat16's own."""
+    """The difference of NLL to HF float32 at some positions, in nats per token: interval and HF bfloat16's own."""
 
     positions: str
     value: float
@@ -97,7 +97,7 @@ class Strata:
 
     @property
     def scale(self) -> float:
-        """Half of the width of the drawing, in nats a token."""
+        """Half of the width of the drawing, in nats per token."""
         return max(max(abs(row.low), abs(row.high), abs(row.floor)) for row in self.rows) or 1.0
 
     def place(self, value: float) -> float:
@@ -172,7 +172,7 @@ def roof_points(run: Run) -> list[Point]:
 
 
 class Survivor(NamedTuple):
-    """A fault that no gate caught: what it is, on which input it shows, where it lies and the lines it changes."""
+    """A fault that no gate caught: description, an input that shows it, its place and the changed lines."""
 
     name: str
     description: str

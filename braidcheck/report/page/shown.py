@@ -1,4 +1,4 @@
-"""How much of a list a page shows: a browser and a reader have limits, and run.json has the rest."""
+"""Limits on the length of lists on a page; run.json has the rest."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class Shown(Generic[Item]):
 
 
 def first(items: Sequence[Item], most: int) -> Shown[Item]:
-    """At most ``most`` of ``items``, which are in their order of interest."""
+    """At most ``most`` of ``items``, which are in order of interest."""
     return Shown(list(islice(items, most)), max(0, len(items) - most))

@@ -1,4 +1,4 @@
-"""Every series of a history as a card: its nights, its levels, and where they changed, with the commits."""
+"""Every series of a history as a card: its nightly runs, its levels, and where they changed, with the commits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from braidcheck.ci.trend.series import Series, collect
 from braidcheck.report.rows import LARGE, rows
 from braidcheck.result import Run
 
-NO_CHANGE_DETECTION = "held to its limit every night; changes of level are not sought in it"
+NO_CHANGE_DETECTION = "checked against its limit in every run, not for changes of level"
 EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of the user's own
 
 
 @dataclass(frozen=True)
 class Card:
-    """One series: readings by night (``None`` is a night without), what is drawn, and what is said of it.
-
-    ``times`` are seconds since 1970 or plain numbers, ``levels`` the median between changes, by night.
+    """One series: readings by run (``None`` if missing), the drawing, and its text. ``times`` are seconds since 1970 or
+    plain numbers, ``levels`` the median between changes, by run.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Card:
 
     @property
     def rank(self) -> int:
-        """0 where something got worse, 1 where better, 2 where nothing is known to have changed."""
+        """0 if something got worse, 1 if better, 2 if no change is known."""
         return 0 if any(f.worse for f in self.findings) else 1 if self.findings else 2
 
     @property
@@ -62,7 +61,7 @@ def _card(series: Series, findings: list[Finding], note: str) -> Card:
     return Card(
         name=series.name,
         label=("relative to the frozen control" if controlled else "as measured")
-        + (", more is better" if series.more_is_better else ", less is better"),
+        + (", higher is better" if series.more_is_better else ", lower is better"),
         times=times,
         values=series.values,
         drawn=drawn,
@@ -87,8 +86,8 @@ def _limited(runs: Sequence[Run]) -> Iterator[Card]:
         if len(nights) == 1:
             continue  # a point is no trend
         seen, used = [run for run, _ in nights], [used for _, used in nights]
-        said = f"{'over its limit in the last night; ' if used[-1] > 1 else ''}{NO_CHANGE_DETECTION}"
-        yield Card(name, "part of the limit that is used", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
+        said = f"{'over its limit in the last run;  ' if used[-1] > 1 else ''}{NO_CHANGE_DETECTION}"
+        yield Card(name, "used part of the limit", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
 
 
 def _times(nights: Sequence[Run]) -> list[float]:

@@ -38,7 +38,7 @@ def edit(tmp_path):
         (f"{KERNELS}/rms_norm/cases.py", "    _case(1, 1024),\n", "", "cases"),
         (f"{KERNELS}/rms_norm/op.py", "batch_invariant=True", "batch_invariant=False", "contract"),
         (f"{KERNELS}/rms_norm/op.py", "bound=oracle.bound", "bound=oracle.reference", "contract"),
-        (f"{KERNELS}/lm_head/baselines.py", '"""', '""" ', "timed beside"),
+        (f"{KERNELS}/lm_head/baselines.py", '"""', '""" ', "timing baselines"),
         (f"{KERNELS}/rms_norm/checks.py", '"""', '""" ', "contract checks"),
         (f"{KERNELS}/rms_norm/variants.py", '"""', '""" ', "equivalent implementations"),
         (f"{KERNELS}/common/blocks.py", '"""', '""" ', "equivalent implementations"),

@@ -96,12 +96,12 @@ def test_silent_machine_is_skipped(nights):
     there = [Run({**run.environment, "hardware": "H100"}, (), run.verdicts) for run in there]
     trend = evaluate([*here, *there])
     assert list(trend.skipped) == ["gpu/speed/decode @ H100"]
-    assert "last Run is of 2026-02-12" in trend.skipped["gpu/speed/decode @ H100"]
+    assert "last Run was on 2026-02-12" in trend.skipped["gpu/speed/decode @ H100"]
 
 
 def test_too_few_nights_are_skipped(nights):
     trend = evaluate(nights(times(9, 5)))
-    assert trend.skipped == {"gpu/speed/decode": "9 nights, 10 are needed"}
+    assert trend.skipped == {"gpu/speed/decode": "9 nightly runs, 10 are needed"}
     assert trend.exit_code == 3
 
 

@@ -43,7 +43,7 @@ def test_a_server_in_trouble_is_one_line(server, fault, said):
 @pytest.mark.parametrize("fault", ["slow", "drip"])
 def test_a_slow_answer_ends_at_the_limit_and_is_not_asked_again(server, fault):
     message = refusal(server, fault, Limits(request_s=0.2, retry_delays_s=(0.0, 0.0)))
-    assert "no whole answer within 0.2 s" in message
+    assert "no complete answer within 0.2 s" in message
     assert len(server.requests) == 1
 
 

@@ -115,7 +115,7 @@ def test_what_an_api_has_no_word_for_is_left_out(pair):
 
 
 SAID = {
-    "nan": "that are no numbers",
+    "nan": "that are not numbers",
     "logits": "above 1: are these logits?",
     "foreign token": f"has {VOCABULARY} tokens: another one is served",
     "few positions": "log-probabilities of",
@@ -173,7 +173,7 @@ def test_a_prompt_that_is_echoed_longer_is_refused(pair, monkeypatch):
         return honest({**body, "prompt": [0, *body["prompt"]]})
 
     monkeypatch.setattr(server, "_openai", with_first_token)
-    with pytest.raises(ServerError, match="echoes 9 tokens of a prompt of 8: does it add a first token"):
+    with pytest.raises(ServerError, match="echoes 9 tokens of a prompt of 8: does it prepend a token"):
         engine.prefill(IDS)
 
 
@@ -188,7 +188,9 @@ def test_a_level_that_is_refused_is_left_out(directory, monkeypatch):
 def test_a_server_that_serves_neither_is_of_no_use(directory, monkeypatch):
     with StandIn("vllm") as server:
         monkeypatch.setattr(server, "_vllm", lambda body: (403, {"detail": "go away"}))
-        with pytest.raises(ServerError, match=r"neither log-probabilities nor token ids are served: .* 403: go away$"):
+        with pytest.raises(
+            ServerError, match=r"the server gives neither log-probabilities nor token ids: .* 403: go away$"
+        ):
             connect(server.url, MODEL, directory, QUICK)
 
 

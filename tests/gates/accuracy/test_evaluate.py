@@ -144,7 +144,7 @@ def test_errors_to_one_side_fail():
     assert evaluated([OUTPUT | {"bias": 1.0}]).status == Status.PASS
     verdict = evaluated([OUTPUT, OUTPUT | {"name": "k", "bias": 1.5}])
     assert verdict.status == Status.FAIL
-    assert "k is off to one side, 1.5 times as far" in verdict.message
+    assert "k is biased to one side, 1.5 times as far" in verdict.message
     assert evaluated([OUTPUT | {"bias": float("nan")}]).status == Status.FAIL
 
 

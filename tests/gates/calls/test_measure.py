@@ -157,5 +157,5 @@ def test_refusal_names_the_argument():
 
 def test_overlap_that_is_written_must_be_refused():
     case = smallest_case(CACHE, 3)
-    with refused("overlap, and the call takes them"), warnings.catch_warnings(action="ignore"):
+    with refused("overlap and the call accepts them"), warnings.catch_warnings(action="ignore"):
         layouts.check_overlaps(CACHE, CACHE.reference, case, "cpu")

@@ -137,7 +137,7 @@ def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
         ("flips", put([0, 17], "documents", 2, "flips"), "document 2 at token 17"),
         ("entropy", put(0.7, "entropy", "engine_error", 1, 0), "layer 1, head 0"),
         ("causality", put(3, "causality", 0, "differing"), "a token sees what comes after it"),
-        ("causality", put(False, "causality", 0, "later_changed"), "the text is not read"),
+        ("causality", put(False, "causality", 0, "later_changed"), "is the text read?"),
         ("continuation", put(-1, "continuations", 0, "engine", 20), "from HF's answer at step 20 of document 3"),
         ("continuation", put([], "continuations", 0, "engine"), "diverges from HF's answer at step 0"),
         ("decode", put(-1, "continuations", 0, "prefill", 5), "at 1 of 24 steps where prefill is sure"),
@@ -330,7 +330,7 @@ def test_stretches_without_enough_blocks_are_inconclusive(monkeypatch):
 @pytest.mark.parametrize(
     ("ops", "layers", "repaired", "kl", "words"),
     [
-        ([], [], False, None, "no op: it fails with all of them at their references; look at weights"),
+        ([], [], False, None, "no op: it fails with all ops at their references too; look at weights"),
         (["a"], [], True, None, "a; with the reference there it passes"),
         (["a", "b"], [2, 2], False, None, "a and b in layer 2; with the reference there it still fails"),
         (["a"], [2, 4], True, 0.5, "a in layers 2-4; with the reference there KL is 0.5"),
@@ -358,7 +358,7 @@ def test_answers_that_part_are_counted():
     row["engine"][20:], row["certainty"][20] = [1, 2, 3, 4], 0.3
     verdict = evaluated(evidence)["continuation"]
     assert verdict.metrics == {"agreed": 20, "parted": 1, "steps": 24}
-    assert verdict.message.endswith("; 1 answers part from HF's where HF bfloat16 could too")
+    assert verdict.message.endswith("; 1 answers diverge from HF's where HF bfloat16 could too")
 
 
 def test_stretches_of_positions_follow_each_other():

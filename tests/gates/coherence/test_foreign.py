@@ -1,4 +1,4 @@
-"""Evidence of an engine that is not ours: whole, of a server's best alone, of tokens alone, and where it ends."""
+"""Evidence of a user's engine: whole, of a server's best alone, of tokens alone, and where it ends."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_an_engine_in_float32_is_not_taken_for_the_golden(golden):
 def test_a_servers_best_give_kl_and_flips(golden):
     said = verdicts(Best, golden)
     assert {said[name].status for name in ("kl", "flips", "recall")} == {Status.PASS}
-    assert said["logits"].message == "the engine gives its best log-probabilities alone"
+    assert said["logits"].message == "the engine gives only its best log-probabilities"
 
 
 def test_an_engine_that_ends_is_an_error_of_each_check_that_needs_it(golden):

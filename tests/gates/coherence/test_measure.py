@@ -148,7 +148,7 @@ def test_an_engine_that_breaks_the_interface_is_named(golden, stand_in):
     engine = stand_in()
     plain = engine.forward_logits
     engine.forward_logits = lambda ids, trace=None: plain(ids, trace).bfloat16()
-    with pytest.raises(ValueError, match="forward_logits must give float32 logits"):
+    with pytest.raises(ValueError, match="forward_logits must return float32 logits"):
         measure_coherence(engine, golden)
     engine.forward_logits = lambda ids, trace=None: plain(ids)
     with pytest.raises(ValueError, match="trace must give hidden of every layer, and q and k of all or none"):

@@ -28,7 +28,7 @@ def test_all_wrong_is_said():
     [
         ({"after": ["another request"]}, {}, "only after another request"),
         ({"batch": 8}, {"batch": 2}, "only in batches of 8 and more"),
-        ({"batch": 8, "row": 3}, {"batch": 8, "row": 0}, "only in rows behind a batch's first"),
+        ({"batch": 8, "row": 3}, {"batch": 8, "row": 0}, "only in rows after a batch's first"),
         ({"batch": 8, "ragged": True}, {"batch": 8}, "only in ragged batches"),
         ({"together": True}, {}, "only for concurrent requests"),
         ({"phase": "stream"}, {"phase": "greedy"}, "only in streams"),

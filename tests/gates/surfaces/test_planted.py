@@ -16,7 +16,7 @@ FAULTS = {
     tiny.StaleCache: "after a longer request",
     tiny.PrefixOff: "after a request that begins alike",
     tiny.BlocksAlone: "after a request with the same tokens behind another beginning",
-    tiny.RowZero: "in rows behind a batch's first",
+    tiny.RowZero: "in rows after a batch's first",
     tiny.Padded: "in ragged batches",
     tiny.Permuted: "in batches of 8 and more",
     tiny.NeverStops: "where a stop token ends an answer",

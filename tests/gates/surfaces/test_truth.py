@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from braidcheck.engines.client import Top
-from braidcheck.gates.surfaces.truth import Asked, Request, divergences, prefill_outcome, tokens_outcome
+from braidcheck.gates.surfaces.truth import Circumstances, Request, divergences, prefill_outcome, tokens_outcome
 from tests.engines import tiny
 
 
@@ -42,7 +42,7 @@ def test_a_servers_best_are_enough_to_be_right_and_to_be_wrong(text, logits, cou
 def test_rows_that_a_server_does_not_give_are_left_out(text, logits):
     top = best(logits, 5)
     top.ids[0] = -1
-    outcome = prefill_outcome(Request(text, len(text)), top, 0, Asked())
+    outcome = prefill_outcome(Request(text, len(text)), top, 0, Circumstances())
     assert outcome["positions"] == len(text) - 1
     assert outcome["wrong_at"] is None
 
@@ -74,5 +74,5 @@ def test_no_answer_is_expected_behind_a_stop_token(text):
     ],
 )
 def test_answers_beside_what_hf_is_sure_of(text, got, count, wrong_at, said):
-    outcome = tokens_outcome(Request(text, 10), got, count, Asked(), expected=[7, 8, 9])
+    outcome = tokens_outcome(Request(text, 10), got, count, Circumstances(), expected=[7, 8, 9])
     assert (outcome["wrong_at"], outcome["what"]) == (wrong_at, said)

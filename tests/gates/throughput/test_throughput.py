@@ -111,7 +111,7 @@ def test_too_little_time_is_said():
     assert said.status == Status.INCONCLUSIVE
     assert "too few to decide" in said.message
     none = measured(Timed, Timed, seconds=0)["prefill, 32 tokens"]
-    assert (none.status, none.message) == (Status.INCONCLUSIVE, "no round fitted into the time")
+    assert (none.status, none.message) == (Status.INCONCLUSIVE, "no round fit into the time budget")
 
 
 @pytest.mark.parametrize(

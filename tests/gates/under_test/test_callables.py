@@ -54,5 +54,5 @@ def test_an_operator_has_the_arguments_of_its_schema():
 
 
 def test_a_class_of_modules_is_refused_in_one_line():
-    with pytest.raises(UserError, match="it is a class: assign an instance"):
+    with pytest.raises(UserError, match="is a class: give an instance"):
         as_function(Norm, "it")

@@ -25,7 +25,7 @@ KERNELS = environment.PACKAGE / "kernels"
 @pytest.mark.parametrize("path", ["rms_norm/oracle.py", "rms_norm/../rms_norm/kernel.py", "sample/__pycache__/op.pyc"])
 @pytest.mark.parametrize("kind", [str, lambda path: str(path).encode()])
 def test_files_of_ops_are_refused(path, kind):
-    with pytest.raises(ImportError, match="is what the function is held against"):
+    with pytest.raises(ImportError, match="holds the expected answers"):
         worker._refuse_kernel_files("open", (kind(KERNELS / path), "r", 0))
 
 

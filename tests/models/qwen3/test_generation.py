@@ -172,7 +172,7 @@ def test_memory_is_asked_for_before_it_is_taken(engine, tiny, free):
 
 
 def test_the_real_models_needs(engine):
-    """114,688 bytes a token of context, 1.19 GB of weights and the stacked ones again."""
+    """114,688 bytes per token of context, 1.19 GB of weights and the stacked ones again."""
     from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 
     assert memory.kv_cache_bytes(QWEN3_0_6B, 1, 1, torch.bfloat16) == 114688

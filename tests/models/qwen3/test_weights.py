@@ -81,10 +81,10 @@ def test_a_missing_file(copy):
         ('{"weight_map": []}', "holds no weight_map"),
         ('{"weight_map": {}}', "names no file"),
         ('{"weight_map": {"a": [1]}}', "holds no weight_map"),
-        ('{"weight_map": {"a": 5}}', "names '5', which is no .safetensors file beside it"),
-        ('{"weight_map": {"a": "../model.safetensors"}}', "no .safetensors file beside it"),
-        ('{"weight_map": {"a": "/etc/passwd"}}', "no .safetensors file beside it"),
-        ('{"weight_map": {"a": "weights.bin"}}', "no .safetensors file beside it"),
+        ('{"weight_map": {"a": 5}}', "names '5', which is not a .safetensors file beside it"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "not a .safetensors file beside it"),
+        ('{"weight_map": {"a": "/etc/passwd"}}', "not a .safetensors file beside it"),
+        ('{"weight_map": {"a": "weights.bin"}}', "not a .safetensors file beside it"),
     ],
 )
 def test_an_index_that_names_no_file_beside_it(tmp_path, text, said):

@@ -12,7 +12,7 @@ import pytest
 
 from braidcheck.cli import project_mutants
 from braidcheck.errors import UserError
-from braidcheck.mutants.project.run import Asked, ProjectRun
+from braidcheck.mutants.project.run import ProjectRequest, ProjectRun
 from braidcheck.report import project_mutants as report
 from tests.forked.installed import REAL
 
@@ -56,7 +56,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(project, command=f"{REAL} check.py", **more):
-    asked = Asked([project / "lib" / "kernel.py"], command, "interpret", 2, **more)
+    asked = ProjectRequest([project / "lib" / "kernel.py"], command, "interpret", 2, **more)
     return ProjectRun(asked)
 
 

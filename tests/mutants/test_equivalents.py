@@ -15,7 +15,7 @@ from braidcheck.gates.soak.measure import measure_soak, pairs
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.configs import configs, get_config
 from braidcheck.kernels.common.variants import STYLES, UNROUNDED
-from braidcheck.mutants import honest
+from braidcheck.mutants import equivalents
 
 OPS = kernels.find()
 
@@ -23,7 +23,7 @@ OPS = kernels.find()
 @pytest.mark.parametrize("op", OPS)
 def test_every_op_has_variants_with_its_own_signature(op):
     wanted = inspect.signature(OPS[op].call).parameters
-    variants = honest.find(op)
+    variants = equivalents.find(op)
     assert len(variants) >= VARIANTS
     for name, variant in variants.items():
         has = inspect.signature(variant).parameters
@@ -34,13 +34,13 @@ def test_every_op_has_variants_with_its_own_signature(op):
 
 
 def test_an_unknown_op_has_none():
-    assert honest.find("no_op") == {}
+    assert equivalents.find("no_op") == {}
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_no_variant_is_refused(op):
     cases = [case for case in pairs(OPS[op], 24, large=False) if case.profile == "tail"]
-    seen = measure_soak(OPS[op], cases[:1], honest.find(op))
+    seen = measure_soak(OPS[op], cases[:1], equivalents.find(op))
     over = [row for row in seen["functions"] if not row["error_ratio"] <= accuracy.LIMIT or row["raised"]]
     assert not over
 
@@ -57,7 +57,7 @@ def test_variants_round_otherwise(op):
         return first.contiguous().view(torch.int32)
 
     plain = bits(OPS[op].reference)
-    same = [name for name in STYLES if torch.equal(bits(honest.find(op)[name]), plain)]
+    same = [name for name in STYLES if torch.equal(bits(equivalents.find(op)[name]), plain)]
     assert not same
 
 
@@ -77,7 +77,7 @@ def test_other_blocks_are_other_and_are_put_back(op, monkeypatch):
     monkeypatch.setattr(module, "ARGUMENTS", stopped)
     case = next(case for case in OPS[op].cases if not case.large)
     with pytest.raises(ZeroDivisionError):
-        honest.find(op)["other blocks"](**OPS[op].inputs(case, "cpu"))
+        equivalents.find(op)["other blocks"](**OPS[op].inputs(case, "cpu"))
     (other,) = during
     assert all(other[name] != before[name] for name in before)
     assert sizes(module, op) == before
@@ -100,7 +100,7 @@ def test_few_and_many_tokens_are_given_to_the_kernel_in_blocks(op, monkeypatch):
             monkeypatch.setattr(module, name, Listed(name))
     cases = [case for case in OPS[op].cases if not case.large and (case["T"] == 1 or case["T"] >= many.MIN_M)]
     for case in cases:
-        honest.find(op)["in blocks"](**OPS[op].inputs(case, "cpu"))
+        equivalents.find(op)["in blocks"](**OPS[op].inputs(case, "cpu"))
     others = "_gemv_kernel", "_persistent_kernel", " of tiles"
     assert {f"{op}_kernel", f"_{op}", f"{op}_tiled_kernel"} & {*launched}
     assert not any(name.endswith(others) for name in launched)

@@ -1,4 +1,4 @@
-"""Equivalent implementations of every op: other roundings under the same contract, which no gate may refuse."""
+"""Equivalent implementations of every op: other roundings under the same contract, which no gate may fail."""
 
 from __future__ import annotations
 
