@@ -42,7 +42,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "ne": np.not_equal,
 }
 ALL = slice(None)
-Compute = Callable[[np.ndarray, Any], np.ndarray]
+Compute = Callable[..., np.ndarray]  # of one, two or three operands
 
 
 class Plan(NamedTuple):
