@@ -15,7 +15,7 @@ OP = Op(
     contract=Contract(
         outputs={"out": "k_cache", "k_cache": "k_cache", "v_cache": "v_cache"},
         casts=("q after RoPE to the cache's dtype", "P to v's dtype"),
-        batch_invariant=5,  # few rows are split into more parts
+        batch_invariant=5,  # up to 4 may be split into more parts
         mutates=("k_cache", "v_cache"),
     ),
     bound=oracle.bound,
