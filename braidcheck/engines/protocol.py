@@ -80,7 +80,9 @@ class Sampler(Protocol):
         self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
     ) -> Sequence[int]:
         """``n`` drawn tokens: logits over ``temperature``, of these the best ``top_k`` (0: all), of these the fewest of
-        at least ``top_p`` of the probability, of these the ones with at least ``min_p`` of the best one's."""
+        at least ``top_p`` of the probability, of these the ones with at least ``min_p`` of the best one's. Or top-p of
+        all tokens, where ``top_k`` limits them too. Where the method takes ``stop``, as ``generate`` does, these end an
+        answer."""
 
 
 class Stream(Protocol):

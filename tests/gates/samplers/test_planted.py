@@ -14,15 +14,16 @@ from tests.engines import tiny
 
 def verdicts(make):
     evidence = {"engine": "tiny", "model": "model", "draws": []}
-    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST)
+    with_stop = lambda token: tiny.client(partial(make, stop=token))  # noqa: E731
+    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST, with_stop)
     return {verdict.subject.rpartition(": ")[2]: verdict for verdict in evaluate(evidence)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_right_sampler_passes(dtype):
-    said = verdicts(partial(tiny.Right, dtype=dtype))
-    assert list(said) == list(NAMES)
-    assert {verdict.status for verdict in said.values()} == {Status.PASS}, said
+    by_name = verdicts(partial(tiny.Right, dtype=dtype))
+    assert list(by_name) == list(NAMES)
+    assert {verdict.status for verdict in by_name.values()} == {Status.PASS}, by_name
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,15 @@ def test_a_right_sampler_passes(dtype):
         (tiny.FirstGreedy, "first tokens of many seeds"),
         (tiny.TopKTooSmall, "top-k that keeps two"),
         (tiny.TopPTooFew, "top-p that keeps two"),
-        (tiny.TopPFirst, "top-p of a top-k that keeps two"),
+        (tiny.ForgetsTopK, "top-p of a top-k that keeps two"),
+        (tiny.ForgetsTopP, "top-p of a top-k that keeps two"),
+        (tiny.PartlyGreedy, "how often the best token is drawn"),
+        (partial(tiny.NumbersTwice, tiny.by_id), "draws that repeat others"),
+        (partial(tiny.NumbersTwice, tiny.by_share), "draws that repeat others"),
+        (partial(tiny.NumbersTwice, tiny.by_race), "draws that repeat others"),
+        (tiny.SeedHalved, "draws that repeat others"),
+        (tiny.RowsShareNumbers, "draws that repeat others"),
+        (tiny.SamplesOn, "drawn stop tokens"),
         (tiny.SamplesOn, "temperature 2"),
         (tiny.LongAnswer, "long greedy answers under HF"),
         (tiny.IgnoresLastToken, "greedy tokens under HF"),
@@ -57,9 +66,9 @@ def test_an_engine_without_a_sampler_is_skipped():
         def generate(self, ids, n):
             return tiny.Right().generate(ids, n)
 
-    said = verdicts(Greedy)
-    assert said["temperature 1"].message == "the engine has no sample"
-    assert {said[name].status for name in SETTINGS} == {Status.SKIPPED}
+    by_name = verdicts(Greedy)
+    assert by_name["temperature 1"].message == "the engine has no sample"
+    assert {by_name[name].status for name in SETTINGS} == {Status.SKIPPED}
 
 
 def test_a_tie_is_placed_by_its_id():
