@@ -427,10 +427,8 @@ class NumbersTwice(Right):
     def sample(self, ids, n, *, seed, temperature, top_k, top_p, min_p):
         draw = torch.Generator().manual_seed(seed)
         numbers = [torch.rand(VOCAB, generator=draw, dtype=torch.float64) for _ in range((n + 1) // 2)]
-        steps = iter(range(n))
-        return self.decode(
-            list(ids), n, lambda row: self.way((row / temperature).softmax(-1), numbers[next(steps) // 2])
-        )
+        twice = iter([number for number in numbers for _ in range(2)])
+        return self.decode(list(ids), n, lambda row: self.way((row / temperature).softmax(-1), next(twice)))
 
 
 def by_id(shares, numbers):

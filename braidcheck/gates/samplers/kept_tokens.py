@@ -29,7 +29,7 @@ JOINT = "top-p is taken of all tokens beside top-k, as by SGLang and FlashInfer'
 
 @dataclass(frozen=True)
 class _Request:
-    """A step and limits that keep two tokens there: of these ``token`` is the last, with a share of ``least`` or more."""
+    """A step and limits that keep two tokens there: ``token`` is the last of them, of a share of ``least`` or more."""
 
     step: Step
     setting: Setting

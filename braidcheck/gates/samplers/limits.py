@@ -1,7 +1,7 @@
 """What temperature, top-k, top-p and min-p leave of HF's distribution, and of one that is off by bfloat16's noise.
 
-Where top-k and top-p limit a draw together, HF takes top-p of the probabilities that top-k leaves. SGLang takes it of all
-(FlashInfer's ``filter_apply_order="joint"``): ``joint`` is true.
+Where top-k and top-p limit a draw together, HF takes top-p of the probabilities that top-k leaves. SGLang takes it of
+all (FlashInfer's ``filter_apply_order="joint"``): ``joint`` is true.
 """
 
 from __future__ import annotations

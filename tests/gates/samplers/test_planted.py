@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from braidcheck.gates.samplers import evaluate, measure
+from braidcheck.gates.samplers.kept_tokens import JOINT, SEQUENTIAL
 from braidcheck.gates.samplers.limits import Setting, allowed, place
 from braidcheck.gates.samplers.measure import NAMES, SETTINGS, measure_samplers
 from braidcheck.result import Status
@@ -59,6 +60,14 @@ def test_a_right_sampler_passes(dtype):
 def test_a_planted_fault_is_found(fault, setting, monkeypatch):
     monkeypatch.setattr(measure, "SETTINGS", {name: SETTINGS[name] for name in SETTINGS if name == setting})
     assert verdicts(fault)[setting].status == Status.FAIL
+
+
+def test_either_convention_of_top_p_beside_top_k_is_named(monkeypatch):
+    monkeypatch.setattr(measure, "SETTINGS", {})
+    for make, convention in ((tiny.Right, SEQUENTIAL), (tiny.TopPOfAll, JOINT)):
+        verdict = verdicts(make)["top-p of a top-k that keeps two"]
+        assert verdict.status == Status.PASS
+        assert verdict.message.endswith(convention)
 
 
 def test_an_engine_without_a_sampler_is_skipped():
