@@ -28,7 +28,7 @@ from braidcheck.op import Op
 VARIABLE, GIVEN, PROJECT = (f"_BRAIDCHECK_OPS_{name}" for name in ("FOUND", "GIVEN", "PROJECT"))  # its own affair
 GROUP = "braidcheck.ops"  # of entry points, whose values are modules
 DECLARATION = re.compile(r"^OP\b[^=\n]*=", re.MULTILINE)
-_loaded: dict[str, tuple[str, str]] = {}  # by op, the modules of its declaration and its wrapper
+_imported: dict[str, tuple[str, str]] = {}  # by op of this process, the modules of its declaration and its wrapper
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Declaration:
 def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator[None]:
     """Within, this process and those that it starts find the ops ``given`` (files, folders or modules), or else those
     that the environment or the project around ``folder``, by default the working directory, names; and those of
-    installed packages.
+    installed packages. Afterwards they are unknown again.
 
     Raises UserError for a name without an op.
     """
@@ -81,7 +81,7 @@ def has_project() -> bool:
 def of_project() -> list[str]:
     """The loaded ops that the project's table names."""
     modules = {one.module for one in _from_json(PROJECT)}
-    return [name for name, (declaration, _) in _loaded.items() if declaration in modules]
+    return [name for name, (declaration, _) in _loaded().items() if declaration in modules]
 
 
 def options() -> list[str]:
@@ -101,7 +101,7 @@ def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
             raise UserError(said + _lacking(error, Path(one.root))) from None
         if not isinstance(op, Op):
             raise UserError(f"OP in {one.module} of {one.root} must be a braidcheck.op.Op, is {type(op).__name__}")
-        _loaded[op.name] = one.module, op.call.__module__
+        _imported[op.name] = one.module, op.call.__module__
         yield op
 
 
@@ -114,19 +114,20 @@ def _lacking(error: Exception, project: Path) -> str:
 
 def module_of(op: str) -> str:
     """The module of an external op's wrapper; empty for an op of this package."""
-    return _loaded[op][1] if op in _loaded else ""
+    return _loaded().get(op, ("", ""))[1]
 
 
 def tops() -> set[str]:
     """The top-level packages and modules of loaded ops."""
-    return {name.split(".")[0] for names in _loaded.values() for name in names}
+    return {name.split(".")[0] for names in _loaded().values() for name in names}
 
 
 def code(op: str) -> list[ModuleType]:
     """The modules of an external op's wrapper, and those that they import from the same packages, such as its
     kernels."""
-    own = {name.split(".")[0] for name in _loaded[op]}
-    found, todo = dict[str, ModuleType](), [_loaded[op][1]]
+    modules = _loaded()[op]
+    own = {name.split(".")[0] for name in modules}
+    found, todo = dict[str, ModuleType](), [modules[1]]
     while todo:
         name = todo.pop()
         if name not in found and name.split(".")[0] in own and name in sys.modules:
@@ -151,6 +152,12 @@ def copy(folder: Path) -> None:
             )
         else:
             shutil.copy2(module.__file__ or "", folder)
+
+
+def _loaded() -> dict[str, tuple[str, str]]:
+    """What is imported of the ops that are announced now."""
+    modules = {one.module for one in declared()}
+    return {name: found for name, found in _imported.items() if found[0] in modules}
 
 
 def _home(value: Any) -> str:

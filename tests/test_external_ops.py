@@ -42,12 +42,6 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(autouse=True)
-def ops_of_one_test(monkeypatch):
-    """What a test loads is unknown to the next one in this process: mutation testing would look for its files."""
-    monkeypatch.setattr(external_ops, "_loaded", {})
-
-
 @pytest.fixture
 def project(tmp_path):
     """The folder of a project with a package, mylib, that keeps an op apart from its kernel."""
@@ -155,3 +149,22 @@ def test_a_command_that_repeats_a_run_names_the_ops_too(announced, tmp_path):
     with external_ops.announced(["silu_and_mul.py"], tmp_path):
         assert external_ops.options() == ["--ops", "silu_and_mul.py"]
     assert external_ops.options() == []
+
+
+@pytest.fixture
+def modules_of_one_test(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "mylib"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("modules_of_one_test")
+def test_ops_are_unknown_behind_their_announcement_and_known_again_in_the_next(project):
+    for _ in range(2):
+        assert external_ops.tops() == set()
+        with external_ops.announced(folder=project):
+            assert "silu_and_mul" in kernels.find()
+            assert (external_ops.tops(), external_ops.of_project()) == ({"mylib"}, ["silu_and_mul"])
+            assert external_ops.module_of("silu_and_mul") == "mylib.checks.packed"
+        assert external_ops.module_of("silu_and_mul") == ""

@@ -175,7 +175,8 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
     results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
     measure_surfaces(client, results.surfaces, around, say)
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
-    measure_samplers(client, texts, partial(logits_and_noise, runs), results.samplers, say, longest)
+    logits = partial(logits_and_noise, runs)
+    measure_samplers(client, texts, logits, results.samplers, say, longest, around.with_stop)
     if asked.timed:
         results.throughput = {
             **of_what, "against": specs.name_of(asked.base.engine) if asked.base else asked.against,

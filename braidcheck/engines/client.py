@@ -84,9 +84,10 @@ class Client:
         """All tokens of a stream."""
         return self._call(_request("stream", [list(ids), n]))[0]["tokens"]
 
-    def sample(self, ids: Ids, n: int, **options: float) -> list[int]:
+    def sample(self, ids: Ids, n: int, *, stop: Ids = (), **options: float) -> list[int]:
         """Drawn tokens."""
-        return self._call({**_request("sample", [list(ids), n]), "options": options})[0]["tokens"]
+        more = {"stop": list(stop)} if stop else {}
+        return self._call({**_request("sample", [list(ids), n]), "options": {**options, **more}})[0]["tokens"]
 
     def sample_together(self, ids: Ids, n: int, seeds: Sequence[int], **options: float) -> list[list[int]]:
         """Sampled tokens of one prompt, from concurrent requests, each with its seed."""

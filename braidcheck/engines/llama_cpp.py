@@ -38,13 +38,22 @@ class LlamaCpp:
         return self._drawn(ids, n, [self.model.token_eos(), *stop], temp=0.0)
 
     def sample(
-        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
+        self,
+        ids: list[int],
+        n: int,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        seed: int,
+        stop: Sequence[int] = (),
     ) -> list[int]:
         """Sampled tokens. llama.cpp itself divides by the temperature last, after the filters."""
         first = llama_cpp.LogitsProcessorList([lambda _ids, logits: logits / numpy.float32(temperature)])
         filters = {"temp": 1.0, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         self.model.set_seed(seed)
-        return self._drawn(ids, n, [self.model.token_eos()], logits_processor=first, **filters)
+        return self._drawn(ids, n, [self.model.token_eos(), *stop], logits_processor=first, **filters)
 
     def _drawn(self, ids: list[int], n: int, ends: list[int], **filters: Any) -> list[int]:
         answer: list[int] = []

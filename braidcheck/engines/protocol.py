@@ -78,7 +78,11 @@ class Sampler(Protocol):
         self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
     ) -> Sequence[int]:
         """``n`` sampled tokens: logits divided by ``temperature``, then the best ``top_k`` (0: all), then the fewest
-        with at least ``top_p`` of the probability, then those with at least ``min_p`` times the best one's."""
+        with at least ``top_p`` of the probability, then those with at least ``min_p`` times the best one's.
+
+        ``top_p`` may also be taken of all tokens, limited by ``top_k`` as well. If the method takes ``stop``, as
+        ``generate`` does, these tokens end an answer.
+        """
 
 
 class Stream(Protocol):

@@ -37,12 +37,13 @@ class Transformers:
         return self._generate(prompts, n, stop, do_sample=False)
 
     def sample(
-        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
-    ) -> list[int]:
-        """Drawn tokens."""
+        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int,
+        stop: Sequence[int] = (),
+    ) -> list[int]:  # fmt: skip
+        """Drawn tokens, up to a stop token."""
         torch.manual_seed(seed)
         filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        return self._generate([ids], n, (), do_sample=True, **filters)[0]
+        return self._generate([ids], n, stop, do_sample=True, **filters)[0]
 
     def hidden_states(self, ids: list[int]) -> list[torch.Tensor | None]:
         """Embedding and residual stream; None for the last layer, which HF returns only after the final norm."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from braidcheck import environment, external_ops
+from braidcheck import environment
 from braidcheck.cli import main
 from braidcheck.report import progress
 
@@ -57,9 +57,8 @@ def write(place, text):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project, no GPU, and afterwards no trace of its modules and ops in this process."""
+    """An empty project, no GPU, and afterwards no trace of its modules in this process."""
     monkeypatch.setattr(environment, "gpus", tuple)
-    monkeypatch.setattr(external_ops, "_loaded", {})
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 1e6)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "path", sys.path.copy())

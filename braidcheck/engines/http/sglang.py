@@ -23,12 +23,14 @@ class SglangServer(StoppingServer):
         return [result["output_ids"] for result in self._results(prompts, parameters, {})]
 
     def sample(
-        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
-    ) -> list[int]:
+        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int,
+        stop: Sequence[int] = (),
+    ) -> list[int]:  # fmt: skip
         """Drawn tokens; SGLang takes a top_k of -1 for all."""
         filters = {"temperature": temperature, "top_k": top_k or -1, "top_p": top_p, "min_p": min_p}
+        ends = {"stop_token_ids": list(stop)} if stop else {}
         with reading(self.client, "token ids"):
-            (result,) = self._results([ids], {"max_new_tokens": n, **filters, "sampling_seed": seed}, {})
+            (result,) = self._results([ids], {"max_new_tokens": n, **filters, **ends, "sampling_seed": seed}, {})
             return self._tokens(result["output_ids"])
 
     def _results(

@@ -23,12 +23,14 @@ class VllmServer(StoppingServer):
         return self._ids(prompts, n, {"temperature": 0, "stop_token_ids": list(stop)})
 
     def sample(
-        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
-    ) -> list[int]:
+        self, ids: list[int], n: int, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int,
+        stop: Sequence[int] = (),
+    ) -> list[int]:  # fmt: skip
         """Drawn tokens."""
         filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
+        ends = {"stop_token_ids": list(stop)} if stop else {}
         with reading(self.client, "token ids"):
-            return self._tokens(self._ids([ids], n, filters)[0])
+            return self._tokens(self._ids([ids], n, {**filters, **ends})[0])
 
     def stream(self, ids: list[int], n: int) -> list[int]:
         """Greedy tokens of a stream."""

@@ -1,11 +1,12 @@
-"""Does an engine draw from the distribution that it is told? Evidence of `measure` in, a Verdict a setting out."""
+"""Does an engine sample from the distribution it was asked for? Evidence of `measure` in, a Verdict a setting out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from braidcheck.gates.samplers.evidence import Draws, Evidence
+from braidcheck.gates.samplers.wealth import Bet, expected_log_wealth, largest_log_wealth
 from braidcheck.result import Status, Verdict
 
 NAME = "samplers"
@@ -13,6 +14,7 @@ QUESTION = "Does an engine of your own draw tokens from the requested distributi
 LEVEL = 1e-6
 """Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
 
+MIN_POWER = 2.0  # times the limit: what a fault that must be seen gives on average
 MIN_PER_BIN = 5  # below which chi-square is no longer near its distribution
 
 
@@ -32,6 +34,8 @@ def _verdict(name: str, draws: Draws) -> Verdict:
         return Verdict(NAME, subject, Status.SKIPPED, why, seconds=seconds)
     if how := draws.get("error"):
         return Verdict(NAME, subject, Status.ERROR, f"the engine {how}", seconds=seconds)
+    if why := draws.get("unknown"):
+        return Verdict(NAME, subject, Status.INCONCLUSIVE, why, seconds=seconds)
     metrics = {"tokens": draws["tokens"], "bins": draws.get("bins", [])}
     if draws["outside"]:
         message = f"{draws['outside']} of {draws['tokens']} tokens: {draws['what']}"
@@ -44,6 +48,8 @@ def _verdict(name: str, draws: Draws) -> Verdict:
             NAME, subject, Status.PASS, message, draws["worst"], 1, unit="of the allowed distance", seconds=seconds,
             metrics=metrics,
         )  # fmt: skip
+    if "bets" in draws:
+        return _betting(subject, draws, seconds, metrics)
     if "last" in draws:
         return _last(subject, draws, seconds, metrics)
     if not draws.get("bins"):
@@ -57,11 +63,39 @@ def _last(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]
     message = f"the last token that it keeps is drawn {count} times of {draws['tokens']}, expected are {least:.3g}"
     if chance < LEVEL:
         message += f" (p is {chance:.1g} at most, the level {LEVEL:g}): is it left out?"
+    if how := draws.get("convention"):
+        message += f"; {how}"
     status = Status.FAIL if chance < LEVEL else Status.PASS
     return Verdict(
         NAME, subject, status, message, count, least, higher_is_better=True, unit="draws", seconds=seconds,
         metrics=metrics,
     )  # fmt: skip
+
+
+def _betting(subject: str, draws: Draws, seconds: float, metrics: dict[str, object]) -> Verdict:
+    """Whether what events come up too often is worth more than the level allows (`wealth`)."""
+    bets, share, limit = draws["bets"], draws["fault_share"], -math.log(LEVEL)
+    worth, possible = largest_log_wealth(bets), expected_log_wealth(bets, share)
+    metrics["events"] = counts = {event: _counted(row) for event, row in bets.items()}
+    event, (times, expected, asked) = max(counts.items(), key=lambda item: item[1][0] - item[1][1])
+    message = f"a draw {event} in {times} of {asked} draws, expected are {expected:.3g} at most: "
+    status = Status.FAIL if worth > limit else Status.PASS
+    if status == Status.FAIL:
+        message += f"p is {math.exp(-worth):.1g} at most, the level {LEVEL:g} (Ville's inequality)"
+    elif possible < MIN_POWER * limit:
+        status = Status.INCONCLUSIVE
+        message += f"too few draws to see a fault of {100 * share:.0f}% of them"
+    else:
+        message += f"no oftener than chance at a level of {LEVEL:g}"
+    return Verdict(
+        NAME, subject, status, message, worth, limit, unit="log of the wealth", seconds=seconds, metrics=metrics
+    )  # fmt: skip
+
+
+def _counted(row: Sequence[Bet]) -> tuple[int, float, int]:
+    """How often an event came up, how often at most it is expected, and of how many draws."""
+    bets = [bet for bet in row if bet]
+    return sum(happened for happened, _ in bets), sum(probability for _, probability in bets), len(bets)
 
 
 def fewer(count: int, mean: float) -> float:

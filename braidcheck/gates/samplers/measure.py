@@ -7,29 +7,26 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
+from braidcheck.gates.samplers.answers import check_length, one_token
+from braidcheck.gates.samplers.dependence import best_draws, dependent_draws, flat_answers
 from braidcheck.gates.samplers.evidence import Draws, Evidence
-from braidcheck.gates.samplers.limits import (
-    TWO_TEMPERATURE,
-    Setting,
-    allowed,
-    keeping_two,
-    last_kept,
-    orders_differ,
-    place,
-)
+from braidcheck.gates.samplers.kept_tokens import KEPT_TWO, Step, in_words, measure_kept
+from braidcheck.gates.samplers.limits import TWO_TEMPERATURE, Setting, allowed, place
 from braidcheck.gates.samplers.seeds import After, measure_seeds
+from braidcheck.gates.samplers.stops import WithStop, measure_stops
+from braidcheck.gates.surfaces.ask import NotServed
 from braidcheck.gates.surfaces.truth import SURE_SIGMA, Text
 from braidcheck.golden.hf import Reference
 from braidcheck.golden.readings import best_ids, noise
 
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
-Step = tuple[list[int], Tensor, float]
 BINS = 8
 PROMPTS, RANDOM_PROMPTS, PROMPT, TOKENS = 4, 8, 24, 28
 """Most prompts are random tokens: after a text that it knows, a model chooses between like ones or not at all."""
@@ -50,23 +47,21 @@ GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", 
 FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
 """Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
 
-TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two", "top-p of a top-k that keeps two")
-NAMES = (GREEDY, LONG, *SETTINGS, *TWO, FIRST, TOGETHER, SEEDS)
+BEST, DEPENDENT, STOPS = "how often the best token is drawn", "draws that repeat others", "drawn stop tokens"
+NAMES = (GREEDY, LONG, *SETTINGS, *KEPT_TWO, FIRST, TOGETHER, BEST, DEPENDENT, SEEDS, STOPS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
-LAST_DRAWS, MIN_LAST = 128, 0.12
-"""A right sampler draws a last token of that share 15 times or more on average: never at all has p = 3e-7."""
-
 LONG_TOKENS = 144  # behind the pages that a cache takes at first
 FIRST_DRAWS = 192
 
 
 def measure_samplers(
-    client: Client, texts: Sequence[Text], logits: Logits, evidence: Evidence, say: Callable[[str], None], longest: int
-) -> None:
+    client: Client, texts: Sequence[Text], logits: Logits, evidence: Evidence, say: Callable[[str], None], longest: int,
+    with_stop: WithStop,
+) -> None:  # fmt: skip
     """Add to ``evidence`` each setting's draws.
 
     ``logits(ids)`` are HF's in float32 [T,V], and HF bfloat16's worst error of one [T]; model and engine
-    take ``longest`` tokens.
+    take ``longest`` tokens; ``with_stop(token)`` starts an engine whose model ends answers at ``token``.
     """
     draw, vocab = random.Random(0), client.vocab
     prompts = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
@@ -90,13 +85,15 @@ def measure_samplers(
         say(f"samplers: {name}")
         began = time.monotonic()
         if method not in client.methods:
-            found: Draws = {"skipped": f"the engine has no {method}"}
+            draws: Draws = {"skipped": f"the engine has no {method}"}
         else:
             try:
-                found = measure()
+                draws = measure()
+            except NotServed as why:
+                draws = {"skipped": str(why)}
             except EngineError as how:
-                found = {"error": str(how)}
-        evidence["draws"].append({**found, "name": name, "seconds": time.monotonic() - began})
+                draws = {"error": str(how)}
+        evidence["draws"].append({**draws, "name": name, "seconds": time.monotonic() - began})
 
     add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops, TOKENS), "generate")
     long = min(LONG_TOKENS, longest - PROMPT)
@@ -104,11 +101,15 @@ def measure_samplers(
     for name, setting in SETTINGS.items():
         add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
     steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
-    for at, name in enumerate(TWO):
-        add(name, lambda at=at: _last(client, steps, stops, at), "sample")  # type: ignore[misc]
+    for at, name in enumerate(KEPT_TWO):
+        add(name, lambda at=at: measure_kept(client, steps, stops, at), "sample")  # type: ignore[misc]
     add(FIRST, lambda: _first(client, steps, stops), "sample")
     add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
+    flat = cache(lambda: flat_answers(client, drawn, TOKENS, stops, after))
+    add(BEST, lambda: best_draws(flat()), "sample")
+    add(DEPENDENT, lambda: dependent_draws(flat()), "sample")
     add(SEEDS, lambda: measure_seeds(client, drawn[0], after, TOKENS), "sample")
+    add(STOPS, lambda: measure_stops(client, with_stop, prompts + drawn, stops, TOKENS), "sample")
 
 
 def _steps(text: Text, logits: Logits) -> list[Step]:
@@ -124,7 +125,7 @@ def _greedy(client: Client, prompts: Sequence[list[int]], after: After, stops: S
     tokens, outside, worst, what = 0, 0, 0.0, ""
     for prompt in prompts:
         answer = client.generate(prompt, count)
-        _check_length(answer, stops, client, count)
+        check_length(answer, stops, client, count)
         tokens += len(answer)
         for step, (token, (row, apart)) in enumerate(zip(answer, after(prompt, answer), strict=True), 1):
             gap = float(row.max() - row[token])
@@ -143,7 +144,7 @@ def _drawn(
     bins, outside, tokens, what = [0] * BINS, 0, 0, ""
     for prompt in prompts:
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
-        _check_length(drawn, stops, client, TOKENS)
+        check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
         if ends := [at for at, token in enumerate(drawn[:-1], 1) if token in stops]:
             outside += len(drawn) - ends[0]
@@ -153,43 +154,10 @@ def _drawn(
             if not allowed(row, token, setting, apart):
                 outside += 1
                 rank = int((row > row[token]).sum()) + 1
-                what = what or f"the token of rank {rank} is drawn, which {_said(setting)} rules out"
+                what = what or f"the token of rank {rank} is drawn, which {in_words(setting)} rules out"
             elif most < MAX_SURE and share:  # what noise alone brought inside the limits has no place among HF's
                 bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
     return {"tokens": tokens, "bins": bins, "outside": outside, "what": what}
-
-
-def _last(client: Client, steps: Sequence[Step], stops: Sequence[int], limit: int) -> Draws:
-    """How often the second of two tokens is drawn that a limit keeps (in the order of TWO).
-
-    After the prompt where no noise can rule it out and it is likeliest.
-    """
-    settings = [keeping_two(row)[limit] for _, row, _ in steps]
-    kept = [last_kept(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
-    usable = [orders_differ(row, setting, apart) for (_, row, apart), setting in zip(steps, settings, strict=True)]
-    at = max(range(len(steps)), key=lambda at: (usable[at], kept[at][1]))
-    (token, least), (prompt, row, apart), setting = kept[at], steps[at], settings[at]
-    if least < MIN_LAST or not usable[at]:
-        return {"skipped": f"in this text HF is nowhere sure of a second token of {100 * MIN_LAST:.0f}%"}
-    draw, outside, last, what = random.Random(limit), 0, 0, ""
-    for _ in range(LAST_DRAWS):
-        drawn = _one(client, prompt, stops, setting, draw.randrange(1 << 31))
-        last += drawn == token
-        if not allowed(row, drawn, setting, apart):
-            outside, what = outside + 1, f"a token is drawn that {_said(setting)} rules out"
-    return {
-        "tokens": LAST_DRAWS, "bins": [], "outside": outside, "what": what, "last": last,
-        "last_expected": least * LAST_DRAWS,
-    }  # fmt: skip
-
-
-def _one(client: Client, prompt: list[int], stops: Sequence[int], setting: Setting, seed: int) -> int:
-    """One drawn token; of an engine that leaves stop tokens out, no token is one."""
-    drawn = client.sample(prompt, 1, **asdict(setting), seed=seed)
-    if not drawn and stops and not client.claims["includes_stop"]:
-        return stops[0]
-    _check_length(drawn, stops, client, 1)
-    return drawn[0]
 
 
 def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
@@ -200,7 +168,7 @@ def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws
            for share, one in zip(shares, steps, strict=True)]  # fmt: skip
     prompt, row, apart = steps[max(range(len(steps)), key=far.__getitem__)]
     for seed in range(FIRST_DRAWS):
-        share, before, _ = place(row, _one(client, prompt, stops, setting, seed), setting)
+        share, before, _ = place(row, one_token(client, prompt, stops, setting, seed), setting)
         bins[min(BINS - 1, int((before + share * draw.random()) * BINS))] += 1
     return {"tokens": FIRST_DRAWS, "bins": bins, "apart": apart / TWO_TEMPERATURE, "outside": 0, "what": ""}
 
@@ -214,24 +182,8 @@ def _together(draws: Sequence[Draws]) -> Draws:
     return {"tokens": sum(one["tokens"] for one in of_settings), "bins": bins, "outside": 0, "what": ""}
 
 
-def _check_length(tokens: Sequence[int], stops: Sequence[int], client: Client, count: int) -> None:
-    """Raises EngineError for an answer that is too short or has tokens that are none."""
-    ended = len(tokens) < count and (not client.claims["includes_stop"] or (tokens and tokens[-1] in stops))
-    if len(tokens) != count and not ended:
-        raise EngineError(f"gave {len(tokens)} tokens, {count} were wanted")
-    if wrong := [token for token in tokens if not 0 <= token < client.vocab]:
-        raise EngineError(f"gave the token {wrong[0]}, the model has {client.vocab}")
-    if not tokens:
-        raise EngineError("gave no token")
-
-
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:
     """HF's logits [T,V], of its ``runs`` in float32 and bfloat16, and the second's worst error [T] among the best."""
     truth, floor = (run.logits(torch.tensor(ids)).float() for run in runs)
     top = best_ids(truth)
     return truth, noise(truth.gather(1, top), floor.gather(1, top))
-
-
-def _said(setting: Setting) -> str:
-    limits = {name: value for name, value in asdict(setting).items() if getattr(Setting(), name) != value}
-    return ", ".join(f"{name} {value}" for name, value in limits.items() if name != "temperature" or len(limits) == 1)

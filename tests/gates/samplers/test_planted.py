@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from braidcheck.gates.samplers import evaluate, measure
+from braidcheck.gates.samplers.kept_tokens import JOINT, SEQUENTIAL
 from braidcheck.gates.samplers.limits import Setting, allowed, place
 from braidcheck.gates.samplers.measure import NAMES, SETTINGS, measure_samplers
 from braidcheck.result import Status
@@ -14,15 +15,16 @@ from tests.engines import tiny
 
 def verdicts(make):
     evidence = {"engine": "tiny", "model": "model", "draws": []}
-    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST)
+    with_stop = lambda token: tiny.client(partial(make, stop=token))  # noqa: E731
+    measure_samplers(tiny.client(make), tiny.texts(), tiny.hf, evidence, lambda text: None, tiny.LONGEST, with_stop)
     return {verdict.subject.rpartition(": ")[2]: verdict for verdict in evaluate(evidence)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_right_sampler_passes(dtype):
-    said = verdicts(partial(tiny.Right, dtype=dtype))
-    assert list(said) == list(NAMES)
-    assert {verdict.status for verdict in said.values()} == {Status.PASS}, said
+    by_name = verdicts(partial(tiny.Right, dtype=dtype))
+    assert list(by_name) == list(NAMES)
+    assert {verdict.status for verdict in by_name.values()} == {Status.PASS}, by_name
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,15 @@ def test_a_right_sampler_passes(dtype):
         (tiny.FirstGreedy, "first tokens of many seeds"),
         (tiny.TopKTooSmall, "top-k that keeps two"),
         (tiny.TopPTooFew, "top-p that keeps two"),
-        (tiny.TopPFirst, "top-p of a top-k that keeps two"),
+        (tiny.ForgetsTopK, "top-p of a top-k that keeps two"),
+        (tiny.ForgetsTopP, "top-p of a top-k that keeps two"),
+        (tiny.PartlyGreedy, "how often the best token is drawn"),
+        (partial(tiny.NumbersTwice, tiny.by_id), "draws that repeat others"),
+        (partial(tiny.NumbersTwice, tiny.by_share), "draws that repeat others"),
+        (partial(tiny.NumbersTwice, tiny.by_race), "draws that repeat others"),
+        (tiny.SeedHalved, "draws that repeat others"),
+        (tiny.RowsShareNumbers, "draws that repeat others"),
+        (tiny.SamplesOn, "drawn stop tokens"),
         (tiny.SamplesOn, "temperature 2"),
         (tiny.LongAnswer, "long greedy answers under HF"),
         (tiny.IgnoresLastToken, "greedy tokens under HF"),
@@ -52,14 +62,22 @@ def test_a_planted_fault_is_found(fault, setting, monkeypatch):
     assert verdicts(fault)[setting].status == Status.FAIL
 
 
+def test_either_convention_of_top_p_beside_top_k_is_named(monkeypatch):
+    monkeypatch.setattr(measure, "SETTINGS", {})
+    for make, convention in ((tiny.Right, SEQUENTIAL), (tiny.TopPOfAll, JOINT)):
+        verdict = verdicts(make)["top-p of a top-k that keeps two"]
+        assert verdict.status == Status.PASS
+        assert verdict.message.endswith(convention)
+
+
 def test_an_engine_without_a_sampler_is_skipped():
     class Greedy:
         def generate(self, ids, n):
             return tiny.Right().generate(ids, n)
 
-    said = verdicts(Greedy)
-    assert said["temperature 1"].message == "the engine has no sample"
-    assert {said[name].status for name in SETTINGS} == {Status.SKIPPED}
+    by_name = verdicts(Greedy)
+    assert by_name["temperature 1"].message == "the engine has no sample"
+    assert {by_name[name].status for name in SETTINGS} == {Status.SKIPPED}
 
 
 def test_a_tie_is_placed_by_its_id():
