@@ -77,5 +77,5 @@ def diff(
     elif untold:
         print("unknown: the recordings are too short to tell")
     else:
-        print("not significant:  " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
+        print("not significant: " + ("what changed is within HF bfloat16's own noise" if verdicts else "no change"))
     return 1 if outside else 3 if untold else 0

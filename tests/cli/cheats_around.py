@@ -209,5 +209,5 @@ CHEATS = {
     every_third_call: OFF,
     replaces_modules: OFF,
     writes_zeros: OFF,
-    places_it_elsewhere: "sent what is no answer",
+    places_it_elsewhere: "sent an invalid answer",
 }

@@ -255,5 +255,5 @@ def test_check_gives_a_function_pages_and_their_table(tmp_path, contract):
     found = evaluate("attention_decode", name, "cpu", 1, "[float16-", Limits(60, 300), contract=contract.split(","))
     *asked, served = found
     assert {verdict.status for verdict in asked} == {Status.PASS}, [verdict.message for verdict in asked]
-    assert served.message == f"served {len(FLOAT16)} of {len(FLOAT16)} cases"
+    assert served.message == f"supports {len(FLOAT16)} of {len(FLOAT16)} cases"
     assert {"accuracy", "calls", "fence"} <= {verdict.gate for verdict in found}

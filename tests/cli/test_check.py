@@ -109,7 +109,7 @@ def test_a_function_that_refuses_every_16_bit_case_does_not_pass(run, file):
     assert completed.code == 3
     said = "of bfloat16 and float16, which are skipped: not supported: ValueError: float32 alone"
     assert said in completed.out.splitlines()[-2]
-    assert completed.out.splitlines()[-2].startswith("served ")
+    assert completed.out.splitlines()[-2].startswith("supports ")
     assert "[served]'" not in completed.out  # as no --case repeats it
 
 
@@ -214,7 +214,7 @@ def test_a_candidate_that_is_none_is_one_line(refused, file, monkeypatch, tmp_pa
 
 def test_other_mistakes_are_one_line(refused, file):
     refused(2, "no op 'nope'; one of ", "check", "nope", f"{file}:full")
-    refused(2, "no case of rms_norm holds 'T99999'", "check", "rms_norm", f"{file}:full", "--case", "T99999")
+    refused(2, "no case of rms_norm contains 'T99999'", "check", "rms_norm", f"{file}:full", "--case", "T99999")
     refused(3, "use --device cpu", "check", "rms_norm", f"{file}:full", "--device", "cuda")
 
 

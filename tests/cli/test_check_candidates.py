@@ -164,8 +164,8 @@ def test_another_convention_excuses_no_narrow_sum(asked, tmp_path):
     ("large", "free", "status", "said"),
     [
         (False, 60, Status.FAIL, "rms_norm needs more memory for a small case than the 60 GiB"),
-        (False, 40, Status.ERROR, "end other programs on it"),
-        (True, 60, Status.ERROR, "end other programs on it"),
+        (False, 40, Status.ERROR, "stop other programs on it"),
+        (True, 60, Status.ERROR, "stop other programs on it"),
     ],
 )
 def test_who_is_at_fault_where_memory_does_not_suffice(monkeypatch, large, free, status, said):

@@ -73,7 +73,7 @@ def test_options_of_our_own_gates_are_refused(tmp_path, capsys):
 def test_a_folder_that_another_gate_writes_to_is_refused(tmp_path, capsys):
     with results.claimed(tmp_path):
         assert main(["gate", "--engine", f"{BAD}:Table", "--out", str(tmp_path)]) == 2
-    assert "another gate writes to" in capsys.readouterr().err
+    assert "another gate is writing to" in capsys.readouterr().err
 
 
 def asked(engine, **more):

@@ -30,7 +30,7 @@ FAULTS = {  # the gate and the subject that is asked, and what is said
     "nan": (CASE, "non-finite"),
     "unwritten_output": (CASE, "uninitialized"),
     "overrun_output": (FENCE, "out"),
-    "modified_inputs": (AGAIN, "is changed by the call"),
+    "modified_inputs": (AGAIN, "the call changes"),
     "wrong_second_call": (AGAIN, ""),
 }
 INTERPRETED = {**FAULTS, "illegal_address": (CASE, "SIGSEGV"), "overrun_output": (FENCE, "SIGSEGV")}

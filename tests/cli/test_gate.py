@@ -235,7 +235,7 @@ def test_without_triton_gate_reports_skipped(tmp_path):
 def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
     suite()
     with results.claimed(tmp_path / "out"):
-        refused(2, "another gate writes to", "gate", "--workers", 1, "--out", tmp_path / "out")
+        refused(2, "another gate is writing to", "gate", "--workers", 1, "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()
     assert run("gate", "--workers", 1, "--out", tmp_path / "out").code == 0
 
@@ -318,5 +318,5 @@ def test_ctrl_c_at_each_step_is_one_line_and_no_half_file(suite, refused, monkey
 
 
 def test_a_path_that_is_no_text_is_refused(suite, refused, tmp_path):
-    refused(2, "is no text in this locale", "gate", "--out", tmp_path / "\udcfc")
+    refused(2, "cannot be encoded in this locale", "gate", "--out", tmp_path / "\udcfc")
     assert not list(tmp_path.glob("\udcfc"))

@@ -83,5 +83,5 @@ def test_calls_that_make_no_sense_are_refused(refused, source):
     refused(2, "--source FILE and --test COMMAND belong together", "mutants", "--test", "true")
     refused(2, "--source FILE and --test COMMAND belong together", "mutants", "--limit", "3")
     refused(2, "no such file", "mutants", "--source", source.parent / "nope.py", "--test", "true")
-    refused(2, "--source goes with", "mutants", "--source", source, "--test", "true", "--named")
+    refused(2, "--source combines only with", "mutants", "--source", source, "--test", "true", "--named")
     refused(3, "--lane gpu cannot run here", "mutants", "--source", source, "--test", "true", "--lane", "gpu")

@@ -25,7 +25,7 @@ def measured(monkeypatch, no_gpu):
 def test_the_gates_that_a_cpu_can_ask_are_asked_for_every_op(run, measured, tmp_path):
     completed = run("sensitivity", "--lane", "interpret", "--save", tmp_path / "found.json")
     assert completed.code == 0
-    assert "not seen up to 2^4" in completed.out
+    assert "not detected up to 2^4" in completed.out
     assert {gate for gate, _op, _lane in measured} == {"accuracy", "coherence"}
     body = json.loads((tmp_path / "found.json").read_text())
     assert body["environment"]["libraries"]["torch"]

@@ -64,7 +64,7 @@ def test_equivalents_that_are_argued_do_not_count():
 def test_an_equivalent_that_a_gate_catches_is_an_error():
     found = verdict("trials, interpret", matrix(*many(9, "generated"), row("a", kind="generated", equivalent="so")))
     assert found.status == Status.ERROR
-    assert "remove it there" in found.message
+    assert "unlist it" in found.message
 
 
 def test_too_many_equivalents_fail():

@@ -59,7 +59,7 @@ def test_a_floor_in_bandwidth_holds_where_the_machine_has_it():
     assert evaluated(51.8e9).status == Status.PASS  # 84 GB/s were measured
     below = evaluated(51.6e9)
     assert below.status == Status.SKIPPED
-    assert below.message == "51.7 GB/s are asked for, the bandwidth here is 51.6 GB/s: above this GPU's roofline"
+    assert below.message == "51.7 GB/s are required, the bandwidth here is 51.6 GB/s: above this GPU's roofline"
     for peak in (None, 0.0, math.nan, math.inf, "fast"):
         assert "was not measured" in evaluated(peak).message
 

@@ -123,7 +123,7 @@ def test_a_norm_s_factor_of_16_bits_is_seen_where_rope_rounds_too(words, case):
     op = under(OP, named(OP, words))
     assert not accuracy.violation(measure_op(op, case, "cpu", rotating_in_input_dtype()))
     said = accuracy.violation(measure_op(op, case, "cpu", rotating_in_input_dtype(is_rounded=True)))
-    assert "is off to one side" in said
+    assert "is biased to one side" in said
 
 
 @pytest.mark.parametrize("case", HALFWAY, ids=lambda case: case.dtype)

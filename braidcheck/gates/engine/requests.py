@@ -25,7 +25,7 @@ from braidcheck.gates.under_test import module
 CHUNK = 32  # tokens of a prefill chunk in these checks
 LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # prompt lengths around chunk borders
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
-SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # a batch of each size
+SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each setting varied alone
 STREAM = 17  # tokens: three bursts
 
 
@@ -105,10 +105,10 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
         elif request.kind == "stream":
             found, expected = list(found), list(expected)
         if not (torch.equal(found, expected) if request.kind == "logits" else found == expected):
-            return f"request {number}, a {request}, is answered {_short(found)}, by a fresh engine {_short(expected)}"
+            return f"request {number} ({request}) gives {_short(found)}, a fresh engine gives {_short(expected)}"
     for request, _, stream, expected in held:
         if (tokens := list(stream)) != expected:
-            return f"a {request} that others interrupted gives {tokens}, by a fresh engine {expected}"
+            return f"{request}, resumed after other requests, gives {tokens}, a fresh engine gives {expected}"
     return None
 
 

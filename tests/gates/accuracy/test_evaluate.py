@@ -44,15 +44,15 @@ def test_the_worst_output_decides(error_ratio):
 @pytest.mark.parametrize(
     ("got", "poisoned", "says"),
     [
-        (float("nan"), ["k_cache", "v_cache"], "; what a call may not read of k_cache and v_cache is poisoned, too"),
-        (2.0**101, ["k_cache"], "; what a call may not read of k_cache is poisoned, too"),
+        (float("nan"), ["k_cache", "v_cache"], "; the part of k_cache and v_cache that a call may not read holds the same poison"),
+        (2.0**101, ["k_cache"], "; the part of k_cache that a call may not read holds the same poison"),
         (1.5, ["k_cache"], None),
         (float("nan"), [], None),
     ],
 )
 def test_poisoned_inputs_are_named_where_one_may_have_been_read(got, poisoned, says):
     message = evaluated([OUTPUT | {"error_ratio": 9.0, "got": got, "nonfinite": 1}], poisoned=poisoned).message
-    assert (says in message) if says else ("poisoned" not in message)
+    assert (says in message) if says else ("poison" not in message)
 
 
 def test_one_is_still_within_the_bound():

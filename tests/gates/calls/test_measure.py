@@ -42,7 +42,7 @@ def test_input_that_changes_is_named():
         weight.mul_(2)
         return y
 
-    with refused("weight is changed by the call"):
+    with refused("the call changes weight"):
         observed(NORM, spoils, NORM.inputs(CASE, "cpu"))
 
 
@@ -151,7 +151,7 @@ def test_refusal_names_the_argument():
         return call
 
     layouts.check_each(NORM, refuses("x and weight must be contiguous"), CASE, "cpu", layouts._stepped)
-    with refused("refused by a message that names none"):
+    with refused("refused by a message that does not name"):
         layouts.check_each(NORM, refuses("must be contiguous"), CASE, "cpu", layouts._stepped)
 
 

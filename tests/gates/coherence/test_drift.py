@@ -100,7 +100,7 @@ def test_larger_or_smaller_errors_matter(golden, after, capsys, factor, way):
     assert main(["golden", "diff", str(golden[0]), after(moved(golden, factor))]) == 1
     said = capsys.readouterr().out
     assert f"fail {way}" in said
-    assert "it matters" in said
+    assert "\nsignificant: " in said
 
 
 @pytest.mark.numeric

@@ -130,7 +130,7 @@ def test_an_engine_that_is_its_own_golden_is_noticed(factor, status):
         ("kl", scale("kl", 2), "x HF bfloat16's own"),
         ("nll", shift(0.02), "NLL differs by +0.02 nats"),
         ("nll", shift(-0.02), "does it see later tokens?"),
-        ("nll", shift_all(-0.02), "HF bfloat16's own differs by -0.02: the likelihood"),
+        ("nll", shift_all(-0.02), "HF bfloat16's own differs by -0.02: this text's likelihood"),
         ("position", scale("kl", 2, slice(128, 300)), "worst at positions 128-511"),
         ("logits", scale("logit_error", 2), "over the whole vocabulary"),
         ("hidden", put(0.02, "hidden", "engine", 1), "departs first at layer 1"),
