@@ -55,7 +55,8 @@ def _measure_joint(client: Client, steps: Sequence[Step], stops: Sequence[int]) 
     """The same of a sampler that may take top-p of all tokens; None where it does not."""
     request = _request(steps, OF_ALL, joint=True)
     if request is None:
-        return {"skipped": "the engine may take top-p of all tokens, and no position of this text tells that from a missing top-p"}
+        reason = "top-p of all tokens, which is allowed, and no top-p at all look the same in this text"
+        return {"skipped": reason}
     draws = _draws(request, _drawn(client, request, stops, OF_ALL), joint=True)
     return None if draws["outside"] else {**draws, "convention": JOINT}
 

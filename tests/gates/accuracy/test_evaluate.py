@@ -44,7 +44,7 @@ def test_the_worst_output_decides(error_ratio):
 @pytest.mark.parametrize(
     ("got", "poisoned", "says"),
     [
-        (float("nan"), ["k_cache", "v_cache"], "; the part of k_cache and v_cache that a call may not read holds the same poison"),
+        (float("nan"), ["k_cache", "v_cache"], "; the part of k_cache and v_cache that a call may not read holds the"),
         (2.0**101, ["k_cache"], "; the part of k_cache that a call may not read holds the same poison"),
         (1.5, ["k_cache"], None),
         (float("nan"), [], None),
