@@ -54,6 +54,6 @@ def attend(q, k_cache, v_cache, lengths, scale, block_table, window=WINDOW):
     return out
 
 
-def attend_one_more(*arguments):
-    """The same with FlashAttention's window_size=(WINDOW, 0), which counts the keys before the query's own."""
+def wrong(*arguments):
+    """Sees one key too many: FlashAttention's window_size=(WINDOW, 0) does not count the query's own."""
     return attend(*arguments, window=WINDOW + 1)

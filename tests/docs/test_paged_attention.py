@@ -17,7 +17,7 @@ RUN = [(command, shown) for block in BLOCKS for command, shown in commands(block
 
 @pytest.mark.parametrize(("command", "shown"), RUN, ids=["right", "one key too many"])
 def test_the_page_shows_what_check_prints(project, capfd, command, shown):  # noqa: F811
-    shutil.copy(DOCS / "examples" / "paged_decode.py", project)
+    shutil.copy(DOCS / "examples" / "paged_decode.py", project / "own.py")
     assert main(shlex.split(command)[1:]) == (0 if "\nPASS" in shown else 1)
     said = capfd.readouterr().out
     assert is_shown(shown, said), f"$ {command}\n{said}"
