@@ -1,4 +1,4 @@
-"""An answer to a changed call is judged by shape, dtype and values."""
+"""The answer to a changed call must have the contract's dtype."""
 
 import torch
 
