@@ -145,6 +145,9 @@ def wrong_answer(op: Op, call: Callable[..., Any], name: str, changed: Callable[
     for output, value, truth, bound in zip(op.outputs, got, exact, bounds, strict=False):
         if value.shape != truth.shape:
             return f"{output} has shape {list(value.shape)}, must have {list(truth.shape)}"
+        dtype = str(op.contract.output_dtype(output, given)).removeprefix("torch.")
+        if str(value.dtype) != f"torch.{dtype}":
+            return f"{output} has dtype {str(value.dtype).removeprefix('torch.')}, must have {dtype}"
         if not (worst := _largest_ratio(value, truth, bound)) <= 1:
             return f"{output} is wrong by {worst:.3g} times its bound"
     return None

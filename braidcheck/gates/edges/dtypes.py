@@ -32,7 +32,7 @@ SCALE = 2.0**-5  # of some rows of each argument: what another one adds is then 
 def violation(op: Op, call: Call, device: str) -> str | None:
     """The first call with arguments of two dtypes that ``call`` answers wrongly, in words."""
     asked = set[Any]()
-    base = list(_calls(op, call, device))
+    base = list(calls_of_each_kernel(op, call, device, "tail"))
     for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
         floats = _of_floats(op, inputs)
         for tied in dict.fromkeys(_served(op, call, inputs, {name}, dtype)[0] for name in sorted(floats)):
@@ -45,10 +45,10 @@ def violation(op: Op, call: Call, device: str) -> str | None:
     return None
 
 
-def _calls(op: Op, call: Call, device: str) -> Iterator[Inputs]:
+def calls_of_each_kernel(op: Op, call: Call, device: str, profile: str) -> Iterator[Inputs]:
     """For each choice of kernels the largest inputs up to a limit, with as many optional arguments as cases give."""
     sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
-    cases = [replace(case, dtype=ONE, profile="tail") for case in sizes.values()]
+    cases = [replace(case, dtype=ONE, profile=profile) for case in sizes.values()]
     found: list[tuple[tuple[Any, ...], set[str]]] = []
     for inputs in sorted((_inputs(op, case, device) for case in cases), key=_order):
         kernels, names = _kernels(op, call, inputs), set(inputs)

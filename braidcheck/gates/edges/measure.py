@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from braidcheck.gates.edges import arguments, dtypes
+from braidcheck.gates.edges import arguments, dtypes, numbers
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import is_candidate, wrapper
 from braidcheck.kernels.common.inputs import case_inputs
@@ -25,6 +25,7 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     if call is wrapper(op.name) and not is_candidate(op.name):  # user functions need not refuse
         yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
         yield "an argument of another dtype than the others", partial(dtypes.violation, op, call, device)
+        yield "another eps and far indices, in each kernel", partial(numbers.violation, op, call, device)
     for name, check in op.contract_checks.items():
         if not (name.endswith(IS_REFUSED) and is_candidate(op.name)):
             yield name, partial(check, op, call, device)
