@@ -112,7 +112,7 @@ def test_throw_away_op_passes_every_gate_of_ops(run, tmp_path):
     assert {verdict["gate"] for verdict in verdicts if verdict["status"] == "pass"} == set(GATES)
     assert [verdict["subject"] for verdict in verdicts if verdict["status"] != "pass"] == ["throw_away[large]"]
     (edges,) = [verdict for verdict in verdicts if verdict["gate"] == "edges"]
-    assert edges["message"].startswith("3 contract checks")  # of every op, and its own
+    assert edges["message"].startswith("4 contract checks")  # of every op, and its own
 
 
 def test_throw_away_op_is_listed(run):

@@ -90,7 +90,7 @@ def test_an_unchanged_tree_passes_all_the_same(evaluated):
     evaluated()
     assert verdict().status == Status.PASS
     op = replace(kernels.find()["rms_norm"], call=under_test.wrapper("rms_norm"))
-    assert [probe() for _, probe in edges.edge_checks(op, op.call, "cpu")] == [None] * 3
+    assert [probe() for _, probe in edges.edge_checks(op, op.call, "cpu")] == [None] * 4
 
 
 def test_a_removed_case_is_still_asked(evaluated):
