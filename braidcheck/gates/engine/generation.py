@@ -15,6 +15,7 @@ from braidcheck.numerics.sampling import kept, uniform
 
 LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
+SHORT = 5  # tokens: few enough to be gathered, ``models.model.MAX_GATHERED_TOKENS``
 LONG = 10  # tokens: more than a stream decodes at once
 MIN_DISTANCE_TO_EDGE = (
     2e-3  # distance, in probability, of the uniform number from where the token changes: beyond float32's rounding
@@ -31,6 +32,7 @@ def sampling_checks(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str
 def generation_checks(tiny: Tiny, engine: Callable[[], Any], device: str) -> Iterator[tuple[str, Check]]:
     """Names and checks of whole answers; ``engine`` makes one of the tiny model in float32."""
     yield "rows", partial(_rows, tiny, engine)
+    yield "forms of a request", partial(_forms, tiny, engine)
     yield "stop", partial(_stop, tiny, engine)
     yield "stopped rows", partial(_stopped, tiny, engine, device)
     yield "stream", partial(_stream, tiny, engine)
@@ -52,6 +54,17 @@ def _rows(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     together = engine.generate(prompts, ANSWER)
     alone = [tiny.answer, *(engine.generate(prompt, ANSWER) for prompt in prompts[1:])]
     return None if together == alone else f"prompts are answered {together} together, {alone} alone or by HF"
+
+
+def _forms(tiny: Tiny, make: Callable[[], Any]) -> str | None:
+    """A prompt as a list and as a tensor of either integer type, and requests for no token."""
+    engine, prompt = make(), tiny.ids[:SHORT].tolist()
+    expected = engine.generate(prompt, 1)
+    for form in (torch.tensor(prompt), torch.tensor(prompt, dtype=torch.int32)):
+        if (tokens := engine.generate(form, 1)) != expected:
+            return f"a prompt of {form.dtype} gives {tokens}, as a list {expected}"
+    tokens = engine.generate([prompt], 0)
+    return None if tokens == [[]] else f"a request for 0 tokens gives {tokens}"
 
 
 def _drawn(tiny: Tiny, make: Callable[[], Any]) -> str | None:

@@ -81,6 +81,7 @@ CASES = (
     _case(9, NANO, 300, "tiny", "float32"),
     _case(9, NANO, 300, "sparse"),
     _case(9, QWEN, 300, "extreme", "float16", scaled=1),
+    _case(9, (5, 5, 64), 300, "extreme", "float16", scaled=1),  # as many heads of k as of q
     _case(9, NANO, 300, "flat"),
     _case(9, NANO, 300, "flat", "float16"),
     _case(56, NANO, 4096, "halfway"),
