@@ -17,9 +17,8 @@ LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
 SHORT = 5  # tokens: few enough to be gathered, ``models.model.MAX_GATHERED_TOKENS``
 LONG = 10  # tokens: more than a stream decodes at once
-MIN_DISTANCE_TO_EDGE = (
-    2e-3  # distance, in probability, of the uniform number from where the token changes: beyond float32's rounding
-)
+# In probability, of the uniform number from where the token changes: more than float32's rounding moves it.
+MIN_DISTANCE_TO_EDGE = 2e-3
 
 
 def sampling_checks(tiny: Tiny, engine: Callable[[], Any]) -> Iterator[tuple[str, Check]]:

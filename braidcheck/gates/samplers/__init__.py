@@ -10,7 +10,7 @@ from braidcheck.gates.samplers.wealth import Bet, expected_log_wealth, largest_l
 from braidcheck.result import Status, Verdict
 
 NAME = "samplers"
-QUESTION = "Does an engine of your own draw tokens from the requested distribution?"
+QUESTION = "Does your own engine draw tokens from the requested distribution?"
 LEVEL = 1e-6
 """Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
 

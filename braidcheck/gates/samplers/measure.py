@@ -39,14 +39,13 @@ SETTINGS = {
     "temperature 1": Setting(),
     "temperature 0.3": Setting(0.3),
     "temperature 2": Setting(2.0),
+    # filters at a high temperature: without them many tokens would lie outside
     "top-k 3": Setting(2.0, top_k=3),
     "top-p 0.7": Setting(2.0, top_p=0.7),
     "min-p 0.2": Setting(2.0, min_p=0.2),
 }
 GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", "seeds"
 FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
-"""Limits are asked for at a high temperature, at which without them many tokens would lie outside."""
-
 BEST, DEPENDENT, STOPS = "how often the best token is drawn", "draws that repeat others", "drawn stop tokens"
 NAMES = (GREEDY, LONG, *SETTINGS, *KEPT_TWO, FIRST, TOGETHER, BEST, DEPENDENT, SEEDS, STOPS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
