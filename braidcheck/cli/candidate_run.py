@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from braidcheck.cli.candidate_checks import Subject
     from braidcheck.gates.under_test.candidate import Candidate
 
-DECLARED = "held, as asked, to "  # the contract that was requested
+DECLARED = "checked against the requested "  # the contract that was requested
 HELD, PASSES = "held to ", "passes as "  # a contract other than the op's own, as a verdict and in the summary
 OUTSIDE = ": it accessed memory outside of its tensors; does it use all strides of its inputs?"
 MAX_PROCESSES = 6  # after which a function that keeps ending its process is abandoned

@@ -227,5 +227,5 @@ def test_a_declared_contract_is_held_and_said(run, tmp_path):
     broken = run(*words, "--contract", "output=input", "--json")
     verdicts = json.loads(broken.out)["verdicts"]
     assert broken.code == 1
-    assert verdicts[0]["message"] == "held, as asked, to rms_norm(output=input dtype)"
+    assert verdicts[0]["message"] == "checked against the requested rms_norm(output=input dtype)"
     assert "--contract 'output=input'" in verdicts[1]["reproduce"]
