@@ -24,8 +24,8 @@ MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight r
 MAX_BLOCK_K = 1024
 MIN_BLOCK_K = 32  # numbers of K in two steps of a tensor core (``in_fragment_order``)
 # Which of two axes along which nothing is contiguous gets the neighbouring threads: Triton 3.6 takes the first, 3.7 the
-# last. Either way the numbers are right; the other way they pass through shared memory.
-ROWS_FIRST = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7))
+# second. With the other one the numbers are right, but pass through shared memory.
+ROWS_AXIS = tl.constexpr(int(tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 7)))
 
 
 def supports_gemv(x: Tensor, weight: Tensor) -> bool:
@@ -78,15 +78,12 @@ def load_fragments(ptr, offs, mask, stride, start_k, K, BLOCK_K: tl.constexpr):
     """The rows ``offs`` [R] of a matrix [..., K], its columns start_k to start_k + BLOCK_K, ``in_fragment_order``."""
     R: tl.constexpr = offs.shape[0]
     offs_k = start_k + 32 * tl.arange(0, BLOCK_K // 32)[:, None] + tl.arange(0, 32)[None, :]  # [BLOCK_K // 32, 32]
-    k_mask = offs_k < K
     # Of the last axis four threads read 16 bytes each, of the rows' axis eight read a row each.
-    if ROWS_FIRST:  # [R, BLOCK_K // 32, 32]
-        tile_mask = mask[:, None, None] & k_mask[None, :, :]
-        tile = tl.load(ptr + offs[:, None, None] * stride + offs_k[None, :, :], mask=tile_mask, other=0.0)
-    else:  # [BLOCK_K // 32, R, 32]
-        tile_mask = mask[None, :, None] & k_mask[:, None, :]
-        tile = tl.load(ptr + offs[None, :, None] * stride + offs_k[:, None, :], mask=tile_mask, other=0.0)
-        tile = tl.permute(tile, [1, 0, 2])
+    columns = tl.expand_dims(offs_k, ROWS_AXIS)  # [1, BLOCK_K // 32, 32] or [BLOCK_K // 32, 1, 32]
+    rows = tl.expand_dims(offs[:, None], 1 - ROWS_AXIS)  # [R, 1, 1] or [1, R, 1]
+    tile_mask = tl.expand_dims(mask[:, None], 1 - ROWS_AXIS) & (columns < K)
+    tile = tl.load(ptr + rows * stride + columns, mask=tile_mask, other=0.0)
+    tile = tl.permute(tile, [ROWS_AXIS, 1 - ROWS_AXIS, 2])  # [R, BLOCK_K // 32, 32]
     return in_fragment_order(tl.reshape(tile, [R, BLOCK_K]), R, BLOCK_K)
 
 
