@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -27,6 +27,10 @@ LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # prompt lengths around chunk
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
 SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each setting varied alone
 STREAM = 17  # tokens: three bursts
+FIRST = (4.0, 40, 0.95, 5)  # temperature, top-k, top-p and seed of a request
+# Each of them otherwise; and a stop token, given by its place in the answer.
+OTHERS = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
+FEW = 6  # tokens of such a prompt and answer
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def request_checks(tiny: Tiny, untied: Tiny, device: str) -> Iterator[tuple[str,
     """Names and checks of many requests."""
     yield "requests in turn", partial(_in_turn, (tiny, untied), device, 60, device != "cpu")
     yield "requests to the kernels", partial(_in_turn, (tiny, untied), device, 3, True)
+    yield "one setting apart", partial(_one_setting_apart, tiny, device)
     yield "two models at once", partial(_two_models, (tiny, untied), device)
     yield "two streams at once", partial(_two_streams, tiny, device)
     yield "decoders in use", partial(_decoders_in_use, tiny, device)
@@ -109,6 +114,29 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
     for request, _, stream, expected in held:
         if (tokens := list(stream)) != expected:
             return f"{request}, resumed after other requests, gives {tokens}, a fresh engine gives {expected}"
+    return None
+
+
+def _one_setting_apart(tiny: Tiny, device: str) -> str | None:
+    """Of requests that differ from the one before in one setting each is answered as by a fresh engine."""
+    sampling, prompt = module("models.sampling").Sampling, tiny.document[:FEW].tolist()
+    first = sampling(*FIRST)
+
+    def answer(engine: Any, asked: Any, stop: tuple[int, ...]) -> list[int]:
+        return engine.generate(prompt, FEW, asked, stop)
+
+    def fresh(*asked: Any) -> list[int]:
+        return answer(_engine(tiny, device, device != "cpu"), *asked)
+
+    usual, engine = fresh(first, ()), _engine(tiny, device, device != "cpu")
+    for name, other in OTHERS.items():
+        asked = (first, (usual[other],)) if name == "stop" else (replace(first, **{name: other}), ())
+        expected = fresh(*asked)
+        if expected == usual:
+            return f"{name} {other} changes nothing: {usual}"
+        for request, right in ((asked, expected), ((first, ()), usual)):
+            if (tokens := answer(engine, *request)) != right:
+                return f"next to a request of another {name} one gives {tokens}, a fresh engine gives {right}"
     return None
 
 

@@ -1,10 +1,14 @@
 """Requests in turn: the engine passes, and what it keeps of one request for another is seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from braidcheck.errors import UserError
 from braidcheck.gates.engine import requests
+from braidcheck.models import decoders
 from braidcheck.models.cache import KVCache
+from braidcheck.models.decode import Decoder
 from braidcheck.models.engine import Engine
 from braidcheck.models.model import Model
 from braidcheck.models.sampling import Sampling
@@ -16,7 +20,11 @@ def checks(tinies):
 
 
 @pytest.mark.parametrize(
-    "name", ["requests in turn", "two streams at once", "long, then short", "stops at borders", "all positions"]
+    "name",
+    [
+        *("requests in turn", "one setting apart", "two streams at once", "long, then short"),
+        *("stops at borders", "all positions"),
+    ],
 )
 def test_the_engine_passes(checks, name):
     assert checks[name]() is None
@@ -49,6 +57,30 @@ def test_a_sampler_that_remembers_is_seen(checks, monkeypatch):
     seeds, drawn = Sampling.seeds, []
     monkeypatch.setattr(Sampling, "seeds", lambda self, *given: (drawn.append(1), seeds(self, *given) + len(drawn))[1])
     assert "a fresh engine gives" in checks["requests in turn"]()
+
+
+@pytest.mark.parametrize("name", requests.OTHERS)
+def test_a_setting_of_the_request_before_is_seen(checks, monkeypatch, name):
+    """A graph that was recorded for one setting is used for another: on a CPU, a decoder that keeps its own."""
+    key, restart = decoders._key, Decoder.restart
+    if name == "stop":
+        monkeypatch.setattr(decoders, "_key", lambda rows, capacity, sampling, stop: key(rows, capacity, sampling, ()))
+    else:
+
+        def alike(rows, capacity, sampling, stop):
+            return key(rows, capacity, replace(sampling, **{name: getattr(Sampling(*requests.FIRST), name)}), stop)
+
+        def kept(self, tokens, lengths, sampling):
+            restart(self, tokens, lengths, replace(sampling, **{name: getattr(self.sampling, name)}))
+
+        monkeypatch.setattr(decoders, "_key", alike)
+        monkeypatch.setattr(Decoder, "restart", kept)
+    assert f"next to a request of another {name} one gives" in checks["one setting apart"]()
+
+
+def test_a_setting_that_changes_nothing_is_seen(checks, monkeypatch):
+    monkeypatch.setitem(requests.OTHERS, "top_p", 0.95)
+    assert "top_p 0.95 changes nothing" in checks["one setting apart"]()
 
 
 def test_a_dropped_stop_is_seen(checks, monkeypatch):
