@@ -139,7 +139,8 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
 
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
-    from braidcheck.gates.surfaces.cells import Surroundings, all_cells
+    from braidcheck.gates.surfaces.cell import Surroundings
+    from braidcheck.gates.surfaces.cells import all_cells
     from braidcheck.gates.surfaces.checkpoint import long_text, read_text, stop_tokens
     from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
