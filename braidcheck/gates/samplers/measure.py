@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from braidcheck.golden.readings import best_ids, noise
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
 BINS = 8
 PROMPTS, RANDOM_PROMPTS, PROMPT, TOKENS = 4, 8, 24, 28
-"""Most prompts are random tokens: after a text that it knows, a model chooses between like ones or not at all."""
+"""Most prompts are random tokens: after a text that it knows, a model is sure of one token, or of a few like ones."""
 
 TYPICAL_QUANTILE = 0.95  # as golden.store.typical_noise
 MAX_SURE = 0.95  # of the best token's probability, from which on a draw says nothing
@@ -62,53 +62,68 @@ def measure_samplers(
     ``logits(ids)`` are HF's in float32 [T,V], and HF bfloat16's worst error of one [T]; model and engine
     take ``longest`` tokens; ``with_stop(token)`` starts an engine whose model ends answers at ``token``.
     """
-    draw, vocab = random.Random(0), client.vocab
-    prompts = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
-    start = texts[0].ids[:1].tolist()  # a model that was never without it overflows
-    drawn = [[*start, *(draw.randrange(vocab) for _ in range(PROMPT - 1))] for _ in range(RANDOM_PROMPTS)]
+    known = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
+    unknown = _random_prompts(texts, client.vocab)
+    prompts, stops = known + unknown, texts[0].stops
+    after = _after(texts, unknown, logits)
+    add = partial(_add, client, evidence, say)
 
-    # After random tokens bfloat16 errs more than in the golden's text.
-    noises = torch.cat([logits(prompt)[1] for prompt in drawn])
+    add(GREEDY, lambda: _greedy(client, prompts, after, stops, TOKENS))
+    long = min(LONG_TOKENS, longest - PROMPT)
+    add(LONG, lambda: _greedy(client, [unknown[0], unknown[-1]], after, stops, long))
+    add = partial(add, method="sample")
+    for name, setting in SETTINGS.items():
+        add(name, partial(_drawn, client, prompts, after, stops, setting))
+    steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
+    for index, name in enumerate(KEPT_TWO):
+        add(name, partial(measure_kept, client, steps, stops, index))
+    add(FIRST, lambda: _first(client, steps, stops))
+    add(TOGETHER, lambda: _together(evidence["draws"]))
+    flat = cache(lambda: flat_answers(client, unknown, TOKENS, stops, after))
+    add(BEST, lambda: best_draws(flat()))
+    add(DEPENDENT, lambda: dependent_draws(flat()))
+    add(SEEDS, lambda: measure_seeds(client, unknown[0], after, TOKENS))
+    add(STOPS, lambda: measure_stops(client, with_stop, prompts, stops, TOKENS))
+
+
+def _random_prompts(texts: Sequence[Text], vocab: int) -> list[list[int]]:
+    draw = random.Random(0)
+    start = texts[0].ids[:1].tolist()  # a model that was never without it overflows
+    return [[*start, *(draw.randrange(vocab) for _ in range(PROMPT - 1))] for _ in range(RANDOM_PROMPTS)]
+
+
+def _after(texts: Sequence[Text], unknown: Sequence[list[int]], logits: Logits) -> After:
+    """What gives logits [V] at each step of an answer, and how far two may be apart that are equal to bfloat16."""
     typical = texts[0].typical
-    typical_drawn = max(typical, float(noises.quantile(TYPICAL_QUANTILE)))
+    # After random tokens bfloat16 errs more than in the golden's text.
+    noises = torch.cat([logits(prompt)[1] for prompt in unknown])
+    typical_unknown = max(typical, float(noises.quantile(TYPICAL_QUANTILE)))
 
     def after(prompt: list[int], answer: list[int]) -> list[tuple[Tensor, float]]:
-        """Logits [V] at each step of an answer, and how far two may be apart that are equal to bfloat16."""
         rows, noise = logits([*prompt, *answer])
-        apart = SURE_SIGMA * noise.clamp_min(typical_drawn if prompt in drawn else typical)
+        apart = SURE_SIGMA * noise.clamp_min(typical_unknown if prompt in unknown else typical)
         return list(zip(rows[len(prompt) - 1 : -1].float(), apart[len(prompt) - 1 : -1].tolist(), strict=True))
 
-    stops = texts[0].stops
+    return after
 
-    def add(name: str, measure: Callable[[], Draws], method: str) -> None:
-        say(f"samplers: {name}")
-        began = time.monotonic()
-        if method not in client.methods:
-            draws: Draws = {"skipped": f"the engine has no {method}"}
-        else:
-            try:
-                draws = measure()
-            except NotServed as why:
-                draws = {"skipped": str(why)}
-            except EngineError as how:
-                draws = {"error": str(how)}
-        evidence["draws"].append({**draws, "name": name, "seconds": time.monotonic() - began})
 
-    add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops, TOKENS), "generate")
-    long = min(LONG_TOKENS, longest - PROMPT)
-    add(LONG, lambda: _greedy(client, [drawn[0], drawn[-1]], after, stops, long), "generate")
-    for name, setting in SETTINGS.items():
-        add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
-    steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
-    for at, name in enumerate(KEPT_TWO):
-        add(name, lambda at=at: measure_kept(client, steps, stops, at), "sample")  # type: ignore[misc]
-    add(FIRST, lambda: _first(client, steps, stops), "sample")
-    add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
-    flat = cache(lambda: flat_answers(client, drawn, TOKENS, stops, after))
-    add(BEST, lambda: best_draws(flat()), "sample")
-    add(DEPENDENT, lambda: dependent_draws(flat()), "sample")
-    add(SEEDS, lambda: measure_seeds(client, drawn[0], after, TOKENS), "sample")
-    add(STOPS, lambda: measure_stops(client, with_stop, prompts + drawn, stops, TOKENS), "sample")
+def _add(
+    client: Client, evidence: Evidence, say: Callable[[str], None],
+    name: str, measure: Callable[[], Draws], method: str = "generate",
+) -> None:  # fmt: skip
+    """Add the draws of ``measure()``, or why there are none, to the evidence."""
+    say(f"samplers: {name}")
+    began = time.monotonic()
+    if method not in client.methods:
+        draws: Draws = {"skipped": f"the engine has no {method}"}
+    else:
+        try:
+            draws = measure()
+        except NotServed as why:
+            draws = {"skipped": str(why)}
+        except EngineError as how:
+            draws = {"error": str(how)}
+    evidence["draws"].append({**draws, "name": name, "seconds": time.monotonic() - began})
 
 
 def _steps(text: Text, logits: Logits) -> list[Step]:

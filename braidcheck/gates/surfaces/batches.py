@@ -31,7 +31,7 @@ def batches_between(asker: Asker, around: Surroundings) -> CellResult:
     return CellResult([one for size in sizes for one in batch_of(size, True, asker, around).outcomes])
 
 
-def batch_oflong_request(asker: Asker, around: Surroundings) -> CellResult:
+def batch_of_long(asker: Asker, around: Surroundings) -> CellResult:
     """A long prompt between shorter ones: a batch of more than one chunk."""
     _need_batches(asker)
     _need_room(asker, 3)
