@@ -16,7 +16,7 @@ from torch import Tensor
 
 from braidcheck.gates.accuracy.measure import output_problems
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
-from braidcheck.numerics.error import error_ratios, place_of
+from braidcheck.numerics.error import error_ratios, unravel_index
 from braidcheck.op import Inputs, Op, Sweep
 
 DISTINCT = 7  # different rows, repeated: divides no block size, so that swapped rows show
@@ -118,10 +118,10 @@ class Walk:
         for name, value, truth, tolerance in zip(self.op.outputs, got, exact, bounds, strict=False):
             ratios = error_ratios(value, truth, tolerance)
             if ratios.numel() and not ratios.max() <= 1:
-                place = place_of(int(ratios.argmax()), ratios.shape)
-                number, right = float(value[place]), float(truth[place])
-                at = f"{name}{list(place)}"
-                return f"{at} is {number:.6g}, exactly {right:.6g}, {float(ratios.max()):.3g} times the bound"
+                index = unravel_index(int(ratios.argmax()), ratios.shape)
+                number, right = float(value[index]), float(truth[index])
+                element = f"{name}{list(index)}"
+                return f"{element} is {number:.6g}, exactly {right:.6g}, {float(ratios.max()):.3g} times the bound"
         return None
 
 

@@ -104,7 +104,7 @@ class Numbers:
         return (self.normal(*shape).abs() + 0.5) * self.by_row(shape[0], -1.0, 1.0, len(shape))
 
     def _flat(self, *shape: int) -> Tensor:
-        # Of each number the square lies nearly halfway between two of 16 bits: a narrow type rounds all squares down.
+        # The square of each number lies just below the middle of two 16-bit numbers: a narrow type rounds all down.
         numbers = _rounded_down(self.dtype if self.dtype != torch.float32 else torch.bfloat16)
         x = numbers[torch.randint(len(numbers), shape, generator=self.generator)]
         return (
@@ -138,7 +138,7 @@ class Numbers:
         return (2 * self.normal(*shape)).round()
 
     def _mass(self, *shape: int) -> Tensor:
-        # One token has this part of the probability, the others share the rest.
+        # One token has the probability ``mass``, the others share the rest.
         x = torch.zeros(shape)
         for row, mass in zip(x, itertools.cycle((0.4, 0.9, 1 - 2**-20)), strict=False):
             favourite = torch.randint(len(row), (), generator=self.generator)
@@ -146,8 +146,8 @@ class Numbers:
         return x
 
     def _halfway(self, *shape: int) -> Tensor:
-        # 1 / rms lies four tenths of a step above any number of 16 bits, to which a narrow type rounds it. That x is
-        # rounded moves it by 0.04 to 0.09 of a step. Many numbers, so that no other rounding has a side.
+        # 1 / rms lies 0.4 of a step above a random 16-bit number: a narrow type rounds it down in every row. Rounding x
+        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased.
         step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
         number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
         x = self.normal(*shape)
@@ -155,7 +155,7 @@ class Numbers:
 
     @staticmethod
     def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:
-        """A factor each for ``count`` rows, in alternation: float32 [count, 1, ...] of so many dimensions."""
+        """A factor for each of ``count`` rows, alternating: float32 [count, 1, ...] of ``dims`` dimensions."""
         return torch.tensor([even, odd]).repeat(count)[:count].view(-1, *[1] * (dims - 1))
 
     def weights(self, rows: int, columns: int) -> Tensor:

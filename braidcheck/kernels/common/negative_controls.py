@@ -1,4 +1,4 @@
-"""Negative controls that ops share: each replaces arguments of a case, for which the reference is then wrong."""
+"""Negative controls that ops share: each changes arguments of a case, so that the reference gives a wrong result."""
 
 from __future__ import annotations
 
