@@ -54,12 +54,12 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
             if device != "cpu":
                 torch.cuda.synchronize()
     except Exception as error:  # any exception of a kernel counts against it; it is no error of the gate
-        if is_out_of_memory(error):  # which says nothing about it
+        if is_out_of_memory(error):  # which says nothing about the kernel
             raise
         seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         return seen
     seen["seconds"] = time.perf_counter() - started
-    # Only now: while the function ran, there was no answer to be found anywhere.
+    # Computed only now, so that the function could not find the answer in memory.
     exact, bounds = question.truth
     seen["problems"] = output_problems(op, inputs, got, exact)
     if not seen["problems"]:
@@ -117,8 +117,8 @@ _questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("qu
 
 @contextmanager
 def answers_kept() -> Iterator[None]:
-    """Within it the answers of small cases are computed once, however often they are asked: only for functions of
-    another process, for in this one an answer must not be there while a function runs."""
+    """Within it the answers of small cases are computed once and kept. Only for functions that run in another process:
+    in the process of a function no answer may exist while it runs."""
     token = _questions.set({})
     try:
         yield

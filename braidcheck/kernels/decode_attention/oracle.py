@@ -22,7 +22,7 @@ def _rows_in_range(positions: Tensor, cos_sin: Tensor, k_cache: Tensor) -> tuple
 
 
 def _by_slot(q: Tensor, rows: Tensor, slots: Tensor, kv_heads: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each slot the rows whose new token is there: rows[N], q[N,Hkv,1,G,D] and a mask [1,S] of the keys they see."""
+    """For each slot the rows whose new token is there: rows[N], q[N,Hkv,1,G,D], mask[1,S] of the keys that they see."""
     grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
     for slot in slots.unique().tolist():
         same = rows[slots == slot]
