@@ -84,9 +84,9 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
         metrics |= {"norm_ratio": ratio, "output": whole["name"]}
         return Status.FAIL, _violation_in_norm(op, whole, ratio, limit), worst["error_ratio"], metrics
     for output in evidence["outputs"]:
-        if message := _violation_as_a_whole(output):
+        if violation_as_a_whole := _violation_as_a_whole(output):
             metrics |= {"bias": output["bias"], "output": output["name"]}
-            return Status.FAIL, f"{op}: {output['name']} {message}", worst["error_ratio"], metrics
+            return Status.FAIL, f"{op}: {output['name']} {violation_as_a_whole}", worst["error_ratio"], metrics
     return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
 
 

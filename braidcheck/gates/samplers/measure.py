@@ -175,7 +175,8 @@ def _drawn(
 
 
 def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
-    """Places of the first tokens of seeds that follow one another, after the prompt where greedy ones differ most."""
+    """Places of the first tokens of consecutive seeds, at the step where a sampler that always takes the best token
+    would stand out most from the noise."""
     draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting(TWO_TEMPERATURE)
     shares = [float((row.double() / TWO_TEMPERATURE).softmax(-1).max()) for _, row, _ in steps]
     far = [math.sqrt(1 / share - 1) - math.expm1(one[2] / TWO_TEMPERATURE)
@@ -189,11 +190,11 @@ def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws
 
 def _together(draws: Sequence[Draws]) -> Draws:
     """The places of all settings' draws: a fault that each shows a little."""
-    of_settings = [one for one in draws if one["name"] in SETTINGS and one.get("bins")]
-    if not of_settings:
+    binned = [one for one in draws if one["name"] in SETTINGS and one.get("bins")]
+    if not binned:
         return {"skipped": "there are no draws"}
-    bins = [sum(column) for column in zip(*(one["bins"] for one in of_settings), strict=True)]
-    return {"tokens": sum(one["tokens"] for one in of_settings), "bins": bins, "outside": 0, "what": ""}
+    bins = [sum(column) for column in zip(*(one["bins"] for one in binned), strict=True)]
+    return {"tokens": sum(one["tokens"] for one in binned), "bins": bins, "outside": 0, "what": ""}
 
 
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:

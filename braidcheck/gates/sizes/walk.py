@@ -36,7 +36,7 @@ class Walk:
         rows = None
         if self.sweep.rows:
             rows = torch.arange(size, device=self.device) % DISTINCT
-            inputs, (exact, bounds) = self._taken(self._few, rows), self._truth_of_few
+            inputs, (exact, bounds) = self._select_rows(self._few, rows), self._truth_of_few
             exact, bounds = _rows(exact, rows), _rows(bounds, rows)
         else:
             inputs = self.inputs(size)
@@ -64,7 +64,7 @@ class Walk:
     def _alone(self) -> Outputs:
         """Each row among the fewest rows for which the contract promises the same bits."""
         few = torch.ones(int(self.op.contract.batch_invariant), dtype=torch.int64, device=self.device)
-        each = [self._run(self._taken(self._few, row * few)) for row in range(DISTINCT)]
+        each = [self._run(self._select_rows(self._few, row * few)) for row in range(DISTINCT)]
         return tuple(torch.stack([one[0] for one in output]) for output in zip(*each, strict=True))
 
     @cached_property
@@ -83,7 +83,7 @@ class Walk:
         counts = {self.sweep.at(size)[axis] for axis in axes}
         return counts.pop() if len(counts) == 1 else 0
 
-    def _taken(self, inputs: Inputs, rows: Tensor) -> Inputs:
+    def _select_rows(self, inputs: Inputs, rows: Tensor) -> Inputs:
         return inputs | {name: inputs[name][rows] for name in self._by_row if name in inputs}
 
     def _run(self, inputs: Inputs) -> Outputs:
@@ -100,7 +100,7 @@ class Walk:
         order = torch.arange(count, device=self.device)
         kept = order % EXCHANGED > 0
         order[~kept] = (order[~kept] - 1).abs()
-        others = self._run(self._taken(inputs, order))
+        others = self._run(self._select_rows(inputs, order))
         for one, other in zip(got, others, strict=True):
             other[~kept] = one[~kept]
         return self._differing(got, others, "with other neighbours")

@@ -27,8 +27,8 @@ class CellResult:
 @dataclass(frozen=True)
 class Surroundings:
     """What cells need beside the engine and the golden's ``texts``. ``longest`` is the number of tokens that model and
-    engine support; ``long_text()`` gives a Text of that length or raises NotServed, ``read(ids)`` a Text of any tokens;
-    ``with_stop(token)`` starts an engine whose model has the stop token ``token``.
+    engine support; ``long_text(length)`` gives a Text of that length or raises NotServed, ``read(ids)`` a Text of any
+    tokens; ``with_stop(token)`` starts an engine whose model has the stop token ``token``.
     """
 
     texts: list[Text]
