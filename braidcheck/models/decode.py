@@ -19,7 +19,7 @@ STEPS_PER_GRAPH = 8  # decode steps in one CUDA graph: launching a graph costs a
 
 
 class Decoder:
-    """Decodes one token per row and step; on a GPU a CUDA graph holds STEPS_PER_GRAPH steps, or one of the last, and the
+    """Decodes one token per row and step; on a GPU a CUDA graph holds STEPS_PER_GRAPH steps, or one of the last. The
     host need not wait for it. A row whose newest token is one of ``stop`` repeats it from then on and takes no more
     cache.
     """
