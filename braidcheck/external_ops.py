@@ -96,7 +96,7 @@ def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
             sys.path.append(one.root)  # last: it must not shadow installed packages
         try:
             op = importlib.import_module(one.module).OP
-        except Exception as error:
+        except Exception as error:  # a user's module may raise anything
             said = f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}"
             raise UserError(said + _lacking(error, Path(one.root))) from None
         if not isinstance(op, Op):

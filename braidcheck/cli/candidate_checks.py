@@ -117,7 +117,7 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
     kept: list[tuple[Tensor, Tensor]] = []
     try:
         evidence = measure_op(op, case, device, candidate if case.large else _keeping(candidate, kept))
-    except Exception as error:
+    except Exception as error:  # its type may be one of the function's process: name and text tell
         if not is_out_of_memory(error):
             raise
         return _out_of_memory(op, case, *torch.cuda.mem_get_info())

@@ -191,7 +191,7 @@ def main() -> None:
         for line in requests:
             try:
                 header, parts = host.answer(json.loads(line))
-            except Exception as error:
+            except Exception as error:  # whatever the user's engine raises is the answer to this request
                 header, parts = {"raised": _one_line(error)}, []
             reply(header, parts)
         close = getattr(host.engine, "close", None)

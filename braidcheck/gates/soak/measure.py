@@ -108,7 +108,7 @@ def _measure(
             (_error_ratio(op, output, inputs, value, truth, tolerance), output)
             for output, value, truth, tolerance in zip(op.outputs, got, exact, bounds, strict=False)
         )
-    except Exception as error:  # any exception is a finding, and must not lose hours of other pairs
+    except Exception as error:  # any exception of a function is a finding, and must not end hours of other pairs
         message = (str(error).strip().splitlines() or [""])[0]
         return {**row, "error_ratio": math.inf, "raised": f"{type(error).__name__}: {message}"}
     return {**row, "error_ratio": error_ratio, "output": output}
