@@ -98,9 +98,9 @@ def position(evidence: Evidence) -> Finding:
     for start, stop in BINS:
         # Few documents are long, so bins far out resample blocks instead of whole documents.
         blocks = [
-            (number, slice(at, min(at + BLOCK, len(row))))
+            (number, slice(index, min(index + BLOCK, len(row))))
             for number, row in enumerate(columns["kl"])
-            for at in range(start, min(stop, len(row)), BLOCK)
+            for index in range(start, min(stop, len(row)), BLOCK)
         ]
         if len(blocks) >= MIN_DOCUMENTS:
             name = f"{start}-{stop - 1}" if stop < 1 << 62 else f"{start}+"

@@ -131,7 +131,7 @@ def _steps(text: Text, logits: Logits) -> list[Step]:
     ids = text.ids[:LAST_LENGTH].tolist()
     rows, noise = logits(ids)
     apart = (SURE_SIGMA * noise.clamp_min(text.typical)).tolist()
-    return [(ids[: at + 1], rows[at].float(), apart[at]) for at in range(len(ids))]
+    return [(ids[: index + 1], rows[index].float(), apart[index]) for index in range(len(ids))]
 
 
 def _greedy(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int], count: int) -> Draws:
@@ -160,7 +160,7 @@ def _drawn(
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
         check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
-        if ends := [at for at, token in enumerate(drawn[:-1], 1) if token in stops]:
+        if ends := [index for index, token in enumerate(drawn[:-1], 1) if token in stops]:
             outside += len(drawn) - ends[0]
             what = what or f"an answer goes on behind the stop token {drawn[ends[0] - 1]}"
         for token, (row, apart) in zip(drawn, after(prompt, drawn), strict=True):

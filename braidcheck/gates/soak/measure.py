@@ -51,18 +51,18 @@ def measure_soak(
     """
     functions = {KERNEL: op.call, TORCH_BASELINE: op.reference, **variants}
     worst = {name: _worst(name) for name in functions}
-    seen: Evidence = {"op": op.name, "pairs": 0, "elements": 0, "functions": list(worst.values())}
+    evidence: Evidence = {"op": op.name, "pairs": 0, "elements": 0, "functions": list(worst.values())}
     for case in cases:
         progress(case.id)
         inputs = op.inputs(case, device)
         exact = run(op, op.reference, in_float64(inputs))
         bounds = op.bound(**inputs)
-        seen["pairs"] += 1
-        seen["elements"] += sum(truth.numel() for truth in exact)
+        evidence["pairs"] += 1
+        evidence["elements"] += sum(truth.numel() for truth in exact)
         for name, function in functions.items():
             if _takes(function, case):
                 _keep_worst(worst[name], _measure(op, name, function, case, inputs, exact, bounds))
-    return seen
+    return evidence
 
 
 def merge(seen: Iterable[Evidence]) -> Evidence:
