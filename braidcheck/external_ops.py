@@ -96,9 +96,9 @@ def load(declarations: Iterable[Declaration]) -> Iterator[Op]:
             sys.path.append(one.root)  # last: it must not shadow installed packages
         try:
             op = importlib.import_module(one.module).OP
-        except Exception as error:
-            said = f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}"
-            raise UserError(said + _lacking(error, Path(one.root))) from None
+        except Exception as error:  # a user's module may raise anything
+            message = f"the op in {one.module} of {one.root} cannot be imported: {in_one_line(error)}"
+            raise UserError(message + _lacking(error, Path(one.root))) from None
         if not isinstance(op, Op):
             raise UserError(f"OP in {one.module} of {one.root} must be a braidcheck.op.Op, is {type(op).__name__}")
         _imported[op.name] = one.module, op.call.__module__

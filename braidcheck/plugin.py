@@ -134,7 +134,7 @@ class Worker:
                         free_cached_memory()
             else:
                 answer = yield
-        except Exception as error:
+        except Exception as error:  # of a hook or of the reservation: what a test raises is caught before
             self._report(item, error)
             os._exit(1)  # xdist replaces a worker that dies; one that ends its session early would end the run
         if self.observing:

@@ -96,8 +96,8 @@ class Question:
         """The contract that the function keeps instead, if one or two conventions explain it."""
         if self.gate != "accuracy":
             return ""
-        said = _fit(self.whole, function)
-        return f"\n{said.replace(HELD, 'it keeps ', 1)}" if said else ""
+        fit = _fit(self.whole, function)
+        return f"\n{fit.replace(HELD, 'it keeps ', 1)}" if fit else ""
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,8 @@ def main(words: list[str]) -> int:
         found = list(outcomes(kind, options.count, random.Random(options.seed)))
         counts = Counter(outcome for outcome, _ in found)
         print(f"{kind.name}: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()), flush=True)
-        wrong = {(outcome, said) for outcome, said in found if is_fault(kind, outcome)}
-        print("".join(f"  {outcome} {said[:200]}\n" for outcome, said in sorted(wrong)), end="")
+        wrong = {(outcome, message) for outcome, message in found if is_fault(kind, outcome)}
+        print("".join(f"  {outcome} {message[:200]}\n" for outcome, message in sorted(wrong)), end="")
         faults += len(wrong)
     return int(bool(faults))
 

@@ -125,8 +125,8 @@ def fuzz(op: Op, count: int, found: Counter[str], note: Callable[[str], Any] = l
         words = ", ".join((f"{case.id} seed {case.seed}", *(f"{name} {kind}" for name, kind, _ in drawn)))
         note(f"{op.name}: {words}")
         found["calls"] += 1
-        said = wrong_answer(op, call, _pattern(op, inputs, [name for name, _, _ in drawn]), made)
-        assert not said, f"{words}: {said}"
+        violation = wrong_answer(op, call, _pattern(op, inputs, [name for name, _, _ in drawn]), made)
+        assert not violation, f"{words}: {violation}"
 
     ask()
 

@@ -84,9 +84,9 @@ def problem(root: Path) -> str:
 def main(words: list[str]) -> int:
     """Write or check; 1 where the record is stale, 2 for a usage error or a part of the suite."""
     if words == ["check"]:
-        if said := problem(ROOT):
-            print(f"{said}: run `nox -s gpu_tests --no-venv` on a GPU and commit {RECORD}", file=sys.stderr)
-        return bool(said)
+        if message := problem(ROOT):
+            print(f"{message}: run `nox -s gpu_tests --no-venv` on a GPU and commit {RECORD}", file=sys.stderr)
+        return bool(message)
     if len(words) == 2 and words[0] == "write":
         try:
             write(ROOT, Path(words[1]))

@@ -79,10 +79,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
-        folder, said = Path(place, "history"), Path(place, "finished.txt")
-        log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        folder, message = Path(place, "history"), Path(place, "finished.txt")
+        log = os.open(message, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         kill(folder, log, asked.kills, asked.writers, random.Random(asked.seed))
-        finished = set(said.read_text(encoding="utf-8").split())
+        finished = set(message.read_text(encoding="utf-8").split())
         missing = lost(folder, finished)
         print(f"{asked.kills} kills of {asked.writers} writers: {len(finished)} Runs finished, {len(missing)} lost")
     return int(bool(missing))

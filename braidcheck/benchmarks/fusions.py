@@ -86,7 +86,7 @@ def run(comparison: Comparison, order: random.Random) -> Result:
     for name, call in comparison.calls.items():
         try:
             replays[name] = Replay(call, comparison.inputs, comparison.touched)
-        except Exception as error:  # a baseline that does not run here proves nothing
+        except Exception as error:  # whatever a baseline's libraries raise says that it did not run here
             errors[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             torch.cuda.synchronize()
     seconds: dict[str, list[float]] = {name: [] for name in replays}

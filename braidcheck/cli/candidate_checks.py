@@ -63,13 +63,13 @@ def subjects(
         raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
-        said = Subject("accuracy", contract, lambda: verdict)
-        return [said, *(subject for subject in asked if chosen in subject.name)]
+        contract_subject = Subject("accuracy", contract, lambda: verdict)
+        return [contract_subject, *(subject for subject in asked if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:
         status = Status.FAIL if fitting.other_op else Status.PASS
-        said = Subject("accuracy", contract, partial(Verdict, "accuracy", contract, status, fitting.said))
-        asked = [said, *_asked_of(fitting.op, candidate, device, seed)]
+        evaluate = partial(Verdict, "accuracy", contract, status, fitting.said)
+        asked = [Subject("accuracy", contract, evaluate), *_asked_of(fitting.op, candidate, device, seed)]
     return [subject for subject in asked if chosen in subject.name]
 
 
@@ -79,10 +79,10 @@ def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subj
     served = tuple(case for case in op.cases if not candidate.missing(case))
     sweeps = tuple({sweep.name: sweep for sweep in map(partial(_plain, candidate), op.sweeps) if sweep}.values())
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
-    found = [*_cases(ours, op, candidate, device, seed)]
+    subjects = [*_cases(ours, op, candidate, device, seed)]
     if served:
-        found += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
-    return found
+        subjects += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
+    return subjects
 
 
 def _plain(candidate: Candidate, sweep: Sweep) -> Sweep | None:
@@ -117,7 +117,7 @@ def _accuracy(op: Op, case: Case, candidate: Candidate, device: str, drawn: bool
     kept: list[tuple[Tensor, Tensor]] = []
     try:
         evidence = measure_op(op, case, device, candidate if case.large else _keeping(candidate, kept))
-    except Exception as error:
+    except Exception as error:  # its type may be one of the function's process: name and text tell
         if not is_out_of_memory(error):
             raise
         return _out_of_memory(op, case, *torch.cuda.mem_get_info())
@@ -136,10 +136,10 @@ def _out_of_memory(op: Op, case: Case, free: int, total: int) -> Verdict:
     """A failure of the function if a small case needs more than half of the GPU's memory, else a lack of the
     machine."""
     if not case.large and 2 * free > total:
-        said = f"{op.name} needs more memory for a small case than the {free >> 30} GiB that are free"
-        return Verdict("accuracy", case.id, Status.FAIL, said)
-    said = "the GPU has too little free memory for this case; stop other programs on it"
-    return Verdict("accuracy", case.id, Status.ERROR, said)
+        message = f"{op.name} needs more memory for a small case than the {free >> 30} GiB that are free"
+        return Verdict("accuracy", case.id, Status.FAIL, message)
+    message = "the GPU has too little free memory for this case; stop other programs on it"
+    return Verdict("accuracy", case.id, Status.ERROR, message)
 
 
 def _keeping(candidate: Candidate, kept: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:

@@ -117,17 +117,17 @@ class Questions:
             return subject.evaluate()
         except TimeLimitError:
             self._ended += 1
-            said = f"the function is still running after {seconds:g} s; --timeout allows more"
+            message = f"the function is still running after {seconds:g} s; --timeout allows more"
         except EndedError as how:
             self._ended += 1
-            said = f"the function {how}{OUTSIDE if 'SIGSEGV' in str(how) else ''}"
+            message = f"the function {how}{OUTSIDE if 'SIGSEGV' in str(how) else ''}"
         except Exception as error:  # of the function, or of the check on its results
             if lacking := self._candidate.uninterpreted:
                 return Verdict(subject.gate, subject.name, Status.SKIPPED, lacking)
-            said = in_one_line(error)
+            message = in_one_line(error)
         finally:
             self._left -= seconds - self._candidate.seconds
-        return Verdict(subject.gate, subject.name, Status.FAIL, said)
+        return Verdict(subject.gate, subject.name, Status.FAIL, message)
 
     def _again(self) -> list[int]:
         """Quick cases that passed."""

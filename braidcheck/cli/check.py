@@ -108,9 +108,9 @@ def _say(run: Run, op: str, function: str, seed: int, as_json: bool, every: bool
     else:
         terminal.show(run)
         for verdict in run.verdicts:
-            for said in (HELD, DECLARED):
-                if verdict.message.startswith(said):
-                    print(verdict.message.replace(said, said if run.exit_code else PASSES, 1))
+            for prefix in (HELD, DECLARED):
+                if verdict.message.startswith(prefix):
+                    print(verdict.message.replace(prefix, prefix if run.exit_code else PASSES, 1))
             if is_of_all(verdict):
                 print(verdict.message)
         print(f"sizes and numbers were drawn with --seed {seed}")

@@ -68,8 +68,8 @@ def _git(name: str, *words: str) -> bytes:
         raise UserError(f"{name!r} cannot be taken from git: it is not installed; give FILE.py:FUNCTION")
     found = subprocess.run(["git", *words], capture_output=True, check=False)
     if found.returncode:
-        said = found.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{name!r} cannot be taken from git: {said[0] if said else found.returncode}")
+        lines = found.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{name!r} cannot be taken from git: {lines[0] if lines else found.returncode}")
     return found.stdout
 
 

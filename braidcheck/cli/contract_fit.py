@@ -165,7 +165,7 @@ def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: 
             evidence = measure_op(op, case, device, function)
         except EndedError as how:
             return Violation(f"{ENDS} {how}")
-        except Exception as error:  # what is no tensor: the checks will say so
+        except Exception as error:  # of the comparison: a function may return anything
             return Violation(f"{RAISES} {in_one_line(error)}")
         if raised := evidence["raised"]:
             if not raised.startswith(REFUSED):

@@ -139,7 +139,8 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
 
     from braidcheck.gates.coherence.foreign import measure_foreign
     from braidcheck.gates.samplers.measure import NAMES, logits_and_noise, measure_samplers
-    from braidcheck.gates.surfaces.cells import Surroundings, all_cells
+    from braidcheck.gates.surfaces.cell import Surroundings
+    from braidcheck.gates.surfaces.cells import all_cells
     from braidcheck.gates.surfaces.checkpoint import long_text, read_text, stop_tokens
     from braidcheck.gates.surfaces.measure import measure_surfaces
     from braidcheck.gates.surfaces.truth import texts_of
@@ -162,26 +163,23 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
     name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
     runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
-    results.expected += _ids(
-        name, golden.model, [cell for cell, _ in all_cells()], NAMES, SERIES if asked.timed else ()
-    )
+    cells = [cell for cell, _ in all_cells()]
+    results.expected += _ids(name, golden.model, cells, NAMES, SERIES if asked.timed else ())
     longest = min(filter(None, (runs[0].max_tokens, client.claims["max_tokens"])))
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
         partial(read_text, [run.logits for run in runs], texts),
         partial(_with_stop, asked, start, directory, scratch),
     )  # fmt: skip
-    of_what = {"engine": name, "model": golden.model}
-    results.surfaces, results.samplers = {**of_what, "cells": [], "fresh": []}, {**of_what, "draws": []}
+    subject = {"engine": name, "model": golden.model}
+    results.surfaces, results.samplers = {**subject, "cells": [], "fresh": []}, {**subject, "draws": []}
     measure_surfaces(client, results.surfaces, around, say)
     results.verdicts += coherence.evaluate(measure_foreign(client, name, golden, say))
     logits = partial(logits_and_noise, runs)
     measure_samplers(client, texts, logits, results.samplers, say, longest, around.with_stop)
     if asked.timed:
-        results.throughput = {
-            **of_what, "against": specs.name_of(asked.base.engine) if asked.base else asked.against,
-            "earlier": bool(earlier), "series": [],
-        }  # fmt: skip
+        against = specs.name_of(asked.base.engine) if asked.base else asked.against
+        results.throughput = {**subject, "against": against, "earlier": bool(earlier), "series": []}
         measure_throughput(client, base, earlier, texts, longest, results.throughput, 60 * asked.minutes, say)
     return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
 

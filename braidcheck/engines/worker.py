@@ -59,8 +59,8 @@ class Host:
         """The engine's methods, its claims, and which methods take ``stop``."""
         found = [name for name in methods if callable(getattr(self.engine, name, None))]
         stops = [name for name in found if "stop" in inspect.signature(getattr(self.engine, name)).parameters]
-        said = {name: type(default)(getattr(self.engine, name, default)) for name, default in claims.items()}
-        return {"methods": found, "stops": stops, "claims": said, "name": type(self.engine).__name__}
+        values = {name: type(default)(getattr(self.engine, name, default)) for name, default in claims.items()}
+        return {"methods": found, "stops": stops, "claims": values, "name": type(self.engine).__name__}
 
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """The reply to one request: its header, and the bytes that follow it."""
@@ -191,7 +191,7 @@ def main() -> None:
         for line in requests:
             try:
                 header, parts = host.answer(json.loads(line))
-            except Exception as error:
+            except Exception as error:  # whatever the user's engine raises is the answer to this request
                 header, parts = {"raised": _one_line(error)}, []
             reply(header, parts)
         close = getattr(host.engine, "close", None)

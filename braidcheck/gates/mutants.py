@@ -8,7 +8,7 @@ from typing import Any
 from braidcheck.result import Status, Verdict
 
 GATE = "mutants"
-FLOORS = {"named": 0.95, "generated": 0.90}  # of one lane, the CPU's above all
+FLOORS = {"named": 0.95, "generated": 0.90}  # of one lane
 FLOORS_OVER_ALL = {"named": 1.0, "generated": 0.95}
 EQUIVALENT_LIMIT = 0.05  # maximum fraction of the generated mutants that may be listed as equivalent
 CAUGHT = ("killed", "crash", "timeout")
@@ -26,11 +26,11 @@ def evaluate(matrices: Sequence[Matrix]) -> tuple[Verdict, ...]:
     timeout, survived, stale, error) and, if it is listed as equivalent, ``equivalent``. Equal compiled code does not
     excuse a survivor: code that no case launches is not compiled.
     """
-    verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_of_lane(matrix))]
+    verdicts = [verdict for matrix in matrices for verdict in (_soundness(matrix), *_verdicts_on_lane(matrix))]
     matrices = [matrix for matrix in matrices if not matrix.get("blame")]
     if len(matrices) > 1:
         rows = merged(matrices)
-        kinds = [kind for kind in FLOORS_OVER_ALL if _of(rows, kind)]
+        kinds = [kind for kind in FLOORS_OVER_ALL if _of_kind(rows, kind)]
         verdicts += [_score(rows, kind, "all lanes", FLOORS_OVER_ALL[kind]) for kind in kinds]
     return tuple(verdicts)
 
@@ -60,24 +60,24 @@ def survivors(rows: Iterable[Row]) -> list[str]:
     return [row["id"] for row in rows if row["outcome"] == "survived" and not row.get("equivalent")]
 
 
-def _of(rows: Iterable[Row], kind: str) -> list[Row]:
+def _of_kind(rows: Iterable[Row], kind: str) -> list[Row]:
     return [row for row in rows if row["kind"] == kind]
 
 
-def _of_lane(matrix: Matrix) -> list[Verdict]:
+def _verdicts_on_lane(matrix: Matrix) -> list[Verdict]:
     rows, lane = matrix["mutants"], matrix["lane"]
     if matrix.get("blame"):
         return [_blame(rows, lane)]
-    named, generated = _of(rows, "named"), _of(rows, "generated")
-    problems = [_score(named, "named", lane, FLOORS["named"])] if named else []
+    named, generated = _of_kind(rows, "named"), _of_kind(rows, "generated")
+    verdicts = [_score(named, "named", lane, FLOORS["named"])] if named else []
     if generated and not matrix.get("left_out"):  # a score among mutants that another lane missed would be meaningless
-        problems += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
-    return problems
+        verdicts += [_score(generated, "generated", lane, FLOORS["generated"]), _equivalents(generated, lane)]
+    return verdicts
 
 
 def _score(rows: Sequence[Row], kind: str, lane: str, floor: float) -> Verdict:
-    caught, total = score(_of(rows, kind))
-    left = survivors(_of(rows, kind))
+    caught, total = score(_of_kind(rows, kind))
+    left = survivors(_of_kind(rows, kind))
     value = caught / total if total else 0.0
     named = f"; not by name: {', '.join(left[:MAX_NAMES])}" if left else ""
     more = f" and {len(left) - MAX_NAMES} more" if len(left) > MAX_NAMES else ""
@@ -101,7 +101,7 @@ def _blame(rows: Sequence[Row], lane: str) -> Verdict:
 
 
 def _share(subject: str, value: float, floor: float, message: str, metrics: Mapping[str, Any]) -> Verdict:
-    """A verdict on a fraction of the mutants, which must be at least ``higher_is_better``."""
+    """A verdict on a fraction of the mutants, which must be at least ``floor``."""
     return Verdict(
         gate=GATE,
         subject=subject,

@@ -135,7 +135,7 @@ def log_ratios(restarts: Sequence[Turns]) -> list[float]:
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (ALL_KERNELS,)) -> tuple[Verdict, ...]:
     """One verdict per series of ``names`` from the evidence of ``paired.measure``. With a ``reason`` for not timing,
-    all are skipped; a requested series that was not timed fails.
+    all are skipped; a requested series that was not timed is an error.
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("paired", name, Status.SKIPPED, reason, lane=lane) for name in names)
@@ -145,7 +145,7 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] =
 
 
 def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
-    """A series with an error fails if the change caused it, else it is skipped; a timed series is decided."""
+    """A series that could not be timed is an error if the change caused that, else skipped; a timed one is decided."""
     against = f"against {evidence.get('against', 'the base')[:12]}"
     if trouble := found.get("trouble"):
         status = Status.ERROR if trouble["side"] == "change" else Status.SKIPPED

@@ -1,7 +1,7 @@
 """The timing gate: refuses times of kernels that this machine cannot have reached.
 
-The paired gate and the trend decide whether a time is good; this gate fails a time that could not be measured, or that
-implies more bandwidth or arithmetic than the machine has.
+The paired gate and the trend decide whether a time is good; this gate reports an error for a time that could not be
+measured, or that implies more bandwidth or arithmetic than the machine has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOLERANCE = 1.03  # by which a kernel may beat the measured limit, which is nois
 
 def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] = (ALL_KERNELS,)) -> tuple[Verdict, ...]:
     """One verdict per series of ``names`` from the evidence of ``benchmarks.timing.measure_timing``. Without clocks all
-    are skipped; a requested series that was not timed fails.
+    are skipped; a requested series that was not timed is an error.
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("timing", name, Status.SKIPPED, reason, lane=lane) for name in names)

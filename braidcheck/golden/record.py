@@ -135,8 +135,8 @@ def _joined(readings: list[tuple[Readings, Readings]]) -> dict[str, Tensor]:
     """All documents' readings concatenated: samples are axis 1 of hidden states and the last axis of entropy."""
     axes = {"hidden": 1, "norm": 1, "entropy": -1}
     return {
-        f"{name}.{run}": torch.cat([getattr(pair[at], name) for pair in readings], dim=axes.get(name, 0))
-        for at, run in enumerate(store.RUNS)
+        f"{name}.{run}": torch.cat([getattr(pair[index], name) for pair in readings], dim=axes.get(name, 0))
+        for index, run in enumerate(store.RUNS)
         for name in Readings.__dataclass_fields__
     }
 

@@ -136,7 +136,7 @@ def _rows(text: Text, tokenizer: Any) -> list[Document]:
 
 def _span(probe: Mapping[str, Any], offsets: list[tuple[int, int]]) -> Span:
     """A token belongs to the answer if it contains a character of it; special tokens contain none."""
-    inside = [at for at, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
+    inside = [index for index, (start, end) in enumerate(offsets) if start < probe["end"] and end > probe["start"]]
     if not inside:
         raise UserError(f"probe {probe['start']}:{probe['end']} covers no token of its text: correct the dataset")
     return Span(probe["kind"], inside[0], inside[-1] + 1, probe["distance"])

@@ -129,10 +129,10 @@ def serve(number: int, answer: Callable[[Message, list[int]], Message]) -> None:
     """Answer all messages on the channel ``number`` until it is closed; processes forked from this one stay silent."""
     own, connection = os.getpid(), socket.socket(fileno=number)
     for message, fds in _messages(connection):
-        said = answer(message, fds)
+        reply = answer(message, fds)
         if os.getpid() != own:
             os._exit(0)
-        channel.send(connection, {**said, "number": message["number"]})
+        channel.send(connection, {**reply, "number": message["number"]})
     os._exit(0)  # skip the function's threads and exit handlers
 
 

@@ -42,7 +42,7 @@ def _own() -> dict[str, Op]:
     for name in names():
         try:
             ops[name] = _declared(name)
-        except Exception as error:
+        except Exception as error:  # an op's modules may raise anything: only this op is left out
             if _left_out is None:
                 raise
             _left_out.setdefault(name, f"{name} cannot be imported: {in_one_line(error)}")

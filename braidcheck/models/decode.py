@@ -1,4 +1,4 @@
-"""Decode: one token per row and step; on a GPU a whole step is one CUDA graph."""
+"""Decode: one token per row and step; on a GPU one CUDA graph holds several steps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ STEPS_PER_GRAPH = 8  # decode steps in one CUDA graph: launching a graph costs a
 
 
 class Decoder:
-    """Decodes one token per row and step; on a GPU a whole step is one CUDA graph, for which the host need not wait. A
-    row whose newest token is one of ``stop`` repeats it from then on and takes no more cache.
+    """Decodes one token per row and step; on a GPU a CUDA graph holds STEPS_PER_GRAPH steps, or one of the last. The
+    host need not wait for it. A row whose newest token is one of ``stop`` repeats it from then on and takes no more
+    cache.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from braidcheck.mutants.syntax import difference
 
 FORMAT = 1
 SAVE_INTERVAL_S = 15  # seconds
-SAID = 160  # characters kept of a gate's message
+MAX_MESSAGE_LENGTH = 160  # characters
 
 
 class Runner:
@@ -130,7 +130,7 @@ class Runner:
             worker = self._start(source)
             while worker and (mutant := _next(left)):
                 result = self._trial(worker, source, mutant, witness=True)
-                message = f"the search ended in {result['outcome']}: {result.get('said', '')[:SAID]}"
+                message = f"the search ended in {result['outcome']}: {result.get('said', '')[:MAX_MESSAGE_LENGTH]}"
                 self.rows[mutant.id]["witness"] = result.get("witness", message)
                 self.progress("looking for witnesses", total - left.qsize(), total)
                 if worker.poll() is not None:
@@ -238,7 +238,7 @@ def _row(mutant: Mutant, result: Result) -> Row:
         "outcome": result["outcome"],
         "gate": result.get("gate", ""),
         "subject": result.get("subject", ""),
-        "said": result.get("said", "")[:SAID],
+        "said": result.get("said", "")[:MAX_MESSAGE_LENGTH],
         "seconds": result.get("wall", 0.0),
         "gates": result.get("seconds", {}),
     }

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from braidcheck.numerics import rounding
 
-TINY, SMALLEST = rounding.UNDERFLOW[torch.float32], 2.0**-149  # normal, and at all
+TINY, SMALLEST = rounding.UNDERFLOW[torch.float32], 2.0**-149  # float32's smallest normal and smallest subnormal number
 permitted: ContextVar[Mapping[str, torch.dtype]] = ContextVar("permitted", default=MappingProxyType({}))
 # Float32 roundings of elementwise functions, including a GPU's approximate ones.
 ROUNDINGS = {
@@ -35,8 +35,8 @@ SAME_PLACE = (
     "index_select contiguous clone detach flip roll gather take_along_dim"
 )
 JOINED = "cat stack concat"
-MADE = "new_full new_zeros new_ones new_empty full_like zeros_like ones_like empty_like"
-QUESTIONS = "eq ne lt le gt ge isnan isinf isfinite argmax argmin"  # whose results are not numbers
+CREATED = "new_full new_zeros new_ones new_empty full_like zeros_like ones_like empty_like"
+PREDICATES = "eq ne lt le gt ge isnan isinf isfinite argmax argmin"  # results are bools or indices: they have no error
 RULES: dict[str, Callable[..., Any]] = {}  # of functions that are not elementwise, by name
 CASTS = {"float": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16, "double": torch.float32}
 PARTS = "value", "linear", "sizes", "norm", "pending"
@@ -94,7 +94,7 @@ class Approximate:
         return replace(self, sizes=self.sizes + self.pending, norm=norm, pending=torch.zeros_like(norm))
 
     def each(self, change: Callable[[Tensor], Any]) -> Any:
-        """Apply ``change`` to value and errors; a list or tuple if it returns several tensors."""
+        """Apply ``change`` to value and errors; a tuple of numbers if it returns several tensors."""
         parts = [change(getattr(self, name)) for name in PARTS]
         if isinstance(parts[0], Tensor):
             return replace(self, **dict(zip(PARTS, parts, strict=True)))
@@ -109,7 +109,7 @@ class Approximate:
         return alone.each(lambda part: part.expand(shape))
 
     def to(self, *what: Any, **options: Any) -> Approximate:
-        """The number in another type, rounded there if it is narrower, or the same on another device."""
+        """The number in another type, rounded if that is narrower; a device is ignored."""
         dtype = next((one for one in (*what, *options.values()) if isinstance(one, torch.dtype)), self.dtype)
         if not dtype.is_floating_point or dtype == torch.float64:
             dtype = torch.float32
@@ -151,20 +151,20 @@ class Approximate:
 
 def _apply(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     name = {"multiply": "mul", "subtract": "sub", "true_divide": "div", "divide": "div"}.get(name, name)
-    found = _applied(name, function, *args, **kwargs)
-    return found.to(permitted.get()[name]) if name in permitted.get() else found
+    result = _applied(name, function, *args, **kwargs)
+    return result.to(permitted.get()[name]) if name in permitted.get() else result
 
 
 def _applied(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if name in QUESTIONS.split():
+    if name in PREDICATES.split():
         return function(*(arg.value if isinstance(arg, Approximate) else arg for arg in args), **kwargs)
     if name in CASTS:
-        return args[0].to(CASTS[name] or args[1].dtype)
+        return args[0].to(CASTS[name])
     if rule := RULES.get(name):
         return rule(*args, **kwargs)
     if name in SAME_PLACE.split():
         return args[0].each(lambda part: function(part, *args[1:], **kwargs))
-    if name in MADE.split():
+    if name in CREATED.split():
         made = Approximate.exact(function(args[0].value, *args[1:], **kwargs))
         return replace(made, dtype=kwargs.get("dtype", args[0].dtype))
     if name in JOINED.split():
@@ -181,7 +181,7 @@ def known(value: Any) -> Approximate:
 
 
 def elementwise(function: Callable[..., Tensor], *args: Any, roundings: float = 8) -> Approximate:
-    """Apply an elementwise ``function`` with so many roundings; errors propagate by its derivative."""
+    """Apply an elementwise ``function`` that rounds ``roundings`` times; errors propagate by its derivative."""
     shape = torch.broadcast_shapes(*(arg.shape for arg in args if isinstance(arg, (Approximate, Tensor))))
     is_number = [isinstance(arg, Approximate) or (isinstance(arg, Tensor) and arg.is_floating_point()) for arg in args]
     numbers = [known(arg).shared(shape) for arg, one in zip(args, is_number, strict=True) if one]

@@ -2,8 +2,8 @@
 
 With e_i the error of element i, r_i = u |y_i| + eta its last rounding, t_i its tolerance and the weight
 w_i = 1 / (t_i + r_i), two sums of errors are compared with what roundings explain: of s_i = 1 (all too large) and of
-s_i = sign(y_i) (all too large in size). Of elements with the same answer y_i, which round alike, one counts. Luck
-passes a limit in one of 1 / ``LEVEL`` outputs at most.
+s_i = sign(y_i) (all too large in size). Of elements with the same answer y_i, which round alike, one counts. By chance
+each of the two limits is passed in one of 1 / ``LEVEL`` outputs at most.
 
 *Half of the bound.* An equivalent implementation stays below half of the bound at every element (gate ``soak``), so all
 that precedes the last rounding moves the sum by at most ``sum w t / 2``. Last roundings are independent, of zero mean
@@ -42,26 +42,27 @@ def ratio(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor) -> 
     row = torch.arange(len(known), device=known.device).repeat_interleave(known.reshape(len(known), -1).sum(1))
     value, exact, tolerance, systematic = (part[known] for part in (value, exact, tolerance, systematic))
     last = ROUNDOFF[got.dtype] * torch.maximum(value.abs(), exact.abs()) + UNDERFLOW[got.dtype]
-    weight = torch.where(_first_of_its_value(exact), 1 / (tolerance + last), 0.0)
+    weight = torch.where(_is_first_of_value(exact), 1 / (tolerance + last), 0.0)
     error, tolerance, systematic, last = (weight * part for part in (value - exact, tolerance, systematic, last))
     shared = _by_row(systematic, row, len(known)) / 2
     return max(
-        max(_of_all(signed, tolerance, last), _of_rows(_by_row(signed, row, len(known)), shared))
+        max(_ratio_of_all(signed, tolerance, last), _ratio_of_rows(_by_row(signed, row, len(known)), shared))
         for signed in (error, error * exact.sign())
     )
 
 
-def _first_of_its_value(exact: Tensor) -> Tensor:
-    """True at one element of each value."""
+def _is_first_of_value(exact: Tensor) -> Tensor:
+    """True at the first element of each value."""
     values, which = torch.unique(exact.nan_to_num(), return_inverse=True)
-    places = torch.arange(exact.numel(), device=exact.device)
-    first = places.new_zeros(len(values)).scatter_reduce(0, which.flatten(), places, "amin", include_self=False)
-    mask = torch.zeros_like(places, dtype=torch.bool)
+    indices = torch.arange(exact.numel(), device=exact.device)
+    first = indices.new_zeros(len(values)).scatter_reduce(0, which.flatten(), indices, "amin", include_self=False)
+    mask = torch.zeros_like(indices, dtype=torch.bool)
     mask[first] = True
     return mask.view(exact.shape)
 
 
-def _of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
+def _ratio_of_all(error: Tensor, tolerance: Tensor, last: Tensor) -> float:
+    """The sum of all errors over the limit "half of the bound"."""
     return float(error.sum().abs() / (tolerance.sum() / 2 + DEVIATIONS * last.norm()))
 
 
@@ -69,7 +70,8 @@ def _by_row(parts: Tensor, row: Tensor, count: int) -> Tensor:
     return parts.new_zeros(count).index_add_(0, row, parts)
 
 
-def _of_rows(sums: Tensor, shared: Tensor) -> float:
+def _ratio_of_rows(sums: Tensor, shared: Tensor) -> float:
+    """The sum of the rows' sums over the limit "rows agree"; ``shared`` is each row's half of the systematic part."""
     if int((sums != 0).sum()) < MIN_ROWS:
         return 0.0
     return float((sums.sum().abs() - shared.sum()).clamp_min(0) / (DEVIATIONS * (sums.norm() + shared.norm())))

@@ -16,7 +16,7 @@ from braidcheck.op import Case, Inputs, Op
 
 
 def run(op: Op, function: Callable[..., Any], inputs: Inputs) -> tuple[Any, ...]:
-    """The outputs of one call: its return values, or the arguments that its contract lists as mutated."""
+    """The outputs of one call: its return values, then the arguments that its contract lists as mutated."""
     required, optional = [], {}
     for name, parameter in inspect.signature(op.call).parameters.items():
         if parameter.default is parameter.empty:
@@ -97,7 +97,7 @@ def poisoned_outputs(finite: bool = False) -> Iterator[None]:
 
 
 def input_bytes(op: Op, case: Case) -> int:
-    """Bytes of the input tensors of ``case``; they take memory only where their sizes follow from numbers."""
+    """Bytes of the input tensors of ``case``; these are really made only where their sizes depend on random numbers."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode  # most of a second
 
     try:

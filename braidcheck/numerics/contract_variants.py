@@ -15,7 +15,7 @@ import torch
 
 from braidcheck.numerics import attention, bounds, rope
 from braidcheck.numerics.attention import ScoreRule
-from braidcheck.numerics.cache_form import CacheForm, in_form
+from braidcheck.numerics.cache_layout import CacheLayout, with_cache_layout
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
 from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
@@ -30,7 +30,7 @@ PERMITTED_CASTS = {
 
 @dataclass(frozen=True)
 class _Rules:
-    """What references do otherwise, each by a context variable of its own."""
+    """What references do otherwise; each rule has a context variable of its own."""
 
     weight: NormWeight = PLAIN
     casts: frozenset[str] = frozenset()
@@ -49,7 +49,7 @@ class _Rules:
         )
 
     def keep(self) -> None:
-        """From now on references of this context keep to them."""
+        """From now on references that run in this context follow them."""
         norm_weight.set(self.weight)
         cast_points.set(self.casts)
         attention.score_rule.set(self.scores)
@@ -58,7 +58,8 @@ class _Rules:
 
 def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
     """The op under every set of conventions that change its numbers, the fewest first; under none it is itself."""
-    choices = [one for one in about(op) if not one.waives and one.casts != ("sum",)]  # which its bits tell
+    # "sum" is left out: the bits of the returned sum show it.
+    choices = [one for one in about(op) if not one.waives and one.casts != ("sum",)]
     for count in range(len(choices) + 1):
         for chosen in itertools.combinations(choices, count):
             if len({one.choice for one in chosen}) == count:
@@ -66,7 +67,7 @@ def variants(op: Op) -> Iterator[tuple[tuple[Convention, ...], Op]]:
 
 
 def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    """The op as these conventions have it."""
+    """The op under these conventions."""
     if any(one.outputs for one in conventions):
         op = replace(op, contract=replace(op.contract, outputs=OUTPUTS[op.name]))
     if any(one.in_place for one in conventions):
@@ -80,11 +81,11 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
             op = _given(op, functools.partial(_scaled, one.scale))
         if one.rotary:
             op = _given(op, functools.partial(_partly_rotated, one.rotary))
-    return _in_cache_form(_otherwise_computed(op, conventions), conventions) if conventions else op
+    return _in_cache_layout(_otherwise_computed(op, conventions), conventions) if conventions else op
 
 
 def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    """The op with the reference and bound of these conventions."""
+    """The op with the reference of these conventions, and a bound derived from it."""
     rules = _Rules.of(conventions)
     log_base = max(one.log_base for one in conventions)
     if rules == _Rules() and not log_base:
@@ -108,12 +109,12 @@ def _with_log_sum_exp(op: Op, base: float) -> Op:
     return replace(op, reference=reference, contract=contract)
 
 
-def _in_cache_form(op: Op, conventions: tuple[Convention, ...]) -> Op:
-    forms = [one.cache for one in conventions if one.cache]
-    if not forms:
+def _in_cache_layout(op: Op, conventions: tuple[Convention, ...]) -> Op:
+    layouts = [one.cache for one in conventions if one.cache]
+    if not layouts:
         return op
-    form = CacheForm(max(one.page for one in forms), any(one.heads_first for one in forms))
-    return in_form(_given(op, form.given), form)
+    layout = CacheLayout(max(one.page for one in layouts), any(one.heads_first for one in layouts))
+    return with_cache_layout(_given(op, layout.to_layout), layout)
 
 
 def _narrowed(op: Op, name: str, like: str) -> Op:
@@ -133,7 +134,7 @@ def _partly_rotated(part: float, inputs: Inputs, case: Case) -> Inputs:
 
 
 def _given(op: Op, change: Callable[[Inputs, Case], Inputs]) -> Op:
-    """The op whose inputs are changed so."""
+    """The op whose inputs, in cases and in sweeps, are changed by ``change``."""
 
     def changed(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:
         @functools.wraps(inputs)

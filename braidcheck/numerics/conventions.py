@@ -13,7 +13,7 @@ from typing import Any
 from braidcheck.errors import UserError
 from braidcheck.numerics import attention
 from braidcheck.numerics.attention import ScoreRule
-from braidcheck.numerics.cache_form import CacheForm
+from braidcheck.numerics.cache_layout import CacheLayout
 from braidcheck.numerics.rounding import PLAIN, NormWeight
 from braidcheck.op import Op
 
@@ -36,14 +36,15 @@ OVERWRITTEN = {"rms_norm": ("x", "residual"), "qk_norm_rope": ("q", "k")}
 
 @dataclass(frozen=True)
 class Convention:
-    """One thing that is done otherwise, where it is so, and the ops that it is about.
+    """One thing that another library does otherwise, who does it, and the ops that it concerns.
 
     ``other_op``: it is no matter of rounding, so a function that does it by mistake is wrong. ``casts`` are cast points
-    of the references, ``narrows`` tells by op which argument is given in the dtype of which, ``if_refused`` that this
-    is tried only where a function refuses the op's own inputs, ``in_place`` lets the call write what it is given,
-    ``profile`` names the cases that are not asked. Of RoPE: ``interleaved`` rotates neighbours and not halves,
-    ``rotary`` is the part of a head that is rotated. Of attention: ``scores`` tells what is done to them, ``scale`` the
-    one that every call gives, ``log_base`` the base of the log-sum-exp that is returned, too, ``cache`` how it lies.
+    that references gain. ``narrows`` says for each op which argument is given in the dtype of which other;
+    ``if_refused``: this is tried only where a function refuses the op's own inputs. ``in_place`` lets the call write
+    into its inputs. Cases of ``profile`` are left out. RoPE: ``interleaved`` rotates neighbouring elements in place of
+    halves, ``rotary`` is the fraction of a head that is rotated. Attention: ``scores`` is the rule for scores,
+    ``scale`` the scale of every call, ``log_base`` the base of the log-sum-exp that is returned too, ``cache`` the
+    cache's layout.
     """
 
     name: str
@@ -62,16 +63,16 @@ class Convention:
     scores: ScoreRule = attention.PLAIN
     scale: float = 0.0
     log_base: float = 0.0
-    cache: CacheForm | None = None
+    cache: CacheLayout | None = None
 
     @property
     def choice(self) -> str:
-        """What it chooses: of two conventions with the same choice a function has one."""
+        """What it chooses: a function follows at most one convention of each choice."""
         return self.name.partition("=")[0]
 
     @property
     def waives(self) -> bool:
-        """Whether it asks for less, and changes no number."""
+        """Whether it only asks for less: no number changes."""
         return self.in_place or bool(self.profile)
 
 
@@ -91,14 +92,14 @@ CONVENTIONS = (
     Convention("lse=natural", "as FlashAttention and PyTorch return it", ATTENTION, log_base=math.e),
     Convention("lse=base 2", "as FlashInfer returns it", ATTENTION, log_base=2.0, other_op=True),
 )
-LAYOUT = Convention("layout=HND", "as TensorRT-LLM keeps a cache", CACHED, cache=CacheForm(heads_first=True))
+LAYOUT = Convention("layout=HND", "as TensorRT-LLM keeps a cache", CACHED, cache=CacheLayout(heads_first=True))
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """A convention with a number, which the function has built in or is given; ``made`` makes it of the number.
+    """A convention with a number; ``made`` gives its fields for that number.
 
-    None is ever detected: with another number it is another op.
+    braidcheck never tries one unasked: with another number it is another op.
     """
 
     choice: str
@@ -109,7 +110,7 @@ class Numbered:
     largest: float = math.inf
 
     def convention(self, text: str) -> Convention:
-        """Of the number in ``text``. Raises UserError for any other text."""
+        """The convention with the number in ``text``. Raises UserError if that is no number in range."""
         try:
             number = int(text) if self.is_whole else float(text)
         except ValueError:
@@ -124,19 +125,19 @@ NUMBERED = (
     Numbered("window", "keys a query sees, as Mistral", ANY_ATTENTION, lambda n: {"scores": ScoreRule(window=int(n))}),
     Numbered("softcap", "as Gemma 2 and Grok", ANY_ATTENTION, lambda n: {"scores": ScoreRule(softcap=n)}, False),
     Numbered("scale", "as models with a scale of their own", ANY_ATTENTION, lambda n: {"scale": n}, False),
-    Numbered("page", "slots, as vLLM and SGLang cache", CACHED, lambda n: {"cache": CacheForm(page=int(n))}),
+    Numbered("page", "slots, as vLLM and SGLang cache", CACHED, lambda n: {"cache": CacheLayout(page=int(n))}),
     Numbered("rotary", "part of a head, as GPT-NeoX and Phi", HEADS, lambda n: {"rotary": n}, False, 1.0),
 )
 
 
 def about(op: Op) -> list[Convention]:
-    """The conventions that are about the op."""
+    """The conventions that concern the op, but for those that are only tried when they are named."""
     return [one for one in CONVENTIONS if op.name in one.ops]
 
 
 def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
-    """The conventions of ``op`` with these names, such as "output=input dtype"; the beginning of the value will do,
-    and "-" for a space. Raises UserError for one that the op has not."""
+    """The conventions of ``op`` with these names, such as "output=input dtype". The beginning of a value is enough if
+    only one name has it, and "-" may stand for a space. Raises UserError for a name that the op does not have."""
     known = {one.name: one for one in (*about(op), LAYOUT) if op.name in one.ops}
     numbered = {one.choice: one for one in NUMBERED if op.name in one.ops}
     found: list[Convention] = []
@@ -152,7 +153,7 @@ def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
             choices = f"one of {', '.join(names)}" if names else "it has none but its own"
             raise UserError(f"{op.name} has no contract with {word!r}; {choices}")
     if len({one.choice for one in found}) < len(found):
-        raise UserError(f"{op.name}: {' and '.join(one.name for one in found)} hold a choice twice; keep one of each")
+        raise UserError(f"{op.name}: {' and '.join(one.name for one in found)} exclude each other; keep one of each")
     return tuple(sorted(found, key=lambda one: list(known).index(one.name) if one.name in known else len(known)))
 
 

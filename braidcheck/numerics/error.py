@@ -18,12 +18,12 @@ MIN_NARROW = 4  # elements: by chance, all float32 results are 16-bit numbers in
 class Errors:
     """Distances of one output from the exact one.
 
-    ``error_ratio`` is the largest part of the bound that any element uses (0 for a correctly rounded result, infinite
-    for a NaN or infinity where a number belongs, and for a number where nothing belongs); ``relative`` the 2-norm of
-    the error over that of the exact output, 0 for integers; ``largest`` the largest absolute error; ``bias`` how far
-    the errors lean to one side, over what roundings explain (``numerics.bias``); ``narrow`` the 16-bit type that all
-    of a float32 output was rounded to, if it was; ``nonfinite`` counts NaN and infinities where a number belongs;
-    ``index``, ``got``, ``exact`` and ``allowed`` show the worst element, ``allowed`` with the last rounding.
+    ``error_ratio`` is the largest of any element: 0 for a correctly rounded result, infinite for a NaN where a number
+    belongs and for a number where nothing belongs. ``relative`` is the 2-norm of the error over that of the exact
+    output, 0 for integers; ``largest`` the largest absolute error; ``bias`` how far the errors lean to one side, over
+    what roundings explain (``numerics.bias``); ``narrow`` the 16-bit type that all of a float32 output was rounded to,
+    if it was. ``nonfinite`` counts NaN and infinities where a number belongs. ``index``, ``got``, ``exact`` and
+    ``allowed`` are the worst element's, ``allowed`` with the last rounding.
     """
 
     error_ratio: float
@@ -50,8 +50,8 @@ def error_ratios(got: Tensor, exact: Tensor, tolerance: Tensor) -> Tensor:
     | +-inf  | inf     | 0                 | inf                | inf      |
     | number | inf     | overflow          | overflow           | as above |
 
-    NaN is exact where nothing may be written, and where a NaN went in. *overflow*: what the exact number lacks to the
-    least one that is rounded to this infinity, over the tolerance; 0 where infinity is the right rounding.
+    The exact answer is NaN where nothing may be written, and where a NaN went in. *overflow*: how far the exact number
+    is below the smallest one that rounds to this infinity, over the tolerance; 0 where infinity is the right rounding.
     """
     if not got.is_floating_point():
         return _choice_error_ratios(got, tolerance)
@@ -107,7 +107,7 @@ def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor |
         nonfinite=int((~value.isfinite() & exact.isfinite() & (error_ratio.view(got.shape) > 1)).sum()),
         bias=bias.ratio(got, exact, tolerance, tolerance if systematic is None else systematic) if is_float else 0.0,
         narrow=_narrow(got, exact),
-        index=place_of(worst, got.shape),
+        index=unravel_index(worst, got.shape),
         got=float(value.flatten()[worst]),
         exact=float(exact.flatten()[worst]),
         allowed=allowed,
@@ -119,13 +119,13 @@ def largest_error_ratio(got: Tensor, exact: Tensor, tolerance: Tensor) -> float:
     return float(error_ratios(got, exact, tolerance).max()) if got.numel() else 0.0
 
 
-def place_of(number: int, shape: Sequence[int]) -> tuple[int, ...]:
-    """The indices of the element with this number; torch.unravel_index would import sympy, for most of a second."""
-    places: list[int] = []
+def unravel_index(flat: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The indices of the element with this flat index; torch.unravel_index would import sympy, for most of a second."""
+    indices: list[int] = []
     for size in reversed(shape):
-        number, place = divmod(number, size)
-        places.append(place)
-    return tuple(reversed(places))
+        flat, index = divmod(flat, size)
+        indices.append(index)
+    return tuple(reversed(indices))
 
 
 def relative_error(got: Tensor, exact: Tensor) -> float:
@@ -140,9 +140,9 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
 
 
 def _narrow(got: Tensor, exact: Tensor) -> str:
-    """The 16-bit type that can represent every element of a float32 output, although the exact answers are not in that
-    type. A float32 number has 16 more bits than bfloat16 and 13 more than float16, which by chance are all zero in at
-    most one of 2**13 elements.
+    """The 16-bit type that can represent every element of a float32 output whose exact answer it cannot represent. A
+    float32 number has 16 more bits than bfloat16 and 13 more than float16, which by chance are all zero in at most one
+    of 2**13 elements.
     """
     if got.dtype != torch.float32:
         return ""

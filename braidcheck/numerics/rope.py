@@ -37,8 +37,8 @@ def angles(cos_sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor, storage: torch.dtype | None = None) -> Tensor:
     """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table.
 
-    ``storage`` is the type in which it is done where a convention has it done in the heads' own. A table that is
-    narrower than a head leaves the rest of it as it is.
+    ``storage`` is the heads' dtype, in which each step is rounded under the convention "rope"; None: x's. A table that
+    is narrower than a head leaves the rest of the head as it is.
     """
 
     def rounded(part: Tensor) -> Tensor:

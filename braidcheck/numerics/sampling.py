@@ -44,7 +44,7 @@ def kept(logits: Tensor, temperature: float, top_k: int, top_p: float, min_p: fl
 
 
 def better(x: Tensor, weights: Tensor) -> Tensor:
-    """The weight of all tokens with a larger logit than each, [B,V]."""
+    """For each token, the sum of the weights of all tokens with a larger logit, [B,V]."""
     ordered, order = x.sort(descending=True)
     before = torch.cat([torch.zeros_like(weights[:, :1]), weights.gather(1, order).cumsum(-1)], dim=1)
     return before.gather(1, torch.searchsorted(-ordered, -x))

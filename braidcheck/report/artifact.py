@@ -63,8 +63,7 @@ def comment(path: Path) -> str:
     run = read(path)
     try:
         return markdown.render(run)
-    except Exception as error:
-        # Parts that the schema leaves open, such as a gate's metrics, may still be impossible to render.
+    except Exception as error:  # untrusted: parts that the schema leaves open, such as metrics, may not be renderable
         raise Refused(f"the Run cannot be laid out ({type(error).__name__})") from None
 
 
@@ -99,7 +98,7 @@ def _unpacked(path: Path) -> str:
         raise
     except OSError as error:
         raise Refused(f"the artifact cannot be read: {error.strerror}") from None
-    except Exception as error:  # each compression method has its own errors
+    except Exception as error:  # untrusted, and each compression method has errors of its own
         raise Refused(f"the artifact cannot be unpacked ({type(error).__name__})") from None
 
 

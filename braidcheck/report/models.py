@@ -13,18 +13,18 @@ from rich.text import Text
 from braidcheck.report.terminal import console
 from braidcheck.result import Status, Verdict
 
-SAID = ("pass", "inconclusive", "skipped", "fail", "error")
+STATUSES = ("pass", "inconclusive", "skipped", "fail", "error")
 
 
 def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
     """Print one row per check: how often each status occurred and the largest part of its limit that any model used;
     then the ``verdict`` on all."""
-    table = Table("check", *SAID, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("check", *STATUSES, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
     for check in dict.fromkeys(name for row in models for name in row["checks"]):
         found = [row["checks"][check] for row in models if check in row["checks"]]
         counts = Counter(status for status, _used in found)
         used = [used for _status, used in found if used is not None]
-        table.add_row(check, *(str(counts[said] or "") for said in SAID), f"{max(used):.2f}" if used else "")
+        table.add_row(check, *(str(counts[status] or "") for status in STATUSES), f"{max(used):.2f}" if used else "")
     console().print(table)
     for drawn in ("attention", "storage"):
         counts = Counter(row[drawn] for row in models)

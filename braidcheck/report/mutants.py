@@ -26,8 +26,8 @@ def show(matrix: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
     screen.print(_families(rows))
     for row in rows if not matrix.get("blame") else []:
         if row["outcome"] == "survived" and not row.get("equivalent"):
-            said = f"{row['id']}: {row['description']}; witness: {row.get('witness') or 'not sought'}"
-            screen.print(Text.assemble(("survived ", "yellow"), said), soft_wrap=True)
+            message = f"{row['id']}: {row['description']}; witness: {row.get('witness') or 'not sought'}"
+            screen.print(Text.assemble(("survived ", "yellow"), message), soft_wrap=True)
     for verdict in verdicts:
         line = f"{verdict.subject}: {verdict.message}"
         screen.print(Text.assemble((f"{verdict.status} ", STYLES[verdict.status]), line), soft_wrap=True)

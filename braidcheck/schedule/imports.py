@@ -44,6 +44,6 @@ def answer(message: Message, fds: Sequence[int]) -> Message:
     """Import the op that a message names."""
     try:
         importlib.import_module(message["import"]) if "import" in message else None
-    except Exception as error:
+    except Exception as error:  # an op's modules may raise anything
         return {"raised": in_one_line(error)}
     return {}

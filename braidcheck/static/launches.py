@@ -80,13 +80,13 @@ def recorded() -> Iterator[list[Launch]]:
     """A context in which launches are listed instead of run, and wrappers treat CPU tensors as a GPU's.
     TRITON_INTERPRET must not be set: interpreted launches cannot be recorded.
     """
-    found: list[Launch] = []
+    launches: list[Launch] = []
 
     def record(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         given = {p.name: p.default for p in kernel.params if p.has_default}
         given |= dict(zip(kernel.arg_names, args, strict=False)) | options
         rest = {name: value for name, value in options.items() if name not in kernel.arg_names}
-        found.append(Launch.of(kernel, given, rest))
+        launches.append(Launch.of(kernel, given, rest))
 
     # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
     interpreter: Any = importlib.import_module("braidcheck.kernels.common.interpreter")
@@ -96,7 +96,7 @@ def recorded() -> Iterator[list[Launch]]:
         with warnings.catch_warnings():
             # The data pointer is only used to check alignment; for a tensor without memory it is 0.
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-            yield found
+            yield launches
     finally:
         JITFunction.run, interpreter.DEVICE_TYPE = before
 

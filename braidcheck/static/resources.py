@@ -48,7 +48,9 @@ def _nvidia(asm: Mapping[str, Any]) -> Seen:
         "registers": usage["REG"],
         "spills": usage["STACK"] + usage["LOCAL"],
         "instructions": _text_size(asm["cubin"]) // INSTRUCTION,
-        "matrix": {kind: count for kind, said in NVIDIA_MATRIX.items() if (count := len(re.findall(said, ptx)))},
+        "matrix": {
+            kind: count for kind, completed in NVIDIA_MATRIX.items() if (count := len(re.findall(completed, ptx)))
+        },
         "loads": _widths(_ptx_accesses(ptx, "ld") + _asynchronous(ptx)),
         "stores": _widths(_ptx_accesses(ptx, "st")),
     }
@@ -59,8 +61,10 @@ def _usage(cubin: bytes) -> dict[str, int]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        said = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-    return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", said)}
+        completed = subprocess.run(
+            [CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", completed)}
 
 
 def _text_size(elf: bytes) -> int:

@@ -74,5 +74,5 @@ class Controller(controller.Controller):
         super().pytest_runtest_logreport(report)
         if report.failed and report.when == "teardown":
             errors = [line[1:].strip() for line in str(report.longrepr).splitlines() if line.startswith("E ")]
-            said = f"teardown failed: {errors[0] if errors else 'see pytest.log'}"
-            self.take(Verdict(GATE, report.nodeid, Status.ERROR, said, lane=self.settings.lane))
+            message = f"teardown failed: {errors[0] if errors else 'see pytest.log'}"
+            self.take(Verdict(GATE, report.nodeid, Status.ERROR, message, lane=self.settings.lane))

@@ -221,7 +221,7 @@ def test_a_number_that_cannot_be_is_refused(word):
 
 
 def test_a_choice_is_made_once():
-    with pytest.raises(UserError, match="window=8 and window=9 hold a choice twice"):
+    with pytest.raises(UserError, match="window=8 and window=9 exclude each other"):
         named(DECODE, ["window=8", "window=9"])
 
 

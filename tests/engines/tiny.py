@@ -10,7 +10,7 @@ import torch
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.engines.worker import Host
-from braidcheck.gates.surfaces.cells import Surroundings
+from braidcheck.gates.surfaces.cell import Surroundings
 from braidcheck.gates.surfaces.checkpoint import read_text
 from braidcheck.gates.surfaces.measure import measure_surfaces
 from braidcheck.gates.surfaces.truth import Text

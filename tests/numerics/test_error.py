@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from braidcheck.numerics.error import Errors, distance, error_ratios, place_of
+from braidcheck.numerics.error import Errors, distance, error_ratios, unravel_index
 
 BF16 = 2.0**-8
 
@@ -175,6 +175,6 @@ def test_an_output_of_no_elements_has_no_errors():
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 1, 4, 3)])
-def test_the_place_of_an_element_is_pytorchs(shape):
+def test_the_indices_of_an_element_are_pytorchs(shape):
     numbers = torch.arange(math.prod(shape)).view(shape)
-    assert all(int(numbers[place_of(number, shape)]) == number for number in range(math.prod(shape)))
+    assert all(int(numbers[unravel_index(number, shape)]) == number for number in range(math.prod(shape)))

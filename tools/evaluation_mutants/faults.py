@@ -92,13 +92,13 @@ def mutants_of(file: str, package: Path = PACKAGE) -> Iterator[Mutant]:
                 if node not in places:
                     continue
                 parent, field = places[node]
-                said = f"{_brief(node)} becomes {_brief(replacement)}"
+                message = f"{_brief(node)} becomes {_brief(replacement)}"
                 put(parent, field, replacement)
                 text = ast.unparse(ast.fix_missing_locations(statement))
                 put(parent, field, node)
                 stem = f"{part(file)}.{scope}.{operator}"
                 counts[stem] += 1
-                description = f"{scope}: {said}"
+                description = f"{scope}: {message}"
                 mutated = replaced(source, lines(statement), text)
                 yield Mutant(f"{stem}.{counts[stem]}", "generated", part(file), description, file, (), mutated)
 

@@ -122,8 +122,8 @@ def answer(task: Task) -> dict[str, Any]:
             _guarded(lambda: _child(task, Path(file.name)))
         code = _wait(child, began + MAX_LOAD * task["limit"])
         text = file.read()
-    said = json.loads(text) if text else {"failed": ["died"] if code else []}
-    return said | {"code": code, "wall": round(time.monotonic() - began, 2)}
+    reply = json.loads(text) if text else {"failed": ["died"] if code else []}
+    return reply | {"code": code, "wall": round(time.monotonic() - began, 2)}
 
 
 def _guarded(work: Callable[[], int]) -> None:

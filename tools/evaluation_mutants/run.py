@@ -68,10 +68,10 @@ class Worker:
         if not ids:
             return row | {"outcome": "survived", "tests": 0, "diff": faults.diff(mutant)}
         with _mutated(self.root / PACKAGE.name / mutant.file, mutant.text):
-            said = self.ask(sorted({name.split("::")[0] for name in ids}), ids, LIMIT_S)
-        outcome = {0: "survived", None: "timeout"}.get(said["code"], "killed")
-        row |= {"outcome": outcome, "tests": len(ids), "seconds": said["wall"]}
-        return row | ({"killer": said["failed"][:1]} if outcome == "killed" else {"diff": faults.diff(mutant)})
+            reply = self.ask(sorted({name.split("::")[0] for name in ids}), ids, LIMIT_S)
+        outcome = {0: "survived", None: "timeout"}.get(reply["code"], "killed")
+        row |= {"outcome": outcome, "tests": len(ids), "seconds": reply["wall"]}
+        return row | ({"killer": reply["failed"][:1]} if outcome == "killed" else {"diff": faults.diff(mutant)})
 
     def close(self) -> None:
         """End the server and what it runs."""
@@ -139,9 +139,9 @@ def controls_of(workers: Sequence[Worker], names: Sequence[str], keep: Path | No
     stale = [name for name in names if known.get(name, {}).get("sha256") != digests[name]]
 
     def work(worker: Worker, name: str) -> None:
-        said = worker.ask([name], [], CONTROL_S, record=True)
-        print(f"control: {name}, {said['wall']:.0f} s, {len(said['failed'])} fail", file=sys.stderr, flush=True)
-        kept = {key: said.get(key, {}) for key in ("seconds", "called", "failed")}
+        reply = worker.ask([name], [], CONTROL_S, record=True)
+        print(f"control: {name}, {reply['wall']:.0f} s, {len(reply['failed'])} fail", file=sys.stderr, flush=True)
+        kept = {key: reply.get(key, {}) for key in ("seconds", "called", "failed")}
         known[name] = {"sha256": digests[name], **kept}  # type: ignore[typeddict-item]
         if keep:
             write_atomically(keep, json.dumps(known))

@@ -81,7 +81,7 @@ def slowed(text: str, kernels: set[str]) -> str:
         node.args.args[:0] = [ast.arg("_turns"), ast.arg("_sink_ptr")]
         first = 1 if ast.get_docstring(node) else 0
         node.body[first:first] = ast.parse(SPIN).body
-    first = 1 + max((at for at, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)), default=-1)
+    first = 1 + max((index for index, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)), default=-1)
     tree.body[first:first] = ast.parse("from braidcheck.ci.paired import slower").body
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 

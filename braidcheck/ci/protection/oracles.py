@@ -20,6 +20,7 @@ ORACLES = {
     "braidcheck/kernels/common/blocks.py": "equivalent implementations",
     "braidcheck/kernels/common/inputs.py": "the cases' numbers",
     "braidcheck/kernels/common/interpreter*.py": "the interpreter, which stands for a GPU",
+    "braidcheck/kernels/common/negative_controls.py": "negative controls",
     "braidcheck/external_ops.py": "which ops there are",
     "braidcheck/isolation/": "how a user's function is isolated from the oracles",
     "braidcheck/checksum.py": "which files count as undamaged",

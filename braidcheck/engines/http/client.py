@@ -103,8 +103,8 @@ class Client:
             raise ServerError(f"{where} redirects elsewhere, which is not followed: give the address of the API itself")
         if answer.status != 200:
             error = RequestRefused if 400 <= answer.status < 500 else ServerError
-            said = self._excerpt(answer.body) or answer.kind
-            raise error(f"{where} answers with status {answer.status}: {said}")
+            message = self._excerpt(answer.body) or answer.kind
+            raise error(f"{where} answers with status {answer.status}: {message}")
         return where, answer
 
     def _parsed(self, text: bytes | str, where: str, kind: str) -> Any:

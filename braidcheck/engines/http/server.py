@@ -128,8 +128,8 @@ class Server:
 
 def _context(model: Mapping[str, Any]) -> int:
     """The maximum tokens of prompt and answer, if the server (vLLM, SGLang, llama.cpp) reports it; else 0."""
-    said = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
-    return said if isinstance(said, int) else 0
+    limit = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
+    return limit if isinstance(limit, int) else 0
 
 
 class StoppingServer(Server):

@@ -23,7 +23,7 @@ every element a little; in the norm, roundings average out. Kernels and equivale
 16-bit roundings and 7.2 times in float32, where only the order of sums differs (8 functions per op, 3 seeds, H200,
 2026-11-21).
 """
-POISONS = (2.0**100, 65504 / 4)  # what ``numerics.calls.poison`` gives by type
+POISONS = (2.0**100, 65504 / 4)  # of ``numerics.calls.poison``: for bfloat16 and float32, and for float16
 U32 = 2.0**-24  # floor for the PyTorch baseline's error, which may be small by luck
 
 PEAK_PER_INPUT_BYTE = 40
@@ -75,8 +75,8 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
         "output": worst["name"],
     }
     if not worst["error_ratio"] <= LIMIT:
-        said = _violation(op, worst) + _poisoned(worst, evidence.get("poisoned", []))
-        return Status.FAIL, said, worst["error_ratio"], metrics
+        message = _violation(op, worst) + _poisoned(worst, evidence.get("poisoned", []))
+        return Status.FAIL, message, worst["error_ratio"], metrics
     ratios = [output["relative"] / max(output["baseline_relative"], U32) for output in evidence["outputs"]]
     ratio, limit = max(ratios, key=lambda each: (each != each, each)), NORM_LIMITS[evidence["dtype"]]
     if not ratio <= limit:
@@ -84,9 +84,9 @@ def _answer(evidence: Evidence) -> tuple[Status, str, float | None, dict[str, ob
         metrics |= {"norm_ratio": ratio, "output": whole["name"]}
         return Status.FAIL, _violation_in_norm(op, whole, ratio, limit), worst["error_ratio"], metrics
     for output in evidence["outputs"]:
-        if message := _violation_as_a_whole(output):
+        if violation_as_a_whole := _violation_as_a_whole(output):
             metrics |= {"bias": output["bias"], "output": output["name"]}
-            return Status.FAIL, f"{op}: {output['name']} {message}", worst["error_ratio"], metrics
+            return Status.FAIL, f"{op}: {output['name']} {violation_as_a_whole}", worst["error_ratio"], metrics
     return Status.PASS, f"{op}: error ratio {worst['error_ratio']:.3f}", worst["error_ratio"], metrics
 
 
@@ -157,7 +157,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
     from braidcheck.gates.under_test import wrapper
 
     for subject in subjects:
-        op, case = _found(subject)
+        op, case = _op_and_case(subject)
         if case is None:
             yield _skipped(op)
             continue
@@ -166,7 +166,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
         yield replace(verdict, status=Status.FAIL) if verdict.status == Status.SKIPPED else verdict
 
 
-def _found(subject: str) -> tuple[Op, Case | None]:
+def _op_and_case(subject: str) -> tuple[Op, Case | None]:
     """The op and the case of a subject; no case if it stands for all large ones."""
     from braidcheck import kernels
 
@@ -184,7 +184,7 @@ def _skipped(op: Op) -> Verdict:
 
 
 def _gpu_memory(subject: str) -> Callable[[], int] | None:
-    op, case = _found(subject)
+    op, case = _op_and_case(subject)
     return partial(_peak_bytes, op, case) if case is not None and case.large else None
 
 

@@ -29,7 +29,7 @@ Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the s
 def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., Any] | None = None) -> Evidence:
     """The evidence on ``function`` (default: the op's own wrapper) on ``case``, as JSON data."""
     function = function or op.call
-    seen: Evidence = {
+    evidence: Evidence = {
         "op": op.name,
         "case": case.id,
         "profile": case.profile,
@@ -41,11 +41,11 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         "outputs": [],
         "seconds": 0.0,
     }
-    if seen["missing"]:
-        return seen
+    if evidence["missing"]:
+        return evidence
     question = _question(op, case, device)
     inputs = question.inputs
-    seen["poisoned"] = [] if case.profile == "nan" else question.with_nan
+    evidence["poisoned"] = [] if case.profile == "nan" else question.with_nan
     finite = has_finite_poison(case)
     started = time.perf_counter()
     try:
@@ -54,22 +54,24 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
             if device != "cpu":
                 torch.cuda.synchronize()
     except Exception as error:  # any exception of a kernel counts against it; it is no error of the gate
-        if is_out_of_memory(error):  # which says nothing about it
+        if is_out_of_memory(error):  # which says nothing about the kernel
             raise
-        seen["raised"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-        return seen
-    seen["seconds"] = time.perf_counter() - started
-    # Only now: while the function ran, there was no answer to be found anywhere.
+        evidence["raised"] = (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        )
+        return evidence
+    evidence["seconds"] = time.perf_counter() - started
+    # Computed only now, so that the function could not find the answer in memory.
     exact, bounds = question.truth
-    seen["problems"] = output_problems(op, inputs, got, exact)
-    if not seen["problems"]:
-        seen["outputs"] = [
+    evidence["problems"] = output_problems(op, inputs, got, exact)
+    if not evidence["problems"]:
+        evidence["outputs"] = [
             _output(name, distance(value, truth, tolerance, part), *baseline)
             for name, value, truth, tolerance, part, baseline in zip(
                 op.outputs, got, exact, bounds, question.systematic, question.baseline, strict=False
             )
         ]
-    return seen
+    return evidence
 
 
 class _Question:
@@ -117,8 +119,8 @@ _questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("qu
 
 @contextmanager
 def answers_kept() -> Iterator[None]:
-    """Within it the answers of small cases are computed once, however often they are asked: only for functions of
-    another process, for in this one an answer must not be there while a function runs."""
+    """Within it the answers of small cases are computed once and kept. Only for functions that run in another process:
+    in the process of a function no answer may exist while it runs."""
     token = _questions.set({})
     try:
         yield

@@ -17,15 +17,15 @@ SLOTS = 257  # slots of a cache, from which on a row is split
 
 def chosen_cases(op: Op) -> list[Case]:
     """The cheapest cases that together cover every range of rows, set of options and dtype of the op."""
-    found = [smallest_case(op, rows) for rows in ROWS]
-    if "H" in found[0].axes and "S" not in found[0].axes:
-        found.append(smallest_case(op, MANY_ROWS))
-    known = set().union(*map(_features, found))
+    cases = [smallest_case(op, rows) for rows in ROWS]
+    if "H" in cases[0].axes and "S" not in cases[0].axes:
+        cases.append(smallest_case(op, MANY_ROWS))
+    known = set().union(*map(_features, cases))
     for case in sorted(map(_with_few_rows, _whole_cases(op)), key=lambda case: (case.profile in DULL, _cost(case))):
         if not (features := _features(case)) <= known:
             known |= features
-            found.append(case)
-    return found
+            cases.append(case)
+    return cases
 
 
 def smallest_case(op: Op, rows: int) -> Case:
@@ -38,13 +38,13 @@ def cases_by_argument(op: Op) -> list[Case]:
     """The cheapest cases that together pass every tensor argument of the op, the simplest first."""
     parameters = inspect.signature(op.call).parameters
     known: set[str] = set()
-    found: list[Case] = []
+    cases: list[Case] = []
     for case in sorted(map(_with_few_rows, _whole_cases(op)), key=_cost):
         tensors = {name for name in case.needs if "Tensor" in str(parameters[name].annotation)}
-        if (not found and not tensors) or not tensors <= known:
+        if (not cases and not tensors) or not tensors <= known:
             known |= tensors
-            found.append(case)
-    return sorted(found, key=lambda case: len(case.needs))
+            cases.append(case)
+    return sorted(cases, key=lambda case: len(case.needs))
 
 
 def rows_axis(case: Case) -> str:

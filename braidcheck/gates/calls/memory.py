@@ -34,7 +34,7 @@ class Garbage(TorchFunctionMode):
         self.made: list[Tensor] = []
 
     def __enter__(self) -> Garbage:
-        """Note it, for a function in another process."""
+        """Enter it, and note it for a function that runs in another process."""
         enter(Surrounding("earlier memory", [id(self), id(self.earlier) if self.earlier else None]))
         super().__enter__()
         return self

@@ -79,7 +79,7 @@ def check_many_times(op: Op, call: Call, case: Case, device: str) -> None:
 
 
 def _served(op: Op, call: Call, wanted: Inputs, plain: Inputs) -> tuple[Inputs, Outputs, Garbage]:
-    """``wanted``, or ``plain`` if the kernel supports only one scale and says so; the outputs, and the memory used."""
+    """``wanted``, or ``plain`` if the kernel refuses other numbers; the outputs, and the memory that was used."""
     with suppress(*REFUSALS), Garbage() as garbage:
         return wanted, observed(op, call, copies(wanted)), garbage
     with Garbage() as garbage:

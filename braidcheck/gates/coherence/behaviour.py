@@ -46,7 +46,7 @@ def continuation(evidence: Evidence) -> Finding:
     agreed, wrong, parted = 0, [], 0
     for row in evidence["continuations"]:
         truth, engine = row["truth"], row["engine"]
-        step = next((at for at, token in enumerate(truth) if engine[at : at + 1] != [token]), len(truth))
+        step = next((index for index, token in enumerate(truth) if engine[index : index + 1] != [token]), len(truth))
         agreed += step
         if step < len(truth):
             parted += 1
@@ -126,5 +126,5 @@ def _repeated(answers: Sequence[Sequence[int]]) -> float:
     total = sum(max(0, len(answer) - 3) for answer in answers)
     if total < MIN_STEPS:
         raise InsufficientData(Status.INCONCLUSIVE, f"greedy answers hold {total} 4-grams: {MIN_STEPS} are needed")
-    distinct = sum(len({tuple(answer[at : at + 4]) for at in range(len(answer) - 3)}) for answer in answers)
+    distinct = sum(len({tuple(answer[index : index + 4]) for index in range(len(answer) - 3)}) for answer in answers)
     return 1 - distinct / total

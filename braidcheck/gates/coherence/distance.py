@@ -32,7 +32,7 @@ of two; and always by 0.02 nats, 2% in perplexity of attention."""
 
 MIN_KL_RATIO = 1e-3
 """Fraction of HF bfloat16's KL below which no 16-bit engine can be: float16 rounds eight times less than bfloat16, and
-KL grows with the square, hence a sixty-fourth. An engine that is far nearer recorded the golden itself."""
+KL grows with the square, hence a sixty-fourth. Far below it the golden must have been recorded from this engine."""
 
 BINS = ((0, 128), (128, 512), (512, 1024), (1024, 1 << 62))
 BLOCK = 128
@@ -48,7 +48,7 @@ def kl(evidence: Evidence) -> Finding:
     metrics = {"kl": distance, "kl_floor": floor_distance, "tokens": tokens, "documents": len(documents)}
     departs_at = _departs(_layers(evidence)) if "hidden" in evidence or not evidence.get("foreign") else None
     metrics |= {"departs_first_at_layer": departs_at, "perplexity": _perplexity(evidence, documents)}
-    if ratio.value < MIN_KL_RATIO and not evidence.get("foreign"):  # one of another's may compute in float32
+    if ratio.value < MIN_KL_RATIO and not evidence.get("foreign"):  # a user's engine may compute in float32
         message = (
             f"KL to the golden is {ratio.value:.2g}x HF bfloat16's own, below {MIN_KL_RATIO:g}: no 16-bit engine "
             "is that close to HF float32; record the golden from HF transformers"
@@ -98,9 +98,9 @@ def position(evidence: Evidence) -> Finding:
     for start, stop in BINS:
         # Few documents are long, so bins far out resample blocks instead of whole documents.
         blocks = [
-            (number, slice(at, min(at + BLOCK, len(row))))
+            (number, slice(index, min(index + BLOCK, len(row))))
             for number, row in enumerate(columns["kl"])
-            for at in range(start, min(stop, len(row)), BLOCK)
+            for index in range(start, min(stop, len(row)), BLOCK)
         ]
         if len(blocks) >= MIN_DOCUMENTS:
             name = f"{start}-{stop - 1}" if stop < 1 << 62 else f"{start}+"

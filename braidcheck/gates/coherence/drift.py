@@ -66,13 +66,13 @@ def measure_drift(a: Golden, b: Golden) -> list[Drift]:
     pairs = [(a.document(number), b.document(number)) for number in range(len(a))]
     answers = {(c.document, c.prompt): c.ids for c in b.continuations()}
     both = [(c.ids, answers[c.document, c.prompt]) for c in a.continuations() if (c.document, c.prompt) in answers]
-    found = []
+    drifts = []
     for run, name in zip(RUNS, ("truth", "floor"), strict=True):
         ours, theirs = ([getattr(pair[side], name) for pair in pairs] for side in (0, 1))
         errors = [((t.hidden - o.hidden).norm(dim=-1) / o.norm).max() for o, t in zip(ours, theirs, strict=True)]
         counted = both if run == "float32" else []
         names = (f"{field}.{run}" for field in Readings.__dataclass_fields__)
-        found.append(Drift(
+        drifts.append(Drift(
             run,
             all(torch.equal(a.tensors[part], b.tensors[part]) for part in names) and all(o == t for o, t in counted),
             [float(_kl(pair, o, t).mean()) for pair, o, t in zip(pairs, ours, theirs, strict=True)],
@@ -83,7 +83,7 @@ def measure_drift(a: Golden, b: Golden) -> list[Drift]:
             len(counted),
             sum(one == other for one, other in counted),
         ))  # fmt: skip
-    return found
+    return drifts
 
 
 def _kl(pair: tuple[GoldenDocument, GoldenDocument], one: Readings, other: Readings) -> torch.Tensor:
@@ -110,11 +110,11 @@ def _check_same_tokens(a: Golden, b: Golden) -> None:
 
 def evaluate_drift(a: Golden, b: Golden) -> list[Verdict]:
     """The coherence gate's verdicts: each run of ``b`` as an engine on ``a``, and of ``a`` on ``b``."""
-    found: list[Verdict] = []
+    verdicts: list[Verdict] = []
     for golden, engine, which in ((a, b, "after on before"), (b, a, "before on after")):
         for run, name in zip(RUNS, ("truth", "floor"), strict=True):
-            found += coherence.evaluate(_evidence(golden, engine, name, f"{run}, {which}"))
-    return found
+            verdicts += coherence.evaluate(_evidence(golden, engine, name, f"{run}, {which}"))
+    return verdicts
 
 
 def _evidence(golden: Golden, engine: Golden, run: str, title: str) -> Evidence:

@@ -31,7 +31,7 @@ def measure_foreign(
     """The evidence that the engine can provide; ``lacks`` and ``broken`` say why other checks cannot run."""
     lacks = {"entropy": "the engine gives no Q and K"}
     broken: dict[str, str] = {}
-    seen: Evidence = {
+    evidence: Evidence = {
         "format": FORMAT,
         "model": f"{engine} on {golden.model}",
         "golden": golden.manifest["golden"]["sha256"],
@@ -50,24 +50,24 @@ def measure_foreign(
 
     if "prefill" in client.methods:
         if (documents := part(OF_DOCUMENTS, lambda: _documents(client, golden, say))) is not None:
-            seen["documents"], seen["probes"] = documents
-            if not any(row["logit_error"] for row in seen["documents"]):
+            evidence["documents"], evidence["probes"] = documents
+            if not any(row["logit_error"] for row in evidence["documents"]):
                 lacks["logits"] = TOP_ONLY
         if (rows := part(("causality",), lambda: _causality(client, golden))) is not None:
-            seen["causality"] = rows
+            evidence["causality"] = rows
     else:
         lacks.update(dict.fromkeys((*OF_DOCUMENTS, "causality", "decode"), NO_LOGITS))
     if "generate" in client.methods:
         if (answers := part(OF_ANSWERS, lambda: _continuations(client, golden, say))) is not None:
-            seen["continuations"] = answers
+            evidence["continuations"] = answers
     else:
         lacks.update(dict.fromkeys(OF_ANSWERS, "the engine gives no greedy answers (it has no generate)"))
     if "hidden_states" in client.methods:
         if (hidden := part(("hidden",), lambda: _hidden(client, golden, say))) is not None:
-            seen["hidden"] = hidden
+            evidence["hidden"] = hidden
     else:
         lacks["hidden"] = NO_STATES
-    return seen
+    return evidence
 
 
 def _documents(client: Client, golden: Any, say: Callable[[str], None]) -> tuple[list[Document], list[ProbeRow]]:
@@ -130,7 +130,7 @@ def _causality(client: Client, golden: Any) -> list[Causality]:
     text = texts_of(golden, ())[-1]
     ids = text.ids[:CAUSAL_LENGTH].tolist()
     before = client.prefill(ids)
-    found: list[Causality] = []
+    causality_runs: list[Causality] = []
     for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
         changed = [*ids[:place], *((id + 1) % client.vocab for id in ids[place:])]
         after = client.prefill(changed)
@@ -142,12 +142,14 @@ def _causality(client: Client, golden: Any) -> list[Causality]:
         differs = (~(apart <= text.kl_limit[: len(ids)]))[:place].nonzero()[:, 0]
         first = int(differs[0]) if len(differs) else None
         later = list(tokens_of(after))[place:] != list(tokens_of(before))[place:]
-        found.append({"changed_from": place, "differing": len(differs), "first": first, "later_changed": later})
-    return found
+        causality_runs.append(
+            {"changed_from": place, "differing": len(differs), "first": first, "later_changed": later}
+        )
+    return causality_runs
 
 
 def _continuations(client: Client, golden: Any, say: Callable[[str], None]) -> list[Continuation]:
-    found = []
+    continuations = []
     for number, recorded in enumerate(golden.continuations()):
         say(f"coherence: greedy answer {number + 1}")
         prompt = golden.document(recorded.document).ids[: recorded.prompt].tolist()
@@ -162,8 +164,8 @@ def _continuations(client: Client, golden: Any, say: Callable[[str], None]) -> l
             "certainty": metrics(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
             "own_certainty": certainty,
         }
-        found.append(row)
-    return found
+        continuations.append(row)
+    return continuations
 
 
 def _own(client: Client, prompt: list[int], answer: list[int], typical: float) -> tuple[list[int], Column]:
@@ -194,14 +196,16 @@ def _hidden(client: Client, golden: Any, say: Callable[[str], None]) -> Hidden:
         layers = len(document.truth.norm)
         if len(states) != layers:
             raise EngineError(f"gave {len(states)} hidden states after layers, the model has {layers} layers")
-        given = states[: next((at for at, state in enumerate(states) if state is None), layers)]
+        given = states[: next((index for index, state in enumerate(states) if state is None), layers)]
         width = len(document.samples.projection)
         if any(state is not None and state.shape[-1] != width for state in given):
             raise EngineError(f"gave hidden states of another width than {width}")
         digests = [state @ document.samples.projection for state in given if state is not None]
         truth, norm = document.truth.hidden, document.truth.norm
-        errors[0].append([(d - truth[at]).norm(dim=-1) / norm[at] for at, d in enumerate(digests)])
-        errors[1].append([(document.floor.hidden[at] - truth[at]).norm(dim=-1) / norm[at] for at in range(len(given))])
+        errors[0].append([(d - truth[index]).norm(dim=-1) / norm[index] for index, d in enumerate(digests)])
+        errors[1].append(
+            [(document.floor.hidden[index] - truth[index]).norm(dim=-1) / norm[index] for index in range(len(given))]
+        )
     engine, floor = ([torch.cat(layer).pow(2).mean().sqrt() for layer in zip(*rows, strict=True)] for rows in errors)
     if not engine:
         raise EngineError("gave no hidden state after any layer")

@@ -56,20 +56,20 @@ def measure_coherence(
     absent. Numbers that are not finite become None. Raises ValueError if the engine violates its interface.
     """
     say = progress or (lambda _line: None)
-    seen: Evidence = {
+    evidence: Evidence = {
         "format": FORMAT,
         "model": golden.model,
         "golden": golden.manifest["golden"]["sha256"],
         "generator_perplexity": golden.manifest["perplexity"]["generator"],
     }
     if "documents" in parts:
-        seen |= _documents(engine, golden, say)
+        evidence |= _documents(engine, golden, say)
     if "causality" in parts:
         say("coherence: causality")
-        seen["causality"] = _causality(engine, golden.document(0).ids)
+        evidence["causality"] = _causality(engine, golden.document(0).ids)
     if "continuations" in parts:
-        seen["continuations"] = _continuations(engine, golden, say)
-    return seen
+        evidence["continuations"] = _continuations(engine, golden, say)
+    return evidence
 
 
 def _documents(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> Evidence:
@@ -184,7 +184,7 @@ def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
     """
     ids = ids[:CAUSAL_LENGTH]
     before = engine.forward_logits(ids).clone()
-    found: list[Causality] = []
+    causality_runs: list[Causality] = []
     for place in (place for place in CAUSAL_CHANGES if place < len(ids)):
         changed = ids.clone()
         # Increment ids, so that every later token differs.
@@ -193,15 +193,17 @@ def _causality(engine: Engine, ids: Tensor) -> list[Causality]:
         differs = (after[:place].view(torch.int32) != before[:place].view(torch.int32)).any(dim=-1).nonzero()[:, 0]
         later = not torch.equal(after[place:], before[place:])
         first = int(differs[0]) if len(differs) else None
-        found.append({"changed_from": place, "differing": len(differs), "first": first, "later_changed": later})
-    return found
+        causality_runs.append(
+            {"changed_from": place, "differing": len(differs), "first": first, "later_changed": later}
+        )
+    return causality_runs
 
 
 def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str], None]) -> list[Continuation]:
     """The engine's greedy answers, HF's, and the choices of the engine's prefill of prompt and answer. Certainties are
     margins over bfloat16's error: HF's margin for its steps, the engine's for its own.
     """
-    found = []
+    continuations = []
     for number, recorded in enumerate(golden.continuations()):
         say(f"coherence: greedy answer {number + 1}, {len(recorded.ids)} tokens after {recorded.prompt}")
         prompt = golden.document(recorded.document).ids[: recorded.prompt]
@@ -217,8 +219,8 @@ def _continuations(engine: Engine, golden: Golden | Subset, say: Callable[[str],
             "certainty": metrics(recorded.margin / recorded.noise.clamp_min(golden.typical_noise)),
             "own_certainty": metrics((best[:, 0] - best[:, 1]) / golden.typical_noise),
         }
-        found.append(row)
-    return found
+        continuations.append(row)
+    return continuations
 
 
 def metrics(values: Tensor) -> Column:

@@ -92,7 +92,7 @@ def column(documents: Sequence[Mapping[str, Any]], name: str) -> list[np.ndarray
 def finite(values: Sequence[float | None], where: str = "") -> np.ndarray:
     """The values as float64. Raises InsufficientData, as a failure, if one is not finite; ``where`` says which
     values."""
-    bad = [at for at, value in enumerate(values) if value is None or not np.isfinite(value)]
+    bad = [index for index, value in enumerate(values) if value is None or not np.isfinite(value)]
     if bad:
         message = f"{len(bad)} of {len(values)} values{where} are NaN or infinite, first at {bad[0]}"
         raise InsufficientData(Status.FAIL, message)

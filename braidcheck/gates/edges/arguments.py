@@ -136,11 +136,11 @@ def wrong_answer(op: Op, call: Callable[..., Any], name: str, changed: Callable[
             got = run(op, call, given)
     except ValueError as error:
         return None if re.search(rf"\b({name})\b", str(error)) else f"the refusal does not name it: {error}"
-    except Exception as error:
+    except Exception as error:  # a crash: a refusal is a ValueError
         return f"{type(error).__name__} instead of ValueError: {str(error).strip()[:80]}"
     try:
         exact, bounds = run(op, op.reference, in_float64(changed())), op.bound(**changed())
-    except Exception as error:
+    except Exception as error:  # whatever PyTorch raises for arguments that make no sense
         return f"the call accepts it, but the reference cannot compute it: {str(error).strip()[:80]}"
     for output, value, truth, bound in zip(op.outputs, got, exact, bounds, strict=False):
         if value.shape != truth.shape:

@@ -1,7 +1,7 @@
-"""An op's call with arguments of another dtype than the others have, in each kernel that its dispatch can choose.
+"""Calls an op with some arguments of another dtype than the rest, in each kernel that its dispatch can choose.
 
-A contract lets an argument differ where its wrapper serves it. Which others must change with it is read off the
-refusals: they name them. Which kernels there are follows from the launches at the sizes of the cases.
+An argument's dtype may differ where the wrapper accepts it. Which other arguments must change with it is taken from the
+refusals, which name them; which kernels there are, from the launches at the sizes of the cases.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from braidcheck.numerics.calls import copies, run
 from braidcheck.op import Case, Inputs, Op
 
 Call = Callable[..., Any]
-# Of one dtype only what is tied together, all others of one that has more bits, so that any cast to the former loses
-# them; or as many others, where kernels take 16 bits alone.
+# Arguments whose dtypes are tied have one dtype, all others another with more bits, so that a cast to the first loses
+# some; and, since some kernels take 16 bits only, another with as many.
 ONE, OTHERS = "bfloat16", (torch.float32, torch.float16)
 MAX_NUMBERS = 2**18  # in the tensors of a call
-SCALE = 2.0**-5  # of some rows of each argument: what another one adds is then a large part of some results
+SCALE = 2.0**-5  # of some rows of each argument, so that each argument dominates some results
 
 
 def violation(op: Op, call: Call, device: str) -> str | None:
-    """The first call with arguments of two dtypes that ``call`` answers wrongly, in words."""
+    """The first call with arguments of two dtypes that ``call`` answers wrongly, as text."""
     asked = set[Any]()
     base = list(calls_of_each_kernel(op, call, device, "tail"))
     for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
@@ -63,7 +63,7 @@ def _order(inputs: Inputs) -> tuple[int, bool, int]:
 
 
 def _inputs(op: Op, case: Case, device: str) -> Inputs:
-    """With what a caller may give for the outputs, their memory or dtype; some rows of each argument are small."""
+    """The case's inputs, with the arguments that set an output's memory or dtype; some rows of each are small."""
     inputs = op.inputs(case, device)
     sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
     absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
@@ -96,12 +96,13 @@ def _numbers(value: Tensor, dtype: torch.dtype) -> Tensor:
 def _served(
     op: Op, call: Call, inputs: Inputs, names: set[str], dtype: torch.dtype
 ) -> tuple[frozenset[str], tuple[Any, ...] | None]:
-    """The arguments that have ``dtype`` if ``names`` have it, and the kernels then launched; none if it is refused."""
+    """The arguments that must have ``dtype`` if ``names`` have it, and the kernels then launched; none if the call
+    refuses that. A refusal is a ValueError; any other exception is a crash, which ends the check."""
     floats = _of_floats(op, inputs)
     while 0 < len(names) < len(floats):
         try:
             return frozenset(names), _kernels(op, call, _changed(inputs, frozenset(names), dtype))
-        except Exception as error:  # a refusal, of which the other gates ask whether it is one in words
+        except ValueError as error:
             more = {other for other in floats if re.search(rf"\b{other}\b", str(error))} - names
         if not more:
             break
@@ -110,7 +111,7 @@ def _served(
 
 
 def _kernels(op: Op, call: Call, inputs: Inputs) -> tuple[Any, ...]:
-    """The kernels of a call, each with its switches and with whether its blocks are of one or more."""
+    """The kernels of a call, each with its boolean constexprs and whether its blocks have size 1."""
     with instead_of_running(-1) as launches:
         run(op, call, copies(inputs))
     return tuple((kernel, *filter(None, map(_switch, parts))) for kernel, *parts in (one.code for one in launches))

@@ -1,6 +1,6 @@
-"""Other numbers for eps and far indices, in each kernel that an op's dispatch can choose.
+"""Calls with another eps and with far indices, in each kernel that an op's dispatch can choose.
 
-The small calls of ``arguments`` reach one kernel, and their rows are so large that eps does not show: the rows here
+The small calls of ``arguments`` reach one kernel, and their rows are so large that eps does not matter; the rows here
 have mean squares near eps.
 """
 
@@ -23,7 +23,7 @@ FAR_INDEX = 2**32  # 0 in 32 bits
 
 
 def violation(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The first call that ``call`` answers wrongly, in words."""
+    """The first change that ``call`` answers wrongly, as text."""
     for inputs in calls_of_each_kernel(op, call, device, PROFILE):
         for name, kind, change in _changes(inputs):
             if wrong := wrong_answer(op, call, name, partial(with_changes, inputs, change)):

@@ -203,8 +203,8 @@ def _compilations(architecture: Architecture) -> str | None:
             ("a batch of {} rows", partial(_decode_batch, engine, 40), few, draw.sample(range(5, 33), 4)),
             ("a cache of {} tokens", partial(_decode_batch, engine, rows=1), warm, draw.sample(range(2, 1024), 8)),
         ):
-            if said := _compiled_anew(gpu, what, call, met, sizes):
-                return said
+            if violation := _compiled_again(gpu, what, call, met, sizes):
+                return violation
     return None
 
 
@@ -212,10 +212,10 @@ def _compilations_in_an_octave(architecture: Architecture, attention: str) -> st
     """As ``_compilations``, of prompts between two powers of two: both ends of it, multiples of 16 and not."""
     with fake_gpu() as gpu:
         call = partial(_answer, _engine(architecture, attention, num_hidden_layers=1))
-        return _compiled_anew(gpu, "a prompt of {} tokens", call, [257, 272, 496, 511], [300, 301, 400, 431])
+        return _compiled_again(gpu, "a prompt of {} tokens", call, [257, 272, 496, 511], [300, 301, 400, 431])
 
 
-def _compiled_anew(
+def _compiled_again(
     gpu: FakeGPU, what: str, call: Callable[[int], None], warm: Sequence[int], sizes: Sequence[int]
 ) -> str | None:
     known = {launch for size in warm for launch in _specialisations(gpu, partial(call, size))}

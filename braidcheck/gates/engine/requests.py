@@ -26,7 +26,7 @@ CHUNK = 32  # tokens of a prefill chunk in these checks
 LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # prompt lengths around chunk borders
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
 SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each setting varied alone
-STREAM = 17  # tokens: three bursts
+STREAM = 17  # tokens: three chunks of a stream
 FIRST = (4.0, 40, 0.95, 5)  # temperature, top-k, top-p and seed of a request
 # Each of them otherwise; and a stop token, given by its place in the answer.
 OTHERS = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
@@ -156,7 +156,7 @@ def _two_models(tinies: Sequence[Tiny], device: str) -> str | None:
 
 
 def _two_streams(tiny: Tiny, device: str) -> str | None:
-    """Two streams of one engine, read alternately, each give what they give alone; and a third one in another batch."""
+    """Two streams of one engine, read alternately with batches in between, each give what they give alone."""
     engine, sampling = _engine(tiny, device, device != "cpu"), module("models.sampling").Sampling(2.0, seed=5)
     prompts = [tiny.document[start : start + 40].tolist() for start in (0, 40)]
     alone = [engine.generate(prompt, STREAM, sampling) for prompt in prompts]

@@ -75,7 +75,7 @@ def delayed(text: str, kernels: set[str]) -> str:
         call.args.insert(0, ast.parse("sleep.seed()", mode="eval").body)
     for node in late:
         _delay(node)
-    first = 1 + max((at for at, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)), default=-1)
+    first = 1 + max((index for index, node in enumerate(tree.body) if isinstance(node, ast.ImportFrom)), default=-1)
     tree.body[first:first] = ast.parse("from braidcheck.gates.races import sleep").body
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 

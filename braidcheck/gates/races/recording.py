@@ -37,7 +37,8 @@ class Recorder(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Whether PyTorch keeps its compiler out of this class: where nobody uses it, that would import it, for 1 s."""
+        """Whether PyTorch keeps its compiler out of this class, which would import the compiler where it is not in use;
+        that takes 1 s."""
         return "torch._dynamo" in sys.modules
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

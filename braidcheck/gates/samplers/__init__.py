@@ -12,7 +12,7 @@ from braidcheck.result import Status, Verdict
 NAME = "samplers"
 QUESTION = "Does your own engine draw tokens from the requested distribution?"
 LEVEL = 1e-6
-"""Of a right sampler's chi-square: a dozen settings a run are refused wrongly once in a hundred thousand runs."""
+"""Of a right sampler's statistic: with 14 verdicts a run there is a false alarm once in 70,000 runs."""
 
 MIN_POWER = 2.0  # times the limit: what a fault that must be seen gives on average
 MIN_PER_BIN = 5  # below which chi-square is no longer near its distribution

@@ -50,8 +50,8 @@ def flat_answers(
     """Drawn answers of ``count`` tokens to each prompt, with seeds that follow one another: at once where the engine
     takes several requests."""
     own, rows = random.Random(FIRST_SEED), []
-    for at, prompt in enumerate(prompts):
-        seeds = range(FIRST_SEED + SEEDS_OF_PROMPT * at, FIRST_SEED + SEEDS_OF_PROMPT * (at + 1))
+    for index, prompt in enumerate(prompts):
+        seeds = range(FIRST_SEED + SEEDS_OF_PROMPT * index, FIRST_SEED + SEEDS_OF_PROMPT * (index + 1))
         if client.claims["concurrency"] > 1:
             drawn = client.sample_together(prompt, count, seeds, **asdict(FLAT))
         else:
@@ -91,8 +91,11 @@ def dependent_draws(rows: Sequence[Sequence[Draw]]) -> Draws:
 
 def _pairs(rows: Sequence[Sequence[Draw]]) -> Iterator[tuple[Draw, dict[str, Draw | None]]]:
     for row, above in zip(rows, [[], *rows], strict=False):
-        for at, draw in enumerate(row):
-            yield draw, {BEFORE: row[at - 1] if at else None, BESIDE: above[at] if at < len(above) else None}
+        for index, draw in enumerate(row):
+            yield (
+                draw,
+                {BEFORE: row[index - 1] if index else None, BESIDE: above[index] if index < len(above) else None},
+            )
 
 
 def _repeats(draw: Draw, earlier: Draw, order: str) -> Bet:

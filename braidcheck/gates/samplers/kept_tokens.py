@@ -19,7 +19,7 @@ Step = tuple[list[int], Tensor, float]
 KEPT_TWO = ("top-k that keeps two", "top-p that keeps two", "min-p that keeps two", "top-p of a top-k that keeps two")
 """In the order of `limits.keeping_two`, whose fifth is the last of these as SGLang applies it."""
 
-OF_THREE, OF_ALL = 3, 4
+SEQUENTIAL_INDEX, JOINT_INDEX = 3, 4  # in `limits.keeping_two`: top-p of what top-k keeps, and of all tokens
 LAST_DRAWS, MIN_LAST = 128, 0.12
 """A right sampler draws a last token of that share 15 times or more on average: never at all has p = 3e-7."""
 
@@ -44,7 +44,7 @@ def measure_kept(client: Client, steps: Sequence[Step], stops: Sequence[int], li
         return {"skipped": f"in this text HF is nowhere sure of a second token of {100 * MIN_LAST:.0f}%"}
     drawn = _drawn(client, request, stops, limit)
     draws = _draws(request, drawn)
-    if limit != OF_THREE:
+    if limit != SEQUENTIAL_INDEX:
         return draws
     if draws["outside"] and not _draws(request, drawn, joint=True)["outside"]:
         return _measure_joint(client, steps, stops) or draws
@@ -53,16 +53,17 @@ def measure_kept(client: Client, steps: Sequence[Step], stops: Sequence[int], li
 
 def _measure_joint(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws | None:
     """The same of a sampler that may take top-p of all tokens; None where it does not."""
-    request = _request(steps, OF_ALL, joint=True)
+    request = _request(steps, JOINT_INDEX, joint=True)
     if request is None:
         reason = "top-p of all tokens, which is allowed, and no top-p at all look the same in this text"
         return {"skipped": reason}
-    draws = _draws(request, _drawn(client, request, stops, OF_ALL), joint=True)
+    draws = _draws(request, _drawn(client, request, stops, JOINT_INDEX), joint=True)
     return None if draws["outside"] else {**draws, "convention": JOINT}
 
 
 def _request(steps: Sequence[Step], limit: int, joint: bool = False) -> _Request | None:
-    """After the prompt where no noise can rule the last token out and it is likeliest; None where there is none."""
+    """The request at the step whose last kept token is likeliest, among those where noise cannot rule it out; None if
+    there is none."""
     requests = []
     for step in steps:
         _, row, apart = step

@@ -62,8 +62,8 @@ def keeping_two(row: Tensor) -> tuple[Setting, Setting, Setting, Setting, Settin
     best = (row.double() / TWO_TEMPERATURE).softmax(-1).topk(3).values.tolist()
     top_p, min_p = best[0] + best[1] / 2, math.sqrt(best[1] * best[2]) / best[0]
     hot = Setting(TWO_TEMPERATURE)
-    of_three, of_all = replace(hot, top_k=3, top_p=top_p / sum(best)), replace(hot, top_k=3, top_p=top_p)
-    return replace(hot, top_k=2), replace(hot, top_p=top_p), replace(hot, min_p=min_p), of_three, of_all
+    sequential, joint = replace(hot, top_k=3, top_p=top_p / sum(best)), replace(hot, top_k=3, top_p=top_p)
+    return replace(hot, top_k=2), replace(hot, top_p=top_p), replace(hot, min_p=min_p), sequential, joint
 
 
 def conventions_differ(row: Tensor, setting: Setting, apart: float, joint: bool = False) -> bool:

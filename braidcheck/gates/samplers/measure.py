@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from braidcheck.golden.readings import best_ids, noise
 Logits = Callable[[list[int]], tuple[Tensor, Tensor]]
 BINS = 8
 PROMPTS, RANDOM_PROMPTS, PROMPT, TOKENS = 4, 8, 24, 28
-"""Most prompts are random tokens: after a text that it knows, a model chooses between like ones or not at all."""
+"""Most prompts are random tokens: after a text that it knows, a model is sure of one token, or of a few like ones."""
 
 TYPICAL_QUANTILE = 0.95  # as golden.store.typical_noise
 MAX_SURE = 0.95  # of the best token's probability, from which on a draw says nothing
@@ -62,53 +62,68 @@ def measure_samplers(
     ``logits(ids)`` are HF's in float32 [T,V], and HF bfloat16's worst error of one [T]; model and engine
     take ``longest`` tokens; ``with_stop(token)`` starts an engine whose model ends answers at ``token``.
     """
-    draw, vocab = random.Random(0), client.vocab
-    prompts = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
-    start = texts[0].ids[:1].tolist()  # a model that was never without it overflows
-    drawn = [[*start, *(draw.randrange(vocab) for _ in range(PROMPT - 1))] for _ in range(RANDOM_PROMPTS)]
+    known = [text.ids[:PROMPT].tolist() for text in texts if len(text) > PROMPT][:PROMPTS]
+    unknown = _random_prompts(texts, client.vocab)
+    prompts, stops = known + unknown, texts[0].stops
+    after = _after(texts, unknown, logits)
+    add = partial(_add, client, evidence, say)
 
-    # After random tokens bfloat16 errs more than in the golden's text.
-    noises = torch.cat([logits(prompt)[1] for prompt in drawn])
+    add(GREEDY, lambda: _greedy(client, prompts, after, stops, TOKENS))
+    long = min(LONG_TOKENS, longest - PROMPT)
+    add(LONG, lambda: _greedy(client, [unknown[0], unknown[-1]], after, stops, long))
+    add = partial(add, method="sample")
+    for name, setting in SETTINGS.items():
+        add(name, partial(_drawn, client, prompts, after, stops, setting))
+    steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
+    for index, name in enumerate(KEPT_TWO):
+        add(name, partial(measure_kept, client, steps, stops, index))
+    add(FIRST, lambda: _first(client, steps, stops))
+    add(TOGETHER, lambda: _together(evidence["draws"]))
+    flat = cache(lambda: flat_answers(client, unknown, TOKENS, stops, after))
+    add(BEST, lambda: best_draws(flat()))
+    add(DEPENDENT, lambda: dependent_draws(flat()))
+    add(SEEDS, lambda: measure_seeds(client, unknown[0], after, TOKENS))
+    add(STOPS, lambda: measure_stops(client, with_stop, prompts, stops, TOKENS))
+
+
+def _random_prompts(texts: Sequence[Text], vocab: int) -> list[list[int]]:
+    draw = random.Random(0)
+    start = texts[0].ids[:1].tolist()  # a model that was never without it overflows
+    return [[*start, *(draw.randrange(vocab) for _ in range(PROMPT - 1))] for _ in range(RANDOM_PROMPTS)]
+
+
+def _after(texts: Sequence[Text], unknown: Sequence[list[int]], logits: Logits) -> After:
+    """What gives logits [V] at each step of an answer, and how far two may be apart that are equal to bfloat16."""
     typical = texts[0].typical
-    typical_drawn = max(typical, float(noises.quantile(TYPICAL_QUANTILE)))
+    # After random tokens bfloat16 errs more than in the golden's text.
+    noises = torch.cat([logits(prompt)[1] for prompt in unknown])
+    typical_unknown = max(typical, float(noises.quantile(TYPICAL_QUANTILE)))
 
     def after(prompt: list[int], answer: list[int]) -> list[tuple[Tensor, float]]:
-        """Logits [V] at each step of an answer, and how far two may be apart that are equal to bfloat16."""
         rows, noise = logits([*prompt, *answer])
-        apart = SURE_SIGMA * noise.clamp_min(typical_drawn if prompt in drawn else typical)
+        apart = SURE_SIGMA * noise.clamp_min(typical_unknown if prompt in unknown else typical)
         return list(zip(rows[len(prompt) - 1 : -1].float(), apart[len(prompt) - 1 : -1].tolist(), strict=True))
 
-    stops = texts[0].stops
+    return after
 
-    def add(name: str, measure: Callable[[], Draws], method: str) -> None:
-        say(f"samplers: {name}")
-        began = time.monotonic()
-        if method not in client.methods:
-            draws: Draws = {"skipped": f"the engine has no {method}"}
-        else:
-            try:
-                draws = measure()
-            except NotServed as why:
-                draws = {"skipped": str(why)}
-            except EngineError as how:
-                draws = {"error": str(how)}
-        evidence["draws"].append({**draws, "name": name, "seconds": time.monotonic() - began})
 
-    add(GREEDY, lambda: _greedy(client, prompts + drawn, after, stops, TOKENS), "generate")
-    long = min(LONG_TOKENS, longest - PROMPT)
-    add(LONG, lambda: _greedy(client, [drawn[0], drawn[-1]], after, stops, long), "generate")
-    for name, setting in SETTINGS.items():
-        add(name, lambda setting=setting: _drawn(client, prompts + drawn, after, stops, setting), "sample")  # type: ignore[misc]
-    steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
-    for at, name in enumerate(KEPT_TWO):
-        add(name, lambda at=at: measure_kept(client, steps, stops, at), "sample")  # type: ignore[misc]
-    add(FIRST, lambda: _first(client, steps, stops), "sample")
-    add(TOGETHER, lambda: _together(evidence["draws"]), "sample")
-    flat = cache(lambda: flat_answers(client, drawn, TOKENS, stops, after))
-    add(BEST, lambda: best_draws(flat()), "sample")
-    add(DEPENDENT, lambda: dependent_draws(flat()), "sample")
-    add(SEEDS, lambda: measure_seeds(client, drawn[0], after, TOKENS), "sample")
-    add(STOPS, lambda: measure_stops(client, with_stop, prompts + drawn, stops, TOKENS), "sample")
+def _add(
+    client: Client, evidence: Evidence, say: Callable[[str], None],
+    name: str, measure: Callable[[], Draws], method: str = "generate",
+) -> None:  # fmt: skip
+    """Add the draws of ``measure()``, or why there are none, to the evidence."""
+    say(f"samplers: {name}")
+    began = time.monotonic()
+    if method not in client.methods:
+        draws: Draws = {"skipped": f"the engine has no {method}"}
+    else:
+        try:
+            draws = measure()
+        except NotServed as why:
+            draws = {"skipped": str(why)}
+        except EngineError as how:
+            draws = {"error": str(how)}
+    evidence["draws"].append({**draws, "name": name, "seconds": time.monotonic() - began})
 
 
 def _steps(text: Text, logits: Logits) -> list[Step]:
@@ -116,7 +131,7 @@ def _steps(text: Text, logits: Logits) -> list[Step]:
     ids = text.ids[:LAST_LENGTH].tolist()
     rows, noise = logits(ids)
     apart = (SURE_SIGMA * noise.clamp_min(text.typical)).tolist()
-    return [(ids[: at + 1], rows[at].float(), apart[at]) for at in range(len(ids))]
+    return [(ids[: index + 1], rows[index].float(), apart[index]) for index in range(len(ids))]
 
 
 def _greedy(client: Client, prompts: Sequence[list[int]], after: After, stops: Sequence[int], count: int) -> Draws:
@@ -145,7 +160,7 @@ def _drawn(
         drawn = client.sample(prompt, TOKENS, **asdict(setting), seed=draw.randrange(1 << 31))
         check_length(drawn, stops, client, TOKENS)
         tokens += len(drawn)
-        if ends := [at for at, token in enumerate(drawn[:-1], 1) if token in stops]:
+        if ends := [index for index, token in enumerate(drawn[:-1], 1) if token in stops]:
             outside += len(drawn) - ends[0]
             what = what or f"an answer goes on behind the stop token {drawn[ends[0] - 1]}"
         for token, (row, apart) in zip(drawn, after(prompt, drawn), strict=True):
@@ -160,7 +175,8 @@ def _drawn(
 
 
 def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
-    """Places of the first tokens of seeds that follow one another, after the prompt where greedy ones differ most."""
+    """Places of the first tokens of consecutive seeds, at the step where a sampler that always takes the best token
+    would stand out most from the noise."""
     draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting(TWO_TEMPERATURE)
     shares = [float((row.double() / TWO_TEMPERATURE).softmax(-1).max()) for _, row, _ in steps]
     far = [math.sqrt(1 / share - 1) - math.expm1(one[2] / TWO_TEMPERATURE)
@@ -174,11 +190,11 @@ def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws
 
 def _together(draws: Sequence[Draws]) -> Draws:
     """The places of all settings' draws: a fault that each shows a little."""
-    of_settings = [one for one in draws if one["name"] in SETTINGS and one.get("bins")]
-    if not of_settings:
+    binned = [one for one in draws if one["name"] in SETTINGS and one.get("bins")]
+    if not binned:
         return {"skipped": "there are no draws"}
-    bins = [sum(column) for column in zip(*(one["bins"] for one in of_settings), strict=True)]
-    return {"tokens": sum(one["tokens"] for one in of_settings), "bins": bins, "outside": 0, "what": ""}
+    bins = [sum(column) for column in zip(*(one["bins"] for one in binned), strict=True)]
+    return {"tokens": sum(one["tokens"] for one in binned), "bins": bins, "outside": 0, "what": ""}
 
 
 def logits_and_noise(runs: Sequence[Reference], ids: list[int]) -> tuple[Tensor, Tensor]:

@@ -21,18 +21,20 @@ def measure_stops(
 
     It is named by the keyword ``stop`` of ``sample``, or in the config of a second engine's model.
     """
-    free = [client.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=at) for at, prompt in enumerate(prompts)]
+    free = [client.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=index) for index, prompt in enumerate(prompts)]
     inside = Counter(token for answer in free for token in {*answer[1:-1]} - {answer[0], answer[-1], *stops})
     if not inside:
         return {"unknown": "no drawn answer has a token in its middle that could end it"}
     token = max(inside, key=lambda token: (inside[token], -token))
     if "sample" in client.stops:
-        answers = [client.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=at, stop=[token])
-                   for at, prompt in enumerate(prompts)]  # fmt: skip
+        answers = [client.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=index, stop=[token])
+                   for index, prompt in enumerate(prompts)]  # fmt: skip
         return _draws(answers, token, stops, count, client.claims["includes_stop"])
     other = with_stop(token)
     try:
-        answers = [other.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=at) for at, prompt in enumerate(prompts)]
+        answers = [
+            other.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=index) for index, prompt in enumerate(prompts)
+        ]
     finally:
         other.close()
     return _draws(answers, token, stops, count, client.claims["includes_stop"])

@@ -22,9 +22,9 @@ def largest_log_wealth(bets: Mapping[str, Sequence[Bet]]) -> float:
     bettors = [(event, share) for event in bets for share in SHARES]
     logs, largest = [0.0] * len(bettors), 0.0
     for draw in range(max(map(len, bets.values()), default=0)):
-        for at, (event, share) in enumerate(bettors):
+        for index, (event, share) in enumerate(bettors):
             bet = bets[event][draw]
-            logs[at] += 0.0 if bet is None else _log_factor(*bet, share)
+            logs[index] += 0.0 if bet is None else _log_factor(*bet, share)
         most = max(logs)
         largest = max(largest, most + math.log(sum(math.exp(log - most) for log in logs) / len(logs)))
     return largest

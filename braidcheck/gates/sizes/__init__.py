@@ -60,7 +60,8 @@ def subjects(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:
-    """Test the ops of the package under test along these sweeps; in the interpreter only up to ``max_size``."""
+    """Test the ops of the package under test along these sweeps; in the interpreter up to ``max_size``, and around the
+    limits that an op's own code names."""
     from braidcheck import kernels
     from braidcheck.gates.sizes.measure import measure_sweep
     from braidcheck.gates.under_test import wrapper
@@ -68,7 +69,7 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
     known = {sweep.name: (op, sweep) for op in kernels.find().values() for sweep in op.sweeps}
     for subject in subjects:
         op, sweep = known[subject]
-        if settings.lane != "gpu":  # they would take half of the time; on a CPU mutants and soak test them
+        if settings.lane != "gpu":  # the far sizes would take half of the time; on a CPU mutants and soak test them
             sweep = replace(sweep, far=())
         yield evaluate([measure_sweep(op, wrapper(op.name), sweep, settings.device)], subject)
 

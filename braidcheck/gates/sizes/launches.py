@@ -30,7 +30,7 @@ class Launch:
 def instead_of_running(size: int) -> Iterator[list[Launch]]:
     """A context in which launches are listed instead of run. A constant that equals ``size`` does not count as
     different code."""
-    found: list[Launch] = []
+    launches: list[Launch] = []
     # Imported by name here: a mutant's overlay may have replaced the modules since this one was imported.
     interpreted = importlib.import_module("braidcheck.kernels.common.interpreter").INTERPRETED
     kind: Any = InterpretedFunction if interpreted else JITFunction
@@ -40,13 +40,13 @@ def instead_of_running(size: int) -> Iterator[list[Launch]]:
         types = [(name, type(value).__name__) for name, value in given.items() if not isinstance(value, int | float)]
         code = (kernel.__name__, *(named for named in constants if named[1] != size), *types)
         whole = tuple(grid) if isinstance(grid, tuple | list) else ()
-        found.append(Launch(code, whole, (kernel.__name__, *constants, *types)))
+        launches.append(Launch(code, whole, (kernel.__name__, *constants, *types)))
 
     before = kind.run
     kind.run = record
     try:
-        with noted("launches", size, tell=lambda rows: found.extend(map(_elsewhere, rows))):
-            yield found
+        with noted("launches", size, tell=lambda rows: launches.extend(map(_elsewhere, rows))):
+            yield launches
     finally:
         kind.run = before
 

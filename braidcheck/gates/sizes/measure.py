@@ -37,7 +37,7 @@ def _violation(op: Op, sweep: Sweep, device: str) -> str | None:
 
 def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, more: int = 0) -> Evidence:
     """The evidence along one sweep, up to the first violation."""
-    seen: Evidence = {"op": op.name, "sweep": sweep.name, "sizes": [], "switches": [], "violation": None}
+    evidence: Evidence = {"op": op.name, "sweep": sweep.name, "sizes": [], "switches": [], "violation": None}
     max_size = sweep.max_size if device == "cpu" else sweep.max_size_gpu
     known = borders.ladder(max_size) | borders.on_both_sides(borders.numbers_of(op.name)) | set(sweep.far)
     known |= borders.drawn(max_size, more, seed)
@@ -48,11 +48,11 @@ def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, 
     if device != "cpu":
         sizes = borders.affordable(sizes, launches, (*sweep.far, *named))
     walk = Walk(op, call, sweep, device)
-    if any(_violates(walk, size, seen) for size in sizes):
-        return seen
-    seen["switches"] = sorted(set(borders.switches(sizes, launches, sweep.step)) - set(sizes))
-    any(_violates(walk, size, seen) for size in seen["switches"])
-    return seen
+    if any(_violates(walk, size, evidence) for size in sizes):
+        return evidence
+    evidence["switches"] = sorted(set(borders.switches(sizes, launches, sweep.step)) - set(sizes))
+    any(_violates(walk, size, evidence) for size in evidence["switches"])
+    return evidence
 
 
 def _violates(walk: Walk, size: int, seen: Evidence) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from braidcheck.gates.accuracy.measure import output_problems
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
-from braidcheck.numerics.error import error_ratios, place_of
+from braidcheck.numerics.error import error_ratios, unravel_index
 from braidcheck.op import Inputs, Op, Sweep
 
 DISTINCT = 7  # different rows, repeated: divides no block size, so that swapped rows show
@@ -36,7 +36,7 @@ class Walk:
         rows = None
         if self.sweep.rows:
             rows = torch.arange(size, device=self.device) % DISTINCT
-            inputs, (exact, bounds) = self._taken(self._few, rows), self._truth_of_few
+            inputs, (exact, bounds) = self._select_rows(self._few, rows), self._truth_of_few
             exact, bounds = _rows(exact, rows), _rows(bounds, rows)
         else:
             inputs = self.inputs(size)
@@ -64,7 +64,7 @@ class Walk:
     def _alone(self) -> Outputs:
         """Each row among the fewest rows for which the contract promises the same bits."""
         few = torch.ones(int(self.op.contract.batch_invariant), dtype=torch.int64, device=self.device)
-        each = [self._run(self._taken(self._few, row * few)) for row in range(DISTINCT)]
+        each = [self._run(self._select_rows(self._few, row * few)) for row in range(DISTINCT)]
         return tuple(torch.stack([one[0] for one in output]) for output in zip(*each, strict=True))
 
     @cached_property
@@ -83,7 +83,7 @@ class Walk:
         counts = {self.sweep.at(size)[axis] for axis in axes}
         return counts.pop() if len(counts) == 1 else 0
 
-    def _taken(self, inputs: Inputs, rows: Tensor) -> Inputs:
+    def _select_rows(self, inputs: Inputs, rows: Tensor) -> Inputs:
         return inputs | {name: inputs[name][rows] for name in self._by_row if name in inputs}
 
     def _run(self, inputs: Inputs) -> Outputs:
@@ -100,7 +100,7 @@ class Walk:
         order = torch.arange(count, device=self.device)
         kept = order % EXCHANGED > 0
         order[~kept] = (order[~kept] - 1).abs()
-        others = self._run(self._taken(inputs, order))
+        others = self._run(self._select_rows(inputs, order))
         for one, other in zip(got, others, strict=True):
             other[~kept] = one[~kept]
         return self._differing(got, others, "with other neighbours")
@@ -118,10 +118,10 @@ class Walk:
         for name, value, truth, tolerance in zip(self.op.outputs, got, exact, bounds, strict=False):
             ratios = error_ratios(value, truth, tolerance)
             if ratios.numel() and not ratios.max() <= 1:
-                place = place_of(int(ratios.argmax()), ratios.shape)
-                number, right = float(value[place]), float(truth[place])
-                at = f"{name}{list(place)}"
-                return f"{at} is {number:.6g}, exactly {right:.6g}, {float(ratios.max()):.3g} times the bound"
+                index = unravel_index(int(ratios.argmax()), ratios.shape)
+                number, right = float(value[index]), float(truth[index])
+                element = f"{name}{list(index)}"
+                return f"{element} is {number:.6g}, exactly {right:.6g}, {float(ratios.max()):.3g} times the bound"
         return None
 
 

@@ -17,7 +17,7 @@ def evaluate(evidence: Evidence, lane: str = "") -> list[Verdict]:
     """One verdict per function from the evidence of ``measure.measure_soak`` on one op, and one if variants are
     missing. Fail above half of the bound or without a result; error if a function was never run.
     """
-    verdicts = [_of(evidence["op"], row, lane) for row in evidence["functions"]]
+    verdicts = [_verdict(evidence["op"], row, lane) for row in evidence["functions"]]
     number = len(evidence["functions"]) - 2
     if number < VARIANTS:
         message = f"{evidence['op']} has {number} equivalent implementations, every op needs {VARIANTS}"
@@ -43,7 +43,7 @@ def evaluate_models(models: Sequence[ModelRow], lane: str = "") -> Verdict:
     return Verdict("soak", "whole models", status, message, len(refused), 0, unit="refused", lane=lane, metrics=metrics)
 
 
-def _of(op: str, row: FunctionRow, lane: str) -> Verdict:
+def _verdict(op: str, row: FunctionRow, lane: str) -> Verdict:
     status, message = _answer(op, row)
     return Verdict(
         gate="soak",

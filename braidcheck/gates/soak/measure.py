@@ -51,18 +51,18 @@ def measure_soak(
     """
     functions = {KERNEL: op.call, TORCH_BASELINE: op.reference, **variants}
     worst = {name: _worst(name) for name in functions}
-    seen: Evidence = {"op": op.name, "pairs": 0, "elements": 0, "functions": list(worst.values())}
+    evidence: Evidence = {"op": op.name, "pairs": 0, "elements": 0, "functions": list(worst.values())}
     for case in cases:
         progress(case.id)
         inputs = op.inputs(case, device)
         exact = run(op, op.reference, in_float64(inputs))
         bounds = op.bound(**inputs)
-        seen["pairs"] += 1
-        seen["elements"] += sum(truth.numel() for truth in exact)
+        evidence["pairs"] += 1
+        evidence["elements"] += sum(truth.numel() for truth in exact)
         for name, function in functions.items():
             if _takes(function, case):
                 _keep_worst(worst[name], _measure(op, name, function, case, inputs, exact, bounds))
-    return seen
+    return evidence
 
 
 def merge(seen: Iterable[Evidence]) -> Evidence:
@@ -108,7 +108,7 @@ def _measure(
             (_error_ratio(op, output, inputs, value, truth, tolerance), output)
             for output, value, truth, tolerance in zip(op.outputs, got, exact, bounds, strict=False)
         )
-    except Exception as error:  # any exception is a finding, and must not lose hours of other pairs
+    except Exception as error:  # any exception of a function is a finding, and must not end hours of other pairs
         message = (str(error).strip().splitlines() or [""])[0]
         return {**row, "error_ratio": math.inf, "raised": f"{type(error).__name__}: {message}"}
     return {**row, "error_ratio": error_ratio, "output": output}

@@ -47,12 +47,12 @@ class Asker:
 
     def single(self, request: Request) -> list[Outcome]:
         """One request by itself: its logits and, if HF is sure of any token, its greedy answer."""
-        found = []
+        outcomes = []
         if self.can("prefill"):
-            found.append(self.logits(request))
+            outcomes.append(self.logits(request))
         if self.can("generate") and request.count:
-            found.append(self.greedy(request))
-        return found
+            outcomes.append(self.greedy(request))
+        return outcomes
 
     def logits(self, request: Request) -> Outcome:
         """The last logits of a prompt by itself."""
@@ -70,11 +70,11 @@ class Asker:
 
     def batch(self, requests: Sequence[Request], method: str = "batch") -> list[Outcome]:
         """Several requests at once, in one batch or (``together``) by threads."""
-        found = []
+        outcomes = []
         together = method == "together"
         prompts = [request.ids for request in requests]
         if self.can("prefill") if together else self.can("prefill_batch"):
-            found += self._prefill_outcomes(requests, self.prefills(requests, method), together)
+            outcomes += self._prefill_outcomes(requests, self.prefills(requests, method), together)
         if self.can("generate") if together else self.can("generate_batch"):
             counts = [max(request.count, 1) for request in requests]
             asked = self._asked(requests, together)
@@ -84,8 +84,8 @@ class Asker:
                 counts = [max(counts)] * len(counts)
                 answers = self.client.generate_batch(prompts, counts[0])
             rows = zip(requests, answers, counts, asked, strict=True)
-            found += [self._keep(tokens_outcome(r, got, n, how), requests) for r, got, n, how in rows]
-        return found
+            outcomes += [self._keep(tokens_outcome(r, got, n, how), requests) for r, got, n, how in rows]
+        return outcomes
 
     def prefills(self, requests: Sequence[Request], method: str = "batch") -> list[Prefilled]:
         """The last logits of each prompt."""
@@ -106,11 +106,11 @@ class Asker:
         else:
             answers = [client.generate(request.ids, request.count, stop) for request in requests]
             whole = [True] * len(requests)
-        found = []
+        outcomes = []
         for request, got, wanted, how, all_of_it in zip(requests, answers, expected, asked, whole, strict=True):
             got = got if all_of_it else got[: len(wanted)]
-            found.append(tokens_outcome(request, got, len(wanted), how, "stop", wanted))
-        return found
+            outcomes.append(tokens_outcome(request, got, len(wanted), how, "stop", wanted))
+        return outcomes
 
     def _until(self, token: int, answer: list[int]) -> list[int]:
         if token not in answer:
@@ -121,11 +121,11 @@ class Asker:
         self, requests: Sequence[Request], got: Sequence[Prefilled], together: bool
     ) -> list[Outcome]:  # fmt: skip
         asked = self._asked(requests, together)
-        found = []
+        outcomes = []
         for request, logits, how in zip(requests, got, asked, strict=True):
             first = 0 if isinstance(logits, Top) else request.length - len(logits)
-            found.append(self._keep(prefill_outcome(request, logits, first, how), requests))
-        return found
+            outcomes.append(self._keep(prefill_outcome(request, logits, first, how), requests))
+        return outcomes
 
     def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Circumstances]:
         before, after = len(self._earlier), self._after(requests)
@@ -161,9 +161,9 @@ class Asker:
     def _meets_block(self, ids: list[int]) -> bool:
         """Whether a block of these tokens was seen at the same position after other tokens; remembers all blocks."""
         found, before = False, 0
-        for at in range(0, len(ids) - MIN_PREFIX + 1, MIN_PREFIX):
-            block = tuple(ids[at : at + MIN_PREFIX])
-            beginnings = self._beginnings.setdefault((at, block), set())
+        for index in range(0, len(ids) - MIN_PREFIX + 1, MIN_PREFIX):
+            block = tuple(ids[index : index + MIN_PREFIX])
+            beginnings = self._beginnings.setdefault((index, block), set())
             beginnings.add(before)
             found |= len(beginnings) > 1
             before = hash((before, block))

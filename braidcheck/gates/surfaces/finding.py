@@ -54,10 +54,10 @@ def _best(rules: Sequence[Rule], cells: Sequence[Sequence[Outcome]]) -> tuple[tu
     """The words of the simplest of the rules, or of up to MAX_RULES together, that hold for nearly nothing that is
     right; and the outcomes for which they hold."""
     outcomes = [(outcome, number) for number, cell in enumerate(cells) for outcome in cell]
-    holds = {words: sum(rule(one) << at for at, (one, _) in enumerate(outcomes)) for words, rule in rules}
+    holds = {words: sum(rule(one) << index for index, (one, _) in enumerate(outcomes)) for words, rule in rules}
     right = [0] * len(cells)  # the right outcomes of each cell, a bit each
-    for at, (outcome, number) in enumerate(outcomes):
-        right[number] |= (outcome["wrong_at"] is None) << at
+    for index, (outcome, number) in enumerate(outcomes):
+        right[number] |= (outcome["wrong_at"] is None) << index
     exceptions = {}
     for some in (some for count in range(1, MAX_RULES + 1) for some in combinations(holds, count)):
         held = reduce(and_, (holds[words] for words in some))

@@ -9,7 +9,8 @@ from functools import partial
 from braidcheck.engines.client import Client
 from braidcheck.engines.process import EngineError
 from braidcheck.gates.surfaces.ask import Asker, NotServed
-from braidcheck.gates.surfaces.cells import CellResult, Surroundings, all_cells
+from braidcheck.gates.surfaces.cell import CellResult, Surroundings
+from braidcheck.gates.surfaces.cells import all_cells
 from braidcheck.gates.surfaces.evidence import Cell, Evidence, Outcome
 from braidcheck.gates.surfaces.truth import Request
 

@@ -43,7 +43,7 @@ def prompt_of(texts: Sequence[Text], length: int, turn: int = 0, most: int = MAX
 
 def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
     """For each block size the prompt with the longest sure answer across a block border."""
-    found = []
+    requests = []
     for block in BLOCKS:
         places = [
             (min(block - at, text.stretches[at] + at - block), text, at)
@@ -53,8 +53,8 @@ def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
         ]
         if places:
             _, text, at = max(places, key=lambda place: place[0])
-            found.append(Request(text, at, min(text.stretches[at], MAX_ANSWER)))
-    return found
+            requests.append(Request(text, at, min(text.stretches[at], MAX_ANSWER)))
+    return requests
 
 
 def longest_answers(texts: Sequence[Text], count: int, longest: int) -> list[Request]:
@@ -81,12 +81,12 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
     lengths."""
     draw = random.Random(batch)
     most = min(96 if batch < 100 else 32, longest)
-    found: list[Request] = []
+    requests: list[Request] = []
     for turn in range(batch):
-        before = found[-1].length if found else 0
+        before = requests[-1].length if requests else 0
         length = draw.choice([n for n in range(1, most + 1) if n != before])
-        found.append(prompt_of(texts, length, turn, MAX_BATCH_ANSWER))
-    return found
+        requests.append(prompt_of(texts, length, turn, MAX_BATCH_ANSWER))
+    return requests
 
 
 def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[tuple[int, Tensor]]:

@@ -176,7 +176,7 @@ def tokens_outcome(
     Tokens behind these are not looked at; an answer that is too short must end with a stop token.
     """
     expected = list(expected or request.answer)[:count]
-    step = next((at for at, token in enumerate(expected) if list(got[at : at + 1]) != [token]), None)
+    step = next((index for index, token in enumerate(expected) if list(got[index : index + 1]) != [token]), None)
     what = ""
     if step is not None and step < len(got):
         what = f"token {step + 1} after {request.length} is {got[step]}, HF is sure of {expected[step]}"

@@ -64,10 +64,10 @@ class Worker:
         if "load" in message:
             return self._load(message)
         try:
-            said: Message = self._server.answer(message, fds, self._bind)
-        except BaseException as error:
+            answer: Message = self._server.answer(message, fds, self._bind)
+        except BaseException as error:  # a function that ends its process raises SystemExit
             return {"raised": self._raised(error), "last": context_is_broken()}
-        return said
+        return answer
 
     def _load(self, message: Message) -> Message:
         if not message["load"].startswith(KERNELS):

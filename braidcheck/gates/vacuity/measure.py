@@ -31,7 +31,7 @@ def measure_vacuity(op: Op, device: str = "cpu") -> list[Evidence]:
         for name, answer in _wrong_answers(op, inputs, exact).items():
             outputs = answer()
             if outputs and any(
-                _told(value.to(dtype), truth, tolerance)
+                _is_detected(value.to(dtype), truth, tolerance)
                 for value, truth, tolerance, dtype in zip(outputs, exact, bounds, dtypes, strict=False)
             ):
                 caught[name].append(case.id)
@@ -64,7 +64,7 @@ def _equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and not isinstance(one, Tensor) and one == other
 
 
-def _told(value: Tensor, exact: Tensor, tolerance: Tensor) -> bool:
+def _is_detected(value: Tensor, exact: Tensor, tolerance: Tensor) -> bool:
     return bool(value.numel()) and bool(error_ratios(value, exact, tolerance).max() > 1)
 
 

@@ -96,7 +96,7 @@ def _launch(
 
 
 def config_key(tokens: int, keys: int, use_tma: bool) -> configs.Key:
-    """The launch config's key for so many queries and keys."""
+    """The key of the launch config. Only with TMA are many keys tuned apart from few."""
     if tokens <= 16:
         return "attention_prefill", configs.SMALL_M, configs.ANY
     bucket = configs.size_bucket("attention_prefill", keys) if use_tma else configs.ANY

@@ -13,7 +13,7 @@ from braidcheck.kernels.common.baselines import SDPA_BACKENDS
 
 
 def eager(q, k, v, scale):
-    """As the op for one sequence from its start."""
+    """Causal attention of one sequence from its first token on, an operation at a time."""
     tokens = len(q)
     keys, values = (part.transpose(0, 1).repeat_interleave(q.shape[1] // part.shape[1], dim=0) for part in (k, v))
     scores = (q.transpose(0, 1) @ keys.transpose(1, 2)).float() * scale

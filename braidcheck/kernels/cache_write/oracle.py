@@ -9,11 +9,11 @@ from braidcheck.op import Case, Cost
 
 
 def reference(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """Indexed assignment of what has a place in the cache."""
+    """Indexed assignment of the tokens whose row and slot are in the cache."""
     batch, capacity = k_cache.shape[:2]
-    there = (rows >= 0) & (rows < batch) & (slots >= 0) & (slots < capacity)
-    places = rows[there].long(), slots[there].long()
-    k_cache[places], v_cache[places] = k[there], v[there]
+    in_range = (rows >= 0) & (rows < batch) & (slots >= 0) & (slots < capacity)
+    written = rows[in_range].long(), slots[in_range].long()
+    k_cache[written], v_cache[written] = k[in_range], v[in_range]
 
 
 def bound(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,6 +54,6 @@ def attended(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor, scale: float
 
 
 def eager_attention_decode(q, k_cache, v_cache, lengths, scale):
-    """One query a row over the filled slots of the cache, for rows that have seen something."""
+    """One query a row over the filled slots of the cache; each row must have one at least."""
     seen = torch.arange(k_cache.shape[1], device=q.device)[None] < lengths[:, None]
     return attended(q, k_cache.transpose(1, 2), v_cache.transpose(1, 2), seen, scale)

@@ -19,7 +19,7 @@ SPLITS = {"max_splits": 7, "num_ctas": 3 if INTERPRETED else 300}
 
 
 def other_block_m(tokens: int) -> int:
-    """In place of ``default_block_m``: on a GPU, of few tokens what many take, and of many what few take."""
+    """Replaces ``default_block_m``: on a GPU few tokens get the size for many, and many the size for few."""
     if INTERPRETED:
         return 32
     return 64 if tokens <= 16 else 16
@@ -28,14 +28,14 @@ def other_block_m(tokens: int) -> int:
 def other_blocks(call: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
     """The wrapper ``call``, run with other launch configs and with these ``sizes`` in place of its module's own.
 
-    The interpreter takes few large blocks, a GPU small ones. Raises AttributeError where its module has no such size.
+    Raises AttributeError where its module has no such size.
     """
     module = importlib.import_module(call.__module__)
     return _with(call, lambda: (_changed(((module, sizes),)), override_config(other_configs(call.__name__))))
 
 
 def in_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The wrapper ``call``, which takes its kernel for any number of tokens for few and for many as well."""
+    """The wrapper ``call``, which uses its TILED kernel for any number of tokens."""
     changes = (
         (few, {"supports_gemv": lambda *_, **__: False}),
         (split_k, {"supports_split_k": lambda *_: False}),

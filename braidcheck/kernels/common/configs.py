@@ -51,7 +51,7 @@ class KernelConfig:
 
     Of attention ``block_m`` counts queries and ``block_n`` keys; where projections are fused with it,
     ``attention_block_n`` counts keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas`` is a whole grid,
-    ``num_splits`` are parts of K. Of each row of a weight ``prefetch_k`` numbers are asked for in L2 before the wait.
+    ``num_splits`` are parts of K. ``prefetch_k`` elements of each weight row are prefetched into L2 before the wait.
     """
 
     block_m: int | None = None

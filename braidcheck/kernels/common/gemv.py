@@ -118,8 +118,8 @@ def gemv_dot(x, weight, BLOCK_M: tl.constexpr, NUM_K_TILES: tl.constexpr):
         acc = tl.sum(products, axis=1)[None, :]  # [1, BLOCK_N]
     else:
         rows = in_fragment_order(x[0], BLOCK_M, x[0].shape[1])
-        # An option of 8-bit operands alone. Not 0, or Triton makes a sum that follows, with a residual or a bias, the
-        # product's first term: a tensor core cuts each product off below the last bits of the largest term.
+        # The option concerns 8-bit operands only. With 0 Triton would fold a following sum with a residual or a bias
+        # into the product, and a tensor core cuts each product off below the last bits of its largest term.
         acc = tl.dot(rows, tl.trans(weight[0]), input_precision="ieee", max_num_imprecise_acc=1)  # [BLOCK_M, BLOCK_N]
     return acc
 

@@ -1,14 +1,24 @@
-"""Numbers that look like a real model's, by profile: what every op's cases are made of."""
+"""Numbers that look like a real model's, by profile: what every op's cases are made of. The negative controls that ops
+share are imported here too: an op's ``cases.py`` needs this module alone."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from braidcheck.kernels.common.negative_controls import (
+    through_float16,
+    with_narrow_norm,
+    with_ones,
+    without,
+    without_last,
+    without_nan,
+    without_rotation,
+    without_subnormal,
+)
 from braidcheck.op import Case, Inputs, Op
 
 __all__ = (
@@ -94,7 +104,7 @@ class Numbers:
         return (self.normal(*shape).abs() + 0.5) * self.by_row(shape[0], -1.0, 1.0, len(shape))
 
     def _flat(self, *shape: int) -> Tensor:
-        # Of each number the square lies nearly halfway between two of 16 bits: a narrow type rounds all squares down.
+        # The square of each number lies just below the middle of two 16-bit numbers: a narrow type rounds all down.
         numbers = _rounded_down(self.dtype if self.dtype != torch.float32 else torch.bfloat16)
         x = numbers[torch.randint(len(numbers), shape, generator=self.generator)]
         return (
@@ -128,16 +138,24 @@ class Numbers:
         return (2 * self.normal(*shape)).round()
 
     def _mass(self, *shape: int) -> Tensor:
-        # One token has this part of the probability, the others share the rest.
+        # One token has the probability ``mass``, the others share the rest.
         x = torch.zeros(shape)
         for row, mass in zip(x, itertools.cycle((0.4, 0.9, 1 - 2**-20)), strict=False):
             favourite = torch.randint(len(row), (), generator=self.generator)
             row[favourite] = math.log(mass / (1 - mass) * (len(row) - 1))
         return x
 
+    def _halfway(self, *shape: int) -> Tensor:
+        # 1 / rms lies 0.4 of a step above a random 16-bit number: a narrow type rounds it down in every row. Rounding x
+        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased.
+        step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
+        number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
+        x = self.normal(*shape)
+        return x * (x.square().mean(-1, keepdim=True).rsqrt() / (1 + (number + 0.4) * step))
+
     @staticmethod
     def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:
-        """A factor each for ``count`` rows, in alternation: float32 [count, 1, ...] of so many dimensions."""
+        """A factor for each of ``count`` rows, alternating: float32 [count, 1, ...] of ``dims`` dimensions."""
         return torch.tensor([even, odd]).repeat(count)[:count].view(-1, *[1] * (dims - 1))
 
     def weights(self, rows: int, columns: int) -> Tensor:
@@ -154,14 +172,6 @@ class Numbers:
         if self.case.profile == "qwen":
             w *= torch.exp(0.5 * self.normal(rows, 1))
         return self.place(w / columns**0.5)
-
-    def _halfway(self, *shape: int) -> Tensor:
-        # 1 / rms lies four tenths of a step above any number of 16 bits, to which a narrow type rounds it. That x is
-        # rounded moves it by 0.04 to 0.09 of a step. Many numbers, so that no other rounding has a side.
-        step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
-        number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
-        x = self.normal(*shape)
-        return x * (x.square().mean(-1, keepdim=True).rsqrt() / (1 + (number + 0.4) * step))
 
     def norm_weight(self, width: int, peak: float = 8.0) -> Tensor:
         """A norm's weight [width]: ones in ``unit``, else uneven; in ``qwen`` some channels reach ``peak``."""
@@ -189,65 +199,6 @@ def _rounded_down(dtype: torch.dtype) -> Tensor:
     x = torch.arange(1, 2, step)
     squares = x.square()
     return x[(squares - squares.to(dtype).float()) > 0.6 * step / 2 * squares]
-
-
-def without(name: str, value: object = None) -> Callable[[Inputs], Inputs]:
-    """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
-    return lambda given: given | {name: value} if name in given else given
-
-
-def with_ones(*names: str) -> Callable[[Inputs], Inputs]:
-    """A negative control: the weights ``names`` left out, that is, all ones."""
-    return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
-
-
-def without_last(name: str, axis: int = -1) -> Callable[[Inputs], Inputs]:
-    """A negative control: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
-
-    def change(given: Inputs) -> Inputs:
-        tensor = given[name].clone()
-        if tensor.shape[axis]:
-            tensor.select(axis, -1).zero_()
-        return given | {name: tensor}
-
-    return change
-
-
-def _changed(names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Callable[[Inputs], Inputs]:
-    return lambda given: given | {name: change(given[name]) for name in names if given.get(name) is not None}
-
-
-def without_nan(*names: str) -> Callable[[Inputs], Inputs]:
-    """A negative control: NaN read as zero."""
-    return _changed(names, lambda tensor: torch.where(tensor.isnan(), 0.0, tensor))
-
-
-def without_subnormal(*names: str) -> Callable[[Inputs], Inputs]:
-    """A negative control: numbers below the smallest normal one read as zero."""
-    return _changed(names, lambda tensor: torch.where(tensor.abs() < torch.finfo(tensor.dtype).tiny, 0.0, tensor))
-
-
-def through_float16(*names: str) -> Callable[[Inputs], Inputs]:
-    """A negative control: tensors past float16's range stored in it and read back."""
-
-    def change(tensor: Tensor) -> Tensor:
-        past = (tensor.abs() > torch.finfo(torch.float16).max) & tensor.isfinite()
-        return tensor.to(torch.float16).to(tensor.dtype) if past.any() else tensor
-
-    return _changed(names, change)
-
-
-def with_narrow_norm(*names: str) -> Callable[[Inputs], Inputs]:
-    """A negative control: a mean of squares that was rounded to bfloat16, at its worst: the norm's result is 2**-9
-    too large."""
-    return _changed(names, lambda weight: weight.double() * (1 + 2**-9))
-
-
-def without_rotation(given: Inputs) -> Inputs:
-    """A negative control: every angle zero."""
-    table = torch.zeros_like(given["cos_sin"])
-    table[:, : table.shape[1] // 2] = 1
-    return given | {"cos_sin": table}
 
 
 def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Triton's interpreter as this package runs it: what kernels use as on a GPU, and the same numbers sooner.
+"""Triton's interpreter as this package runs it: it has what kernels use on a GPU, and gives the same numbers faster.
 
 Importing this module patches the interpreter of a process that interprets (``TRITON_INTERPRET=1``); on a GPU it does
 nothing. Every op imports it, so no kernel runs unpatched.
@@ -66,8 +66,8 @@ def _patch_language_once() -> None:
 
 
 def _give_semantic(owner: Any, name: str, member: Any, builder: Any, scope: Any) -> None:
-    """Call what stands behind ``member`` with the interpreter's semantic layer, not through what looks whether it is
-    given."""
+    """Call the function that ``member`` wraps with the interpreter's semantic layer, without the wrapper that checks
+    whether one was passed."""
     plain, semantic = inspect.unwrap(member), interpreter.interpreter_semantic
 
     @wraps(plain)
@@ -79,7 +79,7 @@ def _give_semantic(owner: Any, name: str, member: Any, builder: Any, scope: Any)
 
 
 def _ask_types_first() -> None:
-    """Unwrap and compare what is neither wrapped nor another object at once."""
+    """Return a value that is not wrapped, and the equality of a type with itself, without further checks."""
     plain_unwrap, plain_equal = tl.core._unwrap_if_constexpr, tl.dtype.__eq__
     bare = {tl.tensor, tl.dtype, tl.block_type, int, float, bool, str, type(None)}
 
@@ -107,7 +107,7 @@ def _remember_types() -> None:
 
 
 def _remember_shapes() -> None:
-    """Check and name each shape once: block types of one shape share it, and so do their tensors."""
+    """Check each shape and make its constexprs once: block types of one shape, and their tensors, share them."""
     unwrap = tl.core._unwrap_if_constexpr
 
     @cache

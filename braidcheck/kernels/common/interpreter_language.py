@@ -1,4 +1,4 @@
-"""Features that Triton\'s interpreter lacks: typed arguments, methods of loop variables, autotuning."""
+"""Features that Triton's interpreter lacks: typed arguments, methods of loop variables, autotuning."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from triton.runtime.interpreter import GridExecutor, TensorHandle
 
 from braidcheck.kernels.common.interpreter_bfloat16 import narrow
 
-SAID = "active drivers", "InterpreterBuilder", "interpreter mode"
-INCAPABLE = AttributeError, IndexError, KeyError, NotImplementedError, TypeError  # where Triton itself raises them
+MESSAGES = "active drivers", "InterpreterBuilder", "interpreter mode"  # parts of them: no compiled kernel raises these
+UNSUPPORTED = AttributeError, IndexError, KeyError, NotImplementedError, TypeError  # of the interpreter's own code
 
 
 class LoopIndex(int):
-    """The variable of a loop: a number that Python can count with, and ``to`` as a tensor has it."""
+    """The variable of a loop: a Python integer that also has a tensor's ``to`` and ``dtype``."""
 
     def to(self, dtype: tl.dtype, **options: Any) -> tl.tensor:
         """A tensor of ``dtype``."""
@@ -98,18 +98,18 @@ def _typed(value: Any, declared: str) -> Any:
 
 
 def cannot_interpret(error: BaseException | None) -> str:
-    """Why the interpreter, and not the kernel, is at fault for ``error``; empty where it is not.
+    """Why the interpreter, and not the kernel, is at fault for ``error``; empty if it is not.
 
-    It is where Triton's own code fails at something that no compiler would see, or asks for a GPU's driver.
+    It is at fault where its own code fails, which no compiled kernel runs, or where Triton asks for a GPU's driver.
     """
     for cause in reversed([*_causes(error)]):
         text = _text(cause)
         frames = traceback.extract_tb(cause.__traceback__)
         file = frames[-1].filename if frames else ""
-        ours = file.endswith(("runtime/interpreter.py", "interpreter_libdevice.py"))
-        if (ours or "/triton/" in file) and any(part in text for part in SAID):
+        in_interpreter = file.endswith(("runtime/interpreter.py", "interpreter_libdevice.py"))
+        if (in_interpreter or "/triton/" in file) and any(part in text for part in MESSAGES):
             return text.splitlines()[0]
-        if ours and isinstance(cause, INCAPABLE):
+        if in_interpreter and isinstance(cause, UNSUPPORTED):
             return f"{type(cause).__name__}: {text}".splitlines()[0]
     return ""
 
@@ -117,7 +117,7 @@ def cannot_interpret(error: BaseException | None) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error).strip()
-    except BaseException:  # it may be anybody's
+    except BaseException:  # a user's class of exceptions may raise anything in __str__
         return ""
 
 

@@ -1,6 +1,6 @@
 """Loads and stores by pointers in Triton's interpreter: numpy moves all elements at once, Triton's loop one by one.
 
-The same elements are read and written, and no other byte is touched: of what a mask leaves out, nothing is.
+The same elements are read and written; no byte that the mask leaves out is touched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 from braidcheck.kernels.common.interpreter_operators import Plan
 
 MIN_ELEMENTS = 1024  # with a mask; of fewer, Triton's loop is the faster one
-MAX_SPAN = 2**40  # bytes between two elements; what is wider is no place in memory
+MAX_SPAN = 2**40  # bytes between two elements; addresses farther apart are not of one allocation
 
 
 def patch() -> None:
@@ -63,7 +63,8 @@ def _store(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _place(addresses: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray] | None:
-    """The memory that these addresses lie in, as an array, and their indices there; None where they are no indices."""
+    """The memory at these addresses as an array, and their indices there; None if they are misaligned or too far apart,
+    or if there is none."""
     if not addresses.size:
         return None
     low = addresses.min()
@@ -76,7 +77,7 @@ def _place(addresses: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarr
 
 
 def _load_by_plan(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """``plain``, which checks and broadcasts the types of pointers, mask and ``other`` the first time alone."""
+    """``plain``, which checks and broadcasts the types of pointers, mask and ``other`` only the first time."""
     plans: dict[tuple[Any, ...], Plan] = {}
 
     def load(self: TritonSemantic, ptr: tl.tensor, mask: Any, other: Any, *options: Any) -> tl.tensor:

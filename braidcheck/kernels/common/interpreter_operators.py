@@ -1,4 +1,4 @@
-"""Operators on the interpreter's tensors without what Triton does again at each: promote types, compare shapes, splat.
+"""Operators on the interpreter's tensors without what Triton repeats at each: promote types, compare shapes, splat.
 
 The first time that an operator meets two types, Triton's own code runs. Where numpy's function on the operands gives
 the same bits, the types of that result are kept as a plan, and from then on numpy's function alone runs. bfloat16,
@@ -96,7 +96,7 @@ def _swapped(compute: Compute) -> Compute:
 
 
 def _operator(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
-    """The operator ``plain``, by a plan where there is one; the positional options are a part of what plans are for."""
+    """The operator ``plain``, by a plan where there is one; each combination of positional options has its own plan."""
     plans: dict[tuple[Any, ...], Plan | None] = {}
 
     def planned(left: tl.tensor, right: Any, *options: Any, **named: Any) -> Any:
@@ -127,7 +127,7 @@ def _method(plain: Callable[..., Any], compute: Compute) -> Callable[..., Any]:
 
 
 def fits(tensor: tl.tensor, number: Any) -> bool:
-    """Whether Triton makes ``number`` one of the tensor's own type, without loss or refusal."""
+    """Whether Triton converts ``number`` to the tensor's own type, without loss or refusal."""
     name = tensor.dtype.name
     if isinstance(number, bool):
         return False

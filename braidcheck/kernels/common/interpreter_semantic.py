@@ -29,7 +29,8 @@ def patch() -> None:
 
 
 def _cast(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """``plain``, but what has the type already is returned at once, and plain casts have plans."""
+    """``plain``, but a tensor that has the type already is returned at once, and casts without a rounding mode have
+    plans."""
     plans: dict[tuple[str, str], Plan | None] = {}
 
     def cast(self: TritonSemantic, input: tl.tensor, dtype: tl.dtype, rounding: Any = None) -> tl.tensor:
@@ -48,7 +49,7 @@ def _cast(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _conversion(old: str, new: str) -> Convert | None:
-    """What Triton's interpreter does to the numbers of one type for another, if it is one function of numpy's."""
+    """How Triton's interpreter converts one type to another, if a single function does it."""
     if (old, new) == ("fp32", "bf16"):
         return narrowed
     if (old, new) == ("bf16", "fp32"):
@@ -82,14 +83,14 @@ def _kind(operand: Any) -> Any:
 
 
 def _operands(one: Any, other: Any) -> tuple[Any, Any] | None:
-    """The arrays of two tensors of one type, or of a tensor and a number that Triton makes one of its type."""
+    """The arrays of two tensors of one type, or of a tensor and a number that Triton converts to its type."""
     if type(one) is not tl.tensor:
         swapped = _operands(other, one) if type(other) is tl.tensor else None
         return swapped and swapped[::-1]
     if type(other) is tl.tensor:
         return (one.handle.data, other.handle.data) if one.dtype.name == other.dtype.name else None
     if not one.handle.data.flags.c_contiguous:
-        return None  # the result would lie otherwise in memory, and a product of it might be summed otherwise
+        return None  # the result would have other strides, and a product of it might be summed in another order
     if fits(one, other) or (one.dtype.name == "fp32" and type(other) is float and math.isinf(other)):
         return one.handle.data, NUMPY[one.dtype.name].type(other)
     return None
@@ -113,7 +114,7 @@ def _constant(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dot(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """``plain``, which checks the types and shapes of its operands the first time alone."""
+    """``plain``, which checks the types and shapes of its operands only the first time."""
     checked: set[tuple[Any, ...]] = set()
 
     def dot(self: TritonSemantic, left: tl.tensor, right: tl.tensor, acc: tl.tensor | None, *options: Any) -> tl.tensor:

@@ -2,8 +2,8 @@
 
 A kernel calls ``launch_dependents`` (CUDA's griddepcontrol.launch_dependents), from when on the next kernel of the
 stream may start, and ``grid_dependency_wait`` (griddepcontrol.wait, cudaGridDependencySynchronize) before it reads what
-an upstream kernel writes. The interpreter has no PDL: there, and outside ``programmatic_dependent_launch``, launches
-are serialized.
+an upstream kernel writes. Outside ``programmatic_dependent_launch`` launches are serialized, but for the second of two
+launches of one op (``dependent_options``). The interpreter has no PDL: all launches are serialized there.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ def dependent_options() -> dict[str, bool]:
 
 @triton.jit
 def launch_dependents(USE_PDL: tl.constexpr):
-    """Let the next kernel start, after this one has asked for what it reads early: that must come first."""
+    """Let the next kernel start. Loads and prefetches that need not wait must be issued before this."""
     if USE_PDL:
         tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
 def grid_dependency_wait(USE_PDL: tl.constexpr):
-    """Wait for all upstream kernels; every program must, or one that is two behind would read too early."""
+    """Wait for all upstream kernels. Every program must: the next kernel but one relies on it when it waits for this
+    one."""
     if USE_PDL:
         tl.extra.cuda.gdc_wait()

@@ -153,10 +153,10 @@ def tile_origin(tile_id, M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
 
 @triton.jit
 def prefetch_rows(ptr, start_n, N, K, stride, BLOCK_N: tl.constexpr, PREFETCH_K: tl.constexpr, USE_PDL: tl.constexpr):
-    """Ask for the first PREFETCH_K numbers, of 16 bits, of the rows [BLOCK_N] of a matrix [N, K] in the L2 cache.
+    """Prefetch the first PREFETCH_K 16-bit numbers of each row start_n to start_n + BLOCK_N of a matrix [N, K] into L2.
 
-    HBM then reads a weight while the upstream kernel ends. A prefetch changes nothing but time; of much more than a
-    quarter of the rows it takes longer than that kernel.
+    HBM is then busy while the upstream kernel ends. A prefetch changes nothing but time; with much more than a quarter
+    of each row it takes longer than that kernel.
     """
     if USE_PDL and PREFETCH_K > 0:
         offs_n = tl.minimum(start_n + tl.arange(0, BLOCK_N), N - 1).to(tl.int64)

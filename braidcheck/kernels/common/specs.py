@@ -1,4 +1,4 @@
-"""Specs of a public wrapper\'s arguments: a tensor, a number, the size of an axis, or one of some values."""
+"""Specs of a public wrapper's arguments: a tensor, a number, the size of an axis, or one of some values."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TensorSpec:
     """A tensor of these named axes.
 
     ``dtypes`` are dtypes, or names of arguments whose dtype it may have. The last ``contiguous`` axes lie side by side
-    in memory; an axis before them may have any stride. ``written`` in place: its elements are apart from each other
-    and from all other arguments, but those ``may_be``, which it may be altogether.
+    in memory; an axis before them may have any stride. ``written``: the call writes into it, so its elements must not
+    share memory with each other or with another argument; but it may be the same tensor as one named in ``may_be``.
     """
 
     axes: str
@@ -36,7 +36,7 @@ class TensorSpec:
     may_be: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any, given: Mapping[str, Any]) -> None:
-        """Raise ValueError unless ``value`` is such a tensor; its sizes are the declaration's affair."""
+        """Raise ValueError unless ``value`` is such a tensor; ``Arguments`` checks the sizes of the axes."""
         if value is None and self.optional:
             return
         if not isinstance(value, Tensor) or value.layout != torch.strided:
@@ -118,5 +118,5 @@ def size(axis: str) -> SizeSpec:
     return SizeSpec(1, 2**15, whole=True, axis=axis)
 
 
-EPS = NumberSpec(MIN_NORMAL, FLOAT32_MAX)  # float32 has no smaller one that keeps a row of zeros from being NaN
-SCALE = NumberSpec(MIN_NORMAL, FLOAT32_MAX / 2)  # times log2(e) a float32; 0 would make NaN of a masked score
+EPS = NumberSpec(MIN_NORMAL, FLOAT32_MAX)  # a subnormal eps may be flushed to 0, and a row of zeros would give NaN
+SCALE = NumberSpec(MIN_NORMAL, FLOAT32_MAX / 2)  # times log2(e) it fits in float32; 0 times a masked score is NaN

@@ -1,8 +1,8 @@
-"""Validation of a public wrapper\'s arguments before any launch: one declaration per op.
+"""Validation of a public wrapper's arguments before any launch: one declaration per op.
 
-A wrapper names all of its arguments once, in the order of its signature, in an ``Arguments``. What the kernels cannot
-serve raises ValueError that names the argument. What lies in device memory (positions, lengths, slots) is not looked
-at, which would wait for the device: kernels mask it.
+A wrapper names all of its arguments once, in the order of its signature, in an ``Arguments``. An argument that the
+kernels do not support raises ValueError with its name. Values in device memory (positions, lengths, slots) are not
+checked, since that would wait for the device: kernels mask them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_GRID = 65535  # programs on the second and third axis of a CUDA grid
 MAX_TOKENS = 16 * MAX_GRID  # rows of x in tiles of 16 or more
 MAX_ROW = 2**16  # elements of a row that one program keeps in registers
 MAX_VOCABULARY = 2**24  # tokens: float32 counts no further
-MAX_CALLS = 4096  # that an op remembers: a model has a few for each layer
+MAX_CALLS = 4096  # accepted calls in an op's cache: a model has a few for each layer
 
 Sizes = Mapping[str, int]
 Rule = Callable[[Sizes, Mapping[str, Any]], None]
@@ -41,7 +41,7 @@ class Extent:
 
     @classmethod
     def of(cls, tensor: Tensor) -> Extent:
-        """Of a tensor whose axes but the first are taken together."""
+        """The extent of a tensor: a row is all of its axes but the first."""
         if not tensor.numel():
             return cls(0, 0, 0)
         span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
@@ -49,13 +49,13 @@ class Extent:
 
     @property
     def end(self) -> int:
-        """Bytes from the first to past the last."""
+        """Bytes from the first row's beginning to the last row's end."""
         return (self.rows - 1) * self.stride + self.row_bytes if self.rows else 0
 
     def apart(self, other: Extent, distance: int) -> bool:
         """Whether no byte is shared with ``other``, which begins ``distance`` bytes later.
 
-        Rows that alternate, as those of K and V of one cache do, are apart if they are equally far from each other.
+        Rows that alternate, as those of K and V of one cache do, are apart if both have the same stride.
         """
         if distance >= self.end or -distance >= other.end:
             return True
@@ -67,7 +67,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class _Accepted:
-    """What was found of a call: its axes' sizes, and which tensors, by index, must not share memory."""
+    """An accepted call: its axes' sizes, and which tensors, by index, must not share memory."""
 
     sizes: Sizes
     extents: Mapping[int, Extent]
@@ -77,9 +77,9 @@ class _Accepted:
 class Arguments:
     """The arguments of one op.
 
-    ``axes`` gives (least, most) of an axis, (0, MAX_AXIS) by default. ``derived`` axes follow from those that integers
-    give. ``multiples``: an axis that must be a multiple of another or of a number. ``rules`` look at what needs more
-    than one argument, by shapes, dtypes and numbers alone; they raise ValueError.
+    ``axes`` gives (minimum, maximum) of an axis, (0, MAX_AXIS) by default. ``derived`` axes follow from those that
+    integers give. ``multiples``: an axis that must be a multiple of another or of a number. ``rules`` check what
+    concerns several arguments, by shapes, dtypes and numbers only; they raise ValueError.
     """
 
     def __init__(
@@ -97,9 +97,10 @@ class Arguments:
         self._accepted: dict[tuple[Any, ...], _Accepted] = {}
 
     def check(self, *given: Any) -> Sizes:
-        """The sizes of all axes; raises ValueError that names an argument that cannot be served.
+        """The sizes of all axes. Raises ValueError with the name of an argument that is not supported.
 
-        A call like one before, in shapes, dtypes, strides and numbers, is only looked up: a launch takes microseconds.
+        A call with the shapes, dtypes, strides and numbers of an earlier one is only looked up: a launch takes
+        microseconds.
         """
         try:
             key = (
@@ -154,9 +155,9 @@ class Arguments:
 
     def _check_ranges(self, sizes: Sizes, sources: Mapping[str, str]) -> None:
         for axis, size in sizes.items():
-            least, most = self._axes.get(axis, (0, MAX_AXIS))
-            if not least <= size <= most:
-                raise ValueError(f"{axis} of {sources[axis]} must be from {least} to {most}, is {size}")
+            minimum, maximum = self._axes.get(axis, (0, MAX_AXIS))
+            if not minimum <= size <= maximum:
+                raise ValueError(f"{axis} of {sources[axis]} must be from {minimum} to {maximum}, is {size}")
         for axis, factor in self._multiples.items():
             divisor = sizes[factor] if isinstance(factor, str) else factor
             if sizes[axis] % divisor:

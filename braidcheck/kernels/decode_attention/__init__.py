@@ -20,10 +20,10 @@ MAX_FEW_ROWS = 4
 
 
 def config_key(batch: int, cache_len: int) -> configs.Key:
-    """The launch config's key for so many rows of a cache of so many slots.
+    """The key of the launch config for ``batch`` rows with caches of ``cache_len`` slots.
 
-    Up to MAX_FEW_ROWS rows whose caches are no longer together than a short one are split as one row is: their step
-    waits for phases, not for bytes.
+    Up to MAX_FEW_ROWS rows are split as a single row is if they have no more slots in all than one short cache: such a
+    step is bound by latency, not by bandwidth.
     """
     few = batch <= MAX_FEW_ROWS and configs.size_bucket("decode_attention", batch * cache_len) is configs.ANY
     bucket = configs.size_bucket("decode_attention", cache_len)
@@ -48,8 +48,9 @@ def decode_attention(
 
     q[B,Hq,D], k[B,Hkv,D], v[B,Hkv,D] as projected, of one dtype; norm weights [D]; cos_sin[P,D] float32, cosines first;
     positions[B] int32 or int64, the slot of each row's new token: all slots before it are filled. Caches [B,S,Hkv,D].
-    ``split_counter`` int32 [B,Hkv], all zero, is left so; by default one is made. A position outside cache or table
-    gives NaN and writes nothing. Returns out[B,Hq,D] in the caches' dtype. Raises ValueError for what it cannot serve.
+    ``split_counter`` int32 [B,Hkv] is all zero before and after the call; by default one is made. A position outside
+    cache or table gives NaN and writes nothing. Returns out[B,Hq,D] in the caches' dtype. Raises ValueError for
+    unsupported arguments.
     """
     ARGUMENTS.check(
         q, k, v, q_norm_weight, k_norm_weight, cos_sin, positions, k_cache, v_cache, eps, scale, split_counter

@@ -27,7 +27,7 @@ from braidcheck.op import Case, Inputs, Sweep
 
 
 def inputs(case: Case, device: str) -> Inputs:
-    """Q, K and V as projected, ragged pasts, one row at the capacity; slots that are not filled hold NaN."""
+    """Q, K and V as projected, ragged rows, one of them full; slots that are not filled hold NaN."""
     numbers = Numbers(case, device)
     batch, capacity, heads, kv_heads, dim = (case[name] for name in ("B", "S", "Hq", "Hkv", "D"))
     projected = torch.float32 if case.get("wide") else None
@@ -47,7 +47,7 @@ def inputs(case: Case, device: str) -> Inputs:
     q_norm = numbers.norm_weight(dim, peak=0.3)
     if case.profile in ("one_sign", "flat"):
         v, new_v = v.abs(), new_v.abs()
-    if case.profile == "range":  # K's channels and Q's answer each other
+    if case.profile == "range":  # scores keep their size: the scale of a channel of Q is the inverse of K's
         channels = numbers.by_row(dim, LARGE, SMALL)
         q_norm, k_norm = numbers.place(q_norm.cpu() / channels), numbers.place(k_norm.cpu() * channels)
         k, v, new_v = k * channels, v * channels, new_v * channels
@@ -79,8 +79,8 @@ def inputs(case: Case, device: str) -> Inputs:
 
 
 def _opposed(case: Case, numbers: Numbers, new_k: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, new keys and cached ones on the other side: every score is far below any finite number that may stand
-    for minus infinity."""
+    """Queries, and new and cached keys of the opposite direction: every score is far below any finite number that may
+    stand for minus infinity."""
     heads = new_k.float().cpu()
     table = rope.rope_table(max(case["S"], 64), case["D"])
     rotated = rope.rotate(rope.head_norm(heads, torch.full((case["D"],), FAR_BELOW**0.5), EPS), table, positions)

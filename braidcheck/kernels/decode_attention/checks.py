@@ -12,7 +12,7 @@ from braidcheck.op import Op
 
 
 def check_no_slot(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The middle one of three rows past a table that ends before the cache, past the cache, and before both."""
+    """The middle one of three rows at a position past a table shorter than the cache, past the cache, and below 0."""
     inputs = case_inputs(op, device)
     capacity = inputs["k_cache"].shape[1]
     longer = torch.cat([inputs["cos_sin"]] * 2)

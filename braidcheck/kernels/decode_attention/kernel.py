@@ -6,9 +6,10 @@
 
 Flash-Decoding (Dao, Haziza, Massa, Sizov 2023) in one launch: the last block to finish reduces, as split-K GEMMs do.
 Grid: (Hkv, max_splits, B). A row of n cached keys has cdiv(n, keys_per_split) active splits; the other programs end at
-once. A program takes the Hq / Hkv query heads of one KV head and, as one row more, the new key; padded to BLOCK_M they
-are the M of its products. It walks its keys in tiles of BLOCK_N. q, m_i, l_i and acc stay in registers. The last active
-split owns the new token: it writes k' and v and starts its softmax from them, so that nothing is read back.
+once. A program takes the Hq / Hkv query heads of one KV head and, as one row more, the new key; each row is repeated
+until there are BLOCK_M, the M of its products. It walks its keys in tiles of BLOCK_N. q, m_i, l_i and acc stay in
+registers. The last active split owns the new token: it writes k' and v and starts its softmax from them, so that
+nothing is read back.
 HBM traffic: K and V once; q, k, v and the norm weights once a program; with several splits 4 * (D + 2) bytes a query
 head and split, written and read (L2); out.
 Cast points: q' and k' to the cache's dtype, v to the cache's dtype, P to v's dtype, out to the cache's dtype. Norm,
@@ -17,8 +18,8 @@ Out of range: a position outside the cache or the RoPE table gives NaN and write
 anything and are not read.
 Synchronisation: split_counter[b, kv_head] counts finished splits (atomic add, acquire and release, after a barrier).
 The program that counts the last one combines all of them in their order, with loads that bypass L1 (.cg), and resets
-the counter for the next step; so the bits do not depend on which split is last. PDL: the first tile of the cache, the
-norm weights and the RoPE row are read before the wait, for the upstream kernel writes none of them.
+the counter for the next step; so the bits do not depend on which split is last. PDL: the position, the first tile of
+the cache, the norm weights and the RoPE row are read before the wait, for the upstream kernel writes none of them.
 """
 
 from __future__ import annotations

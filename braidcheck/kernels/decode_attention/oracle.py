@@ -15,18 +15,18 @@ from braidcheck.numerics import attention, rope, rounding
 from braidcheck.op import Case, Cost
 
 
-def _served(positions: Tensor, cos_sin: Tensor, k_cache: Tensor) -> tuple[Tensor, Tensor]:
+def _rows_in_range(positions: Tensor, cos_sin: Tensor, k_cache: Tensor) -> tuple[Tensor, Tensor]:
     """The rows whose position lies in table and cache, and these positions; the others give NaN and write nothing."""
     inside = (positions >= 0) & (positions < min(len(cos_sin), k_cache.shape[1]))
     return inside.nonzero().flatten(), positions[inside].long()
 
 
-def _of_one_slot(q: Tensor, rows: Tensor, slots: Tensor, kv_heads: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Of the rows with one slot each: the rows, their queries [N,Hkv,1,G,D], and a mask [1,S] of the slots they see."""
+def _by_slot(q: Tensor, rows: Tensor, slots: Tensor, kv_heads: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each slot the rows whose new token is there: rows[N], q[N,Hkv,1,G,D], mask[1,S] of the keys that they see."""
     grouped = q.unflatten(1, (kv_heads, q.shape[1] // kv_heads))
     for slot in slots.unique().tolist():
-        some = rows[slots == slot]
-        yield some, grouped[some][:, :, None], torch.ones(1, slot + 1, dtype=torch.bool, device=q.device)
+        same = rows[slots == slot]
+        yield same, grouped[same][:, :, None], torch.ones(1, slot + 1, dtype=torch.bool, device=q.device)
 
 
 def reference(
@@ -44,14 +44,14 @@ def reference(
     split_counter: Tensor | None = None,
 ) -> Tensor:
     """Norm, rotate, write, attend."""
-    dtype, (rows, slots) = k_cache.dtype, _served(positions, cos_sin, k_cache)
+    dtype, (rows, slots) = k_cache.dtype, _rows_in_range(positions, cos_sin, k_cache)
     rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
     new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
     k_cache[rows, slots], v_cache[rows, slots] = new_k.to(dtype)[rows], v.to(dtype)[rows]
     out = q.new_full(q.shape, torch.nan, dtype=dtype)
-    for some, query, mask in _of_one_slot(rotated, rows, slots, k.shape[1]):
-        keys, values = (cache[some, : mask.shape[1]].transpose(1, 2) for cache in (k_cache, v_cache))
-        out[some] = attention.attend(query, keys, values, scale, mask).flatten(1, 3)
+    for same, query, mask in _by_slot(rotated, rows, slots, k.shape[1]):
+        keys, values = (cache[same, : mask.shape[1]].transpose(1, 2) for cache in (k_cache, v_cache))
+        out[same] = attention.attend(query, keys, values, scale, mask).flatten(1, 3)
     return out
 
 
@@ -70,7 +70,7 @@ def bound(
     split_counter: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See the module. Gives the errors of out, of k_cache and of v_cache."""
-    dtype, (rows, slots) = k_cache.dtype, _served(positions, cos_sin, k_cache)
+    dtype, (rows, slots) = k_cache.dtype, _rows_in_range(positions, cos_sin, k_cache)
     unit = rounding.ROUNDOFF[dtype]
 
     def rotated(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,14 +87,12 @@ def bound(
         errors.append((full, full_error, full_error + rounded))
     (keys, written_k, keys_error), (values, written_v, values_error) = errors
     out, query_error = torch.zeros_like(query), query_error + unit * query.abs()
-    pairs = zip(
-        _of_one_slot(query, rows, slots, k.shape[1]), _of_one_slot(query_error, rows, slots, k.shape[1]), strict=True
-    )
-    for (some, one, mask), (_, one_error, _) in pairs:
-        of_caches = keys, values, keys_error, values_error
-        operands = [part[some, : mask.shape[1]].transpose(1, 2) for part in of_caches]
-        given = one, *operands[:2], scale, mask, dtype, one_error, *operands[2:]
-        out[some] = attention.attend_bound(*given).flatten(1, 3)
+    groups, error_groups = (_by_slot(part, rows, slots, k.shape[1]) for part in (query, query_error))
+    for (same, q_group, mask), (_, q_group_error, _) in zip(groups, error_groups, strict=True):
+        caches = keys, values, keys_error, values_error
+        operands = [cache[same, : mask.shape[1]].transpose(1, 2) for cache in caches]
+        arguments = q_group, *operands[:2], scale, mask, dtype, q_group_error, *operands[2:]
+        out[same] = attention.attend_bound(*arguments).flatten(1, 3)
     return out, written_k, written_v
 
 

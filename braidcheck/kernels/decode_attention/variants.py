@@ -57,7 +57,7 @@ def three_kernels(
     scale: float,
     split_counter: Tensor | None = None,
 ) -> Tensor:
-    """The op by three kernels instead of one, none of which counts splits."""
+    """The op by three kernels instead of one; ``split_counter`` is not used."""
     rotated = ops.qk_norm_rope(wide(q), wide(k), q_norm_weight, k_norm_weight, cos_sin, positions, eps)
     query, key, value = (part.to(k_cache.dtype) for part in (*rotated, v))
     ops.cache_write(key, value, k_cache, v_cache, torch.arange(len(q), device=q.device), positions)

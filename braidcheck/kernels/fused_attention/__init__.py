@@ -85,7 +85,7 @@ ARGUMENTS = Arguments(
         "hidden": TensorSpec("T,H"),
         "norm_weight": TensorSpec("H"),
         "qkv_weight": TensorSpec("N,H"),
-        # One of the three pointers is chosen at run time.
+        # A kernel chooses one of the three norm weights at run time: their pointers must have one type.
         "q_norm_weight": TensorSpec("D", ("norm_weight",)),
         "k_norm_weight": TensorSpec("D", ("norm_weight",)),
         "o_weight": TensorSpec("H,K", ("qkv_weight",)),

@@ -130,7 +130,7 @@ def ragged(case: Case, device: str) -> Inputs:
     full = torch.full_like(given["lengths"], case["S"])
     own = torch.stack([full, (full + 1) // 2, full * 0 + 1, (full - 1).clamp_min(1)], dim=1).flatten()[: len(full)]
     caches = {name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}
-    caches["v_cache"][:, case["S"] // 2 :] += 4  # among many keys of one mean the newest would not count
+    caches["v_cache"][:, case["S"] // 2 :] += 4  # if all had one mean, the newest of many would hardly count
     return given | caches | {"lengths": own, "positions": own - 1}
 
 

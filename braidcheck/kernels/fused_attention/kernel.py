@@ -160,7 +160,7 @@ def attend_cache(
     DECODE: tl.constexpr,
     PRE_ROPE: tl.constexpr,
 ):
-    """Phase 5: TOKENS tokens times the GROUP query heads of one KV head, over that head's cached keys.
+    """Phase 5: TOKENS tokens times the GQA_GROUP_SIZE query heads of one KV head, over that head's cached keys.
 
     A pre-RoPE cache is normalised and rotated as it is read, slot s holding the token of position s.
     """

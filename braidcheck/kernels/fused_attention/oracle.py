@@ -22,7 +22,7 @@ Operand = tuple[Tensor, Tensor, Tensor]  # a cache, its error before its own rou
 
 def places(tokens: int, batch: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Cache row and slot of each token: one token a row in decode, the last slots of row 0 in a prefill."""
-    lengths = lengths.long().clamp_min(0)  # negative ones are as good as 0, and the least would wrap
+    lengths = lengths.long().clamp_min(0)  # a negative length counts as 0; int64's minimum would wrap
     if tokens == batch:
         return torch.arange(tokens, device=lengths.device), lengths - 1
     positions = torch.arange(tokens, device=lengths.device)
@@ -75,8 +75,9 @@ def reference(
     if not pre_rope:
         k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions)
     rows, slots = places(len(hidden), len(k_cache), lengths)
-    there = (slots >= 0) & (slots < k_cache.shape[1])
-    k_cache[rows[there], slots[there]], v_cache[rows[there], slots[there]] = k.to(dtype)[there], v.to(dtype)[there]
+    in_range = (slots >= 0) & (slots < k_cache.shape[1])
+    written = rows[in_range], slots[in_range]
+    k_cache[written], v_cache[written] = k.to(dtype)[in_range], v.to(dtype)[in_range]
     out = torch.zeros_like(q).unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
     grouped = q.unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
     for row, of_row, mask in _groups(q, rows, slots, k_cache.shape[1]):
@@ -117,9 +118,9 @@ def bound(
         part.unflatten(1, (sum(sizes), head_dim)).split(sizes, dim=1) for part in (operand @ weight.T, error)
     )
 
-    def rotated(x: Tensor, x_error: Tensor, norm: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        normed, normed_error = rope.normed_error(x, x_error, norm, eps)
-        return rope.rotate(normed, cos_sin.double(), at), rope.rotated_error(normed, normed_error, cos_sin, at)
+    def rotated(x: Tensor, x_error: Tensor, norm: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        normed, error = rope.normed_error(x, x_error, norm, eps)
+        return rope.rotate(normed, cos_sin.double(), positions), rope.rotated_error(normed, error, cos_sin, positions)
 
     q, q_error = rotated(q, q_error, q_norm_weight, positions)
     if not pre_rope:
@@ -188,11 +189,11 @@ def _attended(
         for head in range(num_kv_heads):
             values, values_error = v_cache[row, : mask.shape[1], head], v_error[row, : mask.shape[1], head]
             for part in attention.row_chunks(len(of_row), mask.shape[1], q.shape[-1]):
-                at, seen = of_row[part], mask[part]
-                given = q[at, head], keys[:, head], values, scale, seen
-                out[at, head] = attention.attend(*given)
-                error[at, head] = attention.attend_bound(
-                    *given, dtype, q_error[at, head], keys_error[:, head], values_error
+                tokens = of_row[part]
+                arguments = q[tokens, head], keys[:, head], values, scale, mask[part]
+                out[tokens, head] = attention.attend(*arguments)
+                error[tokens, head] = attention.attend_bound(
+                    *arguments, dtype, q_error[tokens, head], keys_error[:, head], values_error
                 )
     return out.flatten(1), error.flatten(1)
 

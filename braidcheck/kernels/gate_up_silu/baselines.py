@@ -8,6 +8,6 @@ from braidcheck.kernels.common.baselines import eager_rms_norm
 
 
 def eager(x, weight, norm_weight, eps):
-    """As the op with the norm."""
+    """The op with its norm, an operation at a time."""
     gate, up = F.linear(eager_rms_norm(x, norm_weight, eps).to(weight.dtype), weight).chunk(2, dim=-1)
     return F.silu(gate) * up

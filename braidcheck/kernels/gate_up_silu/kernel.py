@@ -18,8 +18,8 @@ by side; x once, and from the L2 cache for each further tile of N; PERSISTENT wi
 and up never leave the registers.
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): all let the next kernel start at once. GEMV loads the weight before it waits for the
-upstream kernels, the others wait before all loads.
+Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
+upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def gate_up_silu_persistent_kernel(
     weight,  # [2, N, K], tiles [2, BLOCK_N, BLOCK_K]
     out,  # [M, N], tiles [BLOCK_M, BLOCK_N]
     # pointers
-    weight_ptr,  # [2 * N, K], for what is asked for early
+    weight_ptr,  # [2 * N, K], for the prefetch
     # sizes
     M,
     N,

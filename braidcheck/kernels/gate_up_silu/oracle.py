@@ -2,10 +2,11 @@
 
 The bound: gate g and up u are float32 dots; with a norm their operand is rounded once to the weight's dtype and carries
 the norm's own error. silu'(g) = s(1 + g(1 - s)), |silu''(g)| <= min(1/2, (2 + |g|)e^-|g|), so silu(g) moves by
-|silu'(g)| e_g + e_g^2/2 times the largest |silu''| within e_g: far below 0 as little as silu itself. The exponential,
-the division and the two products round about six times, and its argument's rounding adds |g| more. Below -87 e^-g
-overflows and silu is 0, as it is in float16 where it is less than half of the smallest number. The
-contract lets gate, up and silu(gate) be rounded to the weight's dtype, as HF transformers does (the kernels do not).
+|silu'(g)| e_g + e_g^2/2 times the largest |silu''| within e_g, which far below 0 is as small as silu itself. The
+exponential, the division and the two products round about six times, and the rounding of the exponential's argument
+adds |g| more. Below -88.7 e^-g overflows and silu is 0; in float16 it is 0 too where it is less than half of the
+smallest number. The contract lets gate, up and silu(gate) be rounded to the weight's dtype, as HF transformers does
+(the kernels do not).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from braidcheck.kernels.common.inputs import EPS
 from braidcheck.numerics import rounding
 from braidcheck.op import Case, Cost
 
-# Twice what silu(g) loses where it becomes 0: |silu(-87)|, or half of the smallest float16.
+# At least twice what silu(g) loses where it becomes 0: |silu(-88.7)| = 2.6e-37, or half of the smallest float16.
 VANISHES = {torch.float32: 2.0**-119, torch.bfloat16: 2.0**-119, torch.float16: 2.0**-24}
 
 

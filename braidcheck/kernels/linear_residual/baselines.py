@@ -6,5 +6,5 @@ import torch.nn.functional as F
 
 
 def eager(x, weight, residual):
-    """As the op."""
+    """The op, an operation at a time."""
     return residual + F.linear(x, weight)

@@ -19,7 +19,7 @@ def inputs(case: Case, device: str) -> Inputs:
     numbers = Numbers(case, device)
     x = numbers.activations(case["T"], case["K"])
     weight = numbers.weights(case["H"], case["K"])
-    if case.profile == "largest":  # of the residual alone: the product takes some sums past it
+    if case.profile == "largest":  # the residual is the largest number, the product takes some sums past it
         x = numbers.place(numbers.normal(case["T"], case["K"]).abs() * (torch.finfo(numbers.dtype).max / 16))
         # A column's terms have one sign: no order of the sum overflows where the sum does not.
         weight = weight.abs() * weight[:, :1].sign()
@@ -64,7 +64,7 @@ CASES = (
     _case(20, 1088, 40, "tail"),
     _case(66, 1088, 40, "one_sign"),
     _case(130, 1032, 72, "range"),
-    _case(577, 64, 256),  # more rows of blocks than take turns with one weight
+    _case(577, 64, 256),  # more tiles of rows than GROUP_SIZE_M
     _case(67, 129, 70, "tail", "float16"),
     _case(1, 1024, 64, "one_sign"),
     _case(9, 1024, 64, "one_sign", "float16"),

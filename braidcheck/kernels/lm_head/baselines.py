@@ -8,6 +8,6 @@ from braidcheck.kernels.common.baselines import eager_rms_norm
 
 
 def eager(x, norm_weight, weight, eps, argmax=False):
-    """As the op."""
+    """The op, an operation at a time."""
     logits = F.linear(eager_rms_norm(x, norm_weight, eps).to(weight.dtype), weight)
     return logits.argmax(-1) if argmax else logits.float()

@@ -13,10 +13,10 @@ VOCABULARY = 20000  # tokens: each program has several blocks of them
 
 
 def check_ties(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The same best logit in every block, again and again in each."""
+    """Row 0 has the same best logit in every block, several times in each."""
     generator = torch.Generator().manual_seed(5)
     x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, VOCABULARY))
-    weight[130::64] = 9 * x[0]  # for row 0 the same best logit in every block and again and again in each
+    weight[130::64] = 9 * x[0]
     for how, found in _best(call, x, weight, device).items():
         if found[0] != 130:
             return f"{how}: token {found[0]} of the equal 130, 194, 258, ... is called best"
@@ -62,7 +62,7 @@ def check_close_logits(op: Op, call: Callable[..., Any], device: str) -> str | N
 
 
 def _best(call: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, device: str) -> dict[str, list[int]]:
-    """The best token of each row of x, had together, one by one and in a crowd: by whichever kernel the op takes."""
+    """The best token of each row of x from one call, row by row, and from a larger batch: kernels may differ."""
     rest = torch.ones(x.shape[1], dtype=x.dtype, device=device), weight.to(device), 1e-6
 
     def tokens(rows: torch.Tensor) -> list[int]:
@@ -76,5 +76,5 @@ CONTRACT_CHECKS = {
     "the lowest of equal logits is the best": check_ties,
     "the best of negative logits is in the vocabulary": check_negative_logits,
     "a row of NaN gives a token of the vocabulary": check_row_of_nan,
-    "of logits that differ past bfloat16 the better is the best": check_close_logits,
+    "of logits that are equal in bfloat16 the larger is the best": check_close_logits,
 }

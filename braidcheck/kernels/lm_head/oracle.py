@@ -1,8 +1,8 @@
 """Reference, bound and cost.
 
 The bound: the normalised row carries a norm's error and is rounded once to the weight's dtype (declared); the dot
-accumulates in float32. The argmax form gives the lowest of the best tokens; another one uses the share
-(best logit - its own) / (the bounds of both): only margins above both bounds are evaluated.
+accumulates in float32. The argmax form gives the lowest of the best tokens; the error ratio of another one is
+(best logit - its own) / (the sum of the bounds of both).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def reference(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax
 
 
 def bound(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: bool = False) -> tuple[Tensor]:
-    """See the module's derivation. With ``argmax`` the share [T,V] that each token would use."""
+    """See the module's derivation. With ``argmax`` the error ratio [T,V] of each token."""
     operand = rounding.rms_normed(x.double(), norm_weight.double(), eps)
     cast = weight.dtype if weight.dtype != torch.float32 else None
     error = rounding.projection_error(operand, weight.double(), cast, rounding.norm_error(x.shape[1]))

@@ -19,7 +19,7 @@ ARGUMENTS = Arguments(
         "q": TensorSpec("T,Hq,D", contiguous=2),
         "k": TensorSpec("T,Hkv,D", ("q",), contiguous=2),
         "q_norm_weight": TensorSpec("D"),
-        "k_norm_weight": TensorSpec("D", ("q_norm_weight",)),  # one of the two pointers is chosen at run time
+        "k_norm_weight": TensorSpec("D", ("q_norm_weight",)),  # the kernel chooses one of the pointers at run time
         "cos_sin": TensorSpec("P,D", (torch.float32,), contiguous=2),
         "positions": TensorSpec("T", INDICES),
         "eps": EPS,

@@ -137,7 +137,7 @@ def load_angles(row_ptrs, in_bounds, HALF_DIM: tl.constexpr):
 
 @triton.jit
 def qkv_tile_origin(tile_id, M, N, N_QK: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """First row and column of a tile: v's, which end soonest, come last, so that all programs have as many."""
+    """First row and column of a tile. v's tiles, with the shortest epilogue, come last: all programs get as many."""
     qk_tiles = num_tiles(M, N_QK, BLOCK_M, BLOCK_N)
     is_v = tile_id >= qk_tiles
     tile_id -= tl.where(is_v, qk_tiles, 0)

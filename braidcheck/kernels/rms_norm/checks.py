@@ -12,7 +12,7 @@ from braidcheck.op import Op
 
 
 def check_out(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """The call returns ``out``, with what it returns without."""
+    """The call returns ``out`` itself, with the numbers that a call without ``out`` returns."""
     inputs = case_inputs(op, device)
     out = torch.zeros(inputs["x"].shape, dtype=torch.float32, device=device)
     found = call(**inputs, out=out)

@@ -46,7 +46,7 @@ def bound(
 
 
 def cost(case: Case) -> Cost:
-    """x read, y written, and the residual's read and write."""
+    """x read and y written; with a residual, that read and the sum written."""
     count, size = case["T"] * case["H"], getattr(torch, case.dtype).itemsize
     written = size if case.get("narrow") else 4
     return Cost(count * (size + written + (2 * size if case.get("residual") else 0)), 5 * count)

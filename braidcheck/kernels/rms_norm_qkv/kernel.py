@@ -18,7 +18,7 @@ rows run side by side; x once, and from the L2 cache for each further tile of N;
 Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
-upstream kernels, PERSISTENT asks for a part of the weight in L2; all other loads come after the wait.
+upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def rms_norm_qkv_persistent_kernel(
     x,  # [M, K], tiles [BLOCK_M, BLOCK_K]; normalised
     weight,  # [N, K], tiles [BLOCK_N, BLOCK_K]
     # pointers
-    weight_ptr,  # [N, K], for what is asked for early
+    weight_ptr,  # [N, K], for the prefetch
     bias_ptr,  # [N]
     # tensor descriptors
     out,  # [M, N], tiles [BLOCK_M, BLOCK_N // 2]

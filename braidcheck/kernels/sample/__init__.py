@@ -56,8 +56,7 @@ class _RadixSelect:
         config = get_config("sample")
         self.num_blocks = cdiv(self.vocab_size, config.block_n)
         self.num_row_blocks = cdiv(self.batch, config.block_m)
-        # Triton 3.6 cannot always compile sums of fewer than four.
-        # Triton 3.6 cannot compile ``_draw`` for aligned 16-bit logits beside a row of 4.
+        # Triton 3.6 cannot always compile sums of fewer than four, nor ``_draw`` for aligned 16-bit logits and four.
         padded_blocks = max(8, next_power_of_2(self.num_blocks))
         self.rows_meta = {"PADDED_BLOCKS": padded_blocks, "BLOCK_M": config.block_m}
         self.meta = self.rows_meta | {"BLOCK_N": config.block_n}

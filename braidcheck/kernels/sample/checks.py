@@ -37,5 +37,5 @@ def check_distribution(op: Op, call: Callable[..., Any], device: str) -> str | N
 
 CONTRACT_CHECKS = {
     "tokens are drawn as often as they are likely": check_distribution,
-    "a token that is NaN or infinite is drawn, of nothing any of the vocabulary": check_nonfinite_logits,
+    "a token of logit NaN or infinity is drawn, in a row without a finite one any token": check_nonfinite_logits,
 }

@@ -159,7 +159,7 @@ def _refine(
     else:
         target = tl.load(target_ptr + offs_m)
     last_bin = tl.max(tl.where(histogram >= target[:, None], tl.arange(0, NUM_BINS)[None, :], 0), axis=1)
-    # Read and written in place: once a row, or a row that is there again would be raised twice.
+    # Updated in place, so only once a row: where the last row is repeated it would be raised twice.
     once = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < batch
     tl.store(threshold_ptr + offs_m, tl.load(threshold_ptr + offs_m) + (last_bin << shift), mask=once)
     block_sums = tl.sum(tl.where(bins == last_bin[:, None, None], by_block, 0.0), axis=2)

@@ -42,7 +42,7 @@ def synthetic_tensors(config: Qwen3Config, seed: int, device: str) -> dict[str, 
             tensor *= (2 * config.num_hidden_layers) ** -0.5  # the residual stream keeps its scale
         tensors[name] = tensor
     for layer in range(config.num_hidden_layers):
-        # Six channels, none the rotation partner of another; Q answers them with small weights.
+        # Six channels, none the rotation partner of another. Q's weights there are small: scores keep their size.
         channels = torch.arange(6, device=device) * (config.head_dim // 2 // 6) + layer % 5
         attention = f"model.layers.{layer}.self_attn"
         tensors[f"{attention}.k_norm.weight"][channels] = k_norm_maximum(layer)

@@ -142,7 +142,7 @@ def _reason(code: int | None, output: str) -> str:
         return ""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    said = (failed[:1] or lines[-1:] or [""])[0]
+    message = (failed[:1] or lines[-1:] or [""])[0]
     if code is not None and code < 0:
-        said = f"died of {signal.Signals(-code).name}: {said}"
-    return said[:MAX_SAID]
+        message = f"died of {signal.Signals(-code).name}: {message}"
+    return message[:MAX_SAID]

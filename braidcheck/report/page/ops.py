@@ -43,8 +43,8 @@ def _part(name: str, rows: list[Row]) -> OpPart:
     cases.sort(key=lambda verdict: -limit_fraction(verdict))
     shown = first(cases, MAX_CASES)
     bars = [case_bar(verdict) for verdict in shown]
-    said = f"{len(verdicts):,} checks" + (f"; worst case: {bars[0].said}" if bars else "")
+    message = f"{len(verdicts):,} checks" + (f"; worst case: {bars[0].said}" if bars else "")
     bad = sorted((verdict for verdict in verdicts if verdict.status in BAD), key=lambda one: -limit_fraction(one))
     failing = first(bad, MAX_FAILING)
     status = min((row.status for row in rows), key=SEVERITY.index)
-    return OpPart(name, status, said, first(rows, MAX_CASES), Shown(bars, shown.left), failing)
+    return OpPart(name, status, message, first(rows, MAX_CASES), Shown(bars, shown.left), failing)

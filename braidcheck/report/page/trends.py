@@ -86,8 +86,8 @@ def _limited(runs: Sequence[Run]) -> Iterator[Card]:
         if len(nights) == 1:
             continue  # a point is no trend
         seen, used = [run for run, _ in nights], [used for _, used in nights]
-        said = f"{'over its limit in the last run;  ' if used[-1] > 1 else ''}{NO_CHANGE_DETECTION}"
-        yield Card(name, "used part of the limit", _times(seen), used, used, (), _commits(seen), (), 1.0, said)
+        message = f"{'over its limit in the last run;  ' if used[-1] > 1 else ''}{NO_CHANGE_DETECTION}"
+        yield Card(name, "used part of the limit", _times(seen), used, used, (), _commits(seen), (), 1.0, message)
 
 
 def _times(nights: Sequence[Run]) -> list[float]:

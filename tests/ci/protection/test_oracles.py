@@ -49,6 +49,7 @@ def edit(tmp_path):
         (f"{KERNELS}/common/rms_norm.py", "squares += x * x", "squares += x * x * 2", ""),
         (f"{KERNELS}/common/configs.py", "block_m=1", "block_m=2", ""),
         (f"{KERNELS}/common/inputs.py", '"""', '""" ', "the cases' numbers"),
+        (f"{KERNELS}/common/negative_controls.py", '"""', '""" ', "negative controls"),
         (f"{KERNELS}/common/interpreter_bfloat16.py", "0x7FFF", "0x7FFE", "the interpreter"),
         (f"{KERNELS}/__init__.py", '"""', '""" ', "which ops there are"),
         ("braidcheck/numerics/rounding.py", '"""', '""" ', "references and bounds"),

@@ -5,6 +5,7 @@ import torch
 
 from braidcheck import kernels
 from braidcheck.gates.edges import dtypes
+from braidcheck.gates.under_test import run_check
 
 OP = kernels.find()["linear_residual"]
 
@@ -24,6 +25,25 @@ def test_the_wrapper_is_right():
 @pytest.mark.parametrize("function", [residual_cast, residual_cast_where_many])
 def test_a_cast_to_the_dtype_of_another_argument_is_seen(function):
     assert "residual of torch.float32" in dtypes.violation(OP, function, "cpu")
+
+
+def raising_for_another_residual(error):
+    def function(x, weight, residual):
+        if residual.dtype != x.dtype:
+            raise error("residual must be as x")
+        return OP.call(x, weight, residual)
+
+    return function
+
+
+def test_a_refusal_is_no_violation():
+    assert dtypes.violation(OP, raising_for_another_residual(ValueError), "cpu") is None
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, IndexError])
+def test_a_crash_is_no_refusal(error):
+    found = run_check(lambda: dtypes.violation(OP, raising_for_another_residual(error), "cpu"))
+    assert found == f"{error.__name__}: residual must be as x"
 
 
 def test_an_op_whose_arguments_must_agree_has_nothing_to_ask(monkeypatch):

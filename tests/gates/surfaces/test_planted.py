@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from braidcheck.gates.surfaces import cells, evaluate
+from braidcheck.gates.surfaces import batches, cells, evaluate
 from braidcheck.result import Status
 from tests.engines import tiny
 
@@ -38,7 +38,7 @@ FAULTS = {
 @pytest.fixture(autouse=True)
 def few_batches(monkeypatch):
     monkeypatch.setattr(cells, "BATCHES", (1, 2, 8))
-    monkeypatch.setattr(cells, "BETWEEN", (3, 5, 12))
+    monkeypatch.setattr(batches, "BETWEEN", (3, 5, 12))
 
 
 def last(make):

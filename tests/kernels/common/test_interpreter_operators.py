@@ -12,7 +12,8 @@ from triton.runtime import interpreter as of_triton
 from triton.runtime.interpreter import TensorHandle
 
 from braidcheck.kernels.common import interpreter, interpreter_operators
-from braidcheck.kernels.common.interpreter_operators import NUMPY, OPERATORS
+from braidcheck.kernels.common.interpreter_operators import OPERATORS
+from tests.kernels.common.tensors import interpreter_tensor
 
 pytestmark = pytest.mark.skipif(not interpreter.INTERPRETED, reason="the interpreter's")
 
@@ -35,11 +36,7 @@ def tensor(dtype, shape, seed):
     values = random.integers(1, 50, shape or (1,)) * random.choice(
         [-1, 1] if "u" not in dtype.name else [1], shape or (1,)
     )
-    if dtype == tl.bfloat16:
-        data = torch.from_numpy(values).bfloat16().view(torch.uint16).numpy()
-    else:
-        data = (values if dtype.is_int() else values / 7).astype(NUMPY[dtype.name])
-    return tl.tensor(TensorHandle(data, dtype), tl.block_type(dtype, list(shape)) if shape else dtype)
+    return interpreter_tensor(values, dtype, shape)
 
 
 def found(compute, *operands):

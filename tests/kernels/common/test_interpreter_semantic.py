@@ -4,13 +4,11 @@ import math
 
 import numpy as np
 import pytest
-import torch
 import triton.language as tl
 from triton.runtime import interpreter as of_triton
-from triton.runtime.interpreter import TensorHandle
 
 from braidcheck.kernels.common import interpreter
-from braidcheck.kernels.common.interpreter_operators import NUMPY
+from tests.kernels.common.tensors import interpreter_tensor
 
 pytestmark = pytest.mark.skipif(not interpreter.INTERPRETED, reason="the interpreter's")
 
@@ -26,12 +24,7 @@ def own(name):
 
 
 def tensor(dtype, shape, seed, order="C"):
-    values = np.random.default_rng(seed).integers(0, 90, shape)
-    if dtype == tl.bfloat16:
-        data = torch.from_numpy(values / 7).bfloat16().view(torch.uint16).numpy()
-    else:
-        data = (values if dtype.is_int() else values / 7).astype(NUMPY[dtype.name])
-    return tl.tensor(TensorHandle(np.array(data, order=order), dtype), tl.block_type(dtype, list(shape)))
+    return interpreter_tensor(np.random.default_rng(seed).integers(0, 90, shape), dtype, shape, order)
 
 
 def found(compute, *operands):

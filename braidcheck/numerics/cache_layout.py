@@ -19,31 +19,32 @@ TABLE = "block_table"
 
 
 @dataclass(frozen=True)
-class CacheForm:
-    """``page`` slots lie together, as [pages, page, Hkv, D] with a block_table[B, pages of a row] int32; 0: as the op
-    has them. ``heads_first``: slots and heads are exchanged."""
+class CacheLayout:
+    """The layout of a KV cache. With a ``page`` size it is [pages, page, Hkv, D], and a block_table[B, pages of a row]
+    int32 lists each row's pages; with 0 it is the op's own. With ``heads_first`` slots and heads are exchanged."""
 
     page: int = 0
     heads_first: bool = False
 
-    def given(self, inputs: Inputs, case: Case) -> Inputs:
-        """The op's inputs in this form. Pages lie in any order, and one that no row has is among them."""
+    def to_layout(self, inputs: Inputs, case: Case) -> Inputs:
+        """The op's inputs with caches in this layout. Pages are in random order; one of them belongs to no row."""
         return self._exchanged(self._paged(inputs, case) if self.page else inputs)
 
-    def contiguous(self, given: Inputs) -> Inputs:
-        """The inputs as the op takes them; caches in pages are copies."""
-        plain = self._exchanged(given)
+    def to_contiguous(self, inputs: Inputs) -> Inputs:
+        """Inputs in this layout as the op takes them; paged caches are copied."""
+        plain = self._exchanged(inputs)
         if not self.page:
             return plain
         table = plain[TABLE].long()
         caches = {name: plain[name][table].flatten(1, 2) for name in CACHES}
         return {name: value for name, value in (plain | caches).items() if name != TABLE}
 
-    def laid_out(self, cache: Tensor, like: Tensor, given: Inputs) -> Tensor:
-        """A contiguous cache in this form, in the dtype of the cache; of pages that no row has it is ``like``."""
+    def cache_to_layout(self, cache: Tensor, unowned: Tensor, inputs: Inputs) -> Tensor:
+        """A contiguous cache in this layout, in its own dtype; pages that belong to no row are taken from ``unowned``,
+        a cache in this layout."""
         if self.page:
-            table = given[TABLE].long()
-            pages = self._exchanged({CACHES[0]: like.to(cache.dtype)})[CACHES[0]].clone()
+            table = inputs[TABLE].long()
+            pages = self._exchanged({CACHES[0]: unowned.to(cache.dtype)})[CACHES[0]].clone()
             pages[table] = cache.unflatten(1, (table.shape[1], self.page))
             cache = pages
         return cache.transpose(1, 2) if self.heads_first else cache
@@ -69,45 +70,49 @@ class CacheForm:
         return pages
 
 
-def in_form(op: Op, form: CacheForm) -> Op:
-    """The op whose caches are given in this form."""
-    signature = _signature(op.call, form)
+def with_cache_layout(op: Op, layout: CacheLayout) -> Op:
+    """The op whose caches are given in this layout."""
+    signature = _signature(op.call, layout)
 
-    def call(function: Callable[..., Any]) -> Callable[..., Any]:
-        def called(given: Inputs) -> Any:
-            plain = form.contiguous(given)
-            returned = function(**plain)
+    def in_layout(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(inputs: Inputs) -> Any:
+            contiguous = layout.to_contiguous(inputs)
+            returned = function(**contiguous)
             for name in op.contract.mutates:
-                given[name].copy_(form.laid_out(plain[name], given[name], given))
+                inputs[name].copy_(layout.cache_to_layout(contiguous[name], inputs[name], inputs))
             return returned
 
-        return _taking(signature, function, called)
+        return _with_signature(signature, function, call)
 
-    def bound(given: Inputs) -> tuple[Tensor, ...]:
-        errors, count = op.bound(**form.contiguous(given)), len(op.contract.mutates)
+    def bound(inputs: Inputs) -> tuple[Tensor, ...]:
+        errors, count = op.bound(**layout.to_contiguous(inputs)), len(op.contract.mutates)
         returned, written = (errors[:-count], errors[-count:]) if count else (errors, ())
-        zero = torch.zeros_like(given[CACHES[0]], dtype=torch.float64)
-        return *returned, *(form.laid_out(error, zero, given) for error in written)
+        zero = torch.zeros_like(inputs[CACHES[0]], dtype=torch.float64)
+        return *returned, *(layout.cache_to_layout(error, zero, inputs) for error in written)
 
-    formed = replace(op, call=call(op.call), reference=call(op.reference), contract_checks={})
-    return replace(formed, bound=_taking(signature, op.bound, bound))
+    variant = replace(op, call=in_layout(op.call), reference=in_layout(op.reference), contract_checks={})
+    return replace(variant, bound=_with_signature(signature, op.bound, bound))
 
 
-def _taking(signature: inspect.Signature, like: Callable[..., Any], of_all: Callable[[Inputs], Any]) -> Any:
-    @functools.wraps(like)
+def _with_signature(
+    signature: inspect.Signature, wrapped: Callable[..., Any], call: Callable[[Inputs], Any]
+) -> Callable[..., Any]:
+    """A function with this signature that calls ``call`` with its arguments by name; else as ``wrapped``."""
+
+    @functools.wraps(wrapped)
     def function(*args: Any, **kwargs: Any) -> Any:
-        return of_all(dict(signature.bind(*args, **kwargs).arguments))
+        return call(dict(signature.bind(*args, **kwargs).arguments))
 
     function.__signature__ = signature  # type: ignore[attr-defined]
     return function
 
 
-def _signature(call: Callable[..., Any], form: CacheForm) -> inspect.Signature:
+def _signature(call: Callable[..., Any], layout: CacheLayout) -> inspect.Signature:
     """The op's, with the block table after all other required arguments."""
     signature = inspect.signature(call)
-    if not form.page:
+    if not layout.page:
         return signature
     parameters = list(signature.parameters.values())
-    at = sum(one.default is one.empty for one in parameters)
+    num_required = sum(one.default is one.empty for one in parameters)
     table = inspect.Parameter(TABLE, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Tensor")
-    return signature.replace(parameters=[*parameters[:at], table, *parameters[at:]])
+    return signature.replace(parameters=[*parameters[:num_required], table, *parameters[num_required:]])
