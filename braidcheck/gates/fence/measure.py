@@ -14,6 +14,7 @@ import functools
 import inspect
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,10 @@ from torch.overrides import TorchFunctionMode
 
 from braidcheck.gates.accuracy.measure import Guard, case_check
 from braidcheck.gates.calls import memory
-from braidcheck.gates.calls.chosen import chosen_cases
+from braidcheck.gates.calls.chosen import chosen_cases, needs_general_kernel
 from braidcheck.gates.calls.observe import ViolationError, require_right
 from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.sizes.launches import instead_of_running
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.isolation.surroundings import noted
@@ -121,9 +123,25 @@ def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     if device != "cpu":
         return asked
     # Indices of less than 64 bits overflow at such rows, which cost address space, not memory.
-    few = [case for case in cases if 2 < case.get("T", case.get("B")) <= 40]
-    small = sorted(few, key=lambda case: sum(case.axes.values()))[:2]
-    return asked + [(f"{case.id} far apart", case, far_apart) for case in small]
+    return asked + [(f"{case.id} far apart", case, far_apart) for case in _of_each_kernel(op, cases)]
+
+
+def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
+    """The two smallest cases of three rows or more, and the smallest of every other choice of kernels."""
+    cases = sorted(cases, key=lambda case: sum(case.axes.values()))
+    smallest: dict[object, Case] = {}
+    for case in cases:  # by what a dispatch may look at: to ask it about all of them would take seconds
+        rows, switches = case.get("T", case.get("B")), [axis for axis in case.axes if axis.islower()]
+        if rows > 2:
+            smallest.setdefault((rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case)
+    known: list[list[str]] = []
+    for number, case in enumerate(smallest.values()):
+        with suppress(Exception), instead_of_running(-1) as launches:  # the case itself shows what the call raises
+            run(op, op.call, op.inputs(case, "cpu"))
+        kernels = [launch.code[0] for launch in launches]
+        if number < 2 or kernels not in known:
+            known.append(kernels)
+            yield case
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
