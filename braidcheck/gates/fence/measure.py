@@ -133,7 +133,9 @@ def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
     for case in cases:  # by what a dispatch may look at: to ask it about all of them would take seconds
         rows, switches = case.get("T", case.get("B")), [axis for axis in case.axes if axis.islower()]
         if rows > 2:
-            smallest.setdefault((rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case)
+            smallest.setdefault(
+                (rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case
+            )
     known: list[list[str]] = []
     for number, case in enumerate(smallest.values()):
         with suppress(Exception), instead_of_running(-1) as launches:  # the case itself shows what the call raises
