@@ -45,6 +45,7 @@ MAKERS = (
 PACKED = ("cos_sin",)  # arguments that ops accept only without gaps
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an invalid index
+MAX_FAR_ROWS, MAX_FAR_SIZES = 40, 2300  # of a case with rows far apart; all its sizes added up
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 
 
@@ -127,21 +128,21 @@ def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
 
 
 def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
-    """The two smallest cases of three rows or more, and the smallest of every other choice of kernels."""
-    cases = sorted(cases, key=lambda case: sum(case.axes.values()))
-    smallest: dict[object, Case] = {}
-    for case in cases:  # by what a dispatch may look at: to ask it about all of them would take seconds
+    """Cases of three rows or more, one for each choice of kernels: of products the largest affordable one, for in a
+    small one no program has a second block, of attention the smallest."""
+    chosen: dict[object, Case] = {}
+    sign = -1 if {"H", "V"} & set(cases[0].axes) and "S" not in cases[0].axes else 1
+    for case in sorted(cases, key=lambda case: sign * sum(case.axes.values())):
+        # By what a dispatch may look at: to ask it about all of them would take seconds.
         rows, switches = case.get("T", case.get("B")), [axis for axis in case.axes if axis.islower()]
-        if rows > 2:
-            smallest.setdefault(
-                (rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case
-            )
+        if 2 < rows <= MAX_FAR_ROWS and sum(case.axes.values()) < MAX_FAR_SIZES:
+            chosen.setdefault((rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case)
     known: list[list[str]] = []
-    for number, case in enumerate(smallest.values()):
+    for case in chosen.values():
         with suppress(Exception), instead_of_running(-1) as launches:  # the case itself shows what the call raises
             run(op, op.call, op.inputs(case, "cpu"))
         kernels = [launch.code[0] for launch in launches]
-        if number < 2 or kernels not in known:
+        if kernels not in known:
             known.append(kernels)
             yield case
 
