@@ -49,14 +49,15 @@ def check_row_of_nan(op: Op, call: Callable[..., Any], device: str) -> str | Non
 
 
 def check_infinite_logits(op: Op, call: Callable[..., Any], device: str) -> str | None:
-    """Logits of minus infinity lead to a token of the vocabulary, and to none of them beside a finite one."""
+    """Logits of minus infinity lead to a token of the vocabulary, and to none of them beside a finite one; a NaN is the
+    best beside infinity too."""
     x = (torch.rand(3, 32, generator=torch.Generator().manual_seed(9)) + 0.1).to(torch.bfloat16)
     weight = torch.full((700, 32), -torch.inf, dtype=torch.bfloat16)
-    for expected in (0, 699):
+    for token, value, later in ((0, -torch.inf, -torch.inf), (699, -1.0, -1.0), (300, torch.nan, torch.inf)):
+        weight[token], weight[699] = value, later
         for how, found in _best(call, x, weight, device).items():
-            if found != [expected] * 3:
-                return f"{how}: tokens {found} are best, must be {expected}: all others have a logit of minus infinity"
-        weight[699] = -1
+            if found != [token] * 3:
+                return f"{how}: tokens {found} are best, must be {token} of {value}: the last is {later}, others -inf"
     return None
 
 
@@ -88,6 +89,6 @@ CONTRACT_CHECKS = {
     "the lowest of equal logits is the best": check_ties,
     "the best of negative logits is in the vocabulary": check_negative_logits,
     "a row of NaN gives a token of the vocabulary": check_row_of_nan,
-    "the best of logits of minus infinity is in the vocabulary": check_infinite_logits,
+    "the best of infinite logits is in the vocabulary": check_infinite_logits,
     "of logits that differ past bfloat16 the better is the best": check_close_logits,
 }
