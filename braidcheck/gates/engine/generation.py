@@ -149,7 +149,7 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     decoder = partial(module("models.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
-    decoder = decoder(stop=(tiny.sizes["vocab_size"] - 1, stop))
+    decoder = decoder(stop=(stop, tiny.sizes["vocab_size"] - 1, stop))
     found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
