@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from braidcheck import checksum
-from braidcheck.result import SCHEMA, Run, Status, Verdict, write_atomically
+from braidcheck.result import SCHEMA, Run, Status, Verdict, json_by_line, write_atomically
 
 
 def verdict(subject="x", status=Status.PASS, lane="interpret", **more):
@@ -204,3 +204,11 @@ def test_a_run_of_odd_types_is_refused(name, odd):
     assert Run.from_json(json.dumps(body)).verdicts
     with pytest.raises(ValueError, match=r"\w"):
         Run.from_json(json.dumps(body | {name: odd}))
+
+
+def test_rows_are_written_one_a_line_below_what_is_said_once():
+    text = json_by_line({"format": 1, "seconds": 2.5}, "rows", [{"id": "a"}, {"id": "b"}], "rows 1")
+    lines = text.splitlines()
+    assert lines[:3] == ["{", ' "format": 1,', ' "seconds": 2.5,']
+    assert {'{"id": "a"},', '{"id": "b"}'} <= set(lines)
+    assert checksum.opened(text, "rows 1") == {"format": 1, "seconds": 2.5, "rows": [{"id": "a"}, {"id": "b"}]}

@@ -107,3 +107,12 @@ def test_evidence_without_limits_of_the_machine_is_evaluated():
     given = evidence(ratio=3.0)
     del given["limits"]
     assert set(statuses(given).values()) == {"pass", "skipped"}  # of those that ask for bandwidth nothing is known
+
+
+def test_who_did_not_run_is_named_with_its_error():
+    target = speed_targets.TARGETS["RMSNorm[1 token]"]
+    for who, status in ((target.candidate, Status.ERROR), (target.baseline, Status.SKIPPED)):
+        given = evidence(ratio=3.0)
+        given["comparisons"][target.comparison]["errors"][who] = "it died"
+        found = next(verdict for verdict in speed_targets.evaluate(given) if verdict.subject == "RMSNorm[1 token]")
+        assert (found.status, found.message) == (status, f"{who} did not run: it died")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from braidcheck.kernels.sample import sample
+from braidcheck.kernels.sample.checks import DRAWS_FIRST, DRAWS_LAST
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF
 from braidcheck.numerics.sampling import _philox, kept, uniform
@@ -104,3 +105,8 @@ def test_wrapper_rejects_invalid_arguments(changed, said):
     given |= {name: torch.zeros(2, dtype=torch.int64) for name in ("seeds", "positions")}
     with pytest.raises(ValueError, match=said):
         sample(**(given | changed))
+
+
+def test_the_seeds_of_the_contract_check_give_the_ends_of_the_random_numbers():
+    seeds = torch.tensor([DRAWS_FIRST, DRAWS_LAST])
+    assert uniform(seeds, torch.zeros_like(seeds)).tolist() == [0, 1 - 2**-24]

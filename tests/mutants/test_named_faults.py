@@ -10,7 +10,7 @@ import pytest
 
 from braidcheck import kernels, models
 from braidcheck.errors import UserError
-from braidcheck.gates import static_trials
+from braidcheck.gates import GATES, static_trials
 from braidcheck.gates.calls.measure import op_checks
 from braidcheck.gates.edges.measure import edge_checks
 from braidcheck.gates.engine.measure import engine_checks
@@ -77,6 +77,7 @@ def test_expected_detectors_exist_and_run_first():
     races = {"races": dict(op_trials(trial)), "step_races": dict(step_trials(trial))}
     subjects = {"engine": dict(engine), "loader": dict(loader), "edges": edges, "calls": calls, **races}
     subjects["static"] = dict(static_trials.trial_checks(trial))
+    subjects |= {gate: dict(GATES[gate].load_trial_checks()(trial)) for gate in ("sizes", "fence")}
     known = [mutant for mutant in NAMED if mutant.expected_detector[0]]
     assert len(known) > 50
     assert [

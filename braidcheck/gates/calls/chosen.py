@@ -31,7 +31,7 @@ def chosen_cases(op: Op) -> list[Case]:
 def smallest_case(op: Op, rows: int) -> Case:
     """The cheapest of the op's cases that every kernel supports, with so many rows."""
     cases = (resized(case, rows) for case in _whole_cases(op) if "seqs" not in case.axes)
-    return min(cases, key=lambda case: (_needs_general_kernel(case), _cost(case)))
+    return min(cases, key=lambda case: (needs_general_kernel(case), _cost(case)))
 
 
 def cases_by_argument(op: Op) -> list[Case]:
@@ -81,7 +81,7 @@ def _cost(case: Case) -> int:
     return math.prod(case.get(name, 1) for name in ("T", "B", "S", "H", "I", "K", "V", "D")) * heads * 2**options
 
 
-def _needs_general_kernel(case: Case) -> bool:
+def needs_general_kernel(case: Case) -> bool:
     """Whether kernels with tensor descriptors do not support the case."""
     widths = [size for name, size in case.axes.items() if name in ("H", "I", "K", "V")]
     return bool(widths) and (case.dtype == "float32" or any(width % 16 for width in widths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,13 @@ from braidcheck.gates.engine.counts import count_checks
 from braidcheck.gates.engine.generation import generation_checks, sampling_checks
 from braidcheck.gates.engine.prompts import prompt_checks
 from braidcheck.gates.engine.requests import request_checks
-from braidcheck.gates.engine.tiny import ANSWER, PROMPT, Tiny
+from braidcheck.gates.engine.tiny import ANSWER, PROMPT, THETA, Tiny
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import module
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import PRODUCTION
 
+FAR, FEW = 2**18 + 3, 3  # positions: more than any limit in the code
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
@@ -38,6 +40,7 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
     """The checks of one of ``parts()``."""
     if part == "model":
         yield "table", partial(_table, tiny, device)
+        yield "far positions", partial(_far_positions, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)
         yield "answer", partial(_answer, tiny, device)
         yield "bfloat16", partial(_narrow, tiny, device)
@@ -85,6 +88,26 @@ def differs(what: str, got: torch.Tensor, expected: torch.Tensor) -> str | None:
 
 def _table(tiny: Tiny, device: str) -> str | None:
     return differs("the table of angles is not HF's", _model(tiny, device).cos_sin, tiny.table)
+
+
+def _far_positions(tiny: Tiny, device: str) -> str | None:
+    """A model of very many positions has the angles of all, and its chunks and steps stand at the last ones."""
+    model = _model(tiny, device)
+    table = type(model)(replace(model.config, max_position_embeddings=FAR), model.weights).cos_sin.cpu().double()
+    if len(table) != FAR:
+        return f"the table of angles of a model of {FAR} positions has {len(table)}"
+    position = torch.arange(FAR - FEW, FAR)
+    frequencies = THETA ** -(torch.arange(0, tiny.sizes["head_dim"], 2).double() / tiny.sizes["head_dim"])
+    angles = position[:, None] * frequencies
+    bound = (angles + 1) * 2.0**-22  # frequency and angle, cosine and sine are rounded to float32
+    errors = (table[-FEW:] - torch.cat([angles.cos(), angles.sin()], dim=1)).abs() / bound.repeat(1, 2)
+    if not errors.max() <= 1:
+        return f"angles at the last of {FAR} positions are off by {float(errors.max()):.3g} times their bound"
+    metadata = module("models.metadata").AttentionMetadata
+    chunk, step = metadata.prefill(FEW, device, FAR - FEW), metadata.decode(position.to(device))
+    if chunk.positions.tolist() != position.tolist() or chunk.lengths.tolist() != [FAR]:
+        return f"a chunk from position {FAR - FEW} on stands at {chunk.positions.tolist()}"
+    return None if step.lengths.tolist() == (position + 1).tolist() else f"a step at {FAR - 1} sees other lengths"
 
 
 def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:

@@ -14,6 +14,7 @@ import functools
 import inspect
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,10 @@ from torch.overrides import TorchFunctionMode
 
 from braidcheck.gates.accuracy.measure import Guard, case_check
 from braidcheck.gates.calls import memory
-from braidcheck.gates.calls.chosen import chosen_cases
+from braidcheck.gates.calls.chosen import chosen_cases, needs_general_kernel
 from braidcheck.gates.calls.observe import ViolationError, require_right
 from braidcheck.gates.gate import Check, Trial
+from braidcheck.gates.sizes.launches import instead_of_running
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gates.under_test.interpreter import last_program_first
 from braidcheck.isolation.surroundings import noted
@@ -43,6 +45,7 @@ MAKERS = (
 PACKED = ("cos_sin",)  # arguments that ops accept only without gaps
 SENTINEL = 0x5A  # every byte between the rows of an output
 FAR = 1 << 30  # an invalid index
+MAX_FAR_ROWS, MAX_FAR_SIZES = 40, 2300  # of a case with rows far apart; all its sizes added up
 MAP_NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 
 
@@ -121,9 +124,27 @@ def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     if device != "cpu":
         return asked
     # Indices of less than 64 bits overflow at such rows, which cost address space, not memory.
-    few = [case for case in cases if 2 < case.get("T", case.get("B")) <= 40]
-    small = sorted(few, key=lambda case: sum(case.axes.values()))[:2]
-    return asked + [(f"{case.id} far apart", case, far_apart) for case in small]
+    return asked + [(f"{case.id} far apart", case, far_apart) for case in _of_each_kernel(op, cases)]
+
+
+def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
+    """Cases of three rows or more, one for each choice of kernels: of products the largest affordable one, for in a
+    small one no program has a second block, of attention the smallest."""
+    chosen: dict[object, Case] = {}
+    sign = -1 if {"H", "V"} & set(cases[0].axes) and "S" not in cases[0].axes else 1
+    for case in sorted(cases, key=lambda case: sign * sum(case.axes.values())):
+        # By what a dispatch may look at: to ask it about all of them would take seconds.
+        rows, switches = case.get("T", case.get("B")), [axis for axis in case.axes if axis.islower()]
+        if 2 < rows <= MAX_FAR_ROWS and sum(case.axes.values()) < MAX_FAR_SIZES:
+            chosen.setdefault((rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case)
+    known: list[list[str]] = []
+    for case in chosen.values():
+        with suppress(Exception), instead_of_running(-1) as launches:  # the case itself shows what the call raises
+            run(op, op.call, op.inputs(case, "cpu"))
+        kernels = [launch.code[0] for launch in launches]
+        if kernels not in known:
+            known.append(kernels)
+            yield case
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:

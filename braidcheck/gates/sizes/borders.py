@@ -155,9 +155,11 @@ def _tree(source: str) -> ast.Module:
 
 
 def _values(node: ast.expr | None) -> Iterator[int]:
-    """The numbers that ``node`` is or holds, such as 1 << 12 and the parts of a tuple."""
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        yield node.value
+    """The whole numbers that ``node`` is or holds, such as 1 << 12, 2e5, int(2e5) and the parts of a tuple."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value % 1 == 0:
+        yield int(node.value)
+    elif isinstance(node, ast.Call) and _name(node.func) == "int":
+        yield from (value for part in node.args for value in _values(part))
     elif isinstance(node, ast.BinOp):
         sides = [*_values(node.left)], [*_values(node.right)]
         if sides[0] and sides[1] and isinstance(node.op, ast.Pow | ast.LShift) and sides[1][0] < 64:

@@ -197,9 +197,9 @@ INTERPRETER_CONFIGS: Configs = {
         for bucket in (TINY, SMALL, MEDIUM, LARGE)
     },
     ("linear_residual", SPLIT_K, ANY): KernelConfig(block_n=1024),
-    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=256, block_k=1024),
+    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=256, block_k=256),
     **{
-        ("linear_residual", SPLIT_K, bucket): KernelConfig(block_m=64, block_n=256, block_k=256, num_splits=2)
+        ("linear_residual", SPLIT_K, bucket): KernelConfig(block_m=64, block_n=256, block_k=256, num_splits=4)
         for bucket in (SMALL, MEDIUM, LARGE)
     },
     ("qkv_rope", PERSISTENT, TINY): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),

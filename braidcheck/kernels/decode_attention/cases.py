@@ -148,22 +148,33 @@ NEGATIVE_CONTROLS = {
 }
 
 
+def at_borders(case: Case, device: str) -> Inputs:
+    """Rows of whole blocks and of one key more; the value cached last outweighs all."""
+    return _of_lengths(inputs(case, device), torch.tensor(BLOCK_BORDERS).repeat(case["B"])[: case["B"]])
+
+
 def ragged(case: Case, device: str) -> Inputs:
     """Rows of very different lengths: full, half, of the new token alone, one slot less than full; the value cached
     last outweighs all."""
     given = inputs(case, device)
     last = torch.full_like(given["positions"], case["S"] - 1)
-    own = torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten()[: len(last)]
-    given |= {"positions": own, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
-    given["v_cache"][torch.arange(len(own)), (own - 1).clamp_min(0)] *= case["S"]
+    return _of_lengths(given, torch.stack([last, last // 2, last * 0, (last - 1).clamp_min(0)], dim=1).flatten())
+
+
+def _of_lengths(given: Inputs, lengths: Tensor) -> Inputs:
+    positions = lengths[: len(given["positions"])].to(given["positions"])
+    given |= {"positions": positions, **{name: given[name].nan_to_num(0.5) for name in ("k_cache", "v_cache")}}
+    rows = torch.arange(len(positions), device=positions.device)
+    given["v_cache"][rows, (positions - 1).clamp_min(0)] *= given["v_cache"].shape[1]
     return given
 
 
+BLOCK_BORDERS = 256, 257, 64, 65, 128, 129, 0  # cached keys
 SPLIT = 300  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
-    Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
+    Sweep(_case(1, SPLIT, (2, 1, 16)), ("B",), 5, 4097, (17, 33, 65), rows=True, inputs=at_borders),
     Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097)),
-    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
+    Sweep(_case(4, 1, (2, 1, 16)), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
     Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
     Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
 )

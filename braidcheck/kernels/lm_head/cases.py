@@ -73,7 +73,7 @@ CASES = (
     _case(64, 1024, 70, "one_sign"),
     _case(66, 1000, 70, "one_sign", "float16"),
     _case(1, 256, 331, "one_sign", argmax=1),
-    _case(9, 256, 700, "one_sign", argmax=1),
+    _case(9, 256, 1100, "one_sign", argmax=1),
     _case(9, 256, 331, "one_sign", "float16", argmax=1),
     _case(1, 256, 70, "range"),
     _case(9, 256, 70, "range"),

@@ -48,6 +48,19 @@ def check_row_of_nan(op: Op, call: Callable[..., Any], device: str) -> str | Non
     return None
 
 
+def check_infinite_logits(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """Logits of minus infinity lead to a token of the vocabulary, and to none of them beside a finite one; a NaN is the
+    best beside infinity too."""
+    x = (torch.rand(3, 32, generator=torch.Generator().manual_seed(9)) + 0.1).to(torch.bfloat16)
+    weight = torch.full((700, 32), -torch.inf, dtype=torch.bfloat16)
+    for token, value, later in ((0, -torch.inf, -torch.inf), (699, -1.0, -1.0), (300, torch.nan, torch.inf)):
+        weight[token], weight[699] = value, later
+        for how, found in _best(call, x, weight, device).items():
+            if found != [token] * 3:
+                return f"{how}: tokens {found} are best, must be {token} of {value}: the last is {later}, others -inf"
+    return None
+
+
 def check_close_logits(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """Logits 2**-11 apart, which are equal in bfloat16."""
     generator = torch.Generator().manual_seed(7)
@@ -76,5 +89,6 @@ CONTRACT_CHECKS = {
     "the lowest of equal logits is the best": check_ties,
     "the best of negative logits is in the vocabulary": check_negative_logits,
     "a row of NaN gives a token of the vocabulary": check_row_of_nan,
+    "the best of infinite logits is in the vocabulary": check_infinite_logits,
     "of logits that are equal in bfloat16 the larger is the best": check_close_logits,
 }

@@ -7,8 +7,20 @@ from typing import Any
 
 import torch
 
+from braidcheck.numerics.calls import in_float64, run
+from braidcheck.numerics.error import error_ratios
 from braidcheck.numerics.sampling import probabilities, refused_draws
 from braidcheck.op import Op
+
+DRAWS_FIRST, DRAWS_LAST = 12121362, 16390493  # seeds: at position 0 the numbers 0 and 1 - 2**-24
+STEPS = 300  # tokens
+# Temperature, top-k, top-p: both sides of what either filter keeps all of, and the limits of the temperature.
+FILTERS = (
+    *((1.0, top_k, 1.0) for top_k in (0, 1, 2, 64, STEPS - 2, STEPS - 1, STEPS, STEPS + 1)),
+    *((1.0, 0, top_p) for top_p in (2.0**-126, 2.0**-10, 0.5, *(1 - 2.0**-bits for bits in (4, 8, 10, 12, 24)))),
+    *((0.5, top_k, 0.9375) for top_k in (3, STEPS - 1)),
+    *((temperature, 0, 1.0) for temperature in (2.0**-126, 2.0**-20, 64.0, 2.0**127)),
+)
 
 
 def check_nonfinite_logits(op: Op, call: Callable[..., Any], device: str) -> str | None:
@@ -35,7 +47,31 @@ def check_distribution(op: Op, call: Callable[..., Any], device: str) -> str | N
     return refused_draws(tokens.cpu(), probabilities(logits, 1.2))
 
 
+def check_ends_of_the_kept(op: Op, call: Callable[..., Any], device: str) -> str | None:
+    """The least and the largest random number draw the first and the last of the tokens that filters keep: in order of
+    their logits these are the border itself."""
+    seeds = torch.tensor([DRAWS_FIRST, DRAWS_LAST] * 2 + [DRAWS_LAST] * 12, device=device)
+    draw = torch.rand(12, STEPS, generator=torch.Generator().manual_seed(4))
+    draw[6:, 1::2] = 0  # pairs of equal logits: of the best two the last is drawn at any temperature
+    # So large that they are infinite once they are divided by the least temperature.
+    falling = 8 - torch.cat([torch.full((4, STEPS), 0.125), 0.25 * draw]).cumsum(1)
+    falling[2:4] = falling[2:4].flip(1)
+    for temperature, top_k, top_p in FILTERS:
+        given = {
+            "logits": falling.to(device), "seeds": seeds, "positions": torch.zeros_like(seeds),
+            "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        }  # fmt: skip
+        (tokens,), (exact,), bounds = run(op, call, given), run(op, op.reference, in_float64(given)), op.bound(**given)
+        ratios = error_ratios(tokens, exact, bounds[0])
+        if not ratios.max() <= 1:
+            row = int(ratios.argmax())
+            filters = f"top-k {top_k}, top-p {top_p}, temperature {temperature}"
+            return f"{filters}: seed {int(seeds[row])} draws {int(tokens[row])}, must draw {int(exact[row])}"
+    return None
+
+
 CONTRACT_CHECKS = {
+    "the ends of the random numbers draw the ends of what is kept": check_ends_of_the_kept,
     "tokens are drawn as often as they are likely": check_distribution,
     "a token of logit NaN or infinity is drawn, in a row without a finite one any token": check_nonfinite_logits,
 }

@@ -15,10 +15,10 @@ from braidcheck.numerics.sampling import uniform
 
 def by_sort(logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
     """All filters on one sorted row, kept by rank; equal logits at an edge by the logit there."""
-    scores, order = (logits.float() / temperature).sort(descending=True, stable=True)
+    scores, order = (_below_largest(logits) / temperature).sort(descending=True, stable=True)
     if top_k:
         scores = scores.masked_fill(scores < scores[:, min(top_k, scores.shape[1]) - 1, None], -torch.inf)
-    weights = torch.exp(scores - scores[:, :1])
+    weights = torch.exp(scores)
     before = weights.cumsum(-1) - weights
     if top_p < 1:
         edge = (before < top_p * weights.sum(-1, keepdim=True)).sum(-1, keepdim=True) - 1
@@ -45,17 +45,24 @@ def from_the_end(
     logits: Tensor, seeds: Tensor, positions: Tensor, temperature: float, top_k: int, top_p: float
 ) -> Tensor:
     """Top-p by what is worse, sums of float32 from the vocabulary's last token on."""
-    scores = logits.float() * (1 / temperature)
+    scores = _below_largest(logits) * (1 / temperature)
     if top_k:
         scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:], -torch.inf)
     weights = scores.softmax(-1)
     if top_p < 1:
         worst, _ = weights.sort()
-        least = worst.masked_fill(worst.cumsum(-1) <= 1 - top_p, torch.inf).amin(-1, keepdim=True)
+        worst[:, :-1] = worst[:, :-1].masked_fill(worst.cumsum(-1)[:, :-1] <= 1 - top_p, torch.inf)  # keeps the best
+        least = worst.amin(-1, keepdim=True)
         weights = weights.masked_fill(weights < least, 0.0)
     behind = weights.flip(-1).cumsum(-1).flip(-1)
     target = behind[:, :1] * (1 - uniform(seeds, positions).float()[:, None])
     return (behind >= target).sum(-1).clamp_min(1) - 1
+
+
+def _below_largest(logits: Tensor) -> Tensor:
+    """Each logit less its row's largest one: divided by the least temperature this is finite or minus infinity."""
+    largest = logits.float().amax(-1, keepdim=True)
+    return torch.where(logits == largest, 0.0, logits.float() - largest)
 
 
 def _holds(weights: Tensor, top_p: float, kept: Tensor) -> bool:

@@ -5,7 +5,9 @@ import ctypes
 import pytest
 import torch
 
-from braidcheck.gates.fence.measure import OutOfBoundsError, RedZones, far_apart, with_red_zones
+from braidcheck import kernels
+from braidcheck.gates.fence.measure import OutOfBoundsError, RedZones, far_apart, red_zones, with_red_zones
+from braidcheck.gates.sizes.launches import instead_of_running
 from braidcheck.mutants.sandbox import in_child
 
 
@@ -30,6 +32,17 @@ def test_rows_lie_apart_and_far_apart():
     assert one != other != (8, 1) != one
     assert 2 * far[0] > 2**31 > far[0]
     assert values == [[1], [2], [3]]
+
+
+def test_rows_of_every_kernel_lie_far_apart():
+    op = kernels.find()["linear_residual"]
+    found = set()
+    for _, case, guard in red_zones(op, "cpu"):
+        if guard is far_apart:
+            with instead_of_running(-1) as launches:
+                op.call(**op.inputs(case, "cpu"))
+            found |= {launch.code[0].removeprefix("linear_residual_").removesuffix("_kernel") for launch in launches}
+    assert found == {"gemv", "tiled", "persistent", "split_k", "split_k_gemv", "reduce"}
 
 
 def test_a_write_between_rows_is_seen():

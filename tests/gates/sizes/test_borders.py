@@ -57,6 +57,8 @@ def test_numbers_that_may_switch_are_read_from_the_source():
         ("tl.minimum(length, 16384)", {16384}),
         ("block = min(64, max(8, blocks))", {64, 8}),
         ("position & 16383", {16383}),
+        ("min(n, int(2e5))", {200000}),
+        ("max(eps, 1e-6) < 2.5", set()),
         ("x.to(tl.uint16)", {65536}),
         ("g(99, limit=300)", set()),
     ],
