@@ -64,9 +64,9 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     seen["problems"] = output_problems(op, inputs, got, exact)
     if not seen["problems"]:
         seen["outputs"] = [
-            _output(name, distance(value, truth, tolerance, part), *baseline)
-            for name, value, truth, tolerance, part, baseline in zip(
-                op.outputs, got, exact, bounds, question.systematic, question.baseline, strict=False
+            _output(name, distance(value, truth, tolerance, part, baseline), *errors)
+            for name, value, truth, tolerance, part, baseline, errors in zip(
+                op.outputs, got, exact, bounds, question.systematic, question.baseline, question.errors, strict=False
             )
         ]
     return seen
@@ -87,16 +87,19 @@ class _Question:
         return run(self._op, self._op.reference, in_float64(self.inputs)), self._op.bound(**self.inputs)
 
     @cached_property
-    def baseline(self) -> list[tuple[float, float]]:
-        """Error ratio and relative error of each output of the reference in the types that the contract gives."""
-        outputs = zip(
-            self._op.outputs, run(self._op, self._op.reference, copies(self.inputs)), *self.truth, strict=False
-        )
-        found = []
-        for name, output, truth, tolerance in outputs:
-            value = output.to(_dtype(self._op, name, self.inputs))
-            found.append((largest_error_ratio(value, truth, tolerance), relative_error(value, truth)))
-        return found
+    def baseline(self) -> list[Tensor]:
+        """The outputs of the reference in the types that the contract gives."""
+        outputs = run(self._op, self._op.reference, copies(self.inputs))
+        named = zip(self._op.outputs, outputs, strict=False)
+        return [output.to(_dtype(self._op, name, self.inputs)) for name, output in named]
+
+    @cached_property
+    def errors(self) -> list[tuple[float, float]]:
+        """Error ratio and relative error of each output of the baseline."""
+        return [
+            (largest_error_ratio(value, truth, tolerance), relative_error(value, truth))
+            for value, truth, tolerance in zip(self.baseline, *self.truth, strict=False)
+        ]
 
     @cached_property
     def systematic(self) -> tuple[Tensor, ...]:
