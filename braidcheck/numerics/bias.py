@@ -16,11 +16,11 @@ the rows are symmetric but for the systematic part c_i of the tolerance, that of
 counts. Efron (1969): of independent symmetric terms ``|sum S_j| <= DEVIATIONS * norm(S)``, whatever their sizes. It
 takes ``MIN_ROWS`` rows, and a bias of all rows is seen though it is far below the casts that the contract permits.
 
-*Casts that lean.* Casts are not always as often too large as too small: where a sum is rounded whose larger term lies on
-the grid of its 16-bit type, as where RoPE adds rounded products, the smaller term is lost whenever it is below half of a
-step, in all rows alike. The reference in the types of the contract makes these casts, so its own errors B_j lean alike,
-and an implementation that makes some of them has a part of that: S_j - a B_j is symmetric for an a in [0, 1]. The one
-that explains S best counts, so a bias is seen once it is past what the casts of the contract explain.
+*Casts that lean.* Casts are not always as often too large as too small. Where a sum is rounded whose larger term lies
+on the grid of its 16-bit type, as where RoPE adds rounded products, the smaller term is lost if it is below half of a
+step: in all rows alike. The reference in the types of the contract makes these casts, so its own errors B_j lean alike,
+and an implementation that makes some of them has a part of that: S_j - a B_j is symmetric for some a in [0, 1]. The a
+that explains S best counts, so a bias is seen that is larger than the casts of the contract explain.
 """
 
 from __future__ import annotations
