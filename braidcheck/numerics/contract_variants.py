@@ -13,19 +13,12 @@ from typing import Any
 
 import torch
 
-from braidcheck.numerics import attention, bounds, rope
+from braidcheck.numerics import attention, bounds, casts, rope
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_form import CacheForm, in_form
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
 from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
-
-# Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
-PERMITTED_CASTS = {
-    "linear_residual": {"matmul": "x"},
-    "qkv_rope": {"linear": "qkv_weight"},
-    "gate_up_silu": {"matmul": "weight", "silu": "weight"},
-}
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     if log_base:
         op = _with_log_sum_exp(op, log_base)
-    derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
+    derived = bounds.derived(op.reference, op.contract.mutates, casts.PERMITTED.get(op.name, {}))
     reference, bound = (_otherwise(function, rules) for function in (op.reference, derived))
     return replace(op, reference=reference, bound=bound, contract_checks={})
 
