@@ -43,5 +43,5 @@ class _Casting(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        dtype = self._casts.get(function.__name__.strip("_"))
+        dtype = self._casts.get(function.__name__)
         return result if dtype is None else wide(result.to(dtype))
