@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from braidcheck.numerics import attention, bounds, casts, rope
+from braidcheck.numerics.argument_form import ArgumentForm, in_argument_form
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_form import CacheForm, in_form
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
@@ -73,7 +74,7 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
             op = _given(op, functools.partial(_scaled, one.scale))
         if one.rotary:
             op = _given(op, functools.partial(_partly_rotated, one.rotary))
-    return _in_cache_form(_otherwise_computed(op, conventions), conventions) if conventions else op
+    return _in_forms(_otherwise_computed(op, conventions), conventions) if conventions else op
 
 
 def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
@@ -101,12 +102,20 @@ def _with_log_sum_exp(op: Op, base: float) -> Op:
     return replace(op, reference=reference, contract=contract)
 
 
-def _in_cache_form(op: Op, conventions: tuple[Convention, ...]) -> Op:
+def _in_forms(op: Op, conventions: tuple[Convention, ...]) -> Op:
+    """The op with its arguments and caches in the forms of these conventions."""
+    for one in conventions:
+        if form := one.arguments:
+            op = in_argument_form(_given(op, functools.partial(_in_argument_form, form)), form)
     forms = [one.cache for one in conventions if one.cache]
     if not forms:
         return op
     form = CacheForm(max(one.page for one in forms), any(one.heads_first for one in forms))
     return in_form(_given(op, form.given), form)
+
+
+def _in_argument_form(form: ArgumentForm, inputs: Inputs, case: Case) -> Inputs:
+    return form.given(inputs)
 
 
 def _narrowed(op: Op, name: str, like: str) -> Op:
