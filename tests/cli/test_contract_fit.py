@@ -161,6 +161,11 @@ def test_a_rounded_table_is_told_by_bits_where_small_cases_hide_it():
     assert "q is biased" in accuracy.violation(measure_op(strict, case, "cpu", projects_and_rotates_as_hf))
 
 
+def test_a_table_of_which_only_the_first_row_is_used_tells_nothing():
+    op = kernels.find()["decode_attention"]  # its case with most rows has one slot
+    assert fit(op, op.reference, "cpu").op is op
+
+
 def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another():
     def projects(x, qkv_weight, *others, **options):
         if x.dtype != qkv_weight.dtype:
