@@ -28,7 +28,7 @@ from braidcheck.result import Status
 
 RAISES, ENDS = "raises", "ends its process:"
 REFUSED = tuple(f"{kind.__name__}:" for kind in REFUSALS)  # how what is said of a refusal begins
-BY_BITS = {  # of casts that small cases may not show
+BY_BITS: dict[tuple[str, ...], str] = {  # of casts that small cases may not show
     ("sum",): "stays within the bound on small cases, but y has the bits of the norm of the rounded sum",
     ("rope",): "stays within the bound on small cases, but has the same bits with a rounded table",
 }
@@ -139,9 +139,9 @@ def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], *about: A
 
 def _shown_by_bits(one: Convention, op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> bool:
     """Whether results have the bits of what is rounded by the convention: no luck of the numbers hides that."""
-    asked = {("sum",): _norm_of_its_sum, ("rope",): _rounds_its_table}.get(one.casts)
+    tests: dict[tuple[str, ...], Callable[..., bool]] = {("sum",): _norm_of_its_sum, ("rope",): _rounds_its_table}
     try:
-        return asked is not None and asked(op, cases, function, device)
+        return one.casts in tests and tests[one.casts](op, cases, function, device)
     except (Exception, EndedError):  # what it raises, or returns in place of tensors, is a matter of the checks
         return False
 

@@ -105,8 +105,8 @@ def _with_log_sum_exp(op: Op, base: float) -> Op:
 def _in_forms(op: Op, conventions: tuple[Convention, ...]) -> Op:
     """The op with its arguments and caches in the forms of these conventions."""
     for one in conventions:
-        if form := one.arguments:
-            op = in_argument_form(_given(op, functools.partial(_in_argument_form, form)), form)
+        if one.arguments:
+            op = in_argument_form(_given(op, functools.partial(_in_argument_form, one.arguments)), one.arguments)
     forms = [one.cache for one in conventions if one.cache]
     if not forms:
         return op
