@@ -7,18 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from braidcheck.cli.candidate_run import HELD
 from braidcheck.errors import UserError, in_one_line
 from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.evidence import Evidence
 from braidcheck.gates.accuracy.measure import measure_op
-from braidcheck.gates.calls.chosen import resized
+from braidcheck.gates.calls.chosen import resized, rows_axis
 from braidcheck.gates.calls.observe import same_bits
 from braidcheck.gates.under_test.candidate import REFUSALS
 from braidcheck.isolation.process import EndedError
 from braidcheck.numerics import attention
 from braidcheck.numerics.attention import ScoreRule
-from braidcheck.numerics.calls import copies
+from braidcheck.numerics.calls import copies, run
 from braidcheck.numerics.contract_variants import under, variants
 from braidcheck.numerics.conventions import Convention, about, name
 from braidcheck.op import Case, Op
@@ -26,8 +28,10 @@ from braidcheck.result import Status
 
 RAISES, ENDS = "raises", "ends its process:"
 REFUSED = tuple(f"{kind.__name__}:" for kind in REFUSALS)  # how what is said of a refusal begins
-SUM = ("sum",)
-BY_BITS = "stays within the bound on small cases, but y has the bits of the norm of the rounded sum"
+BY_BITS: dict[tuple[str, ...], str] = {  # of casts that small cases may not show
+    ("sum",): "stays within the bound on small cases, but y has the bits of the norm of the rounded sum",
+    ("rope",): "stays within the bound on small cases, but has the same bits with a rounded table",
+}
 MANY_ROWS = 192  # more than any case that is asked in the interpreter, but for long ones
 MAX_FLOPS = 2**26  # of one of them
 PLAIN = ("unit", "qwen", "tail")
@@ -65,8 +69,9 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
         return Fit(op)
     raises = own.refusals or own.said.startswith(RAISES)
     needed = _most_served(op, cases, function, device) if raises else ()
-    rounded = tuple(one for one in about(op) if one.casts == SUM and _norm_of_its_sum(op, cases, function, device))
-    sets = ((*rounded, *some) for some, _ in variants(op) if _gives(some, needed))
+    rounded = tuple(one for one in about(op) if _shown_by_bits(one, under(op, needed), cases, function, device))
+    others = (some for some, _ in variants(op) if _gives(some, needed) and not any(one in rounded for one in some))
+    sets = ((*rounded, *some) for some in others)
     kept = (some for some in sets if (_keeps(under(op, some), cases, function, device) if some else not own.said))
     chosen = next(kept, None)
     if chosen is None:
@@ -132,18 +137,39 @@ def _violates(one: Convention, op: Op, chosen: tuple[Convention, ...], *about: A
     return _violation(under(op, chosen), unasked, *about)
 
 
+def _shown_by_bits(one: Convention, op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> bool:
+    """Whether results have the bits of what is rounded by the convention: no luck of the numbers hides that."""
+    tests: dict[tuple[str, ...], Callable[..., bool]] = {("sum",): _norm_of_its_sum, ("rope",): _rounds_its_table}
+    try:
+        return one.casts in tests and tests[one.casts](op, cases, function, device)
+    except (Exception, EndedError):  # what it raises, or returns in place of tensors, is a matter of the checks
+        return False
+
+
 def _norm_of_its_sum(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> bool:
-    """Whether y has the bits of the norm of the sum as it is returned, rounded: no luck of the numbers hides that."""
+    """Whether y has the bits of the norm of the sum as it is returned, rounded."""
     case = next((case for case in cases if case.needs == ("residual",) and case.dtype != "float32"), None)
     if case is None:
         return False
     inputs = op.inputs(case, device)
-    try:
-        y, total = function(**copies(inputs))
-        again = function(**copies(inputs | {"x": total.clone(), "residual": None}))
-        return same_bits(y, again)
-    except (Exception, EndedError):  # what it raises, or returns in place of two tensors, is a matter of the checks
-        return False
+    y, total = function(**copies(inputs))
+    return same_bits(y, function(**copies(inputs | {"x": total.clone(), "residual": None})))
+
+
+def _rounds_its_table(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> bool:
+    """Whether all results have the bits of those with a table that is rounded to their dtype; of a case whose positions
+    have angles that lose something by it."""
+    narrow = (case for case in cases if case.dtype != "float32")
+    for case in sorted(narrow, key=lambda case: case[rows_axis(case)], reverse=True):
+        inputs = op.inputs(case, device)
+        table = inputs["cos_sin"]
+        rounded = table.to(getattr(torch, case.dtype)).to(table.dtype)
+        used = inputs["positions"].long().clamp(0, len(table) - 1)
+        if not torch.equal(table[used], rounded[used]):
+            both = inputs, inputs | {"cos_sin": rounded}
+            pairs = zip(*(run(op, function, copies(given)) for given in both), strict=True)
+            return all(same_bits(one, other) for one, other in pairs)
+    return False
 
 
 def _without(op: Op, one: Convention, chosen: tuple[Convention, ...], cases: list[Case], *of: Any) -> str:
@@ -153,7 +179,7 @@ def _without(op: Op, one: Convention, chosen: tuple[Convention, ...], cases: lis
     said = found.said
     if not said and found.refusals:
         said = f"refuses {len(found.refusals)} of {len(cases)} small cases: {found.refusals[0]}"
-    return f"without {one.name} {said or BY_BITS} ({one.used_by})"
+    return f"without {one.name} {said or BY_BITS[one.casts]} ({one.used_by})"
 
 
 def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> Violation:

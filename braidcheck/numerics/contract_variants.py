@@ -13,19 +13,13 @@ from typing import Any
 
 import torch
 
-from braidcheck.numerics import attention, bounds, rope
+from braidcheck.numerics import attention, bounds, casts, rope
+from braidcheck.numerics.argument_form import ArgumentForm, in_argument_form
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_layout import CacheLayout, with_cache_layout
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
 from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
-
-# Casts that a contract permits and its reference does not make: a function of PyTorch, and an argument of that dtype.
-PERMITTED_CASTS = {
-    "linear_residual": {"matmul": "x"},
-    "qkv_rope": {"linear": "qkv_weight"},
-    "gate_up_silu": {"matmul": "weight", "silu": "weight"},
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
             op = _given(op, functools.partial(_scaled, one.scale))
         if one.rotary:
             op = _given(op, functools.partial(_partly_rotated, one.rotary))
-    return _in_cache_layout(_otherwise_computed(op, conventions), conventions) if conventions else op
+    return _in_forms(_otherwise_computed(op, conventions), conventions) if conventions else op
 
 
 def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
@@ -92,7 +86,7 @@ def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     if log_base:
         op = _with_log_sum_exp(op, log_base)
-    derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
+    derived = bounds.derived(op.reference, op.contract.mutates, casts.PERMITTED.get(op.name, {}))
     reference, bound = (_otherwise(function, rules) for function in (op.reference, derived))
     return replace(op, reference=reference, bound=bound, contract_checks={})
 
@@ -109,12 +103,20 @@ def _with_log_sum_exp(op: Op, base: float) -> Op:
     return replace(op, reference=reference, contract=contract)
 
 
-def _in_cache_layout(op: Op, conventions: tuple[Convention, ...]) -> Op:
+def _in_forms(op: Op, conventions: tuple[Convention, ...]) -> Op:
+    """The op with its arguments and caches in the forms of these conventions."""
+    for one in conventions:
+        if one.arguments:
+            op = in_argument_form(_given(op, functools.partial(_in_argument_form, one.arguments)), one.arguments)
     layouts = [one.cache for one in conventions if one.cache]
     if not layouts:
         return op
     layout = CacheLayout(max(one.page for one in layouts), any(one.heads_first for one in layouts))
     return with_cache_layout(_given(op, layout.to_layout), layout)
+
+
+def _in_argument_form(form: ArgumentForm, inputs: Inputs, case: Case) -> Inputs:
+    return form.given(inputs)
 
 
 def _narrowed(op: Op, name: str, like: str) -> Op:

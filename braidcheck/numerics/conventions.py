@@ -12,6 +12,7 @@ from typing import Any
 
 from braidcheck.errors import UserError
 from braidcheck.numerics import attention
+from braidcheck.numerics.argument_form import PACKED_QKV, TWO_TABLES, ArgumentForm
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_layout import CacheLayout
 from braidcheck.numerics.rounding import PLAIN, NormWeight
@@ -44,7 +45,7 @@ class Convention:
     into its inputs. Cases of ``profile`` are left out. RoPE: ``interleaved`` rotates neighbouring elements in place of
     halves, ``rotary`` is the fraction of a head that is rotated. Attention: ``scores`` is the rule for scores,
     ``scale`` the scale of every call, ``log_base`` the base of the log-sum-exp that is returned too, ``cache`` the
-    cache's layout.
+    cache's layout. ``arguments`` is the form in which the function takes them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Convention:
     scale: float = 0.0
     log_base: float = 0.0
     cache: CacheLayout | None = None
+    arguments: ArgumentForm | None = None
 
     @property
     def choice(self) -> str:
@@ -92,7 +94,11 @@ CONVENTIONS = (
     Convention("lse=natural", "as FlashAttention and PyTorch return it", ATTENTION, log_base=math.e),
     Convention("lse=base 2", "as FlashInfer returns it", ATTENTION, log_base=2.0, other_op=True),
 )
-LAYOUT = Convention("layout=HND", "as TensorRT-LLM keeps a cache", CACHED, cache=CacheLayout(heads_first=True))
+FORMS = (  # of arguments; never detected
+    Convention("layout=HND", "as TensorRT-LLM keeps a cache", CACHED, cache=CacheLayout(heads_first=True)),
+    Convention("table=cos and sin", "as FlashAttention takes them", HEADS, arguments=TWO_TABLES),
+    Convention("qkv=packed", "as a product of all three leaves them", ("decode_attention",), arguments=PACKED_QKV),
+)
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def about(op: Op) -> list[Convention]:
 def named(op: Op, words: Iterable[str]) -> tuple[Convention, ...]:
     """The conventions of ``op`` with these names, such as "output=input dtype". The beginning of a value is enough if
     only one name has it, and "-" may stand for a space. Raises UserError for a name that the op does not have."""
-    known = {one.name: one for one in (*about(op), LAYOUT) if op.name in one.ops}
+    known = {one.name: one for one in (*about(op), *FORMS) if op.name in one.ops}
     numbered = {one.choice: one for one in NUMBERED if op.name in one.ops}
     found: list[Convention] = []
     for word in words:

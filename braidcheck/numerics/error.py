@@ -84,10 +84,13 @@ def _choice_error_ratios(got: Tensor, table: Tensor) -> Tensor:
     return torch.where(known, chosen, torch.inf)
 
 
-def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor | None = None) -> Errors:
+def distance(
+    got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor | None = None, baseline: Tensor | None = None
+) -> Errors:
     """The Errors of one output; see ``error_ratios`` for the arguments.
 
-    ``systematic`` is the part of the tolerance that may be one-sided: by default all of it.
+    ``systematic`` is the part of the tolerance that may be one-sided: by default all of it. ``baseline`` is the output
+    of the reference in the types of the contract: how far its casts lean is no bias.
     """
     if not got.numel():
         return Errors(0.0, 0.0, 0.0, 0)
@@ -105,13 +108,17 @@ def distance(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor |
         relative=relative_error(got, exact),
         largest=float((value - exact)[known].abs().max()) if known.any() else 0.0,
         nonfinite=int((~value.isfinite() & exact.isfinite() & (error_ratio.view(got.shape) > 1)).sum()),
-        bias=bias.ratio(got, exact, tolerance, tolerance if systematic is None else systematic) if is_float else 0.0,
+        bias=_bias(got, exact, tolerance, systematic, baseline) if is_float else 0.0,
         narrow=_narrow(got, exact),
         index=unravel_index(worst, got.shape),
         got=float(value.flatten()[worst]),
         exact=float(exact.flatten()[worst]),
         allowed=allowed,
     )
+
+
+def _bias(got: Tensor, exact: Tensor, tolerance: Tensor, systematic: Tensor | None, baseline: Tensor | None) -> float:
+    return bias.ratio(got, exact, tolerance, tolerance if systematic is None else systematic, baseline)
 
 
 def largest_error_ratio(got: Tensor, exact: Tensor, tolerance: Tensor) -> float:

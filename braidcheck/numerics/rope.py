@@ -37,15 +37,15 @@ def angles(cos_sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos_sin: Tensor, positions: Tensor, storage: torch.dtype | None = None) -> Tensor:
     """Rotate the halves of each head: x[T, heads, D] by the table's rows at positions[T]; NaN outside the table.
 
-    ``storage`` is the heads' dtype, in which each step is rounded under the convention "rope"; None: x's. A table that
-    is narrower than a head leaves the rest of the head as it is.
+    ``storage`` is the heads' dtype, to which heads, table and each step are rounded under the convention "rope"; None:
+    x's. A table that is narrower than a head leaves the rest of the head as it is.
     """
 
     def rounded(part: Tensor) -> Tensor:
         return rounding.cast_at("rope", part, storage or x.dtype)
 
     cos, sin = (rounded(part.to(x.dtype)) for part in angles(cos_sin, positions))
-    width = cos_sin.shape[-1]
+    width, x = cos_sin.shape[-1], rounded(x)
     first, second = _pairs(x[..., :width])
     turned = rounded(first * cos) - rounded(second * sin), rounded(second * cos) + rounded(first * sin)
     return _joined([rounded(half) for half in turned], x[..., width:])

@@ -6,7 +6,10 @@ import torch
 from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
 from braidcheck.errors import UserError
+from braidcheck.gates import accuracy
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.numerics import contract_variants, conventions
+from braidcheck.op import Case
 
 NORM = kernels.find()["rms_norm"]
 
@@ -136,6 +139,31 @@ def test_a_rotation_in_the_heads_own_dtype_is_named():
     found = fit(ROTATION, rotates_as_hf, "cpu", lambda case: not case.needs)
     assert "rope=input dtype" in found.said
     assert not found.other_op
+
+
+def projects_and_rotates_as_hf(x, qkv_weight, cos_sin, positions, num_heads, num_kv_heads, head_dim):
+    qkv = torch.nn.functional.linear(x, qkv_weight).unflatten(1, (-1, head_dim))
+    cos, sin = (torch.cat([part, part], -1).to(x.dtype)[:, None] for part in cos_sin[positions].chunk(2, -1))
+    first, second = qkv.chunk(2, -1)
+    q, k, _ = (qkv * cos + torch.cat([-second, first], -1) * sin).split([num_heads, num_kv_heads, num_kv_heads], 1)
+    return q, k, qkv[:, num_heads + num_kv_heads :]
+
+
+def test_a_rounded_table_is_told_by_bits_where_small_cases_hide_it():
+    op = kernels.find()["qkv_rope"]
+    found = fit(op, projects_and_rotates_as_hf, "cpu", lambda case: not case.needs)
+    assert found.said.startswith("held to qkv_rope(x=weight dtype, rope=input dtype); fails the strict contract: ")
+    assert "without rope=input dtype stays within the bound on small cases, but has the same bits" in found.said
+    many = {"T": 1024, "H": 64, "Hq": 1, "Hkv": 1, "D": 64, "P": 4096}  # all of one sign: casts lean in all rows
+    case = Case("qkv_rope", many, profile="one_sign")
+    assert not accuracy.violation(measure_op(found.op, case, "cpu", projects_and_rotates_as_hf))
+    strict = contract_variants.under(op, conventions.named(op, ["x=weight"]))
+    assert "q is biased" in accuracy.violation(measure_op(strict, case, "cpu", projects_and_rotates_as_hf))
+
+
+def test_a_table_of_which_only_the_first_row_is_used_tells_nothing():
+    op = kernels.find()["decode_attention"]  # its case with most rows has one slot
+    assert fit(op, op.reference, "cpu").op is op
 
 
 def test_x_in_the_dtype_of_the_weights_is_named_where_a_product_refuses_another():

@@ -21,8 +21,8 @@ def exact(*shape, seed=0):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def ratio(got, y, tolerance, systematic=None):
-    return bias.ratio(got, y, tolerance, tolerance if systematic is None else systematic)
+def ratio(got, y, tolerance, systematic=None, baseline=None):
+    return bias.ratio(got, y, tolerance, tolerance if systematic is None else systematic, baseline)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -57,6 +57,16 @@ def test_rows_that_agree_are_seen_below_the_casts():
     assert ratio(got, y, tolerance, systematic) > 1
     assert ratio(got[: MIN_ROWS - 1], *(part[: MIN_ROWS - 1] for part in (y, tolerance, systematic))) < 1
     assert ratio(y.to(torch.bfloat16), y, tolerance, systematic) < 0.6
+
+
+@pytest.mark.parametrize(("part", "is_seen"), [(0, False), (0.5, False), (1, False), (3, True), (-1, True)])
+def test_casts_explain_as_much_bias_as_the_reference_has_with_them(part, is_seen):
+    """A quarter of a cast in all rows is seen (above), unless the reference's own casts lean as far."""
+    y = exact(2 * MIN_ROWS, 64)
+    u = ROUNDOFF[torch.bfloat16]
+    baseline, got = ((y * (1 + share * u / 4)).to(torch.bfloat16) for share in (1, part))
+    found = ratio(got, y, 5 * u * y.abs(), 1e-5 * y.abs(), baseline)
+    assert (found > 1) == is_seen
 
 
 def test_the_same_answer_many_times_counts_once():

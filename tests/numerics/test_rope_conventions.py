@@ -7,6 +7,8 @@ from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
 from braidcheck.gates import accuracy
 from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.calls.observe import same_bits
+from braidcheck.numerics.calls import copies, run
 from braidcheck.numerics.contract_variants import under
 from braidcheck.numerics.conventions import HEADS, named
 
@@ -89,6 +91,16 @@ def test_every_op_with_heads_has_it(name, word):
     case = next(case for case in variant.cases if case.profile == "qwen" and not case.large)
     assert not accuracy.violation(measure_op(variant, case, "cpu", variant.reference))
     assert accuracy.violation(measure_op(variant, case, "cpu", lambda **given: op.reference(**_whole(op, case, given))))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_op_with_heads_rotates_in_16_bits_where_the_convention_says_so(name):
+    op = kernels.find()[name]
+    case = next(case for case in op.cases if case.profile == "qwen" and case.dtype == "bfloat16" and not case.large)
+    inputs = op.inputs(case, "cpu")
+    rounding = under(op, named(op, ["rope=input dtype"]))
+    rounded, exact = (run(op, one.reference, copies(inputs)) for one in (rounding, op))
+    assert not all(map(same_bits, rounded, exact))
 
 
 def _whole(op, case, given):

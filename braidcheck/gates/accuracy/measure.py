@@ -18,7 +18,7 @@ from braidcheck.gates.accuracy.evidence import Distance, Evidence, Output
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
-from braidcheck.numerics import bias
+from braidcheck.numerics import bias, casts
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run, with_finite_poison
 from braidcheck.numerics.error import Errors, distance, largest_error_ratio, relative_error
 from braidcheck.op import Case, Op
@@ -66,9 +66,9 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     evidence["problems"] = output_problems(op, inputs, got, exact)
     if not evidence["problems"]:
         evidence["outputs"] = [
-            _output(name, distance(value, truth, tolerance, part), *baseline)
-            for name, value, truth, tolerance, part, baseline in zip(
-                op.outputs, got, exact, bounds, question.systematic, question.baseline, strict=False
+            _output(name, distance(value, truth, tolerance, part, rounded), *errors)
+            for name, value, truth, tolerance, part, rounded, errors in zip(
+                op.outputs, got, exact, bounds, question.systematic, question.rounded, question.errors, strict=False
             )
         ]
     return evidence
@@ -89,29 +89,49 @@ class _Question:
         return run(self._op, self._op.reference, in_float64(self.inputs)), self._op.bound(**self.inputs)
 
     @cached_property
-    def baseline(self) -> list[tuple[float, float]]:
-        """Error ratio and relative error of each output of the reference in the types that the contract gives."""
-        outputs = zip(
-            self._op.outputs, run(self._op, self._op.reference, copies(self.inputs)), *self.truth, strict=False
-        )
-        found = []
-        for name, output, truth, tolerance in outputs:
-            value = output.to(_dtype(self._op, name, self.inputs))
-            found.append((largest_error_ratio(value, truth, tolerance), relative_error(value, truth)))
-        return found
+    def baseline(self) -> list[Tensor]:
+        """The outputs of the reference in the types that the contract gives."""
+        return self._outputs()
+
+    @cached_property
+    def rounded(self) -> list[Tensor]:
+        """The baseline with all further casts that the contract permits, which may lean."""
+        permitted = casts.of_op(self._op, self.inputs)
+        if not permitted or self._has_few_rows:
+            return self.baseline
+        with casts.made(permitted):
+            return self._outputs()
+
+    def _outputs(self) -> list[Tensor]:
+        outputs = run(self._op, self._op.reference, copies(self.inputs))
+        named = zip(self._op.outputs, outputs, strict=False)
+        return [output.to(_dtype(self._op, name, self.inputs)) for name, output in named]
+
+    @cached_property
+    def errors(self) -> list[tuple[float, float]]:
+        """Error ratio and relative error of each output of the baseline."""
+        return [
+            (largest_error_ratio(value, truth, tolerance), relative_error(value, truth))
+            for value, truth, tolerance in zip(self.baseline, *self.truth, strict=False)
+        ]
 
     @cached_property
     def systematic(self) -> tuple[Tensor, ...]:
         """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
         bounds = self.truth[1]
-        if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
-            return bounds  # too few rows to need it
+        if self._has_few_rows:
+            return bounds
         wide = {
             name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
             for name, value in self.inputs.items()
         }
         parts: tuple[Tensor, ...] = self._op.bound(**wide)
         return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
+
+    @property
+    def _has_few_rows(self) -> bool:
+        """Whether there are too few rows to show what all have in common."""
+        return all(len(tolerance) < bias.MIN_ROWS for tolerance in self.truth[1])
 
 
 _questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("questions", default=None)

@@ -45,8 +45,8 @@ def reference(
 ) -> Tensor:
     """Norm, rotate, write, attend."""
     dtype, (rows, slots) = k_cache.dtype, _rows_in_range(positions, cos_sin, k_cache)
-    rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions).to(dtype)
-    new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions)
+    rotated = rope.rotate(rope.head_norm(rounding.wide(q), q_norm_weight, eps), cos_sin, positions, dtype).to(dtype)
+    new_k = rope.rotate(rope.head_norm(rounding.wide(k), k_norm_weight, eps), cos_sin, positions, dtype)
     k_cache[rows, slots], v_cache[rows, slots] = new_k.to(dtype)[rows], v.to(dtype)[rows]
     out = q.new_full(q.shape, torch.nan, dtype=dtype)
     for same, query, mask in _by_slot(rotated, rows, slots, k.shape[1]):

@@ -34,7 +34,8 @@ def _keys(cached: Tensor, pre_rope: bool, k_norm_weight: Tensor, cos_sin: Tensor
     if not pre_rope:
         return cached
     normed = rope.head_norm(rounding.wide(cached), k_norm_weight, eps)
-    return rope.rotate(normed, cos_sin, torch.arange(len(cached), device=cached.device)).to(cached.dtype)
+    slots = torch.arange(len(cached), device=cached.device)
+    return rope.rotate(normed, cos_sin, slots, cached.dtype).to(cached.dtype)
 
 
 def _groups(q: Tensor, rows: Tensor, slots: Tensor, capacity: int) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -71,9 +72,9 @@ def reference(
     operand = rounding.rms_normed(hidden, norm_weight, eps).to(dtype)
     qkv = (rounding.wide(operand) @ rounding.wide(qkv_weight).T).unflatten(1, (num_heads + 2 * num_kv_heads, head_dim))
     q, k, v = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
-    q = rope.rotate(rope.head_norm(q, q_norm_weight, eps), cos_sin, positions).to(dtype)
+    q = rope.rotate(rope.head_norm(q, q_norm_weight, eps), cos_sin, positions, dtype).to(dtype)
     if not pre_rope:
-        k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions)
+        k = rope.rotate(rope.head_norm(k, k_norm_weight, eps), cos_sin, positions, dtype)
     rows, slots = places(len(hidden), len(k_cache), lengths)
     in_range = (slots >= 0) & (slots < k_cache.shape[1])
     written = rows[in_range], slots[in_range]

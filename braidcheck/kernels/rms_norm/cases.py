@@ -71,6 +71,8 @@ CASES = (
     _case(5, 1000, "tail", "float16", residual=1, narrow=1),
     _case(9, 256, "flat"),
     _case(3, 1000, "flat", "float16", residual=1),
+    _case(80, 256, "halfway"),
+    _case(80, 256, "halfway", "float16"),
     _case(3, 256, "range"),
     _case(3, 256, "range", narrow=1),
     _case(3, 256, "range", residual=1, narrow=1),
