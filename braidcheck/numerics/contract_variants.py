@@ -26,6 +26,7 @@ PERMITTED_CASTS = {
     "qkv_rope": {"linear": "qkv_weight"},
     "gate_up_silu": {"matmul": "weight", "silu": "weight"},
 }
+MAX_KEPT = 256  # references and bounds: more than all ops have under the conventions that are tried
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,17 @@ def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     if log_base:
         op = _with_log_sum_exp(op, log_base)
-    derived = bounds.derived(op.reference, op.contract.mutates, PERMITTED_CASTS.get(op.name, {}))
-    reference, bound = (_otherwise(function, rules) for function in (op.reference, derived))
+    reference, bound = _reference_and_bound(op.name, op.reference, op.contract.mutates, rules)
     return replace(op, reference=reference, bound=bound, contract_checks={})
+
+
+@functools.lru_cache(maxsize=MAX_KEPT)
+def _reference_and_bound(
+    name: str, reference: Callable[..., Any], mutates: tuple[str, ...], rules: _Rules
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The same functions for the same rules: what was answered under them is known by its functions."""
+    bound = bounds.derived(reference, mutates, PERMITTED_CASTS.get(name, {}))
+    return _otherwise(reference, rules), _otherwise(bound, rules)
 
 
 def _with_log_sum_exp(op: Op, base: float) -> Op:

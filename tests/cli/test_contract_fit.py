@@ -6,9 +6,17 @@ import torch
 from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
 from braidcheck.errors import UserError
+from braidcheck.gates.accuracy.measure import answers_kept
 from braidcheck.numerics import contract_variants, conventions
 
 NORM = kernels.find()["rms_norm"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def answers():
+    """Most functions are held to the same contracts of one op."""
+    with answers_kept():
+        yield
 
 
 def normed(x, eps):
@@ -70,6 +78,15 @@ def test_own_contract_is_kept_or_none(function):
     found = fitting(function)
     assert found.op is NORM
     assert not found.said
+
+
+def test_an_op_without_conventions_asks_nothing():
+    def never(*args):
+        raise AssertionError("called")
+
+    op = kernels.find()["cache_write"]
+    assert not conventions.about(op)
+    assert fit(op, pytest.fail, "cpu", never).op is op
 
 
 @pytest.mark.parametrize(
