@@ -12,11 +12,12 @@ from braidcheck.cli.candidate_run import Limits, evaluate
 from braidcheck.cli.contract_fit import fit, require_told
 from braidcheck.errors import UserError
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.measure import answers_kept, measure_op
+from braidcheck.gates.accuracy.measure import measure_op
 from braidcheck.numerics.contract_variants import under
 from braidcheck.numerics.conventions import named
 from braidcheck.result import Status
 
+pytestmark = pytest.mark.usefixtures("answers")
 DECODE, PREFILL, FUSED_DECODE = (
     kernels.find()[name] for name in ("attention_decode", "attention_prefill", "decode_attention")
 )
@@ -121,13 +122,6 @@ def heads_first(q, k_cache, v_cache, lengths, scale):
 
 def ignores_scale(q, k_cache, v_cache, lengths, scale):
     return decode()(q, k_cache, v_cache, lengths, q.shape[-1] ** -0.5)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def answers():
-    """Several functions are held to each contract."""
-    with answers_kept():
-        yield
 
 
 @cache

@@ -15,7 +15,6 @@ from braidcheck import kernels
 from braidcheck.cli import candidate_checks
 from braidcheck.cli.candidate_checks import Subject, subjects
 from braidcheck.cli.candidate_run import Limits, Questions
-from braidcheck.gates.accuracy.measure import answers_kept
 from braidcheck.gates.under_test import use_candidate
 from braidcheck.gates.under_test.candidate import Candidate
 from braidcheck.gates.under_test.workers import Workers
@@ -41,13 +40,6 @@ def exchange():
     yield exchange
     exchange.close()
     workers.close()
-
-
-@pytest.fixture(scope="module")
-def answers():
-    """All functions of an op are asked the same cases, whose answers are those of the op."""
-    with answers_kept():
-        yield
 
 
 @pytest.fixture

@@ -6,17 +6,12 @@ import torch
 from braidcheck import kernels
 from braidcheck.cli.contract_fit import fit
 from braidcheck.errors import UserError
-from braidcheck.gates.accuracy.measure import answers_kept
 from braidcheck.numerics import contract_variants, conventions
 
 NORM = kernels.find()["rms_norm"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def answers():
-    """Most functions are held to the same contracts of one op."""
-    with answers_kept():
-        yield
+pytestmark = pytest.mark.usefixtures("answers")
 
 
 def normed(x, eps):

@@ -60,13 +60,12 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         return seen
     seen["seconds"] = time.perf_counter() - started
     # Only now: while the function ran, there was no answer to be found anywhere.
-    exact, bounds = question.truth
-    seen["problems"] = output_problems(op, inputs, got, exact)
+    seen["problems"] = output_problems(op, inputs, got, question.exact)
     if not seen["problems"]:
         seen["outputs"] = [
             _output(name, distance(value, truth, tolerance, part), *baseline)
             for name, value, truth, tolerance, part, baseline in zip(
-                op.outputs, got, exact, bounds, question.systematic, question.baseline, strict=False
+                op.outputs, got, question.exact, question.bounds, question.systematic, question.baseline, strict=False
             )
         ]
     return seen
@@ -82,15 +81,25 @@ class _Question:
         self.inputs = with_finite_poison(inputs) if has_finite_poison(case) else inputs
 
     @cached_property
-    def truth(self) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
-        """The exact outputs and their bounds."""
-        return run(self._op, self._op.reference, in_float64(self.inputs)), self._op.bound(**self.inputs)
+    def exact(self) -> tuple[Any, ...]:
+        """The exact outputs."""
+        return run(self._op, self._op.reference, in_float64(self.inputs))
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, ...]:
+        """The bounds of the outputs: often dearer than these, and not needed for outputs of a wrong dtype."""
+        bounds: tuple[Tensor, ...] = self._op.bound(**self.inputs)
+        return bounds
 
     @cached_property
     def baseline(self) -> list[tuple[float, float]]:
         """Error ratio and relative error of each output of the reference in the types that the contract gives."""
         outputs = zip(
-            self._op.outputs, run(self._op, self._op.reference, copies(self.inputs)), *self.truth, strict=False
+            self._op.outputs,
+            run(self._op, self._op.reference, copies(self.inputs)),
+            self.exact,
+            self.bounds,
+            strict=False,
         )
         found = []
         for name, output, truth, tolerance in outputs:
@@ -101,15 +110,14 @@ class _Question:
     @cached_property
     def systematic(self) -> tuple[Tensor, ...]:
         """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
-        bounds = self.truth[1]
-        if all(len(tolerance) < bias.MIN_ROWS for tolerance in bounds):
-            return bounds  # too few rows to need it
+        if all(len(tolerance) < bias.MIN_ROWS for tolerance in self.bounds):
+            return self.bounds  # too few rows to need it
         wide = {
             name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
             for name, value in self.inputs.items()
         }
         parts: tuple[Tensor, ...] = self._op.bound(**wide)
-        return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
+        return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, self.bounds, strict=True))
 
 
 _questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("questions", default=None)
