@@ -63,6 +63,8 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
 
     Where it keeps none it is held to the op's own, and nothing is said.
     """
+    if not about(op):
+        return Fit(op)
     cases = _small(op, [case for case in op.cases if served(case)])
     own = _violation(op, cases, function, device)
     if own.said.startswith(ENDS):  # a process for each contract would take too long

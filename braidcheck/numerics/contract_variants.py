@@ -21,6 +21,8 @@ from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, ab
 from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
 
+MAX_KEPT = 256  # references and bounds: more than all ops have under the conventions that are tried
+
 
 @dataclass(frozen=True)
 class _Rules:
@@ -86,9 +88,17 @@ def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     if log_base:
         op = _with_log_sum_exp(op, log_base)
-    derived = bounds.derived(op.reference, op.contract.mutates, casts.PERMITTED.get(op.name, {}))
-    reference, bound = (_otherwise(function, rules) for function in (op.reference, derived))
+    reference, bound = _reference_and_bound(op.name, op.reference, op.contract.mutates, rules)
     return replace(op, reference=reference, bound=bound, contract_checks={})
+
+
+@functools.lru_cache(maxsize=MAX_KEPT)
+def _reference_and_bound(
+    name: str, reference: Callable[..., Any], mutates: tuple[str, ...], rules: _Rules
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The same functions for the same rules: what was answered under them is known by its functions."""
+    bound = bounds.derived(reference, mutates, casts.PERMITTED.get(name, {}))
+    return _otherwise(reference, rules), _otherwise(bound, rules)
 
 
 def _with_log_sum_exp(op: Op, base: float) -> Op:

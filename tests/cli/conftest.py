@@ -38,6 +38,15 @@ def no_progress_lines(monkeypatch):
     monkeypatch.setattr(progress, "NEWS_SECONDS", 1e6)
 
 
+@pytest.fixture(scope="module")
+def answers():
+    """Answers of cases are kept for all functions of a module, as ``check`` keeps them for one."""
+    from braidcheck.gates.accuracy.measure import answers_kept  # with torch
+
+    with answers_kept():
+        yield
+
+
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(environment, "gpus", tuple)

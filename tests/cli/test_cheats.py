@@ -25,7 +25,7 @@ SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def exchange(fresh_python):
+def exchange(fresh_python, answers):
     """One process for the cheats of a file, or until one ends it; the last of a file spoils it."""
     workers = Workers("cpu")
     exchange = Exchange(workers.start, workers.file)

@@ -14,6 +14,9 @@ from braidcheck.op import Case
 NORM = kernels.find()["rms_norm"]
 
 
+pytestmark = pytest.mark.usefixtures("answers")
+
+
 def normed(x, eps):
     return x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)
 
@@ -73,6 +76,15 @@ def test_own_contract_is_kept_or_none(function):
     found = fitting(function)
     assert found.op is NORM
     assert not found.said
+
+
+def test_an_op_without_conventions_asks_nothing():
+    def never(*args):
+        raise AssertionError("called")
+
+    op = kernels.find()["cache_write"]
+    assert not conventions.about(op)
+    assert fit(op, pytest.fail, "cpu", never).op is op
 
 
 @pytest.mark.parametrize(

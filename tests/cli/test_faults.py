@@ -41,7 +41,7 @@ PLANTED += [pytest.param("cpu", fault) for fault in ON_A_CPU]
 
 
 @pytest.fixture(scope="module")
-def exchanges():
+def exchanges(answers):
     """One process a device, replaced where a fault ends it."""
     made = {}
 

@@ -62,13 +62,14 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         return evidence
     evidence["seconds"] = time.perf_counter() - started
     # Computed only now, so that the function could not find the answer in memory.
-    exact, bounds = question.truth
+    exact = question.exact
     evidence["problems"] = output_problems(op, inputs, got, exact)
     if not evidence["problems"]:
         evidence["outputs"] = [
             _output(name, distance(value, truth, tolerance, part, rounded), *errors)
             for name, value, truth, tolerance, part, rounded, errors in zip(
-                op.outputs, got, exact, bounds, question.systematic, question.rounded, question.errors, strict=False
+                *(op.outputs, got, exact, question.bounds, question.systematic, question.rounded, question.errors),
+                strict=False,
             )
         ]
     return evidence
@@ -84,9 +85,15 @@ class _Question:
         self.inputs = with_finite_poison(inputs) if has_finite_poison(case) else inputs
 
     @cached_property
-    def truth(self) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
-        """The exact outputs and their bounds."""
-        return run(self._op, self._op.reference, in_float64(self.inputs)), self._op.bound(**self.inputs)
+    def exact(self) -> tuple[Any, ...]:
+        """The exact outputs."""
+        return run(self._op, self._op.reference, in_float64(self.inputs))
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, ...]:
+        """The bounds of the outputs: often dearer than these, and not needed for outputs of a wrong dtype."""
+        bounds: tuple[Tensor, ...] = self._op.bound(**self.inputs)
+        return bounds
 
     @cached_property
     def baseline(self) -> list[Tensor]:
@@ -112,13 +119,13 @@ class _Question:
         """Error ratio and relative error of each output of the baseline."""
         return [
             (largest_error_ratio(value, truth, tolerance), relative_error(value, truth))
-            for value, truth, tolerance in zip(self.baseline, *self.truth, strict=False)
+            for value, truth, tolerance in zip(self.baseline, self.exact, self.bounds, strict=False)
         ]
 
     @cached_property
     def systematic(self) -> tuple[Tensor, ...]:
         """The part of each bound that may lie on one side: what is left of it where nothing is cast to 16 bits."""
-        bounds = self.truth[1]
+        bounds = self.bounds
         if self._has_few_rows:
             return bounds
         wide = {
@@ -126,12 +133,12 @@ class _Question:
             for name, value in self.inputs.items()
         }
         parts: tuple[Tensor, ...] = self._op.bound(**wide)
-        return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, bounds, strict=True))
+        return tuple(torch.minimum(part, tolerance) for part, tolerance in zip(parts, self.bounds, strict=True))
 
     @property
     def _has_few_rows(self) -> bool:
         """Whether there are too few rows to show what all have in common."""
-        return all(len(tolerance) < bias.MIN_ROWS for tolerance in self.truth[1])
+        return all(len(tolerance) < bias.MIN_ROWS for tolerance in self.bounds)
 
 
 _questions: ContextVar[dict[tuple[Any, ...], _Question] | None] = ContextVar("questions", default=None)

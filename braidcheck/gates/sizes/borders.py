@@ -118,10 +118,18 @@ def _files(op: str) -> set[Path]:
 
 
 def _shared(one: ModuleType) -> Iterator[ModuleType]:
-    for node in ast.walk(_tree(inspect.getsource(one))):
+    return map(module, _imported(inspect.getsource(one)))
+
+
+@cache
+def _imported(source: str) -> tuple[str, ...]:
+    """The modules below the package that are imported from ``kernels.common``."""
+    found: list[str] = []
+    for node in ast.walk(_tree(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}.kernels.common"):
             name = (node.module or "").removeprefix(f"{PACKAGE}.")
-            yield from (module(f"{name}.{a.name}") for a in node.names) if name == "kernels.common" else [module(name)]
+            found += [f"{name}.{each.name}" for each in node.names] if name == "kernels.common" else [name]
+    return tuple(found)
 
 
 @cache

@@ -256,6 +256,13 @@ def test_an_answer_is_computed_once_where_it_is_kept_and_for_its_own_contract_al
     assert len(asked) == 8
 
 
+def test_no_bound_is_computed_for_an_output_of_a_wrong_dtype():
+    op = OPS["rms_norm"]
+    case = next(case for case in op.cases if case.dtype == "float32" and not case.large)
+    evidence = measure_op(replace(op, bound=pytest.fail), case, "cpu", lambda x, *rest, **options: x.double())
+    assert evidence["problems"] == ["y is float64, must be float32"]
+
+
 def test_a_kept_answer_is_not_what_the_function_is_given():
     op = OPS["rms_norm"]
     case = next(case for case in op.cases if case.dtype == "float32" and not case.large)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import triton.language as tl
+from triton.language.semantic import TritonSemantic
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from braidcheck.kernels.common import interpreter, interpreter_memory
@@ -15,9 +16,9 @@ TYPES = {"fp32": np.float32, "bf16": np.uint16, "int64": np.int64, "int8": np.in
 ELEMENTS = {"fp32": tl.float32, "bf16": tl.bfloat16, "int64": tl.int64, "int8": tl.int8}
 
 
-def own(name):
+def own(name, kind=InterpreterBuilder):
     """Triton's own method behind one of ours."""
-    function = getattr(InterpreterBuilder, name)
+    function = getattr(kind, name)
     names = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
     return names["plain"].cell_contents
 
@@ -43,6 +44,10 @@ def mask(request):
     )
 
 
+def block(data, dtype):
+    return tl.tensor(TensorHandle(data, dtype), tl.block_type(dtype, list(data.shape)))
+
+
 def memory_of(dtype):
     return np.random.default_rng(0).integers(0, 100, 3 * ROWS * COLUMNS).astype(dtype)
 
@@ -60,6 +65,26 @@ def test_a_load_gives_what_tritons_own_gives(name, indices, mask, with_other):
         for load in (InterpreterBuilder.create_masked_load, own("create_masked_load"))
     )
     assert (found.dtype, found.strides, found.tobytes()) == (expected.dtype, expected.strides, expected.tobytes())
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("other", [None, tl.int32, tl.float32], ids=str)
+@pytest.mark.parametrize("shape", [None, (ROWS, COLUMNS), (1, COLUMNS), (ROWS, 1)], ids=str)
+def test_a_load_by_a_plan_is_tritons_own(name, shape, other):
+    memory, semantic = memory_of(TYPES[name]), interpreter.interpreter.interpreter_semantic
+    kind = tl.pointer_type(ELEMENTS[name])
+    own_load = own("_load_legacy", TritonSemantic)
+    for start in range(3):  # the first makes the plan
+        addresses = pointers(memory, start + np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS), ELEMENTS[name])
+        ptrs = tl.tensor(addresses, tl.block_type(kind, [ROWS, COLUMNS]))
+        mask = shape and block((np.arange(np.prod(shape)).reshape(shape) + start) % 3 == 1, tl.int1)
+        filled = mask and other and block(np.full((1, 1), 7 + start, other.name.replace("fp", "float")), other)
+        found, expected = (
+            load(semantic, ptrs, mask, filled, (), "", "", "", False)
+            for load in (TritonSemantic._load_legacy, own_load)
+        )
+        assert (found.type, found.handle.data.shape) == (expected.type, expected.handle.data.shape)
+        assert found.handle.data.tobytes() == expected.handle.data.tobytes()
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -47,6 +47,14 @@ def test_a_cast_gives_what_tritons_own_gives(old, order):
             assert found(type(SEMANTIC).cast, *operands) == found(own("cast"), *operands), (new, seed)
 
 
+@pytest.mark.parametrize("new", TYPES, ids=str)
+def test_a_cast_of_each_float16_gives_what_tritons_own_gives(new):
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    operand = tl.tensor(TensorHandle(every, tl.float16), tl.block_type(tl.float16, [2**16]))
+    for _ in SEEDS:
+        assert found(type(SEMANTIC).cast, SEMANTIC, operand, new) == found(own("cast"), SEMANTIC, operand, new)
+
+
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("order", "CF")
 def test_a_choice_gives_what_tritons_own_gives(dtype, order):
