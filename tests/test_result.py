@@ -212,3 +212,8 @@ def test_rows_are_written_one_a_line_below_what_is_said_once():
     assert lines[:3] == ["{", ' "format": 1,', ' "seconds": 2.5,']
     assert {'{"id": "a"},', '{"id": "b"}'} <= set(lines)
     assert checksum.opened(text, "rows 1") == {"format": 1, "seconds": 2.5, "rows": [{"id": "a"}, {"id": "b"}]}
+
+
+def test_no_runs_merge_into_an_empty_one():
+    merged = Run.merge([])
+    assert (merged.environment, merged.expected, merged.verdicts) == ({"lanes": []}, (), ())

@@ -178,3 +178,8 @@ def test_an_output_of_no_elements_has_no_errors():
 def test_the_indices_of_an_element_are_pytorchs(shape):
     numbers = torch.arange(math.prod(shape)).view(shape)
     assert all(int(numbers[unravel_index(number, shape)]) == number for number in range(math.prod(shape)))
+
+
+def test_the_largest_error_is_that_of_numbers_where_others_are_none():
+    got, exact = torch.tensor([1.0, torch.nan, 2.5]), torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)
+    assert distance(got, exact, torch.ones(3, dtype=torch.float64)).largest == 0.5

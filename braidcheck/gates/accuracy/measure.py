@@ -68,7 +68,13 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
         evidence["outputs"] = [
             _output(name, distance(value, truth, tolerance, part, rounded), *errors)
             for name, value, truth, tolerance, part, rounded, errors in zip(
-                *(op.outputs, got, exact, question.bounds, question.systematic, question.rounded, question.errors),
+                op.outputs,
+                got,
+                exact,
+                question.bounds,
+                question.systematic,
+                question.rounded,
+                question.errors,
                 strict=False,
             )
         ]

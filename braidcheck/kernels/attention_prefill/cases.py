@@ -150,10 +150,12 @@ NEGATIVE_CONTROLS = {
 
 
 def packed(case: Case, device: str) -> Inputs:
-    """Three sequences: two of ``case["seqs"]`` rows, of which the second begins at any row, and a short one."""
+    """Three sequences: two of ``case["seqs"]`` rows, of which the second begins at any row, and a short one; an empty
+    one before each of the first two and at the end."""
     size = case["seqs"]
     given = inputs(replace(case, axes={**case.axes, "T": 2 * size + 3, "seqs": 0}), device)
-    return given | {"cu_seqlens": torch.tensor([0, size, 2 * size, 2 * size + 3], dtype=torch.int32, device=device)}
+    bounds = [0, 0, size, size, 2 * size, 2 * size + 3, 2 * size + 3]
+    return given | {"cu_seqlens": torch.tensor(bounds, dtype=torch.int32, device=device)}
 
 
 SWEEPS = (

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from braidcheck.ci.trend.evaluate import environment_moves, evaluate
+from braidcheck.ci.trend import changes
+from braidcheck.ci.trend.evaluate import _differ, environment_moves, evaluate
 from braidcheck.result import Run, Status, Verdict
 
 
@@ -181,3 +182,9 @@ def test_a_machine_has_a_day_and_a_half(nights, hours, silent):
     here, there = nights(times(change=0), environment=late(hours)), nights(times(change=0), environment=late(0))
     there = [Run({**run.environment, "hardware": "H100"}, (), run.verdicts) for run in there]
     assert len(evaluate([*here, *there]).skipped) == silent
+
+
+def test_numbers_below_zero_differ_as_those_above_do():
+    assert not _differ(-1.0, -1.0)
+    assert not _differ(-1.0, -1.0 - changes.FLOOR / 2)
+    assert _differ(-1.0, -1.0 - 2 * changes.FLOOR)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import triton.language as tl
 from triton.runtime import interpreter as of_triton
+from triton.runtime.interpreter import TensorHandle
 
 from braidcheck.kernels.common import interpreter
 from tests.kernels.common.tensors import interpreter_tensor
