@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 import typer
 
 from braidcheck import environment, kernels
-from braidcheck.cli.signals import signals_as_interrupt
 from braidcheck.errors import NotAvailable
+from braidcheck.report import run_json
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
 from braidcheck.schedule import estimate, imports
@@ -30,7 +31,9 @@ from braidcheck.schedule.imports import DIED_COLLECTING
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
-SHUTDOWN_GRACE_S = 60  # seconds in which an interrupted run may still write what it has
+# Seconds in which an interrupted run may still write what it has. GitHub kills 10 s after the first signal, Slurm and
+# Kubernetes after 30 s, and then the reports must be written.
+SHUTDOWN_GRACE_S = 5
 TIMEOUT = 600  # default time limit of an item, in seconds
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
@@ -128,9 +131,9 @@ def launch(phase: Phase) -> tuple[bool, Run]:
         (phase.out / name).unlink(missing_ok=True)
     if (phase.out / DIED_COLLECTING).exists() and not interrupted and not phase.settings.broken:
         return _launch_without_broken(phase, log)
-    result = phase.out / "run.json"
-    if result.exists():
-        return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
+    for name in (run_json.FILE, *([run_json.PARTIAL] if interrupted else [])):
+        if (phase.out / name).exists():
+            return interrupted, Run.from_json((phase.out / name).read_text(encoding="utf-8"))
     if interrupted:
         return True, Run({}, (), ())
     raise NotAvailable(f"the gate's own test run broke (exit code {code}): {_error_line(log)}; see {log}")
@@ -148,11 +151,10 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
 
 def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
     """Run a child process and shut it down in order on Ctrl-C; whether it was interrupted, and its exit code."""
-    with signals_as_interrupt():
-        if os.name == "posix":
-            streams["process_group"] = 0
-        child: subprocess.Popen[bytes] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **streams)
-        return _wait(child), child.returncode
+    child: subprocess.Popen[bytes] = subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, process_group=0, **streams
+    )
+    return _wait(child), child.returncode
 
 
 def record_golden(settings: Settings) -> None:
@@ -193,20 +195,18 @@ def _wait(child: subprocess.Popen[bytes]) -> bool:
         child.wait()
         return False
     except KeyboardInterrupt:
-        _interrupt(child)
-    try:
+        _send(child, signal.SIGINT)  # its workers too, or they would finish their current items
+    with suppress(subprocess.TimeoutExpired):
         child.wait(SHUTDOWN_GRACE_S)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        child.kill()
-        child.wait()
+    _send(child, signal.SIGKILL)  # its workers too, if they hang
+    child.wait()
     return True
 
 
-def _interrupt(child: subprocess.Popen[bytes]) -> None:
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish their current items
-    else:
-        child.send_signal(signal.SIGINT)
+def _send(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to the child's process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 def _look(phase: Phase) -> State:
