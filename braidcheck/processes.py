@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from typing import Any
 # Ctrl-C; a cancelled job, or the end of its time; a terminal that closes.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ORDER_S = 1.0  # seconds in which all processes of a job get the signal that ends it, in any order
+# Seconds in which an interrupted run may still write what it has. GitHub kills 10 s after the first signal, Slurm and
+# Kubernetes after 30 s, and then the reports must be written.
+SHUTDOWN_GRACE_S = 5
 
 
 def interrupt_on_signals() -> None:
@@ -61,6 +65,35 @@ def end_group() -> None:
         with suppress(ProcessLookupError, PermissionError):
             if os.getpgid(process) == group:
                 os.kill(process, signal.SIGTERM)
+
+
+def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
+    """Run a child process and shut it down in order on Ctrl-C; whether it was interrupted, and its exit code."""
+    child: subprocess.Popen[bytes] = subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, process_group=0, **streams
+    )
+    return _wait(child), child.returncode
+
+
+def _wait(child: subprocess.Popen[bytes]) -> bool:
+    """Wait for ``child``; whether the wait was interrupted. An interrupted child gets time to write its results, then
+    is killed."""
+    try:
+        child.wait()
+        return False
+    except KeyboardInterrupt:
+        _send(child, signal.SIGINT)  # its workers too, or they would finish their current items
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(SHUTDOWN_GRACE_S)
+    _send(child, signal.SIGKILL)  # its workers too, if they hang
+    child.wait()
+    return True
+
+
+def _send(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to the child's process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 def wait_for_own_end(code: int) -> None:

@@ -18,10 +18,11 @@ from braidcheck.ci.paired.worktrees import REPOSITORY, checked_out, resolve
 from braidcheck.ci.protection import exceptions, oracles, waivers
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
-from braidcheck.cli.pytest_runner import attend, variables
+from braidcheck.cli.pytest_runner import variables
 from braidcheck.cli.results import write
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
+from braidcheck.processes import attend
 from braidcheck.report import protection as report
 from braidcheck.report.formats import OUT_HELP
 from braidcheck.result import Run, Verdict

@@ -7,20 +7,18 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from braidcheck import environment, kernels
+from braidcheck import environment, kernels, scratch
 from braidcheck.errors import NotAvailable
+from braidcheck.processes import attend
 from braidcheck.report import run_json
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
@@ -31,9 +29,6 @@ from braidcheck.schedule.imports import DIED_COLLECTING
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
-# Seconds in which an interrupted run may still write what it has. GitHub kills 10 s after the first signal, Slurm and
-# Kubernetes after 30 s, and then the reports must be written.
-SHUTDOWN_GRACE_S = 5
 TIMEOUT = 600  # default time limit of an item, in seconds
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
@@ -84,6 +79,10 @@ class Phase:
         items = [f"{SUITE / ITEMS}::test_{gate}" for gate in self.gates]
         return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *items]
 
+    def temporary(self, folder: Path) -> list[str]:
+        """The options by which pytest makes its temporary folders in ``folder``: none are made here."""
+        return []
+
     @property
     def folder(self) -> Path | None:
         """The working directory; None for that of this process."""
@@ -114,6 +113,10 @@ class ProjectTests(Phase):
         words += ["-k", self.expression] if self.expression else []
         return [sys.executable, "-m", "pytest", *plugins, *words, *self.gates]
 
+    def temporary(self, folder: Path) -> list[str]:
+        """The tests' own temporary folders end with the run; pytest would keep those of three runs."""
+        return [f"--basetemp={folder / 'pytest'}"]
+
     @property
     def folder(self) -> Path | None:
         """The parent of the tests' folder, from which pytest finds its configuration."""
@@ -125,8 +128,9 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
-    with log.open("wb") as file, Progress(title, lambda: _look(phase)):
-        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
+    with log.open("wb") as file, scratch.Folder(phase.name) as folder, Progress(title, lambda: _look(phase)):
+        command = [*phase.command(), *phase.temporary(folder)]
+        interrupted, code = attend(command, phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
     if (phase.out / DIED_COLLECTING).exists() and not interrupted and not phase.settings.broken:
@@ -147,14 +151,6 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
         raise NotAvailable(f"every worker process died while collecting checks: {_error_line(log)}; see {log}")
     shutil.rmtree(phase.out)
     return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
-
-
-def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
-    """Run a child process and shut it down in order on Ctrl-C; whether it was interrupted, and its exit code."""
-    child: subprocess.Popen[bytes] = subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, process_group=0, **streams
-    )
-    return _wait(child), child.returncode
 
 
 def record_golden(settings: Settings) -> None:
@@ -186,27 +182,6 @@ def _error_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
-
-
-def _wait(child: subprocess.Popen[bytes]) -> bool:
-    """Wait for ``child``; whether the wait was interrupted. An interrupted child gets time to write its results, then
-    is killed."""
-    try:
-        child.wait()
-        return False
-    except KeyboardInterrupt:
-        _send(child, signal.SIGINT)  # its workers too, or they would finish their current items
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(SHUTDOWN_GRACE_S)
-    _send(child, signal.SIGKILL)  # its workers too, if they hang
-    child.wait()
-    return True
-
-
-def _send(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to the child's process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
 
 
 def _look(phase: Phase) -> State:

@@ -16,9 +16,8 @@ from braidcheck.result import Status
 
 GRACE_S = 5.0  # within which the process of a lost worker should end
 # Signals caused by the process itself; others come from outside.
-TO_ALL = (signal.SIGTERM, signal.SIGHUP)  # what the gate process turns into SIGINT, but a job's processes get too
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
-
+TO_ALL = (signal.SIGTERM, signal.SIGHUP)  # the gate process makes SIGINT of them, but all processes of a job get them
 
 _ending: list[int] = []  # the signals that end this run
 
@@ -44,7 +43,8 @@ def end_with_gate(config: pytest.Config) -> None:
         threading.Thread(target=session.queue.put, args=(("gate_ended", {}),), daemon=True).start()
 
     for sent in TO_ALL:
-        signal.signal(sent, end)
+        if signal.getsignal(sent) is not signal.SIG_IGN:  # by nohup
+            signal.signal(sent, end)
     privacy.end_with_parent(signal.SIGTERM)
 
 

@@ -1,5 +1,6 @@
 """``braidcheck gate`` over suites of fakes: phases, files, exit codes, interruption."""
 
+import itertools
 import json
 import os
 import signal
@@ -8,11 +9,12 @@ import sys
 import textwrap
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from braidcheck import environment, processes
+from braidcheck import environment, processes, scratch
 from braidcheck.cli import gate, phases, pytest_runner, results
 from braidcheck.golden import resolve
 from braidcheck.result import Run, Status, Verdict
@@ -86,11 +88,13 @@ def test_on_gpus_speed_runs_after_the_rest_and_alone(suite, run, result, monkeyp
 
 GPU_TESTS = """
 import os
+from pathlib import Path
 import pytest
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("what", ["right", "wrong"])
-def test_planted(what):
+def test_planted(what, tmp_path):
+    Path("temporary").write_text(str(tmp_path))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
     assert what == "right", "a GPU test went stale"
 
@@ -132,6 +136,9 @@ def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result,
     assert "a GPU test went stale" in tests["test_planted[wrong]"].message
     assert "left a process" in tests["test_untidy"].message
     assert tests["test_skipped"].message == "no second GPU"
+    temporary = Path((tmp_path / "temporary").read_text())
+    assert scratch.SUFFIX in str(temporary)
+    assert not temporary.exists()
     summary = (tmp_path / "braidcheck-out" / "summary.md").read_text()
     assert "a GPU test went stale" in summary
     assert "too far" in summary
@@ -242,8 +249,10 @@ def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
     assert run("gate", "--workers", 1, "--out", tmp_path / "out").code == 0
 
 
-@pytest.mark.parametrize("job", [False, True], ids=["the command", "all processes"])
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("sent", "job"),
+    [*itertools.product([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], [False, True]), (signal.SIGKILL, True)],
+)
 @pytest.mark.usefixtures("fresh_python")
 def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent, job):
     suite(
