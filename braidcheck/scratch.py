@@ -42,7 +42,7 @@ class Folder:
 
 
 def _open(folder: Path) -> int:
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _remove(folder: Path, lock: int, owner: int) -> None:

@@ -76,11 +76,10 @@ def test_a_signal_ends_a_command_its_children_and_its_folders(start, sent):
 
 
 def test_nohup_keeps_its_meaning(start):
-    process, (child, _) = start(HOLDING, "nohup")
-    process.send_signal(signal.SIGHUP)
-    process.send_signal(signal.SIGCONT)  # handled behind it: both are pending, and numbers are taken in order
-    assert process.poll() is None
-    assert alive(child)
+    code = HOLDING.replace("child.wait()", "os.kill(os.getpid(), 1); (folder / 'here').touch(); child.wait()")
+    process, (_, folder) = start(code.replace("import ", "import os, ", 1), "nohup")
+    while not Path(folder, "here").exists():
+        assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 130

@@ -72,11 +72,3 @@ def test_a_folder_in_use_by_a_forked_process_outlives_its_maker(place):
     with scratch.Folder("test"):
         assert made.exists()
     parent.stdin.close()
-
-
-def test_a_link_is_not_followed(place):
-    target = place / "target"
-    target.mkdir()
-    (place / f"braidcheck-link{scratch.SUFFIX}").symlink_to(target)
-    with scratch.Folder("test"):
-        assert target.exists()
