@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from braidcheck.engines.client import Client, Prefilled, Top
-from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, LONGER, PREFIX, SAME, Outcome
+from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, LONGER, PREFIX, SAME, STOPS, Outcome
 from braidcheck.gates.surfaces.truth import Circumstances, Request, prefill_outcome, tokens_outcome
 
 MAX_ROWS = 128  # compared positions of a prompt, its last: half a chunk, so that all borders are covered
@@ -98,7 +98,8 @@ class Asker:
         """Answers that end at ``token``: one of ``stop``, or if this is empty the model's own stop token."""
         client = self.client
         expected = [self._until(token, request.answer) for request in requests]
-        asked = self._asked(requests) if batch else [one for r in requests for one in self._asked([r])]
+        groups = [requests] if batch else [[request] for request in requests]
+        asked = [one for group in groups for one in self._asked(group, stop=stop)]
         if batch:
             count = max(request.count for request in requests)
             answers = client.generate_batch([request.ids for request in requests], count, stop)
@@ -127,8 +128,10 @@ class Asker:
             found.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return found
 
-    def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Circumstances]:
-        before, after = len(self._earlier), self._after(requests)
+    def _asked(
+        self, requests: Sequence[Request], together: bool = False, stop: Sequence[int] = ()
+    ) -> list[Circumstances]:  # fmt: skip
+        before, after = len(self._earlier), self._after(requests, stop)
         uneven = len({request.length for request in requests}) > 1
         batch = 1 if together else len(requests)
         return [
@@ -136,7 +139,7 @@ class Asker:
             for row in range(len(requests))
         ]
 
-    def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:
+    def _after(self, requests: Sequence[Request], stop: Sequence[int] = ()) -> tuple[str, ...]:
         """What this process has served before these prompts, which are remembered from now on."""
         if self.client.starts != self._starts:  # it was started again
             self._forget()
@@ -149,13 +152,16 @@ class Asker:
             PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
             or any(_alike(one, other) for one, other in combinations(prompts, 2)),
             BLOCKS: sum(self._meets_block(prompt) for prompt in prompts) > 0,
+            STOPS: not self._stops <= {*stop},
         }
         self._earlier += prompts
+        self._stops |= {*stop}
         return tuple(word for word, holds in words.items() if holds)
 
     def _forget(self) -> None:
         self._starts = self.client.starts
         self._earlier: list[list[int]] = []
+        self._stops: set[int] = set()
         self._beginnings: dict[tuple[int, tuple[int, ...]], set[int]] = {}
 
     def _meets_block(self, ids: list[int]) -> bool:

@@ -35,12 +35,13 @@ class Outcome(TypedDict):
     finite: bool
 
 
-ANOTHER, LONGER, PREFIX, SAME, BLOCKS = AFTER = (
+ANOTHER, LONGER, PREFIX, SAME, BLOCKS, STOPS = AFTER = (
     "another request",
     "a longer request",
     "a request that begins alike",
     "the same request",
     "a request with the same tokens behind another beginning",
+    "a request with other stop tokens",
 )
 
 
