@@ -75,7 +75,7 @@ def test_a_server_that_stops_elsewhere_fails_at_stop_tokens_alone(found, dialect
     verdicts = found(dialect, tiny.Right, fault)
     failed = {name for name, verdict in verdicts.items() if verdict.status == Status.FAIL}
     assert failed == {*STOPS, SEPARATING}
-    assert verdicts[SEPARATING].message.startswith(f"wrong only {STOP_FAULTS[fault]}")
+    assert STOP_FAULTS[fault] in verdicts[SEPARATING].message
 
 
 @pytest.mark.parametrize("fault", ["", *(fault for fault in STOP_FAULTS if fault != "first stop")])
