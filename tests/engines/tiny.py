@@ -326,7 +326,7 @@ class LongAnswer(Right):
 
 
 class ReusedChunk(Right):
-    """Behind the first chunk of a prompt whose beginning is cached, positions begin anew."""
+    """Behind the first chunk of a prompt whose beginning is cached, positions begin at 0 again."""
 
     def __init__(self, **options):
         super().__init__(**options)
