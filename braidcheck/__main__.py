@@ -1,11 +1,13 @@
 """``python -m braidcheck``, and the command ``braidcheck``."""
 
-import signal
 import sys
+
+from braidcheck.processes import ignore_signals, interrupt_on_signals
 
 
 def main() -> int:
-    """Run the command line and return its exit code; Ctrl-C prints one line, also during import and shutdown."""
+    """Run the command line and return its exit code; Ctrl-C and SIGTERM print one line, also during import."""
+    interrupt_on_signals()
     try:
         from braidcheck.cli import main as run
 
@@ -14,7 +16,7 @@ def main() -> int:
         print("braidcheck: interrupted", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_signals()
 
 
 if __name__ == "__main__":

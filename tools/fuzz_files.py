@@ -2,8 +2,8 @@
 
     python -m tools.fuzz_files --count 1000 [--seed N]
 
-What others write, checkpoints and CSV files, carries no checksum: there a change must only not end in a traceback. Exit
-code 1 where one does, or where a file of ours is read as something else.
+What others write, checkpoints, CSV files and waivers, carries no checksum: there a change must only not end in a
+traceback. Exit code 1 where one does, or where a file of ours is read as something else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from braidcheck import checksum
 from braidcheck.ci import history
+from braidcheck.ci.protection import waivers
 from braidcheck.ci.trend import table
 from braidcheck.cli import report
 from braidcheck.cli.mutants import dump, load, read_matrix
@@ -36,6 +37,7 @@ RESULTS, GOLDEN = ROOT / "docs" / "results", ROOT / "braidcheck" / "golden"
 MUTANTS = 20  # rows of a matrix, so that a damaged one is read in a millisecond
 CSV = "time,series,value\n2026-11-20,decode us,12.5\n2026-11-21T10:00:00+00:00,decode us,12.6\n"
 INDEX = '{"weight_map": {"model.embed_tokens.weight": "model.safetensors"}}'
+WAIVERS = '[[waiver]]\nsubject = "accuracy rms_norm[a]"\nreason = "a new bound"\nexpires = 2030-01-31\n'
 REFUSED, SAME, OTHER, TRACEBACK = "refused", "read as it was", "read as something else", "traceback"
 
 
@@ -65,6 +67,7 @@ def kinds() -> Iterator[Kind]:
     yield Kind("config.json", "config.json", (nano / "config.json").read_bytes(), _config, ours=False)
     yield Kind("index", "model.safetensors.index.json", INDEX.encode(), _names, nano, ours=False)
     yield Kind("safetensors", "model.safetensors", (nano / "model.safetensors").read_bytes(), _names, ours=False)
+    yield Kind("waivers", waivers.FILE, WAIVERS.encode(), lambda path: waivers.read(path.parent), ours=False)
     yield Kind("CSV", "nights.csv", CSV.encode(), table.read, ours=False)
 
 

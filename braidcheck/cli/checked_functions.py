@@ -7,12 +7,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from braidcheck import scratch
 from braidcheck.config import nearest
 from braidcheck.errors import UserError
 
@@ -55,12 +54,12 @@ def at_commit(name: str) -> Iterator[str]:
         raise UserError(f"{name!r}: {ref!r} is not a commit, branch or tag")
     top = _git(name, "rev-parse", "--show-toplevel").decode().strip()
     archive = _git(name, "-C", top, "archive", "--format=tar", ref)
-    with tempfile.TemporaryDirectory(prefix="braidcheck-commit-") as folder:
+    with scratch.Folder("commit") as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
-        if not Path(folder, file).is_file():
+        if not (folder / file).is_file():
             raise UserError(f"{name!r}: {ref} has no file {file}; give the path from the root of the repository")
-        yield f"{Path(folder, file)}:{function}"
+        yield f"{folder / file}:{function}"
 
 
 def _git(name: str, *words: str) -> bytes:

@@ -7,13 +7,12 @@ import difflib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braidcheck import config, environment
+from braidcheck import config, environment, scratch
 from braidcheck.cli.pytest_runner import variables
 from braidcheck.environment import PACKAGE
 from braidcheck.errors import NotAvailable
@@ -47,11 +46,12 @@ def demo() -> int:
     (fault,) = [one for one in named_faults.load(PACKAGE / "kernels" / OP / "mutants.toml") if one.id == FAULT]
     print(STORY)
     print(_diff(fault))
-    with tempfile.TemporaryDirectory(prefix="braidcheck-demo-") as folder:
-        tree = overlay(snapshot(Path(folder) / "source"), fault, Path(folder) / "tree")
+    with scratch.Folder("demo") as folder:
+        tree = overlay(snapshot(folder / "source"), fault, folder / "tree")
         (tree / config.FILE).touch()  # no pyproject.toml of a parent folder applies
         with Progress("running two gates, about half a minute on two cores"), ThreadPoolExecutor(2) as pool:
             run, answer = pool.submit(_ask_kernel, tree), pool.submit(_ask_model, tree)
+            wait([run, answer])  # here, so that an interrupt waits for what still writes to the folder
         caught = [_say_kernel(run.result()), _say_model(answer.result())]
     print(NEXT if all(caught) else "A gate did not catch it: please report this.")
     return 0 if all(caught) else 1

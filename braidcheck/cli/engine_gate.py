@@ -2,101 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from braidcheck import environment
+from braidcheck import environment, scratch
+from braidcheck.cli.engine_request import EngineRequest
 from braidcheck.engines import specs
 from braidcheck.errors import UserError, in_one_line
 from braidcheck.gates import coherence, samplers, surfaces, throughput
+from braidcheck.report import run_json
 from braidcheck.report.progress import Progress
-from braidcheck.result import Run, Status, Verdict
-from braidcheck.settings import CORPUS, NANO
+from braidcheck.result import Run, Status, Verdict, write_atomically
 
 if TYPE_CHECKING:
     from braidcheck.engines.client import Client
 
-PANEL = "Your own engine"
 MEMORY_SHARE = 0.8  # of what is free, for the engine
-TIMEOUT_S = 120.0
-MINUTES = 20.0  # of timing
-
-EngineOption = Annotated[
-    str, typer.Option(help="FILE.py:factory, package.module:factory or a server's URL", rich_help_panel=PANEL)
-]
-PythonOption = Annotated[str, typer.Option(help="the engine's Python; default: this one", rich_help_panel=PANEL)]
-TimeoutOption = Annotated[
-    float, typer.Option(min=0.1, metavar="SECONDS", help="for the factory and each request", rich_help_panel=PANEL)
-]
-MemoryOption = Annotated[
-    float,
-    typer.Option(min=0, metavar="GIB", help="memory limit; default: 80% of the free memory", rich_help_panel=PANEL),
-]
-SpeedOption = Annotated[bool, typer.Option("--speed", help="time the engine too", rich_help_panel=PANEL)]
-AgainstOption = Annotated[
-    str, typer.Option(help="compare its speed with this engine, or with an earlier run.json", rich_help_panel=PANEL)
-]
-AgainstPythonOption = Annotated[
-    str, typer.Option(help="that engine's Python; default: that of --engine-python", rich_help_panel=PANEL)
-]
-NameOption = Annotated[str, typer.Option(help="the model's name on the server", rich_help_panel=PANEL)]
-
-
-@dataclass(frozen=True)
-class EngineRequest:
-    """The request of the command line."""
-
-    engine: str
-    python: str
-    timeout_s: float
-    memory_gib: float
-    model_name: str
-    model: str
-    revision: str | None
-    dataset: str
-    speed: bool = False
-    against: str = ""
-    against_python: str = ""
-    minutes: float = MINUTES
-
-    @property
-    def timed(self) -> bool:
-        """Whether the engine is timed."""
-        return self.speed or bool(self.against)
-
-    @property
-    def base(self) -> EngineRequest | None:
-        """The engine to compare its speed with; None without one, or for an earlier Run."""
-        if not self.against or self.against.endswith(".json"):
-            return None
-        return replace(self, engine=self.against, python=self.against_python or self.python)
-
-    def command(self) -> str:
-        """The command that repeats this, without a password that the address may contain."""
-        words = ["braidcheck", "gate", "--engine", specs.without_password(self.engine)]
-        for option, value, default in (
-            ("--engine-python", self.python, ""),
-            ("--engine-timeout", f"{self.timeout_s:g}", f"{TIMEOUT_S:g}"),
-            ("--engine-memory", f"{self.memory_gib:g}", "0"),
-            ("--model-name", self.model_name, ""),
-            ("--model", self.model, NANO),
-            ("--revision", self.revision, None),
-            ("--dataset", self.dataset, CORPUS),
-            ("--against-engine", specs.without_password(self.against), ""),
-            ("--against-python", self.against_python, ""),
-            ("--minutes", f"{self.minutes:g}", f"{MINUTES:g}"),
-        ):
-            words += [option, str(value)] if value is not None and value != default else []
-        return shlex.join([*words, "--speed"] if self.speed else words)
+KEEP_INTERVAL_S = 5.0  # between two writings of the unfinished Run
 
 
 @dataclass
@@ -108,33 +35,52 @@ class _Results:
     surfaces: Any = None
     samplers: Any = None
     throughput: Any = None
+    engine: dict[str, object] = field(default_factory=dict)  # what it claims about itself
 
 
-def run(asked: EngineRequest) -> tuple[bool, Run]:
-    """Whether it was interrupted, and the Run. Raises UserError if the engine cannot be made."""
-    began = time.monotonic()
+def run(asked: EngineRequest, out: Path) -> tuple[bool, Run]:
+    """Whether it was interrupted, and the Run. The unfinished Run is written to ``out`` from time to time, for whoever
+    kills this process. Raises UserError if the engine cannot be made.
+    """
+    began = kept = time.monotonic()
     results, interrupted = _Results(), False
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(f"gating {specs.name_of(asked.engine)}"))
+
+        def say(text: str, done: int = 0, total: int = 0) -> None:
+            nonlocal kept
+            progress(text, done, total)
+            if time.monotonic() - kept > KEEP_INTERVAL_S:
+                write_atomically(out / run_json.PARTIAL, _run(asked, results, began, interrupted=True).to_json())
+                kept = time.monotonic()
+
         try:
-            engine = _measure(asked, results, progress, stack)
+            _measure(asked, results, say, stack)
         except KeyboardInterrupt:
-            interrupted, engine = True, {}
+            interrupted = True
+    run = _run(asked, results, began, interrupted)
+    (out / run_json.PARTIAL).unlink(missing_ok=True)
+    return interrupted, run
+
+
+def _run(asked: EngineRequest, results: _Results, began: float, interrupted: bool) -> Run:
+    """The Run of what was measured so far."""
+    found = list(results.verdicts)
     if results.surfaces is not None:
         drawn = samplers.evaluate(results.samplers)
-        found = surfaces.evaluate(results.surfaces, *map(_failed, (results.verdicts, drawn)))
-        results.verdicts += drawn
-        results.verdicts += found[:-1] if interrupted else found
+        answered = surfaces.evaluate(results.surfaces, *map(_failed, (found, drawn)))
+        found += [*drawn, *(answered[:-1] if interrupted else answered)]
     if results.throughput is not None:
-        results.verdicts += throughput.evaluate(results.throughput)
+        found += throughput.evaluate(results.throughput)
     seconds = round(time.monotonic() - began, 1)
-    told = {**environment.fingerprint(), "command": asked.command(), "engine": engine, "seconds": seconds}
-    verdicts = tuple(replace(verdict, reproduce=asked.command()) for verdict in results.verdicts)
-    return interrupted, Run(told, tuple(results.expected), verdicts)
+    told = {**environment.fingerprint(), "command": asked.command(), "engine": results.engine, "seconds": seconds}
+    told |= {"interrupted": True} if interrupted else {}
+    verdicts = tuple(replace(verdict, reproduce=asked.command()) for verdict in found)
+    return Run(told, tuple(results.expected), verdicts)
 
 
-def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: ExitStack) -> dict[str, object]:
-    """Fill ``results``, gate by gate; returns what the engine claims about itself."""
+def _measure(asked: EngineRequest, results: _Results, say: Callable[..., None], stack: ExitStack) -> None:
+    """Fill ``results``, gate by gate."""
     import torch
 
     from braidcheck.gates.coherence.foreign import measure_foreign
@@ -160,8 +106,9 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
     base = _start(asked.base, directory, vocab) if asked.base else None  # report one that cannot be made at once
     if base:
         stack.callback(base.close)
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="braidcheck-engine-")))
+    folder = stack.enter_context(scratch.Folder("engine"))
     name, texts = specs.name_of(asked.engine), texts_of(golden, stop_tokens(directory))
+    results.engine |= {"name": name, "methods": sorted(client.methods), "claims": client.claims}
     runs = [load_reference(directory, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16)]
     cells = [cell for cell, _ in all_cells()]
     results.expected += _ids(name, golden.model, cells, NAMES, SERIES if asked.timed else ())
@@ -169,7 +116,7 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
     around = Surroundings(
         texts, longest, partial(long_text, runs[0].logits, texts),
         partial(read_text, [run.logits for run in runs], texts),
-        partial(_with_stop, asked, start, directory, scratch),
+        partial(_with_stop, asked, start, directory, folder),
     )  # fmt: skip
     subject = {"engine": name, "model": golden.model}
     results.surfaces, results.samplers = {**subject, "cells": [], "fresh": []}, {**subject, "draws": []}
@@ -181,11 +128,11 @@ def _measure(asked: EngineRequest, results: _Results, say: Progress, stack: Exit
         against = specs.name_of(asked.base.engine) if asked.base else asked.against
         results.throughput = {**subject, "against": against, "earlier": bool(earlier), "series": []}
         measure_throughput(client, base, earlier, texts, longest, results.throughput, 60 * asked.minutes, say)
-    return {"name": name, "methods": sorted(client.methods), "claims": client.claims, "starts": client.starts}
+    results.engine["starts"] = client.starts
 
 
 def _with_stop(
-    asked: EngineRequest, start: Callable[[Path], Client], directory: Path, scratch: Path, token: int
+    asked: EngineRequest, start: Callable[[Path], Client], directory: Path, folder: Path, token: int
 ) -> Client:
     """The engine with a model whose stop token is ``token``. Raises NotServed for a server, which loads its own
     model."""
@@ -194,7 +141,7 @@ def _with_stop(
 
     if specs.is_address(asked.engine):
         raise NotServed("the server takes no token ids at which to stop")
-    return start(copy_with_stop(directory, token, scratch / str(token)))
+    return start(copy_with_stop(directory, token, folder / str(token)))
 
 
 def _start(asked: EngineRequest, directory: Path, vocab: int) -> Client:

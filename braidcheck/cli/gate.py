@@ -15,7 +15,7 @@ import typer
 
 from braidcheck import environment, external_ops, gpu_claim
 from braidcheck.ci.paired.worktrees import default_base, resolve
-from braidcheck.cli import engine_gate, phases
+from braidcheck.cli import engine_gate, engine_request, phases
 from braidcheck.cli.config import from_command_line
 from braidcheck.cli.overview import check_gates, check_ops, project_ops
 from braidcheck.cli.pytest_runner import Phase, record_golden
@@ -76,27 +76,29 @@ def gate(
     attention: Annotated[Attention, typer.Option(help="the model's attention backend")] = DEFAULT_ATTENTION,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     against: Annotated[str, typer.Option(help="time kernels against this commit; default: merge-base")] = "",
-    minutes: Annotated[float, typer.Option(min=1, help="time budget of timing")] = engine_gate.MINUTES,
+    minutes: Annotated[float, typer.Option(min=1, help="time budget of timing")] = engine_request.MINUTES,
     kernels: KernelsOption = None,
     tests: TestsOption = None,
     shard: ShardOption = "",
     durations: DurationsOption = None,
     budget: BudgetOption = None,
-    engine: engine_gate.EngineOption = "",
-    engine_python: engine_gate.PythonOption = "",
-    engine_timeout: engine_gate.TimeoutOption = engine_gate.TIMEOUT_S,
-    engine_memory: engine_gate.MemoryOption = 0.0,
-    model_name: engine_gate.NameOption = "",
-    speed: engine_gate.SpeedOption = False,
-    against_engine: engine_gate.AgainstOption = "",
-    against_python: engine_gate.AgainstPythonOption = "",
+    engine: engine_request.EngineOption = "",
+    engine_python: engine_request.PythonOption = "",
+    engine_timeout: engine_request.TimeoutOption = engine_request.TIMEOUT_S,
+    engine_memory: engine_request.MemoryOption = 0.0,
+    model_name: engine_request.NameOption = "",
+    speed: engine_request.SpeedOption = False,
+    against_engine: engine_request.AgainstOption = "",
+    against_python: engine_request.AgainstPythonOption = "",
 ) -> int:
     """Run the gates on the kernels and on the whole model, or on your own engine."""
     began = time.monotonic()
     if engine:
         limits = engine_python, engine_timeout, engine_memory, model_name
         timing = speed, against_engine, against_python, minutes
-        return _gate_engine(context, engine_gate.EngineRequest(engine, *limits, model, revision, dataset, *timing), out)
+        return _gate_engine(
+            context, engine_request.EngineRequest(engine, *limits, model, revision, dataset, *timing), out
+        )
     if speed or against_engine or against_python:
         raise UserError("--speed and --against-engine time your own engine: give --engine")
     chosen, ops = choose_lane(lane), tuple(op or project_ops())
@@ -114,12 +116,12 @@ def gate(
     return _gate_kernels(settings, wanted, _words(named), out, began)
 
 
-def _gate_engine(context: typer.Context, asked: engine_gate.EngineRequest, out: Path) -> int:
+def _gate_engine(context: typer.Context, asked: engine_request.EngineRequest, out: Path) -> int:
     if any(from_command_line(context, name) for name in OF_KERNELS):
         raise UserError("--engine runs all gates of an engine: omit options for ops, kernels and parts")
     with claimed(out):
         clear(out)
-        interrupted, run = engine_gate.run(asked)
+        interrupted, run = engine_gate.run(asked, out)
         return report(run, out, interrupted)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TypeVar
 
 from braidcheck import environment
@@ -24,5 +24,8 @@ def together(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int
         try:
             for future in as_completed(futures):
                 yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupt or an error must not wait for the remaining tasks
+        except BaseException:
+            for child in active_children():  # an interrupt or an error must not wait for the tasks that run
+                child.kill()
+            pool.shutdown(cancel_futures=True)
+            raise

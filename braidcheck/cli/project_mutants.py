@@ -9,7 +9,6 @@ from typing import Any
 
 from braidcheck import checksum, environment
 from braidcheck.cli.gate import Lane
-from braidcheck.cli.signals import signals_as_interrupt
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.mutants.mutant import Mutant
 from braidcheck.mutants.project.run import ProjectRequest, ProjectRun, Result
@@ -38,7 +37,7 @@ def project_mutants(
         if save is not None:
             write_atomically(save, dump(result))
 
-    with signals_as_interrupt(once=True), Progress("mutants") as progress:
+    with Progress("mutants") as progress:
         project = ProjectRun(asked, progress, keep)
         project.run()
         _find_witnesses(project, progress)

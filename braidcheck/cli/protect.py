@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +13,16 @@ from typing import Annotated
 
 import typer
 
+from braidcheck import scratch
 from braidcheck.ci.paired.worktrees import REPOSITORY, checked_out, resolve
 from braidcheck.ci.protection import exceptions, oracles, waivers
 from braidcheck.cli.gate import Lane, choose_lane
 from braidcheck.cli.overview import check_ops
-from braidcheck.cli.pytest_runner import attend, variables
+from braidcheck.cli.pytest_runner import variables
 from braidcheck.cli.results import write
 from braidcheck.errors import NotAvailable, UserError
 from braidcheck.gates import protection as gate
+from braidcheck.processes import attend
 from braidcheck.report import protection as report
 from braidcheck.report.formats import OUT_HELP
 from braidcheck.result import Run, Verdict
@@ -91,8 +92,8 @@ def _evaluate(
     request: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
 ) -> tuple[tuple[Verdict, ...], Run]:
     """The verdicts of threshold protection, and the base's Run."""
-    with tempfile.TemporaryDirectory(prefix="braidcheck-protect-") as folder:
-        with checked_out(base, Path(folder), request.change) as tree:
+    with scratch.Folder("protect") as folder:
+        with checked_out(base, folder, request.change) as tree:
             knows = subprocess.run([sys.executable, "-c", KNOWS], env=variables(tree), capture_output=True, check=False)
             if knows.returncode:
                 raise NotAvailable(f"skipped: the base {base[:12]} has no gate --kernels; give a newer base")

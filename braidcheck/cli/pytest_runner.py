@@ -7,20 +7,19 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from braidcheck import environment, kernels
-from braidcheck.cli.signals import signals_as_interrupt
+from braidcheck import environment, kernels, scratch
 from braidcheck.errors import NotAvailable
+from braidcheck.processes import attend
+from braidcheck.report import run_json
 from braidcheck.report.progress import Progress, State
 from braidcheck.result import Run
 from braidcheck.schedule import estimate, imports
@@ -30,7 +29,6 @@ from braidcheck.schedule.imports import DIED_COLLECTING
 from braidcheck.settings import Settings
 
 SUITE, ITEMS = environment.PACKAGE / "suite", "items.py"
-SHUTDOWN_GRACE_S = 60  # seconds in which an interrupted run may still write what it has
 TIMEOUT = 600  # default time limit of an item, in seconds
 FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "TRITON_INTERPRET")
 
@@ -81,6 +79,10 @@ class Phase:
         items = [f"{SUITE / ITEMS}::test_{gate}" for gate in self.gates]
         return [sys.executable, "-m", "pytest", *plugins, *words, *flags, *items]
 
+    def temporary(self, folder: Path) -> list[str]:
+        """The options by which pytest makes its temporary folders in ``folder``: none are made here."""
+        return []
+
     @property
     def folder(self) -> Path | None:
         """The working directory; None for that of this process."""
@@ -111,6 +113,10 @@ class ProjectTests(Phase):
         words += ["-k", self.expression] if self.expression else []
         return [sys.executable, "-m", "pytest", *plugins, *words, *self.gates]
 
+    def temporary(self, folder: Path) -> list[str]:
+        """The tests' own temporary folders end with the run; pytest would keep those of three runs."""
+        return [f"--basetemp={folder / 'pytest'}"]
+
     @property
     def folder(self) -> Path | None:
         """The parent of the tests' folder, from which pytest finds its configuration."""
@@ -122,15 +128,16 @@ def launch(phase: Phase) -> tuple[bool, Run]:
     phase.out.mkdir(parents=True)
     log = phase.out / "pytest.log"
     title = f"{phase.name} on the {phase.settings.lane} lane"
-    with log.open("wb") as file, Progress(title, lambda: _look(phase)):
-        interrupted, code = attend(phase.command(), phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
+    with log.open("wb") as file, scratch.Folder(phase.name) as folder, Progress(title, lambda: _look(phase)):
+        command = [*phase.command(), *phase.temporary(folder)]
+        interrupted, code = attend(command, phase.variables(), stdout=file, stderr=file, cwd=phase.folder)
     for name in (PROGRESS, OBSERVING):
         (phase.out / name).unlink(missing_ok=True)
     if (phase.out / DIED_COLLECTING).exists() and not interrupted and not phase.settings.broken:
         return _launch_without_broken(phase, log)
-    result = phase.out / "run.json"
-    if result.exists():
-        return interrupted, Run.from_json(result.read_text(encoding="utf-8"))
+    for name in (run_json.FILE, *([run_json.PARTIAL] if interrupted else [])):
+        if (phase.out / name).exists():
+            return interrupted, Run.from_json((phase.out / name).read_text(encoding="utf-8"))
     if interrupted:
         return True, Run({}, (), ())
     raise NotAvailable(f"the gate's own test run broke (exit code {code}): {_error_line(log)}; see {log}")
@@ -144,15 +151,6 @@ def _launch_without_broken(phase: Phase, log: Path) -> tuple[bool, Run]:
         raise NotAvailable(f"every worker process died while collecting checks: {_error_line(log)}; see {log}")
     shutil.rmtree(phase.out)
     return launch(replace(phase, settings=replace(phase.settings, broken=broken)))
-
-
-def attend(command: list[str], env: dict[str, str], **streams: Any) -> tuple[bool, int]:
-    """Run a child process and shut it down in order on Ctrl-C; whether it was interrupted, and its exit code."""
-    with signals_as_interrupt():
-        if os.name == "posix":
-            streams["process_group"] = 0
-        child: subprocess.Popen[bytes] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, **streams)
-        return _wait(child), child.returncode
 
 
 def record_golden(settings: Settings) -> None:
@@ -184,29 +182,6 @@ def _error_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
-
-
-def _wait(child: subprocess.Popen[bytes]) -> bool:
-    """Wait for ``child``; whether the wait was interrupted. An interrupted child gets time to write its results, then
-    is killed."""
-    try:
-        child.wait()
-        return False
-    except KeyboardInterrupt:
-        _interrupt(child)
-    try:
-        child.wait(SHUTDOWN_GRACE_S)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        child.kill()
-        child.wait()
-    return True
-
-
-def _interrupt(child: subprocess.Popen[bytes]) -> None:
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGINT)  # its workers too, or they would finish their current items
-    else:
-        child.send_signal(signal.SIGINT)
 
 
 def _look(phase: Phase) -> State:

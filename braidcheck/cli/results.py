@@ -13,7 +13,7 @@ from typing import IO
 from braidcheck.config import FILE, TABLE
 from braidcheck.errors import UserError
 from braidcheck.report import annotations as github_annotations
-from braidcheck.report import formats, terminal
+from braidcheck.report import formats, run_json, terminal
 from braidcheck.report.formats import FORMATS
 from braidcheck.result import Run
 
@@ -46,7 +46,7 @@ def clear(out: Path) -> None:
     """Remove an earlier run's files, so that they are not mistaken for this run's; other files in ``out`` stay."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in FORMATS:
+        for name in (*FORMATS, run_json.PARTIAL):
             (out / name).unlink(missing_ok=True)
         for name in (CORRECTNESS, TESTS, SPEED):
             if (out / name).exists():

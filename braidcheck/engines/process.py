@@ -20,6 +20,7 @@ from braidcheck import environment
 from braidcheck.engines.worker import Header
 from braidcheck.errors import UserError
 from braidcheck.isolation.process import how_ended
+from braidcheck.processes import descendants, wait_for_own_end
 
 MAX_HEADER = 1 << 26  # bytes of a reply's line: answers of thousands of prompts
 MAX_TAIL = 4096  # bytes kept of what the engine prints
@@ -123,7 +124,9 @@ class EngineProcess:
                 request = request[os.write(self._requests, request) :]
         if self._replies in readable:
             if not (part := os.read(self._replies, 1 << 20)):
-                raise self._gone(f"ended ({how_ended(self._process.wait())})", said=True)
+                code = self._process.wait()
+                wait_for_own_end(code)
+                raise self._gone(f"ended ({how_ended(code)})", said=True)
             received += part
             return request
         if time.monotonic() > end:
@@ -145,11 +148,8 @@ def _environment(launch: Launch) -> dict[str, str]:
 
 def _resident_bytes(root: int) -> int:
     """Resident memory of a process and its descendants; 0 where the system does not say."""
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
+    total = 0
+    for process in (root, *descendants(root)):
         with suppress(OSError, ValueError, IndexError):
             total += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for children in Path(f"/proc/{process}/task").glob("*/children"):
-                waiting += map(int, children.read_text().split())
     return total

@@ -16,6 +16,7 @@ from typing import Any
 from braidcheck import environment
 from braidcheck.isolation import channel
 from braidcheck.isolation.channel import Message
+from braidcheck.processes import wait_for_own_end
 
 MAX_SHOWN_BYTES = 1 << 16  # shown of a process's output
 GRACE_S = 2.0  # within which a process that has closed its channel should end
@@ -104,7 +105,8 @@ class ChildProcess:
             return
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
-        code = self._process.poll()
+        if (code := self._process.poll()) is not None:
+            wait_for_own_end(code)
         self.close()
         raise EndedError("closed its channel" if code is None else f"ended the process ({how_ended(code)})")
 

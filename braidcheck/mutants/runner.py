@@ -9,20 +9,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from braidcheck import environment
+from braidcheck import environment, scratch
 from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.evidence import Matrix, Result, Row, Task
 from braidcheck.mutants.mutant import CONTROL, Mutant, control, overlay, snapshot
 from braidcheck.mutants.syntax import difference
+from braidcheck.mutants.threads import next_of, side_by_side
 
 FORMAT = 1
+DIED = "the worker itself died"
 SAVE_INTERVAL_S = 15  # seconds
 MAX_MESSAGE_LENGTH = 160  # characters
 
@@ -67,10 +68,15 @@ class Runner:
         todo: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
         for mutant in everything:
             todo.put(mutant)
-        with tempfile.TemporaryDirectory(prefix="braidcheck-mutants-") as folder:
-            source = snapshot(Path(folder) / "source")
-            _side_by_side(min(workers, self.total), lambda: self._work(source, todo))
-            self._again(source, everything)
+        with scratch.Folder("mutants") as folder:
+            source = snapshot(folder / "source")
+            try:
+                side_by_side(min(workers, self.total), lambda: self._work(source, todo), todo)
+                self._again(source, everything)
+            except KeyboardInterrupt:
+                self.rows = {name: row for name, row in self.rows.items() if row["said"] != DIED}
+                self.keep({**self._matrix(), "missing": self.total - len(self.rows)})
+                raise
             if len(self.rows) < self.total:
                 raise NotAvailable("the workers could not start; see their output above")
             self.keep({**self._matrix(), "missing": 0})
@@ -82,8 +88,8 @@ class Runner:
         """By id of mutants that survived elsewhere: an input on which an op differs, or how one was sought."""
         rows = {mutant.id: {"outcome": "survived", "witness": "none sought"} for mutant in mutants}
         self.rows = cast(dict[str, Row], rows)
-        with tempfile.TemporaryDirectory(prefix="braidcheck-mutants-") as folder:
-            self._find_witnesses(snapshot(Path(folder) / "source"), mutants, workers)
+        with scratch.Folder("mutants") as folder:
+            self._find_witnesses(snapshot(folder / "source"), mutants, workers)
         return {name: row["witness"] for name, row in self.rows.items()}
 
     def _again(self, source: Path, mutants: Sequence[Mutant]) -> None:
@@ -128,7 +134,7 @@ class Runner:
 
         def work() -> None:
             worker = self._start(source)
-            while worker and (mutant := _next(left)):
+            while worker and (mutant := next_of(left)):
                 result = self._trial(worker, source, mutant, witness=True)
                 message = f"the search ended in {result['outcome']}: {result.get('said', '')[:MAX_MESSAGE_LENGTH]}"
                 self.rows[mutant.id]["witness"] = result.get("witness", message)
@@ -138,13 +144,13 @@ class Runner:
             if worker:
                 _end(worker)
 
-        _side_by_side(min(workers, total), work)
+        side_by_side(min(workers, total), work, left)
 
     def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
         """Run one worker; one that breaks is replaced, and the trial at which it broke is an error."""
         worker = self._start(source)
         while worker:
-            mutant = _next(todo)
+            mutant = next_of(todo)
             if mutant is None:
                 _end(worker)
                 return
@@ -195,7 +201,7 @@ class Runner:
         if answer:
             return json.loads(answer)
         worker.wait()
-        return {"outcome": "error", "said": "the worker itself died"}
+        return {"outcome": "error", "said": DIED}
 
     def _take(self, row: Row) -> None:
         self.rows[row["id"]] = row
@@ -207,25 +213,10 @@ class Runner:
             self.keep({**self._matrix(), "missing": self.total - done})
 
 
-def _side_by_side(count: int, work: Callable[[], None]) -> None:
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 def _end(worker: subprocess.Popen[str]) -> None:
     assert worker.stdin  # a pipe
     worker.stdin.close()
     worker.wait()
-
-
-def _next(todo: queue.SimpleQueue[Mutant]) -> Mutant | None:
-    try:
-        return todo.get_nowait()
-    except queue.Empty:
-        return None
 
 
 def _row(mutant: Mutant, result: Result) -> Row:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from braidcheck.report import run_json
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule import crashes
 from braidcheck.schedule.estimate import PROGRESS, unit_of
@@ -24,6 +25,7 @@ from braidcheck.settings import Settings
 
 PROPERTY = "verdict"  # attribute of a report: the item's verdict as JSON
 GIVEN_BACK = "given-back.txt"  # items that ran out of GPU memory beside others, one per line: they run alone next
+KEEP_INTERVAL_S = 5.0  # between two writings of the unfinished Run
 MAX_NEWS = 10  # verdicts that are printed at once: the report has all
 
 
@@ -34,7 +36,8 @@ def name(nodeid: str) -> tuple[str, str]:
 
 
 class Controller:
-    """Hands out GPUs and work, collects the verdicts, and writes ``run.json``."""
+    """Hands out GPUs and work, collects the verdicts, and writes ``run.json``; what a killed run had is in
+    ``partial-run.json``."""
 
     name = staticmethod(name)
 
@@ -47,6 +50,7 @@ class Controller:
         self.running: dict[str, float] = {}  # since when, in seconds since 1970
         self.alive: dict[str, None] = {}  # workers that have not ended
         self.end: signal.Signals | None = None  # what ended the worker that died last
+        self.kept = -math.inf  # when the unfinished Run was written
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
@@ -91,6 +95,8 @@ class Controller:
             if key == PROPERTY:
                 self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
+            if crashes.ends_too(self.end):
+                return
             status, message = crashes.verdict_on(self.end)
             self.take(Verdict(gate, subject, status, message, lane=self.settings.lane))
 
@@ -103,12 +109,16 @@ class Controller:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the Run, complete or not."""
+        self._write(run_json.FILE, exitstatus == pytest.ExitCode.INTERRUPTED)
+        (Path(self.settings.out) / run_json.PARTIAL).unlink(missing_ok=True)
+
+    def _write(self, name: str, interrupted: bool) -> None:
         file = Path(self.settings.out) / SUITE
         about = {"suite": json.loads(file.read_text(encoding="utf-8"))} if file.exists() else {}
-        if exitstatus == pytest.ExitCode.INTERRUPTED:
+        if interrupted:
             about["interrupted"] = True
         run = Run(about, tuple(self.expected), tuple(self.verdicts.values()))
-        write_atomically(Path(self.settings.out) / "run.json", run.to_json())
+        write_atomically(Path(self.settings.out) / name, run.to_json())
 
     def _id(self, gate: str, subject: str) -> str:
         return f"{self.settings.lane}/{gate}/{subject}"
@@ -118,6 +128,9 @@ class Controller:
         self.verdicts[verdict.id] = verdict
         self.running.pop(verdict.id, None)
         self._tell()
+        if time.monotonic() - self.kept > KEEP_INTERVAL_S:
+            self._write(run_json.PARTIAL, interrupted=True)
+            self.kept = time.monotonic()
 
     def _tell(self) -> None:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from braidcheck.isolation import privacy
+from braidcheck.processes import ENDING, wait_for_own_end
 from braidcheck.result import Status
 
 GRACE_S = 5.0  # within which the process of a lost worker should end
 # Signals caused by the process itself; others come from outside.
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+TO_ALL = (signal.SIGTERM, signal.SIGHUP)  # the gate process makes SIGINT of them, but all processes of a job get them
+
+_ending: list[int] = []  # the signals that end this run
 
 
 def end_with_gate(config: pytest.Config) -> None:
@@ -28,7 +32,9 @@ def end_with_gate(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     def end(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
+        for sent in TO_ALL:
+            signal.signal(sent, signal.SIG_IGN)
+        _ending.append(number)
         session = config.pluginmanager.getplugin("dsession")
         if session is None:  # nothing has begun
             raise KeyboardInterrupt
@@ -36,7 +42,9 @@ def end_with_gate(config: pytest.Config) -> None:
         # A signal handler must not write to the queue whose reader it interrupts.
         threading.Thread(target=session.queue.put, args=(("gate_ended", {}),), daemon=True).start()
 
-    signal.signal(signal.SIGTERM, end)
+    for sent in TO_ALL:
+        if signal.getsignal(sent) is not signal.SIG_IGN:  # by nohup
+            signal.signal(sent, end)
     privacy.end_with_parent(signal.SIGTERM)
 
 
@@ -47,6 +55,13 @@ def signal_of(node: Any) -> signal.Signals | None:
         code = process.wait(GRACE_S)
         return signal.Signals(-code) if code < 0 else None
     return None
+
+
+def ends_too(end: signal.Signals | None) -> bool:
+    """Whether this run is ended together with a worker that ``end`` ended: then the worker's item has no verdict."""
+    if end and not _ending:
+        wait_for_own_end(-end)
+    return end in ENDING and bool(_ending)
 
 
 def verdict_on(end: signal.Signals | None) -> tuple[Status, str]:

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import cast
 
 import triton
 
-from braidcheck import arch, checksum
+from braidcheck import arch, checksum, scratch
 from braidcheck.arch import GPUS, Arch
 from braidcheck.golden.resolve import cache_directory
 from braidcheck.result import write_atomically
@@ -73,16 +72,16 @@ def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) 
     kept = cache_directory() / "static"
     seen = {one.name: found for one in work if (found := _kept(kept / one.name)) is not None}
     missing = list({one.name: one for one in work if one.name not in seen}.values())
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["TRITON_CACHE_DIR"] = scratch  # read when a child compiles: what it leaves is not needed again
-        for done, (name, result) in enumerate(_in_children(missing, children, Path(scratch)), 1):
+    with scratch.Folder("static") as folder:
+        os.environ["TRITON_CACHE_DIR"] = str(folder)  # read when a child compiles: what it leaves is not needed again
+        for done, (name, result) in enumerate(_in_children(missing, children, folder), 1):
             seen[name] = result
             _keep(kept / name, result)
             say(len(work) - len(missing) + done, len(work))
     return [one.row(seen[one.name]) for one in work]
 
 
-def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tuple[str, Seen]]:
+def _in_children(work: Sequence[Work], count: int, folder: Path) -> Iterator[tuple[str, Seen]]:
     """Name and result of each piece; a child takes many, since the first compilation of a process is slowest."""
     waiting = [list(work[start : start + AT_ONCE]) for start in range(0, len(work), AT_ONCE)]
     running: dict[int, list[Work]] = {}
@@ -91,25 +90,25 @@ def _in_children(work: Sequence[Work], count: int, scratch: Path) -> Iterator[tu
             pieces = waiting.pop(0)
             child = os.fork()
             if not child:
-                _work_through(pieces, scratch)
+                _work_through(pieces, folder)
             running[child] = pieces
         child, status = os.wait()
         pieces = running.pop(child)
-        while pieces and (file := scratch / pieces[0].name).exists():
+        while pieces and (file := folder / pieces[0].name).exists():
             yield pieces.pop(0).name, json.loads(file.read_text())
         if pieces:  # it died at the first remaining one
             yield pieces.pop(0).name, {"error": _death(status)}
             waiting += [pieces] if pieces else []
 
 
-def _work_through(pieces: Sequence[Work], scratch: Path) -> None:
+def _work_through(pieces: Sequence[Work], folder: Path) -> None:
     """Run a child; the compiler's output must not look like an answer."""
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     try:
         for one in pieces:
-            one.do(scratch / one.name)
+            one.do(folder / one.name)
     finally:
         os._exit(0)
 

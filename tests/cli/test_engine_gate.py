@@ -1,16 +1,23 @@
 """``braidcheck gate --engine``: the documented ten lines on a part of nano's golden; engines that cannot be made."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
-from braidcheck import environment
+from braidcheck import environment, scratch
 from braidcheck.cli import engine_gate, main, results
 from braidcheck.engines import process
 from braidcheck.errors import UserError
 from braidcheck.result import Run
+from tests.test_processes import alive
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 BAD = Path(__file__).parents[1] / "engines" / "bad_engines.py"
@@ -106,3 +113,68 @@ def test_what_is_no_earlier_run_of_this_machine_is_refused(tmp_path):
 def test_timing_an_engine_needs_one(capsys):
     assert main(["gate", "--speed"]) == main(["gate", "--against-engine", "e.py:f"]) == 2
     assert "time your own engine: give --engine" in capsys.readouterr().err
+
+
+BUSY = """
+    import os, time
+    from pathlib import Path
+    from tests.engines.bad_engines import Table
+
+    class Busy(Table):
+        calls = 0
+
+        def prefill(self, ids):
+            self.calls += 1
+            if self.calls > 3:  # its logits are refused: one call a cell
+                Path("busy").write_text(str(os.getpid()))
+                time.sleep(600)
+            return super().prefill(ids)
+"""
+DRIVER = """
+    import sys
+    from braidcheck import __main__
+    from braidcheck.cli import engine_gate
+    engine_gate.KEEP_INTERVAL_S = 0
+    sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "job"),
+    [(signal.SIGTERM, True), (signal.SIGKILL, False)],
+    ids=["SIGTERM to all processes", "SIGKILL to the command"],
+)
+@pytest.mark.usefixtures("fresh_python")
+def test_a_signal_keeps_the_verdicts_and_ends_the_engine(sent, job, tmp_path):
+    (tmp_path / "engine.py").write_text(textwrap.dedent(BUSY), encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": str(PAGE.parents[1]), "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", textwrap.dedent(DRIVER), "gate", "--engine", "engine.py:Busy", "--out", "out"]
+    child = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    busy = tmp_path / "busy"
+    while not (busy.exists() and busy.read_text()):
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.05)
+    engine = busy.read_text()
+    for number in (*([int(engine)] if job else []), child.pid):
+        os.kill(number, sent)
+    out, err = child.communicate()
+    while alive(engine):
+        assert sent == signal.SIGKILL  # else the command waits for it
+        time.sleep(0.02)
+    assert "Traceback" not in err
+    kept = Run.from_json(
+        (tmp_path / "out" / ("run.json" if sent == signal.SIGTERM else "partial-run.json")).read_text()
+    )
+    assert kept.environment["interrupted"] is True
+    assert kept.environment["engine"]["methods"] == ["generate", "prefill"]
+    assert kept.verdicts
+    assert kept.missing
+    assert not [one for one in kept.verdicts if "ended (" in one.message]
+    left = list(tmp_path.glob("braidcheck-*"))
+    if sent == signal.SIGTERM:
+        assert child.returncode == 130
+        assert out.splitlines()[-1].startswith("INTERRUPTED")
+        assert not left
+        assert not list((tmp_path / "out").glob("partial*"))
+    else:
+        assert [one.name.endswith(scratch.SUFFIX) for one in left] == [True]

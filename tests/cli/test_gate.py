@@ -1,5 +1,6 @@
 """``braidcheck gate`` over suites of fakes: phases, files, exit codes, interruption."""
 
+import itertools
 import json
 import os
 import signal
@@ -7,15 +8,18 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from braidcheck import environment
+from braidcheck import environment, processes, scratch
 from braidcheck.cli import gate, phases, pytest_runner, results
 from braidcheck.golden import resolve
 from braidcheck.result import Run, Status, Verdict
 from braidcheck.suite import project_tests
+from tests.test_processes import alive
 
 FAILS = """
     @pytest.mark.parametrize("what", ["op[a]", "op[b]"])
@@ -84,11 +88,13 @@ def test_on_gpus_speed_runs_after_the_rest_and_alone(suite, run, result, monkeyp
 
 GPU_TESTS = """
 import os
+from pathlib import Path
 import pytest
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("what", ["right", "wrong"])
-def test_planted(what):
+def test_planted(what, tmp_path):
+    Path("temporary").write_text(str(tmp_path))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
     assert what == "right", "a GPU test went stale"
 
@@ -130,6 +136,9 @@ def test_gpu_tests_and_gate_both_run_whatever_the_other_says(suite, run, result,
     assert "a GPU test went stale" in tests["test_planted[wrong]"].message
     assert "left a process" in tests["test_untidy"].message
     assert tests["test_skipped"].message == "no second GPU"
+    temporary = Path((tmp_path / "temporary").read_text())
+    assert scratch.SUFFIX in str(temporary)
+    assert not temporary.exists()
     summary = (tmp_path / "braidcheck-out" / "summary.md").read_text()
     assert "a GPU test went stale" in summary
     assert "too far" in summary
@@ -240,9 +249,12 @@ def test_two_gates_do_not_write_to_one_folder(suite, run, refused, tmp_path):
     assert run("gate", "--workers", 1, "--out", tmp_path / "out").code == 0
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("sent", "job"),
+    [*itertools.product([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], [False, True]), (signal.SIGKILL, True)],
+)
 @pytest.mark.usefixtures("fresh_python")
-def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent):
+def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_path, result, sent, job):
     suite(
         coherence="""
         @pytest.mark.parametrize("what", ["quick", "slow"])
@@ -255,11 +267,13 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
         import sys
         from pathlib import Path
         from braidcheck import environment
-        from braidcheck.cli import phases, main, pytest_runner
+        from braidcheck import __main__
+        from braidcheck.cli import phases, pytest_runner
         environment.gpus = tuple
         pytest_runner.SUITE = Path({str(pytest_runner.SUITE)!r})
         phases.GATES = {{name: phases.GATES[name] for name in {list(phases.GATES)!r}}}
-        sys.exit(main(["gate", "--workers", "1"]))
+        sys.argv[1:] = ["gate", "--workers", "1"]
+        sys.exit(__main__.main())
     """
     env = os.environ | {"PYTHONPATH": str(environment.PACKAGE.parent)}
     words = [sys.executable, "-c", textwrap.dedent(driver)]
@@ -269,8 +283,22 @@ def test_an_interrupted_run_says_what_it_has_and_leaves_whole_files(suite, tmp_p
     while child.poll() is None and "interpret/coherence/quick" not in done:
         time.sleep(0.05)
         done = json.loads(progress.read_text())["done"] if progress.exists() else []
-    child.send_signal(sent)
+    below = list(processes.descendants(child.pid))
+    assert len(below) >= 2  # pytest and its worker
+    for process in (*(reversed(below) if job else ()), child.pid):  # Slurm's time limit ends all, in any order
+        with suppress(ProcessLookupError):
+            os.kill(process, sent)
     out, err = child.communicate()
+    while any(map(alive, below)):
+        assert sent == signal.SIGKILL  # else the command waits for all
+        time.sleep(0.02)
+    if sent == signal.SIGKILL:
+        (left,) = (tmp_path / "braidcheck-out" / "correctness").glob("*run.json")
+        kept = Run.from_json(left.read_text())
+        assert kept.environment["interrupted"]
+        assert kept.verdicts
+        assert {verdict.status for verdict in kept.verdicts} == {Status.PASS}
+        return
     made, _, _ = result()
     assert child.returncode == 130, err
     assert made.environment["interrupted"] is True

@@ -325,6 +325,63 @@ class LongAnswer(Right):
         return super().next_logits(ids, answer if len(answer) <= 32 else [*answer[:-2], answer[-1]])
 
 
+class ReusedChunk(Right):
+    """Behind the first chunk of a prompt whose beginning is cached, positions begin at 0 again."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.seen = set()
+
+    def prefill(self, ids):
+        block, whole = tuple(ids[:16]), self.logits(ids)
+        hit = block in self.seen and len(ids) > BLOCK
+        self.seen.add(block)
+        return torch.cat([whole[:BLOCK], self.logits(ids[BLOCK:])]) if hit else whole
+
+
+class EqualSwapped(Right):
+    """Sorted by length, rows of one length change places."""
+
+    def prefill_batch(self, prompts):
+        order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), -row))
+        back = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        found = {row: self.logits(prompts[at]) for row, at in zip(back, order, strict=True)}
+        return [found[row] for row in range(len(prompts))]
+
+
+class ScaledLogits(Right):
+    """The logits of a prompt are given as a sampler has divided them by a temperature."""
+
+    def prefill(self, ids):
+        return self.logits(ids) / 0.7
+
+
+class Dropped(Right):
+    """A request that a stop token ended leaves its first block, which the next one takes for its own."""
+
+    left = ()
+
+    def generate(self, ids, n, stop=()):
+        answer = self.decode([*self.left, *ids[len(self.left) :]], n, lambda row: int(row.argmax()))
+        ends = [at for at, token in enumerate(answer) if token in stop]
+        self.left = tuple(ids[:4]) if ends else ()
+        return answer[: ends[0] + 1] if ends else answer
+
+
+class ShiftedByStop(Right):
+    """Where a row of a batch has ended, the others' next tokens are one position late."""
+
+    def generate_batch(self, prompts, n, stop=()):
+        answers, ends = [[] for _ in prompts], {*stop, self.stop_token}
+        for _ in range(n):
+            late = any({*answer} & ends for answer in answers)
+            for ids, answer in zip(prompts, answers, strict=True):
+                if not {*answer} & ends:
+                    row = self.next_logits([0, *ids] if late else ids, answer)
+                    answer.append(int(row.argmax()))
+        return answers
+
+
 class StreamsLate(Right):
     def stream(self, ids, n):
         yield from self.generate(ids, n + 1)[1:]

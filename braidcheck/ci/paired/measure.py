@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from braidcheck import external_ops, kernels
+from braidcheck import external_ops, kernels, scratch
 from braidcheck.benchmarks.requests import REQUESTS
 from braidcheck.benchmarks.shapes import series
 from braidcheck.ci.paired import worktrees
@@ -44,8 +43,7 @@ def measure_paired(
     base = commit or worktrees.default_base()
     if not base:
         return {"reason": "there is no merge-base with a default branch: give a commit by --against"}
-    with tempfile.TemporaryDirectory(prefix="braidcheck-paired-") as name:
-        folder = Path(name)
+    with scratch.Folder("paired") as folder:
         progress(f"checking out {base[:12]}")
         with worktrees.checked_out(base, folder) as worktree:
             evidence = compare(worktree, worktrees.REPOSITORY, folder, wanted, seconds, progress)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braidcheck import scratch
 from braidcheck.models.architecture import Architecture
 
 THETA = 500.0
@@ -59,7 +58,8 @@ def make(architecture: Architecture, tied: bool = True) -> Tiny:
     for name, parameter in model.named_parameters():
         drawn = torch.exp(0.5 * torch.randn_like(parameter)) if "norm" in name else 0.2 * torch.randn_like(parameter)
         parameter.data = drawn.to(torch.bfloat16).float()  # exact in bfloat16 too
-    directory = Path(tempfile.mkdtemp(prefix="braidcheck-tiny-"))
+    folder = scratch.Folder("tiny")
+    directory = folder.path
     model.save_pretrained(directory)
     entries = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     # One class of HF's may serve several architectures.
@@ -76,7 +76,7 @@ def make(architecture: Architecture, tied: bool = True) -> Tiny:
         directory, architecture, ids, logits.clone(), floor, table, answer[0, PROMPT:].tolist(),
         document, document_logits.clone(),
     )  # fmt: skip
-    weakref.finalize(made, shutil.rmtree, directory, ignore_errors=True)
+    weakref.finalize(made, folder.close)
     return made
 
 

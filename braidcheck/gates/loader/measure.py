@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from braidcheck import scratch
 from braidcheck.gates.engine.measure import differs
 from braidcheck.gates.engine.tiny import Tiny
 from braidcheck.gates.gate import Check, Trial
@@ -64,8 +64,8 @@ def _copy(tiny: Tiny, changes: Mapping[str, object], change: Change | None = Non
     """A copy of the checkpoint with other entries in its config (None: without) or other tensors."""
     from safetensors.torch import load_file, save_file
 
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(shutil.copytree(tiny.directory, Path(folder) / "copy"))
+    with scratch.Folder("loader") as folder:
+        directory = Path(shutil.copytree(tiny.directory, folder / "copy"))
         config = {**json.loads((directory / "config.json").read_text()), **changes}
         (directory / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
         if change:

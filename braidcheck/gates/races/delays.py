@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from braidcheck import scratch
 from braidcheck.ci.paired import slower
 from braidcheck.environment import PACKAGE
 from braidcheck.gates.gate import Check
@@ -121,8 +121,8 @@ def delayed_package(source: Path | None = None) -> PackageUnderTest:
     source = source or Path(module("kernels").__file__).parents[2]
     if source not in _trees:
         # Its files must exist as long as the process may compile its kernels.
-        folder = tempfile.TemporaryDirectory(prefix="braidcheck-delayed-")
-        _trees[source] = PackageUnderTest(delayed_tree(source, Path(folder.name))), folder
+        folder = scratch.Folder("delayed")
+        _trees[source] = PackageUnderTest(delayed_tree(source, folder.path)), folder
     return _trees[source][0]
 
 

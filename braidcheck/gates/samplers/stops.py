@@ -29,7 +29,8 @@ def measure_stops(
     if "sample" in client.stops:
         answers = [client.sample(prompt, count, **asdict(PLAIN_DRAWS), seed=index, stop=[token])
                    for index, prompt in enumerate(prompts)]  # fmt: skip
-        return _draws(answers, token, stops, count, client.claims["includes_stop"])
+        kept = _kept(client, prompts, free, answers, token)
+        return kept or _draws(answers, token, stops, count, client.claims["includes_stop"])
     other = with_stop(token)
     try:
         answers = [
@@ -38,6 +39,18 @@ def measure_stops(
     finally:
         other.close()
     return _draws(answers, token, stops, count, client.claims["includes_stop"])
+
+
+def _kept(
+    client: Client, prompts: Sequence[list[int]], free: Sequence[list[int]], answers: Sequence[list[int]], token: int
+) -> Draws | None:  # fmt: skip
+    """What is wrong if an answer ends at the stop token that only earlier requests named: None if nothing is."""
+    at = next((at for at, answer in enumerate(answers) if answer != free[at]), 0)
+    drawn = client.sample(prompts[at], len(free[at]), **asdict(PLAIN_DRAWS), seed=at)
+    if drawn != answers[at] or drawn == free[at]:
+        return None
+    what = f"an answer ends at the stop token {token}, which only earlier requests named"
+    return {"tokens": len(drawn), "outside": 1, "what": what}
 
 
 def _draws(answers: Sequence[list[int]], token: int, stops: Sequence[int], count: int, included: bool) -> Draws:

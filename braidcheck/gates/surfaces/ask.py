@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from braidcheck.engines.client import Client, Prefilled, Top
-from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, LONGER, PREFIX, SAME, Outcome
+from braidcheck.gates.surfaces.evidence import ANOTHER, BLOCKS, ENDED, LONGER, PREFIX, SAME, STOPS, Outcome
 from braidcheck.gates.surfaces.truth import Circumstances, Request, prefill_outcome, tokens_outcome
 
 MAX_ROWS = 128  # compared positions of a prompt, its last: half a chunk, so that all borders are covered
@@ -96,16 +96,17 @@ class Asker:
 
     def stopped(self, token: int, stop: Sequence[int], requests: Sequence[Request], batch: bool) -> list[Outcome]:
         """Answers that end at ``token``: one of ``stop``, or if this is empty the model's own stop token."""
-        client = self.client
         expected = [self._until(token, request.answer) for request in requests]
-        asked = self._asked(requests) if batch else [one for r in requests for one in self._asked([r])]
+        count = max(request.count for request in requests)
+        asked, answers, whole = [], [], [True] * len(requests)
         if batch:
-            count = max(request.count for request in requests)
-            answers = client.generate_batch([request.ids for request in requests], count, stop)
+            asked += self._asked(requests, stop=stop)
+            answers += self.client.generate_batch([request.ids for request in requests], count, stop)
             whole = [request.count == count or token in request.answer for request in requests]
-        else:
-            answers = [client.generate(request.ids, request.count, stop) for request in requests]
-            whole = [True] * len(requests)
+        for request in [] if batch else requests:
+            asked += self._asked([request], stop=stop)
+            answers.append(self.client.generate(request.ids, request.count, stop))
+            self._ended = bool({*answers[-1][-1:]} & {*stop})
         outcomes = []
         for request, got, wanted, how, all_of_it in zip(requests, answers, expected, asked, whole, strict=True):
             got = got if all_of_it else got[: len(wanted)]
@@ -127,8 +128,10 @@ class Asker:
             outcomes.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return outcomes
 
-    def _asked(self, requests: Sequence[Request], together: bool = False) -> list[Circumstances]:
-        before, after = len(self._earlier), self._after(requests)
+    def _asked(
+        self, requests: Sequence[Request], together: bool = False, stop: Sequence[int] = ()
+    ) -> list[Circumstances]:  # fmt: skip
+        before, after = len(self._earlier), self._after(requests, stop)
         uneven = len({request.length for request in requests}) > 1
         batch = 1 if together else len(requests)
         return [
@@ -136,8 +139,8 @@ class Asker:
             for row in range(len(requests))
         ]
 
-    def _after(self, requests: Sequence[Request]) -> tuple[str, ...]:
-        """What this process has served before these prompts, which are remembered from now on."""
+    def _after(self, requests: Sequence[Request], stop: Sequence[int] = ()) -> tuple[str, ...]:
+        """What this process has served before these requests, which are remembered from now on."""
         if self.client.starts != self._starts:  # it was started again
             self._forget()
         prompts = [request.ids for request in requests]
@@ -149,13 +152,19 @@ class Asker:
             PREFIX: any(_alike(earlier, prompt) for earlier in self._earlier for prompt in prompts)
             or any(_alike(one, other) for one, other in combinations(prompts, 2)),
             BLOCKS: sum(self._meets_block(prompt) for prompt in prompts) > 0,
+            STOPS: not self._stops <= {*stop},
+            ENDED: self._ended,
         }
         self._earlier += prompts
+        self._stops |= {*stop}
+        self._ended = False
         return tuple(word for word, holds in words.items() if holds)
 
     def _forget(self) -> None:
         self._starts = self.client.starts
         self._earlier: list[list[int]] = []
+        self._stops: set[int] = set()
+        self._ended = False
         self._beginnings: dict[tuple[int, tuple[int, ...]], set[int]] = {}
 
     def _meets_block(self, ids: list[int]) -> bool:

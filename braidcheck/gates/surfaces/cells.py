@@ -20,6 +20,7 @@ from braidcheck.gates.surfaces.truth import Request
 
 BATCHES = (1, 2, 8, 33, 257)
 MANY = 100  # requests, one after the other
+NO_TOKEN = -1  # no answer has it
 
 
 def all_cells() -> list[tuple[str, CellFunction]]:
@@ -140,7 +141,10 @@ def stops(batch: bool, asker: Asker, around: Surroundings) -> CellResult:
         raise NotServed("no token of this text can end an answer that HF is sure of")
     if method in asker.client.stops:
         never = plan.absent_token(around.texts[0].stops, prompts, asker.client.vocab)
-        return CellResult(asker.stopped(token, (*never, token), prompts, batch))
+        ended = next(request for request in prompts if token in request.answer)
+        # The last goes on behind the token, which only earlier requests named.
+        outcomes = asker.stopped(token, (*never, token), prompts, batch)
+        return CellResult([*outcomes, *asker.stopped(NO_TOKEN, (), [ended], batch)])
     other = around.with_stop(token)
     try:
         return CellResult(Asker(other).stopped(token, (), prompts, batch))

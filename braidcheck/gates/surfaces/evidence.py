@@ -35,12 +35,14 @@ class Outcome(TypedDict):
     finite: bool
 
 
-ANOTHER, LONGER, PREFIX, SAME, BLOCKS = AFTER = (
-    "another request",
-    "a longer request",
+PREFIX, BLOCKS, STOPS, ENDED, SAME, LONGER, ANOTHER = AFTER = (
     "a request that begins alike",
-    "the same request",
     "a request with the same tokens behind another beginning",
+    "a request with other stop tokens",
+    "a stop token ended the request before",
+    "the same request",
+    "a longer request",
+    "another request",
 )
 
 

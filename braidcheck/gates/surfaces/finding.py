@@ -71,7 +71,8 @@ def _best(rules: Sequence[Rule], cells: Sequence[Sequence[Outcome]]) -> tuple[tu
 
 def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]:
     """Rules from the most to the least informative: among equals the first is reported."""
-    yield from ((f"after {after}", partial(_came_after, after)) for after in AFTER)
+    *rare, same, longer, another = ((f"after {after}", partial(_came_after, after)) for after in AFTER)
+    yield from rare
     yield "for concurrent requests", lambda one: one["together"]
     yield "outside of batches", lambda one: one["batch"] == 1
     yield "in batches", lambda one: one["batch"] > 1
@@ -84,6 +85,7 @@ def _rules(wrong: Sequence[Outcome], right: Sequence[Outcome]) -> Iterator[Rule]
     yield "in ragged batches", lambda one: one["batch"] > 1 and one["ragged"]
     yield "in batches of equal lengths", lambda one: one["batch"] > 1 and not one["ragged"]
     yield "in rows after a batch's first", lambda one: one["row"] > 0
+    yield from (same, longer, another)  # these hold for most
     yield from ((words, partial(_is_phase, phase)) for phase, words in PHASES.items())
     yield "in generated tokens", lambda one: one["phase"] != "prefill"
     first = min(one["wrong_at"] or 0 for one in wrong)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from braidcheck import scratch
 from braidcheck.external_ops import GIVEN, VARIABLE
 from braidcheck.mutants.project import copies
 
@@ -49,15 +50,15 @@ class Trials:
         self._lock, self._stopped = threading.Lock(), False
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="braidcheck-mutants-", ignore_cleanup_errors=True)
+        self._folder = scratch.Folder("mutants")
         for number in range(self.jobs):
-            copy = Path(self._folder.name).resolve() / f"copy-{number}"
+            copy = self._folder.path.resolve() / f"copy-{number}"
             copies.copy(self.root, copy)
             self._free.put((copy, self._environment(copy, number)))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+        self._folder.close()
 
     def side_by_side(self, work: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
         """``work(task)`` of each task, as many concurrently as there are copies; an interrupt ends the commands."""
@@ -124,7 +125,7 @@ class Trials:
             **kept,
             "PYTHONPATH": os.pathsep.join(paths),
             "PATH": os.pathsep.join(programs),
-            "TRITON_CACHE_DIR": str(Path(self._folder.name) / "triton"),  # else mutants would fill the user's cache
+            "TRITON_CACHE_DIR": str(self._folder.path / "triton"),  # else mutants would fill the user's cache
             **self.settings[number % len(self.settings)],
         }
 

@@ -65,6 +65,7 @@ class StandIn:
 
     def __init__(self, dialect, make=Bigram):
         self.dialect, self.fault, self._make, self._engines = dialect, "", make, {}
+        self._earlier_stops = ()
         self.requests, self.released = [], threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"stand_in": self}))
         self._server.daemon_threads = True
@@ -126,14 +127,34 @@ class StandIn:
 
     def answers(self, prompts, n, stop=()):
         """Greedy tokens of each prompt, up to the first that is one of ``stop``."""
-        engines = [self.engine((token,)) for token in stop] or [self.engine()]
-        found = [e.generate_batch(prompts, n) if len(prompts) > 1 else [e.generate(prompts[0], n)] for e in engines]
-        return [min(answers, key=len) for answers in zip(*found, strict=True)]
 
-    def drawn(self, ids, n, temperature, filters, seed):
-        """Drawn tokens."""
+        def ask(engine):
+            return engine.generate_batch(prompts, n) if len(prompts) > 1 else [engine.generate(prompts[0], n)]
+
+        return self._stopped(ask, stop)
+
+    def drawn(self, ids, n, temperature, filters, seed, stop=()):
+        """Drawn tokens, up to the first that is one of ``stop``."""
         chosen = {name: filters[name] for name in ("top_k", "top_p", "min_p")}
-        return self.engine().sample(ids, n, temperature=temperature, seed=seed, **chosen)
+        ask = lambda engine: [engine.sample(ids, n, temperature=temperature, seed=seed, **chosen)]  # noqa: E731
+        return self._stopped(ask, stop)[0]
+
+    def _stopped(self, ask, stop):
+        """What ``ask(engine)`` answers, up to the first token of ``stop``, or with the fault at another place."""
+        earlier, self._earlier_stops = self._earlier_stops, tuple(stop)
+        chosen = {
+            "stop ignored": (),
+            "first stop": tuple(stop[:1]),
+            "another stop": tuple(token - 1 for token in stop),
+            "stop of the request before": earlier,
+            "stops of all requests": (*earlier, *stop),
+        }.get(self.fault, tuple(stop))
+        if self.fault == "stops of all requests":
+            self._earlier_stops = chosen
+        found = [ask(self.engine((token,))) for token in dict.fromkeys(chosen)] or [ask(self.engine())]
+        answers = [min(rows, key=len) for rows in zip(*found, strict=True)]
+        cut = self.fault == "stop cut"
+        return [row[:-1] if cut and set(row[-1:]) & set(chosen) else row for row in answers]
 
     def _refuses(self, top):
         if top > MAX_TOP[self.dialect]:
@@ -147,7 +168,8 @@ class StandIn:
         if body.get("stream"):
             return 200, [{"choices": [{"token_ids": [token]}]} for token in self.engine().stream(prompts, n)]
         if body.get("temperature", 1) > 0:
-            tokens = [self.drawn(prompts[0], n, body["temperature"], body, body["seed"])]
+            stop = body.get("stop_token_ids", ())
+            tokens = [self.drawn(prompts[0], n, body["temperature"], body, body["seed"], stop)]
         elif top is None:
             tokens = self.answers(prompts, n, body.get("stop_token_ids", ()))
         choices = []
@@ -190,7 +212,8 @@ class StandIn:
             ]
         if temperature > 0:
             filters = parameters | {"top_k": max(0, parameters["top_k"])}
-            tokens = [self.drawn(prompts[0], n, temperature, filters, parameters["sampling_seed"])]
+            stop, seed = parameters.get("stop_token_ids", ()), parameters["sampling_seed"]
+            tokens = [self.drawn(prompts[0], n, temperature, filters, seed, stop)]
         else:
             tokens = self.answers(prompts, n, parameters.get("stop_token_ids", ()))
         return 200, [{"text": "", "output_ids": answer, "meta_info": {}} for answer in tokens]

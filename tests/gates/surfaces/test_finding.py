@@ -43,7 +43,7 @@ def test_the_rule_that_separates_is_said(wrong, right, said):
 def test_a_large_cell_counts_as_much_as_a_small_one():
     many = [made(after=["another request"], batch=257, phase="greedy") for _ in range(257)]
     cells = [[made(wrong_at=0, after=["another request"])], many, [made()]]
-    assert separate(cells).startswith("only after another request and outside of batches")
+    assert separate(cells).startswith("only outside of batches and after another request")
 
 
 def test_a_rule_with_exceptions_counts_them():

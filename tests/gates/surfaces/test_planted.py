@@ -32,6 +32,11 @@ FAULTS = {
     tiny.FullCache: "other prompts and more",
     tiny.FirstStop: "where a stop token ends an answer",
     tiny.Remembered: "after the same request",
+    tiny.ReusedChunk: "after a request that begins alike",
+    tiny.EqualSwapped: "in batches of equal lengths",
+    tiny.ScaledLogits: "in the logits of a prompt",
+    tiny.Dropped: "after a stop token ended the request before",
+    tiny.ShiftedByStop: "in batches and where a stop token ends an answer",
 }
 
 
