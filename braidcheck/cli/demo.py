@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,8 @@ def demo() -> int:
         (tree / config.FILE).touch()  # no pyproject.toml of a parent folder applies
         with Progress("running two gates, about half a minute on two cores"), ThreadPoolExecutor(2) as pool:
             run, answer = pool.submit(_ask_kernel, tree), pool.submit(_ask_model, tree)
-            wait([run, answer])  # here, so that an interrupt waits for what still writes to the folder
+            pending: list[Future[Any]] = [run, answer]
+            wait(pending)  # here, so that an interrupt waits for what still writes to the folder
         caught = [_say_kernel(run.result()), _say_model(answer.result())]
     print(NEXT if all(caught) else "A gate did not catch it: please report this.")
     return 0 if all(caught) else 1

@@ -29,7 +29,7 @@ SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5)) 
 STREAM = 17  # tokens: three chunks of a stream
 FIRST = (4.0, 40, 0.95, 5)  # temperature, top-k, top-p and seed of a request
 # Each of them otherwise; and a stop token, given by its place in the answer.
-OTHERS = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
+OTHERS: dict[str, Any] = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
 FEW = 6  # tokens of such a prompt and answer
 
 

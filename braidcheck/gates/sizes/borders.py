@@ -164,8 +164,8 @@ def _tree(source: str) -> ast.Module:
 
 def _values(node: ast.expr | None) -> Iterator[int]:
     """The whole numbers that ``node`` is or holds, such as 1 << 12, 2e5, int(2e5) and the parts of a tuple."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value % 1 == 0:
-        yield int(node.value)
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        yield from [int(node.value)] if node.value % 1 == 0 else []
     elif isinstance(node, ast.Call) and _name(node.func) == "int":
         yield from (value for part in node.args for value in _values(part))
     elif isinstance(node, ast.BinOp):
