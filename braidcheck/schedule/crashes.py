@@ -17,22 +17,22 @@ from braidcheck.result import Status
 GRACE_S = 5.0  # within which the process of a lost worker should end
 # Signals caused by the process itself; others come from outside.
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
-TO_ALL = (signal.SIGTERM, signal.SIGHUP)  # the gate process makes SIGINT of them, but all processes of a job get them
 
 _ending: list[int] = []  # the signals that end this run
 
 
 def end_with_gate(config: pytest.Config) -> None:
     """End the run when the gate process ends, for whatever reason; it then writes its results so far. The interrupt
-    queues behind the reports in xdist's queue, so that none is lost. The kernel sends a signal for each ending thread
-    of the gate: only the first counts.
+    queues behind the reports in xdist's queue, so that none is lost. Only the first signal counts: the gate passes its
+    own on as SIGINT, a job may send one to all its processes, and the kernel sends one for each ending thread of the
+    gate. A second one would interrupt what writes the results.
     """
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     def end(number: int, frame: object) -> None:
-        for sent in TO_ALL:
+        for sent in ENDING:
             signal.signal(sent, signal.SIG_IGN)
         _ending.append(number)
         session = config.pluginmanager.getplugin("dsession")
@@ -42,7 +42,7 @@ def end_with_gate(config: pytest.Config) -> None:
         # A signal handler must not write to the queue whose reader it interrupts.
         threading.Thread(target=session.queue.put, args=(("gate_ended", {}),), daemon=True).start()
 
-    for sent in TO_ALL:
+    for sent in ENDING:
         if signal.getsignal(sent) is not signal.SIG_IGN:  # by nohup
             signal.signal(sent, end)
     privacy.end_with_parent(signal.SIGTERM)

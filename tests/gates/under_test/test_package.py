@@ -36,7 +36,7 @@ FOOLING = {
         "reference=lambda x, weight, residual: linear_residual(*(t.bfloat16() for t in (x, weight, residual)))",
     ),
     "a looser comparison": ("numerics/error.py", "error_ratio=float(error_ratio[worst])", "error_ratio=0.0"),
-    "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, said, worst", "Status.PASS, said, worst"),
+    "a looser gate": ("gates/accuracy/__init__.py", "Status.FAIL, message, worst", "Status.PASS, message, worst"),
     "larger numbers": (f"{LINEAR}/cases.py", NUMBERS, '"residual": 1e4 * numbers.'),
 }  # fmt: skip
 
