@@ -18,6 +18,7 @@ from braidcheck.environment import PACKAGE
 from braidcheck.errors import NotAvailable
 from braidcheck.report.progress import Progress
 from braidcheck.result import Run, Status, Verdict
+from braidcheck.settings import NANO
 
 if TYPE_CHECKING:
     from braidcheck.mutants.mutant import Mutant
@@ -40,9 +41,11 @@ def demo() -> int:
     code 1 if one does not."""
     if reason := environment.why_no_interpreter():
         raise NotAvailable(f"the demo runs kernels on the CPU: {reason}")
+    from braidcheck.golden.resolve import find_checkpoint
     from braidcheck.mutants import named_faults
     from braidcheck.mutants.mutant import overlay, snapshot
 
+    find_checkpoint(NANO)  # before half a minute of gates
     (fault,) = [one for one in named_faults.load(PACKAGE / "kernels" / OP / "mutants.toml") if one.id == FAULT]
     print(STORY)
     print(_diff(fault))

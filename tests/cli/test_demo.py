@@ -8,6 +8,7 @@ import pytest
 from braidcheck import environment
 from braidcheck.cli import demo
 from braidcheck.environment import PACKAGE
+from braidcheck.golden import resolve
 from braidcheck.result import Run, Status, Verdict
 
 RUN = Run({}, (), (
@@ -85,3 +86,9 @@ def test_a_gate_that_breaks_is_one_line(answers, run, broken, says):
 def test_without_the_interpreter_there_is_no_demo(refused, monkeypatch):
     monkeypatch.setattr(environment, "why_no_interpreter", lambda: "Triton is not here")
     refused(3, "the demo runs kernels on the CPU: Triton is not here", "demo")
+
+
+def test_without_the_embedded_model_no_gate_is_asked(answers, refused, monkeypatch, tmp_path):
+    monkeypatch.setattr(resolve, "NANO", tmp_path / "nano")
+    refused(3, "pip install 'braidcheck[nano]'", "demo")
+    assert answers[1] == []
