@@ -79,10 +79,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
-        folder, message = Path(place, "history"), Path(place, "finished.txt")
-        log = os.open(message, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        folder, journal = Path(place, "history"), Path(place, "finished.txt")
+        log = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         kill(folder, log, asked.kills, asked.writers, random.Random(asked.seed))
-        finished = set(message.read_text(encoding="utf-8").split())
+        finished = set(journal.read_text(encoding="utf-8").split())
         missing = lost(folder, finished)
         print(f"{asked.kills} kills of {asked.writers} writers: {len(finished)} Runs finished, {len(missing)} lost")
     return int(bool(missing))

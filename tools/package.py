@@ -127,10 +127,10 @@ def _install(python: Path, wheel: Path) -> None:
 
 def _wrong(python: Path, empty: Path, commands: Mapping[tuple[str, ...], int]) -> Iterator[str]:
     for words, expected in commands.items():
-        code, message = _said(python, empty, "-m", "braidcheck", *words)
+        code, output = _said(python, empty, "-m", "braidcheck", *words)
         print(f"braidcheck {' '.join(words)}: exit code {code}")
         if code != expected:
-            yield f"braidcheck {' '.join(words)}: exit code {code}, not {expected}: {message[-600:]}"
+            yield f"braidcheck {' '.join(words)}: exit code {code}, not {expected}: {output[-600:]}"
 
 
 def _said(python: Path, folder: Path, *words: str) -> tuple[int, str]:
