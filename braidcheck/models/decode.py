@@ -39,7 +39,7 @@ class Decoder:
         self.seeds = sampling.seeds(len(tokens), tokens.device)
         self.stop_tokens = tuple(stop)
         self.stop = torch.tensor(list(stop), dtype=torch.int64, device=tokens.device)
-        self.finished = self._stopped()
+        self.finished = self._stopped(self.tokens)
         heads = model.config.num_key_value_heads
         self.split_counter = torch.zeros(len(tokens), heads, dtype=torch.int32, device=tokens.device)
         self.restarted = False
@@ -54,21 +54,22 @@ class Decoder:
             (self.seeds, sampling.seeds(len(tokens), tokens.device)),
         ):
             mine.copy_(given)
-        self.finished.copy_(self._stopped())
+        self.finished.copy_(self._stopped(self.tokens))
 
-    def step(self) -> None:
-        """Feed the newest token of each row and replace it by the next one."""
+    def step(self) -> Tensor:
+        """Feed the newest token of each row and replace it by the next one, which is returned: int64 [B]."""
         metadata = AttentionMetadata.decode(self.seq_lens, self.split_counter)
         h = self.model.forward(self.tokens, metadata, self.cache)
         positions = None if self.sampling.greedy else metadata.lengths
         tokens = self.model.next_tokens(h, self.sampling, self.seeds, positions)
         if len(self.stop):
-            self.tokens.copy_(torch.where(self.finished, self.tokens, tokens))
+            tokens = torch.where(self.finished, self.tokens, tokens)
             self.seq_lens += ~self.finished
-            self.finished.copy_(self._stopped())
+            self.finished.copy_(self._stopped(tokens))
         else:
-            self.tokens.copy_(tokens)
             self.seq_lens += 1
+        self.tokens.copy_(tokens)
+        return tokens
 
     def run(self, count: int) -> Tensor:
         """The next ``count`` tokens of each row, int64 [B, count]. Raises UserError if the cache is too small."""
@@ -99,12 +100,11 @@ class Decoder:
     def _serial(self, steps: int) -> Tensor:
         tokens = []
         for _ in range(steps):
-            self.step()
-            tokens.append(self.tokens.clone())
+            tokens.append(self.step())
         return torch.stack(tokens, dim=1)
 
-    def _stopped(self) -> Tensor:
-        return (self.tokens[:, None] == self.stop).any(dim=1)
+    def _stopped(self, tokens: Tensor) -> Tensor:
+        return (tokens[:, None] == self.stop).any(dim=1)
 
     def _recorded(self, steps: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         """A graph of so many steps, and the tensor of their tokens."""

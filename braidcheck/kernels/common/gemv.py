@@ -3,8 +3,8 @@
 A program loads BLOCK_N whole rows of the weight, which is nearly all of the HBM traffic, as NUM_K_TILES tiles
 [BLOCK_N, BLOCK_K]. With PDL (``pdl``) it does so before the upstream kernel has ended, so that HBM is busy while that
 one finishes. One row of x is multiplied by FMAs, each thread its own part of K, and summed once at the end; 2 to MAX_M
-rows are padded to one tensor-core tile, with all of K in one tile. Their weight goes from HBM to the registers from
-which the tensor core reads it, without a detour through shared memory (``load_fragments``).
+rows are padded to one tensor-core tile, and the tiles of K are multiplied side by side. Their weight goes from HBM to
+the registers from which the tensor core reads it, without a detour through shared memory (``load_fragments``).
 
 Cast points: the products and their sum are float32. With a norm the operand of one row stays float32 and is divided by
 the norm after the product; several rows are normalised and rounded to the weight's dtype first.
@@ -22,6 +22,8 @@ from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K, MAX_K_SMALL_M = 4096, 1024  # of one row of x, and of several: a weight row must fit in registers beside them
 MAX_BLOCK_K = 1024
+# Of several rows each tile has an acc of its own: a tensor core waits for the product before it only within a tile.
+MAX_BLOCK_K_SMALL_M = 128
 MIN_BLOCK_K = 32  # numbers of K in two steps of a tensor core (``in_fragment_order``)
 # Which of two axes along which nothing is contiguous gets the neighbouring threads: Triton 3.6 takes the first, 3.7 the
 # second. With the other one the numbers are right, but pass through shared memory.
@@ -44,7 +46,8 @@ def gemv_config(op: str, x: Tensor) -> dict[str, int]:
 
 def gemv_tiles(m: int, k: int) -> dict[str, int]:
     """The constexprs that follow from x[M,K]: the rows of a program and the tiles of K."""
-    block_k = max(MIN_BLOCK_K, min(MAX_BLOCK_K, next_power_of_2(k)))
+    max_block_k = MAX_BLOCK_K if m == 1 else MAX_BLOCK_K_SMALL_M
+    block_k = max(MIN_BLOCK_K, min(max_block_k, next_power_of_2(k)))
     return {"BLOCK_M": 1 if m == 1 else MAX_M, "K": k, "BLOCK_K": block_k, "NUM_K_TILES": cdiv(k, block_k)}
 
 
@@ -68,8 +71,10 @@ def load_weight(
     if BLOCK_M == 1:
         tiles = load_rows(ptr, offs, mask, stride, K, BLOCK_K, NUM_K_TILES)
     else:
-        tl.static_assert(NUM_K_TILES == 1, "registers hold one tile of the weight beside several rows of x")
-        tiles = (load_fragments(ptr, offs, mask, stride, 0, K, BLOCK_K),)
+        tiles = ()
+        for index in tl.static_range(NUM_K_TILES):
+            tile = load_fragments(ptr, offs, mask, stride, index * BLOCK_K, K, BLOCK_K)
+            tiles = tiles + (tile,)  # noqa: RUF005
     return tiles
 
 
@@ -117,11 +122,22 @@ def gemv_dot(x, weight, BLOCK_M: tl.constexpr, NUM_K_TILES: tl.constexpr):
             products += weight[index].to(tl.float32) * x[index].to(tl.float32)
         acc = tl.sum(products, axis=1)[None, :]  # [1, BLOCK_N]
     else:
-        rows = in_fragment_order(x[0], BLOCK_M, x[0].shape[1])
-        # The option concerns 8-bit operands only. With 0 Triton would fold a following sum with a residual or a bias
-        # into the product, and a tensor core cuts each product off below the last bits of its largest term.
-        acc = tl.dot(rows, tl.trans(weight[0]), input_precision="ieee", max_num_imprecise_acc=1)  # [BLOCK_M, BLOCK_N]
+        acc = fragment_dot(x[0], weight[0])  # [BLOCK_M, BLOCK_N]
+        for index in tl.static_range(1, NUM_K_TILES):
+            acc += fragment_dot(x[index], weight[index])
     return acc
+
+
+@triton.jit
+def fragment_dot(x, weight):
+    """x @ weight.T of one tile, x [M, BLOCK_K] and weight [N, BLOCK_K] ``in_fragment_order``: float32 [M, N].
+
+    The option concerns 8-bit operands only. With 0 Triton would fold a following sum into the product: with a residual
+    or a bias, where a tensor core cuts each product off below the last bits of its largest term, or with the next tile,
+    whose products would then wait for these.
+    """
+    x = in_fragment_order(x, x.shape[0], x.shape[1])
+    return tl.dot(x, tl.trans(weight), input_precision="ieee", max_num_imprecise_acc=1)
 
 
 @triton.jit

@@ -106,10 +106,10 @@ def linear_residual_gemv_kernel(
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
     x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
-    acc = gemv_dot(x, weight, BLOCK_M, NUM_K_TILES)  # [BLOCK_M, BLOCK_N]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
-    # [BLOCK_M, BLOCK_N]
+    # [BLOCK_M, BLOCK_N], loaded with x: behind the barrier of the product its latency would be exposed
     residual = tl.load(residual_ptr + offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)
+    acc = gemv_dot(x, weight, BLOCK_M, NUM_K_TILES)  # [BLOCK_M, BLOCK_N]
     acc += residual.to(tl.float32)
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
