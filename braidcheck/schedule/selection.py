@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,19 @@ WORKERS_PER_GPU = 16
 
 
 def longest_first(seconds: Mapping[str, float]) -> list[str]:
-    """The names of units in the order in which they start: no long one starts last, and those of one op start apart;
-    units that are alike start in the order given.
+    """The names of units in the order in which they start: by the seconds that the cases of one op have left from this
+    one on, longest case first; units that are alike start in the order given.
 
-    Workers that start cases of one op together would each compile the same kernels.
+    So no long one starts last, and cases of one op start apart: workers that start them together would each compile the
+    same kernels.
     """
     groups: dict[str, list[str]] = {}
     for unit in sorted(seconds, key=lambda unit: -seconds[unit]):
         groups.setdefault(unit.split("[")[0], []).append(unit)
-    place = {unit: index / len(group) for group in groups.values() for index, unit in enumerate(group)}
-    return sorted(seconds, key=lambda unit: (place[unit], -seconds[unit]))
+    left: dict[str, float] = {}
+    for units in groups.values():
+        left |= zip(units[::-1], accumulate(seconds[unit] for unit in units[::-1]), strict=True)
+    return sorted(seconds, key=lambda unit: -left[unit])
 
 
 class Selection:

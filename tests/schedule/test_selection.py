@@ -26,9 +26,14 @@ SECONDS = {
 
 def test_long_units_start_first_and_cases_of_an_op_apart():
     assert longest_first(SECONDS) == [
-        *("static", "engine/tiny: sampling", "fence/a", "accuracy/a[1]", "accuracy/b[1]"),
-        *("accuracy/a[2]", "accuracy/b[2]", "accuracy/a[3]"),
+        *("static", "engine/tiny: sampling", "accuracy/a[1]", "fence/a", "accuracy/a[2]"),
+        *("accuracy/a[3]", "accuracy/b[1]", "accuracy/b[2]"),
     ]
+
+
+def test_the_last_long_case_of_an_op_does_not_start_after_short_ones_of_others():
+    seconds = {"sizes/a[1]": 40.0, "sizes/a[2]": 30.0} | {f"fence/{op}": 5.0 for op in "bcdefg"}
+    assert longest_first(seconds)[:2] == ["sizes/a[1]", "sizes/a[2]"]
 
 
 def test_units_that_are_alike_start_in_the_order_given():
@@ -37,6 +42,7 @@ def test_units_that_are_alike_start_in_the_order_given():
         "fence/a",
         "accuracy/a",
     ]
+    assert longest_first({"sizes/a[2]": 1.0, "sizes/a[1]": 1.0}) == ["sizes/a[2]", "sizes/a[1]"]
 
 
 def test_a_projects_own_tests_start_longest_first_and_those_that_need_the_whole_gpu_last(tmp_path):
