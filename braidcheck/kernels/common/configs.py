@@ -51,7 +51,7 @@ class KernelConfig:
 
     Of attention ``block_m`` counts queries and ``block_n`` keys; where projections are fused with it,
     ``attention_block_n`` counts keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas`` is a whole grid,
-    ``num_splits`` are parts of K. ``prefetch_k`` elements of each weight row are prefetched into L2 before the wait.
+    ``num_splits`` are parts of K of programs, ``num_slices`` of the warps of one. ``prefetch_k`` elements of each weight row are prefetched into L2 before the wait.
     """
 
     block_m: int | None = None
@@ -65,6 +65,7 @@ class KernelConfig:
     ctas_per_sm: int | None = None
     num_ctas: int | None = None
     num_splits: int | None = None
+    num_slices: int | None = None
     prefetch_k: int | None = None
     num_warps: int | None = None
     num_stages: int | None = None
@@ -96,15 +97,15 @@ DEFAULT_CONFIGS: Configs = {  # any GPU: no spills at any width that is served
     ("cache_write", TILED, ANY): KernelConfig(block_m=1),
     ("sample", TILED, ANY): KernelConfig(block_m=1, block_n=2048),
     ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=4),
-    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=16, num_warps=8),
+    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=16, num_slices=8),
     ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=128),
     ("rms_norm_qkv", TILED, LARGE): KernelConfig(block_n=32, block_k=128),
     ("linear_residual", GEMV, ANY): KernelConfig(block_n=4, num_warps=4),
-    ("linear_residual", SMALL_M, ANY): KernelConfig(block_n=16, num_warps=8),
+    ("linear_residual", SMALL_M, ANY): KernelConfig(block_n=16, num_slices=8),
     ("linear_residual", TILED, SMALL): KernelConfig(block_n=16, block_k=256, num_warps=2),
     ("linear_residual", TILED, LARGE): KernelConfig(block_n=32, block_k=128, num_warps=8),  # with 4 warps sm_80 spills
     ("gate_up_silu", GEMV, ANY): KernelConfig(block_n=2, num_warps=4),
-    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=8, num_warps=8),
+    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=16, num_slices=8),
     ("gate_up_silu", TILED, SMALL): KernelConfig(block_n=32, block_k=128),
     ("gate_up_silu", TILED, LARGE): KernelConfig(block_n=32, block_k=128),
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=512, num_warps=4),
@@ -128,7 +129,7 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     **DEFAULT_CONFIGS,
     ("rms_norm", PERSISTENT, ANY): KernelConfig(block_m=4),  # the operand of a persistent GEMM
     ("rms_norm_qkv", GEMV, ANY): KernelConfig(block_n=4, num_warps=1),
-    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=64, num_warps=8),
+    ("rms_norm_qkv", SMALL_M, ANY): KernelConfig(block_n=64, num_slices=8),
     ("rms_norm_qkv", TILED, SMALL): KernelConfig(block_n=32, block_k=256),
     ("rms_norm_qkv", PERSISTENT, TINY): replace(_TWO_CTAS, block_n=64, block_k=128, num_stages=5, prefetch_k=128),
     ("rms_norm_qkv", PERSISTENT, SMALL): replace(_TWO_CTAS, block_m=128, block_n=64, block_k=128, prefetch_k=256),
@@ -138,9 +139,9 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_ONE_CTA, heads_per_tile=1, num_stages=5),
     ("qkv_rope", PERSISTENT, LARGE): replace(_ONE_CTA, heads_per_tile=2, num_stages=4),
     ("linear_residual", GEMV, ANY): KernelConfig(block_n=2, num_warps=8),
+    ("linear_residual", SMALL_M, ANY): KernelConfig(block_n=32, num_slices=8),
     ("linear_residual", TILED, SMALL): KernelConfig(block_n=16, block_k=512, num_warps=2, num_stages=4),
     ("linear_residual", SPLIT_K, ANY): KernelConfig(block_n=256, num_warps=4),  # the sum of the parts
-    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=64, block_k=256, num_warps=8),
     ("linear_residual", SPLIT_K, SMALL): replace(_FOUR_SPLITS, num_stages=5),
     ("linear_residual", SPLIT_K, MEDIUM): replace(_FOUR_SPLITS, num_stages=4),  # two programs a multiprocessor
     ("linear_residual", SPLIT_K, LARGE): replace(_FOUR_SPLITS, block_m=128, block_n=64, block_k=64, num_stages=5),
@@ -150,14 +151,14 @@ SM_90_CONFIGS: Configs = {  # an H200, 2026-11-21; PERSISTENT an H100, 2026-11-2
     },
     ("linear_residual", PERSISTENT, LARGE): replace(_ONE_CTA, block_n=256),
     ("gate_up_silu", GEMV, ANY): KernelConfig(block_n=2, num_warps=1),
-    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=32, num_warps=8),
+    ("gate_up_silu", SMALL_M, ANY): KernelConfig(block_n=32, num_slices=8),
     **{
         ("gate_up_silu", PERSISTENT, size): replace(_TWO_CTAS, block_n=32, block_k=128, num_stages=3, prefetch_k=256)
         for size in (TINY, SMALL)
     },
     **{("gate_up_silu", PERSISTENT, size): replace(_ONE_CTA, block_n=128, prefetch_k=0) for size in (MEDIUM, LARGE)},
     ("lm_head", GEMV, ANY): KernelConfig(block_n=8, num_ctas=1056, num_warps=8),
-    ("lm_head", SMALL_M, ANY): KernelConfig(block_n=64, num_ctas=132, num_warps=8),
+    ("lm_head", SMALL_M, ANY): KernelConfig(block_n=32, num_ctas=132, num_slices=8),
     ("lm_head", TILED, SMALL): KernelConfig(block_n=256, block_k=64, num_warps=8, num_stages=4),
     ("lm_head", TILED, LARGE): KernelConfig(block_n=128, block_k=64, num_warps=4, num_stages=4),
     ("attention_prefill", TILED, ANY): KernelConfig(block_m=64, block_n=64, num_warps=4, num_stages=3),
@@ -181,7 +182,10 @@ INTERPRETER_CONFIGS: Configs = {
     ("cache_write", TILED, ANY): KernelConfig(block_m=256),
     ("sample", TILED, ANY): KernelConfig(block_m=16, block_n=1024),
     **{(op, GEMV, ANY): KernelConfig(block_n=256) for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")},
-    **{(op, SMALL_M, ANY): KernelConfig(block_n=256) for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")},
+    **{
+        (op, SMALL_M, ANY): KernelConfig(block_n=256, num_slices=4)
+        for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu")
+    },
     **{
         (op, TILED, bucket): KernelConfig(block_n=256, block_k=256)
         for op in ("rms_norm_qkv", "linear_residual", "gate_up_silu", "lm_head")
@@ -197,7 +201,6 @@ INTERPRETER_CONFIGS: Configs = {
         for bucket in (TINY, SMALL, MEDIUM, LARGE)
     },
     ("linear_residual", SPLIT_K, ANY): KernelConfig(block_n=1024),
-    ("linear_residual", SPLIT_K, TINY): KernelConfig(block_n=256, block_k=256),
     **{
         ("linear_residual", SPLIT_K, bucket): KernelConfig(block_m=64, block_n=256, block_k=256, num_splits=4)
         for bucket in (SMALL, MEDIUM, LARGE)
@@ -206,7 +209,8 @@ INTERPRETER_CONFIGS: Configs = {
     ("qkv_rope", PERSISTENT, SMALL): replace(_FEW_CTAS, block_n=None, heads_per_tile=1),
     ("qkv_rope", PERSISTENT, MEDIUM): replace(_FEW_CTAS, block_n=None, heads_per_tile=2),
     ("qkv_rope", PERSISTENT, LARGE): replace(_FEW_CTAS, block_m=256, block_n=None, heads_per_tile=2),
-    **{("lm_head", regime, ANY): KernelConfig(block_n=256, num_ctas=4) for regime in (GEMV, SMALL_M)},
+    ("lm_head", GEMV, ANY): KernelConfig(block_n=256, num_ctas=4),
+    ("lm_head", SMALL_M, ANY): KernelConfig(block_n=256, num_ctas=4, num_slices=4),
     ("qkv_rope", TILED, ANY): KernelConfig(block_k=256),
     ("fused_attention", TILED, ANY): KernelConfig(block_n=256, block_k=256, attention_block_n=256),
     ("attention_decode", TILED, ANY): KernelConfig(block_n=256, max_splits=4),
@@ -223,7 +227,7 @@ TUNED_CONFIGS: Mapping[str, Configs] = {"sm_90": SM_90_CONFIGS, INTERPRETER.name
 # 2**19 are 128 of 64 x 64. Of caches of more than 4096 slots bandwidth counts more than what a split costs.
 MIN_SIZES: Mapping[str, Mapping[SizeBucket, int]] = {
     "persistent_gemm": {LARGE: 2**22, MEDIUM: 2**20 + 1, SMALL: 2**19 + 1, TINY: 0},
-    "split_k": {LARGE: 129, MEDIUM: 65, SMALL: 17, TINY: 0},
+    "split_k": {LARGE: 129, MEDIUM: 65, SMALL: 0},
     "attention_prefill": {LARGE: 4097, ANY: 0},
     "decode_attention": {LARGE: 4097, ANY: 0},
 }

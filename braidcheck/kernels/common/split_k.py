@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from braidcheck.kernels.common import gemv, persistent_gemm
+from braidcheck.kernels.common import persistent_gemm, sliced_k
 from braidcheck.kernels.common.configs import Regime, has_config
 
 MAX_OUTPUTS = 2**18
@@ -16,12 +16,13 @@ MIN_K, MAX_K = 1025, 8192
 
 
 def supports_split_k(op: str, x: Tensor, weight: Tensor) -> bool:
-    """Whether the op has such kernels and they take ``x @ weight.T``, x[M,K]: up to ``gemv.MAX_M`` rows by pointers,
-    for a weight of 16 bits, more through TMA."""
+    """Whether the op has such kernels and they take ``x @ weight.T``, x[M,K], through TMA; fewer rows are for
+    ``sliced_k``."""
     m, k = x.shape
     return (
         m * len(weight) <= MAX_OUTPUTS
         and MIN_K <= k <= MAX_K
+        and m > sliced_k.MAX_M
         and has_config(op, Regime.SPLIT_K)
-        and (weight.element_size() == 2 if m <= gemv.MAX_M else persistent_gemm.can_use_tma(weight))
+        and persistent_gemm.can_use_tma(weight)
     )

@@ -21,11 +21,13 @@ from braidcheck.kernels.common.persistent_gemm import (
     tma_operand,
 )
 from braidcheck.kernels.common.rms_norm import DEFAULT_EPS
+from braidcheck.kernels.common.sliced_k import sliced_k_config
 from braidcheck.kernels.common.specs import EPS, TensorSpec
 from braidcheck.kernels.common.validation import MAX_ROW, MAX_TOKENS, Arguments, Sizes
 from braidcheck.kernels.gate_up_silu.kernel import (
     gate_up_silu_gemv_kernel,
     gate_up_silu_persistent_kernel,
+    gate_up_silu_sliced_k_kernel,
     gate_up_silu_tiled_kernel,
 )
 
@@ -63,8 +65,25 @@ def gate_up_silu(x: Tensor, weight: Tensor, norm_weight: Tensor | None = None, e
 
 def _gemv(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
     meta = gemv_config("gate_up_silu", x)
-    m, n = out.shape
+    n = out.shape[1]
     gate_up_silu_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        weight_ptr=weight,
+        norm_weight_ptr=norm_weight,
+        out_ptr=out,
+        N=n,
+        stride_wn=weight.stride(0),
+        eps=eps,
+        HAS_NORM=norm_weight is not None,
+        **meta,
+        **pdl.launch_options(),
+    )
+
+
+def _sliced_k(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: float, out: Tensor) -> None:
+    meta = sliced_k_config("gate_up_silu", x)
+    m, n = out.shape
+    gate_up_silu_sliced_k_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         weight_ptr=weight,
         norm_weight_ptr=norm_weight,
@@ -122,4 +141,9 @@ def _persistent(x: Tensor, weight: Tensor, norm_weight: Tensor | None, eps: floa
     )
 
 
-LAUNCHES = {Regime.GEMV: _gemv, Regime.TILED: _tiled, Regime.PERSISTENT: _persistent}
+LAUNCHES = {
+    Regime.GEMV: _gemv,
+    Regime.SMALL_M: _sliced_k,
+    Regime.TILED: _tiled,
+    Regime.PERSISTENT: _persistent,
+}

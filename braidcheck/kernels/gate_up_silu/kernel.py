@@ -1,25 +1,28 @@
-"""SwiGLU (Shazeer 2020) fused with its projection, optionally with the RMSNorm before it: three GEMMs, by M.
+"""SwiGLU (Shazeer 2020) fused with its projection, optionally with the RMSNorm before it: four GEMMs, by M.
 
     h = rms_norm(x) or x                                             x [M, K]
     gate, up = h @ weight[:N].T, h @ weight[N:].T                    weight [2 * N, K], gate stacked on up
     out = gate / (1 + exp(-gate)) * up                               out [M, N]
 
-GEMV, ``gate_up_silu_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
-(``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N rows of gate and of up, interleaved so that one
-product computes both and a thread holds each pair; x, the norm's weight and acc stay in registers too.
+GEMV, ``gate_up_silu_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),).
+A program keeps BLOCK_N rows of gate and of up, interleaved so that one product computes both and a thread holds each
+pair; x, the norm's weight and acc stay in registers too.
+SLICED_K, ``gate_up_silu_sliced_k_kernel``, 2 <= M <= 16, K <= 1024 and a 16-bit weight: the same, not interleaved, each
+warp with a slice of K (``common/sliced_k``); the warps' sums are added up through shared memory. Grid (cdiv(N,
+BLOCK_N),).
 TILED, ``gate_up_silu_tiled_kernel``, any M: one tile [BLOCK_M, BLOCK_N] of gate and of up a program, through pointers.
 Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). Both accumulators stay in registers.
 PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile. With a
 norm a kernel of its own writes h first.
 
-HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of rows run side
+HBM traffic: out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache where tiles of rows run side
 by side; x once, and from the L2 cache for each further tile of N; PERSISTENT with a norm also h, written and read. gate
 and up never leave the registers.
-Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
+Cast points: h to the weight's dtype (in GEMV it stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
-upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
+Synchronisation (PDL): all let the next kernel start at once. GEMV and SLICED_K load both weights before they wait
+for the upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, load_weight, rmsnorm_gemv_dot
+from braidcheck.kernels.common.gemv import gemv_dot, load_row, load_rows, rmsnorm_gemv_dot
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, prefetch_rows, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import rmsnorm_block_k, rmsnorm_rstd
+from braidcheck.kernels.common.sliced_k import load_tiles, rmsnorm_slices, sum_slices, tiles_dot
 
 
 @triton.jit
@@ -99,6 +103,46 @@ def gate_up_silu_tiled_kernel(
 @triton.jit
 def gate_up_silu_gemv_kernel(
     # pointers
+    x_ptr,  # [K]
+    weight_ptr,  # [2 * N, K]
+    norm_weight_ptr,  # [K]
+    out_ptr,  # [N]
+    # sizes
+    N,
+    # strides
+    stride_wn,
+    # scalars
+    eps,
+    # meta
+    BLOCK_N: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    NUM_K_TILES: tl.constexpr,
+    HAS_NORM: tl.constexpr,
+    USE_PDL: tl.constexpr,
+):
+    """BLOCK_N columns of one row of out."""
+    offs_w = tl.arange(0, 2 * BLOCK_N)  # rows of the weight: gate's even, up's odd
+    offs_w_n = (tl.program_id(0) * BLOCK_N + offs_w // 2).to(tl.int64)
+    # [2 * BLOCK_N, BLOCK_K] each
+    weight = load_rows(weight_ptr, offs_w_n + offs_w % 2 * N, offs_w_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
+    if HAS_NORM:
+        norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
+    x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    if HAS_NORM:
+        acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [2 * BLOCK_N]
+    else:
+        acc = gemv_dot(x, weight, NUM_K_TILES)  # [2 * BLOCK_N]
+    gate, up = tl.split(tl.reshape(acc, [BLOCK_N, 2]))  # [BLOCK_N]
+    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    tl.store(out_ptr + offs_n, swiglu(gate, up).to(out_ptr.dtype.element_ty), mask=offs_n < N)
+
+
+@triton.jit
+def gate_up_silu_sliced_k_kernel(
+    # pointers
     x_ptr,  # [M, K]
     weight_ptr,  # [2 * N, K]
     norm_weight_ptr,  # [K]
@@ -116,29 +160,28 @@ def gate_up_silu_gemv_kernel(
     BLOCK_N: tl.constexpr,
     K: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
     NUM_K_TILES: tl.constexpr,
     HAS_NORM: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
-    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
-    offs_w = tl.arange(0, 2 * BLOCK_N)  # rows of the weight: gate's even, up's odd
-    offs_w_n = (tl.program_id(0) * BLOCK_N + offs_w // 2).to(tl.int64)
-    # [2 * BLOCK_N, BLOCK_K] each
-    weight = load_weight(
-        weight_ptr, offs_w_n + offs_w % 2 * N, offs_w_n < N, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES
-    )
+    start_n = tl.program_id(0) * BLOCK_N
+    up_ptr = weight_ptr + N.to(tl.int64) * stride_wn
+    # [NUM_SLICES, BLOCK_N, BLOCK_K] each, and [NUM_SLICES, BLOCK_M, BLOCK_K]
+    w_gate = load_tiles(weight_ptr, start_n, N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
+    w_up = load_tiles(up_ptr, start_n, N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     if HAS_NORM:
-        norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+        norm_weight = load_tiles(norm_weight_ptr, 0, BLOCK_M, 0, BLOCK_M, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
-    x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
+    h = load_tiles(x_ptr, 0, M, stride_xm, BLOCK_M, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     if HAS_NORM:
-        acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, BLOCK_M, K, NUM_K_TILES)  # [BLOCK_M, 2 * BLOCK_N]
-    else:
-        acc = gemv_dot(x, weight, BLOCK_M, NUM_K_TILES)  # [BLOCK_M, 2 * BLOCK_N]
-    gate, up = tl.split(tl.reshape(acc, [BLOCK_M, BLOCK_N, 2]))  # [BLOCK_M, BLOCK_N]
-    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+        h = rmsnorm_slices(h, norm_weight, w_gate[0].dtype, eps, K, NUM_K_TILES)
+    gate = sum_slices(tiles_dot(h, w_gate, NUM_K_TILES), NUM_SLICES)  # [BLOCK_M, BLOCK_N]
+    up = sum_slices(tiles_dot(h, w_up, NUM_K_TILES), NUM_SLICES)  # [BLOCK_M, BLOCK_N]
+    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
+    offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     out = swiglu(gate, up).to(out_ptr.dtype.element_ty)
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], out, mask=mask)

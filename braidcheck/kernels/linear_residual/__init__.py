@@ -8,14 +8,13 @@ from torch import Tensor
 from braidcheck.kernels.common import pdl
 from braidcheck.kernels.common.configs import (
     Regime,
-    SizeBucket,
     default_block_m,
     get_config,
     size_bucket,
     tiled_bucket,
 )
 from braidcheck.kernels.common.gemm import gemm_regime
-from braidcheck.kernels.common.gemv import MAX_M, gemv_config
+from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
@@ -23,13 +22,14 @@ from braidcheck.kernels.common.persistent_gemm import (
     tensor_descriptor,
     tma_operand,
 )
+from braidcheck.kernels.common.sliced_k import MAX_K, MAX_RESIDENT_TILES, sliced_k_config
 from braidcheck.kernels.common.specs import TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments
 from braidcheck.kernels.linear_residual.kernel import (
     linear_residual_gemv_kernel,
     linear_residual_persistent_kernel,
     linear_residual_reduce_kernel,
-    linear_residual_split_k_gemv_kernel,
+    linear_residual_sliced_k_kernel,
     linear_residual_split_k_kernel,
     linear_residual_tiled_kernel,
 )
@@ -53,14 +53,30 @@ def linear_residual(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     ARGUMENTS.check(x, weight, residual)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=x.device)
     if out.numel():
-        LAUNCHES[gemm_regime("linear_residual", x, weight, residual, out)](x, weight, residual, out)
+        regime = gemm_regime("linear_residual", x, weight, residual, out, max_sliced_k=MAX_K)
+        LAUNCHES[regime](x, weight, residual, out)
     return out
 
 
 def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     meta = gemv_config("linear_residual", x)
-    m, n = out.shape
+    n = out.shape[1]
     linear_residual_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        weight_ptr=weight,
+        residual_ptr=residual,
+        out_ptr=out,
+        N=n,
+        stride_wn=weight.stride(0),
+        **meta,
+        **pdl.launch_options(),
+    )
+
+
+def _sliced_k(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
+    meta = sliced_k_config("linear_residual", x)
+    m, n = out.shape
+    linear_residual_sliced_k_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         weight_ptr=weight,
         residual_ptr=residual,
@@ -70,6 +86,7 @@ def _gemv(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
         stride_xm=x.stride(0),
         stride_wn=weight.stride(0),
         stride_rm=residual.stride(0),
+        NUM_RESIDENT_TILES=min(MAX_RESIDENT_TILES, meta["NUM_K_TILES"]),
         **meta,
         **pdl.launch_options(),
     )
@@ -114,7 +131,7 @@ def _persistent(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> Non
 
 
 def _split_k(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
-    partial = _split_k_gemv(x, weight) if len(x) <= MAX_M else _split_k_tiles(x, weight)
+    partial = _split_k_parts(x, weight)
     meta = get_config("linear_residual", Regime.SPLIT_K).meta()
     m, n = out.shape
     linear_residual_reduce_kernel[cdiv(n, meta["BLOCK_N"]), m](
@@ -130,29 +147,8 @@ def _split_k(x: Tensor, weight: Tensor, residual: Tensor, out: Tensor) -> None:
     )
 
 
-def _split_k_gemv(x: Tensor, weight: Tensor) -> Tensor:
+def _split_k_parts(x: Tensor, weight: Tensor) -> Tensor:
     """x @ weight.T of each part of K, float32 [SPLIT_K, M, N]; ``linear_residual_reduce_kernel`` must follow."""
-    meta = get_config("linear_residual", Regime.SPLIT_K, SizeBucket.TINY).meta()
-    (m, k), n = x.shape, len(weight)
-    partial = torch.empty(cdiv(k, meta["BLOCK_K"]), m, n, dtype=torch.float32, device=x.device)
-    linear_residual_split_k_gemv_kernel[cdiv(n, meta["BLOCK_N"]), len(partial)](
-        x_ptr=x,
-        weight_ptr=weight,
-        partial_ptr=partial,
-        M=m,
-        N=n,
-        K=k,
-        stride_xm=x.stride(0),
-        stride_wn=weight.stride(0),
-        BLOCK_M=MAX_M,
-        **meta,
-        **pdl.upstream_options(),
-    )
-    return partial
-
-
-def _split_k_tiles(x: Tensor, weight: Tensor) -> Tensor:
-    """The same for more rows."""
     meta = get_config("linear_residual", Regime.SPLIT_K, size_bucket("split_k", len(x))).meta()
     block_m, block_n, block_k = meta["BLOCK_M"], meta["BLOCK_N"], meta["BLOCK_K"]
     (m, k), n = x.shape, len(weight)
@@ -172,6 +168,7 @@ def _split_k_tiles(x: Tensor, weight: Tensor) -> Tensor:
 
 LAUNCHES = {
     Regime.GEMV: _gemv,
+    Regime.SMALL_M: _sliced_k,
     Regime.SPLIT_K: _split_k,
     Regime.TILED: _tiled,
     Regime.PERSISTENT: _persistent,

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common import gemv, pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, has_config, tiled_bucket
+from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.gemv import gemv_config, supports_gemv
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.sliced_k import MAX_K_WITH_NORM, sliced_k_config, supports_sliced_k
 from braidcheck.kernels.common.specs import EPS, ChoiceSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, MAX_VOCABULARY, Arguments
-from braidcheck.kernels.lm_head.kernel import lm_head_argmax_kernel, lm_head_gemv_kernel, lm_head_tiled_kernel
+from braidcheck.kernels.lm_head.kernel import (
+    lm_head_argmax_kernel,
+    lm_head_gemv_kernel,
+    lm_head_sliced_k_kernel,
+    lm_head_tiled_kernel,
+)
 
 ARGUMENTS = Arguments(
     {
@@ -31,45 +40,42 @@ def lm_head(x: Tensor, norm_weight: Tensor, weight: Tensor, eps: float, argmax: 
     counts as the best. Raises ValueError for shapes, strides or devices it cannot serve.
     """
     ARGUMENTS.check(x, norm_weight, weight, eps, argmax)
-    (m, k), n = x.shape, len(weight)
-    use_gemv = gemv.supports_gemv(x, weight) and (m == 1 or has_config("lm_head", Regime.SMALL_M))
-    grid, meta = (_gemv_config if use_gemv else _tiled_config)(x, n)
+    m, n = len(x), len(weight)
+    kernel, grid, options = _launch(x, weight)
     num_splits = grid[0]
     out = torch.empty(m, num_splits if argmax else n, dtype=torch.float32, device=x.device)
     best = torch.empty(m, num_splits, dtype=torch.int32, device=x.device) if argmax else None
-    arguments = {
-        "x_ptr": x,
-        "norm_weight_ptr": norm_weight,
-        "weight_ptr": weight,
-        "out_ptr": out,
-        "best_ptr": best,
-        "M": m,
-        "N": n,
-        "K": k,
-        "stride_xm": x.stride(0),
-        "stride_wn": weight.stride(0),
-        "eps": eps,
-        "ARGMAX": argmax,
-    }
-    if out.numel() and use_gemv:
-        lm_head_gemv_kernel[grid](**arguments, **meta, **pdl.launch_options())
-    elif out.numel():
-        lm_head_tiled_kernel[grid](**arguments, **meta, **pdl.launch_options())
+    if out.numel():
+        kernel[grid](
+            x_ptr=x,
+            norm_weight_ptr=norm_weight,
+            weight_ptr=weight,
+            out_ptr=out,
+            best_ptr=best,
+            N=n,
+            stride_wn=weight.stride(0),
+            eps=eps,
+            ARGMAX=argmax,
+            **options,
+            **pdl.launch_options(),
+        )
     return _argmax(out, best) if argmax else out
 
 
-def _gemv_config(x: Tensor, n: int) -> tuple[tuple[int], dict[str, int]]:
-    """Grid, constexprs and launch options."""
-    meta = gemv.gemv_config("lm_head", x)
-    del meta["K"]
-    return (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
-
-
-def _tiled_config(x: Tensor, n: int) -> tuple[tuple[int, int], dict[str, int]]:
-    """Grid, constexprs and launch options."""
+def _launch(x: Tensor, weight: Tensor) -> tuple[Any, tuple[int, ...], dict[str, int]]:
+    """The kernel for ``x @ weight.T``, its grid, and its other sizes, constexprs and launch options."""
+    n = len(weight)
+    rows = {"M": len(x), "stride_xm": x.stride(0)}
+    if supports_gemv(x, weight):
+        meta = gemv_config("lm_head", x)
+        return lm_head_gemv_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
+    if supports_sliced_k("lm_head", x, weight, MAX_K_WITH_NORM):
+        meta = sliced_k_config("lm_head", x)
+        return lm_head_sliced_k_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), {**rows, **meta}
     block_m = default_block_m(len(x))
     meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()
-    return (cdiv(n, meta["BLOCK_N"]), cdiv(len(x), block_m)), {"BLOCK_M": block_m, **meta}
+    grid = cdiv(n, meta["BLOCK_N"]), cdiv(len(x), block_m)
+    return lm_head_tiled_kernel, grid, {**rows, "K": x.shape[1], "BLOCK_M": block_m, **meta}
 
 
 def _argmax(maxima: Tensor, best: Tensor) -> Tensor:

@@ -16,11 +16,13 @@ from braidcheck.kernels.common.persistent_gemm import (
     rmsnorm_operand,
     tensor_descriptor,
 )
+from braidcheck.kernels.common.sliced_k import sliced_k_config
 from braidcheck.kernels.common.specs import EPS, FLOATS, ChoiceSpec, TensorSpec, size
 from braidcheck.kernels.common.validation import MAX_ROW, MAX_TOKENS, Arguments
 from braidcheck.kernels.rms_norm_qkv.kernel import (
     rms_norm_qkv_gemv_kernel,
     rms_norm_qkv_persistent_kernel,
+    rms_norm_qkv_sliced_k_kernel,
     rms_norm_qkv_tiled_kernel,
 )
 
@@ -69,8 +71,26 @@ def rms_norm_qkv(
 
 def _gemv(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
     meta = gemv_config("rms_norm_qkv", x)
-    m, n = out.shape
+    n = out.shape[1]
     rms_norm_qkv_gemv_kernel[(cdiv(n, meta["BLOCK_N"]),)](
+        x_ptr=x,
+        norm_weight_ptr=norm_weight,
+        weight_ptr=weight,
+        bias_ptr=bias,
+        out_ptr=out,
+        N=n,
+        stride_wn=weight.stride(0),
+        eps=eps,
+        HAS_BIAS=bias is not None,
+        **meta,
+        **pdl.launch_options(),
+    )
+
+
+def _sliced_k(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float, out: Tensor) -> None:
+    meta = sliced_k_config("rms_norm_qkv", x)
+    m, n = out.shape
+    rms_norm_qkv_sliced_k_kernel[(cdiv(n, meta["BLOCK_N"]),)](
         x_ptr=x,
         norm_weight_ptr=norm_weight,
         weight_ptr=weight,
@@ -133,6 +153,7 @@ def _persistent(x: Tensor, norm_weight: Tensor, weight: Tensor, bias: Tensor | N
 
 LAUNCHES = {
     Regime.GEMV: _gemv,
+    Regime.SMALL_M: _sliced_k,
     Regime.TILED: _tiled,
     Regime.PERSISTENT: _persistent,
 }

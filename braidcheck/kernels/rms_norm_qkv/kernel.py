@@ -1,24 +1,25 @@
-"""RMSNorm as the prologue of the QKV projection: three GEMMs, by the number of rows.
+"""RMSNorm as the prologue of the QKV projection: four GEMMs, by the number of rows.
 
     out[m, n] = sum_k h[m, k] * weight[n, k] + bias[n]               h = rms_norm(x), x [M, K], weight [N, K]
 
 N is (Hq + 2 * Hkv) * D: the rows of q, k and v stacked, so that out [M, N] is all three.
 
-GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096, or M <= 16, K <= 1024 and a 16-bit weight: weight-stationary
-(``common/gemv``). Grid (cdiv(N, BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, the norm's weight, x and
-acc in registers.
+GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),).
+A program keeps BLOCK_N whole rows of the weight, the norm's weight, x and acc in registers.
+SLICED_K, ``rms_norm_qkv_sliced_k_kernel``, 2 <= M <= 16, K <= 1024 and a 16-bit weight: the same, each warp with a slice
+of K (``common/sliced_k``); the warps' sums are added up through shared memory. Grid (cdiv(N, BLOCK_N),).
 TILED, ``rms_norm_qkv_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed
 again by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
 PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``), after a kernel that writes h. Grid (CTAS_PER_SM * number of SMs,), at
 most one program a tile.
 
-HBM traffic: out once; weight once in GEMV, else once per BLOCK_M rows, from the L2 cache where tiles of
+HBM traffic: out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache where tiles of
 rows run side by side; x once, and from the L2 cache for each further tile of N; PERSISTENT also h, written and read.
-Cast points: h to the weight's dtype (one row of GEMV stays float32), out to its dtype. The rest is float32 (no TF32).
+Cast points: h to the weight's dtype (in GEMV it stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
-Synchronisation (PDL): all let the next kernel start at once. GEMV loads both weights before it waits for the
-upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
+Synchronisation (PDL): all let the next kernel start at once. GEMV and SLICED_K load both weights before they wait
+for the upstream kernels, PERSISTENT prefetches a part of the weight into L2; all other loads come after the wait.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.gemv import load_row, load_rows, load_weight, rmsnorm_gemv_dot
+from braidcheck.kernels.common.gemv import load_row, load_rows, rmsnorm_gemv_dot
 from braidcheck.kernels.common.persistent_gemm import gemm_mainloop, num_tiles, prefetch_rows, split_n, tile_origin
 from braidcheck.kernels.common.rms_norm import rmsnorm_tile_dot
+from braidcheck.kernels.common.sliced_k import load_tiles, rmsnorm_slices, sum_slices, tiles_dot
 
 
 @triton.jit
@@ -91,6 +93,42 @@ def rms_norm_qkv_tiled_kernel(
 @triton.jit
 def rms_norm_qkv_gemv_kernel(
     # pointers
+    x_ptr,  # [K]
+    norm_weight_ptr,  # [K]
+    weight_ptr,  # [N, K]
+    bias_ptr,  # [N]
+    out_ptr,  # [N]
+    # sizes
+    N,
+    # strides
+    stride_wn,
+    # scalars
+    eps,
+    # meta
+    BLOCK_N: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    NUM_K_TILES: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    USE_PDL: tl.constexpr,
+):
+    """BLOCK_N columns of one row of out."""
+    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    n_mask = offs_n < N
+    weight = load_rows(weight_ptr, offs_n, n_mask, stride_wn, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_N, BLOCK_K] each
+    norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    pdl.launch_dependents(USE_PDL)
+    pdl.grid_dependency_wait(USE_PDL)
+    x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [BLOCK_N]
+    if HAS_BIAS:
+        acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)
+    tl.store(out_ptr + offs_n, acc.to(out_ptr.dtype.element_ty), mask=n_mask)
+
+
+@triton.jit
+def rms_norm_qkv_sliced_k_kernel(
+    # pointers
     x_ptr,  # [M, K]
     norm_weight_ptr,  # [K]
     weight_ptr,  # [N, K]
@@ -109,25 +147,26 @@ def rms_norm_qkv_gemv_kernel(
     BLOCK_N: tl.constexpr,
     K: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
     NUM_K_TILES: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
-    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
-    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
-    n_mask = offs_n < N
-    weight = load_weight(
-        weight_ptr, offs_n, n_mask, stride_wn, BLOCK_M, K, BLOCK_K, NUM_K_TILES
-    )  # [BLOCK_N, BLOCK_K] each
-    norm_weight = load_row(norm_weight_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
+    start_n = tl.program_id(0) * BLOCK_N
+    # [NUM_SLICES, BLOCK_N, BLOCK_K] each, and [NUM_SLICES, BLOCK_M, BLOCK_K]
+    weight = load_tiles(weight_ptr, start_n, N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
+    norm_weight = load_tiles(norm_weight_ptr, 0, BLOCK_M, 0, BLOCK_M, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
-    x = load_rows(x_ptr, offs_m, offs_m < M, stride_xm, K, BLOCK_K, NUM_K_TILES)  # [BLOCK_M, BLOCK_K] each
-    acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, BLOCK_M, K, NUM_K_TILES)  # [BLOCK_M, BLOCK_N]
+    x = load_tiles(x_ptr, 0, M, stride_xm, BLOCK_M, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
+    h = rmsnorm_slices(x, norm_weight, weight[0].dtype, eps, K, NUM_K_TILES)
+    acc = sum_slices(tiles_dot(h, weight, NUM_K_TILES), NUM_SLICES)  # [BLOCK_M, BLOCK_N]
+    offs_m = tl.arange(0, BLOCK_M).to(tl.int64)
+    offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
     if HAS_BIAS:
-        acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)[None, :]  # [1, BLOCK_N]
-    mask = (offs_m < M)[:, None] & n_mask[None, :]
+        acc += tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0).to(tl.float32)[None, :]  # [1, BLOCK_N]
+    mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=mask)
 
 
