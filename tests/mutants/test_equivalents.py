@@ -101,7 +101,7 @@ def test_few_and_many_tokens_are_given_to_the_kernel_in_blocks(op, monkeypatch):
     cases = [case for case in OPS[op].cases if not case.large and (case["T"] == 1 or case["T"] >= many.MIN_M)]
     for case in cases:
         equivalents.find(op)["in blocks"](**OPS[op].inputs(case, "cpu"))
-    others = "_gemv_kernel", "_persistent_kernel", " of tiles"
+    others = "_gemv_kernel", "_sliced_k_kernel", "_persistent_kernel", " of tiles"
     assert {f"{op}_kernel", f"_{op}", f"{op}_tiled_kernel"} & {*launched}
     assert not any(name.endswith(others) for name in launched)
     for case in cases:

@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from braidcheck.kernels.common import gemv as few
+from braidcheck.kernels.common import gemv, sliced_k, split_k
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common import split_k
 from braidcheck.kernels.common.configs import KernelConfig, Key, configs, override_config
 from braidcheck.kernels.common.interpreter import INTERPRETED
 
@@ -37,7 +36,8 @@ def other_blocks(call: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
 def in_blocks(call: Callable[..., Any]) -> Callable[..., Any]:
     """The wrapper ``call``, which uses its TILED kernel for any number of tokens."""
     changes = (
-        (few, {"supports_gemv": lambda *_, **__: False}),
+        (gemv, {"supports_gemv": lambda *_: False}),
+        (sliced_k, {"supports_sliced_k": lambda *_: False}),
         (split_k, {"supports_split_k": lambda *_: False}),
         (many, {"can_use_tma": lambda matrix: False}),
     )

@@ -51,7 +51,8 @@ class KernelConfig:
 
     Of attention ``block_m`` counts queries and ``block_n`` keys; where projections are fused with it,
     ``attention_block_n`` counts keys. ``ctas_per_sm`` sizes a persistent grid, ``num_ctas`` is a whole grid,
-    ``num_splits`` are parts of K of programs, ``num_slices`` of the warps of one. ``prefetch_k`` elements of each weight row are prefetched into L2 before the wait.
+    ``num_splits`` are the parts of K that programs have, ``num_slices`` those that the warps of one program have.
+    ``prefetch_k`` elements of each weight row are prefetched into L2 before the wait.
     """
 
     block_m: int | None = None

@@ -1,9 +1,9 @@
 """Sliced K: x @ weight.T of 2 to MAX_M rows of x, where each warp multiplies a slice of K of its own.
 
 Sliced K is CUTLASS's name for split K within a thread block. x is padded to one tensor-core tile of MAX_M rows. A tile
-of NUM_SLICES * BLOCK_K columns of K goes to NUM_SLICES warps: they are the batch of one batched product, so a warp reads
-each number of x and of the weight at most once, from HBM or L2 straight to the registers from which the tensor core
-reads it (``load_slices``). Nothing passes through shared memory but the sums of the slices at the end
+of NUM_SLICES * BLOCK_K columns of K goes to NUM_SLICES warps: they are the batch of one batched product, so a warp
+reads each number of x and of the weight at most once, from HBM or L2 straight to the registers from which the tensor
+core reads it (``load_slices``). Nothing passes through shared memory but the sums of the slices at the end
 (``sum_slices``). With PDL (``pdl``) the weight is loaded before the upstream kernel has ended.
 
 Cast points: with a norm the rows are normalised and rounded to the weight's dtype; products and sums are float32.
@@ -90,8 +90,8 @@ def load_slices(
     """Tile number ``tile`` of K of R rows, [NUM_SLICES, R, BLOCK_K]; what lies outside the matrix is 0.
 
     Within a slice each 32 columns are in the order in which a tensor core's threads have them: 4 threads j of 8 numbers
-    each become 8 numbers of 4 threads. A thread reads 8 numbers that lie side by side, k = 8j to 8j + 7. Of two products
-    m16n8k16 it must hold k = 2j, 2j + 1, 2j + 8, 2j + 9 and the same plus 16 (PTX ISA, "Matrix Fragments for
+    each become 8 numbers of 4 threads. A thread reads 8 numbers that lie side by side, k = 8j to 8j + 7. For two
+    products m16n8k16 it must hold k = 2j, 2j + 1, 2j + 8, 2j + 9 and the same plus 16 (PTX ISA, "Matrix Fragments for
     mma.m16n8k16"). A sum has any order: where both operands call the first numbers by the second names, no number has
     to change its thread.
     """

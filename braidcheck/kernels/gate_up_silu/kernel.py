@@ -16,9 +16,9 @@ PERSISTENT, ``gate_up_silu_persistent_kernel``, M >= 17 where TMA can be used: T
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile. With a
 norm a kernel of its own writes h first.
 
-HBM traffic: out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache where tiles of rows run side
-by side; x once, and from the L2 cache for each further tile of N; PERSISTENT with a norm also h, written and read. gate
-and up never leave the registers.
+HBM traffic: out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache where tiles of
+rows run side by side; x once, and from the L2 cache for each further tile of N; PERSISTENT with a norm also h, written
+and read. gate and up never leave the registers.
 Cast points: h to the weight's dtype (in GEMV it stays float32), out to its dtype. The rest is float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): all let the next kernel start at once. GEMV and SLICED_K load both weights before they wait

@@ -2,22 +2,22 @@
 
     out[m, n] = residual[m, n] + sum_k x[m, k] * weight[n, k]        x [M, K], weight [N, K], residual and out [M, N]
 
-GEMV, ``linear_residual_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),).
-A program keeps BLOCK_N whole rows of the weight, x and acc in registers.
+GEMV, ``linear_residual_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``). Grid (cdiv(N,
+BLOCK_N),). A program keeps BLOCK_N whole rows of the weight, x and acc in registers.
 SLICED_K, ``linear_residual_sliced_k_kernel``, 2 <= M <= 16, K <= 8192 and a 16-bit weight: each warp multiplies a slice
-of K (``common/sliced_k``). Grid (cdiv(N, BLOCK_N),). A program keeps up to 3 tiles of K of BLOCK_N rows of the weight, x
-and acc in registers; the warps' sums are added up through shared memory.
+of K (``common/sliced_k``). Grid (cdiv(N, BLOCK_N),). A program keeps up to 3 tiles of K of BLOCK_N rows of the weight,
+x and acc in registers; the warps' sums are added up through shared memory.
 SPLIT_K, ``linear_residual_split_k_kernel``, M >= 17 where TMA can be used, M * N <= 2**18 and 1024 < K <= 8192, which
-would be fewer tiles than multiprocessors: a program multiplies one part of K, ``linear_residual_reduce_kernel`` sums the
-parts in their order, so that the bits are always the same. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M), SPLIT_K).
+would be fewer tiles than multiprocessors: a program multiplies one part of K, ``linear_residual_reduce_kernel`` sums
+the parts in their order, so that the bits are always the same. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M), SPLIT_K).
 TILED, ``linear_residual_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers. Grid (cdiv(N,
 BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
 PERSISTENT, ``linear_residual_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped
 ordering and TMA (``common/persistent_gemm``). Grid (CTAS_PER_SM * number of SMs,), at most one program a tile.
 
-HBM traffic: residual and out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache where tiles of
-rows run side by side; x once, and from the L2 cache for each further tile of N; SPLIT_K also 4 * SPLIT_K bytes an
-output, written and read (L2).
+HBM traffic: residual and out once; weight once in GEMV and SLICED_K, else once per BLOCK_M rows, from the L2 cache
+where tiles of rows run side by side; x once, and from the L2 cache for each further tile of N; SPLIT_K also 4 * SPLIT_K
+bytes an output, written and read (L2).
 Cast points: out to its dtype after the sum. Products, acc and the sum with the residual are float32 (no TF32).
 Out of range: rows past M, columns past N and K are masked or outside the descriptors: neither read nor written.
 Synchronisation (PDL): all let the next kernel start at once. GEMV and SLICED_K load the weight before they wait for the

@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common import pdl
+from braidcheck.kernels.common import gemv, pdl, sliced_k
 from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
-from braidcheck.kernels.common.gemv import gemv_config, supports_gemv
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
-from braidcheck.kernels.common.sliced_k import MAX_K_WITH_NORM, sliced_k_config, supports_sliced_k
 from braidcheck.kernels.common.specs import EPS, ChoiceSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, MAX_VOCABULARY, Arguments
 from braidcheck.kernels.lm_head.kernel import (
@@ -66,11 +64,11 @@ def _launch(x: Tensor, weight: Tensor) -> tuple[Any, tuple[int, ...], dict[str, 
     """The kernel for ``x @ weight.T``, its grid, and its other sizes, constexprs and launch options."""
     n = len(weight)
     rows = {"M": len(x), "stride_xm": x.stride(0)}
-    if supports_gemv(x, weight):
-        meta = gemv_config("lm_head", x)
+    if gemv.supports_gemv(x, weight):
+        meta = gemv.gemv_config("lm_head", x)
         return lm_head_gemv_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
-    if supports_sliced_k("lm_head", x, weight, MAX_K_WITH_NORM):
-        meta = sliced_k_config("lm_head", x)
+    if sliced_k.supports_sliced_k("lm_head", x, weight, sliced_k.MAX_K_WITH_NORM):
+        meta = sliced_k.sliced_k_config("lm_head", x)
         return lm_head_sliced_k_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), {**rows, **meta}
     block_m = default_block_m(len(x))
     meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()

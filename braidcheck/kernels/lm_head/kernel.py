@@ -14,8 +14,8 @@ by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)).
 Split argmax: with ARGMAX a program stores the maximum of its part of the vocabulary and the lowest token that has it,
 [M, num_splits] each; ``lm_head_argmax_kernel``, grid (M,), reduces them in one block.
 
-HBM traffic: weight once in GEMV and SLICED_K, once per BLOCK_M rows in TILED; logits once, or with ARGMAX 8 bytes a row and split,
-written and read.
+HBM traffic: weight once in GEMV and SLICED_K, once per BLOCK_M rows in TILED; logits once, or with ARGMAX 8 bytes a row
+and split, written and read.
 Cast points: h to the weight's dtype (in GEMV it stays float32). Logits are float32, never rounded (no TF32).
 Out of range: rows past M, columns past N and K are masked: neither read nor written, and -inf in the argmax.
 Synchronisation (PDL): the next kernel may start at once. GEMV and SLICED_K load both weights before they wait for

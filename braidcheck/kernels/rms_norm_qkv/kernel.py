@@ -6,8 +6,8 @@ N is (Hq + 2 * Hkv) * D: the rows of q, k and v stacked, so that out [M, N] is a
 
 GEMV, ``rms_norm_qkv_gemv_kernel``, M = 1 and K <= 4096: weight-stationary (``common/gemv``). Grid (cdiv(N, BLOCK_N),).
 A program keeps BLOCK_N whole rows of the weight, the norm's weight, x and acc in registers.
-SLICED_K, ``rms_norm_qkv_sliced_k_kernel``, 2 <= M <= 16, K <= 1024 and a 16-bit weight: the same, each warp with a slice
-of K (``common/sliced_k``); the warps' sums are added up through shared memory. Grid (cdiv(N, BLOCK_N),).
+SLICED_K, ``rms_norm_qkv_sliced_k_kernel``, 2 <= M <= 16, K <= 1024 and a 16-bit weight: the same, each warp with a
+slice of K (``common/sliced_k``); the warps' sums are added up through shared memory. Grid (cdiv(N, BLOCK_N),).
 TILED, ``rms_norm_qkv_tiled_kernel``, any M: a tile [BLOCK_M, BLOCK_N] a program, through pointers, the norm computed
 again by every program of a row of tiles. Grid (cdiv(N, BLOCK_N), cdiv(M, BLOCK_M)). acc stays in registers.
 PERSISTENT, ``rms_norm_qkv_persistent_kernel``, M >= 17 where TMA can be used: Triton's tutorial 09 with grouped

@@ -56,7 +56,7 @@ def test_kernels_are_told_apart():
     calls = [dtypes._kernels(OP, OP.call, inputs) for inputs in dtypes.calls_of_each_kernel(OP, OP.call, "cpu", "tail")]
     named = {kernel for call in calls for kernel, *_ in call}
     assert {name.removeprefix("linear_residual_").removesuffix("_kernel") for name in named} == {
-        "gemv", "tiled", "persistent", "split_k", "split_k_gemv", "reduce",
+        "gemv", "sliced_k", "tiled", "persistent", "split_k", "reduce",
     }  # fmt: skip
 
 
