@@ -63,7 +63,7 @@ def _each(configs: Iterable[KernelConfig], **choices: Iterable[int]) -> list[Ker
     return [replace(config, **values) for config in configs for values in fields]
 
 
-_SMALL_M = _all(block_n=(16, 32, 64), num_warps=(4, 8))
+_SMALL_M = _all(block_n=(16, 32, 64), num_slices=(4, 8, 16))
 _TILED = _all(block_n=(16, 32, 64, 128), block_k=(128, 256, 512), num_warps=(2, 4, 8), num_stages=(3, 4))
 _PERSISTENT = (
     _all(block_m=(64,), block_k=(64,), ctas_per_sm=(1, 2), num_warps=(4, 8), num_stages=(2, 3, 4))
@@ -96,12 +96,12 @@ CHOICES: Mapping[Key, Sequence[KernelConfig]] = {
     ("linear_residual", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8, 16)),
     ("gate_up_silu", GEMV, ANY): _all(block_n=(1, 2, 4, 8), num_warps=(1, 2, 4, 8)),
     ("lm_head", GEMV, ANY): _all(block_n=(4, 8, 16), num_ctas=(528, 1056, 2112), num_warps=(2, 4, 8)),
-    ("lm_head", SMALL_M, ANY): _all(block_n=(32, 64), num_ctas=(132, 264), num_warps=(4, 8)),
+    ("lm_head", SMALL_M, ANY): _each(_SMALL_M, num_ctas=(132, 264)),
     ("rms_norm_qkv", SMALL_M, ANY): _SMALL_M,
     ("gate_up_silu", SMALL_M, ANY): _SMALL_M,
+    ("linear_residual", SMALL_M, ANY): _SMALL_M,
     ("linear_residual", TILED, SMALL): _TILED,
     ("linear_residual", SPLIT_K, ANY): _all(block_n=(128, 256, 512, 1024), num_warps=(4,)),
-    ("linear_residual", SPLIT_K, TINY): _all(block_n=(16, 32, 64), block_k=(256, 512, 1024), num_warps=(2, 4, 8)),
     **{("linear_residual", SPLIT_K, size): _SPLIT_K for size in (SMALL, MEDIUM, LARGE)},
     ("lm_head", TILED, SMALL): _TILED,
     **{
@@ -133,7 +133,7 @@ class Decode:
     def kernels(self) -> list[Key]:
         """The keys of a step's kernels."""
         step = decode_attention.config_key(self.batch, self.cache.capacity)
-        several = (SMALL_M, ANY), (SPLIT_K, TINY), (TILED, SMALL)
+        several = (SMALL_M, ANY), (TILED, SMALL)
         sizes = ((GEMV, ANY),) if self.batch == 1 else several
         return [step, *(key for key in CHOICES if "attention" not in key[0] and key[1:] in sizes)]
 

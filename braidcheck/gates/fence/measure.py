@@ -128,15 +128,16 @@ def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
 
 
 def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
-    """Cases of three rows or more, one for each choice of kernels: of products the largest affordable one, for in a
-    small one no program has a second block, of attention the smallest."""
+    """Cases of one row, and of three or more, one for each choice of kernels: of products the largest affordable one,
+    for in a small one no program has a second block, of attention the smallest."""
     chosen: dict[object, Case] = {}
     sign = -1 if {"H", "V"} & set(cases[0].axes) and "S" not in cases[0].axes else 1
     for case in sorted(cases, key=lambda case: sign * sum(case.axes.values())):
         # By what a dispatch may look at: to ask it about all of them would take seconds.
         rows, switches = case.get("T", case.get("B")), [axis for axis in case.axes if axis.islower()]
-        if 2 < rows <= MAX_FAR_ROWS and sum(case.axes.values()) < MAX_FAR_SIZES:
-            chosen.setdefault((rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024), case)
+        if rows != 2 and rows <= MAX_FAR_ROWS and sum(case.axes.values()) < MAX_FAR_SIZES:
+            choice = rows == 1, rows > 16, needs_general_kernel(case), *switches, max(case.axes.values()) > 1024
+            chosen.setdefault(choice, case)
     known: list[list[str]] = []
     for case in chosen.values():
         with suppress(Exception), instead_of_running(-1) as launches:  # the case itself shows what the call raises

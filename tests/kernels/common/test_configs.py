@@ -102,7 +102,6 @@ def test_an_override_ends_with_an_error():
         ("persistent_gemm", 2**20 + 1, MEDIUM),
         ("persistent_gemm", 2**22 - 1, MEDIUM),
         ("persistent_gemm", 2**22, LARGE),
-        ("split_k", 16, TINY),
         ("split_k", 17, SMALL),
         ("split_k", 64, SMALL),
         ("split_k", 65, MEDIUM),
