@@ -55,28 +55,28 @@ def load_row(ptr, K: tl.constexpr, BLOCK_K: tl.constexpr, NUM_K_TILES: tl.conste
 
 @triton.jit
 def gemv_dot(x, weight, NUM_K_TILES: tl.constexpr):
-    """x @ weight.T of tiles in registers, x [1, BLOCK_K] and weight [BLOCK_N, BLOCK_K]: float32 [BLOCK_N]."""
+    """x @ weight.T of tiles in registers, x [1, BLOCK_K] and weight [BLOCK_N, BLOCK_K]: float32 [1, BLOCK_N]."""
     products = weight[0].to(tl.float32) * x[0].to(tl.float32)  # [BLOCK_N, BLOCK_K]
     for index in tl.static_range(1, NUM_K_TILES):
         products += weight[index].to(tl.float32) * x[index].to(tl.float32)
-    return tl.sum(products, axis=1)
+    return tl.sum(products, axis=1)[None, :]
 
 
 @triton.jit
 def rmsnorm_gemv_dot(x, norm_weight, weight, eps, K: tl.constexpr, NUM_K_TILES: tl.constexpr):
-    """rms_norm(x) @ weight.T of tiles in registers: float32 [BLOCK_N]."""
+    """rms_norm(x) @ weight.T of tiles in registers: float32 [1, BLOCK_N]."""
     tiles, rstd = rmsnorm_tiles(x, norm_weight, eps, K, NUM_K_TILES)
     return gemv_dot(tiles, weight, NUM_K_TILES) * rstd
 
 
 @triton.jit
 def rmsnorm_tiles(x, norm_weight, eps, K: tl.constexpr, NUM_K_TILES: tl.constexpr):
-    """The tiles of x, weighted, and the factor 1 / RMS [1] that their product still needs: so the products do not wait
-    for the sum of squares."""
+    """The tiles of x, weighted, and the factor 1 / RMS [1, 1] that their product still needs: so the products do not
+    wait for the sum of squares."""
     squares = x[0].to(tl.float32) * x[0].to(tl.float32)  # [1, BLOCK_K]
     for index in tl.static_range(1, NUM_K_TILES):
         squares += x[index].to(tl.float32) * x[index].to(tl.float32)
-    rstd = 1.0 / tl.sqrt(tl.sum(squares, axis=1) / K + eps)  # [1]
+    rstd = 1.0 / tl.sqrt(tl.sum(squares, axis=1) / K + eps)[:, None]  # [1, 1]
     tiles = ()
     for index in tl.static_range(NUM_K_TILES):
         tile = x[index].to(tl.float32) * norm_weight[index].to(tl.float32)  # [1, BLOCK_K]

@@ -135,13 +135,13 @@ def _launch(
         stride_vb=v.stride(0),
         stride_k_cache_b=k_cache.stride(0),
         stride_v_cache_b=v_cache.stride(0),
-        **_constexprs(num_heads, kv_heads, dim),
+        **_constexprs(num_heads, kv_heads, dim, max_splits),
         **config,
         **pdl.launch_options(),
     )
 
 
-def _constexprs(num_heads: int, kv_heads: int, dim: int) -> dict[str, int]:
+def _constexprs(num_heads: int, kv_heads: int, dim: int, max_splits: int) -> dict[str, int]:
     """The constexprs that follow from the shapes."""
     gqa_group_size = num_heads // kv_heads
     return {
@@ -152,4 +152,5 @@ def _constexprs(num_heads: int, kv_heads: int, dim: int) -> dict[str, int]:
         "BLOCK_GQA": next_power_of_2(gqa_group_size),
         "HEAD_DIM": dim,
         "BLOCK_D": max(16, next_power_of_2(dim)),
+        "BLOCK_SPLITS": next_power_of_2(max_splits),
     }

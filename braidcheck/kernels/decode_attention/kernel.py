@@ -28,7 +28,7 @@ import triton
 import triton.language as tl
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.softmax import combine_splits, online_softmax_update, softmax_denominator
+from braidcheck.kernels.common.softmax import combine_splits, finite_max, online_softmax_update, softmax_denominator
 from braidcheck.kernels.decode_attention.new_token import norm_and_rotate, rope_weights, select_q_or_k
 
 
@@ -70,6 +70,7 @@ def decode_attention_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr,
     MIN_KEYS_PER_SPLIT: tl.constexpr,
+    BLOCK_SPLITS: tl.constexpr,
     COMBINE_BLOCK: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):
@@ -148,6 +149,7 @@ def decode_attention_kernel(
             BLOCK_GQA,
             HEAD_DIM,
             BLOCK_D,
+            BLOCK_SPLITS,
             COMBINE_BLOCK,
         )
 
@@ -226,13 +228,17 @@ def reduce_splits(
     BLOCK_GQA: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    BLOCK_SPLITS: tl.constexpr,
     COMBINE_BLOCK: tl.constexpr,
 ):
     """The output of the heads from ``head`` on; loads bypass L1 (.cg), for other programs wrote the splits."""
     offs_g = tl.arange(0, BLOCK_GQA)
     partial = (head + offs_g)[:, None] * tl.num_programs(1)  # [BLOCK_GQA, 1]
     is_head = (offs_g < GQA_GROUP_SIZE)[:, None]
-    m_i = tl.full([BLOCK_GQA], float("-inf"), dtype=tl.float32)
+    all_splits = tl.arange(0, BLOCK_SPLITS)[None, :]
+    all_mask = is_head & (all_splits < num_active_splits)  # [BLOCK_GQA, BLOCK_SPLITS]
+    m_i = tl.load(m_ptr + partial + all_splits, mask=all_mask, other=float("-inf"), cache_modifier=".cg")
+    m_max = finite_max(tl.max(m_i, axis=1))[:, None]  # [BLOCK_GQA, 1]
     l_i = tl.zeros([BLOCK_GQA], dtype=tl.float32)
     acc = tl.zeros([BLOCK_GQA, BLOCK_D], dtype=tl.float32)
     for start in range(0, num_active_splits, COMBINE_BLOCK):
@@ -240,14 +246,12 @@ def reduce_splits(
         mask = is_head & (offs_s < num_active_splits)  # [BLOCK_GQA, COMBINE_BLOCK]
         partial_ptrs = partial_out_ptr + (partial + offs_s)[:, :, None] * HEAD_DIM + offs_d[None, None, :]
         partial_mask = mask[:, :, None] & d_mask[None, None, :]  # [BLOCK_GQA, COMBINE_BLOCK, BLOCK_D]
-        # All loads of a block are in flight together: none waits for a maximum over all splits.
-        m_s = tl.load(m_ptr + partial + offs_s, mask=mask, other=float("-inf"), cache_modifier=".cg")
-        l_s = tl.load(l_ptr + partial + offs_s, mask=mask, other=0.0, cache_modifier=".cg")
         partial_out = tl.load(partial_ptrs, mask=partial_mask, other=0.0, cache_modifier=".cg")
-        weights, alpha, m_i = online_softmax_update(m_s, m_i, 1.0, GUARD=True)
-        l_i = l_i * alpha + combine_splits(l_s, weights, AXIS=1)  # [BLOCK_GQA]
-        # [BLOCK_GQA, BLOCK_D]
-        acc = acc * alpha[:, None] + combine_splits(partial_out, weights[:, :, None], AXIS=1)
+        m_s = tl.load(m_ptr + partial + offs_s, mask=mask, other=float("-inf"), cache_modifier=".cg")
+        weights = tl.exp2(m_s - m_max)
+        l_s = tl.load(l_ptr + partial + offs_s, mask=mask, other=0.0, cache_modifier=".cg")
+        l_i += combine_splits(l_s, weights, AXIS=1)  # [BLOCK_GQA]
+        acc += combine_splits(partial_out, weights[:, :, None], AXIS=1)  # [BLOCK_GQA, BLOCK_D]
     out = acc / softmax_denominator(l_i)[:, None]  # [BLOCK_GQA, BLOCK_D]
     out_ptrs = out_ptr + (head + offs_g)[:, None] * HEAD_DIM + offs_d[None, :]
     tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty), mask=is_head & d_mask[None, :])

@@ -132,11 +132,11 @@ def gate_up_silu_gemv_kernel(
     pdl.grid_dependency_wait(USE_PDL)
     x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
     if HAS_NORM:
-        acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [2 * BLOCK_N]
+        acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [1, 2 * BLOCK_N]
     else:
-        acc = gemv_dot(x, weight, NUM_K_TILES)  # [2 * BLOCK_N]
-    gate, up = tl.split(tl.reshape(acc, [BLOCK_N, 2]))  # [BLOCK_N]
-    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+        acc = gemv_dot(x, weight, NUM_K_TILES)  # [1, 2 * BLOCK_N]
+    gate, up = tl.split(tl.reshape(acc, [1, BLOCK_N, 2]))  # [1, BLOCK_N]
+    offs_n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)[None, :]
     tl.store(out_ptr + offs_n, swiglu(gate, up).to(out_ptr.dtype.element_ty), mask=offs_n < N)
 
 

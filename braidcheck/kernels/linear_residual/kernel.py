@@ -102,10 +102,10 @@ def linear_residual_gemv_kernel(
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
     x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
-    # [BLOCK_N], loaded with x: behind the barrier of the product its latency would be exposed
-    residual = tl.load(residual_ptr + offs_n, mask=n_mask, other=0.0)
-    acc = gemv_dot(x, weight, NUM_K_TILES) + residual.to(tl.float32)  # [BLOCK_N]
-    tl.store(out_ptr + offs_n, acc.to(out_ptr.dtype.element_ty), mask=n_mask)
+    # [1, BLOCK_N], loaded with x: behind the barrier of the product its latency would be exposed
+    residual = tl.load(residual_ptr + offs_n[None, :], mask=n_mask[None, :], other=0.0)
+    acc = gemv_dot(x, weight, NUM_K_TILES) + residual.to(tl.float32)  # [1, BLOCK_N]
+    tl.store(out_ptr + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=n_mask[None, :])
 
 
 @triton.jit

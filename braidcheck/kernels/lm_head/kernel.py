@@ -133,23 +133,25 @@ def lm_head_gemv_kernel(
     pdl.grid_dependency_wait(USE_PDL)
     x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
     h, rstd = rmsnorm_tiles(x, norm_weight, eps, K, NUM_K_TILES)
-    column_max = tl.full([BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far
-    best_token = tl.full([BLOCK_N], NO_TOKEN, dtype=tl.int32)
+    column_max = tl.full([1, BLOCK_N], float("-inf"), dtype=tl.float32)  # each column's maximum so far
+    best_token = tl.full([1, BLOCK_N], NO_TOKEN, dtype=tl.int32)
     for start_n in range(tl.program_id(0) * BLOCK_N, N, step_n):
         offs_n = (start_n + tl.arange(0, BLOCK_N)).to(tl.int64)
         next_n = offs_n + step_n
         # software pipelining: the next block's loads are in flight during this block's product
         next_weight = load_rows(weight_ptr, next_n, next_n < N, stride_wn, K, BLOCK_K, NUM_K_TILES)
-        acc = gemv_dot(h, weight, NUM_K_TILES) * rstd  # [BLOCK_N]
+        acc = gemv_dot(h, weight, NUM_K_TILES) * rstd  # [1, BLOCK_N]
         weight = next_weight
         if ARGMAX:
-            column_max, best_token = higher_logits(acc, offs_n, N, column_max, best_token)
+            column_max, best_token = higher_logits(acc, offs_n[None, :], N, column_max, best_token)
         else:
-            tl.store(out_ptr + offs_n, acc, mask=offs_n < N)
+            tl.store(out_ptr + offs_n[None, :], acc, mask=(offs_n < N)[None, :])
     if ARGMAX:
-        row_max = tl.max(column_max, axis=0)
-        tl.store(out_ptr + tl.program_id(0), row_max)
-        tl.store(best_ptr + tl.program_id(0), tl.min(tl.where(column_max == row_max, best_token, NO_TOKEN), axis=0))
+        row_max = tl.max(column_max, axis=1)  # [1]
+        lowest = tl.min(tl.where(column_max == row_max[:, None], best_token, NO_TOKEN), axis=1)  # [1]
+        split = tl.program_id(0) + tl.arange(0, 1)
+        tl.store(out_ptr + split, row_max)
+        tl.store(best_ptr + split, lowest)
 
 
 @triton.jit

@@ -120,10 +120,10 @@ def rms_norm_qkv_gemv_kernel(
     pdl.launch_dependents(USE_PDL)
     pdl.grid_dependency_wait(USE_PDL)
     x = load_row(x_ptr, K, BLOCK_K, NUM_K_TILES)  # [1, BLOCK_K] each
-    acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [BLOCK_N]
+    acc = rmsnorm_gemv_dot(x, norm_weight, weight, eps, K, NUM_K_TILES)  # [1, BLOCK_N]
     if HAS_BIAS:
-        acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)
-    tl.store(out_ptr + offs_n, acc.to(out_ptr.dtype.element_ty), mask=n_mask)
+        acc += tl.load(bias_ptr + offs_n, mask=n_mask, other=0.0).to(tl.float32)[None, :]  # [1, BLOCK_N]
+    tl.store(out_ptr + offs_n[None, :], acc.to(out_ptr.dtype.element_ty), mask=n_mask[None, :])
 
 
 @triton.jit
