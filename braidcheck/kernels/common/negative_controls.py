@@ -9,6 +9,17 @@ from torch import Tensor
 
 from braidcheck.op import Inputs
 
+__all__ = (
+    "through_float16",
+    "with_narrow_norm",
+    "with_ones",
+    "without",
+    "without_last",
+    "without_nan",
+    "without_rotation",
+    "without_subnormal",
+)
+
 
 def without(name: str, value: object = None) -> Callable[[Inputs], Inputs]:
     """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
