@@ -112,7 +112,7 @@ class _Question:
         permitted = casts.of_op(self._op, self.inputs)
         if not permitted or self._has_few_rows:
             return self.baseline
-        with casts.made(permitted):
+        with casts.applied(permitted):
             return self._outputs()
 
     def _outputs(self) -> list[Tensor]:
