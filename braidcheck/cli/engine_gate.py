@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braidcheck import environment, scratch
+from braidcheck.autosave import Autosave
 from braidcheck.cli.engine_request import EngineRequest
 from braidcheck.engines import specs
 from braidcheck.errors import UserError, in_one_line
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from braidcheck.engines.client import Client
 
 MEMORY_SHARE = 0.8  # of what is free, for the engine
-KEEP_INTERVAL_S = 5.0  # between two writings of the unfinished Run
 
 
 @dataclass
@@ -42,17 +42,19 @@ def run(asked: EngineRequest, out: Path) -> tuple[bool, Run]:
     """Whether it was interrupted, and the Run. The unfinished Run is written to ``out`` from time to time, for whoever
     kills this process. Raises UserError if the engine cannot be made.
     """
-    began = kept = time.monotonic()
+    began = time.monotonic()
     results, interrupted = _Results(), False
+
+    def save() -> None:
+        write_atomically(out / run_json.PARTIAL, _run(asked, results, began, interrupted=True).to_json())
+
+    autosave = Autosave(save)
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(f"gating {specs.name_of(asked.engine)}"))
 
         def say(text: str, done: int = 0, total: int = 0) -> None:
-            nonlocal kept
             progress(text, done, total)
-            if time.monotonic() - kept > KEEP_INTERVAL_S:
-                write_atomically(out / run_json.PARTIAL, _run(asked, results, began, interrupted=True).to_json())
-                kept = time.monotonic()
+            autosave.update()
 
         try:
             _measure(asked, results, say, stack)

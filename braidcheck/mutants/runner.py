@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from braidcheck import environment, scratch
+from braidcheck.autosave import Autosave
 from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.evidence import Matrix, Result, Row, Task
@@ -24,7 +25,6 @@ from braidcheck.mutants.threads import next_of, side_by_side
 
 FORMAT = 1
 DIED = "the worker itself died"
-SAVE_INTERVAL_S = 15  # seconds
 MAX_MESSAGE_LENGTH = 160  # characters
 
 
@@ -47,7 +47,7 @@ class Runner:
         self.progress = progress
         self.blame = blame
         self.keep = keep
-        self.kept = time.monotonic()
+        self.autosave = Autosave(self._keep)
         self.rows: dict[str, Row] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.total = 0
@@ -75,11 +75,11 @@ class Runner:
                 self._again(source, everything)
             except KeyboardInterrupt:
                 self.rows = {name: row for name, row in self.rows.items() if row["said"] != DIED}
-                self.keep({**self._matrix(), "missing": self.total - len(self.rows)})
+                self._keep()
                 raise
             if len(self.rows) < self.total:
                 raise NotAvailable("the workers could not start; see their output above")
-            self.keep({**self._matrix(), "missing": 0})
+            self._keep()
             if not self.blame:
                 self._find_witnesses(source, mutants, workers)
         return self._matrix()
@@ -208,9 +208,10 @@ class Runner:
         done = len(self.rows)
         left = (time.monotonic() - self.began) / done * (self.total - done)
         self.progress(f"{row['id']} {row['outcome']}; about {left / 60:.0f} min left", done, self.total)
-        if time.monotonic() - self.kept > SAVE_INTERVAL_S:
-            self.kept = time.monotonic()
-            self.keep({**self._matrix(), "missing": self.total - done})
+        self.autosave.update()
+
+    def _keep(self) -> None:
+        self.keep({**self._matrix(), "missing": self.total - len(self.rows)})
 
 
 def _end(worker: subprocess.Popen[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from braidcheck.autosave import Autosave
 from braidcheck.report import run_json
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule import crashes
@@ -25,7 +26,6 @@ from braidcheck.settings import Settings
 
 PROPERTY = "verdict"  # attribute of a report: the item's verdict as JSON
 GIVEN_BACK = "given-back.txt"  # items that ran out of GPU memory beside others, one per line: they run alone next
-KEEP_INTERVAL_S = 5.0  # between two writings of the unfinished Run
 MAX_NEWS = 10  # verdicts that are printed at once: the report has all
 
 
@@ -50,7 +50,7 @@ class Controller:
         self.running: dict[str, float] = {}  # since when, in seconds since 1970
         self.alive: dict[str, None] = {}  # workers that have not ended
         self.end: signal.Signals | None = None  # what ended the worker that died last
-        self.kept = -math.inf  # when the unfinished Run was written
+        self.autosave = Autosave(lambda: self._write(run_json.PARTIAL, interrupted=True))
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
@@ -128,9 +128,7 @@ class Controller:
         self.verdicts[verdict.id] = verdict
         self.running.pop(verdict.id, None)
         self._tell()
-        if time.monotonic() - self.kept > KEEP_INTERVAL_S:
-            self._write(run_json.PARTIAL, interrupted=True)
-            self.kept = time.monotonic()
+        self.autosave.update()
 
     def _tell(self) -> None:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from braidcheck import environment
+from braidcheck.autosave import Autosave
 from braidcheck.errors import UserError
 from braidcheck.mutants.project import copies
 from braidcheck.mutants.project.generate import SourceFile, SourceMutant
@@ -19,7 +20,6 @@ FORMAT = 1
 KILLED, TIMEOUT, SURVIVED, NO_COVERAGE = "killed", "timeout", "survived", "no coverage"
 CAUGHT = (KILLED, TIMEOUT)
 LIMIT_FACTOR, MIN_LIMIT_S = 5, 20  # times the unmutated run's seconds; and more seconds, for a busy machine
-SAVE_INTERVAL_S = 15
 
 
 class Row(TypedDict):
@@ -97,7 +97,8 @@ class ProjectRun:
         self.chosen = mutants if asked.limit is None or asked.limit >= len(mutants) else _drawn(mutants, asked)
         self.rows: dict[str, Row] = {}
         self.unmutated = self.limit = 0.0
-        self.began = self.kept = time.monotonic()
+        self.autosave = Autosave(lambda: self.keep(self.result()))
+        self.began = time.monotonic()
 
     def result(self) -> Result:
         """What was found so far."""
@@ -167,9 +168,7 @@ class ProjectRun:
             **about, outcome=outcome, said=ended.said, seconds=ended.seconds, witness=witness  # type: ignore[typeddict-item]
         )  # fmt: skip
         self.progress(f"{mutant.id} {outcome}", len(self.rows), len(self.chosen))
-        if time.monotonic() - self.kept > SAVE_INTERVAL_S:
-            self.kept = time.monotonic()
-            self.keep(self.result())
+        self.autosave.update()
 
 
 def score(rows: Sequence[Row]) -> tuple[int, int]:
