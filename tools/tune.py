@@ -2,7 +2,7 @@
 
 For decode the time of a whole step decides, since kernels overlap; for a prompt the time of each op on its shape.
 Run by ``nox -s tune``. Each kernel's configs are tried with the best of the kernels before it; what it prints goes into
-``kernels/common/configs.py`` by hand, after the gates have passed with it.
+``kernels/common/tuned_configs.py`` by hand, after the gates have passed with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.kernels import attention_prefill, decode_attention
 from braidcheck.kernels.common import split_k
-from braidcheck.kernels.common.configs import (
+from braidcheck.kernels.common.configs import get_config, override_config, size_bucket
+from braidcheck.kernels.common.inputs import HIDDEN, INNER
+from braidcheck.kernels.common.kernel_config import (
     ANY,
     GEMV,
     LARGE,
@@ -39,11 +41,7 @@ from braidcheck.kernels.common.configs import (
     TINY,
     KernelConfig,
     Key,
-    get_config,
-    override_config,
-    size_bucket,
 )
-from braidcheck.kernels.common.inputs import HIDDEN, INNER
 from braidcheck.models.decode import Decoder
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.model import Qwen3Model

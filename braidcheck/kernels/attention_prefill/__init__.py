@@ -12,6 +12,7 @@ from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import ANY, SMALL_M, TILED, Key
 from braidcheck.kernels.common.specs import INDICES, SCALE, NumberSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments, Sizes
 
@@ -95,12 +96,12 @@ def _launch(
     )
 
 
-def config_key(tokens: int, keys: int, use_tma: bool) -> configs.Key:
+def config_key(tokens: int, keys: int, use_tma: bool) -> Key:
     """The key of the launch config. Only with TMA are many keys tuned apart from few."""
     if tokens <= 16:
-        return "attention_prefill", configs.SMALL_M, configs.ANY
-    bucket = configs.size_bucket("attention_prefill", keys) if use_tma else configs.ANY
-    return "attention_prefill", configs.TILED, bucket
+        return "attention_prefill", SMALL_M, ANY
+    bucket = configs.size_bucket("attention_prefill", keys) if use_tma else ANY
+    return "attention_prefill", TILED, bucket
 
 
 def _sequence_starts(cu_seqlens: Tensor, rows: int) -> Tensor:
