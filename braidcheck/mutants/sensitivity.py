@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from braidcheck.gates.accuracy.evidence import Evidence
-from braidcheck.gates.accuracy.measure import measure_op, plain
+from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.accuracy.outputs import plain
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
 from braidcheck.golden.store import Golden

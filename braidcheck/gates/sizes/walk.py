@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.gates.accuracy.measure import output_problems
+from braidcheck.gates.accuracy.outputs import output_problems
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import error_ratios, unravel_index
 from braidcheck.op import Inputs, Op, Sweep
