@@ -148,15 +148,15 @@ def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[
     """
     file = file_of(folder)
     table = read_table(file)
-    found = {}
+    values = {}
     variables = os.environ if environment is None else environment
     for key in KEYS.values():
-        found[key.name] = Value(key.default)
+        values[key.name] = Value(key.default)
         if text := variables.get(key.variable, ""):
-            found[key.name] = Value(_parse(key, text), Source.ENVIRONMENT, key.variable)
+            values[key.name] = Value(_parse(key, text), Source.ENVIRONMENT, key.variable)
         elif file and key.name in table:
-            found[key.name] = Value(_from(folder, file.parent, key, table[key.name]), Source.TABLE, str(file))
-    return found
+            values[key.name] = Value(_from(folder, file.parent, key, table[key.name]), Source.TABLE, str(file))
+    return values
 
 
 def protected(project: Path) -> dict[str, object]:

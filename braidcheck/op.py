@@ -126,9 +126,9 @@ class Contract:
                 continue
             if choice in (*DTYPES, "int64"):
                 return choice
-            given = inputs.get(choice)
-            if given is not None:
-                return getattr(given, "dtype", given)
+            value = inputs.get(choice)
+            if value is not None:
+                return getattr(value, "dtype", value)
         raise ValueError(f"contract of output {output!r} names no input that was given")
 
 

@@ -132,8 +132,8 @@ class Contract:
         sweeps = tuple(replace(sweep, rows=False) for sweep in self.op.sweeps if serves(sweep.case))
         # Other libraries need not be batch-invariant: no row's bits are compared among other rows.
         op = replace(self.op, cases=served, sweeps=sweeps, contract=replace(self.op.contract, batch_invariant=0))
-        asked = [question for gate in gates for question in _questions(op, gate, self.op)]
-        return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in asked])
+        questions = [question for gate in gates for question in _questions(op, gate, self.op)]
+        return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in questions])
 
 
 class Contracts:
@@ -141,10 +141,10 @@ class Contracts:
 
     def __getattr__(self, name: str) -> Contract:
         with external_ops.announced(folder=Path.cwd()):
-            found = kernels.find()
-        if name not in found:
-            raise AttributeError(f"no op {name!r}; one of {', '.join(sorted(found))}")
-        return Contract(found[name])
+            all_ops = kernels.find()
+        if name not in all_ops:
+            raise AttributeError(f"no op {name!r}; one of {', '.join(sorted(all_ops))}")
+        return Contract(all_ops[name])
 
 
 ops = Contracts()

@@ -58,19 +58,19 @@ def subjects(
     contract = f"{op.name}[contract]"
     require_told(op, declared, device)
     op = under(op, declared)
-    asked = _asked_of(op, candidate, device, seed)
-    if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
+    questions = _asked_of(op, candidate, device, seed)
+    if not any(chosen in name for name in (contract, *(subject.name for subject in questions))):
         raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
         contract_subject = Subject("accuracy", contract, lambda: verdict)
-        return [contract_subject, *(subject for subject in asked if chosen in subject.name)]
+        return [contract_subject, *(subject for subject in questions if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:
         status = Status.FAIL if fitting.other_op else Status.PASS
         evaluate = partial(Verdict, "accuracy", contract, status, fitting.said)
-        asked = [Subject("accuracy", contract, evaluate), *_asked_of(fitting.op, candidate, device, seed)]
-    return [subject for subject in asked if chosen in subject.name]
+        questions = [Subject("accuracy", contract, evaluate), *_asked_of(fitting.op, candidate, device, seed)]
+    return [subject for subject in questions if chosen in subject.name]
 
 
 def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
@@ -163,8 +163,8 @@ def _gates(device: str) -> Iterator[Gate]:
     """The gates that can check a user's function: on a GPU its races cannot be detected."""
     lane = _lane(device)
     for gate in GATES.values():
-        asked = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
-        if asked and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
+        applies = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
+        if applies and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
             yield gate
 
 

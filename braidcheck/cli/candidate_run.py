@@ -64,10 +64,12 @@ def evaluate(
         with closing(Exchange(workers.start, workers.file)) as exchange:
             candidate = Candidate(under(whole, declared), function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate), _one_thread(), answers_kept():
-                asked = subjects(whole, candidate, device, seed, chosen, declared)
-                found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
-        cases = [(subject.dtype, verdict) for subject, verdict in zip(asked, found, strict=True) if subject.dtype]
-        return [*found, *([of_cases(op, cases)] if cases else [])]
+                questions = subjects(whole, candidate, device, seed, chosen, declared)
+                verdicts = Questions(questions, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+        cases = [
+            (subject.dtype, verdict) for subject, verdict in zip(questions, verdicts, strict=True) if subject.dtype
+        ]
+        return [*verdicts, *([of_cases(op, cases)] if cases else [])]
 
 
 @contextmanager

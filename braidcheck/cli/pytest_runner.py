@@ -90,13 +90,13 @@ class Phase:
 
     def variables(self) -> dict[str, str]:
         """The child's environment: the lane's switch, no pytest settings of the user, no oversubscribed cores."""
-        given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
+        child_environment = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
         if self.settings.lane == "interpret":
             # The interpreter's blocks are small: a second thread only slows it down (measured: twice the time).
-            return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+            return child_environment | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
         # Line info is part of Triton's cache key; without it the static gate and the GPU share compiled kernels.
         threads = str(max(1, environment.cpus() // self.workers))
-        return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
+        return child_environment | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
 def _error_line(log: Path) -> str:
     """The most informative line of the log: the last that names an error, else the last."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
+    named = [match[0] for line in lines if (match := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
 
 

@@ -40,7 +40,7 @@ def provenance(models: Sequence[Any], device: str) -> Runs:
 
 def unlike(runs: Mapping[str, Any]) -> str:
     """How ``runs`` differ from those that a golden needs; empty if they do not."""
-    wrong = [key for key, wanted in WANTED.items() if runs.get(key) != wanted]
+    wrong = [key for key, expected in WANTED.items() if runs.get(key) != expected]
     return f"its runs have {wrong[0]} {runs.get(wrong[0])}, not {WANTED[wrong[0]]}" if wrong else ""
 
 

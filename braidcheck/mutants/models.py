@@ -53,9 +53,11 @@ def candidates(op: str) -> dict[str, Function]:
     """The kernel of ``op`` and its equivalent implementations by name, if they accept all arguments of the model."""
     call = kernels.find()[op].call
     every = {KERNEL: call, **equivalents.find(op)}
-    wanted = inspect.signature(call).parameters.keys()
+    parameters = inspect.signature(call).parameters.keys()
     return {
-        name: function for name, function in every.items() if wanted <= inspect.signature(function).parameters.keys()
+        name: function
+        for name, function in every.items()
+        if parameters <= inspect.signature(function).parameters.keys()
     }
 
 

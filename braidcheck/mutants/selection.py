@@ -27,8 +27,8 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
         "named": named_faults.named,
         "generated": lambda: generate.generated(ops),
     }
-    found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
-    chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
+    mutants = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
+    chosen = [mutant for mutant in mutants if not ops or set(ops) & set(mutant.ops)]
     if not chosen:
         raise UserError(f"no mutant of {', '.join(ops)}; omit --op for all")
     return chosen

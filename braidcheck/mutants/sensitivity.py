@@ -56,9 +56,9 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
         at += 1
     while at and mostly(at - 1):
         at -= 1
-    found = sizes[at] if at < len(sizes) else None
+    size = sizes[at] if at < len(sizes) else None
     return {
-        "smallest": found,
+        "smallest": size,
         "least": sizes[0],
         "largest": sizes[-1],
         "trials": TRIALS,
@@ -168,8 +168,8 @@ def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[Siz
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
             return fails(measure(model.with_ops(_faulty(sound, op, fault, size, seed))))
 
-        found = smallest(seen, fault.sizes)
-        yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **found}
+        detected_at = smallest(seen, fault.sizes)
+        yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **detected_at}
 
 
 def _faulty(sound: OpTable, op: Op, fault: Fault, size: float, seed: int) -> OpTable:

@@ -233,12 +233,12 @@ VERDICTS = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print an artifact's Run as Markdown and return 0; or 2 with the reason on standard error if it is refused."""
-    given = list(sys.argv[1:] if words is None else words)
-    if len(given) != 1:
+    arguments = list(sys.argv[1:] if words is None else words)
+    if len(arguments) != 1:
         print("usage: python3 -m braidcheck.report.artifact ARTIFACT.zip", file=sys.stderr)
         return 2
     try:
-        print(comment(Path(given[0])))
+        print(comment(Path(arguments[0])))
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return refused.exit_code

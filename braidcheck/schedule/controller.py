@@ -31,8 +31,8 @@ MAX_NEWS = 10  # verdicts that are printed at once: the report has all
 
 def name(nodeid: str) -> tuple[str, str]:
     """Gate and subject of an item: ``items.py::test_accuracy[case]`` is accuracy of case."""
-    found = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
-    return (found[1], found[2]) if found else ("suite", nodeid)
+    match = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
+    return (match[1], match[2]) if match else ("suite", nodeid)
 
 
 class Controller:
@@ -95,7 +95,7 @@ class Controller:
             if key == PROPERTY:
                 self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
-            if crashes.ends_too(self.end):
+            if crashes.ends_with_run(self.end):
                 return
             status, message = crashes.verdict_on(self.end)
             self.take(Verdict(gate, subject, status, message, lane=self.settings.lane))

@@ -90,5 +90,5 @@ def _is_op(path: Path) -> bool:
 
 
 def _files(package: Path, names: Sequence[str]) -> dict[str, Path]:
-    found = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
-    return {str(path.relative_to(package)): path for path in found if path.is_file()}
+    paths = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
+    return {str(path.relative_to(package)): path for path in paths if path.is_file()}

@@ -87,11 +87,11 @@ class Side:
     def turn(self, clock: Clock) -> float:
         """Seconds of one call; its answers are checked after the clock has stopped."""
         prompts = [request.ids for request in self.requests]
-        given = prompts if self.work.batch > 1 else prompts[0]
+        prompt = prompts if self.work.batch > 1 else prompts[0]
         more = [self.work.count] if self.work.count else [[-1] if self.work.batch > 1 else [self.work.context - 1]]
         method = getattr(self.client, self.work.method)
         began = clock()
-        got = method(given, *more)
+        got = method(prompt, *more)
         seconds = clock() - began
         self._check(got if self.work.batch > 1 else [got])
         return seconds

@@ -36,15 +36,15 @@ def attention_prefill(
     return out
 
 
-def _require_keys(sizes: Sizes, given: Mapping[str, Any]) -> None:
-    if sizes["S"] < given["q_start"] + sizes["T"]:
+def _require_keys(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    if sizes["S"] < arguments["q_start"] + sizes["T"]:
         raise ValueError(
-            f"{sizes['T']} queries of q from q_start={given['q_start']} on need as many keys, k has {sizes['S']}"
+            f"{sizes['T']} queries of q from q_start={arguments['q_start']} on need as many keys, k has {sizes['S']}"
         )
-    if given["cu_seqlens"] is not None and (given["q_start"] or sizes["T"] != sizes["S"]):
+    if arguments["cu_seqlens"] is not None and (arguments["q_start"] or sizes["T"] != sizes["S"]):
         raise ValueError(
             f"cu_seqlens needs q_start 0 and as many queries in q as keys in k,"
-            f" are {given['q_start']}, {sizes['T']} and {sizes['S']}"
+            f" are {arguments['q_start']}, {sizes['T']} and {sizes['S']}"
         )
 
 

@@ -67,7 +67,7 @@ def decode_attention(
     return out
 
 
-def _require_short_rows(sizes: Sizes, given: Mapping[str, Any]) -> None:
+def _require_short_rows(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
     if (row_elements := sizes["S"] * sizes["Hkv"] * sizes["D"]) > MAX_ROW_ELEMENTS:
         raise ValueError(f"a row of k_cache must have at most {MAX_ROW_ELEMENTS} elements, has {row_elements}")
 

@@ -31,9 +31,11 @@ from braidcheck.kernels.gate_up_silu.kernel import (
 )
 
 
-def _require_weights_dtype(sizes: Sizes, given: Mapping[str, Any]) -> None:
-    if given["norm_weight"] is None and given["x"].dtype != given["weight"].dtype:
-        raise ValueError(f"x must be {given['weight'].dtype} as weight, for norm_weight is None; is {given['x'].dtype}")
+def _require_weights_dtype(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    if arguments["norm_weight"] is None and arguments["x"].dtype != arguments["weight"].dtype:
+        raise ValueError(
+            f"x must be {arguments['weight'].dtype} as weight, for norm_weight is None; is {arguments['x'].dtype}"
+        )
 
 
 ARGUMENTS = Arguments(

@@ -74,7 +74,7 @@ class ProjectRun:
 
     def __init__(
         self,
-        asked: ProjectRequest,
+        request: ProjectRequest,
         progress: Callable[[str, int, int], None] = lambda text, done, total: None,
         keep: Callable[[Result], None] = lambda result: None,
     ) -> None:
@@ -82,8 +82,8 @@ class ProjectRun:
 
         Raises UserError if the sources lie in several projects, or hold nothing that can be mutated.
         """
-        self.asked, self.progress, self.keep = asked, progress, keep
-        paths = [source.resolve() for source in asked.sources]
+        self.request, self.progress, self.keep = request, progress, keep
+        paths = [source.resolve() for source in request.sources]
         roots = {copies.root_of(path) for path in paths}
         if len(roots) > 1:
             raise UserError(f"--source: these files lie in {len(roots)} projects; give those of one")
@@ -94,7 +94,7 @@ class ProjectRun:
             named = ", ".join(self.files)
             raise UserError(f"--source: no function in {named} is decorated with triton.jit, or launches one that is")
         self.generated = len(mutants)
-        self.chosen = mutants if asked.limit is None or asked.limit >= len(mutants) else _drawn(mutants, asked)
+        self.chosen = mutants if request.limit is None or request.limit >= len(mutants) else _drawn(mutants, request)
         self.rows: dict[str, Row] = {}
         self.unmutated = self.limit = 0.0
         self.autosave = Autosave(lambda: self.keep(self.result()))
@@ -102,10 +102,10 @@ class ProjectRun:
 
     def result(self) -> Result:
         """What was found so far."""
-        asked = self.asked
+        request = self.request
         return {
-            "format": FORMAT, "test": asked.command, "sources": list(self.files), "lane": asked.lane,
-            "environment": environment.fingerprint(), "seed": asked.seed, "generated": self.generated,
+            "format": FORMAT, "test": request.command, "sources": list(self.files), "lane": request.lane,
+            "environment": environment.fingerprint(), "seed": request.seed, "generated": self.generated,
             "missing": len(self.chosen) - len(self.rows), "unmutated_seconds": round(self.unmutated, 1),
             "limit_seconds": round(self.limit, 1), "seconds": round(time.monotonic() - self.began, 1),
             "mutants": [self.rows[mutant.id] for mutant in self.chosen if mutant.id in self.rows],
@@ -113,8 +113,8 @@ class ProjectRun:
 
     def run(self) -> Result:
         """The result. Raises UserError if the command fails without a mutant, or does not import the source."""
-        asked = self.asked
-        with Trials(self.root, self.paths, asked.command, asked.jobs, _settings(asked.lane)) as trials:
+        request = self.request
+        with Trials(self.root, self.paths, request.command, request.jobs, _settings(request.lane)) as trials:
             self._run_unmutated(trials)
             uncovered = self._uncovered(trials)
             for mutant in self.chosen:
@@ -128,7 +128,7 @@ class ProjectRun:
     def _run_unmutated(self, trials: Trials) -> None:
         """In all copies at once, like mutants later, so that the time is measured under the same load."""
         self.progress("running the tests without a mutant", 0, 0)
-        for ended in trials.side_by_side(lambda _: trials.run(None), range(self.asked.jobs)):
+        for ended in trials.side_by_side(lambda _: trials.run(None), range(self.request.jobs)):
             if ended.code != 0:
                 raise UserError(f"--test fails without a mutant, exit code {ended.code}: {ended.said}")
             self.unmutated = max(self.unmutated, ended.seconds)
@@ -182,8 +182,8 @@ def _files(root: Path, paths: Sequence[Path]) -> dict[str, SourceFile]:
     return {file.file: file for file in files}
 
 
-def _drawn(mutants: Sequence[SourceMutant], asked: ProjectRequest) -> list[SourceMutant]:
-    numbers = random.Random(asked.seed).sample(range(len(mutants)), asked.limit or 0)
+def _drawn(mutants: Sequence[SourceMutant], request: ProjectRequest) -> list[SourceMutant]:
+    numbers = random.Random(request.seed).sample(range(len(mutants)), request.limit or 0)
     return [mutants[number] for number in sorted(numbers)]
 
 
