@@ -42,7 +42,7 @@ OURS_ALONE_SAID = "other libraries do not promise this"
 
 @dataclass(frozen=True)
 class Subject:
-    """A verdict to be given; ``dtype`` is that of an op's own case that can run here, else empty."""
+    """One check and its verdict; ``dtype`` is that of an op's own case that can run here, else empty."""
 
     gate: str
     name: str
@@ -53,8 +53,9 @@ class Subject:
 def subjects(
     op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "", declared: tuple[Convention, ...] = ()
 ) -> list[Subject]:
-    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
-    where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
+    """The checks whose name contains ``chosen``, in a fixed order; the candidate must be in use. It is held to the
+    contract with the ``declared`` conventions, or else to the one that it keeps. Raises UserError if no name matches.
+    """
     contract = f"{op.name}[contract]"
     require_told(op, declared, device)
     op = under(op, declared)

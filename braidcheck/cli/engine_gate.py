@@ -35,12 +35,12 @@ class _Results:
     surfaces: Any = None
     samplers: Any = None
     throughput: Any = None
-    engine: dict[str, object] = field(default_factory=dict)  # what it claims about itself
+    engine: dict[str, object] = field(default_factory=dict)  # its name, methods, claims and number of starts
 
 
 def run(request: EngineRequest, out: Path) -> tuple[bool, Run]:
-    """Whether it was interrupted, and the Run. The unfinished Run is written to ``out`` from time to time, for whoever
-    kills this process. Raises UserError if the engine cannot be made.
+    """Whether it was interrupted, and the Run. The unfinished Run is written to ``out`` from time to time, in case this
+    process is killed. Raises UserError if the engine cannot be made.
     """
     began = time.monotonic()
     results, interrupted = _Results(), False

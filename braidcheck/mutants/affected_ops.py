@@ -12,7 +12,7 @@ from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
 OUTSIDE = "../"
-EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # not run by any wrapper
+EVALUATE = ("__init__", "inputs", "negative_controls", "variants", "blocks", "baselines")  # not run by any wrapper
 SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # run by ops
 Name = tuple[str, str]  # a shared file and the name of one of its functions
 
@@ -79,7 +79,8 @@ def _asked() -> dict[str, set[Name]]:
 
 
 def _aliases(tree: ast.Module) -> dict[str, Name]:
-    """What a file calls the shared files, and what it takes from them: its own word to file and name, "" for a file."""
+    """A file's imports from the shared files: by its own name for each, the file and the name there, "" for the file
+    itself."""
     aliases: dict[str, Name] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("braidcheck.kernels.common"):
@@ -99,7 +100,7 @@ def _taken(node: ast.AST, aliases: dict[str, Name]) -> Iterator[Name]:
 
 
 def _users(names: set[Name]) -> set[Name]:
-    """``names`` and all shared functions that use it, directly or not."""
+    """``names`` and all shared functions that use one of them, directly or not."""
     while more := {name for name, used in _uses().items() if used & names} - names:
         names = names | more
     return names

@@ -1,4 +1,4 @@
-"""One trial: runs gates, the cheapest expected detector first, on the mutated package in ``sys.modules``.
+"""One trial: runs the gates of a mutant, in each the expected subject first, on the mutated package in ``sys.modules``.
 
 Only the package under test is mutated; cases, references, bounds and gates are the worker's, which are not.
 """

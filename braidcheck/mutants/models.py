@@ -69,7 +69,8 @@ def in_triton(op: str, name: str) -> bool:
 def draw(seed: int, lane: str) -> Draw:
     """The model that belongs to ``seed``: every op gets its kernel or one of its equivalent implementations.
 
-    In the interpreter Triton code is drawn for one op of one model in TRITON_EVERY, and nowhere else.
+    In the interpreter Triton code is drawn for one op of one model in MODELS_PER_TRITON_MODEL, and nowhere
+    else.
     """
     dice = random.Random(seed)
     attention, storage, answers = dice.choice(ATTENTIONS), dice.choice(STORAGE), dice.choice((1, 2))

@@ -109,7 +109,7 @@ def _as_arguments(code: str) -> Code | None:
 
 
 def _changes(scope: ast.AST, old: Code, new: Code) -> Iterator[Change]:
-    """Every place in ``scope`` where ``old`` stands, with what ``new`` is there."""
+    """Every place in ``scope`` where ``old`` stands, with the code that replaces it there."""
     alone = len(old) == len(new) == 1
     for parent, place in _places(scope)[type(old[0])]:
         if isinstance(place, tuple):

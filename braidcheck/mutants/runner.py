@@ -40,8 +40,8 @@ class Runner:
     ) -> None:
         """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
 
-        With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down. ``keep`` is
-        given the unfinished matrix from time to time, so that a killed run does not lose all of it.
+        With ``blame`` mutants meet the coherence gate alone, and the ops that it blames for a failure are recorded.
+        ``keep`` is given the unfinished matrix from time to time, so that a killed run does not lose all of it.
         """
         self.lane = lane
         self.progress = progress
@@ -147,7 +147,7 @@ class Runner:
         side_by_side(min(workers, total), work, left)
 
     def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
-        """Run one worker; one that breaks is replaced, and the trial at which it broke is an error."""
+        """Run one worker until ``todo`` is empty. One that ends is replaced, and the trial at which it ended is an error."""
         worker = self._start(source)
         while worker:
             mutant = next_of(todo)

@@ -35,8 +35,8 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
 
 
 def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
-    """The gates for a mutant, its expected detector first, else the cheapest likely one; for a generated one those of
-    ops. For ``blame`` only the coherence gate, if the mutant can reach it.
+    """The gates for a mutant, its expected detector first; for a generated one those of ops. For ``blame`` only the
+    coherence gate, if the mutant can reach it.
     """
     return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.expected_detector[0]))
 

@@ -37,9 +37,9 @@ Seen = Callable[[float, int], bool]  # whether a fault of this size with this se
 
 
 def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
-    """The size from which on 95% of TRIALS seeded faults are detected, as plain data. Found by bisection with one seed,
-    then size by size with all of them, assuming that larger faults are easier to detect. A size is abandoned when too
-    many are missed. Raises ValueError if the gate fails without any fault.
+    """The smallest size at which 95% of TRIALS seeded faults are detected, as plain data. Bisection with one seed finds
+    where to begin, then size by size is tried with all seeds: larger faults are assumed to be easier to detect. A size
+    is given up once more than MAX_MISSED are missed. Raises ValueError if the gate fails without any fault.
     """
     if seen(0.0, 0):
         raise ValueError("the gate fails without any fault: its sensitivity is undefined")
@@ -93,8 +93,8 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case of an op with all that does not change from fault to fault: what is seen of the kernel ``without`` one,
-    what it gave and what it should."""
+    """One case of an op with all that does not change from fault to fault: the evidence ``without`` a fault, the inputs,
+    the kernel's outputs, the exact ones and their bounds."""
 
     op: Op
     without: Evidence

@@ -1,4 +1,4 @@
-"""The controller of a gate run: hands out GPUs and work to xdist's workers, collects verdicts, writes the Run."""
+"""The controller of a gate run: gives out GPUs and work to xdist's workers, collects verdicts, writes the Run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from braidcheck.settings import Settings
 
 PROPERTY = "verdict"  # attribute of a report: the item's verdict as JSON
 GIVEN_BACK = "given-back.txt"  # items that ran out of GPU memory beside others, one per line: they run alone next
-MAX_NEWS = 10  # verdicts that are printed at once: the report has all
+MAX_NEWS = 10  # verdicts other than pass that are printed while the run goes on: the report has all
 
 
 def name(nodeid: str) -> tuple[str, str]:
@@ -89,7 +89,8 @@ class Controller:
         self._tell()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the verdict from the report; a report of a dead worker has none and becomes an error."""
+        """Take the verdict from the report. The report of a dead worker has none: its item fails or is an error, by how
+        the worker died, or has no verdict if the worker was ended together with this run."""
         gate, subject = self.name(report.nodeid)
         for key, value in report.user_properties:
             if key == PROPERTY:

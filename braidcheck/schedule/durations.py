@@ -75,7 +75,7 @@ class Durations:
 
     @classmethod
     def read(cls, path: str | Path) -> Durations:
-        """The shipped durations, and over them those of the Run in ``path``; "" is not a Run.
+        """The shipped durations, replaced by those of the Run in ``path`` where it has one; ``path`` may be "".
 
         Raises UserError if ``path`` cannot be read or is not a Run.
         """

@@ -190,10 +190,10 @@ def _mutated(function: Function, node: ast.AST, replacement: ast.AST) -> str:
 def _dump_of(source: str, function: Function) -> str:
     """The tree, as text, of the function that stands in ``source`` where ``function`` stood in the original."""
     try:
-        definitions_found = [node for _, node in definitions(ast.parse(source)) if isinstance(node, Function)]
+        functions = [node for _, node in definitions(ast.parse(source)) if isinstance(node, Function)]
     except (SyntaxError, ValueError):
         return ""
-    return next((ast.dump(n) for n in definitions_found if (n.name, n.lineno) == (function.name, function.lineno)), "")
+    return next((ast.dump(n) for n in functions if (n.name, n.lineno) == (function.name, function.lineno)), "")
 
 
 def _bytecode(function: Function) -> Any:
