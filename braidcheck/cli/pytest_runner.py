@@ -200,19 +200,20 @@ def _look(phase: Phase) -> State:
     return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
 
 
-def _ending(said: estimate.State, alive: Sequence[str]) -> str:
+def _ending(state: estimate.State, alive: Sequence[str]) -> str:
     """What a run that has all verdicts still waits for; empty if verdicts are missing."""
-    if not said.expected or set(said.expected) - said.done.keys():
+    if not state.expected or set(state.expected) - state.done.keys():
         return ""
     waited = f"worker {' and '.join(alive)} to end" if alive else "pytest to clean up and end"
     return f"all checks are done, waiting for {waited}"
 
 
-def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
-    """The first verdict, as a sign of life, and all failures and errors."""
-    for name in itertools.islice(said.done, 1):
+def _news(state: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
+    """The first verdict, as a sign of life, and the first that neither pass nor are skipped, of which ``bad`` has the
+    messages."""
+    for name in itertools.islice(state.done, 1):
         if name not in bad:
-            yield f"first of {len(said.expected)} checks done: {' '.join(_parts(name))}"
+            yield f"first of {len(state.expected)} checks done: {' '.join(_parts(name))}"
     for name, message in bad.items():
         status, _, text = message.partition(": ")
         yield f"{status} {' '.join(_parts(name))}: {' '.join(text.split())}"

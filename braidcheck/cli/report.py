@@ -74,7 +74,7 @@ def _write(out: Path, text: str) -> int:
 
 
 def _project_mutants(path: Path) -> Mapping[str, Any]:
-    """What ``braidcheck mutants --source --save`` wrote; None if ``path`` is another file."""
+    """What ``braidcheck mutants --source --save`` wrote; empty if ``path`` is another file."""
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

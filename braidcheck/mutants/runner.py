@@ -147,7 +147,7 @@ class Runner:
         side_by_side(min(workers, total), work, left)
 
     def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
-        """Run one worker until ``todo`` is empty. One that ends is replaced, and the trial at which it ended is an error."""
+        """Run one worker until ``todo`` is empty. One that ends is replaced; its last trial is an error."""
         worker = self._start(source)
         while worker:
             mutant = next_of(todo)

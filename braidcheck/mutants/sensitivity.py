@@ -93,8 +93,8 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case of an op with all that does not change from fault to fault: the evidence ``without`` a fault, the inputs,
-    the kernel's outputs, the exact ones and their bounds."""
+    """One case of an op with all that does not change from fault to fault: the evidence ``without`` a fault, the
+    inputs, the kernel's outputs, the exact ones and their bounds."""
 
     op: Op
     without: Evidence
