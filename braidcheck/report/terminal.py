@@ -1,4 +1,5 @@
-"""A Run on the terminal: failures first, one line each, then passes, skips, and where the files are."""
+"""A Run on the terminal: failures first, each with its numbers and message, then passes, skips, and where the files
+are."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ def _failures(run: Run, failed: list[Failure], screen: Console) -> None:
         for fact in _facts(one):
             line.append(f" | {fact}")
         command = one.first.reproduce
-        # A pipe has no width: there it is all one line, for grep.
+        # A pipe has no width: there facts and command are one line, for grep.
         apart = screen.is_terminal and len(line) + len(command) + 3 > screen.width
         if command and not apart:
             line.append(f" | {command}", style="cyan")

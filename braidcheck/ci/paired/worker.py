@@ -3,7 +3,7 @@
 The process imports torch and makes the inputs once, on the CPU; ``fork`` starts a child that takes over the pipe and is
 the only one to use the GPU, so that a restart with a fresh memory layout is cheap. Commands of the parent: prepare
 (series), fork. Commands of a child: place (series), turn, end. The answer of a failed command has ``error``, one line.
-This file and ``measure`` are always those of the evaluating tree.
+``ci/paired`` and ``benchmarks`` are always those of the evaluating tree.
 """
 
 from __future__ import annotations

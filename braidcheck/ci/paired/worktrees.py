@@ -39,7 +39,7 @@ def default_base(repository: Path = REPOSITORY) -> str:
 
 @contextmanager
 def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Iterator[Path]:
-    """A context with a worktree of ``commit`` in ``folder``."""
+    """A context with a worktree of ``commit`` in ``folder``. Raises UserError if it cannot be checked out."""
     worktree = folder / "worktree"
     if git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
         raise UserError(f"cannot check out {commit[:12]}: is there room in {folder}?")

@@ -34,7 +34,7 @@ class Finding:
     worse: bool
 
     def plain(self) -> Mapping[str, object]:
-        """The finding as JSON data."""
+        """The finding as JSON data, without ``detail`` and ``worse``."""
         return {key: getattr(self, key) for key in ("series", "time", "change", "confidence", "cause")}
 
 

@@ -18,8 +18,8 @@ EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of th
 
 @dataclass(frozen=True)
 class Card:
-    """One series: readings by run (``None`` if missing), the drawing, and its text. ``times`` are seconds since 1970 or
-    plain numbers, ``levels`` the median between changes, by run.
+    """One series: ``values`` of the runs that have one, ``drawn`` the same relative to the control, and texts.
+    ``times`` are seconds since 1970 or plain numbers, ``levels`` the medians between changes, both one per run.
     """
 
     name: str
