@@ -41,8 +41,8 @@ class Session:
         goal: Callable[[SeriesTimings], bool] | None = None,
     ) -> dict[str, SeriesTimings]:
         """For each series (name, op, axes): its ``restarts`` with the seconds of each side's rounds, and ``trouble``.
-        Ends after ``seconds``, or when no series needs more: ``goal(timings)`` says whether one does (default: until the
-        gate decides).
+        Ends after ``seconds``, or when no series needs more: ``goal(timings)`` says whether one does (by default until
+        the gate decides).
         """
         until = time.monotonic() + seconds
         wants = goal or (lambda one: undecided(one, len(series)))
