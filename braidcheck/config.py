@@ -132,7 +132,7 @@ def read_table(file: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(table, dict):
-        raise UserError(f"{file}: tool.braidcheck is {_found(table)}, must be a table")
+        raise UserError(f"{file}: tool.braidcheck is {_described(table)}, must be a table")
     for name, value in table.items():
         _check_named(name, f"{file}: {TABLE}")
         _check(KEYS[name], value, f"{file}: {name} of {TABLE}")
@@ -196,10 +196,10 @@ def _check(key: Key, value: Any, where: str) -> None:
     if fits and key.minimum is not None:
         fits = value >= key.minimum
     if not fits or (key.choices and value not in key.choices):
-        raise UserError(f"{where} is {_found(value)}, must be {key.expected}")
+        raise UserError(f"{where} is {_described(value)}, must be {key.expected}")
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     kinds = {str: Kind.TEXT, bool: "a boolean", int: Kind.COUNT, float: Kind.NUMBER, list: "a list", dict: "a table"}
     kind = kinds.get(type(value), type(value).__name__)
     return str(kind) if isinstance(value, dict) else f"{value!r}, {kind}"

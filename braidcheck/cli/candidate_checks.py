@@ -59,7 +59,7 @@ def subjects(
     contract = f"{op.name}[contract]"
     require_told(op, declared, device)
     op = under(op, declared)
-    questions = _asked_of(op, candidate, device, seed)
+    questions = _checks_of(op, candidate, device, seed)
     if not any(chosen in name for name in (contract, *(subject.name for subject in questions))):
         raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")
     if declared:
@@ -70,11 +70,11 @@ def subjects(
     if fitting.said:
         status = Status.FAIL if fitting.other_op else Status.PASS
         evaluate = partial(Verdict, "accuracy", contract, status, fitting.said)
-        questions = [Subject("accuracy", contract, evaluate), *_asked_of(fitting.op, candidate, device, seed)]
+        questions = [Subject("accuracy", contract, evaluate), *_checks_of(fitting.op, candidate, device, seed)]
     return [subject for subject in questions if chosen in subject.name]
 
 
-def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
+def _checks_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
     # Other libraries need not be batch-invariant: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is reported once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
@@ -82,7 +82,7 @@ def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subj
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
     subjects = [*_cases(ours, op, candidate, device, seed)]
     if served:
-        subjects += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
+        subjects += [subject for gate in _gates(device) for subject in _checks_of_gate(gate, ours, candidate, device)]
     return subjects
 
 
@@ -169,7 +169,7 @@ def _gates(device: str) -> Iterator[Gate]:
             yield gate
 
 
-def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
+def _checks_of_gate(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
     """The checks of one gate for an op."""
     if gate.name == "races":
         for case in race_cases(op):

@@ -78,7 +78,7 @@ def protect(
     request = Request(change, choose_lane(lane), tuple(op or ()), workers, out)
     check_ops(request.ops)
     held = [waiver for waiver in waivers.read(change) if not request.ops or _op(waiver["subject"]) in request.ops]
-    own_run = _given(own, request.lane) if own else None
+    own_run = _own_run(own, request.lane) if own else None
     verdicts, theirs = _evaluate(request, base, own_run, held)
     seconds = round(time.monotonic() - began, 1)
     about = {**theirs.environment, "oracles": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
@@ -114,7 +114,7 @@ def _excused(base: Path, change: Path) -> dict[str, str]:
         raise UserError(f"a list of exceptions in {base} or {change} cannot be read: {error}") from None
 
 
-def _given(path: Path, lane: str) -> Run:
+def _own_run(path: Path, lane: str) -> Run:
     """The Run in ``path``. Raises UserError if there is none, or if it is of another lane."""
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))

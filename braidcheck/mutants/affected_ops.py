@@ -36,13 +36,13 @@ def ops(file: str, function: str | None = None) -> tuple[str, ...]:
         return tuple(op for op, files in external().items() if file in files)
     if is_shared(file):
         definitions = _users({(part(file), function)}) if function else set()
-        return tuple(op for op, names in _asked().items() if names & definitions) or every()
-    return (part(file),) if part(file) in _asked() else ()
+        return tuple(op for op, names in _names_by_op().items() if names & definitions) or every()
+    return (part(file),) if part(file) in _names_by_op() else ()
 
 
 def every() -> tuple[str, ...]:
     """All ops, by the names of their files."""
-    return (*_asked(), *external())
+    return (*_names_by_op(), *external())
 
 
 def external() -> dict[str, dict[str, Path]]:
@@ -68,7 +68,7 @@ def is_device(function: ast.FunctionDef) -> bool:
 
 
 @cache
-def _asked() -> dict[str, set[Name]]:
+def _names_by_op() -> dict[str, set[Name]]:
     """For each op, what its files use of the shared files."""
     names_by_op: dict[str, set[Name]] = {}
     for path in sorted(KERNELS.glob("*/*.py")):

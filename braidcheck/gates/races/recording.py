@@ -46,7 +46,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         if not self.in_launch and function._schema.name.split("::")[-1] not in ALLOCATIONS:
-            written = [*_mutated(function, args, kwargs), *_made(result, (args, kwargs))]
+            written = [*_mutated(function, args, kwargs), *_allocated(result, (args, kwargs))]
             if written:
                 spans = [(start, end) for _, start, end, _ in (span("", tensor) for tensor in written)]
                 self.launches.append(Launch(str(function), written=spans))
@@ -72,7 +72,7 @@ def _mutated(function: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
             yield value
 
 
-def _made(result: Any, inputs: Any) -> Iterator[torch.Tensor]:
+def _allocated(result: Any, inputs: Any) -> Iterator[torch.Tensor]:
     input_storages = {
         leaf.untyped_storage().data_ptr() for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)
     }

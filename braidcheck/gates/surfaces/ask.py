@@ -57,13 +57,13 @@ class Asker:
     def logits(self, request: Request) -> Outcome:
         """The last logits of a prompt by itself."""
         first = max(0, request.length - MAX_ROWS)
-        (circumstances,) = self._asked([request])
+        (circumstances,) = self._circumstances([request])
         got = self.client.prefill(request.ids, range(first, request.length))
         return self._keep(prefill_outcome(request, got, first, circumstances), [request])
 
     def greedy(self, request: Request, method: str = "generate") -> Outcome:
         """The greedy answer, as far as HF is sure, by ``generate`` or ``stream``."""
-        (circumstances,) = self._asked([request])
+        (circumstances,) = self._circumstances([request])
         got = getattr(self.client, method)(request.ids, request.count)
         phase = "greedy" if method == "generate" else method
         return self._keep(tokens_outcome(request, got, request.count, circumstances, phase), [request])
@@ -77,7 +77,7 @@ class Asker:
             outcomes += self._prefill_outcomes(requests, self.prefills(requests, method), together)
         if self.can("generate") if together else self.can("generate_batch"):
             counts = [max(request.count, 1) for request in requests]
-            circumstances = self._asked(requests, together)
+            circumstances = self._circumstances(requests, together)
             if together:
                 answers = self.client.generate_together(prompts, counts)
             else:
@@ -100,11 +100,11 @@ class Asker:
         count = max(request.count for request in requests)
         circumstances, answers, whole = [], [], [True] * len(requests)
         if batch:
-            circumstances += self._asked(requests, stop=stop)
+            circumstances += self._circumstances(requests, stop=stop)
             answers += self.client.generate_batch([request.ids for request in requests], count, stop)
             whole = [request.count == count or token in request.answer for request in requests]
         for request in [] if batch else requests:
-            circumstances += self._asked([request], stop=stop)
+            circumstances += self._circumstances([request], stop=stop)
             answers.append(self.client.generate(request.ids, request.count, stop))
             self._ended = bool({*answers[-1][-1:]} & {*stop})
         outcomes = []
@@ -121,14 +121,14 @@ class Asker:
     def _prefill_outcomes(
         self, requests: Sequence[Request], got: Sequence[Prefilled], together: bool
     ) -> list[Outcome]:  # fmt: skip
-        circumstances = self._asked(requests, together)
+        circumstances = self._circumstances(requests, together)
         outcomes = []
         for request, logits, how in zip(requests, got, circumstances, strict=True):
             first = 0 if isinstance(logits, Top) else request.length - len(logits)
             outcomes.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return outcomes
 
-    def _asked(
+    def _circumstances(
         self, requests: Sequence[Request], together: bool = False, stop: Sequence[int] = ()
     ) -> list[Circumstances]:  # fmt: skip
         before, after = len(self._earlier), self._after(requests, stop)

@@ -28,7 +28,7 @@ def within(call: Call, names: Sequence[tuple[str, Any]], results: list[Any]) -> 
                     after[number] = name, stack.enter_context(AROUND[name](value, arguments))
             returned = inner(**arguments)
         for number, (name, entered) in after.items():
-            results[number] = FOUND[name](entered) if name in FOUND else None
+            results[number] = RESULT_OF[name](entered) if name in RESULT_OF else None
         return returned
 
     return surrounded
@@ -112,5 +112,5 @@ AROUND: dict[str, Callable[[Any, Mapping[str, Any]], AbstractContextManager[Any]
     "late arguments": _late,
     "share": _share,
 }
-FOUND = {"launches": _launch_rows, "share": _share_row}
+RESULT_OF = {"launches": _launch_rows, "share": _share_row}
 INSTEAD: dict[str, Callable[..., Any]] = {"race": _race, "replayed": _replayed}

@@ -78,7 +78,7 @@ class Candidate:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function. Raises what it raises, and ReturnedError for exceptions that would end the process."""
         self.raised, self.where, self.uninterpreted = None, "", ""
-        inputs = self._given(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
+        inputs = self._supported(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
         share: list[Any] = []
         with surroundings.noted("share", tell=share.append) if self._must_launch else nullcontext():
             answer = self._timed(self._exchange.call, inputs)
@@ -132,7 +132,7 @@ class Candidate:
     def _takes(self, name: str) -> bool:
         return self._takes_all or name in self._names
 
-    def _given(self, inputs: Mapping[str, Any]) -> Inputs:
+    def _supported(self, inputs: Mapping[str, Any]) -> Inputs:
         """The arguments without optional ones that the function lacks and that have their default value."""
         lacking = [name for name in inputs if name in self._defaults and not self._takes(name)]
         if unserved := [name for name in lacking if inputs[name] is not self._defaults[name]]:
