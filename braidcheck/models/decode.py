@@ -48,12 +48,12 @@ class Decoder:
     def restart(self, tokens: Tensor, lengths: Tensor, sampling: Sampling) -> None:
         """Start over with other prompts in the same cache and another seed; recorded graphs are kept."""
         self.sampling, self.restarted = sampling, True
-        for mine, value in (
+        for mine, given in (
             (self.tokens, tokens),
             (self.seq_lens, lengths),
             (self.seeds, sampling.seeds(len(tokens), tokens.device)),
         ):
-            mine.copy_(value)
+            mine.copy_(given)
         self.finished.copy_(self._stopped())
 
     def step(self) -> None:

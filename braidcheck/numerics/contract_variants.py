@@ -74,9 +74,9 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
         if one.narrows:
             op = _narrowed(op, *one.narrows[op.name])
         if one.scale:
-            op = _with_inputs(op, functools.partial(_scaled, one.scale))
+            op = _given(op, functools.partial(_scaled, one.scale))
         if one.rotary:
-            op = _with_inputs(op, functools.partial(_partly_rotated, one.rotary))
+            op = _given(op, functools.partial(_partly_rotated, one.rotary))
     return _in_forms(_otherwise_computed(op, conventions), conventions) if conventions else op
 
 
@@ -119,12 +119,12 @@ def _in_forms(op: Op, conventions: tuple[Convention, ...]) -> Op:
     """The op with its arguments and caches in the forms of these conventions."""
     for one in conventions:
         if one.arguments:
-            op = in_argument_form(_with_inputs(op, functools.partial(_in_argument_form, one.arguments)), one.arguments)
+            op = in_argument_form(_given(op, functools.partial(_in_argument_form, one.arguments)), one.arguments)
     layouts = [one.cache for one in conventions if one.cache]
     if not layouts:
         return op
     layout = CacheLayout(max(one.page for one in layouts), any(one.heads_first for one in layouts))
-    return with_cache_layout(_with_inputs(op, layout.to_layout), layout)
+    return with_cache_layout(_given(op, layout.to_layout), layout)
 
 
 def _in_argument_form(form: ArgumentForm, inputs: Inputs, case: Case) -> Inputs:
@@ -133,7 +133,7 @@ def _in_argument_form(form: ArgumentForm, inputs: Inputs, case: Case) -> Inputs:
 
 def _narrowed(op: Op, name: str, like: str) -> Op:
     """The op whose argument ``name`` is given in the dtype of ``like``."""
-    return _with_inputs(op, lambda inputs, _: inputs | {name: inputs[name].to(inputs[like].dtype)})
+    return _given(op, lambda inputs, _: inputs | {name: inputs[name].to(inputs[like].dtype)})
 
 
 def _scaled(scale: float, inputs: Inputs, case: Case) -> Inputs:
@@ -147,7 +147,7 @@ def _partly_rotated(part: float, inputs: Inputs, case: Case) -> Inputs:
     return inputs | {"cos_sin": torch.cat([half[:, :pairs] for half in table.chunk(2, -1)], -1)}
 
 
-def _with_inputs(op: Op, change: Callable[[Inputs, Case], Inputs]) -> Op:
+def _given(op: Op, change: Callable[[Inputs, Case], Inputs]) -> Op:
     """The op whose inputs, in cases and in sweeps, are changed by ``change``."""
 
     def changed(inputs: Callable[[Case, str], Inputs]) -> Callable[[Case, str], Inputs]:

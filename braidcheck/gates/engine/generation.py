@@ -150,10 +150,10 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
     decoder = decoder(stop=(stop, tiny.sizes["vocab_size"] - 1, stop))
-    tokens = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
+    found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
-    if tokens != expected:
-        return f"steps of a stopped row and another give {tokens}, must be {expected}"
+    if found != expected:
+        return f"steps of a stopped row and another give {found}, must be {expected}"
     if decoder.seq_lens.tolist() != [PROMPT + 1, 24]:
         return f"then {decoder.seq_lens.tolist()} slots are filled, must be {[PROMPT + 1, 24]}"
     return None
