@@ -45,8 +45,8 @@ def draw_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
 
 def _in_large_programs(check: Check, device: str) -> str | None:
     """In the interpreter, hundreds of rows per program take a tenth of the time."""
-    configs, parts = module("kernels.common.configs"), module("kernels.common.kernel_config")
-    large = {("sample", parts.TILED, parts.ANY): parts.KernelConfig(block_m=512, block_n=64)}
+    configs = module("kernels.common.configs")
+    large = {("sample", configs.TILED, configs.ANY): configs.KernelConfig(block_m=512, block_n=64)}
     with configs.override_config(large if device == "cpu" else {}):
         return check()
 
