@@ -19,7 +19,7 @@ class Arch:
     """One GPU class. AMD's compute unit is a multiprocessor, its wave a warp, its work group a CTA.
 
     ``has_tma`` and ``has_pdl`` say what the hardware can do; kernels do it only where launch configs were tuned for the
-    class (``kernels/common/configs.py``). ``shared_memory_bytes`` is the maximum per CTA,
+    class (``kernels/common/tuned_configs.py``). ``shared_memory_bytes`` is the maximum per CTA,
     ``shared_memory_per_sm_bytes`` the total of one multiprocessor and ``reserved_shared_memory_bytes`` the driver's own
     share per CTA. ``registers_per_sm`` counts 32-bit registers; warps are allocated multiples of ``register_granule``.
     """

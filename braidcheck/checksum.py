@@ -37,11 +37,11 @@ def opened(text: str, schema: str) -> dict[str, Any]:
         raise ValueError("it is not a JSON object")
     if body.keys() & set(_ENTRIES):
         compact = _compact(text)
-        found = _END.search(compact)
-        if not found or _sum(compact[: found.start()], found["schema"]) != found["sum"]:
+        end = _END.search(compact)
+        if not end or _sum(compact[: end.start()], end["schema"]) != end["sum"]:
             raise ValueError("it was changed after it was written (checksum differs)")
-        if found["schema"] != schema:
-            raise ValueError(f"it is a {found['schema']}, not a {schema}")
+        if end["schema"] != schema:
+            raise ValueError(f"it is a {end['schema']}, not a {schema}")
     return {key: value for key, value in body.items() if key not in _ENTRIES}
 
 

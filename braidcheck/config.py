@@ -132,7 +132,7 @@ def read_table(file: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(table, dict):
-        raise UserError(f"{file}: tool.braidcheck is {_found(table)}, must be a table")
+        raise UserError(f"{file}: tool.braidcheck is {_described(table)}, must be a table")
     for name, value in table.items():
         _check_named(name, f"{file}: {TABLE}")
         _check(KEYS[name], value, f"{file}: {name} of {TABLE}")
@@ -148,15 +148,15 @@ def resolve(folder: Path, environment: Mapping[str, str] | None = None) -> dict[
     """
     file = file_of(folder)
     table = read_table(file)
-    found = {}
+    values = {}
     variables = os.environ if environment is None else environment
     for key in KEYS.values():
-        found[key.name] = Value(key.default)
+        values[key.name] = Value(key.default)
         if text := variables.get(key.variable, ""):
-            found[key.name] = Value(_parse(key, text), Source.ENVIRONMENT, key.variable)
+            values[key.name] = Value(_parse(key, text), Source.ENVIRONMENT, key.variable)
         elif file and key.name in table:
-            found[key.name] = Value(_from(folder, file.parent, key, table[key.name]), Source.TABLE, str(file))
-    return found
+            values[key.name] = Value(_from(folder, file.parent, key, table[key.name]), Source.TABLE, str(file))
+    return values
 
 
 def protected(project: Path) -> dict[str, object]:
@@ -196,10 +196,10 @@ def _check(key: Key, value: Any, where: str) -> None:
     if fits and key.minimum is not None:
         fits = value >= key.minimum
     if not fits or (key.choices and value not in key.choices):
-        raise UserError(f"{where} is {_found(value)}, must be {key.expected}")
+        raise UserError(f"{where} is {_described(value)}, must be {key.expected}")
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     kinds = {str: Kind.TEXT, bool: "a boolean", int: Kind.COUNT, float: Kind.NUMBER, list: "a list", dict: "a table"}
     kind = kinds.get(type(value), type(value).__name__)
     return str(kind) if isinstance(value, dict) else f"{value!r}, {kind}"

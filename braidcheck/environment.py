@@ -78,11 +78,11 @@ def extras() -> dict[str, list[str]]:
         lines = metadata.requires("braidcheck") or []
     except metadata.PackageNotFoundError:
         return {}
-    found: dict[str, list[str]] = {}
+    extras_by_name: dict[str, list[str]] = {}
     for line in lines:
         if named := re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", line):
-            found.setdefault(named[2], []).append(named[1])
-    return found
+            extras_by_name.setdefault(named[2], []).append(named[1])
+    return extras_by_name
 
 
 def cpus() -> int:
@@ -145,10 +145,10 @@ def gpus() -> tuple[Gpu, ...]:
     probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
     if probe.returncode:
         return ()
-    found = json.loads(probe.stdout.splitlines()[-1])
+    devices = json.loads(probe.stdout.splitlines()[-1])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    ids = visible.split(",") if visible else [str(index) for index in range(len(found))]
-    return tuple(cast(Gpu, {"id": name, **gpu}) for name, gpu in zip(ids, found, strict=False))
+    ids = visible.split(",") if visible else [str(index) for index in range(len(devices))]
+    return tuple(cast(Gpu, {"id": name, **gpu}) for name, gpu in zip(ids, devices, strict=False))
 
 
 def why_no_gpu() -> str:

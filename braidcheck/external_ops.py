@@ -40,8 +40,8 @@ class Declaration:
 
 
 @contextmanager
-def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator[None]:
-    """Within, this process and those that it starts find the ops ``given`` (files, folders or modules), or else those
+def announced(sources: Iterable[str] = (), folder: Path | None = None) -> Iterator[None]:
+    """Within, this process and those that it starts find the ops ``sources`` (files, folders or modules), or else those
     that the environment or the project around ``folder``, by default the working directory, names; and those of
     installed packages. Afterwards they are unknown again.
 
@@ -49,16 +49,16 @@ def announced(given: Iterable[str] = (), folder: Path | None = None) -> Iterator
     """
     before = {name: os.environ.get(name) for name in (VARIABLE, GIVEN, PROJECT)}
     folder = folder or Path.cwd()
-    given, project = _named(list(given), folder)
+    sources, project = _named(list(sources), folder)
     of_project = [one for place in project for one in _declarations(*place)]
     installed = [(entry.value, folder) for entry in metadata.entry_points(group=GROUP)]
-    places = [*((name, folder) for name in given), *installed]
-    found = (*declared(), *of_project, *(one for place in places for one in _declarations(*place)))
-    for variable, rows in ((VARIABLE, found), (PROJECT, of_project)):
+    places = [*((name, folder) for name in sources), *installed]
+    declarations = (*declared(), *of_project, *(one for place in places for one in _declarations(*place)))
+    for variable, rows in ((VARIABLE, declarations), (PROJECT, of_project)):
         if rows:
             os.environ[variable] = json.dumps([asdict(one) for one in dict.fromkeys(rows)])
-    if given:
-        os.environ[GIVEN] = json.dumps(given)
+    if sources:
+        os.environ[GIVEN] = json.dumps(sources)
     try:
         yield
     finally:
@@ -127,13 +127,13 @@ def code(op: str) -> list[ModuleType]:
     kernels."""
     modules = _loaded()[op]
     own = {name.split(".")[0] for name in modules}
-    found, todo = dict[str, ModuleType](), [modules[1]]
+    loaded, todo = dict[str, ModuleType](), [modules[1]]
     while todo:
         name = todo.pop()
-        if name not in found and name.split(".")[0] in own and name in sys.modules:
-            found[name] = sys.modules[name]
-            todo += map(_home, vars(found[name]).values())
-    return list(found.values())
+        if name not in loaded and name.split(".")[0] in own and name in sys.modules:
+            loaded[name] = sys.modules[name]
+            todo += map(_home, vars(loaded[name]).values())
+    return list(loaded.values())
 
 
 def files(op: str) -> dict[str, Path]:
@@ -175,11 +175,11 @@ def _from_json(variable: str) -> tuple[Declaration, ...]:
     return tuple(Declaration(**row) for row in json.loads(os.environ.get(variable, "[]")))
 
 
-def _named(given: list[str], folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
-    """What is ``given``, or else in the environment, or else the project's: these with the project's folder."""
+def _named(names: list[str], folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
+    """``names``, or else those of the environment, or else the project's: these with the project's folder."""
     ops = config.resolve(folder)["ops"]
-    if given or ops.source != config.Source.TABLE:
-        return given or list(ops.value), []
+    if names or ops.source != config.Source.TABLE:
+        return names or list(ops.value), []
     return [], [(name, Path(ops.place).parent) for name in ops.value]
 
 

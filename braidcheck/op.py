@@ -96,8 +96,10 @@ class Contract:
     ``outputs`` maps each output's name to its dtype: a dtype's name, or the name of the input whose dtype it
     takes; ``"a or b"`` is the first of the two that is given, ``"a if c"`` applies only if the input c is true.
     ``casts`` lists, in words, every point at which a number may be rounded to a narrower type before the last
-    rounding. ``mutates`` names the inputs written in place, which are outputs too; ``overwrites`` those in which a call
-    may leave anything, and in whose memory it may return.
+    rounding. ``result_casts`` has those of them that the reference does not make: by the name of a function of PyTorch,
+    the argument to whose dtype its result may be rounded.
+    ``mutates`` names the inputs written in place, which are outputs too; ``overwrites`` those in which a call may leave
+    anything, and in whose memory it may return.
     ``batch_invariant`` is the number of rows from which on a row's bits depend neither on how many rows there are nor
     on what they hold: 1 (or True) is any number, a row alone included, 0 (or False) promises nothing. Among as many
     rows as before a row keeps its bits in any op, whatever its neighbours hold.
@@ -109,6 +111,7 @@ class Contract:
     batch_invariant: int = 0
     mutates: tuple[str, ...] = ()
     overwrites: tuple[str, ...] = ()
+    result_casts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -123,9 +126,9 @@ class Contract:
                 continue
             if choice in (*DTYPES, "int64"):
                 return choice
-            given = inputs.get(choice)
-            if given is not None:
-                return getattr(given, "dtype", given)
+            value = inputs.get(choice)
+            if value is not None:
+                return getattr(value, "dtype", value)
         raise ValueError(f"contract of output {output!r} names no input that was given")
 
 

@@ -49,8 +49,8 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     if text is None:
         raise pytest.UsageError("this suite is run by: braidcheck gate")
     settings = config.stash[SETTINGS] = Settings.from_json(text)
-    given = getattr(config, "workerinput", None)
-    if given is None:
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is None:
         crashes.end_with_gate(config)
         config.pluginmanager.register(controller(settings, config.getoption("numprocesses", 1)))
         return
@@ -58,9 +58,9 @@ def start(config: pytest.Config, worker: type[Worker], controller: type[Controll
     faulthandler.dump_traceback_later(COLLECT_S, exit=True)  # until the items are collected
     kernels.leave_out(dict(settings.broken))
     memory = None
-    if "gpu" in given:
-        os.environ["CUDA_VISIBLE_DEVICES"] = given["gpu"]
-        memory = GpuMemory(Path(settings.out) / f"gpu-{given['gpu']}", given["workers_on_gpu"])
+    if "gpu" in workerinput:
+        os.environ["CUDA_VISIBLE_DEVICES"] = workerinput["gpu"]
+        memory = GpuMemory(Path(settings.out) / f"gpu-{workerinput['gpu']}", workerinput["workers_on_gpu"])
     if settings.kernels:
         use_package(Path(settings.kernels))
     config.pluginmanager.register(worker(settings, memory), "braidcheck-worker")
@@ -202,8 +202,8 @@ class SuiteWorker(Worker):
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """With ``--op``, keep only items of these ops."""
         if self.settings.ops:
-            wanted = (*self.settings.ops, ALL_OPS)
-            items[:] = [item for item in items if name(item.nodeid)[1].split("[")[0] in wanted]
+            subjects = (*self.settings.ops, ALL_OPS)
+            items[:] = [item for item in items if name(item.nodeid)[1].split("[")[0] in subjects]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:

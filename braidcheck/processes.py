@@ -109,6 +109,6 @@ def descendants(process: int) -> Iterator[int]:
     while waiting:
         with suppress(OSError, ValueError):
             for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-                found = [int(number) for number in children.read_text().split()]
-                waiting += found
-                yield from found
+                pids = [int(number) for number in children.read_text().split()]
+                waiting += pids
+                yield from pids

@@ -50,7 +50,7 @@ __all__ = ["guarded", "ops", "poisoned_outputs"]
 Function = Callable[..., Any]
 DEVICE = "cpu" if interpreter.INTERPRETED or environment.why_no_gpu() else "cuda"
 DEFAULT_GATES = ("accuracy", "fence")
-ASKED = ("accuracy", "fence", "edges", "calls", "sizes", "determinism")  # gates that can check any function
+FUNCTION_GATES = ("accuracy", "fence", "edges", "calls", "sizes", "determinism")  # gates that can check any function
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,16 +124,16 @@ class Contract:
 
         Large cases need a GPU. Raises UserError for another gate, or where no case is left.
         """
-        if unknown := [gate for gate in gates if gate not in ASKED]:
-            raise UserError(f"no gate {unknown[0]!r} can be asked of a function; one of {', '.join(ASKED)}")
+        if unknown := [gate for gate in gates if gate not in FUNCTION_GATES]:
+            raise UserError(f"no gate {unknown[0]!r} can be asked of a function; one of {', '.join(FUNCTION_GATES)}")
         served = tuple(case for case in self.op.cases if serves(case) and not (case.large and DEVICE == "cpu"))
         if not served:
             raise UserError(f"serves accepts none of the {len(self.op.cases)} cases of {self.op.name}")
         sweeps = tuple(replace(sweep, rows=False) for sweep in self.op.sweeps if serves(sweep.case))
         # Other libraries need not be batch-invariant: no row's bits are compared among other rows.
         op = replace(self.op, cases=served, sweeps=sweeps, contract=replace(self.op.contract, batch_invariant=0))
-        asked = [question for gate in gates for question in _questions(op, gate, self.op)]
-        return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in asked])
+        questions = [question for gate in gates for question in _questions(op, gate, self.op)]
+        return pytest.mark.parametrize("case", [pytest.param(question, id=question.id) for question in questions])
 
 
 class Contracts:
@@ -141,10 +141,10 @@ class Contracts:
 
     def __getattr__(self, name: str) -> Contract:
         with external_ops.announced(folder=Path.cwd()):
-            found = kernels.find()
-        if name not in found:
-            raise AttributeError(f"no op {name!r}; one of {', '.join(sorted(found))}")
-        return Contract(found[name])
+            all_ops = kernels.find()
+        if name not in all_ops:
+            raise AttributeError(f"no op {name!r}; one of {', '.join(sorted(all_ops))}")
+        return Contract(all_ops[name])
 
 
 ops = Contracts()
@@ -176,7 +176,7 @@ def _questions(op: Op, gate: str, whole: Op) -> Iterator[Question]:
 
 def _checks(op: Op, gate: str) -> Iterator[tuple[str, Callable[[], str | None]]]:
     load = GATES[gate].load_trial_checks
-    assert load  # mutants meet all of ASKED
+    assert load  # mutants meet all of FUNCTION_GATES
     for name, check in load()(Trial({op.name: op}, DEVICE, {}, Fixtures())):
         if not name.endswith(OVERLAPS):  # other functions need not refuse what has no right answer
             yield name, check

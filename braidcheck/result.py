@@ -203,9 +203,9 @@ def require(body: object, types: Mapping[str, tuple[type, ...]], what: str, *, o
     missing."""
     if not isinstance(body, Mapping):
         raise ValueError(f"{what} is not an object")
-    for name, wanted in types.items():
-        if (name in body or not optional) and type(body.get(name)) not in wanted:
-            words = " or ".join("null" if kind is type(None) else kind.__name__ for kind in wanted)
+    for name, kinds in types.items():
+        if (name in body or not optional) and type(body.get(name)) not in kinds:
+            words = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
             raise ValueError(f"{name} of {what} must be {words}")
 
 

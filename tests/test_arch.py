@@ -1,6 +1,6 @@
 """GPU classes: occupancy next to what NVIDIA's and AMD's own tables give, and classes that nobody knows.
 
-A throw-away class is a row in ``arch.py``; with tuned launch configs it is an entry in ``configs.py`` too.
+A throw-away class is a row in ``arch.py``; with tuned launch configs it is an entry in ``tuned_configs.py`` too.
 """
 
 import json
@@ -81,7 +81,7 @@ def found(tmp_path):
     def found(tuned):
         package = tmp_path / "braidcheck"
         shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "nano", "nano_golden"))
-        edits = {"arch.py": (ROWS, ROW)} | ({"kernels/common/configs.py": (TUNED, ENTRY)} if tuned else {})
+        edits = {"arch.py": (ROWS, ROW)} | ({"kernels/common/tuned_configs.py": (TUNED, ENTRY)} if tuned else {})
         for file, (old, new) in edits.items():
             text = (package / file).read_text()
             assert text.count(old) == 1

@@ -12,7 +12,7 @@ import braidcheck
 ROOT = Path(braidcheck.__file__).parent
 ORDER = (
     ("op", "arch", "format_1", "checksum", "result", "errors", "config", "external_ops", "settings"),
-    ("environment", "gpu_memory", "gpu_claim", "processes", "scratch"),
+    ("environment", "gpu_memory", "gpu_claim", "processes", "scratch", "autosave"),
     ("isolation",),
     ("numerics",),
     ("kernels",),

@@ -55,8 +55,10 @@ def main() -> None:
         source = snapshot(Path(folder) / "source")
         for number, mutant in enumerate(_mutants(options.only)):
             tree = overlay(source, mutant, Path(folder) / str(number))
-            found = in_child(lambda say, tree=tree, mutant=mutant: _measure(tree, mutant, options.seeds), LIMIT_S)
-            rows += found.get("rows", [{"id": mutant.id, "outcome": found["outcome"], "said": found.get("said", "")}])
+            outcome = in_child(lambda say, tree=tree, mutant=mutant: _measure(tree, mutant, options.seeds), LIMIT_S)
+            rows += outcome.get(
+                "rows", [{"id": mutant.id, "outcome": outcome["outcome"], "said": outcome.get("said", "")}]
+            )
             options.save.write_text(
                 json_by_line({"seeds": options.seeds}, "rows", rows, "delay sweep 1"), encoding="utf-8"
             )

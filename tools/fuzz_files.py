@@ -127,13 +127,13 @@ def outcomes(kind: Kind, count: int, dice: random.Random) -> Iterator[tuple[str,
         for _ in range(count):
             path.write_bytes(damaged(kind.data, dice))
             try:
-                found = kind.read(path)
+                value = kind.read(path)
             except UserError as error:
                 yield (TRACEBACK if "\n" in str(error).strip() else REFUSED), str(error)
             except Exception as error:
                 yield TRACEBACK, f"{type(error).__name__}: {error}"
             else:
-                yield (SAME if found == whole else OTHER), ""
+                yield (SAME if value == whole else OTHER), ""
 
 
 def is_fault(kind: Kind, outcome: str) -> bool:
@@ -148,10 +148,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options, faults = parser.parse_args(words), 0
     for kind in kinds():
-        found = list(outcomes(kind, options.count, random.Random(options.seed)))
-        counts = Counter(outcome for outcome, _ in found)
+        results = list(outcomes(kind, options.count, random.Random(options.seed)))
+        counts = Counter(outcome for outcome, _ in results)
         print(f"{kind.name}: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()), flush=True)
-        wrong = {(outcome, message) for outcome, message in found if is_fault(kind, outcome)}
+        wrong = {(outcome, message) for outcome, message in results if is_fault(kind, outcome)}
         print("".join(f"  {outcome} {message[:200]}\n" for outcome, message in sorted(wrong)), end="")
         faults += len(wrong)
     return int(bool(faults))

@@ -72,14 +72,14 @@ def changes(data: Any, op: Op, inputs: Inputs) -> list[tuple[str, str, Change]]:
     rows = list(call_changes(op, inputs, thorough=True)) if count else []
     if count == 2:  # the one would fill the memory when it is copied, the other changes two arguments itself
         rows = [row for row in rows if row[1] != "huge" and not row[1].startswith("sharing")]
-    found: list[tuple[str, str, Change]] = []
+    result: list[tuple[str, str, Change]] = []
     for _ in range(count):
-        free = [row for row in rows if row[0] not in [name for name, _, _ in found]]
+        free = [row for row in rows if row[0] not in [name for name, _, _ in result]]
         entries = [row for row in _entries(inputs) if row[0] in [name for name, _, _ in free]]
         choices = st.sampled_from(free) | st.sampled_from(entries) if entries else st.sampled_from(free)
         name, kind, change = data.draw(choices)
-        found.append((name, *_with_number(data, inputs, name)) if change is None else (name, kind, change))
-    return found
+        result.append((name, *_with_number(data, inputs, name)) if change is None else (name, kind, change))
+    return result
 
 
 def _entries(inputs: Inputs) -> list[tuple[str, str, None]]:
@@ -97,8 +97,8 @@ def _with_number(data: Any, inputs: Inputs, name: str) -> tuple[str, Change]:
     return f"{number} at {index}", lambda given: {name: with_entry(given[name], index, number)}
 
 
-def fuzz(op: Op, count: int, found: Counter[str], note: Callable[[str], Any] = len, **how: Any) -> None:
-    """Make ``count`` drawn calls of ``op``; counts in ``found`` what became of them.
+def fuzz(op: Op, count: int, counts: Counter[str], note: Callable[[str], Any] = len, **how: Any) -> None:
+    """Make ``count`` drawn calls of ``op``; counts in ``counts`` what became of them.
 
     Raises AssertionError for the simplest that is answered wrongly; ``how`` are settings of Hypothesis.
     """
@@ -106,7 +106,7 @@ def fuzz(op: Op, count: int, found: Counter[str], note: Callable[[str], Any] = l
     @functools.wraps(op.call)
     def call(*args: Any, **kwargs: Any) -> Any:
         returned = op.call(*args, **kwargs)
-        found["served"] += 1
+        counts["served"] += 1
         return returned
 
     checks = list(hypothesis.HealthCheck)
@@ -124,7 +124,7 @@ def fuzz(op: Op, count: int, found: Counter[str], note: Callable[[str], Any] = l
             hypothesis.reject()
         words = ", ".join((f"{case.id} seed {case.seed}", *(f"{name} {kind}" for name, kind, _ in drawn)))
         note(f"{op.name}: {words}")
-        found["calls"] += 1
+        counts["calls"] += 1
         violation = wrong_answer(op, call, _pattern(op, inputs, [name for name, _, _ in drawn]), made)
         assert not violation, f"{words}: {violation}"
 
@@ -148,33 +148,39 @@ def main(words: list[str]) -> int:
     parser.add_argument("--corpus", type=Path, default=Path(".fuzz-corpus"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args(words)
+    options = parser.parse_args(words)
     ops = kernels.find()
-    if asked.here:
-        return _here(ops[asked.op[0]], asked)
-    codes = [_apart(name, asked) for name in asked.op or ops]
+    if options.here:
+        return _here(ops[options.op[0]], options)
+    codes = [_apart(name, options) for name in options.op or ops]
     return int(any(codes))
 
 
-def _apart(name: str, asked: argparse.Namespace) -> int:
-    words = [*("--op", name), *("--count", asked.count), *("--corpus", asked.corpus), *("--seed", asked.seed), "--here"]
+def _apart(name: str, options: argparse.Namespace) -> int:
+    words = [
+        *("--op", name),
+        *("--count", options.count),
+        *("--corpus", options.corpus),
+        *("--seed", options.seed),
+        "--here",
+    ]
     code = subprocess.run([sys.executable, "-m", "tools.fuzz_ops", *map(str, words)], check=False).returncode
     if code < 0:
-        print(f"{name}: {signal.Signals(-code).name} in {(asked.corpus / name / LAST).read_text(encoding='utf-8')}")
+        print(f"{name}: {signal.Signals(-code).name} in {(options.corpus / name / LAST).read_text(encoding='utf-8')}")
     return code
 
 
-def _here(op: Op, asked: argparse.Namespace) -> int:
-    folder, found, began = asked.corpus / op.name, Counter[str](), time.monotonic()
+def _here(op: Op, options: argparse.Namespace) -> int:
+    folder, found, began = options.corpus / op.name, Counter[str](), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / LAST
     how = {"database": DirectoryBasedExampleDatabase(folder), "report_multiple_bugs": False}
     wrong = ""
     try:
-        hypothesis.seed(asked.seed)
+        hypothesis.seed(options.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # numbers that overflow are asked about too
-            fuzz(op, asked.count, found, lambda text: last.write_text(text, encoding="utf-8"), **how)
+            fuzz(op, options.count, found, lambda text: last.write_text(text, encoding="utf-8"), **how)
     except AssertionError as error:
         wrong = str(error).splitlines()[0]
     took = time.monotonic() - began

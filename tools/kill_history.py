@@ -77,14 +77,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args(words)
+    options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
         folder, journal = Path(place, "history"), Path(place, "finished.txt")
         log = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        kill(folder, log, asked.kills, asked.writers, random.Random(asked.seed))
+        kill(folder, log, options.kills, options.writers, random.Random(options.seed))
         finished = set(journal.read_text(encoding="utf-8").split())
         missing = lost(folder, finished)
-        print(f"{asked.kills} kills of {asked.writers} writers: {len(finished)} Runs finished, {len(missing)} lost")
+        print(f"{options.kills} kills of {options.writers} writers: {len(finished)} Runs finished, {len(missing)} lost")
     return int(bool(missing))
 
 

@@ -37,11 +37,11 @@ def main(out: Path) -> int:
     shutil.rmtree(out, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
         again = Path(name, "again")
-        found = [*_differences(build(out), build(again)), *faults(core(out))]
-        found += tried(out, Path(name, "environment"), Path(name, "empty folder"))
-    for line in found:
+        problems = [*_differences(build(out), build(again)), *faults(core(out))]
+        problems += tried(out, Path(name, "environment"), Path(name, "empty folder"))
+    for line in problems:
         print(f"FAILED: {line}", file=sys.stderr)
-    return int(bool(found))
+    return int(bool(problems))
 
 
 def build(out: Path) -> dict[str, str]:

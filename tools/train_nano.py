@@ -176,8 +176,8 @@ def evaluate(
             hits[probe.kind] += all(
                 ok for ok, (a, b) in zip(right, spans, strict=True) if a < probe.end and b > probe.start
             )
-    found = {"tokens": tokens, "floor": math.exp(floor / tokens), "perplexity": math.exp(loss / tokens)}
-    return found | {kind: hits[kind] / probes[kind] for kind in grammar.KINDS if probes[kind]}
+    metrics = {"tokens": tokens, "floor": math.exp(floor / tokens), "perplexity": math.exp(loss / tokens)}
+    return metrics | {kind: hits[kind] / probes[kind] for kind in grammar.KINDS if probes[kind]}
 
 
 def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

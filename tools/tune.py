@@ -2,7 +2,7 @@
 
 For decode the time of a whole step decides, since kernels overlap; for a prompt the time of each op on its shape.
 Run by ``nox -s tune``. Each kernel's configs are tried with the best of the kernels before it; what it prints goes into
-``kernels/common/configs.py`` by hand, after the gates have passed with it.
+``kernels/common/tuned_configs.py`` by hand, after the gates have passed with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from braidcheck.benchmarks.shapes import arguments
 from braidcheck.gates.layers.measure import SEED
 from braidcheck.kernels import attention_prefill, decode_attention
 from braidcheck.kernels.common import split_k
-from braidcheck.kernels.common.configs import (
+from braidcheck.kernels.common.configs import get_config, override_config, size_bucket
+from braidcheck.kernels.common.inputs import HIDDEN, INNER
+from braidcheck.kernels.common.kernel_config import (
     ANY,
     GEMV,
     LARGE,
@@ -40,11 +42,7 @@ from braidcheck.kernels.common.configs import (
     TINY,
     KernelConfig,
     Key,
-    get_config,
-    override_config,
-    size_bucket,
 )
-from braidcheck.kernels.common.inputs import HIDDEN, INNER
 from braidcheck.models.decode import Decoder
 from braidcheck.models.qwen3.architecture import QWEN3_0_6B
 from braidcheck.models.qwen3.model import Qwen3Model
@@ -166,8 +164,8 @@ class Prompt:
 
     def time(self, key: Key) -> Timing:
         """Seconds of the op of ``key`` with the configs in force."""
-        op, given, touched = _call(key[0], self.tokens)
-        replay = Replay(op.call, given, touched)
+        op, inputs, touched = _call(key[0], self.tokens)
+        replay = Replay(op.call, inputs, touched)
         seconds = [replay.turn()["seconds"] for _ in range(SAMPLES)]
         return Timing(statistics.median(seconds), min(seconds), max(seconds), SAMPLES)
 
@@ -182,8 +180,8 @@ def _call(name: str, tokens: int) -> tuple[Op, Mapping[str, Any], int]:
 
 def search(bench: Decode | Prompt, key: Key, say: Callable[[str], None]) -> KernelConfig:
     """The fastest config of ``key``; one that cannot run is passed over."""
-    best, found = bench.time(key).median, get_config(*key)
-    say(f"{name_of(key)} {found.meta()}: {1e6 * best:.1f} us, the config in force")
+    best, config = bench.time(key).median, get_config(*key)
+    say(f"{name_of(key)} {config.meta()}: {1e6 * best:.1f} us, the config in force")
     for choice in CHOICES[key]:
         try:
             with override_config({key: choice}):
@@ -194,9 +192,9 @@ def search(bench: Decode | Prompt, key: Key, say: Callable[[str], None]) -> Kern
         spread = f"{1e6 * timing.fastest:.1f} to {1e6 * timing.slowest:.1f}"
         say(f"{name_of(key)} {choice.meta()}: {1e6 * timing.median:.1f} us ({spread})")
         if timing.median < best:
-            best, found = timing.median, choice
-    say(f"best: {name_of(key)} {found.meta()}: {1e6 * best:.1f} us")
-    return found
+            best, config = timing.median, choice
+    say(f"best: {name_of(key)} {config.meta()}: {1e6 * best:.1f} us")
+    return config
 
 
 def search_all(bench: Decode | Prompt, keys: Iterable[Key], say: Callable[[str], None]) -> None:
@@ -214,15 +212,15 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", type=int, default=128, help="tokens before the step (128)")
     parser.add_argument("--batch", type=int, default=1, help="rows of the step (1)")
     parser.add_argument("--prompt", type=int, help="tokens of a prompt, to search its kernels in place of a step's")
-    given = parser.parse_args(words)
-    if unknown := [name for name in given.kernels if name not in keys]:
+    options = parser.parse_args(words)
+    if unknown := [name for name in options.kernels if name not in keys]:
         parser.error(f"no kernel {unknown[0]}; one of {', '.join(keys)}")
     if not torch.cuda.is_available():
         print("braidcheck: tune needs a GPU", file=sys.stderr)
         return 3
     with torch.inference_mode():
-        bench = Prompt(given.prompt) if given.prompt else Decode(given.context, given.batch)
-        chosen = [keys[name] for name in given.kernels] or bench.kernels()
+        bench = Prompt(options.prompt) if options.prompt else Decode(options.context, options.batch)
+        chosen = [keys[name] for name in options.kernels] or bench.kernels()
         begin = time.monotonic()
         while time.monotonic() - begin < WARMUP_SECONDS:
             bench.time(chosen[0])

@@ -27,26 +27,26 @@ def _fused_norm_qkv(
 ):  # fmt: skip
     rows = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    there, wanted = rows < num_tokens, columns < outputs
+    row_mask, in_bounds = rows < num_tokens, columns < outputs
     squares = tl.zeros([BLOCK_T], dtype=tl.float32)
     for start in range(0, width, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
-        mask = there[:, None] & (k < width)[None, :]
+        mask = row_mask[:, None] & (k < width)[None, :]
         x = tl.load(x_ptr + rows[:, None] * width + k[None, :], mask=mask, other=0.0).to(tl.float32)
         squares += tl.sum(x * x, axis=1)
     rms = tl.sqrt(squares / width + eps)
     acc = tl.zeros([BLOCK_T, BLOCK_N], dtype=tl.float32)
     for start in range(0, width, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
-        mask = there[:, None] & (k < width)[None, :]
+        mask = row_mask[:, None] & (k < width)[None, :]
         x = tl.load(x_ptr + rows[:, None] * width + k[None, :], mask=mask, other=0.0).to(tl.float32)
         norm = tl.load(norm_ptr + k, mask=k < width, other=0.0).to(tl.float32)
         x = (x / rms[:, None] * norm[None, :]).to(weight_ptr.dtype.element_ty)
-        w_mask = (k < width)[:, None] & wanted[None, :]
+        w_mask = (k < width)[:, None] & in_bounds[None, :]
         w = tl.load(weight_ptr + columns[None, :] * width + k[:, None], mask=w_mask, other=0.0)
         acc = tl.dot(x, w, acc)
     out = out_ptr + rows[:, None] * outputs + columns[None, :]
-    tl.store(out, acc.to(out_ptr.dtype.element_ty), mask=there[:, None] & wanted[None, :])
+    tl.store(out, acc.to(out_ptr.dtype.element_ty), mask=row_mask[:, None] & in_bounds[None, :])
 
 
 def documents_norm_qkv(

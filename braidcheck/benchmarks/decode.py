@@ -179,19 +179,19 @@ def _measure(
     makers: dict[str, Callable[[], Subject]] = {BRAIDCHECK: lambda: BraidcheckDecoder(model, start)}
     makers |= baselines_of(model, hf, start) if request.with_baselines else {}
     ready: dict[str, Subject] = {}
-    found: dict[str, SubjectRate] = {}
+    rates: dict[str, SubjectRate] = {}
     for name, make in makers.items():
         progress(f"{where}: {name}")
         if name in request.skip:
-            found[name] = {"skipped": request.skip[name]}
+            rates[name] = {"skipped": request.skip[name]}
         else:
-            subject, found[name] = prepared(make, start, truth, floor)
+            subject, rates[name] = prepared(make, start, truth, floor)
             ready |= {name: subject} if subject else {}
     progress(f"{where}: timing, in interleaved rounds")
     turns = [partial(subject.run, NEW_TOKENS) for subject in ready.values()]
     for name, timing in zip(ready, gpu_seconds(*turns, count=SAMPLES, warmup=0), strict=True):
-        found[name] = {"rate": timing.rate(setting.batch * NEW_TOKENS)}
-    return found
+        rates[name] = {"rate": timing.rate(setting.batch * NEW_TOKENS)}
+    return rates
 
 
 def prepared(

@@ -68,15 +68,15 @@ def measure_fusions(progress: Callable[[str], None] = lambda text: None, seed: i
     except NoClocks as why:
         return {"reason": str(why)}
     progress("measuring the machine's own bandwidth and GEMM peak")
-    found: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     limits = measure_limits()
     torch.cuda.empty_cache()
     order = random.Random(seed)
     for name, make in comparisons().items():
         progress(f"timing {name}")
-        found[name] = run(make(), order)
+        results[name] = run(make(), order)
         torch.cuda.empty_cache()
-    return {"device": torch.cuda.get_device_name(), "limits": limits, "comparisons": found}
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "comparisons": results}
 
 
 def run(comparison: Comparison, order: random.Random) -> Result:

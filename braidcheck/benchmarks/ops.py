@@ -71,14 +71,14 @@ def measure_ops(
     except NoClocks as why:
         return {"reason": str(why)}
     progress("measuring the machine's own bandwidth and GEMM peak")
-    limits, found = measure_limits(device), dict[str, SeriesRow]()
-    order, wanted = random.Random(seed), series(ops)
-    for number, one in enumerate(wanted):
+    limits, rows = measure_limits(device), dict[str, SeriesRow]()
+    order, op_series = random.Random(seed), series(ops)
+    for number, one in enumerate(op_series):
         torch.cuda.empty_cache()
         torch._dynamo.reset()
-        progress(f"timing {one.name}, {number} of {len(wanted)} done")
-        found[one.name] = _time(one, ops[one.op], with_baselines, device, order)
-    return {"device": torch.cuda.get_device_name(), "limits": limits, "series": found}
+        progress(f"timing {one.name}, {number} of {len(op_series)} done")
+        rows[one.name] = _time(one, ops[one.op], with_baselines, device, order)
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "series": rows}
 
 
 def _time(one: Series, op: Op, with_baselines: bool, device: str, order: random.Random) -> SeriesRow:

@@ -116,14 +116,14 @@ def _answer(call: Callable[[], Tensor]) -> Answer:
 
 
 def _timed(calls: dict[str, Callable[[], Tensor]], truth: Answer, floor: Answer, count: int) -> dict[str, SubjectRate]:
-    found: dict[str, SubjectRate] = {name: {} for name in calls}
+    rates: dict[str, SubjectRate] = {name: {} for name in calls}
     for name, call in calls.items():
         try:
             if wrong := mismatch(_answer(call), truth, floor):
-                found[name] = {"refused": wrong}
+                rates[name] = {"refused": wrong}
         except Exception as error:  # any exception means that it does not run here
-            found[name] = {"skipped": first_line(error)}
-    ready = [name for name in calls if not found[name]]
+            rates[name] = {"skipped": first_line(error)}
+    ready = [name for name in calls if not rates[name]]
     for name, timing in zip(ready, gpu_seconds(*(calls[name] for name in ready), count=SAMPLES), strict=True):
-        found[name] = {"rate": timing.rate(count)}
-    return found
+        rates[name] = {"rate": timing.rate(count)}
+    return rates

@@ -78,8 +78,8 @@ class Replay:
 def copies(inputs: Mapping[str, Any], touched: int, cache: int) -> int:
     """How many copies of the inputs to rotate through, for a cache of so many bytes."""
     size = sum(value.nbytes for value in inputs.values() if isinstance(value, Tensor))
-    wanted = math.ceil(TIMES_L2 * cache / max(1, touched))
-    return max(MIN_COPIES, min(wanted, MAX_COPIES, MEMORY // max(1, size)))
+    num_copies = math.ceil(TIMES_L2 * cache / max(1, touched))
+    return max(MIN_COPIES, min(num_copies, MAX_COPIES, MEMORY // max(1, size)))
 
 
 def _on_gpu(inputs: Mapping[str, Any]) -> Inputs:

@@ -27,13 +27,13 @@ class Series:
 
 def series(ops: Mapping[str, Op]) -> list[Series]:
     """All series of these ops; an op without benchmark shapes is timed on its own large bfloat16 cases."""
-    found = []
+    rows = []
     for name, op in ops.items():
         shapes = op.benchmark_shapes.items()
         large = [case for case in op.cases if case.large and case.dtype == "bfloat16"]
-        found += [Series(f"{name}[{shape}]", name, Case(name, axes)) for shape, axes in shapes]
-        found += [Series(case.id, name, case) for case in large if not shapes]
-    return found
+        rows += [Series(f"{name}[{shape}]", name, Case(name, axes)) for shape, axes in shapes]
+        rows += [Series(case.id, name, case) for case in large if not shapes]
+    return rows
 
 
 def benchmark_case(op: str, shape: str, **axes: int) -> Case:

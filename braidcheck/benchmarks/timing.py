@@ -57,17 +57,17 @@ def measure_timing(
     limits = measure_limits()
     torch.cuda.empty_cache()
     frozen = Replay(*control())
-    wanted = series(ops)
-    random.Random(seed).shuffle(wanted)  # so that no series always follows the same one
-    found: dict[str, Sample | Failed] = {}
-    for number, one in enumerate(wanted):
-        progress(f"timing {one.name}, {number} of {len(wanted)} done")
+    op_series = series(ops)
+    random.Random(seed).shuffle(op_series)  # so that no series always follows the same one
+    samples: dict[str, Sample | Failed] = {}
+    for number, one in enumerate(op_series):
+        progress(f"timing {one.name}, {number} of {len(op_series)} done")
         try:
-            found[one.name] = _time(one, ops[one.op], frozen)
+            samples[one.name] = _time(one, ops[one.op], frozen)
         except Exception as error:  # any exception of a kernel counts against it
-            found[one.name] = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+            samples[one.name] = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
             torch.cuda.synchronize()  # a broken context raises here: then no later series can be timed either
-    return {"device": torch.cuda.get_device_name(), "limits": limits, "control": CONTROL, "series": found}
+    return {"device": torch.cuda.get_device_name(), "limits": limits, "control": CONTROL, "series": samples}
 
 
 def _time(one: Series, op: Op, frozen: Replay) -> Sample:

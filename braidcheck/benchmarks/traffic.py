@@ -50,7 +50,7 @@ def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, Traffic]
 
     ``call`` is the fused op's wrapper; its ``launches`` are counted, not run.
     """
-    found: dict[str, Traffic] = {}
+    traffic: dict[str, Traffic] = {}
     for shape in PROMPTS:
         separate = {phase: _activations(benchmark_case(op, shape, narrow=0)) for phase, op in PHASES.items()}
         case = benchmark_case(FUSED, shape)
@@ -61,8 +61,8 @@ def measure_traffic(device: str, call: Callable[..., Any]) -> dict[str, Traffic]
         inputs = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
         launches, between = _handed_on(call, inputs)
         fused = _activations(case)
-        found[shape] = {"separate": separate, "fused": fused, "between": between, "launches": launches}
-    return found
+        traffic[shape] = {"separate": separate, "fused": fused, "between": between, "launches": launches}
+    return traffic
 
 
 def _activations(case: Case) -> int:

@@ -87,15 +87,15 @@ def merge(sources: Iterable[Path], folder: Path) -> list[Path]:
 
     Raises UserError, with nothing copied, if a source is broken or two files of one name differ.
     """
-    wanted: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for entry in (entry for source in sources for entry in read(source)):
         target = folder / entry.path.name
-        there = wanted.get(target.name) or (target.read_text(encoding="utf-8") if target.exists() else entry.text)
+        there = texts.get(target.name) or (target.read_text(encoding="utf-8") if target.exists() else entry.text)
         if there != entry.text:
             raise UserError(f"{entry.path} differs from another file of the same name: files of a history never change")
         if not target.exists():
-            wanted[target.name] = entry.text
-    return store(wanted, folder)
+            texts[target.name] = entry.text
+    return store(texts, folder)
 
 
 def store(texts: Mapping[str, str], folder: Path) -> list[Path]:

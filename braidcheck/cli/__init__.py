@@ -76,13 +76,13 @@ COMMANDS = {
 def load(name: str) -> Any:
     """The click command or group of this name; imports its module."""
     command = COMMANDS[name]
-    found = _find(command.place)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
+    loaded = _find(command.place)
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_command(loaded)
     alone = typer.Typer(add_completion=False)
     epilog = _find(command.epilog)() if command.epilog else None
     register = alone.command(name, epilog=epilog, context_settings=command.settings)
-    register(with_ops(found) if command.takes_ops else found)
+    register(with_ops(loaded) if command.takes_ops else loaded)
     return typer.main.get_command(alone)
 
 

@@ -81,9 +81,9 @@ def ops(
     from braidcheck.benchmarks.ops import measure_ops
     from braidcheck.report import bench as report
 
-    found = find_ops()
-    wanted = {name: found[name] for name in dict.fromkeys(op or found)}
-    measured, head = _measured("ops", lambda progress: measure_ops(wanted, baselines, progress))
+    all_ops = find_ops()
+    chosen = {name: all_ops[name] for name in dict.fromkeys(op or all_ops)}
+    measured, head = _measured("ops", lambda progress: measure_ops(chosen, baselines, progress))
     if "reason" in measured:
         raise NotAvailable(f"nothing can be timed here: {measured['reason']}")
     rows = report.op_rows(measured)

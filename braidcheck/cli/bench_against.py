@@ -47,12 +47,12 @@ def bench_against(words: list[str], other: str, minutes: float, as_json: bool, s
 def _verdicts(
     op: str, function: str, other: str, device: str, seconds: float, progress: Progress
 ) -> tuple[Verdict, ...]:
-    wanted = _series(find_ops()[op], device)
+    series = _series(find_ops()[op], device)
     base, change = (_process(*side, device) for side in (("base", other), ("change", function)))
     with Session(base, change, progress=lambda text: progress(text)) as session:
-        found = session.measure(wanted, seconds)
-    names = [str(one["name"]) for one in wanted]
-    verdicts = paired.evaluate({"series": found, "against": other.rpartition(":")[2]}, _lane(device), names)
+        timings = session.measure(series, seconds)
+    names = [str(one["name"]) for one in series]
+    verdicts = paired.evaluate({"series": timings, "against": other.rpartition(":")[2]}, _lane(device), names)
     again = f"braidcheck bench {op} {function} --against {other}"
     return tuple(replace(verdict, reproduce=again) for verdict in verdicts)
 

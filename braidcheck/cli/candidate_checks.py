@@ -42,7 +42,7 @@ OURS_ALONE_SAID = "other libraries do not promise this"
 
 @dataclass(frozen=True)
 class Subject:
-    """A verdict to be given; ``dtype`` is that of an op's own case that can run here, else empty."""
+    """One check and its verdict; ``dtype`` is that of an op's own case that can run here, else empty."""
 
     gate: str
     name: str
@@ -53,27 +53,28 @@ class Subject:
 def subjects(
     op: Op, candidate: Candidate, device: str, seed: int, chosen: str = "", declared: tuple[Convention, ...] = ()
 ) -> list[Subject]:
-    """All that is asked of the candidate, which is in use, whose name holds ``chosen``, in a fixed order; UserError
-    where nothing is. It is held to the contract with the ``declared`` conventions, or else to the one that it keeps."""
+    """The checks whose name contains ``chosen``, in a fixed order; the candidate must be in use. It is held to the
+    contract with the ``declared`` conventions, or else to the one that it keeps. Raises UserError if no name matches.
+    """
     contract = f"{op.name}[contract]"
     require_told(op, declared, device)
     op = under(op, declared)
-    asked = _asked_of(op, candidate, device, seed)
-    if not any(chosen in name for name in (contract, *(subject.name for subject in asked))):
+    questions = _checks_of(op, candidate, device, seed)
+    if not any(chosen in name for name in (contract, *(subject.name for subject in questions))):
         raise UserError(f"no case of {op.name} contains {chosen!r}; see: braidcheck list --json")
     if declared:
         verdict = Verdict("accuracy", contract, Status.PASS, f"{DECLARED}{name_of(op, declared)}")
         contract_subject = Subject("accuracy", contract, lambda: verdict)
-        return [contract_subject, *(subject for subject in asked if chosen in subject.name)]
+        return [contract_subject, *(subject for subject in questions if chosen in subject.name)]
     fitting = fit(op, candidate, device, lambda case: not candidate.missing(case))
     if fitting.said:
         status = Status.FAIL if fitting.other_op else Status.PASS
         evaluate = partial(Verdict, "accuracy", contract, status, fitting.said)
-        asked = [Subject("accuracy", contract, evaluate), *_asked_of(fitting.op, candidate, device, seed)]
-    return [subject for subject in asked if chosen in subject.name]
+        questions = [Subject("accuracy", contract, evaluate), *_checks_of(fitting.op, candidate, device, seed)]
+    return [subject for subject in questions if chosen in subject.name]
 
 
-def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
+def _checks_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subject]:
     # Other libraries need not be batch-invariant: no row's bits are compared among other rows. A case with an argument
     # that the function lacks is reported once.
     served = tuple(case for case in op.cases if not candidate.missing(case))
@@ -81,7 +82,7 @@ def _asked_of(op: Op, candidate: Candidate, device: str, seed: int) -> list[Subj
     ours = replace(op, cases=served, sweeps=sweeps, contract=replace(op.contract, batch_invariant=0))
     subjects = [*_cases(ours, op, candidate, device, seed)]
     if served:
-        subjects += [subject for gate in _gates(device) for subject in _asked(gate, ours, candidate, device)]
+        subjects += [subject for gate in _gates(device) for subject in _checks_of_gate(gate, ours, candidate, device)]
     return subjects
 
 
@@ -163,12 +164,12 @@ def _gates(device: str) -> Iterator[Gate]:
     """The gates that can check a user's function: on a GPU its races cannot be detected."""
     lane = _lane(device)
     for gate in GATES.values():
-        asked = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
-        if asked and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
+        applies = gate.per_op and gate.runs_kernels and not gate.timed and not gate.why_not(lane)
+        if applies and gate.name != "accuracy" and not (gate.name == "races" and device == "cuda"):
             yield gate
 
 
-def _asked(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
+def _checks_of_gate(gate: Gate, op: Op, candidate: Candidate, device: str) -> Iterator[Subject]:
     """The checks of one gate for an op."""
     if gate.name == "races":
         for case in race_cases(op):

@@ -64,10 +64,12 @@ def evaluate(
         with closing(Exchange(workers.start, workers.file)) as exchange:
             candidate = Candidate(under(whole, declared), function, exchange, limits.each, must_launch)
             with use_candidate(op, candidate), _one_thread(), answers_kept():
-                asked = subjects(whole, candidate, device, seed, chosen, declared)
-                found = Questions(asked, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
-        cases = [(subject.dtype, verdict) for subject, verdict in zip(asked, found, strict=True) if subject.dtype]
-        return [*found, *([of_cases(op, cases)] if cases else [])]
+                questions = subjects(whole, candidate, device, seed, chosen, declared)
+                verdicts = Questions(questions, candidate, limits, random.Random(seed)).verdicts(f"checking {op}")
+        cases = [
+            (subject.dtype, verdict) for subject, verdict in zip(questions, verdicts, strict=True) if subject.dtype
+        ]
+        return [*verdicts, *([of_cases(op, cases)] if cases else [])]
 
 
 @contextmanager
@@ -89,7 +91,7 @@ class Questions:
     def __init__(self, subjects: Sequence[Subject], candidate: Candidate, limits: Limits, dice: random.Random) -> None:
         self._subjects, self._candidate, self._limits, self._dice = subjects, candidate, limits, dice
         self._left, self._ended = limits.all, 0
-        self._found: dict[int, Verdict] = {}
+        self._verdict_of: dict[int, Verdict] = {}
         self._seconds: dict[int, float] = {}
 
     def verdicts(self, title: str) -> list[Verdict]:
@@ -97,13 +99,13 @@ class Questions:
         numbers = range(len(self._subjects))
         with Progress(title) as progress:
             for number in self._dice.sample(numbers, len(numbers)):
-                progress(self._subjects[number].name, len(self._found), len(numbers))
+                progress(self._subjects[number].name, len(self._verdict_of), len(numbers))
                 started = time.monotonic()
-                self._found[number] = self._verdict(self._subjects[number])
+                self._verdict_of[number] = self._verdict(self._subjects[number])
                 self._seconds[number] = time.monotonic() - started
             for number in self._again():
-                self._found[number] = self._asked_again(number)
-        return [self._found[number] for number in numbers]
+                self._verdict_of[number] = self._checked_again(number)
+        return [self._verdict_of[number] for number in numbers]
 
     def _verdict(self, subject: Subject) -> Verdict:
         if self._ended >= MAX_PROCESSES:
@@ -133,13 +135,13 @@ class Questions:
         """Quick cases that passed."""
         quick = [
             number
-            for number, verdict in sorted(self._found.items())
+            for number, verdict in sorted(self._verdict_of.items())
             if (verdict.gate, verdict.status) == ("accuracy", Status.PASS) and self._seconds[number] < MAX_AGAIN_S
         ]
         return self._dice.sample(quick, min(AGAIN, len(quick)))
 
-    def _asked_again(self, number: int) -> Verdict:
+    def _checked_again(self, number: int) -> Verdict:
         verdict = self._verdict(self._subjects[number])
         if verdict.status not in (Status.FAIL, Status.SKIPPED):
-            return self._found[number]
+            return self._verdict_of[number]
         return replace(verdict, status=Status.FAIL, message=f"right at first, wrong when repeated: {verdict.message}")

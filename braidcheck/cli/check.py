@@ -60,15 +60,17 @@ def check(
     --json it prints one line for each."""
     if every == bool(function):
         raise UserError("check takes an op and a function, or --all. See: braidcheck check --help")
-    asked = chosen(functions or (), op) if every else [Function(op, function, tuple(filter(None, contract.split(","))))]
-    check_ops([one.op for one in asked])
+    functions_to_check = (
+        chosen(functions or (), op) if every else [Function(op, function, tuple(filter(None, contract.split(","))))]
+    )
+    check_ops([one.op for one in functions_to_check])
     place = _place(device)
     if reason := environment.why_no_triton():
         raise NotAvailable(reason)
     seed = secrets.randbelow(2**31) if seed is None else seed
     limits = Limits(timeout, total_timeout)
     codes = []
-    for one in asked:
+    for one in functions_to_check:
         run = _check(one, place, seed, case, limits, must_launch)
         if every and not as_json:
             print(f"{one.op}: {one.name}")
@@ -79,12 +81,12 @@ def check(
 
 def _check(one: Function, place: str, seed: int, case: str, limits: Limits, must_launch: bool) -> Run:
     """The verdicts on one function, each with the command that repeats it."""
-    found = evaluate(one.op, one.name, place, seed, case, limits, must_launch, one.conventions)
+    verdicts = evaluate(one.op, one.name, place, seed, case, limits, must_launch, one.conventions)
     options = "".join(f" {word}" for word in external_ops.options()) + " --must-launch" * must_launch
     options += f" --contract '{','.join(one.conventions)}'" if one.conventions else ""
     command = f"braidcheck check {one.op} {one.name}{options} --device {place} --seed {seed}"
     lane = "gpu" if place == "cuda" else "interpret"
-    return Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in found))
+    return Run({}, (), tuple(_with_command(verdict, lane, command) for verdict in verdicts))
 
 
 def _place(device: Device | None) -> str:

@@ -34,11 +34,11 @@ def chosen(declared: Iterable[str], module: str = "") -> list[Function]:
     if not functions:
         raise UserError("check --all has nothing to check: name functions in the key functions of [tool.braidcheck]")
     modules = [one.name.rpartition(":")[0] for one in functions]
-    found = [one for one, where in zip(functions, modules, strict=True) if module in ("", where)]
-    if not found:
+    matching = [one for one, where in zip(functions, modules, strict=True) if module in ("", where)]
+    if not matching:
         meant = nearest(module, modules) or f"; they are of {', '.join(dict.fromkeys(modules))}"
         raise UserError(f"no function of {module} is in the key functions of [tool.braidcheck]{meant}")
-    return found
+    return matching
 
 
 @contextmanager
@@ -65,11 +65,11 @@ def at_commit(name: str) -> Iterator[str]:
 def _git(name: str, *words: str) -> bytes:
     if not shutil.which("git"):
         raise UserError(f"{name!r} cannot be taken from git: it is not installed; give FILE.py:FUNCTION")
-    found = subprocess.run(["git", *words], capture_output=True, check=False)
-    if found.returncode:
-        lines = found.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{name!r} cannot be taken from git: {lines[0] if lines else found.returncode}")
-    return found.stdout
+    done = subprocess.run(["git", *words], capture_output=True, check=False)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{name!r} cannot be taken from git: {lines[0] if lines else done.returncode}")
+    return done.stdout
 
 
 def _function(text: str) -> Function:

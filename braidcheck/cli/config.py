@@ -18,12 +18,12 @@ from braidcheck.report.terminal import console
 
 def defaults() -> dict[str, dict[str, object]]:
     """For each command, the option defaults that environment and table set. Raises UserError."""
-    found: dict[str, dict[str, object]] = {}
+    tables: dict[str, dict[str, object]] = {}
     for name, value in resolve(Path.cwd()).items():
         if value.source != Source.DEFAULT and name != "ops":  # which ``external_ops`` finds
             for command in KEYS[name].commands:
-                found.setdefault(command, {})[name] = value.value
-    return found
+                tables.setdefault(command, {})[name] = value.value
+    return tables
 
 
 def from_command_line(context: typer.Context, name: str) -> bool:
@@ -63,12 +63,12 @@ def _called(context: typer.Context, words: list[str], values: Mapping[str, Value
     root = context.find_root()
     name, command, rest = root.command.resolve_command(root, words)
     call = command.make_context(name, rest, parent=root)
-    found = {}
+    options = {}
     for key in KEYS.values():
         if name in key.commands:
-            given = from_command_line(call, key.name)
-            found[key.name] = Value(_plain(call.params[key.name]), Source.COMMAND_LINE) if given else values[key.name]
-    return found
+            value = from_command_line(call, key.name)
+            options[key.name] = Value(_plain(call.params[key.name]), Source.COMMAND_LINE) if value else values[key.name]
+    return options
 
 
 def _plain(value: Any) -> Any:

@@ -100,12 +100,12 @@ def _last(text: str) -> str:
 def _say_kernel(run: Run) -> bool:
     """Print what the accuracy gate found; whether it caught the fault."""
     failed = [verdict for verdict in run.verdicts if verdict.status == Status.FAIL and OP in verdict.subject]
-    asked = [verdict for verdict in run.verdicts if verdict.status != Status.SKIPPED]
+    evaluated = [verdict for verdict in run.verdicts if verdict.status != Status.SKIPPED]
     if not failed:
-        print(f"accuracy: not caught; {len(asked)} cases of {OP} pass")
+        print(f"accuracy: not caught; {len(evaluated)} cases of {OP} pass")
         return False
     worst = max(failed, key=_ratio)
-    print(f"accuracy: caught. {len(failed)} of {len(asked)} cases of {OP} fail. The worst:")
+    print(f"accuracy: caught. {len(failed)} of {len(evaluated)} cases of {OP} fail. The worst:")
     print(f"  {worst.subject}\n  {worst.message}\n")
     return True
 

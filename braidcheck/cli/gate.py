@@ -111,21 +111,23 @@ def gate(
         chosen, folder, model, revision, dataset, backend, ops, gpus, base, minutes, package, part, known
     )
     settings = _with_budget(settings, budget)
-    wanted = phases.phases_of(settings, workers, expression, tests, gates or ())
+    chosen_phases = phases.phases_of(settings, workers, expression, tests, gates or ())
     named = {"--op": ops, "--gate": gates or (), "-k": (expression,), "--tests": (tests or "",), "--shard": (part,)}
-    return _gate_kernels(settings, wanted, _words(named), out, began)
+    return _gate_kernels(settings, chosen_phases, _words(named), out, began)
 
 
-def _gate_engine(context: typer.Context, asked: engine_request.EngineRequest, out: Path) -> int:
+def _gate_engine(context: typer.Context, request: engine_request.EngineRequest, out: Path) -> int:
     if any(from_command_line(context, name) for name in OF_KERNELS):
         raise UserError("--engine runs all gates of an engine: omit options for ops, kernels and parts")
     with claimed(out):
         clear(out)
-        interrupted, run = engine_gate.run(asked, out)
+        interrupted, run = engine_gate.run(request, out)
         return report(run, out, interrupted)
 
 
-def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[str], out: Path, began: float) -> int:
+def _gate_kernels(
+    settings: Settings, chosen_phases: Sequence[Phase], words: Sequence[str], out: Path, began: float
+) -> int:
     """Run the phases and report. ``words`` are the options that select items, ``began`` is the command's start."""
     usual = _usual(out, Durations.read(settings.durations), settings.durations)
     with claimed(out):
@@ -134,7 +136,7 @@ def _gate_kernels(settings: Settings, wanted: Sequence[Phase], words: Sequence[s
         if not settings.ops and not embedded and not environment.why_no_triton():
             record_golden(settings)
         with gpu_claim.claim(environment.gpus() if settings.lane == "gpu" else ()):
-            timed = [replace(phase, durations=usual) for phase in wanted]
+            timed = [replace(phase, durations=usual) for phase in chosen_phases]
             interrupted, run = phases.run(timed, Run({"command": settings.command(*words)}, (), ()))
         if settings.shard:
             run = _of_shard(run, settings.shard, interrupted)
@@ -199,16 +201,16 @@ def _package_folder(folder: Path | None) -> str:
     return str(folder.resolve())
 
 
-def _words(given: Mapping[str, Iterable[object]]) -> list[str]:
+def _words(options: Mapping[str, Iterable[object]]) -> list[str]:
     """Options and their values as words of a command, without unset ones."""
-    return [str(word) for option, values in given.items() for value in values if value for word in (option, value)]
+    return [str(word) for option, values in options.items() for value in values if value for word in (option, value)]
 
 
-def _usual(out: Path, known: Durations, given: Path | str) -> Durations:
-    """The durations for estimating the time left: those ``known`` and, unless a Run was ``given``, of the last Run in
-    ``out``."""
+def _usual(out: Path, known: Durations, durations: Path | str) -> Durations:
+    """The durations for estimating the time left: those ``known`` and, if ``durations`` names no Run, those of the
+    last Run in ``out``."""
     try:
-        last = "" if given else (out / run_json.FILE).read_text(encoding="utf-8")
+        last = "" if durations else (out / run_json.FILE).read_text(encoding="utf-8")
         return known.updated(Durations.of_run(Run.from_json(last))) if last else known
     except (OSError, ValueError, TypeError):  # missing or unreadable: it will be replaced anyway
         return known

@@ -23,7 +23,8 @@ def record(
     revision: Annotated[str | None, typer.Option(help="revision of a hub id")] = None,
     out: Annotated[Path | None, typer.Option(help="folder to write; the user's cache by default")] = None,
 ) -> int:
-    """Run HF in float32 and bfloat16 over a text and store its outputs. Does nothing if the cache has them."""
+    """Run HF in float32 and bfloat16 over a text and store its outputs. Without --out it does nothing if the cache has
+    them."""
     from braidcheck.golden import record as recorder
     from braidcheck.golden.resolve import find_checkpoint, resolve
     from braidcheck.golden.texts import load_text

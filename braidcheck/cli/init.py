@@ -86,8 +86,8 @@ def _plan(repository: Repository, gpu: bool) -> Iterator[File]:
 
 
 def _first_op(repository: Repository) -> str:
-    found = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
-    instead = f"call {found[0]} in it" if found else "put your kernel into it"
+    kernels = [f"{name} of {file}" for file, names in repository.kernels.items() for name in names]
+    instead = f"call {kernels[0]} in it" if kernels else "put your kernel into it"
     return f"a working op; {instead}, with its reference and cases"
 
 
@@ -122,10 +122,10 @@ def _with_table(path: Path, ops: list[str]) -> File:
     before = read(path) if path.exists() else ""
     added = f"{config.TABLE}\nops = [{', '.join(map(_quoted, ops))}]\n"
     text = _appended(before, added, "\n")
-    wanted = tomllib.loads(before)
+    tables = tomllib.loads(before)
     try:
-        wanted.setdefault("tool", {})["braidcheck"] = {"ops": ops}
-        same = tomllib.loads(text) == wanted
+        tables.setdefault("tool", {})["braidcheck"] = {"ops": ops}
+        same = tomllib.loads(text) == tables
     except (ValueError, TypeError):  # not valid TOML, or tool is not a table
         same = False
     if not same:
@@ -175,15 +175,15 @@ def _appended(before: str, added: str, gap: str) -> str:
 
 def _check(repository: Repository, plan: list[File]) -> int:
     """Report what is missing, not gated or of another version; 1 if anything is."""
-    found = [f"missing: {_name(repository, file.path)}: {file.what}" for file in plan if file.text is not None]
-    found += _not_gated(repository) if config.read_table(repository.project / config.FILE) else []
+    problems = [f"missing: {_name(repository, file.path)}: {file.what}" for file in plan if file.text is not None]
+    problems += _not_gated(repository) if config.read_table(repository.project / config.FILE) else []
     workflows = sorted((repository.root / ".github" / "workflows").glob("braidcheck*.yml"))
     for path in filter(None, (repository.noxfile, *workflows)):
         for version in sorted(set(PIN.findall(read(path))) - {braidcheck.__version__}):
             here = f"it has braidcheck {version}, installed is {braidcheck.__version__}"
-            found.append(f"out of date: {_name(repository, path)}: {here}")
-    print("\n".join(found) or f"everything is present and of braidcheck {braidcheck.__version__}")
-    return 1 if found else 0
+            problems.append(f"out of date: {_name(repository, path)}: {here}")
+    print("\n".join(problems) or f"everything is present and of braidcheck {braidcheck.__version__}")
+    return 1 if problems else 0
 
 
 def _not_gated(repository: Repository) -> Iterator[str]:

@@ -84,7 +84,7 @@ def mutants(
         if not op:
             print(f"skipped: no op and no file that ops share has changed since {changed}")
             return 0
-    kinds = [kind for kind, wanted in (("named", named), ("generated", generated)) if wanted]
+    kinds = [kind for kind, is_chosen in (("named", named), ("generated", generated)) if is_chosen]
     others = [read_matrix(path) for path in beside or ()]
     return _run(chosen, op or [], kinds, others, blame, workers, save, as_json)
 

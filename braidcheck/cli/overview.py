@@ -56,9 +56,9 @@ def list_ops(
 
 def signature(op: Op) -> str:
     """The op's signature, one argument per line."""
-    found = inspect.signature(op.call)
-    lines = "".join(f"    {argument},\n" for argument in found.parameters.values())
-    return f"{op.name}(\n{lines}) -> {found.return_annotation}".replace("'", "")
+    parameters = inspect.signature(op.call)
+    lines = "".join(f"    {argument},\n" for argument in parameters.parameters.values())
+    return f"{op.name}(\n{lines}) -> {parameters.return_annotation}".replace("'", "")
 
 
 def summary(op: Op) -> str:

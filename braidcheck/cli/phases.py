@@ -24,10 +24,10 @@ def phases_of(
 ) -> list[Phase]:
     """Correctness on all workers; on a GPU then the project's tests, and finally speed, alone."""
     count = workers or (_gpu_workers() if settings.lane == "gpu" else min(environment.cpus(), MAX_CPU_WORKERS))
-    asked = [gate for gate in GATES.values() if not names or gate.name in names]
-    wanted = [gate for gate in asked if gate.runs_kernels or not settings.kernels]
+    named = [gate for gate in GATES.values() if not names or gate.name in names]
+    runnable = [gate for gate in named if gate.runs_kernels or not settings.kernels]
     # Longest first: one measurement of the whole model, then many short cases.
-    gates = sorted(wanted, key=lambda gate: (not gate.in_one_worker, gate.name))
+    gates = sorted(runnable, key=lambda gate: (not gate.in_one_worker, gate.name))
     if settings.lane != "gpu":
         return [Phase(CORRECTNESS, tuple(gate.name for gate in gates), settings, count, expression)]
     rest, timed = (tuple(gate.name for gate in gates if gate.timed is alone) for alone in (False, True))

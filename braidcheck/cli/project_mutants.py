@@ -31,14 +31,14 @@ def project_mutants(
         if not source.is_file():
             raise UserError(f"--source {source}: no such file")
     chosen = _lane(lane)
-    asked = ProjectRequest(sources, test, chosen, jobs or _jobs(chosen), seed, limit)
+    request = ProjectRequest(sources, test, chosen, jobs or _jobs(chosen), seed, limit)
 
     def keep(result: Result) -> None:
         if save is not None:
             write_atomically(save, dump(result))
 
     with Progress("mutants") as progress:
-        project = ProjectRun(asked, progress, keep)
+        project = ProjectRun(request, progress, keep)
         project.run()
         _find_witnesses(project, progress)
     result = project.result()
@@ -69,7 +69,7 @@ def _find_witnesses(project: ProjectRun, progress: Progress) -> None:
     from braidcheck.mutants import affected_ops
 
     ops = affected_ops.external()
-    homes = {path.resolve(): name for found in ops.values() for name, path in found.items()}
+    homes = {path.resolve(): name for files in ops.values() for name, path in files.items()}
     alive = [mutant for mutant in project.chosen if project.rows[mutant.id]["witness"]]
     mutants = [
         Mutant(
@@ -84,8 +84,8 @@ def _find_witnesses(project: ProjectRun, progress: Progress) -> None:
     from braidcheck.mutants.runner import Runner
 
     progress("looking for witnesses")
-    found = Runner(project.asked.lane, progress).witnesses(mutants, project.asked.jobs)
-    for name, witness in found.items():
+    witnesses = Runner(project.request.lane, progress).witnesses(mutants, project.request.jobs)
+    for name, witness in witnesses.items():
         project.rows[name]["witness"] = witness
 
 

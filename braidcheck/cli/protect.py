@@ -78,8 +78,8 @@ def protect(
     request = Request(change, choose_lane(lane), tuple(op or ()), workers, out)
     check_ops(request.ops)
     held = [waiver for waiver in waivers.read(change) if not request.ops or _op(waiver["subject"]) in request.ops]
-    given = _given(own, request.lane) if own else None
-    verdicts, theirs = _evaluate(request, base, given, held)
+    own_run = _own_run(own, request.lane) if own else None
+    verdicts, theirs = _evaluate(request, base, own_run, held)
     seconds = round(time.monotonic() - began, 1)
     about = {**theirs.environment, "oracles": base, "seconds": seconds, "command": f"braidcheck protect {base}"}
     run = Run(about, tuple(verdict.id for verdict in verdicts), verdicts)
@@ -89,7 +89,7 @@ def protect(
 
 
 def _evaluate(
-    request: Request, base: str, given: Run | None, held: Sequence[gate.Waiver]
+    request: Request, base: str, run: Run | None, held: Sequence[gate.Waiver]
 ) -> tuple[tuple[Verdict, ...], Run]:
     """The verdicts of threshold protection, and the base's Run."""
     with scratch.Folder("protect") as folder:
@@ -101,10 +101,10 @@ def _evaluate(
             excused = {} if request.ops else _excused(tree, request.change)  # which belong to no single op
             configured = exceptions.configured(tree, request.change)
             theirs = request.run(tree, "the base's oracles")
-        mine = (given or request.run(request.change, "the change's oracles")) if edited else None
+        mine = (run or request.run(request.change, "the change's oracles")) if edited else None
     today = datetime.now(UTC).date().isoformat()
-    found = gate.evaluate(theirs, mine, edited, held, today, excused, configured)
-    return tuple(replace(verdict, lane=request.lane) for verdict in found), theirs
+    verdicts = gate.evaluate(theirs, mine, edited, held, today, excused, configured)
+    return tuple(replace(verdict, lane=request.lane) for verdict in verdicts), theirs
 
 
 def _excused(base: Path, change: Path) -> dict[str, str]:
@@ -114,7 +114,7 @@ def _excused(base: Path, change: Path) -> dict[str, str]:
         raise UserError(f"a list of exceptions in {base} or {change} cannot be read: {error}") from None
 
 
-def _given(path: Path, lane: str) -> Run:
+def _own_run(path: Path, lane: str) -> Run:
     """The Run in ``path``. Raises UserError if there is none, or if it is of another lane."""
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))

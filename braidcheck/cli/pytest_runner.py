@@ -90,13 +90,13 @@ class Phase:
 
     def variables(self) -> dict[str, str]:
         """The child's environment: the lane's switch, no pytest settings of the user, no oversubscribed cores."""
-        given = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
+        child_environment = variables() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
         if self.settings.lane == "interpret":
             # The interpreter's blocks are small: a second thread only slows it down (measured: twice the time).
-            return given | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+            return child_environment | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
         # Line info is part of Triton's cache key; without it the static gate and the GPU share compiled kernels.
         threads = str(max(1, environment.cpus() // self.workers))
-        return given | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
+        return child_environment | {"OMP_NUM_THREADS": threads, "TRITON_DISABLE_LINE_INFO": "1"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def variables(tree: Path = environment.PACKAGE.parent) -> dict[str, str]:
 def _error_line(log: Path) -> str:
     """The most informative line of the log: the last that names an error, else the last."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    named = [found[0] for line in lines if (found := re.search(r"[\w.]*rror: .*", line))]
+    named = [match[0] for line in lines if (match := re.search(r"[\w.]*rror: .*", line))]
     return (named or lines or ["no output"])[-1]
 
 
@@ -200,19 +200,20 @@ def _look(phase: Phase) -> State:
     return State(len(state.done), len(state.expected), text, left, tuple(_news(state, bad)))
 
 
-def _ending(said: estimate.State, alive: Sequence[str]) -> str:
+def _ending(state: estimate.State, alive: Sequence[str]) -> str:
     """What a run that has all verdicts still waits for; empty if verdicts are missing."""
-    if not said.expected or set(said.expected) - said.done.keys():
+    if not state.expected or set(state.expected) - state.done.keys():
         return ""
     waited = f"worker {' and '.join(alive)} to end" if alive else "pytest to clean up and end"
     return f"all checks are done, waiting for {waited}"
 
 
-def _news(said: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
-    """The first verdict, as a sign of life, and all failures and errors."""
-    for name in itertools.islice(said.done, 1):
+def _news(state: estimate.State, bad: Mapping[str, str]) -> Iterator[str]:
+    """The first verdict, as a sign of life, and the first that neither pass nor are skipped, of which ``bad`` has the
+    messages."""
+    for name in itertools.islice(state.done, 1):
         if name not in bad:
-            yield f"first of {len(said.expected)} checks done: {' '.join(_parts(name))}"
+            yield f"first of {len(state.expected)} checks done: {' '.join(_parts(name))}"
     for name, message in bad.items():
         status, _, text = message.partition(": ")
         yield f"{status} {' '.join(_parts(name))}: {' '.join(text.split())}"

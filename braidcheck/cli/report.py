@@ -47,10 +47,10 @@ def report(
     out = out or (path if path.is_dir() else path.parent) / "report.html"
     if out.suffix not in ENDINGS:
         raise UserError(f"-o {out}: unknown format; give a name that ends in {', '.join(ENDINGS)}")
-    if found := _project_mutants(path):
+    if project := _project_mutants(path):
         if out.suffix != ".html":
             raise UserError(f"{path} holds mutants of a project: write an .html")
-        return _write(out, project_mutants.render(found))
+        return _write(out, project_mutants.render(project))
     runs, last = _read(path)
     before = _load(base) if base else None
     matrices = [read_matrix(file) for file in mutants or ()]
@@ -74,7 +74,7 @@ def _write(out: Path, text: str) -> int:
 
 
 def _project_mutants(path: Path) -> Mapping[str, Any]:
-    """What ``braidcheck mutants --source --save`` wrote; None if ``path`` is another file."""
+    """What ``braidcheck mutants --source --save`` wrote; empty if ``path`` is another file."""
     try:
         return load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

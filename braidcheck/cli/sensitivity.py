@@ -63,9 +63,9 @@ def _measure(names: Iterable[str], lane: str, workers: int) -> list[SizeRow]:
     tasks = [(gate, name, lane) for gate in gates for name in names]
     rows: list[SizeRow] = []
     with Progress("sensitivity") as progress:
-        for done, found in enumerate(together(measure, tasks, workers), 1):
-            rows += found
-            progress(f"{found[-1]['gate']}: {found[-1]['op']} done" if found else "", done, len(tasks))
+        for done, new_rows in enumerate(together(measure, tasks, workers), 1):
+            rows += new_rows
+            progress(f"{new_rows[-1]['gate']}: {new_rows[-1]['op']} done" if new_rows else "", done, len(tasks))
     order = {task[:2]: number for number, task in enumerate(tasks)}
     return sorted(rows, key=lambda row: -order[row["gate"], row["op"]])
 

@@ -81,13 +81,13 @@ def _measure(names: Iterable[str], pairs: int, lane: str, workers: int) -> list[
     from braidcheck.gates.soak.measure import merge
 
     tasks = [task for name in names for task in _tasks(name, pairs, lane)]
-    found: dict[str, list[Evidence]] = defaultdict(list)
+    evidence: dict[str, list[Evidence]] = defaultdict(list)
     with Progress("soak") as progress:
         made = together(_run, tasks, workers) if workers > 1 else _one_by_one(tasks, progress)
         for done, seen in enumerate(made, 1):
-            found[seen["op"]].append(seen)
+            evidence[seen["op"]].append(seen)
             progress(f"{seen['op']} done", done, len(tasks))
-    return [merge(found[name]) for name in names]
+    return [merge(evidence[name]) for name in names]
 
 
 def _tasks(name: str, pairs: int, lane: str) -> Iterator[Task]:

@@ -36,22 +36,22 @@ def trend(
     with Progress("trend") as progress:
         progress("reading")
         runs = history.runs(path) if path.is_dir() else table.read(path)
-        found = evaluate.evaluate(runs, progress)
-    if not found.evaluated and not found.skipped:
+        result = evaluate.evaluate(runs, progress)
+    if not result.evaluated and not result.skipped:
         raise NotAvailable(f"{path} has no timing or rate")
     if start is not None:
-        found = replace(found, findings=tuple(f for f in found.findings if history.timestamp(f.time) >= start))
+        result = replace(result, findings=tuple(f for f in result.findings if history.timestamp(f.time) >= start))
     if as_json:
-        print(json.dumps({"changes": [finding.plain() for finding in found.findings]}, indent=1))
+        print(json.dumps({"changes": [finding.plain() for finding in result.findings]}, indent=1))
     else:
-        _table(found)
+        _table(result)
     # With --json too, but on stderr: skipped series must not look green.
     aside = sys.stderr if as_json else sys.stdout
-    for reason, names in _by_reason(found).items():
+    for reason, names in _by_reason(result).items():
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         print(f"skipped: {', '.join(names[:MAX_NAMES])}{more}: {reason}", file=aside)
-    print(_summary_line(found), file=aside)
-    return found.exit_code
+    print(_summary_line(result), file=aside)
+    return result.exit_code
 
 
 def _timestamp(since: str) -> float | None:
@@ -61,11 +61,11 @@ def _timestamp(since: str) -> float | None:
         raise UserError(f"--since {since!r} is neither an ISO 8601 time nor a number") from None
 
 
-def _table(found: Trend) -> None:
-    if not found.findings:
+def _table(trend: Trend) -> None:
+    if not trend.findings:
         return
     made = Table("series", "since", "change", "", "sure", "moved", "", box=box.SIMPLE_HEAD, pad_edge=False)
-    for one in found.findings:
+    for one in trend.findings:
         word = Text("worse", style="bold red") if one.worse else Text("better", style="green")
         made.add_row(
             Text(one.series), one.time, f"{one.change:+.1%}", word, _sure(one.confidence), one.cause, Text(one.detail)
@@ -77,15 +77,15 @@ def _sure(confidence: float) -> str:
     return f"{confidence:.2%}" if confidence < 0.9999 else "> 99.99%"
 
 
-def _by_reason(found: Trend) -> dict[str, list[str]]:
+def _by_reason(trend: Trend) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for name, reason in found.skipped.items():
+    for name, reason in trend.skipped.items():
         groups.setdefault(reason, []).append(name)
     return groups
 
 
-def _summary_line(found: Trend) -> str:
-    worse = sum(finding.worse for finding in found.findings)
-    word = {0: "PASS", 1: "FAIL", 3: "SKIPPED"}[found.exit_code]
-    counts = f"{worse} worse, {len(found.findings) - worse} better, in {found.evaluated} series"
-    return f"{word}: {counts}" + (f"; {len(found.skipped)} skipped" if found.skipped else "")
+def _summary_line(trend: Trend) -> str:
+    worse = sum(finding.worse for finding in trend.findings)
+    word = {0: "PASS", 1: "FAIL", 3: "SKIPPED"}[trend.exit_code]
+    counts = f"{worse} worse, {len(trend.findings) - worse} better, in {trend.evaluated} series"
+    return f"{word}: {counts}" + (f"; {len(trend.skipped)} skipped" if trend.skipped else "")

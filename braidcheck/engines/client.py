@@ -98,16 +98,16 @@ class Client:
     def hidden_states(self, ids: Ids, rows: Ids) -> list[Tensor | None]:
         """Embedding and residual stream after each layer, at ``rows``: [R,H] float32."""
         header, data = self._call(_request("hidden_states", [list(ids)], rows))
-        found: list[Tensor | None] = []
+        states: list[Tensor | None] = []
         view = memoryview(data)
         for reply in header["replies"]:
             shape = reply["shape"]
             if shape is not None and (len(shape) != 2 or shape[0] != len(ids)):
                 raise EngineError(f"gave hidden states {shape} for {len(ids)} tokens: give [T,H] of each layer")
             size = 0 if shape is None else 4 * len(rows) * shape[1]
-            found.append(None if shape is None else _floats(view[:size]).reshape(len(rows), shape[1]))
+            states.append(None if shape is None else _floats(view[:size]).reshape(len(rows), shape[1]))
             view = view[size:]
-        return found
+        return states
 
     def generate_together(self, prompts: Sequence[Ids], counts: Sequence[int]) -> list[list[int]]:
         """Greedy tokens of prompts, from concurrent requests."""
@@ -121,12 +121,12 @@ class Client:
         return self._each(header, data, [len(ids) for ids in prompts], rows)
 
     def _each(self, header: Header, data: bytes, lengths: Sequence[int], rows: Ids | None) -> list[Prefilled]:
-        view, found = memoryview(data), []
+        view, parts = memoryview(data), []
         for reply, length in zip(_as_many(header["replies"], len(lengths), "prefill_batch"), lengths, strict=True):
             size = _bytes_of(reply, length, rows)
-            found.append(self._prefilled(reply, view[:size], length, rows))
+            parts.append(self._prefilled(reply, view[:size], length, rows))
             view = view[size:]
-        return found
+        return parts
 
     def _prefilled(self, header: Header, data: memoryview, length: int, rows: Ids | None) -> Prefilled:
         if "top" in header:
@@ -181,7 +181,7 @@ def tokens_of(prefilled: Prefilled) -> Iterator[int]:
     """The best id of each row; -1 for a missing row."""
     if isinstance(prefilled, Top):
         for ids, values in zip(prefilled.ids, prefilled.logprobs, strict=True):
-            given = ids >= 0
-            yield int(ids[given][values[given].argmax()]) if given.any() else -1
+            present = ids >= 0
+            yield int(ids[present][values[present].argmax()]) if present.any() else -1
     else:
         yield from prefilled.argmax(dim=-1).tolist()

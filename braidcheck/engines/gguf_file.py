@@ -44,7 +44,7 @@ def convert(directory: Path, path: Path, quantization: str) -> None:
 
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"no quantization {quantization}: choose one of {', '.join(QUANTIZATIONS)}")
-    wanted = gguf.GGMLQuantizationType[quantization]
+    target = gguf.GGMLQuantizationType[quantization]
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     config = _json(directory, "config.json")
     if config.get("model_type") != ARCHITECTURE:
@@ -52,7 +52,7 @@ def convert(directory: Path, path: Path, quantization: str) -> None:
     _write_config(writer, config)
     _write_tokenizer(writer, _json(directory, "tokenizer.json"), config)
     for name, values in _tensors(directory):
-        qtype = wanted if values.ndim == 2 else gguf.GGMLQuantizationType.F32
+        qtype = target if values.ndim == 2 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(gguf_name(name), gguf.quants.quantize(values, qtype), raw_dtype=qtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

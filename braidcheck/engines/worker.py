@@ -57,10 +57,10 @@ class Host:
 
     def describe(self, methods: list[str], claims: Mapping[str, Any]) -> Header:
         """The engine's methods, its claims, and which methods take ``stop``."""
-        found = [name for name in methods if callable(getattr(self.engine, name, None))]
-        stops = [name for name in found if "stop" in inspect.signature(getattr(self.engine, name)).parameters]
+        present = [name for name in methods if callable(getattr(self.engine, name, None))]
+        stops = [name for name in present if "stop" in inspect.signature(getattr(self.engine, name)).parameters]
         values = {name: type(default)(getattr(self.engine, name, default)) for name, default in claims.items()}
-        return {"methods": found, "stops": stops, "claims": values, "name": type(self.engine).__name__}
+        return {"methods": present, "stops": stops, "claims": values, "name": type(self.engine).__name__}
 
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """The reply to one request: its header, and the bytes that follow it."""
@@ -118,8 +118,10 @@ def _floats(values: Any, rows: list[int] | None) -> tuple[list[int], bytes]:
     if hasattr(values, "__array__"):
         import numpy
 
-        found = numpy.asarray(values)
-        return list(found.shape), numpy.ascontiguousarray(found if rows is None else found[rows], "float32").tobytes()
+        numbers = numpy.asarray(values)
+        return list(numbers.shape), numpy.ascontiguousarray(
+            numbers if rows is None else numbers[rows], "float32"
+        ).tobytes()
     table = [list(row) for row in values]
     width = len(table[0]) if table else 0
     if any(len(row) != width for row in table):
@@ -141,7 +143,7 @@ def _top(result: Any) -> Reply:
 
 def load(name: str, shipped: bool) -> Any:
     """The factory called ``FILE.py:factory`` or ``package.module:factory``."""
-    where, _, wanted = name.rpartition(":")
+    where, _, attribute = name.rpartition(":")
     if where.endswith(".py"):
         if not shipped:
             sys.path.append(os.path.dirname(os.path.abspath(where)))  # its neighbours, after all installed packages
@@ -154,7 +156,7 @@ def load(name: str, shipped: bool) -> Any:
     else:
         sys.path.insert(0, os.getcwd())
         module = importlib.import_module(where)
-    for part in wanted.split("."):
+    for part in attribute.split("."):
         module = getattr(module, part)
     return module
 

@@ -115,11 +115,11 @@ def _look(ratios: Sequence[float], alpha: float, limits: Limits) -> Decision:
     return Decision(status, count, mean, low, high, limits.floor + red + seen)
 
 
-def undecided(found: SeriesTimings, series: int, limits: Limits = KERNELS) -> bool:
+def undecided(timings: SeriesTimings, series: int, limits: Limits = KERNELS) -> bool:
     """Whether more restarts could still decide a series of the evidence."""
-    if found["trouble"] or len(found["restarts"]) >= LOOKS[-1]:
+    if timings["trouble"] or len(timings["restarts"]) >= LOOKS[-1]:
         return False
-    return decide(log_ratios(found["restarts"]), series, limits).status == Status.INCONCLUSIVE
+    return decide(log_ratios(timings["restarts"]), series, limits).status == Status.INCONCLUSIVE
 
 
 def log_ratios(restarts: Sequence[Turns]) -> list[float]:
@@ -139,25 +139,25 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] =
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("paired", name, Status.SKIPPED, reason, lane=lane) for name in names)
-    found = evidence.get("series") or {}
+    series = evidence.get("series") or {}
     lost = {"trouble": {"side": "change", "said": "it was not timed"}}
-    return tuple(_verdict(name, found.get(name) or lost, len(names), evidence, lane) for name in names)
+    return tuple(_verdict(name, series.get(name) or lost, len(names), evidence, lane) for name in names)
 
 
-def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
+def _verdict(name: str, timings: Mapping[str, Any], series: int, evidence: Mapping[str, Any], lane: str) -> Verdict:
     """A series that could not be timed is an error if the change caused that, else skipped; a timed one is decided."""
     against = f"against {evidence.get('against', 'the base')[:12]}"
-    if trouble := found.get("trouble"):
+    if trouble := timings.get("trouble"):
         status = Status.ERROR if trouble["side"] == "change" else Status.SKIPPED
         return Verdict("paired", name, status, f"{trouble['said']} ({trouble['side']}, {against})", lane=lane)
     try:
-        more = _more_counts(found.get("counts") or {})
-        ratios = log_ratios(found.get("restarts") or ())
+        more = _more_counts(timings.get("counts") or {})
+        ratios = log_ratios(timings.get("restarts") or ())
         decision = decide(ratios, series)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, statistics.StatisticsError):
         return Verdict("paired", name, Status.ERROR, "a turn of this series has no time", lane=lane)
     metrics: dict[str, object] = {"restarts": decision.count, "against": evidence.get("against", "")}
-    metrics |= {"counts": found["counts"]} if found.get("counts") else {}
+    metrics |= {"counts": timings["counts"]} if timings.get("counts") else {}
     if more:
         return Verdict("paired", name, Status.FAIL, f"{more}, {against}", lane=lane, metrics=metrics)
     if math.isnan(decision.mean):
@@ -167,8 +167,8 @@ def _verdict(name: str, found: Mapping[str, Any], series: int, evidence: Mapping
         "interval": [math.exp(decision.low), math.exp(decision.high)],
         "smallest": math.exp(decision.smallest),
         "spread_between_restarts": statistics.stdev(ratios[: decision.count]),
-        "base_us": 1e6 * statistics.median(t for r in found["restarts"] for t in r["base"]),
-        "change_us": 1e6 * statistics.median(t for r in found["restarts"] for t in r["change"]),
+        "base_us": 1e6 * statistics.median(t for r in timings["restarts"] for t in r["base"]),
+        "change_us": 1e6 * statistics.median(t for r in timings["restarts"] for t in r["change"]),
     }
     return Verdict(
         gate="paired",
@@ -213,9 +213,9 @@ def run(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[V
     """Time every series in both trees; error rates hold for all series together."""
     from braidcheck.ci.paired.measure import all_series, measure_paired
 
-    wanted = all_series()
-    evidence = measure_paired(settings.against, wanted, 60 * settings.minutes, progress)
-    return evaluate(evidence, settings.lane, [one["name"] for one in wanted])
+    series = all_series()
+    evidence = measure_paired(settings.against, series, 60 * settings.minutes, progress)
+    return evaluate(evidence, settings.lane, [one["name"] for one in series])
 
 
 GATE = Gate(

@@ -31,13 +31,15 @@ def evaluate(
     What both oracles refuse is a failure that no waiver covers.
     """
     theirs, mine = _by_id(base), _by_id(own) if own else {}
-    wanted = tuple(dict.fromkeys([*base.expected, *theirs]))
-    unwaived = [verdict for name in wanted for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
-    unwaived += _new(wanted, mine, {verdict.gate for verdict in theirs.values()})
+    expected = tuple(dict.fromkeys([*base.expected, *theirs]))
+    unwaived = [verdict for name in expected for verdict in _of_base(name, theirs.get(name), mine.get(name), own)]
+    unwaived += _new(expected, mine, {verdict.gate for verdict in theirs.values()})
     unwaived += [_approval(subject, f"the change excuses it: {reason}") for subject, reason in excused.items()]
     unwaived += [_approval(f"configuration {key}", change) for key, change in configured.items()]
     passed = sum(verdict.status == Status.PASS for verdict in theirs.values())
-    verdicts = [Verdict(GATE, "the base's oracles", Status.PASS, f"{passed} of {len(wanted)} subjects pass with them")]
+    verdicts = [
+        Verdict(GATE, "the base's oracles", Status.PASS, f"{passed} of {len(expected)} subjects pass with them")
+    ]
     if edited:
         listed = ", ".join(f"{file} ({why})" for file, why in edited.items())
         files = {"files": dict(edited)}
@@ -82,9 +84,9 @@ def _looser(theirs: Verdict, mine: Verdict) -> bool:
     return used is not None and used != 0 and own is not None and own * LOOSER < used
 
 
-def _new(wanted: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:
+def _new(expected: Sequence[str], mine: Mapping[str, Verdict], gates: set[str]) -> Iterator[Verdict]:
     """Subjects that only the change's oracles have, of gates that the base's ran."""
-    for name in sorted(mine.keys() - set(wanted)):
+    for name in sorted(mine.keys() - set(expected)):
         if mine[name].gate in gates:
             message = f"new, evaluated by the change only: {mine[name].message}"
             yield Verdict(GATE, _subject(name, mine[name]), mine[name].status, message)

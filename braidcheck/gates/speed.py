@@ -68,8 +68,8 @@ def _verdict(name: str, target: Target, evidence: Mapping[str, Any], lane: str) 
     rate = _rate(evidence, target.of, target.reading)
     least = target.against if isinstance(target.against, float) else _rate(evidence, target.against, "median")
     bandwidth, read = (positive(evidence.get(key)) for key in ("copy_bandwidth", "read_bytes"))
-    wanted = {target.of: rate, target.against: least} | ({"bandwidth": bandwidth, "weights": read} if is_floor else {})
-    if lost := [str(what) for what, number in wanted.items() if not number]:
+    needed = {target.of: rate, target.against: least} | ({"bandwidth": bandwidth, "weights": read} if is_floor else {})
+    if lost := [str(what) for what, number in needed.items() if not number]:
         message = f"not measured: {', '.join(lost)}; cannot compare with the requirement {target.requirement!r}"
         return Verdict("speed", name, Status.ERROR, message, lane=lane)
     metrics = {"spread": evidence[target.of], "source": target.requirement, "device": evidence.get("device", "")}
@@ -96,8 +96,8 @@ def _verdict(name: str, target: Target, evidence: Mapping[str, Any], lane: str) 
 
 
 def _rate(evidence: Mapping[str, Any], of: str, reading: str) -> float:
-    found = evidence.get(of)
-    return positive(found.get(reading)) if isinstance(found, Mapping) else 0.0
+    rates = evidence.get(of)
+    return positive(rates.get(reading)) if isinstance(rates, Mapping) else 0.0
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> tuple[Verdict, ...]:

@@ -139,10 +139,10 @@ def _values(target: Target, comparison: Mapping[str, Any]) -> list[float]:
     return [own / baseline if target.kind == "slowdown" else baseline / own for own, baseline in pairs]
 
 
-def _times(given: Any) -> list[float]:
-    if not _whole(given):
+def _times(times: Any) -> list[float]:
+    if not _whole(times):
         raise ValueError("a round has no time")
-    return list(given)
+    return list(times)
 
 
 def _whole(times: Any) -> bool:

@@ -81,9 +81,9 @@ def _key(row: Row) -> tuple[str, ...]:
 
 
 def _alone(rows: Sequence[Row], subject: str, lane: str, excused: Mapping[tuple[str, ...], str]) -> Verdict:
-    found = [(row, finding) for row in rows for finding in _faults(row, _key(row) in excused)]
-    if found:
-        return _failed(subject, found, lane)
+    findings = [(row, finding) for row in rows for finding in _faults(row, _key(row) in excused)]
+    if findings:
+        return _failed(subject, findings, lane)
     worst, limit = max(row["shared"] for row in rows), rows[0]["shared_limit"]
     spilling = [row for row in rows if row["spills"]]
     reasons = ", ".join(dict.fromkeys(excused[_key(row)] for row in spilling))
@@ -109,9 +109,9 @@ def _compared(
     rows: Sequence[Row], known: Mapping[tuple[str, ...], Row] | None, subject: str, triton: str, lane: str
 ) -> Verdict:
     pairs = [(row, old) for row in rows if (old := (known or {}).get(_key(row))) and not row.get("error")]
-    found = [(row, finding) for row, old in pairs for rule in RULES if (finding := rule(row, old))]
-    if found:
-        return _failed(subject, found, lane)
+    findings = [(row, finding) for row, old in pairs for rule in RULES if (finding := rule(row, old))]
+    if findings:
+        return _failed(subject, findings, lane)
     new = len(rows) - len(pairs)
     if new:
         what = "any configuration" if known is None else _count(rows[:new])
@@ -126,11 +126,11 @@ def _compared(
     return Verdict("static", subject, Status.PASS, message, ratio, INSTRUCTIONS, unit="x instructions", lane=lane)
 
 
-def _failed(subject: str, found: Sequence[tuple[Row, Finding]], lane: str) -> Verdict:
+def _failed(subject: str, findings: Sequence[tuple[Row, Finding]], lane: str) -> Verdict:
     """All that is wrong with the first configuration, and how many others are worse."""
-    first, finding = found[0]
+    first, finding = findings[0]
     wrong: dict[str, list[str]] = {}
-    for row, other in found:
+    for row, other in findings:
         wrong.setdefault(f"{row['kernel']} of {row['configuration']}", []).append(other.message)
     (name, messages), *others = wrong.items()
     more = f" (and {len(others)} more configuration{'s' * (len(others) > 1)})" if others else ""

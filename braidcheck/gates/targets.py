@@ -104,14 +104,14 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
             continue
         target = TARGETS[check]
         op = kernels.find()[target.op]
-        wanted = [
+        checks = [
             case
             for case in op.cases
             if (case.profile, case.dtype) == (target.profile, target.dtype)
             and (settings.lane == "gpu" or not case.large)
         ]
         call = wrapper(op.name)
-        yield evaluate([measure_op(op, case, settings.device, call) for case in wanted], check)
+        yield evaluate([measure_op(op, case, settings.device, call) for case in checks], check)
 
 
 GATE = Gate(

@@ -24,8 +24,8 @@ def evaluate(evidence: Mapping[str, Any], lane: str = "", names: Sequence[str] =
     """
     if reason := evidence.get("reason"):
         return tuple(Verdict("timing", name, Status.SKIPPED, reason, lane=lane) for name in names)
-    found = evidence.get("series") or {}
-    return tuple(_verdict(name, found.get(name) or {"error": "it was not timed"}, evidence, lane) for name in names)
+    series = evidence.get("series") or {}
+    return tuple(_verdict(name, series.get(name) or {"error": "it was not timed"}, evidence, lane) for name in names)
 
 
 def _verdict(name: str, sample: Mapping[str, Any], evidence: Mapping[str, Any], lane: str) -> Verdict:

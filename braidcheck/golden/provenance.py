@@ -10,7 +10,7 @@ from torch import Tensor
 
 from braidcheck.errors import GoldenError
 
-WANTED = {"dtypes": ["float32", "bfloat16"], "attention": "eager", "hub_kernels": False}
+REQUIRED = {"dtypes": ["float32", "bfloat16"], "attention": "eager", "hub_kernels": False}
 HF_CODE = ("transformers", "torch")  # packages whose code a reference model may run
 
 
@@ -40,8 +40,8 @@ def provenance(models: Sequence[Any], device: str) -> Runs:
 
 def unlike(runs: Mapping[str, Any]) -> str:
     """How ``runs`` differ from those that a golden needs; empty if they do not."""
-    wrong = [key for key, wanted in WANTED.items() if runs.get(key) != wanted]
-    return f"its runs have {wrong[0]} {runs.get(wrong[0])}, not {WANTED[wrong[0]]}" if wrong else ""
+    wrong = [key for key, expected in REQUIRED.items() if runs.get(key) != expected]
+    return f"its runs have {wrong[0]} {runs.get(wrong[0])}, not {REQUIRED[wrong[0]]}" if wrong else ""
 
 
 def implausible(tensors: Mapping[str, Tensor]) -> str:

@@ -104,7 +104,7 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 def best_ids(logits: Tensor) -> Tensor:
-    """Ids of the 64 best logits [T, 64] of [T, V], best first."""
+    """Ids [T, 64] of the best logits of [T, V], best first; V - 1 of them if V is 64 or less."""
     return logits.topk(min(TOP, logits.shape[-1] - 1), dim=-1).indices
 
 

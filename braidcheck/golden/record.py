@@ -200,10 +200,10 @@ def _greedy(
 
 def _perplexities(tensors: dict[str, Tensor], documents: list[Document]) -> dict[str, float | None]:
     """HF's own of both runs, and the generator's, where every document states its -ln P."""
-    found: dict[str, float | None] = {run: exp(tensors[f"nll.{run}"].double().mean()) for run in store.RUNS}
+    perplexities: dict[str, float | None] = {run: exp(tensors[f"nll.{run}"].double().mean()) for run in store.RUNS}
     nats = [document.nats for document in documents if document.nats is not None]
     scored = sum(len(document.ids) - 1 for document in documents)
-    return found | {"generator": None if len(nats) < len(documents) else exp(sum(nats) / scored)}
+    return perplexities | {"generator": None if len(nats) < len(documents) else exp(sum(nats) / scored)}
 
 
 def _write(out: Path, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> store.Golden:

@@ -115,12 +115,12 @@ class Golden:
 
     def continuations(self) -> list[Continuation]:
         """The recorded greedy answers."""
-        found = []
+        continuations = []
         for number, (document, prompt) in enumerate(self.tensors["prompts"].tolist()):
             cut = self._cut("greedy_offsets", number)
             ids, margin, noise = (self.tensors[f"greedy_{name}"][cut] for name in ("ids", "margin", "noise"))
-            found.append(Continuation(document, prompt, tuple(ids.tolist()), margin, noise))
-        return found
+            continuations.append(Continuation(document, prompt, tuple(ids.tolist()), margin, noise))
+        return continuations
 
     def probes(self) -> list[Probe]:
         """The positions whose text earlier text determines."""
@@ -176,8 +176,8 @@ def _manifest(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         raise GoldenError(f"golden {path}: {MANIFEST} is not JSON: record it again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise GoldenError(f"golden {path} has format {found}, this braidcheck reads {FORMAT}: record it again")
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        raise GoldenError(f"golden {path} has format {version}, this braidcheck reads {FORMAT}: record it again")
     if manifest.get("digest") != digest(manifest):
         raise GoldenError(f"golden {path}: {MANIFEST} was changed after recording (digest differs): record it again")
     return manifest
@@ -207,9 +207,9 @@ def checkpoint_files(checkpoint_dir: Path) -> dict[str, str]:
 
     Raises CheckpointError if the weights in the hub's cache differ from the hub's.
     """
-    found = {path for pattern in CHECKPOINT_FILES for path in checkpoint_dir.glob(pattern) if path.is_file()}
-    hashes = {path.name: file_sha256(path) for path in sorted(found)}
-    for path in found:
+    paths = {path for pattern in CHECKPOINT_FILES for path in checkpoint_dir.glob(pattern) if path.is_file()}
+    hashes = {path.name: file_sha256(path) for path in sorted(paths)}
+    for path in paths:
         # In that cache a weights file is a link to a file named by its hash.
         blob = path.resolve()
         if path.is_symlink() and len(blob.name) == SHA256_DIGITS and blob.name != hashes[path.name]:

@@ -50,23 +50,23 @@ class Subset:
     def continuations(self) -> list[Continuation]:
         """The answers to the shortest prompts, cut short."""
         places = {original: number for number, original in enumerate(self.numbers)}
-        found = _easiest(self.golden, self.answers)
+        continuations = _easiest(self.golden, self.answers)
         cut = slice(self.steps)
         return [
-            Continuation(places[c.document], c.prompt, c.ids[cut], c.margin[cut], c.noise[cut]) for c in found
+            Continuation(places[c.document], c.prompt, c.ids[cut], c.margin[cut], c.noise[cut]) for c in continuations
         ]  # fmt: skip
 
 
 def shortest(golden: Golden, tokens: int, answers: int, steps: int) -> Subset:
     """The shortest documents of ``golden`` with at least ``tokens`` in all, and those of its shortest prompts."""
     lengths = {number: len(golden.document(number).ids) for number in range(len(golden))}
-    wanted = list(dict.fromkeys(c.document for c in _easiest(golden, answers)))
+    documents = list(dict.fromkeys(c.document for c in _easiest(golden, answers)))
     chosen: list[int] = []
     for number in sorted(lengths, key=lambda n: (lengths[n], n)):
         if sum(lengths[n] for n in chosen) >= tokens:
             break
         chosen.append(number)
-    return Subset(golden, [*chosen, *(n for n in wanted if n not in chosen)], answers, steps)
+    return Subset(golden, [*chosen, *(n for n in documents if n not in chosen)], answers, steps)
 
 
 def drawn(golden: Golden, tokens: int, documents: int, answers: int, steps: int, seed: int) -> Subset:

@@ -109,7 +109,8 @@ def _from_disk(path: Path) -> Dataset:
 
 
 def tokenise(text: Text, tokenizer: Any, limit: int) -> list[Document]:
-    """The tokenised documents of ``text``. Raises UserError if one is longer than ``limit`` tokens."""
+    """The tokenised documents of ``text`` that have two tokens or more; of running text the first WINDOWS windows.
+    Raises UserError if a document is longer than ``limit`` tokens."""
     documents = windows(text, tokenizer, limit)[:WINDOWS] if text.running else _rows(text, tokenizer)
     for number, document in enumerate(documents):
         if len(document.ids) > limit:

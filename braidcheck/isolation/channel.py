@@ -34,12 +34,12 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]]:
 
 
 def _exactly(channel: socket.socket, count: int) -> bytes:
-    found = b""
-    while len(found) < count:
-        if not (part := channel.recv(count - len(found))):
+    received = b""
+    while len(received) < count:
+        if not (part := channel.recv(count - len(received))):
             raise EOFError
-        found += part
-    return found
+        received += part
+    return received
 
 
 def complete(text: bytes) -> tuple[Message | None, bytes]:

@@ -172,10 +172,10 @@ class Exchange:
         """Copy the bytes from ``at`` in the file of results, in the order of the elements, into ``tensor``."""
         if not tensor.numel():
             return
-        wanted = tensor.numel() * tensor.element_size()
-        if os.fstat(self._file).st_size < _count(at) + wanted:
+        num_bytes = tensor.numel() * tensor.element_size()
+        if os.fstat(self._file).st_size < _count(at) + num_bytes:
             raise ValueError("a result of fewer bytes than it has")
-        data = bytearray(wanted)
+        data = bytearray(num_bytes)
         os.preadv(self._file, [data], at)
         packed = torch.frombuffer(data, dtype=tensor.dtype).view(tensor.shape).to(tensor.device)
         for axis, stride in enumerate(tensor.stride()):  # one element for all of an axis

@@ -123,9 +123,11 @@ class ChildProcess:
                 sys.stderr.write(f"\n(output of the function past {MAX_SHOWN_BYTES} bytes is omitted)\n")
 
 
-def _strangers(given: Mapping[str, str]) -> dict[str, str]:
+def _strangers(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without secrets."""
-    return {name: value for name, value in given.items() if not name.startswith(OF_CI) and not name.endswith("TOKEN")}
+    return {
+        name: value for name, value in environment.items() if not name.startswith(OF_CI) and not name.endswith("TOKEN")
+    }
 
 
 def _harmless(text: str) -> str:

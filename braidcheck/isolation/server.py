@@ -49,9 +49,9 @@ class Server:
     def _called(self, function: Any, arguments: Mapping[str, Any], used: Sequence[Shared], within: Any) -> Message:
         for shared in used:
             shared.take()
-        found: list[Any] = [None] * len(within)
+        results: list[Any] = [None] * len(within)
         try:
-            returned = self._within(function, within, found)(**arguments)
+            returned = self._within(function, within, results)(**arguments)
             if any(shared.placed.is_cuda for shared in used):
                 torch.cuda.synchronize()
         finally:
@@ -60,7 +60,7 @@ class Server:
         many = type(returned) in (tuple, list)
         before = {number: len(tensors) for number, tensors in self._results.items()}
         outputs = [self._output(value) for value in (returned if many else [returned])]
-        return {"outputs": outputs, "many": many, "found": found, "live": self._live(before)}
+        return {"outputs": outputs, "many": many, "found": results, "live": self._live(before)}
 
     def _decoded(self, row: Message) -> Any:
         if "dtype" in row:

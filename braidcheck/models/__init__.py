@@ -17,7 +17,7 @@ def find() -> dict[str, Architecture]:
 
     Standard library only. Raises TypeError for a folder without it.
     """
-    found = {}
+    modules = {}
     for module in pkgutil.iter_modules(__path__):
         if not module.ispkg:
             continue
@@ -25,8 +25,8 @@ def find() -> dict[str, Architecture]:
         architecture = getattr(folder, "ARCHITECTURE", None)
         if not isinstance(architecture, Architecture) or architecture.name != module.name:
             raise TypeError(f"{folder.__name__} must define ARCHITECTURE, an Architecture named {module.name!r}")
-        found[module.name] = architecture
-    return found
+        modules[module.name] = architecture
+    return modules
 
 
 def of_checkpoint(directory: str | Path) -> Architecture:

@@ -12,7 +12,7 @@ from braidcheck.mutants.mutant import PACKAGE
 
 KERNELS = PACKAGE / "kernels"
 OUTSIDE = "../"
-EVALUATE = ("__init__", "inputs", "variants", "blocks", "baselines")  # not run by any wrapper
+EVALUATE = ("__init__", "inputs", "negative_controls", "variants", "blocks", "baselines")  # not run by any wrapper
 SHARED = tuple(sorted(p.stem for p in (KERNELS / "common").glob("*.py") if p.stem not in EVALUATE))  # run by ops
 Name = tuple[str, str]  # a shared file and the name of one of its functions
 
@@ -33,16 +33,16 @@ def ops(file: str, function: str | None = None) -> tuple[str, ...]:
     file that no op uses by name, such as the interpreter's patches, affects all ops.
     """
     if file.startswith(OUTSIDE):
-        return tuple(op for op, found in external().items() if file in found)
+        return tuple(op for op, files in external().items() if file in files)
     if is_shared(file):
-        wanted = _users({(part(file), function)}) if function else set()
-        return tuple(op for op, names in _asked().items() if names & wanted) or every()
-    return (part(file),) if part(file) in _asked() else ()
+        definitions = _users({(part(file), function)}) if function else set()
+        return tuple(op for op, names in _names_by_op().items() if names & definitions) or every()
+    return (part(file),) if part(file) in _names_by_op() else ()
 
 
 def every() -> tuple[str, ...]:
     """All ops, by the names of their files."""
-    return (*_asked(), *external())
+    return (*_names_by_op(), *external())
 
 
 def external() -> dict[str, dict[str, Path]]:
@@ -68,25 +68,26 @@ def is_device(function: ast.FunctionDef) -> bool:
 
 
 @cache
-def _asked() -> dict[str, set[Name]]:
+def _names_by_op() -> dict[str, set[Name]]:
     """For each op, what its files use of the shared files."""
-    found: dict[str, set[Name]] = {}
+    names_by_op: dict[str, set[Name]] = {}
     for path in sorted(KERNELS.glob("*/*.py")):
         if path.parent.name != "common":
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            found.setdefault(path.parent.name, set()).update(_taken(tree, _aliases(tree)))
-    return found
+            names_by_op.setdefault(path.parent.name, set()).update(_taken(tree, _aliases(tree)))
+    return names_by_op
 
 
 def _aliases(tree: ast.Module) -> dict[str, Name]:
-    """What a file calls the shared files, and what it takes from them: its own word to file and name, "" for a file."""
-    found: dict[str, Name] = {}
+    """A file's imports from the shared files: by its own name for each, the file and the name there, "" for the file
+    itself."""
+    aliases: dict[str, Name] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("braidcheck.kernels.common"):
             source = (node.module or "").removeprefix("braidcheck.kernels.common").removeprefix(".")
             for alias in node.names:
-                found[alias.asname or alias.name] = (source, alias.name) if source else (alias.name, "")
-    return {word: name for word, name in found.items() if name[0] in SHARED}
+                aliases[alias.asname or alias.name] = (source, alias.name) if source else (alias.name, "")
+    return {word: name for word, name in aliases.items() if name[0] in SHARED}
 
 
 def _taken(node: ast.AST, aliases: dict[str, Name]) -> Iterator[Name]:
@@ -98,21 +99,21 @@ def _taken(node: ast.AST, aliases: dict[str, Name]) -> Iterator[Name]:
             yield aliases[inner.id]
 
 
-def _users(wanted: set[Name]) -> set[Name]:
-    """``wanted`` and all shared functions that use it, directly or not."""
-    while more := {name for name, used in _uses().items() if used & wanted} - wanted:
-        wanted = wanted | more
-    return wanted
+def _users(names: set[Name]) -> set[Name]:
+    """``names`` and all shared functions that use one of them, directly or not."""
+    while more := {name for name, used in _uses().items() if used & names} - names:
+        names = names | more
+    return names
 
 
 @cache
 def _uses() -> dict[Name, set[Name]]:
     """Per function of the shared files what it uses of them, its own file's functions among it."""
-    found: dict[Name, set[Name]] = {}
+    uses: dict[Name, set[Name]] = {}
     for file in SHARED:
         path = KERNELS / "common" / f"{file}.py"
         own = functions(path)
         aliases = _aliases(ast.parse(path.read_text(encoding="utf-8"))) | {name: (file, name) for name in own}
         for name, node in own.items():
-            found[file, name] = set(_taken(node, aliases))
-    return found
+            uses[file, name] = set(_taken(node, aliases))
+    return uses

@@ -33,12 +33,12 @@ def files(base: str, repository: Path = PACKAGE.parent) -> list[str]:
 
 def touched(files: Iterable[str]) -> list[str]:
     """The ops that ``files``, relative to the repository's root, belong to; all ops for shared files."""
-    known, found = affected_ops.every(), set()
+    known, affected = affected_ops.every(), set()
     for file in files:
         inside = Path(file).parts[1:] if Path(file).parts[:1] == (PACKAGE.name,) else ()
         if inside[:1] == ("kernels",) and len(inside) > 1:
             # What lies in common is shared, and one that is no op any more may have been asked for by others.
-            found |= {inside[1]} if inside[1] in known else set(known)
+            affected |= {inside[1]} if inside[1] in known else set(known)
         elif inside[:1] and inside[0] in SHARED:
-            found |= set(known)
-    return sorted(found)
+            affected |= set(known)
+    return sorted(affected)

@@ -1,4 +1,4 @@
-"""One trial: runs gates, the cheapest expected detector first, on the mutated package in ``sys.modules``.
+"""One trial: runs the gates of a mutant, in each the expected subject first, on the mutated package in ``sys.modules``.
 
 Only the package under test is mutated; cases, references, bounds and gates are the worker's, which are not.
 """
@@ -45,19 +45,19 @@ def first_kill(
     trial = _trial(task, device, case_seconds, fixtures)
     for gate in task["gates"]:
         began = time.perf_counter()
-        found: Result = {}
+        result: Result = {}
         for subject, check in sorted(TRIAL_CHECKS[gate](trial), key=lambda named: named[0] != task["first"]):
             say({"gate": gate, "subject": subject})
             if message := run_check(check):
-                found = {"outcome": "killed", "gate": gate, "subject": subject, "said": message}
+                result = {"outcome": "killed", "gate": gate, "subject": subject, "said": message}
                 if "out of memory" in message.lower():  # a full GPU catches no fault
-                    found["outcome"] = "error"
+                    result["outcome"] = "error"
                 break
         seconds[gate] = round(time.perf_counter() - began, 2)
-        if found and task["blame"]:
-            found["blame"] = _blame(trial)
-        if found:
-            return found | {"seconds": seconds}
+        if result and task["blame"]:
+            result["blame"] = _blame(trial)
+        if result:
+            return result | {"seconds": seconds}
     return {"outcome": "survived", "seconds": seconds}
 
 

@@ -63,7 +63,8 @@ class Row(TypedDict):
 
 
 class Matrix(TypedDict):
-    """A kill matrix: ``missing`` mutants have not been tried yet, ``left_out`` were killed in another lane."""
+    """A kill matrix: ``missing`` mutants have not been tried yet; the generated mutants ``left_out`` were killed in the
+    lane of a matrix that was given."""
 
     format: int
     lane: str
@@ -76,8 +77,8 @@ class Matrix(TypedDict):
 
 
 class Smallest(TypedDict):
-    """The smallest detected fault: None if none up to ``largest`` is; ``least``: it was the smallest size tried.
-    ``counts``: size, detected and tried, for each size that took several seeds.
+    """The smallest detected fault, of sizes from ``least`` to ``largest``: None if none is detected. ``counts``: size,
+    faults detected and faults tried, for each size at which more than one seed was to be tried.
     """
 
     smallest: float | None

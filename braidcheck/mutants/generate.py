@@ -18,8 +18,8 @@ from braidcheck.mutants.syntax import children, lines, put, replaced
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
     """All generated mutants, or those that affect these ops, in the order of the files."""
     files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted((PACKAGE / "kernels").rglob("*.py"))}
-    for found in affected_ops.external().values():
-        files |= found
+    for ops_of_module in affected_ops.external().values():
+        files |= ops_of_module
     return [mutant for file, path in files.items() for mutant in mutants_of(path, file, ops)]
 
 

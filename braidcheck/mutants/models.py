@@ -53,9 +53,11 @@ def candidates(op: str) -> dict[str, Function]:
     """The kernel of ``op`` and its equivalent implementations by name, if they accept all arguments of the model."""
     call = kernels.find()[op].call
     every = {KERNEL: call, **equivalents.find(op)}
-    wanted = inspect.signature(call).parameters.keys()
+    parameters = inspect.signature(call).parameters.keys()
     return {
-        name: function for name, function in every.items() if wanted <= inspect.signature(function).parameters.keys()
+        name: function
+        for name, function in every.items()
+        if parameters <= inspect.signature(function).parameters.keys()
     }
 
 
@@ -67,7 +69,8 @@ def in_triton(op: str, name: str) -> bool:
 def draw(seed: int, lane: str) -> Draw:
     """The model that belongs to ``seed``: every op gets its kernel or one of its equivalent implementations.
 
-    In the interpreter Triton code is drawn for one op of one model in TRITON_EVERY, and nowhere else.
+    In the interpreter Triton code is drawn for one op of one model in MODELS_PER_TRITON_MODEL, and nowhere
+    else.
     """
     dice = random.Random(seed)
     attention, storage, answers = dice.choice(ATTENTIONS), dice.choice(STORAGE), dice.choice((1, 2))

@@ -24,12 +24,12 @@ def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
         ast.BinOp: _of_operation,
         ast.Compare: _of_comparison,
         ast.Constant: _of_constant,
-        ast.UnaryOp: lambda found: iter([("sign", found.operand)]),
+        ast.UnaryOp: lambda unary: iter([("sign", unary.operand)]),
         ast.Call: _of_call,
         ast.If: _of_condition,
         ast.AugAssign: _of_update,
         ast.Assign: _of_assignment,
-        ast.Expr: lambda found: iter([("delete", ast.Pass())]),
+        ast.Expr: lambda statement: iter([("delete", ast.Pass())]),
     }
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         yield from _of_name(node, arguments)

@@ -51,10 +51,10 @@ class Patch:
     def _scope(self, tree: ast.Module) -> ast.AST:
         if not self.function:
             return tree
-        found = _by_name(tree)[self.function]
-        if len(found) != 1:
-            raise StalePatch(f"{self.file} defines {self.function} {len(found)} times, must be once")
-        return found[0]
+        nodes = _by_name(tree)[self.function]
+        if len(nodes) != 1:
+            raise StalePatch(f"{self.file} defines {self.function} {len(nodes)} times, must be once")
+        return nodes[0]
 
     def _readings(self) -> Iterator[tuple[Code, Code]]:
         """``old`` and ``new`` as statements and as arguments: "a=b" is either. Raises StalePatch for neither."""
@@ -75,10 +75,10 @@ def _parsed(source: str) -> ast.Module:
 
 @lru_cache(maxsize=8)
 def _by_name(tree: ast.Module) -> dict[str, list[ast.AST]]:
-    found = defaultdict(list)
+    nodes = defaultdict(list)
     for name, node in definitions(tree):
-        found[name].append(node)
-    return found
+        nodes[name].append(node)
+    return nodes
 
 
 def definitions(node: ast.AST, around: str = "") -> Iterator[tuple[str, ast.AST]]:
@@ -109,27 +109,27 @@ def _as_arguments(code: str) -> Code | None:
 
 
 def _changes(scope: ast.AST, old: Code, new: Code) -> Iterator[Change]:
-    """Every place in ``scope`` where ``old`` stands, with what ``new`` is there."""
+    """Every place in ``scope`` where ``old`` stands, with the code that replaces it there."""
     alone = len(old) == len(new) == 1
     for parent, place in _places(scope)[type(old[0])]:
         if isinstance(place, tuple):
             field, start = place
             run = slice(start, start + len(old))
-            found = getattr(parent, field)[run]
-            if same(found, list(old)):
-                yield parent, (field, run), new, _line(found[0])
-        elif alone and same(found := getattr(parent, place), old[0]):
-            yield parent, place, new[0], _line(found)
+            statements = getattr(parent, field)[run]
+            if same(statements, list(old)):
+                yield parent, (field, run), new, _line(statements[0])
+        elif alone and same(statements := getattr(parent, place), old[0]):
+            yield parent, place, new[0], _line(statements)
 
 
 @lru_cache(maxsize=64)
 def _places(scope: ast.AST) -> dict[type, list[tuple[ast.AST, Any]]]:
     """By type the parent and the place of every node in ``scope``: a patch looks only at its own type."""
-    found = defaultdict(list)
+    places = defaultdict(list)
     for parent in ast.walk(scope):
         for place, child in children(parent):
-            found[type(child)].append((parent, place))
-    return found
+            places[type(child)].append((parent, place))
+    return places
 
 
 def _line(node: Any) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from braidcheck import environment, scratch
+from braidcheck.autosave import Autosave
 from braidcheck.errors import NotAvailable
 from braidcheck.mutants import selection
 from braidcheck.mutants.evidence import Matrix, Result, Row, Task
@@ -24,7 +25,6 @@ from braidcheck.mutants.threads import next_of, side_by_side
 
 FORMAT = 1
 DIED = "the worker itself died"
-SAVE_INTERVAL_S = 15  # seconds
 MAX_MESSAGE_LENGTH = 160  # characters
 
 
@@ -40,14 +40,14 @@ class Runner:
     ) -> None:
         """``lane`` is interpret or gpu; ``progress(text, done, total)`` is told about each trial that ended.
 
-        With ``blame`` mutants meet the coherence gate alone, and what it blames for a failure is set down. ``keep`` is
-        given the unfinished matrix from time to time, so that a killed run does not lose all of it.
+        With ``blame`` mutants meet the coherence gate alone, and the ops that it blames for a failure are recorded.
+        ``keep`` is given the unfinished matrix from time to time, so that a killed run does not lose all of it.
         """
         self.lane = lane
         self.progress = progress
         self.blame = blame
         self.keep = keep
-        self.kept = time.monotonic()
+        self.autosave = Autosave(self._keep)
         self.rows: dict[str, Row] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.total = 0
@@ -75,11 +75,11 @@ class Runner:
                 self._again(source, everything)
             except KeyboardInterrupt:
                 self.rows = {name: row for name, row in self.rows.items() if row["said"] != DIED}
-                self.keep({**self._matrix(), "missing": self.total - len(self.rows)})
+                self._keep()
                 raise
             if len(self.rows) < self.total:
                 raise NotAvailable("the workers could not start; see their output above")
-            self.keep({**self._matrix(), "missing": 0})
+            self._keep()
             if not self.blame:
                 self._find_witnesses(source, mutants, workers)
         return self._matrix()
@@ -147,7 +147,7 @@ class Runner:
         side_by_side(min(workers, total), work, left)
 
     def _work(self, source: Path, todo: queue.SimpleQueue[Mutant]) -> None:
-        """Run one worker; one that breaks is replaced, and the trial at which it broke is an error."""
+        """Run one worker until ``todo`` is empty. One that ends is replaced; its last trial is an error."""
         worker = self._start(source)
         while worker:
             mutant = next_of(todo)
@@ -208,9 +208,10 @@ class Runner:
         done = len(self.rows)
         left = (time.monotonic() - self.began) / done * (self.total - done)
         self.progress(f"{row['id']} {row['outcome']}; about {left / 60:.0f} min left", done, self.total)
-        if time.monotonic() - self.kept > SAVE_INTERVAL_S:
-            self.kept = time.monotonic()
-            self.keep({**self._matrix(), "missing": self.total - done})
+        self.autosave.update()
+
+    def _keep(self) -> None:
+        self.keep({**self._matrix(), "missing": self.total - len(self.rows)})
 
 
 def _end(worker: subprocess.Popen[str]) -> None:

@@ -27,16 +27,16 @@ def choose(kinds: Sequence[str] = KINDS, ops: Sequence[str] = ()) -> list[Mutant
         "named": named_faults.named,
         "generated": lambda: generate.generated(ops),
     }
-    found = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
-    chosen = [mutant for mutant in found if not ops or set(ops) & set(mutant.ops)]
+    mutants = [mutant for kind in KINDS if kind in kinds for mutant in made[kind]()]
+    chosen = [mutant for mutant in mutants if not ops or set(ops) & set(mutant.ops)]
     if not chosen:
         raise UserError(f"no mutant of {', '.join(ops)}; omit --op for all")
     return chosen
 
 
 def gates(mutant: Mutant, blame: bool = False) -> tuple[str, ...]:
-    """The gates for a mutant, its expected detector first, else the cheapest likely one; for a generated one those of
-    ops. For ``blame`` only the coherence gate, if the mutant can reach it.
+    """The gates for a mutant, its expected detector first; for a generated one those of ops. For ``blame`` only the
+    coherence gate, if the mutant can reach it.
     """
     return tuple(sorted(_met(mutant, blame), key=lambda gate: gate != mutant.expected_detector[0]))
 

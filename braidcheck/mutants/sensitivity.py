@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from braidcheck.gates.accuracy.evidence import Evidence
-from braidcheck.gates.accuracy.measure import measure_op, plain
+from braidcheck.gates.accuracy.measure import measure_op
+from braidcheck.gates.accuracy.outputs import plain
 from braidcheck.gates.coherence.measure import measure_coherence
 from braidcheck.gates.layers.measure import one_layer
 from braidcheck.golden.store import Golden
@@ -36,9 +37,9 @@ Seen = Callable[[float, int], bool]  # whether a fault of this size with this se
 
 
 def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
-    """The size from which on 95% of TRIALS seeded faults are detected, as plain data. Found by bisection with one seed,
-    then size by size with all of them, assuming that larger faults are easier to detect. A size is abandoned when too
-    many are missed. Raises ValueError if the gate fails without any fault.
+    """The smallest size at which 95% of TRIALS seeded faults are detected, as plain data. Bisection with one seed finds
+    where to begin, then size by size is tried with all seeds: larger faults are assumed to be easier to detect. A size
+    is given up once more than MAX_MISSED are missed. Raises ValueError if the gate fails without any fault.
     """
     if seen(0.0, 0):
         raise ValueError("the gate fails without any fault: its sensitivity is undefined")
@@ -55,9 +56,9 @@ def smallest(seen: Seen, sizes: Sequence[float]) -> Smallest:
         at += 1
     while at and mostly(at - 1):
         at -= 1
-    found = sizes[at] if at < len(sizes) else None
+    size = sizes[at] if at < len(sizes) else None
     return {
-        "smallest": found,
+        "smallest": size,
         "least": sizes[0],
         "largest": sizes[-1],
         "trials": TRIALS,
@@ -92,8 +93,8 @@ def of_accuracy(op: Op, device: str, fails: Fails) -> Iterator[SizeRow]:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case of an op with all that does not change from fault to fault: what is seen of the kernel ``without`` one,
-    what it gave and what it should."""
+    """One case of an op with all that does not change from fault to fault: the evidence ``without`` a fault, the
+    inputs, the kernel's outputs, the exact ones and their bounds."""
 
     op: Op
     without: Evidence
@@ -167,8 +168,8 @@ def of_layers(op: Op, device: str, fails: Fails, **options: Any) -> Iterator[Siz
         def seen(size: float, seed: int, fault: Fault = fault) -> bool:
             return fails(measure(model.with_ops(_faulty(sound, op, fault, size, seed))))
 
-        found = smallest(seen, fault.sizes)
-        yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **found}
+        detected_at = smallest(seen, fault.sizes)
+        yield {"gate": "layers", "op": op.name, "on": f"layer {LAYER}", "fault": fault.name, **detected_at}
 
 
 def _faulty(sound: OpTable, op: Op, fault: Fault, size: float, seed: int) -> OpTable:

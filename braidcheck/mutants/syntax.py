@@ -43,8 +43,8 @@ def replaced(source: str, span: range, text: str) -> str:
 
 
 def difference(before: str, after: str) -> tuple[int, list[str]]:
-    """The first line of a source that another version changes, and the lines that differ: as Python reads them, or as
-    they are written where it reads the same."""
+    """The first line that differs between two versions of a source, and a diff: of the unparsed trees, or of the texts
+    if the trees are the same."""
     old, new = ast.parse(before), ast.parse(after)
     texts = ast.unparse(old), ast.unparse(new)
     if texts[0] == texts[1]:
@@ -68,7 +68,7 @@ def same(old: object, new: object) -> bool:
 
 
 def _first_change(before: ast.AST, after: ast.AST) -> int:
-    """The line of the first part of a tree that is another in the other tree; 0 where none with a line is."""
+    """The line of the first node that differs between two trees; 0 if no node with a line differs."""
     for (_, old), (_, new) in zip(ast.iter_fields(before), ast.iter_fields(after), strict=False):
         if same(old, new):
             continue

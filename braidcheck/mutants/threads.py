@@ -1,4 +1,4 @@
-"""Threads that work through one queue, each with a worker process of its own."""
+"""Threads that work through one queue; each starts a worker process of its own."""
 
 from __future__ import annotations
 

@@ -127,10 +127,10 @@ class Approximate:
     def __getitem__(self, place: Any) -> Any:
         return self.each(lambda part: part[place])
 
-    def __setitem__(self, place: Any, given: Any) -> None:
-        given = given if isinstance(given, Approximate) else Approximate.exact(torch.as_tensor(given))
+    def __setitem__(self, place: Any, value: Any) -> None:
+        value = value if isinstance(value, Approximate) else Approximate.exact(torch.as_tensor(value))
         for name in PARTS:
-            getattr(self, name)[place] = getattr(given, name)
+            getattr(self, name)[place] = getattr(value, name)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -208,7 +208,7 @@ def _times(slope: Tensor, error: Tensor) -> Tensor:
 
 
 def _joined(function: Callable[..., Tensor], numbers: Sequence[Any], *args: Any, **kwargs: Any) -> Approximate:
-    given = [number if isinstance(number, Approximate) else Approximate.exact(number) for number in numbers]
-    parts = [[getattr(number, name) for number in given] for name in PARTS]
+    operands = [number if isinstance(number, Approximate) else Approximate.exact(number) for number in numbers]
+    parts = [[getattr(number, name) for number in operands] for name in PARTS]
     joined = (function(part, *args, **kwargs) for part in parts)
-    return replace(given[0], **dict(zip(PARTS, joined, strict=True)))
+    return replace(operands[0], **dict(zip(PARTS, joined, strict=True)))

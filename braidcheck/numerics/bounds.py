@@ -41,13 +41,13 @@ def derived(
             permitted.reset(token)
 
     def _bound(inputs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        given = {
+        arguments = {
             name: Approximate.exact(value.clone()) if isinstance(value, Tensor) and value.is_floating_point() else value
             for name, value in inputs.items()
         }
-        found = reference(**given)
-        outputs = () if found is None else found if isinstance(found, tuple) else (found,)
-        return tuple(_error(one) for one in (*outputs, *(given[name] for name in mutates)))
+        computed = reference(**arguments)
+        outputs = () if computed is None else computed if isinstance(computed, tuple) else (computed,)
+        return tuple(_error(one) for one in (*outputs, *(arguments[name] for name in mutates)))
 
     return bound
 

@@ -1,10 +1,9 @@
-"""Casts that a contract permits and its reference does not make: in bounds, and made in the reference."""
+"""Applies to a reference the casts that its contract permits and that it does not make itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,24 +12,15 @@ from torch.overrides import TorchFunctionMode
 from braidcheck.numerics.rounding import wide
 from braidcheck.op import Op
 
-# By op: a function of PyTorch, and the argument to whose dtype its result may be rounded.
-PERMITTED: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "linear_residual": {"matmul": "x"},
-        "qkv_rope": {"linear": "qkv_weight"},
-        "gate_up_silu": {"matmul": "weight", "silu": "weight"},
-    }
-)
-
 
 def of_op(op: Op, inputs: Mapping[str, Any]) -> dict[str, torch.dtype]:
     """The permitted casts to 16 bits, by the name of the function whose result is rounded."""
-    dtypes = {function: inputs[name].dtype for function, name in PERMITTED.get(op.name, {}).items()}
+    dtypes = {function: inputs[name].dtype for function, name in op.contract.result_casts.items()}
     return {function: dtype for function, dtype in dtypes.items() if dtype != torch.float32}
 
 
 @contextmanager
-def made(casts: Mapping[str, torch.dtype]) -> Iterator[None]:
+def applied(casts: Mapping[str, torch.dtype]) -> Iterator[None]:
     """A context in which these functions of PyTorch round their results."""
     with _Casting(casts):
         yield

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from braidcheck.numerics import attention, bounds, casts, rope
+from braidcheck.numerics import attention, bounds, rope
 from braidcheck.numerics.argument_form import ArgumentForm, in_argument_form
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_layout import CacheLayout, with_cache_layout
@@ -88,16 +88,18 @@ def _otherwise_computed(op: Op, conventions: tuple[Convention, ...]) -> Op:
         return op
     if log_base:
         op = _with_log_sum_exp(op, log_base)
-    reference, bound = _reference_and_bound(op.name, op.reference, op.contract.mutates, rules)
+    reference, bound = _reference_and_bound(
+        op.reference, op.contract.mutates, tuple(op.contract.result_casts.items()), rules
+    )
     return replace(op, reference=reference, bound=bound, contract_checks={})
 
 
 @functools.lru_cache(maxsize=MAX_KEPT)
 def _reference_and_bound(
-    name: str, reference: Callable[..., Any], mutates: tuple[str, ...], rules: _Rules
+    reference: Callable[..., Any], mutates: tuple[str, ...], result_casts: tuple[tuple[str, str], ...], rules: _Rules
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The same functions for the same rules: what was answered under them is known by its functions."""
-    bound = bounds.derived(reference, mutates, casts.PERMITTED.get(name, {}))
+    bound = bounds.derived(reference, mutates, dict(result_casts))
     return _otherwise(reference, rules), _otherwise(bound, rules)
 
 

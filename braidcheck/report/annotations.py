@@ -16,8 +16,8 @@ def lines(run: Run) -> Iterator[str]:
     for one in failures(run)[:MAX_ANNOTATIONS]:
         verdict = one.first
         where = {"title": f"{verdict.status} {verdict.gate} {one.names}"}
-        if found := place(verdict):
-            where = {"file": found[0], "line": str(found[1])} | where
+        if location := place(verdict):
+            where = {"file": location[0], "line": str(location[1])} | where
         properties = ",".join(f"{key}={_property(value)}" for key, value in where.items())
         word = "warning" if verdict.status == Status.INCONCLUSIVE else "error"
         text = f"{verdict.message}\n{verdict.reproduce}".strip()

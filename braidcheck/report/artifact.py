@@ -22,8 +22,8 @@ from braidcheck.report import markdown
 from braidcheck.result import FORMAT, Run, Status
 
 NAME = "run.json"  # the one file of an artifact
-MAX_ZIP_BYTES, MAX_FILE_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it; a real Run has 0.2 MB
-MAX_VERDICTS, MAX_VALUES, MAX_DEPTH = 5_000, 200_000, 10  # a real Run: 250, 5,000 and 6
+MAX_ZIP_BYTES, MAX_FILE_BYTES = 4_000_000, 16_000_000  # of the zip and of the file in it
+MAX_VERDICTS, MAX_VALUES, MAX_DEPTH = 5_000, 200_000, 10  # a GPU run has about 950 verdicts
 MAX_NUMBER = 1e300  # magnitude of a number, so that no reader overflows
 INFINITE = ("inf", "-inf", "nan")  # how a Run writes them
 LANES = ("", "interpret", "gpu", "static")
@@ -233,12 +233,12 @@ VERDICTS = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print an artifact's Run as Markdown and return 0; or 2 with the reason on standard error if it is refused."""
-    given = list(sys.argv[1:] if words is None else words)
-    if len(given) != 1:
+    arguments = list(sys.argv[1:] if words is None else words)
+    if len(arguments) != 1:
         print("usage: python3 -m braidcheck.report.artifact ARTIFACT.zip", file=sys.stderr)
         return 2
     try:
-        print(comment(Path(given[0])))
+        print(comment(Path(arguments[0])))
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return refused.exit_code

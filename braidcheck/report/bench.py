@@ -107,15 +107,15 @@ def op_rows(data: Mapping[str, Any]) -> list[Row]:
     """
     made: list[Row] = []
     for series, of_series in data["series"].items():
-        for subject, found in of_series["subjects"].items():
+        for subject, times in of_series["subjects"].items():
             row = {"series": series, "subject": subject}
-            made.append({**row, **(_shares(data, of_series, found) if "seconds" in found else found)})
+            made.append({**row, **(_shares(data, of_series, times) if "seconds" in times else times)})
     return made
 
 
-def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], found: Mapping[str, Any]) -> Row:
+def _shares(data: Mapping[str, Any], of_series: Mapping[str, Any], times: Mapping[str, Any]) -> Row:
     counted = {key: of_series[key] for key in ("bytes", "flops")}
-    (verdict,) = timing.evaluate({"limits": data["limits"], "series": {"it": {**found, **counted}}}, names=("it",))
+    (verdict,) = timing.evaluate({"limits": data["limits"], "series": {"it": {**times, **counted}}}, names=("it",))
     if verdict.status != Status.PASS:
         return {"refused": verdict.message.removeprefix("refused: ")}
     shares = {key: verdict.metrics[key] for key in ("of_bandwidth", "of_gemm_peak")}

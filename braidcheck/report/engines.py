@@ -24,12 +24,12 @@ class Table:
 
 def tables(run: Run) -> list[Table]:
     """One table per engine, in the order of the verdicts: the surfaces, then the samplers."""
-    found: dict[str, list[Verdict]] = {}
+    verdicts_by_engine: dict[str, list[Verdict]] = {}
     for gate in (SURFACES, SAMPLERS):
         for verdict in run.verdicts:
             if verdict.gate == gate:
-                found.setdefault(verdict.subject.rpartition(": ")[0], []).append(verdict)
-    return [_table(engine, verdicts) for engine, verdicts in found.items()]
+                verdicts_by_engine.setdefault(verdict.subject.rpartition(": ")[0], []).append(verdict)
+    return [_table(engine, verdicts) for engine, verdicts in verdicts_by_engine.items()]
 
 
 def _table(engine: str, verdicts: list[Verdict]) -> Table:

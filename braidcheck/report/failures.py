@@ -73,15 +73,15 @@ class Failure:
 
 def failures(run: Run) -> list[Failure]:
     """All failures by severity, then by the used part of the limit; without ``Run.missing``."""
-    found: dict[tuple[str, ...], list[Failure]] = {}
+    by_cause: dict[tuple[str, ...], list[Failure]] = {}
     for row in rows(run):
         for status in BAD:
             bad = sorted((v for v in row.evaluated if v.status == status), key=lambda v: (-limit_fraction(v), v.id))
             if bad:
                 # Checks with the same message, such as the same error, are one entry.
                 key = (status, row.gate, row.lane, bad[0].message)
-                found.setdefault(key, []).append(Failure(tuple(bad), len(row.evaluated)))
-    joined = [_joined(alike) for alike in found.values()]
+                by_cause.setdefault(key, []).append(Failure(tuple(bad), len(row.evaluated)))
+    joined = [_joined(alike) for alike in by_cause.values()]
     return sorted(joined, key=lambda one: (SEVERITY.index(one.first.status), -limit_fraction(one.first), one.first.id))
 
 
@@ -109,11 +109,11 @@ def _layers(layers: object) -> str:
     return f"layer {first}" if first == last else f"layers {first} to {last}"
 
 
-def suspects(found: Iterable[Failure]) -> dict[str, list[str]]:
+def suspects(failures: Iterable[Failure]) -> dict[str, list[str]]:
     """The blamed ops, the most often blamed first, each with the gates that blame it."""
     by_op: dict[str, dict[str, None]] = {}
     times: Counter[str] = Counter()
-    for one in found:
+    for one in failures:
         for op in one.blame.ops:
             by_op.setdefault(op, {})[one.first.gate] = None
             times[op] += 1

@@ -45,9 +45,9 @@ def _case(suite: Element, verdict: Verdict) -> None:
     case = SubElement(
         suite, "testcase", classname=_text(name), name=_text(verdict.subject), time=f"{verdict.seconds:.3f}"
     )  # fmt: skip
-    if found := place(verdict):
-        case.set("file", found[0])
-        case.set("line", str(found[1]))
+    if location := place(verdict):
+        case.set("file", location[0])
+        case.set("line", str(location[1]))
     if kind := KINDS.get(verdict.status):
         value, limit, unit = reading(verdict)
         facts = f"{value} ({limit}) {unit}, headroom {headroom(verdict)}" if value else ""

@@ -15,7 +15,7 @@ from braidcheck.report.rows import rows, skipped, summary_line
 from braidcheck.result import Run
 
 FILE = "summary.md"
-# Maximum bytes of each section; 60,000 in all, which fit into a GitHub comment.
+# Maximum bytes of each section; with titles less than 60,000 in all, which fit into a GitHub comment.
 LIMITS = {
     "Failures": 22_000,
     "Engine surfaces": 6_000,

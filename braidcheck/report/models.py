@@ -21,9 +21,9 @@ def show(models: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
     then the ``verdict`` on all."""
     table = Table("check", *STATUSES, "worst of the limit", box=box.SIMPLE_HEAD, pad_edge=False)
     for check in dict.fromkeys(name for row in models for name in row["checks"]):
-        found = [row["checks"][check] for row in models if check in row["checks"]]
-        counts = Counter(status for status, _used in found)
-        used = [used for _status, used in found if used is not None]
+        outcomes = [row["checks"][check] for row in models if check in row["checks"]]
+        counts = Counter(status for status, _used in outcomes)
+        used = [used for _status, used in outcomes if used is not None]
         table.add_row(check, *(str(counts[status] or "") for status in STATUSES), f"{max(used):.2f}" if used else "")
     console().print(table)
     for drawn in ("attention", "storage"):

@@ -125,4 +125,5 @@ def time_left(state: tuple[int, int, str], taken: float, clocks: dict[int, tuple
 
 
 def clock(seconds: float) -> str:
+    """Seconds as text: "95 s", from 120 on in minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -51,13 +51,13 @@ def summary(result: Mapping[str, Any]) -> str:
 
 def counts(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[str, str, tuple[int, ...]]]:
     """For each family, operator or function its name, score, and mutants by outcome; the total last."""
-    found = []
+    counted = []
     for name in [*sorted({row[column] for row in rows}), "all"]:
         own = [row for row in rows if name in (row[column], "all")]
         how = Counter(row["outcome"] for row in own)
         caught = sum(how[outcome] for outcome in CAUGHT)
-        found.append((name, _percent(caught, len(own)), tuple(how[outcome] for outcome in OUTCOMES)))
-    return found
+        counted.append((name, _percent(caught, len(own)), tuple(how[outcome] for outcome in OUTCOMES)))
+    return counted
 
 
 def render(result: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ FILE = "run.sarif"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {Status.FAIL: "error", Status.ERROR: "error", Status.INCONCLUSIVE: "warning"}
 NO_VERDICT = "no-verdict"
-OTHERS = {**ENGINE_GATES, NO_VERDICT: "Does every expected check have a verdict?"}
+OTHER_QUESTIONS = {**ENGINE_GATES, NO_VERDICT: "Does every expected check have a verdict?"}
 NOWHERE = "pyproject.toml", 1  # for results that blame no kernel: code scanning shows no result without a file
 
 
@@ -64,7 +64,7 @@ def render(run: Run) -> str:
 
 
 def _rule(name: str) -> dict[str, object]:
-    question = GATES[name].question if name in GATES else OTHERS.get(name, f"Does {name} pass?")
+    question = GATES[name].question if name in GATES else OTHER_QUESTIONS.get(name, f"Does {name} pass?")
     help_text = f"{question} The numbers, and the command that runs just this check, are properties of each result."
     return {
         "id": name,
@@ -103,8 +103,8 @@ def _missing(name: str) -> Result:
     }
 
 
-def _location(found: tuple[str, int], subject: str) -> Location:
-    file, line = found
+def _location(place: tuple[str, int], subject: str) -> Location:
+    file, line = place
     artifact = {"uri": quote(file), "uriBaseId": "%SRCROOT%"}
     physical = {"artifactLocation": artifact, "region": {"startLine": line}}
     return {"physicalLocation": physical, "logicalLocations": [{"fullyQualifiedName": subject}]}

@@ -1,4 +1,5 @@
-"""A Run on the terminal: failures first, one line each, then passes, skips, and where the files are."""
+"""A Run on the terminal: failures first, each with its numbers and message, then passes, skips, and where the files
+are."""
 
 from __future__ import annotations
 
@@ -30,9 +31,9 @@ def console() -> Console:
 
 def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
     """Print ``run``; ``out`` is the folder of its files, if any were written."""
-    screen, found = console(), failures(run)
-    if found or run.missing:
-        _failures(run, found, screen)
+    screen, failed = console(), failures(run)
+    if failed or run.missing:
+        _failures(run, failed, screen)
         for line in _passed(run):
             screen.print(Text(line, style="green"), soft_wrap=True)
     elif run.verdicts:
@@ -41,23 +42,23 @@ def show(run: Run, out: Path | None = None, interrupted: bool = False) -> None:
         screen.print(Text(f"skipped: {group.names}: {group.first.message}", style="dim"), soft_wrap=True)
     if out is not None:
         screen.print(Text(files_line(out)), soft_wrap=True)
-    if pages := explained_in(found):
+    if pages := explained_in(failed):
         screen.print(Text(f"causes and remedies, in braidcheck's repository: {', '.join(pages)}"), soft_wrap=True)
-    if blamed := suspects(found):
+    if blamed := suspects(failed):
         line = "; ".join(f"{op} ({', '.join(gates)})" for op, gates in blamed.items())
         screen.print(Text(f"suspect ops: {line}", style="bold red"), soft_wrap=True)
     screen.print(Text(summary_line(run, interrupted), style="bold"))
 
 
-def _failures(run: Run, found: list[Failure], screen: Console) -> None:
+def _failures(run: Run, failed: list[Failure], screen: Console) -> None:
     """One line of facts per failure, the worst first, and its message below."""
-    for one in found[:MAX_FAILURES]:
+    for one in failed[:MAX_FAILURES]:
         status = one.first.status
         line = Text.assemble((str(status), STYLES[status]), f" {one.first.gate} ", (one.names, "bold"))
         for fact in _facts(one):
             line.append(f" | {fact}")
         command = one.first.reproduce
-        # A pipe has no width: there it is all one line, for grep.
+        # A pipe has no width: there facts and command are one line, for grep.
         apart = screen.is_terminal and len(line) + len(command) + 3 > screen.width
         if command and not apart:
             line.append(f" | {command}", style="cyan")
@@ -71,8 +72,8 @@ def _failures(run: Run, found: list[Failure], screen: Console) -> None:
             screen.print(Text(f"    {message}"), soft_wrap=True)
         if trace := one.first.metrics.get("traceback"):
             screen.print(Text(f"    {trace}", style="dim"), soft_wrap=True)
-    if len(found) > MAX_FAILURES:
-        screen.print(f"and {len(found) - MAX_FAILURES} more")
+    if len(failed) > MAX_FAILURES:
+        screen.print(f"and {len(failed) - MAX_FAILURES} more")
     if run.missing:
         screen.print(Text(f"no verdict: {', '.join(run.missing[:4])}{' ...' * (len(run.missing) > 4)}", style="red"))
 

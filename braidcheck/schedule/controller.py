@@ -1,4 +1,4 @@
-"""The controller of a gate run: hands out GPUs and work to xdist's workers, collects verdicts, writes the Run."""
+"""The controller of a gate run: gives out GPUs and work to xdist's workers, collects verdicts, writes the Run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from braidcheck.autosave import Autosave
 from braidcheck.report import run_json
 from braidcheck.result import Run, Status, Verdict, write_atomically
 from braidcheck.schedule import crashes
@@ -25,14 +26,13 @@ from braidcheck.settings import Settings
 
 PROPERTY = "verdict"  # attribute of a report: the item's verdict as JSON
 GIVEN_BACK = "given-back.txt"  # items that ran out of GPU memory beside others, one per line: they run alone next
-KEEP_INTERVAL_S = 5.0  # between two writings of the unfinished Run
-MAX_NEWS = 10  # verdicts that are printed at once: the report has all
+MAX_NEWS = 10  # verdicts other than pass that are printed while the run goes on: the report has all
 
 
 def name(nodeid: str) -> tuple[str, str]:
     """Gate and subject of an item: ``items.py::test_accuracy[case]`` is accuracy of case."""
-    found = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
-    return (found[1], found[2]) if found else ("suite", nodeid)
+    match = re.search(r"::test_(\w+)\[(.*)\]$", nodeid)
+    return (match[1], match[2]) if match else ("suite", nodeid)
 
 
 class Controller:
@@ -50,7 +50,7 @@ class Controller:
         self.running: dict[str, float] = {}  # since when, in seconds since 1970
         self.alive: dict[str, None] = {}  # workers that have not ended
         self.end: signal.Signals | None = None  # what ended the worker that died last
-        self.kept = -math.inf  # when the unfinished Run was written
+        self.autosave = Autosave(lambda: self._write(run_json.PARTIAL, interrupted=True))
 
     def pytest_configure_node(self, node: Any) -> None:
         """Give a starting worker its GPU; xdist gives a replaced worker a new id, so ids cannot."""
@@ -89,13 +89,14 @@ class Controller:
         self._tell()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the verdict from the report; a report of a dead worker has none and becomes an error."""
+        """Take the verdict from the report. The report of a dead worker has none: its item fails or is an error, by how
+        the worker died, or has no verdict if the worker was ended together with this run."""
         gate, subject = self.name(report.nodeid)
         for key, value in report.user_properties:
             if key == PROPERTY:
                 self.take(Verdict.from_json(str(value)))
         if report.failed and self._id(gate, subject) not in self.verdicts:
-            if crashes.ends_too(self.end):
+            if crashes.ends_with_run(self.end):
                 return
             status, message = crashes.verdict_on(self.end)
             self.take(Verdict(gate, subject, status, message, lane=self.settings.lane))
@@ -128,9 +129,7 @@ class Controller:
         self.verdicts[verdict.id] = verdict
         self.running.pop(verdict.id, None)
         self._tell()
-        if time.monotonic() - self.kept > KEEP_INTERVAL_S:
-            self._write(run_json.PARTIAL, interrupted=True)
-            self.kept = time.monotonic()
+        self.autosave.update()
 
     def _tell(self) -> None:
         done = {verdict.id: verdict.seconds for verdict in self.verdicts.values()}

@@ -57,7 +57,7 @@ def signal_of(node: Any) -> signal.Signals | None:
     return None
 
 
-def ends_too(end: signal.Signals | None) -> bool:
+def ends_with_run(end: signal.Signals | None) -> bool:
     """Whether this run is ended together with a worker that ``end`` ended: then the worker's item has no verdict."""
     if end and not _ending:
         wait_for_own_end(-end)

@@ -75,7 +75,7 @@ class Durations:
 
     @classmethod
     def read(cls, path: str | Path) -> Durations:
-        """The shipped durations, and over them those of the Run in ``path``; "" is not a Run.
+        """The shipped durations, replaced by those of the Run in ``path`` where it has one; ``path`` may be "".
 
         Raises UserError if ``path`` cannot be read or is not a Run.
         """
@@ -103,11 +103,11 @@ def table(run: Run) -> dict[str, dict[str, GateSeconds]]:
 
 def _by_gate(run: Run) -> dict[tuple[str, str], list[Verdict]]:
     """The verdicts by lane and gate, without those skipped for a budget, whose seconds are meaningless."""
-    found: dict[tuple[str, str], list[Verdict]] = {}
+    verdicts_by_gate: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in run.verdicts:
         if verdict.lane and "budget" not in verdict.metrics:
-            found.setdefault((verdict.lane, verdict.gate), []).append(verdict)
-    return found
+            verdicts_by_gate.setdefault((verdict.lane, verdict.gate), []).append(verdict)
+    return verdicts_by_gate
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def slowdown(pairs: Iterable[tuple[float, float]]) -> float:
 def seconds_left(
     state: State, durations: Durations, unit: Callable[[str], str], workers: int, now: float
 ) -> float | None:
-    """Seconds until the run ends; None where that rests on running items that are over their usual time.
+    """Seconds until the run ends; None if only items that already run longer than usual are waited for.
 
     ``unit`` names the unit of work of an id: its items run one after another, on one worker.
     """
@@ -76,7 +76,7 @@ def words(state: State, durations: Durations, unit: Callable[[str], str], worker
 
 
 def _factor(state: State, durations: Durations, now: float) -> float:
-    """How much longer items take than usual: of those that are over, and of running ones that are late already."""
+    """How much longer items take than usual: those that have ended, and running ones that are late already."""
     late = [(durations.of(name), now - began) for name, began in state.running.items()]
     return slowdown(
         [
@@ -87,7 +87,8 @@ def _factor(state: State, durations: Durations, now: float) -> float:
 
 
 def _makespan(busy: Iterable[float], waiting: Iterable[float], workers: int) -> float:
-    """When the last of ``workers`` ends: ``busy`` seconds of those that work, then ``waiting`` units in their order."""
+    """Seconds until the last of ``workers`` ends: ``busy`` are those of running items, ``waiting`` those of the units
+    that follow, in this order."""
     ends = list(busy)
     ends += [0.0] * (workers - len(ends))
     heapq.heapify(ends)

@@ -23,7 +23,7 @@ serve(int(sys.argv[1]), answer)
 
 def broken(names: Iterable[str], lane: str, start: Callable[..., ChildProcess] = ChildProcess) -> dict[str, str]:
     """The ops among ``names`` whose import ends the process, hangs or raises, and how, in one line."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     child: ChildProcess | None = None
     for name in names:
         if child is None:
@@ -34,10 +34,10 @@ def broken(names: Iterable[str], lane: str, start: Callable[..., ChildProcess] =
         except EndedError as how:
             raised, child = f"it {how}", None
         if raised:
-            found[name] = f"{name} cannot be imported: {raised}"
+            reasons[name] = f"{name} cannot be imported: {raised}"
     if child:
         child.close()
-    return found
+    return reasons
 
 
 def answer(message: Message, fds: Sequence[int]) -> Message:

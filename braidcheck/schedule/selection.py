@@ -71,8 +71,8 @@ class Selection:
             write_atomically(Path(self.settings.out) / SUITE, json.dumps(ids))
             shard = Shard.parse(self.settings.shard)
             later = 0.0 if self.settings.ops or config.getoption("keyword") else self._seconds_later()
-            given = partition(seconds, shard.count, self.alone, later * WORKERS_PER_GPU)
-            units = {unit: units[unit] for unit in units if given[unit] == shard.index}
+            shard_of = partition(seconds, shard.count, self.alone, later * WORKERS_PER_GPU)
+            units = {unit: units[unit] for unit in units if shard_of[unit] == shard.index}
         if self.budget:
             self.budget.seconds = seconds
             named = {unit: [self.name(item.nodeid) for item in units[unit]] for unit in units}

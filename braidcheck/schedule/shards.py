@@ -32,10 +32,10 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """The shard that ``K/N`` names. Raises UserError unless 1 <= K <= N."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise UserError(f"--shard {text}: give K/N with 1 <= K <= N, such as 1/4")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -49,14 +49,14 @@ def partition(
     The longest unit goes first, to the shard that has least to do; ties go by name, so every machine finds the same.
     The units in ``first`` go to shard 1, which has ``preload`` seconds of other work.
     """
-    given = {unit: 1 for unit in units if unit in first}
+    shard_of = {unit: 1 for unit in units if unit in first}
     heap = [(0.0, 0, index) for index in range(2, count + 1)]
-    heapq.heappush(heap, (preload + sum(units[unit] for unit in sorted(given)), len(given), 1))
-    for unit in sorted(units.keys() - given.keys(), key=lambda unit: (-units[unit], unit)):
+    heapq.heappush(heap, (preload + sum(units[unit] for unit in sorted(shard_of)), len(shard_of), 1))
+    for unit in sorted(units.keys() - shard_of.keys(), key=lambda unit: (-units[unit], unit)):
         seconds, size, index = heap[0]
-        given[unit] = index
+        shard_of[unit] = index
         heapq.heapreplace(heap, (seconds + units[unit], size + 1, index))
-    return given
+    return shard_of
 
 
 def suite_of(ids: Iterable[str]) -> Suite:

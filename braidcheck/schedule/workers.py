@@ -46,6 +46,16 @@ class Scheduler(LoadScopeScheduling):
         self.taken_back.add(nodeid)
         return True
 
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give ``node`` the next unit; if it has died and this run does not know yet, the unit stays for another."""
+        scope, unit = next(iter(self.workqueue.items()))
+        try:
+            super()._assign_work_unit(node)
+        except OSError:  # the channel to it is closed
+            del self.assigned_work[node][scope]
+            self.workqueue[scope] = unit
+            self.workqueue.move_to_end(scope, last=False)
+
     def _reschedule(self, node: Any) -> None:
         if node not in self.registered_collections:  # a replacement that does not know its items yet
             return

@@ -70,7 +70,7 @@ def measure(ops: Sequence[str], children: int, say: Callable[[int, int], None]) 
     work = [Work(one, target) for target in GPUS.values() for one in configurations.find(ops, target.capability)]
     work.sort(key=lambda one: (one.configuration.op, one.configuration.launch.kernel.__name__, one.configuration.name))
     kept = cache_directory() / "static"
-    seen = {one.name: found for one in work if (found := _kept(kept / one.name)) is not None}
+    seen = {one.name: row for one in work if (row := _kept(kept / one.name)) is not None}
     missing = list({one.name: one for one in work if one.name not in seen}.values())
     with scratch.Folder("static") as folder:
         os.environ["TRITON_CACHE_DIR"] = str(folder)  # read when a child compiles: what it leaves is not needed again

@@ -48,10 +48,10 @@ def find(ops: Sequence[str] = (), capability: tuple[int, int] = (0, 0)) -> list[
     return sorted(_told_apart(met.values()), key=attrgetter("op"))
 
 
-def _told_apart(found: Iterable[Configuration]) -> Iterator[Configuration]:
+def _told_apart(configurations: Iterable[Configuration]) -> Iterator[Configuration]:
     """The same; launches of one kernel with one name are told apart by their differing constants."""
     alike: dict[tuple[str, str, str], list[Configuration]] = {}
-    for one in found:
+    for one in configurations:
         alike.setdefault((one.op, one.launch.kernel.__name__, one.name), []).append(one)
     for group in alike.values():
         constants = [one.launch.constants for one in group]
@@ -97,11 +97,11 @@ def _steps(architecture: Architecture) -> Iterator[tuple[str, Launch]]:
             model = of_tensors(config, tensors, getattr(torch, DTYPE), attention=attention)
             for rows, (capacity, told) in itertools.product(ROWS, ((CAPACITY, ""), (SHORT, f" in {SHORT} slots"))):
                 cache, tokens = model.new_cache(rows, capacity), torch.zeros(rows, dtype=torch.int64)
-                with recorded() as found, programmatic_dependent_launch():  # as in a decoder's graph
+                with recorded() as launches, programmatic_dependent_launch():  # as in a decoder's graph
                     model.next_tokens(model.forward(tokens, AttentionMetadata.decode(tokens), cache))
-                yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in found)
+                yield from ((f"decode of {rows}{told}, {attention}", launch) for launch in launches)
             for count in PROMPTS:
                 cache, tokens = model.new_cache(1, CAPACITY), torch.zeros(count, dtype=torch.int64)
-                with recorded() as found:
+                with recorded() as launches:
                     model.logits(model.forward(tokens, AttentionMetadata.prefill(count, "cpu"), cache)[-1:])
-                yield from ((f"prompt of {count}, {attention}", launch) for launch in found)
+                yield from ((f"prompt of {count}, {attention}", launch) for launch in launches)

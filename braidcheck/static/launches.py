@@ -42,17 +42,17 @@ class Launch:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, kernel: JITFunction, given: Mapping[str, Any], options: Mapping[str, Any]) -> Launch:
+    def of(cls, kernel: JITFunction, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Launch:
         """The launch with these arguments by name, specialised by the rules of Triton's own launcher."""
         constants, hints = {}, {}
         for param in kernel.params:
-            value = given[param.name]
+            value = arguments[param.name]
             whole = isinstance(value, int) and not isinstance(value, bool)
             if param.is_constexpr or value is None or (whole and value == 1 and not param.do_not_specialize):
                 constants[param.name] = value
             elif not param.do_not_specialize:
                 hints[param.name] = _hint(value)
-        signature = {name: "constexpr" if name in constants else _type(given[name]) for name in kernel.arg_names}
+        signature = {name: "constexpr" if name in constants else _type(arguments[name]) for name in kernel.arg_names}
         return cls(kernel, signature, constants, hints, options)
 
     @property
@@ -83,10 +83,10 @@ def recorded() -> Iterator[list[Launch]]:
     launches: list[Launch] = []
 
     def record(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
-        given = {p.name: p.default for p in kernel.params if p.has_default}
-        given |= dict(zip(kernel.arg_names, args, strict=False)) | options
+        arguments = {p.name: p.default for p in kernel.params if p.has_default}
+        arguments |= dict(zip(kernel.arg_names, args, strict=False)) | options
         rest = {name: value for name, value in options.items() if name not in kernel.arg_names}
-        launches.append(Launch.of(kernel, given, rest))
+        launches.append(Launch.of(kernel, arguments, rest))
 
     # By name: a mutant's overlay may have been put in place of the modules that were there when this was imported.
     interpreter: Any = importlib.import_module("braidcheck.kernels.common.interpreter")
@@ -116,12 +116,12 @@ def as_if_on(capability: tuple[int, int]) -> Iterator[None]:
 def of_case(op: Op, case: Case, call: Callable[..., Any] | None = None) -> list[Launch]:
     """What ``call`` (the op's own wrapper by default) launches on ``case``, in order; tensors take no memory."""
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), recorded() as found:
+        with FakeTensorMode(allow_non_fake_inputs=True), recorded() as launches:
             (call or op.call)(**op.inputs(case, "cpu"))
     except DataDependentOutputException:  # sizes depend on values, so these must exist
-        with recorded() as found:
+        with recorded() as launches:
             (call or op.call)(**op.inputs(case, "cpu"))
-    return found
+    return launches
 
 
 def _type(value: Any) -> str:

@@ -78,8 +78,8 @@ def _text_size(elf: bytes) -> int:
 
 def _ptx_accesses(ptx: str, kind: str) -> list[int]:
     """Width in bits of every access by ``ld.global`` or ``st.global``."""
-    found = re.findall(rf"\b{kind}\.global[.\w:]*?(?:\.v(\d))?\.([busf]\d+)\b", ptx)
-    return [int(count or 1) * int(element[1:]) for count, element in found]
+    matches = re.findall(rf"\b{kind}\.global[.\w:]*?(?:\.v(\d))?\.([busf]\d+)\b", ptx)
+    return [int(count or 1) * int(element[1:]) for count, element in matches]
 
 
 def _asynchronous(ptx: str) -> list[int]:
@@ -103,8 +103,8 @@ def _amd(text: str) -> Seen:
 
 def _amd_accesses(operations: list[str], kind: str) -> list[int]:
     access = rf"(?:global|buffer|flat)_{kind}_[us]??(byte|short|dword)(?:x(\d))?"
-    found = (re.match(access, name) for name in operations)
-    return [AMD_BITS[hit[1]] * int(hit[2] or 1) for hit in found if hit]
+    matches = (re.match(access, name) for name in operations)
+    return [AMD_BITS[hit[1]] * int(hit[2] or 1) for hit in matches if hit]
 
 
 def _widths(bits: list[int]) -> dict[str, int]:

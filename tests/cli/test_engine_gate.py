@@ -132,9 +132,8 @@ BUSY = """
 """
 DRIVER = """
     import sys
-    from braidcheck import __main__
-    from braidcheck.cli import engine_gate
-    engine_gate.KEEP_INTERVAL_S = 0
+    from braidcheck import __main__, autosave
+    autosave.INTERVAL_S = 0
     sys.exit(__main__.main())
 """
 

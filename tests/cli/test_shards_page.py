@@ -24,6 +24,7 @@ VARIABLES = {
 def lines(title, verb):
     """The command lines of an example; GitHub's expressions become variables of the shell."""
     text = re.sub(r"\$\{\{ (\w+)\.(\w+) \}\}", r"${\1_\2}", EXAMPLES[title])
+    text = re.sub(r"\\\n *", "", text)  # a line that goes on
     return re.findall(rf"^.*?(braidcheck {verb} .*)$", text, re.MULTILINE)
 
 

@@ -17,6 +17,7 @@ INLINE = re.compile(r"`(braidcheck [^`]+)`")
 
 def shown(text):
     """The command lines of a page's blocks and of its sentences, without comments."""
+    text = re.sub(r"\\\n *", "", text)  # a line that goes on
     for found in (*LINE.findall(text), *INLINE.findall(text)):
         for command in re.split(r" && | \| ", " ".join(found.split())):
             words = shlex.split(command, comments=True)

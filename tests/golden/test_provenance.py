@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 
 from braidcheck.errors import GoldenError
 from braidcheck.golden import hf, provenance, record, store
-from braidcheck.golden.provenance import WANTED, implausible, unlike
+from braidcheck.golden.provenance import REQUIRED, implausible, unlike
 
 TRUTH = torch.tensor([[1.0, 1 + 2**-12], [2.5, -3.1]])
 FLOOR = torch.tensor([[1.0, 1.0], [2.5, -3.0]], dtype=torch.bfloat16)
@@ -40,8 +40,8 @@ class Engine(torch.nn.Linear):
 
 
 def test_runs_of_hf_as_installed_are_what_a_golden_needs():
-    assert provenance.provenance(pair(), "cuda:1") == {**WANTED, "device": "cuda"}
-    assert unlike(WANTED) == ""
+    assert provenance.provenance(pair(), "cuda:1") == {**REQUIRED, "device": "cuda"}
+    assert unlike(REQUIRED) == ""
     assert implausible(numbers()) == ""
 
 

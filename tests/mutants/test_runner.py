@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from braidcheck import autosave
 from braidcheck.gates import GATES
 from braidcheck.gates.mutants import evaluate
-from braidcheck.mutants import generate, runner, selection
+from braidcheck.mutants import generate, selection
 from braidcheck.mutants.mutant import PACKAGE, Mutant
 from braidcheck.mutants.runner import Runner
 from braidcheck.result import Status
@@ -24,7 +25,7 @@ def planted(name, file, old, new):
 @pytest.fixture(scope="module")
 def matrix():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "SAVE_INTERVAL_S", 0)
+        patch.setattr(autosave, "INTERVAL_S", 0)
         # Every gate of ops meets mutants in tests/kernels/test_registry.py.
         patch.setattr(selection, "OF_OPS", ("accuracy", "calls"))
         yield run()

@@ -103,7 +103,8 @@ def test_one_kernel_for_two_widths_is_told_apart(found_on_hopper):
 
 
 def test_each_gpu_has_the_cuts_pinned_for_it_and_overlaps_decode_if_it_can(found, found_on_hopper):
-    from braidcheck.kernels.common.configs import ANY, DEFAULT_CONFIGS, GEMV, SM_90_CONFIGS
+    from braidcheck.kernels.common.kernel_config import ANY, GEMV
+    from braidcheck.kernels.common.tuned_configs import DEFAULT_CONFIGS, SM_90_CONFIGS
 
     for rows, configs, overlaps in ((found, DEFAULT_CONFIGS, False), (found_on_hopper, SM_90_CONFIGS, True)):
         config = configs["rms_norm_qkv", GEMV, ANY]

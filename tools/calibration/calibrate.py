@@ -38,14 +38,14 @@ PROBES = 2  # restarts of one try of an amount of work
 class Calibration:
     """One machine's calibration: what is timed, in which time. A context, at whose end all workers end."""
 
-    def __init__(self, folder: Path, wanted: Sequence[str], seconds: float) -> None:
-        """``wanted`` are parts of series' names, none for all; ``seconds`` the time for everything."""
+    def __init__(self, folder: Path, names: Sequence[str], seconds: float) -> None:
+        """``names`` are parts of series' names, none for all; ``seconds`` the time for everything."""
         tree = prepare_worktree(REPOSITORY, folder / "plain")
         slow = Process("change", slow_tree(tree, folder / "slower"), slow_worker)
         self.plain = Session(Process("base", tree), Process("change", tree), 1, _say)
         self.slower = Session(Process("base", tree), slow, 2, _say)
         series = [one for one in all_series() if one["op"] != ENGINE]  # whose time is not its kernels' alone
-        self.series = [one for one in series if not wanted or any(part in one["name"] for part in wanted)]
+        self.series = [one for one in series if not names or any(part in one["name"] for part in names)]
         self.until = time.monotonic() + seconds
 
     def __enter__(self) -> Calibration:
@@ -64,8 +64,8 @@ class Calibration:
     ) -> dict[str, SeriesTimings]:
         """Restarts of the package against itself, with ``turns`` of extra work by series' name; ``most`` of each."""
         session = self.plain if turns is None else self.slower
-        given = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
-        return session.measure(given, seconds, lambda one: len(one["restarts"]) < most)
+        timed_series = series if turns is None else [{**one, "turns": turns[one["name"]]} for one in series]
+        return session.measure(timed_series, seconds, lambda one: len(one["restarts"]) < most)
 
 
 def slow_worker(tree: Path) -> list[str]:
@@ -84,15 +84,15 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
     made, left_out = {"0": error_rates.rows(plain, len(work.series))}, {}
     points = {name: (points or {}).get(name, {}) for name in anchors}
     for number, percent in enumerate(percents):
-        wanted, share = math.log1p(percent / 100), work.left() / (len(percents) - number)
-        turns = _amounts(work, anchors, points, wanted, share / 2)
+        slowdown, share = math.log1p(percent / 100), work.left() / (len(percents) - number)
+        turns = _amounts(work, anchors, points, slowdown, share / 2)
         share = work.left() / (len(percents) - number)
         slower = work.pairs([anchors[name] for name in turns], turns, share, math.inf)
         seen = error_rates.rows(slower, len(work.series))
         came = {name: math.log1p(row["slower_percent"] / 100) for name, row in seen.items()}
         for name, slow_down in came.items():
             points[name][turns[name]] = slow_down  # better known now than by a probe
-        right = {name for name, slow_down in came.items() if near(slow_down, wanted)}
+        right = {name for name, slow_down in came.items() if near(slow_down, slowdown)}
         made[f"{percent:g}"] = {name: row for name, row in seen.items() if name in right}
         others = anchors.keys() - right
         left_out[f"{percent:g}"] = {name: seen[name]["slower_percent"] if name in seen else None for name in others}
@@ -106,9 +106,9 @@ def calibrate(work: Calibration, percents: Sequence[float] = PERCENTS, points: P
 
 
 def _amounts(
-    work: Calibration, anchors: Mapping[str, Mapping[str, Any]], points: Points, wanted: float, seconds: float
+    work: Calibration, anchors: Mapping[str, Mapping[str, Any]], points: Points, slowdown: float, seconds: float
 ) -> dict[str, int]:
-    """By series the work that makes it slower by ``wanted``, looked for in at most so many seconds."""
+    """By series the work that makes it slower by ``slowdown``, looked for in at most so many seconds."""
     end = work.left() - seconds
 
     def probe(tries: Mapping[str, int]) -> dict[str, float]:
@@ -116,7 +116,7 @@ def _amounts(
         seen = {name: log_ratios(series[name]["restarts"]) for name in tries}
         return {name: statistics.fmean(ratios) for name, ratios in seen.items() if ratios}
 
-    return search(wanted, points, probe, lambda: work.left() > end)
+    return search(slowdown, points, probe, lambda: work.left() > end)
 
 
 def _anchors(series: Sequence[Mapping[str, Any]], plain: Mapping[str, SeriesTimings]) -> list[Mapping[str, Any]]:
@@ -143,24 +143,24 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--series", nargs="*", default=(), help="parts of the names of the series to use; all")
     parser.add_argument("--percents", nargs="*", type=float, default=PERCENTS, help="slow-downs to inject (1 2 5)")
     parser.add_argument("--earlier", nargs="*", type=Path, default=(), help="results on such a GPU to go on from")
-    given = parser.parse_args(words)
+    options = parser.parse_args(words)
     try:
-        results = [error_rates.load(path) for path in given.earlier]
-        if given.minutes:
+        results = [error_rates.load(path) for path in options.earlier]
+        if options.minutes:
             here = error_rates.begun(fingerprint())
             points = error_rates.pool([*results, here])["points"]  # refuses another GPU's before the time is spent
             with (
                 tempfile.TemporaryDirectory(prefix="braidcheck-calibrate-") as folder,
-                Calibration(Path(folder), given.series, 60 * given.minutes) as work,
+                Calibration(Path(folder), options.series, 60 * options.minutes) as work,
             ):
-                results.append(calibrate(work, given.percents, points))
+                results.append(calibrate(work, options.percents, points))
         result = error_rates.pool(results)
     except UserError as error:
         parser.error(str(error))
     name = f"calibration-{datetime.now(UTC):%Y-%m-%d}"
-    write_atomically(given.out / f"{name}.json", json.dumps(result, indent=1))
+    write_atomically(options.out / f"{name}.json", json.dumps(result, indent=1))
     page = error_rates.render(result)
-    write_atomically(given.out / f"{name}.md", page)
+    write_atomically(options.out / f"{name}.md", page)
     print(page)
     return 0
 

@@ -58,10 +58,10 @@ def verdicts(ratios: Sequence[float], count: int) -> list[Status]:
     return statuses
 
 
-def rows(found: Mapping[str, Any], count: int) -> dict[str, Row]:
+def rows(timings: Mapping[str, Any], count: int) -> dict[str, Row]:
     """By series of one session what was seen, and how often the gate said what; less than two restarts say nothing."""
     seen = {}
-    for name, one in found.items():
+    for name, one in timings.items():
         ratios = log_ratios(one["restarts"])
         if len(ratios) > 1:
             statuses = verdicts(ratios, count)
@@ -70,9 +70,9 @@ def rows(found: Mapping[str, Any], count: int) -> dict[str, Row]:
     return seen
 
 
-def seconds(found: Mapping[str, Any]) -> float:
+def seconds(timings: Mapping[str, Any]) -> float:
     """The base's median time of one call."""
-    return statistics.median(seconds for restart in found["restarts"] for seconds in restart["base"])
+    return statistics.median(seconds for restart in timings["restarts"] for seconds in restart["base"])
 
 
 def _row(times: Sequence[float], ratios: Sequence[float], counted: Sequence[Mapping[str, int]]) -> Row:
@@ -169,9 +169,9 @@ def _gpus(result: Result) -> str:
     return ", ".join(sorted({gpu["name"] for session in result["sessions"] for gpu in session["gpus"]})) or "no GPU"
 
 
-def _summary(found: Mapping[str, Row]) -> str:
-    red, green = (sum(row["verdicts"].get(status, 0) for row in found.values()) for status in ("fail", "pass"))
-    total = sum(sum(row["verdicts"].values()) for row in found.values())
+def _summary(rows_by_name: Mapping[str, Row]) -> str:
+    red, green = (sum(row["verdicts"].get(status, 0) for row in rows_by_name.values()) for status in ("fail", "pass"))
+    total = sum(sum(row["verdicts"].values()) for row in rows_by_name.values())
     low, high = interval(red, total)
     rate = f"{1e3 * red / max(1, total):.0f} red per 1,000 (95%: {1e3 * low:.1f} to {1e3 * high:.1f})"
     return f"{red} red of {total} verdicts, {green} green: {rate}."

@@ -51,8 +51,8 @@ MEASURING = ("run", "subjects", "_trial_checks", "GATE", "progress")  # of a gat
 
 def files() -> list[str]:
     """The evaluating modules, by path below the package."""
-    found = {path for glob in EVALUATING for path in PACKAGE.glob(glob) if path.parent.name not in NOT_EVALUATING}
-    return [path.relative_to(PACKAGE).as_posix() for path in sorted(found)]
+    paths = {path for glob in EVALUATING for path in PACKAGE.glob(glob) if path.parent.name not in NOT_EVALUATING}
+    return [path.relative_to(PACKAGE).as_posix() for path in sorted(paths)]
 
 
 def named() -> list[Mutant]:

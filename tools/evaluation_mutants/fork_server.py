@@ -88,7 +88,7 @@ class Watcher:
     def _recorded(self, name: str) -> Generator[None, Any, Any]:
         if not self.record:
             return (yield)
-        found = self.called.setdefault(name, set())
+        callers = self.called.setdefault(name, set())
         seen: set[Any] = set()
 
         def profile(frame: Any, event: str, _argument: Any) -> None:
@@ -97,7 +97,7 @@ class Watcher:
                 seen.add(code)
                 if code.co_filename.startswith(self.inside):
                     file = code.co_filename.removeprefix(self.inside)
-                    found.add(f"{file}:{code.co_qualname.replace('.<locals>', '')}")
+                    callers.add(f"{file}:{code.co_qualname.replace('.<locals>', '')}")
 
         sys.setprofile(profile)
         try:
@@ -171,7 +171,7 @@ def _child(task: Task, out: Path) -> int:
     words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:terminalreporter"]
     words += [] if task["record"] else ["-x"]
     code = pytest.main([*words, *task["files"]], plugins=[watcher])
-    called = {name: sorted(found) for name, found in watcher.called.items()}
+    called = {name: sorted(callers) for name, callers in watcher.called.items()}
     out.write_text(json.dumps({"failed": watcher.failed, "seconds": watcher.seconds, "called": called}))
     return int(code)
 

@@ -92,9 +92,9 @@ def _of_call(node: ast.Call) -> Iterator[Proposal]:
         else:
             function = ast.Name(FUNCTIONS[name], ast.Load())
         yield "function", ast.Call(function, node.args, node.keywords)
-    given = node.args[:1] or ([node.func.value] if isinstance(node.func, ast.Attribute) else [])
-    if name in TRANSPARENT and given:
-        yield "drop-call", given[0]
+    arguments = node.args[:1] or ([node.func.value] if isinstance(node.func, ast.Attribute) else [])
+    if name in TRANSPARENT and arguments:
+        yield "drop-call", arguments[0]
 
 
 def _of_return(node: ast.Return) -> Iterator[Proposal]:

@@ -51,12 +51,12 @@ def files_for(file: str) -> list[str]:
 
 
 def _texts() -> dict[str, str]:
-    found = {}
+    texts = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         parts = path.relative_to(ROOT / "tests").parts
         if not set(parts) & set(LEFT_OUT_FOLDERS) and not any(path.match(glob) for glob in LEFT_OUT):
-            found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
-    return found
+            texts[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
+    return texts
 
 
 def digest(path: Path) -> str:
@@ -70,10 +70,10 @@ def tests_for(mutant: Mutant, controls: Mapping[str, Control]) -> list[str]:
     names = [name for name in files_for(mutant.file) if name in controls]
     function = changed_function(mutant)
     sought = f"{mutant.file}:{function}" if function else ""
-    found = sorted(one for name in names for one in _callers(name, controls[name], sought))
-    found = found or sorted(one for name in names for one in _callers(name, controls[name], ""))
-    spent = itertools.accumulate(seconds for seconds, _ in found)
-    return [test for (_, test), total in zip(found, spent, strict=True) if total <= MAX_TESTS_S]
+    tests = sorted(one for name in names for one in _callers(name, controls[name], sought))
+    tests = tests or sorted(one for name in names for one in _callers(name, controls[name], ""))
+    spent = itertools.accumulate(seconds for seconds, _ in tests)
+    return [test for (_, test), total in zip(tests, spent, strict=True) if total <= MAX_TESTS_S]
 
 
 def _callers(name: str, control: Control, sought: str) -> Iterator[tuple[float, str]]:

@@ -152,13 +152,13 @@ def controls_of(workers: Sequence[Worker], names: Sequence[str], keep: Path | No
 
 def chosen(options: argparse.Namespace) -> list[Mutant]:
     """The named mutants, and the generated ones or a seeded sample of them."""
-    found = [] if options.generated_only else faults.named()
-    found = [mutant for mutant in found if not options.part or mutant.part in options.part]
+    mutants = [] if options.generated_only else faults.named()
+    mutants = [mutant for mutant in mutants if not options.part or mutant.part in options.part]
     made = faults.generated(options.part or ())
     if options.sample and options.sample < len(made):
         made = random.Random(options.seed).sample(made, options.sample)
-    found += made if not options.named_only else []
-    return [mutant for mutant in found if not options.id or mutant.id in options.id]
+    mutants += made if not options.named_only else []
+    return [mutant for mutant in mutants if not options.id or mutant.id in options.id]
 
 
 def argued() -> dict[str, str]:

@@ -79,10 +79,10 @@ def relinked(text: str, place: str, links: dict[str, str | None]) -> str:
     """The text of the page at ``place``, its links leading to where ``links`` says."""
 
     def lead(match: re.Match[str]) -> str:
-        found = links.get(match[2])
-        if found is None:
+        target = links.get(match[2])
+        if target is None:
             return match[0]
-        return f"{match[1]}{os.path.relpath(found, os.path.dirname(place) or '.')}{match[3] or ''}"
+        return f"{match[1]}{os.path.relpath(target, os.path.dirname(place) or '.')}{match[3] or ''}"
 
     return TARGET.sub(lead, text)
 

@@ -35,14 +35,14 @@ class _Page(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        canonical = tag == "link" and given.get("rel") in ("canonical", "alternate")
+        attributes = {name: value or "" for name, value in attrs}
+        canonical = tag == "link" and attributes.get("rel") in ("canonical", "alternate")
         for name in () if canonical else LOADED.get(tag, ()):
-            if ELSEWHERE.match(given.get(name, "")):
-                self.found.append(f"<{tag}> loads {given[name]}")
-        if tag == "img" and not given.get("alt"):
-            self.found.append(f"<img> {given.get('src')} has no alt text")
-        for word in given.get("class", "").split():
+            if ELSEWHERE.match(attributes.get(name, "")):
+                self.found.append(f"<{tag}> loads {attributes[name]}")
+        if tag == "img" and not attributes.get("alt"):
+            self.found.append(f"<img> {attributes.get('src')} has no alt text")
+        for word in attributes.get("class", "").split():
             if word in TRIGGERS:
                 self.found.append(f"class {word!r}: {TRIGGERS[word]}")
 
@@ -63,9 +63,9 @@ def violations(folder: Path) -> Iterator[str]:
 def main() -> int:
     """Check the site in the folder that the command line names."""
     folder = Path(sys.argv[1])
-    found = list(violations(folder)) if (folder / "index.html").is_file() else [f"{folder} has no index.html"]
-    print("\n".join(found) or f"{folder}: nothing is loaded from elsewhere, every picture has an alt text")
-    return bool(found)
+    problems = list(violations(folder)) if (folder / "index.html").is_file() else [f"{folder} has no index.html"]
+    print("\n".join(problems) or f"{folder}: nothing is loaded from elsewhere, every picture has an alt text")
+    return bool(problems)
 
 
 if __name__ == "__main__":

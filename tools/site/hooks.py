@@ -24,7 +24,7 @@ def on_config(config: Any) -> Any:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Formulas become MathML."""
-    return FORMULA.sub(lambda found: _mathml(found[3], block=found[2] == "["), content)
+    return FORMULA.sub(lambda match: _mathml(match[3], block=match[2] == "["), content)
 
 
 def _mathml(formula: str, block: bool) -> str:

@@ -25,7 +25,7 @@ from tools.trend import synthetic
 from tools.trend.rules import RULES, Array, Nights, Rule, otava
 from tools.trend.synthetic import AT, NIGHTS, Scenario
 
-FIRST = 20  # the night on which a new series is first looked at
+FIRST_NIGHT = 20  # the night on which a new series is first looked at
 MAX_DATING_ERROR_NIGHTS = (
     3  # nights by which a change may be dated wrongly, or a false alarm move from one night to the next
 )
@@ -69,11 +69,11 @@ class Score:
 
 def score(replay: Replay, scenario: Scenario, count: int) -> Score:
     """Replay ``count`` histories without a change for false alarms, and as many with one for recall and delay."""
-    calm = [(logs, FIRST, len(logs)) for logs, _, _ in scenario.histories(count, 0.0)]
+    calm = [(logs, FIRST_NIGHT, len(logs)) for logs, _, _ in scenario.histories(count, 0.0)]
     false = sum(_new(nights) for nights in replay(calm))
     changed = list(scenario.histories(count, synthetic.STEP))
-    asked = [(logs, start + 1, min(full + LOST_AFTER_NIGHTS, len(logs))) for logs, start, full in changed]
-    said = replay(asked)
+    spans = [(logs, start + 1, min(full + LOST_AFTER_NIGHTS, len(logs))) for logs, start, full in changed]
+    said = replay(spans)
     delays = [_delay(nights, start, full) for nights, (_, start, full) in zip(said, changed, strict=True)]
     return Score(false, sum(last - first + 1 for _, first, last in calm), tuple(delays))
 
@@ -86,11 +86,11 @@ def by_rule(rule: Rule) -> Replay:
 def told(scenario: Scenario, count: int) -> float:
     """The recall that is left when nothing has to be searched for or estimated."""
     noise = changes.Noise(scenario.sigma, scenario.phi)
-    found = [
+    flagged = [
         any(changes.told(logs[: full + seen], start, noise) for seen in range(changes.CONFIRM, MAX_DELAY_NIGHTS + 1))
         for logs, start, full in scenario.histories(count, synthetic.STEP)
     ]
-    return sum(found) / count
+    return sum(flagged) / count
 
 
 def _new(nights: Nights) -> int:
@@ -114,8 +114,8 @@ def causes(count: int) -> dict[str, int]:
     return {
         cause: sum(
             any(
-                found.cause == cause and abs(float(found.time) - AT) <= MAX_DATING_ERROR_NIGHTS
-                for found in evaluate(runs).findings
+                finding.cause == cause and abs(float(finding.time) - AT) <= MAX_DATING_ERROR_NIGHTS
+                for finding in evaluate(runs).findings
             )
             for runs in (synthetic.moved(cause, seed) for seed in range(count))
         )
@@ -132,13 +132,13 @@ def main(words: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     replays = {name: (by_rule(rule), options.series) for name, rule in RULES.items()}
     if options.otava:
-        replays["Otava, 1%, 3 nights"] = (lambda asked: otava(options.otava, asked)), min(ORACLE_SERIES, options.series)
+        replays["Otava, 1%, 3 nights"] = (lambda spans: otava(options.otava, spans)), min(ORACLE_SERIES, options.series)
     print(
         f"{NIGHTS} nights a series, {synthetic.STEP:.0%} change on night {AT}, found within {MAX_DELAY_NIGHTS} nights"
     )
     print(f"{'':50}{'series-':>8}{'false':>8} {'at most':>8} {'recall':>8} {'median':>6}")
     print(f"{'noise':26}{'rule':24}{'nights':>8}{'/1000':>8} {'(95%)':>8} {'':>8} {'delay':>6}")
-    for scenario in (*synthetic.IID, *synthetic.HARD, *synthetic.OTHERS):
+    for scenario in (*synthetic.IID, *synthetic.HARD, *synthetic.OTHER_SCENARIOS):
         for name, (replay, count) in replays.items():
             made = score(replay, scenario, count)
             print(f"{scenario.name:26}{name:24}{made.nights:8}{made}", flush=True)

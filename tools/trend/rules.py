@@ -64,12 +64,12 @@ json.dump([[night(values[:n]) for n in range(first, last + 1)] for values, first
 """
 
 
-def otava(python: str, asked: Sequence[tuple[Array, int, int]]) -> list[Nights]:
+def otava(python: str, spans: Sequence[tuple[Array, int, int]]) -> list[Nights]:
     """What Otava, with a floor of 1% and three confirming nights, says of each (series, first night, last night).
 
     ``python`` is the interpreter of an environment that has apache-otava. Raises CalledProcessError where it has not.
     """
-    body: list[Any] = [(np.exp(logs).tolist(), first, last) for logs, first, last in asked]
+    body: list[Any] = [(np.exp(logs).tolist(), first, last) for logs, first, last in spans]
     answer = subprocess.run(
         [python, "-c", _OTAVA], input=json.dumps(body), capture_output=True, text=True, check=True
     )  # fmt: skip

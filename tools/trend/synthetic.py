@@ -51,7 +51,7 @@ class Scenario:
 LEVELS = (0.004, 0.005, 0.007, 0.01)
 IID = tuple(Scenario(f"iid {sigma:.1%}", sigma) for sigma in LEVELS)
 HARD = tuple(Scenario(f"AR(1)+spikes {sigma:.1%}", sigma, phi=0.5, spikes=0.05) for sigma in LEVELS)
-OTHERS = (
+OTHER_SCENARIOS = (
     Scenario("AR(1) 0.5%", 0.005, phi=0.5),
     Scenario("spikes 0.5%", 0.005, spikes=0.05),
     Scenario("ramp over 10 nights 0.5%", 0.005, ramp=10),

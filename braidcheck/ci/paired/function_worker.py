@@ -53,23 +53,23 @@ class FunctionBench:
         from braidcheck.op import Case
 
         op, case = kernels.find()[series["op"]], Case(series["op"], series["axes"], **series["case"])
-        given, function = arguments(op, case), load(self.function)
+        inputs, function = arguments(op, case), load(self.function)
         # Preallocated outputs, which only save a decoder an allocation, are left out.
-        taken = {name: value for name, value in given.items() if name != "split_counter" or takes(function, name)}
+        taken = {name: value for name, value in inputs.items() if name != "split_counter" or takes(function, name)}
         self.prepared[series["name"]] = op, as_op(op, function), taken, op.cost(case).bytes
-        return {"inputs": fingerprint(given)}
+        return {"inputs": fingerprint(inputs)}
 
     def place(self, series: Message) -> Placed:
         """Prepare it for timing. Raises ValueError if its output is far from the op's."""
-        op, call, given, touched = self.prepared[series["name"]]
+        op, call, inputs, touched = self.prepared[series["name"]]
         self.placed = None
-        require_nearly(op, call, given, self.device)
+        require_nearly(op, call, inputs, self.device)
         if self.device == "cpu":
-            self.placed = CpuLoop(call, given)
+            self.placed = CpuLoop(call, inputs)
         else:
             from braidcheck.benchmarks.replay import Replay
 
-            self.placed = Replay(call, given, touched)
+            self.placed = Replay(call, inputs, touched)
         return {"copies": self.placed.count}
 
     def turn(self, _: Message) -> Any:
@@ -77,7 +77,7 @@ class FunctionBench:
         return self.placed.turn()
 
 
-def require_nearly(op: Op, call: Callable[..., Any], given: Mapping[str, Any], device: str) -> None:
+def require_nearly(op: Op, call: Callable[..., Any], placed: Mapping[str, Any], device: str) -> None:
     """Raise ValueError if an output is far from the reference: timing a different function is pointless. This is no
     accuracy check; ``braidcheck check`` is.
     """
@@ -85,7 +85,7 @@ def require_nearly(op: Op, call: Callable[..., Any], given: Mapping[str, Any], d
 
     from braidcheck.numerics.calls import copies, run
 
-    inputs = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in given.items()}
+    inputs = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in placed.items()}
     outputs, truths = (run(op, function, copies(inputs)) for function in (call, op.reference))
     for name, output, truth in zip(op.outputs, outputs, truths, strict=False):
         if output.shape != truth.shape:

@@ -34,9 +34,9 @@ def _own_ops() -> dict[str, Op]:
 
 
 def measure_paired(
-    commit: str, wanted: Sequence[Message], seconds: float, progress: Callable[[str], None] = lambda text: None
+    commit: str, series: Sequence[Message], seconds: float, progress: Callable[[str], None] = lambda text: None
 ) -> Evidence:
-    """Time ``wanted`` against ``commit`` (empty: the merge-base with the default branch) for at most so long.
+    """Time ``series`` against ``commit`` (empty: the merge-base with the default branch) for at most so long.
 
     The evidence has ``series`` (see ``Session.measure``) and ``against``, the commit; or the ``reason`` why not.
     """
@@ -46,7 +46,7 @@ def measure_paired(
     with scratch.Folder("paired") as folder:
         progress(f"checking out {base[:12]}")
         with worktrees.checked_out(base, folder) as worktree:
-            evidence = compare(worktree, worktrees.REPOSITORY, folder, wanted, seconds, progress)
+            evidence = compare(worktree, worktrees.REPOSITORY, folder, series, seconds, progress)
             return evidence | {"against": base}
 
 
@@ -54,7 +54,7 @@ def compare(
     base: Path,
     change: Path,
     folder: Path,
-    wanted: Sequence[Message],
+    series: Sequence[Message],
     seconds: float,
     progress: Callable[[str], None] = lambda text: None,
     command: Command = gpu_worker,
@@ -65,11 +65,11 @@ def compare(
     if worktrees.same_engine(base, change):
         return {"reason": "kernels and engine are the base's, byte for byte: there is nothing to compare"}
     same_kernels = worktrees.same_kernels(base, change)
-    changed = [one for one in wanted if one["op"] == ENGINE or not same_kernels]
+    changed = [one for one in series if one["op"] == ENGINE or not same_kernels]
     before, after = (
         Process(side, worktrees.prepare_worktree(tree, folder / side), command)
         for side, tree in (("base", base), ("change", change))
     )
     with Session(before, after, progress=progress) as session:
-        found = session.measure(changed, seconds)
-    return {"series": {one["name"]: found.get(one["name"], UNCHANGED) for one in wanted}}
+        timings = session.measure(changed, seconds)
+    return {"series": {one["name"]: timings.get(one["name"], UNCHANGED) for one in series}}

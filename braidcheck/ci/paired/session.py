@@ -40,25 +40,25 @@ class Session:
         seconds: float,
         goal: Callable[[SeriesTimings], bool] | None = None,
     ) -> dict[str, SeriesTimings]:
-        """For each series (name, op, axes): its ``restarts``, the seconds of each side's rounds, and ``trouble``. Ends
-        after ``seconds``, or when no series needs more: ``goal(found)`` says whether one does (default: until the gate
-        decides).
+        """For each series (name, op, axes): its ``restarts`` with the seconds of each side's rounds, and ``trouble``.
+        Ends after ``seconds``, or when no series needs more: ``goal(timings)`` says whether one does (by default until
+        the gate decides).
         """
         until = time.monotonic() + seconds
         wants = goal or (lambda one: undecided(one, len(series)))
-        found: dict[str, SeriesTimings] = {one["name"]: {"restarts": [], "trouble": None} for one in series}
+        timings: dict[str, SeriesTimings] = {one["name"]: {"restarts": [], "trouble": None} for one in series}
         restart = 0
         while time.monotonic() < until:
-            left = [one for one in series if not found[one["name"]]["trouble"] and wants(found[one["name"]])]
+            left = [one for one in series if not timings[one["name"]]["trouble"] and wants(timings[one["name"]])]
             if not left:
                 break
             restart += 1
             self.random.shuffle(left)
-            self._restart(left, found, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
-        return found
+            self._restart(left, timings, until, f"restart {restart} of at most {LOOKS[-1]}, {len(left)} series")
+        return timings
 
     def _restart(
-        self, left: Sequence[Mapping[str, Any]], found: dict[str, SeriesTimings], until: float, title: str
+        self, left: Sequence[Mapping[str, Any]], timings: dict[str, SeriesTimings], until: float, title: str
     ) -> None:
         """One pair of processes: all series one after another; an error ends the pair, and a new pair continues with
         the rest."""
@@ -69,19 +69,19 @@ class Session:
             self.progress(f"{title}: {number} done, now {one['name']}")
             try:
                 if not running:
-                    self._prepare([other for other in left[number:] if not found[other["name"]]["trouble"]], found)
+                    self._prepare([other for other in left[number:] if not timings[other["name"]]["trouble"]], timings)
                     self._fork()
                     running = True
-                if not found[one["name"]]["trouble"]:
-                    found[one["name"]]["restarts"].append(self._rounds(one, found[one["name"]]))
+                if not timings[one["name"]]["trouble"]:
+                    timings[one["name"]]["restarts"].append(self._rounds(one, timings[one["name"]]))
             except WorkerError as trouble:
-                found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
+                timings[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
                 self._end()
                 running = False
         if running:
             self._end()
 
-    def _prepare(self, series: Sequence[Mapping[str, Any]], found: dict[str, SeriesTimings]) -> None:
+    def _prepare(self, series: Sequence[Mapping[str, Any]], timings: dict[str, SeriesTimings]) -> None:
         """Have both sides make missing inputs; an error in one series affects only that series."""
         for one in series:
             if all(one["name"] in self.prepared[side] and self.sides[side].child for side in SIDES):
@@ -91,7 +91,7 @@ class Session:
                 if answers["base"] != answers["change"]:
                     raise WorkerError("base", f"base and change take different inputs: {_difference(answers)}")
             except WorkerError as trouble:
-                found[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
+                timings[one["name"]]["trouble"] = {"side": trouble.side, "said": trouble.said}
                 continue
             for side in SIDES:
                 self.prepared[side].add(one["name"])
@@ -100,13 +100,13 @@ class Session:
         for side in self._shuffled():  # in random order: the first may get better memory
             self.sides[side].ask("fork")
 
-    def _rounds(self, one: Mapping[str, Any], found: SeriesTimings) -> Turns:
-        counted = len(found["restarts"]) < COUNTED
+    def _rounds(self, one: Mapping[str, Any], timings: SeriesTimings) -> Turns:
+        counted = len(timings["restarts"]) < COUNTED
         for side, placed in self._both("place", {**one, "counted": counted}).items():
             if counts := placed.get("counts"):
-                least = found.setdefault("counts", {}).setdefault(side, counts)
+                least = timings.setdefault("counts", {}).setdefault(side, counts)
                 # A library may make extra calls in one process, never fewer.
-                found["counts"][side] = {name: min(count, least[name]) for name, count in counts.items()}
+                timings["counts"][side] = {name: min(count, least[name]) for name, count in counts.items()}
         seconds: dict[str, list[float]] = {side: [] for side in SIDES}
         discarded = 0
         for _ in range(ROUNDS):

@@ -3,7 +3,7 @@
 The process imports torch and makes the inputs once, on the CPU; ``fork`` starts a child that takes over the pipe and is
 the only one to use the GPU, so that a restart with a fresh memory layout is cheap. Commands of the parent: prepare
 (series), fork. Commands of a child: place (series), turn, end. The answer of a failed command has ``error``, one line.
-This file and ``measure`` are always those of the evaluating tree.
+``ci/paired`` and ``benchmarks`` are always those of the evaluating tree.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class GpuBench:
             op = importlib.import_module(f"braidcheck.kernels.{series['op']}.op").OP
         except ModuleNotFoundError:
             raise LookupError(f"there is no op {series['op']}") from None
-        given = arguments(op, case)
-        self.prepared[series["name"]] = op.call, given, op.cost(case).bytes
-        return {"inputs": fingerprint(given)}
+        inputs = arguments(op, case)
+        self.prepared[series["name"]] = op.call, inputs, op.cost(case).bytes
+        return {"inputs": fingerprint(inputs)}
 
     def place(self, series: Message) -> Placed:
         """Copies on the GPU and a captured graph; for the engine, a model with seeded weights and one warm-up
@@ -99,7 +99,7 @@ class GpuBench:
         return self.placed.turn()
 
 
-def fingerprint(given: Mapping[str, Any]) -> dict[str, str]:
+def fingerprint(inputs: Mapping[str, Any]) -> dict[str, str]:
     """A fingerprint of each argument by name: both trees must get the same inputs."""
     import torch
 
@@ -109,7 +109,7 @@ def fingerprint(given: Mapping[str, Any]) -> dict[str, str]:
         raw = value.contiguous().view(torch.uint8).numpy()
         return f"{value.dtype} {list(value.shape)} {zlib.crc32(raw):08x}"
 
-    return {name: of(value) for name, value in given.items()}
+    return {name: of(value) for name, value in inputs.items()}
 
 
 def serve(bench: Bench) -> None:

@@ -39,7 +39,7 @@ def default_base(repository: Path = REPOSITORY) -> str:
 
 @contextmanager
 def checked_out(commit: str, folder: Path, repository: Path = REPOSITORY) -> Iterator[Path]:
-    """A context with a worktree of ``commit`` in ``folder``."""
+    """A context with a worktree of ``commit`` in ``folder``. Raises UserError if it cannot be checked out."""
     worktree = folder / "worktree"
     if git(repository, "worktree", "add", "--detach", "--force", str(worktree), commit) is None:
         raise UserError(f"cannot check out {commit[:12]}: is there room in {folder}?")
@@ -90,5 +90,5 @@ def _is_op(path: Path) -> bool:
 
 
 def _files(package: Path, names: Sequence[str]) -> dict[str, Path]:
-    found = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
-    return {str(path.relative_to(package)): path for path in found if path.is_file()}
+    paths = [path for name in names for path in [package / name, *(package / name).rglob("*.py")]]
+    return {str(path.relative_to(package)): path for path in paths if path.is_file()}

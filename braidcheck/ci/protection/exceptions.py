@@ -54,14 +54,14 @@ def _spills(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _worse(baseline: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]]:
     """Per op and target, what the change's baseline accepts and the static gate would fail against the base's."""
-    found: dict[str, list[str]] = {}
+    messages_by_name: dict[str, list[str]] = {}
     for key, old in before.items():
         op, target, kernel, configuration = key.split(" | ")
         messages = [finding.message for rule in RULES if key in after and (finding := rule(after[key], old))]
         messages += [] if key in after else ["no longer in the baseline"]
         for one in messages:
-            found.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")
-    for name, messages in found.items():
+            messages_by_name.setdefault(f"{baseline} {op}[{target}]", []).append(f"{kernel}, {configuration}: {one}")
+    for name, messages in messages_by_name.items():
         yield f"baseline {name}", messages[0] + (f"; {len(messages) - 1} more" if len(messages) > 1 else "")
 
 

@@ -26,11 +26,11 @@ def read(folder: Path) -> list[dict[str, str]]:
     entries = body.get("waiver", [])
     if set(body) - {"waiver"} or not isinstance(entries, list):
         raise UserError(f"{path}: {FORM}")
-    found = [_waiver(path, entry) for entry in entries]
-    subjects = [waiver["subject"] for waiver in found]
+    waivers = [_waiver(path, entry) for entry in entries]
+    subjects = [waiver["subject"] for waiver in waivers]
     if twice := {subject for subject in subjects if subjects.count(subject) > 1}:
         raise UserError(f"{path}: {sorted(twice)[0]} is waived twice; keep one")
-    return found
+    return waivers
 
 
 def _waiver(path: Path, entry: object) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Finding:
     worse: bool
 
     def plain(self) -> Mapping[str, object]:
-        """The finding as JSON data."""
+        """The finding as JSON data, without ``detail`` and ``worse``."""
         return {key: getattr(self, key) for key in ("series", "time", "change", "confidence", "cause")}
 
 
@@ -128,9 +128,13 @@ def _watched(environment: Mapping[str, Any]) -> Mapping[str, Any]:
     libraries = environment.get("libraries") or {}
     clocks = environment.get("clocks")
     clocks = clocks if isinstance(clocks, Mapping) else {"": clocks}
-    found = {"driver": environment.get("driver"), "torch": libraries.get("torch"), "triton": libraries.get("triton")}
-    found |= {f"clock {name}".strip(): value for name, value in clocks.items()}
-    return {key: value for key, value in found.items() if value not in (None, "")}
+    circumstances = {
+        "driver": environment.get("driver"),
+        "torch": libraries.get("torch"),
+        "triton": libraries.get("triton"),
+    }
+    circumstances |= {f"clock {name}".strip(): value for name, value in clocks.items()}
+    return {key: value for key, value in circumstances.items() if value not in (None, "")}
 
 
 def _differ(old: Any, new: Any) -> bool:

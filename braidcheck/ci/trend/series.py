@@ -44,14 +44,14 @@ def collect(runs: Iterable[Run]) -> list[Series]:
 
 
 def _of_machine(runs: list[Run], suffix: str, newest: float) -> Iterator[Series]:
-    found: dict[str, list[tuple[int, Verdict]]] = {}
+    verdicts_by_series: dict[str, list[tuple[int, Verdict]]] = {}
     for night, run in enumerate(runs):
         for verdict in run.verdicts:
             name = verdict.subject if verdict.gate == table.GATE else verdict.id
-            if name in found or _is_timing(verdict):
-                found.setdefault(name, []).append((night, verdict))
+            if name in verdicts_by_series or _is_timing(verdict):
+                verdicts_by_series.setdefault(name, []).append((night, verdict))
     silent = f"this machine's last Run was on {runs[-1].environment['started']}"
-    for name, verdicts in found.items():
+    for name, verdicts in verdicts_by_series.items():
         series = _series(name + suffix, runs, verdicts)
         if newest - _timestamp(runs[-1]) > MAX_SILENCE_S:
             series.missing = silent

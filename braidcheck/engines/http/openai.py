@@ -21,26 +21,26 @@ class OpenAiServer(Server):
         return [self._rows(ids, self._shown(ids, 1, {"echo": True, "logprobs": top})) for ids in prompts]
 
     def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[Any]]:
-        found = [self._shown(ids, n, {"logprobs": 1})["tokens"] for ids in prompts]
-        return [[self._id(token) for token in tokens] for tokens in found]
+        answers = [self._shown(ids, n, {"logprobs": 1})["tokens"] for ids in prompts]
+        return [[self._id(token) for token in tokens] for tokens in answers]
 
     def _shown(self, ids: list[int], n: int, options: Mapping[str, Any]) -> Mapping[str, Any]:
         shown = {"return_tokens_as_token_ids": True, **options}
-        asked = {"model": self.model, "prompt": ids, "max_tokens": n, "temperature": 0, **shown}
-        answer = self.client.post("completions", asked)
+        body = {"model": self.model, "prompt": ids, "max_tokens": n, "temperature": 0, **shown}
+        answer = self.client.post("completions", body)
         self._same_model(answer)
         return answer["choices"][0]["logprobs"]
 
-    def _rows(self, ids: list[int], found: Mapping[str, Any]) -> list[Row]:
+    def _rows(self, ids: list[int], answer: Mapping[str, Any]) -> list[Row]:
         """The log-probabilities after each token: the best ones and the prompt's own."""
-        if len(found["tokens"]) != len(ids) + 1:
-            cut = f"{len(found['tokens']) - 1} tokens of a prompt of {len(ids)}"
+        if len(answer["tokens"]) != len(ids) + 1:
+            cut = f"{len(answer['tokens']) - 1} tokens of a prompt of {len(ids)}"
             raise ServerError(f"{self.client.address} echoes {cut}: does it prepend a token?")
         rows: list[Row] = [
             {self._id(text): value for text, value in best.items() if self._is_known(text)}
-            for best in found["top_logprobs"][1:]
+            for best in answer["top_logprobs"][1:]
         ]
-        own = [{token: value} for token, value in zip(ids[1:], found["token_logprobs"][1:-1], strict=True)]
+        own = [{token: value} for token, value in zip(ids[1:], answer["token_logprobs"][1:-1], strict=True)]
         return [{**row, **more} for row, more in zip(rows, [*own, {}], strict=True)]
 
     def _is_known(self, text: str) -> bool:

@@ -44,8 +44,8 @@ class Server:
 
     def prefill_batch(self, prompts: list[list[int]]) -> list[TopLogprobs]:
         """Like ``prefill``, for the prompts of one request."""
-        found = self._most_logprobs(prompts)
-        return [self._checked(ids, rows) for ids, rows in zip(prompts, found, strict=True)]
+        logprobs = self._most_logprobs(prompts)
+        return [self._checked(ids, rows) for ids, rows in zip(prompts, logprobs, strict=True)]
 
     def generate(self, ids: list[int], n: int) -> list[int]:
         """Greedy tokens."""
@@ -86,9 +86,9 @@ class Server:
         for top in (self._top,) if self._top else TOPS:
             try:
                 with reading(self.client, "log-probabilities of a prompt"):
-                    found = self._logprobs(prompts, min(top, self.vocabulary_size))
+                    logprobs = self._logprobs(prompts, min(top, self.vocabulary_size))
                 self._top = top
-                return found
+                return logprobs
             except RequestRefused as refusal:
                 first = first or refusal
         assert first is not None

@@ -14,8 +14,8 @@ class SglangServer(StoppingServer):
     name = "SGLang"
 
     def _logprobs(self, prompts: list[list[int]], top: int) -> list[list[Row]]:
-        wanted = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": top}
-        results = self._results(prompts, {"max_new_tokens": 1, "temperature": 0}, wanted)
+        options = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": top}
+        results = self._results(prompts, {"max_new_tokens": 1, "temperature": 0}, options)
         return [_rows(result["meta_info"]) for result in results]
 
     def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[Any]]:

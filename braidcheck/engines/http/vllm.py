@@ -16,8 +16,8 @@ class VllmServer(StoppingServer):
     name = "vLLM"
 
     def _logprobs(self, prompts: list[list[int]], top: int) -> list[list[Row]]:
-        wanted = {"prompt_logprobs": top, "logprobs": top, "return_tokens_as_token_ids": True}
-        return [_rows(choice) for choice in self._choices(prompts, 1, wanted | {"temperature": 0})]
+        options = {"prompt_logprobs": top, "logprobs": top, "return_tokens_as_token_ids": True}
+        return [_rows(choice) for choice in self._choices(prompts, 1, options | {"temperature": 0})]
 
     def _answers(self, prompts: list[list[int]], n: int, stop: Sequence[int]) -> list[list[Any]]:
         return self._ids(prompts, n, {"temperature": 0, "stop_token_ids": list(stop)})
@@ -34,9 +34,9 @@ class VllmServer(StoppingServer):
 
     def stream(self, ids: list[int], n: int) -> list[int]:
         """Greedy tokens of a stream."""
-        wanted = {"temperature": 0, "return_token_ids": True, "stream": True}
+        options = {"temperature": 0, "return_token_ids": True, "stream": True}
         with reading(self.client, "token ids in its stream"):
-            events = self.client.post_for_events("completions", self._body(ids, n, wanted))
+            events = self.client.post_for_events("completions", self._body(ids, n, options))
             return self._tokens(token for event in events for token in event["choices"][0]["token_ids"])
 
     def _ids(self, prompts: list[list[int]], n: int, options: Mapping[str, Any]) -> list[list[Any]]:

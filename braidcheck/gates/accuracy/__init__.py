@@ -144,11 +144,11 @@ def _violation_as_a_whole(output: Output) -> str | None:
 
 def subjects(settings: Settings) -> list[str]:
     """One per case, and one per op for the large cases that the interpreter lane omits."""
-    found = []
+    result = []
     for op in chosen_ops(settings).values():
-        found += [case.id for case in op.cases if settings.lane == "gpu" or not case.large]
-        found += [_large(op)] if settings.lane != "gpu" and any(case.large for case in op.cases) else []
-    return found
+        result += [case.id for case in op.cases if settings.lane == "gpu" or not case.large]
+        result += [_large(op)] if settings.lane != "gpu" and any(case.large for case in op.cases) else []
+    return result
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from braidcheck.gates import accuracy
-from braidcheck.gates.accuracy.evidence import Distance, Evidence, Output
+from braidcheck.gates.accuracy.evidence import Evidence
+from braidcheck.gates.accuracy.outputs import output_dtype, output_evidence, output_problems
 from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.gpu_memory import is_out_of_memory
 from braidcheck.numerics import bias, casts
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run, with_finite_poison
-from braidcheck.numerics.error import Errors, distance, largest_error_ratio, relative_error
+from braidcheck.numerics.error import distance, largest_error_ratio, relative_error
 from braidcheck.op import Case, Op
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]  # a wrapper to the same wrapper, watched
@@ -66,7 +67,7 @@ def measure_op(op: Op, case: Case, device: str = "cpu", function: Callable[..., 
     evidence["problems"] = output_problems(op, inputs, got, exact)
     if not evidence["problems"]:
         evidence["outputs"] = [
-            _output(name, distance(value, truth, tolerance, part, rounded), *errors)
+            output_evidence(name, distance(value, truth, tolerance, part, rounded), *errors)
             for name, value, truth, tolerance, part, rounded, errors in zip(
                 op.outputs,
                 got,
@@ -112,13 +113,13 @@ class _Question:
         permitted = casts.of_op(self._op, self.inputs)
         if not permitted or self._has_few_rows:
             return self.baseline
-        with casts.made(permitted):
+        with casts.applied(permitted):
             return self._outputs()
 
     def _outputs(self) -> list[Tensor]:
         outputs = run(self._op, self._op.reference, copies(self.inputs))
         named = zip(self._op.outputs, outputs, strict=False)
-        return [output.to(_dtype(self._op, name, self.inputs)) for name, output in named]
+        return [output.to(output_dtype(self._op, name, self.inputs)) for name, output in named]
 
     @cached_property
     def errors(self) -> list[tuple[float, float]]:
@@ -182,59 +183,11 @@ def has_finite_poison(case: Case) -> bool:
     return case.profile != "nan" and case.entropy % 2 == 1
 
 
-def plain(errors: Errors) -> Distance:
-    """Errors as plain data."""
-    return {
-        "error_ratio": errors.error_ratio,
-        "relative": errors.relative,
-        "largest": errors.largest,
-        "nonfinite": errors.nonfinite,
-        "bias": errors.bias,
-        "narrow": errors.narrow,
-        "index": errors.index,
-        "got": errors.got,
-        "exact": errors.exact,
-        "allowed": errors.allowed,
-    }
-
-
-def _output(name: str, errors: Errors, baseline_ratio: float, baseline_relative: float) -> Output:
-    return {
-        "name": name,
-        **plain(errors),
-        "baseline_error_ratio": baseline_ratio,
-        "baseline_relative": baseline_relative,
-    }
-
-
 def _missing(function: Callable[..., Any], case: Case) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return []
     return [name for name in case.needs if name not in {p.name for p in parameters}]
-
-
-def output_problems(op: Op, inputs: Mapping[str, Any], got: tuple[Any, ...], exact: tuple[Any, ...]) -> list[str]:
-    """Problems of the outputs apart from their values: count, shapes and dtypes."""
-    if len(got) != len(exact):
-        return [f"returned {len(got)} outputs, must return {len(exact)}"]
-    found = []
-    for name, value, truth in zip(op.outputs, got, exact, strict=False):
-        if not isinstance(value, Tensor):
-            found.append(f"{name} is {type(value).__name__}, not a tensor")
-            continue
-        dtype = _dtype(op, name, inputs)
-        if value.shape != truth.shape:
-            found.append(f"{name} has shape {list(value.shape)}, must have {list(truth.shape)}")
-        if value.dtype != dtype:
-            given, wanted = (str(one).removeprefix("torch.") for one in (value.dtype, dtype))
-            found.append(f"{name} is {given}, must be {wanted}")
-    return found
-
-
-def _dtype(op: Op, name: str, inputs: Mapping[str, Any]) -> torch.dtype:
-    found: torch.dtype = getattr(torch, str(op.contract.output_dtype(name, inputs)).removeprefix("torch."))
-    return found
 
 
 def case_check(op: Op, case: Case, device: str, guard: Guard = lambda call: call) -> str | None:

@@ -10,7 +10,7 @@ from braidcheck.op import Case, Op
 
 ROWS = (1, 3, 17)  # one for each range of rows with its own kernel
 MANY_ROWS = 66  # enough for the persistent kernels; ops with a cache have none
-FEW = 3  # rows
+SMALL_ROWS = 3  # rows
 DULL = ("zero_rows", "nan", "subnormal", "largest")  # profiles in which other numbers may not show
 SLOTS = 257  # slots of a cache, from which on a row is split
 
@@ -70,7 +70,7 @@ def _whole_cases(op: Op) -> list[Case]:
 
 
 def _with_few_rows(case: Case) -> Case:
-    rows = max(min(FEW, case[rows_axis(case)]), 2 * case.get("seqs"))
+    rows = max(min(SMALL_ROWS, case[rows_axis(case)]), 2 * case.get("seqs"))
     return resized(case, rows, min(SLOTS, case.get("S")))
 
 

@@ -111,8 +111,8 @@ def check_twice(op: Op, call: Call, case: Case, device: str) -> None:
         slots = not value.is_floating_point() and op.contract.mutates  # equal tensors have no meaning for these
         alike = (value.shape, value.dtype) == (second.shape, second.dtype)
         if alike and not slots and not {one, other} & set(op.contract.written):
-            given = copies(inputs)
-            _accepted(op, call, inputs | {other: value.clone()}, given | {other: given[one]}, [one, other])
+            arguments = copies(inputs)
+            _accepted(op, call, inputs | {other: value.clone()}, arguments | {other: arguments[one]}, [one, other])
 
 
 def check_overlaps(op: Op, call: Call, case: Case, device: str) -> None:

@@ -14,7 +14,7 @@ from braidcheck.gates.gate import Check, Trial
 from braidcheck.gates.under_test import wrapper
 from braidcheck.op import Op
 
-ASKED = (state_checks, layout_checks, stream_checks)
+CHECKS = (state_checks, layout_checks, stream_checks)
 
 
 def op_checks(op: Op, device: str) -> dict[str, Check]:
@@ -24,7 +24,7 @@ def op_checks(op: Op, device: str) -> dict[str, Check]:
         return wrapper(op.name)(*args, **kwargs)
 
     call.__wrapped__ = op.call  # type: ignore[attr-defined] # its signature
-    return {name: partial(_violation, check) for checks in ASKED for name, check in checks(op, call, device)}
+    return {name: partial(_violation, check) for checks in CHECKS for name, check in checks(op, call, device)}
 
 
 def trial_checks(trial: Trial) -> Iterator[tuple[str, Check]]:

@@ -113,16 +113,16 @@ def _returned(op: Op, outputs: Outputs) -> dict[str, Tensor]:
 
 def _require_own_memory(op: Op, inputs: Mapping[str, Any], outputs: Outputs) -> None:
     kept = {name: value for name, value in inputs.items() if name not in op.contract.overwrites}
-    given = {f"the input {name}": value for name, value in kept.items() if isinstance(value, Tensor)}
+    storages = {f"the input {name}": value for name, value in kept.items() if isinstance(value, Tensor)}
     for name, value in _returned(op, outputs).items():
         if not isinstance(value, Tensor):
             raise ViolationError(f"{name} is {type(value).__name__}, not a tensor")
         if value.numel() != len(set(addresses(value).tolist())):
             raise ViolationError(f"elements of {name} share memory, its strides are {list(value.stride())}")
-        for other, memory in given.items():
+        for other, memory in storages.items():
             if share_memory(value, memory):
                 raise ViolationError(f"{name} shares memory with {other}")
-        given[name] = value
+        storages[name] = value
 
 
 def share_memory(one: Tensor, other: Tensor) -> bool:

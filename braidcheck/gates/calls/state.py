@@ -59,13 +59,13 @@ def check_among_others(op: Op, call: Call, cases: list[Case], device: str) -> No
     middle = smallest_case(op, 3)
     sizes = [middle, resized(middle, 7, LONG), resized(middle, 1), middle]
     options = [case for case in cases if any(name[0].islower() for name in case.axes)]
-    given = [op.inputs(case, device) for case in (*sizes, *options)]
+    other_inputs = [op.inputs(case, device) for case in (*sizes, *options)]
     held, results = Held(op), list[Outputs]()
-    for inputs in given:
+    for inputs in other_inputs:
         results.append(held.hold(observed(op, call, copies(inputs))))
-    for case, inputs, result in zip(sizes, given, results, strict=False):
+    for case, inputs, result in zip(sizes, other_inputs, results, strict=False):
         require_right(op, inputs, result, f"at {case.id} among calls of other sizes")
-    for inputs, result in reversed(list(zip(given, results, strict=True))):
+    for inputs, result in reversed(list(zip(other_inputs, results, strict=True))):
         require_same(op, result, observed(op, call, copies(inputs)), "when other sizes and options came before")
     held.require_kept()
 
@@ -78,10 +78,10 @@ def check_many_times(op: Op, call: Call, case: Case, device: str) -> None:
         require_same(op, first, observed(op, call, copies(inputs)), f"at call {number}")
 
 
-def _served(op: Op, call: Call, wanted: Inputs, plain: Inputs) -> tuple[Inputs, Outputs, Garbage]:
-    """``wanted``, or ``plain`` if the kernel refuses other numbers; the outputs, and the memory that was used."""
+def _served(op: Op, call: Call, inputs: Inputs, plain: Inputs) -> tuple[Inputs, Outputs, Garbage]:
+    """``inputs``, or ``plain`` if the kernel refuses other numbers; the outputs, and the memory that was used."""
     with suppress(*REFUSALS), Garbage() as garbage:
-        return wanted, observed(op, call, copies(wanted)), garbage
+        return inputs, observed(op, call, copies(inputs)), garbage
     with Garbage() as garbage:
         return plain, observed(op, call, copies(plain)), garbage
 

@@ -145,16 +145,16 @@ class _Search:
     def result(self, before: Evidence) -> Blame:
         layers = len(self.engine.model.layer_ops)
         ops, suspect_layers = find_suspects(lambda kept: self.failed(self.see(kept)), self.called, layers)
-        found: Blame = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
+        blame: Blame = {"ops": ops, "layers": suspect_layers[:1] + suspect_layers[-1:], "kl": _kl(before)}
         if ops:
             after = self.see(self.kernels(ops, suspect_layers or [None]))
-            found |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
+            blame |= {"kl_repaired": _kl(after), "repaired": not self.failed(after)}
         if self.error:
-            found["error"] = self.error
-        return found | {"looks": self.looks}
+            blame["error"] = self.error
+        return blame | {"looks": self.looks}
 
 
 def _kl(evidence: Evidence) -> float | None:
     """Mean KL to HF float32 in nats per token; None if it is not finite or no document was read."""
-    found = [value for row in evidence.get("documents", ()) for value in row["kl"]]
-    return float(np.mean(found)) if found and None not in found else None
+    values = [value for row in evidence.get("documents", ()) for value in row["kl"]]
+    return float(np.mean(values)) if values and None not in values else None

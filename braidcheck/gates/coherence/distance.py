@@ -93,7 +93,7 @@ def position(evidence: Evidence) -> Finding:
     """KL by position: some faults show only far from the beginning."""
     documents = whole_documents(evidence)
     columns = {name: column(documents, name) for name in ("kl", "kl_floor", "nll", "nll_truth", "nll_floor")}
-    found: dict[str, Ratio] = {}
+    ratios: dict[str, Ratio] = {}
     metrics: dict[str, dict[str, float]] = {}
     for start, stop in BINS:
         # Few documents are long, so bins far out resample blocks instead of whole documents.
@@ -105,20 +105,20 @@ def position(evidence: Evidence) -> Finding:
         if len(blocks) >= MIN_DOCUMENTS:
             name = f"{start}-{stop - 1}" if stop < 1 << 62 else f"{start}+"
             sums = {key: [float(rows[n][part].sum()) for n, part in blocks] for key, rows in columns.items()}
-            found[name] = Ratio.of(sums["kl"], sums["kl_floor"])
+            ratios[name] = Ratio.of(sums["kl"], sums["kl_floor"])
             shifts = _shifts(sums, [len(columns["nll"][n][part]) for n, part in blocks])
-            metrics[name] = {"ratio": found[name].value, "upper": found[name].upper, **shifts}
-    if not found:
+            metrics[name] = {"ratio": ratios[name].value, "upper": ratios[name].upper, **shifts}
+    if not ratios:
         raise InsufficientData(
             Status.INCONCLUSIVE, f"no range of positions has {MIN_DOCUMENTS} blocks of {BLOCK} tokens"
         )
-    worst = max(found, key=lambda name: found[name].upper)
-    ratio = found[worst]
+    worst = max(ratios, key=lambda name: ratios[name].upper)
+    ratio = ratios[worst]
     message = (
         f"worst at positions {worst}: KL is {ratio.value:.3g}x HF bfloat16's (95%: up to {ratio.upper:.3g}x); "
         f"at most {RATIO}x is allowed"
     )
-    status = Status.FAIL if any(each.status == Status.FAIL for each in found.values()) else ratio.status
+    status = Status.FAIL if any(each.status == Status.FAIL for each in ratios.values()) else ratio.status
     return Finding(status, message, ratio.upper, RATIO, "x HF bfloat16", metrics)
 
 
@@ -202,8 +202,8 @@ def entropy(evidence: Evidence) -> Finding:
 def _perplexity(evidence: Evidence, documents: Sequence[Document]) -> dict[str, float]:
     columns = {"engine": "nll", "hf_float32": "nll_truth", "hf_bfloat16": "nll_floor"}
     # A broken engine's NLL can overflow exp.
-    found = {who: exp(min(np.concatenate(column(documents, name)).mean(), 700.0)) for who, name in columns.items()}
-    return found | {"generator": evidence["generator_perplexity"]}
+    perplexity = {who: exp(min(np.concatenate(column(documents, name)).mean(), 700.0)) for who, name in columns.items()}
+    return perplexity | {"generator": evidence["generator_perplexity"]}
 
 
 def _layers(evidence: Evidence) -> list[float]:

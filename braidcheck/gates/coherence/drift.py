@@ -52,12 +52,12 @@ def changed_entries(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[st
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in entries.items():
         if not prefix and name in UNTOLD:
             continue
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: str(value)}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: str(value)}
+    return flat
 
 
 def measure_drift(a: Golden, b: Golden) -> list[Drift]:

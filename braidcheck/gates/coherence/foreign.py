@@ -91,23 +91,23 @@ def _document(document: GoldenDocument, text: Text, got: Prefilled) -> Document:
     """The columns of one document; from a Top only the rows and tokens that it has."""
     truth, floor = document.truth, document.floor
     engine, noise = divergences(text, 0, got)
-    given = ~noise.isnan()
+    present = ~noise.isnan()
     nll = _nll(got, document.ids)
-    named = given[:-1] if isinstance(got, Tensor) else ~nll.isnan()
+    named = present[:-1] if isinstance(got, Tensor) else ~nll.isnan()
     best = torch.tensor(list(tokens_of(got)))
     full = document.samples.full
     errors: tuple[Column, Column] = ([], [])
     if isinstance(got, Tensor):
         errors = metrics(spread(got[full] - truth.full)), metrics(spread(floor.full.float() - truth.full))
     return {
-        "tokens": int(given.sum()),
-        "kl": metrics(engine[given]),
-        "kl_floor": metrics(noise[given]),
+        "tokens": int(present.sum()),
+        "kl": metrics(engine[present]),
+        "kl_floor": metrics(noise[present]),
         "nll": metrics(nll[named]),
         "nll_truth": metrics(truth.nll[named]),
         "nll_floor": metrics(floor.nll[named]),
-        "certainty": metrics((margin(truth) / text.noise)[given]),
-        "flips": (best[given] != truth.argmax[given]).nonzero()[:, 0].tolist(),
+        "certainty": metrics((margin(truth) / text.noise)[present]),
+        "flips": (best[present] != truth.argmax[present]).nonzero()[:, 0].tolist(),
         "logit_error": errors[0],
         "logit_error_floor": errors[1],
     }
@@ -196,15 +196,15 @@ def _hidden(client: Client, golden: Any, say: Callable[[str], None]) -> Hidden:
         layers = len(document.truth.norm)
         if len(states) != layers:
             raise EngineError(f"gave {len(states)} hidden states after layers, the model has {layers} layers")
-        given = states[: next((index for index, state in enumerate(states) if state is None), layers)]
+        present = states[: next((index for index, state in enumerate(states) if state is None), layers)]
         width = len(document.samples.projection)
-        if any(state is not None and state.shape[-1] != width for state in given):
+        if any(state is not None and state.shape[-1] != width for state in present):
             raise EngineError(f"gave hidden states of another width than {width}")
-        digests = [state @ document.samples.projection for state in given if state is not None]
+        digests = [state @ document.samples.projection for state in present if state is not None]
         truth, norm = document.truth.hidden, document.truth.norm
         errors[0].append([(d - truth[index]).norm(dim=-1) / norm[index] for index, d in enumerate(digests)])
         errors[1].append(
-            [(document.floor.hidden[index] - truth[index]).norm(dim=-1) / norm[index] for index in range(len(given))]
+            [(document.floor.hidden[index] - truth[index]).norm(dim=-1) / norm[index] for index in range(len(present))]
         )
     engine, floor = ([torch.cat(layer).pow(2).mean().sqrt() for layer in zip(*rows, strict=True)] for rows in errors)
     if not engine:

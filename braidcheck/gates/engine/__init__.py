@@ -18,8 +18,8 @@ def parts(architecture: Architecture) -> tuple[str, ...]:
     """The parts of the gate, which can run concurrently: each attention backend, the model around it, sampled tokens,
     whole answers, long prompts, many requests, the output projection, the distribution of sampled tokens, the cost of
     requests."""
-    asked = "model", "sampling", "generation", "prompts", "requests", "head", "draws", "counts"
-    return (*architecture.attentions, *asked)
+    names = "model", "sampling", "generation", "prompts", "requests", "head", "draws", "counts"
+    return (*architecture.attentions, *names)
 
 
 def tiny_name(architecture: Architecture) -> str:
@@ -32,8 +32,8 @@ def tiny_models(architecture: str) -> tuple[Any, Any]:
     """With tied and with untied output projection, made once per process."""
     from braidcheck.gates.engine import tiny
 
-    found = models.find()[architecture]
-    return tiny.make(found), tiny.make(found, tied=False)
+    module = models.find()[architecture]
+    return tiny.make(module), tiny.make(module, tied=False)
 
 
 def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iterator[Verdict]:

@@ -104,11 +104,11 @@ def _answers(engine: Any, logits: list[float], best: int) -> str | None:
             tokens = decoded(engine, rows, 1, _sampling(**options)).flatten().tolist()
             if tokens != [best] * rows:
                 return f"{rows} rows with {options} are answered {tokens}"
-    found = engine.model.logits(torch.ones(2, engine.model.config.hidden_size, device=engine.model.device)).cpu()
+    actual = engine.model.logits(torch.ones(2, engine.model.config.hidden_size, device=engine.model.device)).cpu()
     expected = torch.tensor([logits] * 2)
     # A norm and a product of one number each: a few roundings of float32.
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-5, atol=0):
-        return f"logits are {list(found.shape)}, off by {float((found - expected).abs().max()):.2g}"
+    if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-5, atol=0):
+        return f"logits are {list(actual.shape)}, off by {float((actual - expected).abs().max()):.2g}"
     return None
 
 

@@ -147,10 +147,10 @@ def _launch(gpu: FakeGPU) -> Callable[..., None]:
         if kernel not in kernels:
             kernels[kernel] = kernel if isinstance(kernel, JITFunction) else JITFunction(kernel.fn, **kernel.kwargs)
         jit = kernels[kernel]
-        given = {param.name: param.default for param in jit.params if param.has_default}
-        given |= dict(zip(jit.arg_names, args, strict=False)) | options
+        arguments = {param.name: param.default for param in jit.params if param.has_default}
+        arguments |= dict(zip(jit.arg_names, args, strict=False)) | options
         rest = {name: value for name, value in options.items() if name not in jit.arg_names}
-        gpu.work.launches.append(f"{id(kernel)} {Launch.of(jit, given, rest).name}")
+        gpu.work.launches.append(f"{id(kernel)} {Launch.of(jit, arguments, rest).name}")
 
     return run
 

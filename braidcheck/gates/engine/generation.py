@@ -121,9 +121,9 @@ def _stop(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     for place in (0, 2):
         stop = (tiny.sizes["vocab_size"] - 1, tiny.answer[place])
         expected = [_until(answer, stop) for answer in plain]
-        found = engine.generate(prompts, ANSWER, stop=stop)
-        if found != expected or found[0] != tiny.answer[: place + 1]:
-            return f"answers up to {stop} are {found}, must be {expected}"
+        answers = engine.generate(prompts, ANSWER, stop=stop)
+        if answers != expected or answers[0] != tiny.answer[: place + 1]:
+            return f"answers up to {stop} are {answers}, must be {expected}"
     return None
 
 
@@ -163,9 +163,9 @@ def _stream(tiny: Tiny, make: Callable[[], Any]) -> str | None:
     engine, prompt = make(), tiny.ids[:PROMPT].tolist()
     whole = engine.generate(prompt, LONG)
     for count, stop in ((LONG, ()), (1, ()), (0, ()), (LONG, whole[3:4]), (LONG, whole[:1])):
-        found, expected = list(engine.stream(prompt, count, stop=stop)), _until(whole[:count], stop)
-        if found != expected:
-            return f"a stream of {count} tokens up to {stop} is {found}, must be {expected}"
+        tokens, expected = list(engine.stream(prompt, count, stop=stop)), _until(whole[:count], stop)
+        if tokens != expected:
+            return f"a stream of {count} tokens up to {stop} is {tokens}, must be {expected}"
     return None
 
 

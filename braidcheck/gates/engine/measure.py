@@ -21,7 +21,7 @@ from braidcheck.gates.under_test import module
 from braidcheck.numerics.calls import poisoned_outputs
 from braidcheck.settings import PRODUCTION
 
-FAR, FEW = 2**18 + 3, 3  # positions: more than any limit in the code
+FAR, NUM_POSITIONS = 2**18 + 3, 3  # positions: more than any limit in the code
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
@@ -96,17 +96,17 @@ def _far_positions(tiny: Tiny, device: str) -> str | None:
     table = type(model)(replace(model.config, max_position_embeddings=FAR), model.weights).cos_sin.cpu().double()
     if len(table) != FAR:
         return f"the table of angles of a model of {FAR} positions has {len(table)}"
-    position = torch.arange(FAR - FEW, FAR)
+    position = torch.arange(FAR - NUM_POSITIONS, FAR)
     frequencies = THETA ** -(torch.arange(0, tiny.sizes["head_dim"], 2).double() / tiny.sizes["head_dim"])
     angles = position[:, None] * frequencies
     bound = (angles + 1) * 2.0**-22  # frequency and angle, cosine and sine are rounded to float32
-    errors = (table[-FEW:] - torch.cat([angles.cos(), angles.sin()], dim=1)).abs() / bound.repeat(1, 2)
+    errors = (table[-NUM_POSITIONS:] - torch.cat([angles.cos(), angles.sin()], dim=1)).abs() / bound.repeat(1, 2)
     if not errors.max() <= 1:
         return f"angles at the last of {FAR} positions are off by {float(errors.max()):.3g} times their bound"
     metadata = module("models.metadata").AttentionMetadata
-    chunk, step = metadata.prefill(FEW, device, FAR - FEW), metadata.decode(position.to(device))
+    chunk, step = metadata.prefill(NUM_POSITIONS, device, FAR - NUM_POSITIONS), metadata.decode(position.to(device))
     if chunk.positions.tolist() != position.tolist() or chunk.lengths.tolist() != [FAR]:
-        return f"a chunk from position {FAR - FEW} on stands at {chunk.positions.tolist()}"
+        return f"a chunk from position {FAR - NUM_POSITIONS} on stands at {chunk.positions.tolist()}"
     return None if step.lengths.tolist() == (position + 1).tolist() else f"a step at {FAR - 1} sees other lengths"
 
 
@@ -142,12 +142,12 @@ def _graphs(tiny: Tiny, attention: str, device: str) -> str | None:
     model_sampling = module("models.sampling").Sampling
     engine, prompts = _engine(tiny, device, attention), [tiny.document[:length].tolist() for length in (40, 1, 17)]
     for sampling in (model_sampling(), model_sampling(1.5, 40, 0.9, seed=2**31 - 1)):
-        for asked in (prompts, prompts[:1]):
+        for batch in (prompts, prompts[:1]):
             answers = []
             for engine.model.use_cuda_graph in (True, False):
-                answers.append(engine.generate(asked, 21, sampling))
+                answers.append(engine.generate(batch, 21, sampling))
             if answers[0] != answers[1]:
-                return f"{len(asked)} rows are answered {answers[0]} with CUDA graphs, {answers[1]} without"
+                return f"{len(batch)} rows are answered {answers[0]} with CUDA graphs, {answers[1]} without"
     return None
 
 

@@ -27,10 +27,10 @@ LENGTHS = (1, 5, 31, 32, 33, 63, 64, 65, 97, 140)  # prompt lengths around chunk
 KINDS = ("greedy", "sampled", "batch", "stop", "stream", "dropped", "held", "logits")
 SAMPLINGS = ((2.0, 40, 0.95), (4.0, 40, 0.95), (2.0, 12, 0.95), (2.0, 40, 0.5))  # each setting varied alone
 STREAM = 17  # tokens: three chunks of a stream
-FIRST = (4.0, 40, 0.95, 5)  # temperature, top-k, top-p and seed of a request
-# Each of them otherwise; and a stop token, given by its place in the answer.
-OTHERS: dict[str, Any] = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
-FEW = 6  # tokens of such a prompt and answer
+BASE_SAMPLING = (4.0, 40, 0.95, 5)  # temperature, top-k, top-p and seed
+# Each setting changed alone; the stop token is given by its place in the answer.
+CHANGED_SETTINGS: dict[str, Any] = {"stop": 3, "temperature": 1.0, "top_k": 3, "top_p": 0.3, "seed": 6}
+NUM_TOKENS = 6  # of the prompt and of the answer of these requests
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,18 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
     for number in range(count):
         which = draw.randrange(len(engines))
         request = _drawn(draw, tinies[which].sizes["vocab_size"], kernels and device == "cpu")
-        found, expected = (
+        actual, expected = (
             _answer(engine, request) for engine in (engines[which], _engine(tinies[which], device, kernels))
         )
         if request.kind == "held":
-            held.append((request, which, found, list(expected)))
+            held.append((request, which, actual, list(expected)))
             continue
         if request.kind == "dropped":
-            found, expected = (list(islice(answer, 1 + request.count // 2)) for answer in (found, expected))
+            actual, expected = (list(islice(answer, 1 + request.count // 2)) for answer in (actual, expected))
         elif request.kind == "stream":
-            found, expected = list(found), list(expected)
-        if not (torch.equal(found, expected) if request.kind == "logits" else found == expected):
-            return f"request {number} ({request}) gives {_short(found)}, a fresh engine gives {_short(expected)}"
+            actual, expected = list(actual), list(expected)
+        if not (torch.equal(actual, expected) if request.kind == "logits" else actual == expected):
+            return f"request {number} ({request}) gives {_short(actual)}, a fresh engine gives {_short(expected)}"
     for request, _, stream, expected in held:
         if (tokens := list(stream)) != expected:
             return f"{request}, resumed after other requests, gives {tokens}, a fresh engine gives {expected}"
@@ -118,23 +118,23 @@ def _in_turn(tinies: Sequence[Tiny], device: str, count: int, kernels: bool) -> 
 
 
 def _one_setting_apart(tiny: Tiny, device: str) -> str | None:
-    """Of requests that differ from the one before in one setting each is answered as by a fresh engine."""
-    sampling, prompt = module("models.sampling").Sampling, tiny.document[:FEW].tolist()
-    first = sampling(*FIRST)
+    """A request that differs from the one before it in one setting is answered as by a fresh engine."""
+    sampling, prompt = module("models.sampling").Sampling, tiny.document[:NUM_TOKENS].tolist()
+    base = sampling(*BASE_SAMPLING)
 
-    def answer(engine: Any, asked: Any, stop: tuple[int, ...]) -> list[int]:
-        return engine.generate(prompt, FEW, asked, stop)
+    def answer(engine: Any, settings: Any, stop: tuple[int, ...]) -> list[int]:
+        return engine.generate(prompt, NUM_TOKENS, settings, stop)
 
-    def fresh(*asked: Any) -> list[int]:
-        return answer(_engine(tiny, device, device != "cpu"), *asked)
+    def fresh(*request: Any) -> list[int]:
+        return answer(_engine(tiny, device, device != "cpu"), *request)
 
-    usual, engine = fresh(first, ()), _engine(tiny, device, device != "cpu")
-    for name, other in OTHERS.items():
-        asked = (first, (usual[other],)) if name == "stop" else (replace(first, **{name: other}), ())
-        expected = fresh(*asked)
+    usual, engine = fresh(base, ()), _engine(tiny, device, device != "cpu")
+    for name, other in CHANGED_SETTINGS.items():
+        changed = (base, (usual[other],)) if name == "stop" else (replace(base, **{name: other}), ())
+        expected = fresh(*changed)
         if expected == usual:
             return f"{name} {other} changes nothing: {usual}"
-        for request, right in ((asked, expected), ((first, ()), usual)):
+        for request, right in ((changed, expected), ((base, ()), usual)):
             if (tokens := answer(engine, *request)) != right:
                 return f"next to a request of another {name} one gives {tokens}, a fresh engine gives {right}"
     return None
@@ -161,12 +161,12 @@ def _two_streams(tiny: Tiny, device: str) -> str | None:
     prompts = [tiny.document[start : start + 40].tolist() for start in (0, 40)]
     alone = [engine.generate(prompt, STREAM, sampling) for prompt in prompts]
     streams = [engine.stream(prompt, STREAM, sampling) for prompt in prompts]
-    found: list[list[int]] = [[], []]
+    answers: list[list[int]] = [[], []]
     for _ in range(STREAM):
-        for tokens, stream in zip(found, streams, strict=True):
+        for tokens, stream in zip(answers, streams, strict=True):
             tokens.append(next(stream))
         engine.generate([prompts[0][:7]] * 2, 2)
-    return None if found == alone else f"streams in turns are {found}, alone {alone}"
+    return None if answers == alone else f"streams in turns are {answers}, alone {alone}"
 
 
 def _decoders_in_use(tiny: Tiny, device: str) -> str | None:
@@ -210,12 +210,12 @@ def _stops(tiny: Tiny, device: str) -> str | None:
     for place in (0, 1, 7, 8, 9, 16, 17, 32, 33):
         stop = (whole[place], tiny.sizes["vocab_size"] + 7)
         expected = whole[: whole.index(whole[place]) + 1]
-        for what, found in (
+        for what, answer in (
             ("an answer", engine.generate(prompt, 2 * STREAM, sampling, stop)),
             ("a stream", list(engine.stream(prompt, 2 * STREAM, sampling, stop))),
         ):
-            if found != expected:
-                return f"{what} up to its token {place} is {found}, must be {expected}"
+            if answer != expected:
+                return f"{what} up to its token {place} is {answer}, must be {expected}"
     unstopped = engine.generate(prompt, 2 * STREAM, sampling, (tiny.sizes["vocab_size"] + 7,))
     return None if unstopped == whole else f"an answer without its stop token is {unstopped}, must be {whole}"
 

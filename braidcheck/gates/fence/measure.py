@@ -120,14 +120,14 @@ def red_zones(op: Op, device: str) -> list[tuple[str, Case, Guard]]:
     """The guarded calls: a name, a case and the guard. On a CPU also with rows far apart."""
     # The addresses that a kernel reads depend on sizes and types, not on profiles.
     cases = list({(tuple(case.axes.items()), case.dtype): case for case in op.cases if not case.large}.values())
-    asked: list[tuple[str, Case, Guard]] = [(case.id, case, with_red_zones) for case in cases]
+    checks: list[tuple[str, Case, Guard]] = [(case.id, case, with_red_zones) for case in cases]
     if device != "cpu":
-        return asked
+        return checks
     # Indices of less than 64 bits overflow at such rows, which cost address space, not memory.
-    return asked + [(f"{case.id} far apart", case, far_apart) for case in _of_each_kernel(op, cases)]
+    return checks + [(f"{case.id} far apart", case, far_apart) for case in _cases_of_each_kernel(op, cases)]
 
 
-def _of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
+def _cases_of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
     """Cases of one row, and of three or more, one for each choice of kernels: of products the largest affordable one,
     for in a small one no program has a second block, of attention the smallest."""
     chosen: dict[object, Case] = {}

@@ -82,14 +82,14 @@ def _elements(case: Case) -> int:
 @contextmanager
 def recorded() -> Iterator[Callable[[], set[str]]]:
     """A context that gives a function, which returns the paths that ran so far."""
-    with ran_branches() as found, asked_configs() as asked:
-        yield lambda: {_path(branch) for branch in found} | {_config_name(key) for key in asked}
+    with ran_branches() as ran, asked_configs() as requested:
+        yield lambda: {_path(branch) for branch in ran} | {_config_name(key) for key in requested}
 
 
-def _run_until(ran: Callable[[], set[str]], wanted: set[str], cases: Sequence[tuple[Op, Case]]) -> None:
-    """Run the cases until ``ran()`` covers all ``wanted`` paths."""
+def _run_until(ran: Callable[[], set[str]], missing: set[str], cases: Sequence[tuple[Op, Case]]) -> None:
+    """Run the cases until ``ran()`` covers all ``missing`` paths."""
     for op, case in cases:
-        if wanted <= ran():
+        if missing <= ran():
             return
         inputs = op.inputs(case, "cpu")
         with poisoned_outputs():

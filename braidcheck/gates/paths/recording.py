@@ -87,9 +87,9 @@ class _Asked(dict[Any, Any]):
 @contextmanager
 def asked_configs() -> Iterator[_Asked]:
     """A context that collects the keys of the launch configs that wrappers request."""
-    overrides, asked = module("kernels.common.configs")._OVERRIDES, _Asked()
-    token = overrides.set(asked)
+    overrides, requested = module("kernels.common.configs")._OVERRIDES, _Asked()
+    token = overrides.set(requested)
     try:
-        yield asked
+        yield requested
     finally:
         overrides.reset(token)

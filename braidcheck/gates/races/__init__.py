@@ -19,8 +19,8 @@ def run(settings: Settings, subjects: Sequence[str], progress: Progress) -> Iter
 
     checks_of = measure.op_checks if settings.lane == "interpret" else delays.delayed_cases
     for op in subjects:
-        found = {name: run_check(check) for name, check in checks_of(kernels.find()[op])}
-        yield violations.evaluate("races", op, found, settings.lane)
+        results = {name: run_check(check) for name, check in checks_of(kernels.find()[op])}
+        yield violations.evaluate("races", op, results, settings.lane)
 
 
 def _subjects(settings: Settings) -> list[str]:

@@ -11,9 +11,9 @@ Spans = tuple[np.ndarray, np.ndarray]  # where runs of bytes begin and end
 
 def spans(addresses: np.ndarray, itemsize: int) -> Spans:
     """Where runs of bytes begin and end, of elements of ``itemsize`` bytes at ``addresses``."""
-    found = np.unique(addresses)
-    gaps = np.flatnonzero(np.diff(found) > itemsize)
-    return found[np.r_[0, gaps + 1]], found[np.r_[gaps, len(found) - 1]] + itemsize
+    distinct = np.unique(addresses)
+    gaps = np.flatnonzero(np.diff(distinct) > itemsize)
+    return distinct[np.r_[0, gaps + 1]], distinct[np.r_[gaps, len(distinct) - 1]] + itemsize
 
 
 def within(addresses: np.ndarray, itemsize: int, runs: Spans) -> np.ndarray:

@@ -50,17 +50,17 @@ def launch_races(launches: Sequence[Launch]) -> Iterator[str]:
 
 def counter_races(launches: Sequence[Launch]) -> Iterator[str]:
     """Counters that a launch does not reset, and that a later launch continues from."""
-    found: dict[int, tuple[int, str]] = {}
+    counters: dict[int, tuple[int, str]] = {}
     for launch in launches:
         for start, end in launch.written:  # PyTorch's operation resets them
-            found = {address: row for address, row in found.items() if not start <= address < end}
+            counters = {address: row for address, row in counters.items() if not start <= address < end}
         here: dict[int, int] = {}
         for access in launch.accesses():
             if access.kind == ATOMIC:
                 for address, value in zip(access.addresses.tolist(), access.values.tolist(), strict=True):
                     here.setdefault(address, value)
         for address, value in here.items():
-            before, kernel = found.setdefault(address, (value, launch.kernel))
+            before, kernel = counters.setdefault(address, (value, launch.kernel))
             if value != before:
                 yield f"{launch.kernel}: {launch.element(address)} is {value}, was {before} before {kernel}: not reset"
 

@@ -60,8 +60,8 @@ def case_race(op: Op, case: Case) -> str | None:
 def call_race(call: Call, inputs: Inputs, smaller: Smaller | None = None) -> str | None:
     """The first race of one call; ``inputs`` are the tensors that it is given."""
     upstream = upstream_of(inputs)
-    found = (first_race(launches, upstream) for launches in recordings(call, smaller))
-    return next(filter(None, found), None)
+    races = (first_race(launches, upstream) for launches in recordings(call, smaller))
+    return next(filter(None, races), None)
 
 
 def recordings(call: Call, smaller: Smaller | None = None) -> Iterator[list[Launch]]:
@@ -92,8 +92,8 @@ def small_blocks(op: str) -> AbstractContextManager[None]:
         blocks = {name: getattr(config, name) for name in ("block_m", "block_n")}
         return replace(config, **{name: max(1, size // 4) for name, size in blocks.items() if size})
 
-    found = {key: smaller(config) for key, config in configs.configs().items() if key[0] == op}
-    return configs.override_config(found)
+    overrides = {key: smaller(config) for key, config in configs.configs().items() if key[0] == op}
+    return configs.override_config(overrides)
 
 
 def first_race(launches: Sequence[Launch], upstream: Launch | None = None) -> str | None:

@@ -159,11 +159,11 @@ def _to_written_bytes(launch: Launch) -> list[Access]:
     runs = written_spans(launch)
     if runs is None:
         return []
-    found = []
+    accesses = []
     for access in launch.accesses():
         if access.kind != LOAD or (access.addresses.size and reaches(access, runs)):
-            found.append(access)
-    return [access for access in found if access.addresses.size]
+            accesses.append(access)
+    return [access for access in accesses if access.addresses.size]
 
 
 def _overlapping(accesses: list[Access]) -> Iterator[tuple[int, int, int]]:
@@ -174,7 +174,7 @@ def _overlapping(accesses: list[Access]) -> Iterator[tuple[int, int, int]]:
     unit, number, value = _table(accesses)
     kind = np.array([access.kind for access in accesses])
     program = np.array([access.program for access in accesses])
-    found: dict[tuple[int, int], int] = {}
+    overlapping: dict[tuple[int, int], int] = {}
     for distance in range(1, len(unit)):
         same = unit[distance:] == unit[:-distance]
         if not same.any():
@@ -189,8 +189,8 @@ def _overlapping(accesses: list[Access]) -> Iterator[tuple[int, int, int]]:
         matters &= (left != right) | (kinds[0] == STORE)
         at = unit[:-distance][same][matters]
         for pair, where in zip(zip(left[matters].tolist(), right[matters].tolist(), strict=True), at, strict=True):
-            found.setdefault(pair, int(where))
-    for (left_one, right_one), where in found.items():
+            overlapping.setdefault(pair, int(where))
+    for (left_one, right_one), where in overlapping.items():
         yield left_one, right_one, where
 
 

@@ -46,7 +46,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         if not self.in_launch and function._schema.name.split("::")[-1] not in ALLOCATIONS:
-            written = [*_mutated(function, args, kwargs), *_made(result, (args, kwargs))]
+            written = [*_mutated(function, args, kwargs), *_allocated(result, (args, kwargs))]
             if written:
                 spans = [(start, end) for _, start, end, _ in (span("", tensor) for tensor in written)]
                 self.launches.append(Launch(str(function), written=spans))
@@ -72,10 +72,12 @@ def _mutated(function: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
             yield value
 
 
-def _made(result: Any, inputs: Any) -> Iterator[torch.Tensor]:
-    given = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)}
+def _allocated(result: Any, inputs: Any) -> Iterator[torch.Tensor]:
+    input_storages = {
+        leaf.untyped_storage().data_ptr() for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)
+    }
     for leaf in tree_leaves(result):
-        if isinstance(leaf, torch.Tensor) and leaf.untyped_storage().data_ptr() not in given:
+        if isinstance(leaf, torch.Tensor) and leaf.untyped_storage().data_ptr() not in input_storages:
             yield leaf
 
 
@@ -97,8 +99,8 @@ def _patch_launches(recorder: Recorder) -> None:
     @wraps(plain_run)
     def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         names = inspect.signature(self.fn).parameters
-        given = dict(zip(names, args, strict=False)) | {name: kwargs[name] for name in names if name in kwargs}
-        launch = Launch(self.fn.__name__, _tensors(given), bool(kwargs.get("launch_pdl")))
+        arguments = dict(zip(names, args, strict=False)) | {name: kwargs[name] for name in names if name in kwargs}
+        launch = Launch(self.fn.__name__, _tensors(arguments), bool(kwargs.get("launch_pdl")))
         recorder.launches.append(launch)
         recorder.in_launch = True
         try:
@@ -116,8 +118,8 @@ def _patch_launches(recorder: Recorder) -> None:
 
 def _tensors(arguments: Mapping[str, object]) -> list[tuple[str, int, int, int]]:
     """The tensors among a launch's arguments, including those of tensor descriptors."""
-    found = {name.removesuffix("_ptr"): getattr(value, "base", value) for name, value in arguments.items()}
-    return [span(name, value) for name, value in found.items() if isinstance(value, torch.Tensor)]
+    tensors = {name.removesuffix("_ptr"): getattr(value, "base", value) for name, value in arguments.items()}
+    return [span(name, value) for name, value in tensors.items() if isinstance(value, torch.Tensor)]
 
 
 def _patch_memory(recorder: Recorder) -> None:
@@ -138,15 +140,15 @@ def _patch_memory(recorder: Recorder) -> None:
         recorder.access(kind, pointers, mask, data=None if value is None else value.data)
 
     def rmw(op: Any, pointers: Any, value: Any, mask: Any, sem: Any, scope: Any) -> None:
-        found = _memory(pointers, mask.data)
+        values = _memory(pointers, mask.data)
         is_float_add = op.name == "FADD"
         recorder.access(
-            ATOMIC, pointers, mask.data, data=found, sem=sem.name, scope=scope.name, is_float_add=is_float_add
+            ATOMIC, pointers, mask.data, data=values, sem=sem.name, scope=scope.name, is_float_add=is_float_add
         )
 
     def cas(pointers: Any, compared: Any, value: Any, sem: Any, scope: Any) -> None:
-        found = _memory(pointers, np.ones_like(pointers.data, dtype=bool))
-        recorder.access(ATOMIC, pointers, None, data=found, sem=sem.name, scope=scope.name)
+        values = _memory(pointers, np.ones_like(pointers.data, dtype=bool))
+        recorder.access(ATOMIC, pointers, None, data=values, sem=sem.name, scope=scope.name)
 
     before("create_masked_load", lambda ptr, mask, *_, **__: recorder.access(LOAD, ptr, mask.data))
     before(
@@ -163,10 +165,10 @@ def _patch_memory(recorder: Recorder) -> None:
 def _memory(pointers: Any, mask: np.ndarray) -> np.ndarray:
     """The bits at ``pointers`` where ``mask`` is true."""
     size = pointers.get_element_ty().primitive_bitwidth // 8
-    found = np.zeros(pointers.data.shape, f"u{size}")
-    for at in np.argwhere(np.broadcast_to(mask, found.shape)):
-        found[tuple(at)] = int.from_bytes(ctypes.string_at(int(pointers.data[tuple(at)]), size), sys.byteorder)
-    return found
+    values = np.zeros(pointers.data.shape, f"u{size}")
+    for at in np.argwhere(np.broadcast_to(mask, values.shape)):
+        values[tuple(at)] = int.from_bytes(ctypes.string_at(int(pointers.data[tuple(at)]), size), sys.byteorder)
+    return values
 
 
 @contextmanager

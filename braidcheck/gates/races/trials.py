@@ -24,8 +24,8 @@ def op_trials(trial: Trial) -> Iterator[tuple[str, Check]]:
 
 def _first(checks: Sequence[tuple[str, Check]]) -> str | None:
     """The first violation of an op's cases, the quickest case first."""
-    found = (f"{name}: {violation}" for name, check in checks if (violation := check()))
-    return next(found, None)
+    violations = (f"{name}: {violation}" for name, check in checks if (violation := check()))
+    return next(violations, None)
 
 
 def step_trials(trial: Trial) -> Iterator[tuple[str, Check]]:

@@ -77,8 +77,8 @@ def _betting(subject: str, draws: Draws, seconds: float, metrics: dict[str, obje
     bets, share, limit = draws["bets"], draws["fault_share"], -math.log(LEVEL)
     worth, possible = largest_log_wealth(bets), expected_log_wealth(bets, share)
     metrics["events"] = counts = {event: _counted(row) for event, row in bets.items()}
-    event, (times, expected, asked) = max(counts.items(), key=lambda item: item[1][0] - item[1][1])
-    message = f"a draw {event} in {times} of {asked} draws, expected are {expected:.3g} at most: "
+    event, (times, expected, count) = max(counts.items(), key=lambda item: item[1][0] - item[1][1])
+    message = f"a draw {event} in {times} of {count} draws, expected are {expected:.3g} at most: "
     status = Status.FAIL if worth > limit else Status.PASS
     if status == Status.FAIL:
         message += f"p is {math.exp(-worth):.1g} at most, the level {LEVEL:g} (Ville's inequality)"

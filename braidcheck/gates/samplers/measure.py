@@ -45,9 +45,9 @@ SETTINGS = {
     "min-p 0.2": Setting(2.0, min_p=0.2),
 }
 GREEDY, LONG, SEEDS = "greedy tokens under HF", "long greedy answers under HF", "seeds"
-FIRST, TOGETHER = "first tokens of many seeds", "all draws together"
+FIRST_TOKENS, TOGETHER = "first tokens of many seeds", "all draws together"
 BEST, DEPENDENT, STOPS = "how often the best token is drawn", "draws that repeat others", "drawn stop tokens"
-NAMES = (GREEDY, LONG, *SETTINGS, *KEPT_TWO, FIRST, TOGETHER, BEST, DEPENDENT, SEEDS, STOPS)
+NAMES = (GREEDY, LONG, *SETTINGS, *KEPT_TWO, FIRST_TOKENS, TOGETHER, BEST, DEPENDENT, SEEDS, STOPS)
 LAST_TEXTS, LAST_LENGTH = 10, 96
 LONG_TOKENS = 144  # behind the pages that a cache takes at first
 FIRST_DRAWS = 192
@@ -77,7 +77,7 @@ def measure_samplers(
     steps = [step for text in texts[:LAST_TEXTS] for step in _steps(text, logits)]
     for index, name in enumerate(KEPT_TWO):
         add(name, partial(measure_kept, client, steps, stops, index))
-    add(FIRST, lambda: _first(client, steps, stops))
+    add(FIRST_TOKENS, lambda: _first(client, steps, stops))
     add(TOGETHER, lambda: _together(evidence["draws"]))
     flat = cache(lambda: flat_answers(client, unknown, TOKENS, stops, after))
     add(BEST, lambda: best_draws(flat()))
@@ -177,7 +177,7 @@ def _drawn(
 def _first(client: Client, steps: Sequence[Step], stops: Sequence[int]) -> Draws:
     """Places of the first tokens of consecutive seeds, at the step where a sampler that always takes the best token
     would stand out most from the noise."""
-    draw, bins, setting = random.Random(FIRST), [0] * BINS, Setting(TWO_TEMPERATURE)
+    draw, bins, setting = random.Random(FIRST_TOKENS), [0] * BINS, Setting(TWO_TEMPERATURE)
     shares = [float((row.double() / TWO_TEMPERATURE).softmax(-1).max()) for _, row, _ in steps]
     far = [math.sqrt(1 / share - 1) - math.expm1(one[2] / TWO_TEMPERATURE)
            for share, one in zip(shares, steps, strict=True)]  # fmt: skip

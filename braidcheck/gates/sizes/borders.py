@@ -94,8 +94,8 @@ def numbers_of(op: str) -> set[int]:
 def own_limits(op: str) -> set[int]:
     """The sizes around limits that the op's own files, or a candidate's, name: few enough to test wherever they are.
     Small ones are on the ladders."""
-    found = {number for file in _own_files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
-    return {number + more for number in found if number >= MIN_LIMIT for more in (0, 1, 2)}
+    numbers = {number for file in _own_files(op) for number in _numbers(file.read_text(encoding="utf-8"))}
+    return {number + more for number in numbers if number >= MIN_LIMIT for more in (0, 1, 2)}
 
 
 def _own_files(op: str) -> set[Path]:
@@ -107,14 +107,14 @@ def _own_files(op: str) -> set[Path]:
 
 def _files(op: str) -> set[Path]:
     """The op's wrapper and device code, and the shared files that they use."""
-    found, todo = set(), code(op)
+    files, todo = set(), code(op)
     while todo:
         one = todo.pop()
         file = Path(inspect.getfile(one))
-        if file not in found:
-            found.add(file)
+        if file not in files:
+            files.add(file)
             todo += _shared(one)
-    return found
+    return files
 
 
 def _shared(one: ModuleType) -> Iterator[ModuleType]:
@@ -124,19 +124,19 @@ def _shared(one: ModuleType) -> Iterator[ModuleType]:
 @cache
 def _imported(source: str) -> tuple[str, ...]:
     """The modules below the package that are imported from ``kernels.common``."""
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(_tree(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}.kernels.common"):
             name = (node.module or "").removeprefix(f"{PACKAGE}.")
-            found += [f"{name}.{each.name}" for each in node.names] if name == "kernels.common" else [name]
-    return tuple(found)
+            names += [f"{name}.{each.name}" for each in node.names] if name == "kernels.common" else [name]
+    return tuple(names)
 
 
 @cache
 def _numbers(source: str) -> frozenset[int]:
     """Numbers above 4 in comparisons, limits, masks and remainders, those that have a name of their own, and how many
     values the narrow types have that something is cast to."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for node in ast.walk(_tree(source)):
         parts: list[ast.expr | None] = []
         if isinstance(node, ast.Compare):
@@ -144,13 +144,13 @@ def _numbers(source: str) -> frozenset[int]:
         elif isinstance(node, ast.Call) and _name(node.func) in LIMITS:
             parts = [*node.args, *(keyword.value for keyword in node.keywords)]
         elif isinstance(node, ast.Attribute) and node.attr in VALUES_OF:
-            found.add(VALUES_OF[node.attr])
+            numbers.add(VALUES_OF[node.attr])
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.FloorDiv | ast.BitAnd):
             parts = [node.right]
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             parts = [node.value]
-        found.update(value for part in parts for value in _values(part) if 4 < value < 1 << 31)
-    return frozenset(found)
+        numbers.update(value for part in parts for value in _values(part) if 4 < value < 1 << 31)
+    return frozenset(numbers)
 
 
 def _name(function: ast.expr) -> str:

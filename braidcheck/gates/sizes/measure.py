@@ -57,15 +57,15 @@ def measure_sweep(op: Op, call: Call, sweep: Sweep, device: str, seed: int = 0, 
 
 def _violates(walk: Walk, size: int, seen: Evidence) -> bool:
     seen["sizes"].append(size)
-    found = run_check(partial(walk.violation, size))
-    if found and size > walk.sweep.max_size_gpu and found.startswith("ValueError"):
-        found = None  # beyond its supported sizes an op may refuse
-    seen["violation"] = found and f"at {' and '.join(walk.sweep.axes)} {size}: {found}"
-    return bool(found)
+    result = run_check(partial(walk.violation, size))
+    if result and size > walk.sweep.max_size_gpu and result.startswith("ValueError"):
+        result = None  # beyond its supported sizes an op may refuse
+    seen["violation"] = result and f"at {' and '.join(walk.sweep.axes)} {size}: {result}"
+    return bool(result)
 
 
 def _launches(op: Op, call: Call, sweep: Sweep, device: str, size: int) -> tuple[Launch, ...]:
     inputs = (sweep.inputs or op.inputs)(sweep.at(size), device)
-    with instead_of_running(size) as found:
+    with instead_of_running(size) as launches:
         run(op, call, inputs)
-    return tuple(found)
+    return tuple(launches)

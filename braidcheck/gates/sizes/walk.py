@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.gates.accuracy.measure import output_problems
+from braidcheck.gates.accuracy.outputs import output_problems
 from braidcheck.numerics.calls import copies, in_float64, poisoned_outputs, run
 from braidcheck.numerics.error import error_ratios, unravel_index
 from braidcheck.op import Inputs, Op, Sweep
@@ -42,8 +42,8 @@ class Walk:
             inputs = self.inputs(size)
             exact, bounds = self._truth(inputs)
         got = self._run(inputs)
-        if found := self._error(inputs, got, exact, bounds):
-            return found
+        if error := self._error(inputs, got, exact, bounds):
+            return error
         if rows is not None and size >= self.op.contract.batch_invariant > 0:
             return self._differing(got, _rows(self._alone, rows), "among so many")
         return self._exchanged(inputs, got, self._count(size))
@@ -70,10 +70,12 @@ class Walk:
     @cached_property
     def _by_row(self) -> tuple[str, ...]:
         """The given arguments that have a part of each row."""
-        given: Inputs = {}
+        inputs_of_row: Inputs = {}
         for sweep in (sweep for sweep in self.op.sweeps if sweep.rows):
-            given |= (sweep.inputs or self.op.inputs)(sweep.at(DISTINCT), "cpu")
-        return tuple(name for name, value in given.items() if isinstance(value, Tensor) and len(value) == DISTINCT)
+            inputs_of_row |= (sweep.inputs or self.op.inputs)(sweep.at(DISTINCT), "cpu")
+        return tuple(
+            name for name, value in inputs_of_row.items() if isinstance(value, Tensor) and len(value) == DISTINCT
+        )
 
     def _count(self, size: int) -> int:
         """The number of independent rows; 0 if rows depend on each other or carry little information."""

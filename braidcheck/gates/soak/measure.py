@@ -115,8 +115,8 @@ def _measure(
 
 
 def _error_ratio(op: Op, output: str, inputs: Inputs, value: Tensor, truth: Tensor, tolerance: Tensor) -> float:
-    wanted = op.contract.output_dtype(output, inputs)
-    dtype = getattr(torch, wanted) if isinstance(wanted, str) else wanted
+    contract_dtype = op.contract.output_dtype(output, inputs)
+    dtype = getattr(torch, contract_dtype) if isinstance(contract_dtype, str) else contract_dtype
     if (value.dtype, value.shape) != (dtype, truth.shape):
         raise TypeError(f"{output} is {value.dtype} {list(value.shape)}, must be {dtype} {list(truth.shape)}")
     error_ratio = float(error_ratios(value, truth, tolerance).max()) if value.numel() else 0.0

@@ -136,8 +136,8 @@ def _separating(
     outcomes = [*(cell["outcomes"] for cell in evidence["cells"]), evidence["fresh"]]
     failed = [verdict for verdict in verdicts if verdict.status == Status.FAIL]
     ended = [cell["name"] for cell in evidence["cells"] if cell["error"]]
-    parts = [f"wrong {found}"] if (found := separate(outcomes)) else []
-    if failed and not found:
+    parts = [f"wrong {surface}"] if (surface := separate(outcomes)) else []
+    if failed and not surface:
         parts.append(f"not near enough in {', '.join(verdict.subject.rpartition(': ')[2] for verdict in failed)}")
     if ended:
         parts.append(f"gives no answer in {', '.join(ended)}")
@@ -151,4 +151,4 @@ def _separating(
     if not any(outcomes) and not parts:
         status, parts = Status.SKIPPED, ["the engine answered no request"]
     message = "; ".join(parts) or "nothing: all tested surfaces agree with HF"
-    return Verdict(NAME, f"{name}: {SEPARATING}", status, message, metrics={"finding": found})
+    return Verdict(NAME, f"{name}: {SEPARATING}", status, message, metrics={"finding": surface})

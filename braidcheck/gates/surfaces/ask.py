@@ -57,16 +57,16 @@ class Asker:
     def logits(self, request: Request) -> Outcome:
         """The last logits of a prompt by itself."""
         first = max(0, request.length - MAX_ROWS)
-        (asked,) = self._asked([request])
+        (circumstances,) = self._circumstances([request])
         got = self.client.prefill(request.ids, range(first, request.length))
-        return self._keep(prefill_outcome(request, got, first, asked), [request])
+        return self._keep(prefill_outcome(request, got, first, circumstances), [request])
 
     def greedy(self, request: Request, method: str = "generate") -> Outcome:
         """The greedy answer, as far as HF is sure, by ``generate`` or ``stream``."""
-        (asked,) = self._asked([request])
+        (circumstances,) = self._circumstances([request])
         got = getattr(self.client, method)(request.ids, request.count)
         phase = "greedy" if method == "generate" else method
-        return self._keep(tokens_outcome(request, got, request.count, asked, phase), [request])
+        return self._keep(tokens_outcome(request, got, request.count, circumstances, phase), [request])
 
     def batch(self, requests: Sequence[Request], method: str = "batch") -> list[Outcome]:
         """Several requests at once, in one batch or (``together``) by threads."""
@@ -77,13 +77,13 @@ class Asker:
             outcomes += self._prefill_outcomes(requests, self.prefills(requests, method), together)
         if self.can("generate") if together else self.can("generate_batch"):
             counts = [max(request.count, 1) for request in requests]
-            asked = self._asked(requests, together)
+            circumstances = self._circumstances(requests, together)
             if together:
                 answers = self.client.generate_together(prompts, counts)
             else:
                 counts = [max(counts)] * len(counts)
                 answers = self.client.generate_batch(prompts, counts[0])
-            rows = zip(requests, answers, counts, asked, strict=True)
+            rows = zip(requests, answers, counts, circumstances, strict=True)
             outcomes += [self._keep(tokens_outcome(r, got, n, how), requests) for r, got, n, how in rows]
         return outcomes
 
@@ -98,19 +98,19 @@ class Asker:
         """Answers that end at ``token``: one of ``stop``, or if this is empty the model's own stop token."""
         expected = [self._until(token, request.answer) for request in requests]
         count = max(request.count for request in requests)
-        asked, answers, whole = [], [], [True] * len(requests)
+        circumstances, answers, whole = [], [], [True] * len(requests)
         if batch:
-            asked += self._asked(requests, stop=stop)
+            circumstances += self._circumstances(requests, stop=stop)
             answers += self.client.generate_batch([request.ids for request in requests], count, stop)
             whole = [request.count == count or token in request.answer for request in requests]
         for request in [] if batch else requests:
-            asked += self._asked([request], stop=stop)
+            circumstances += self._circumstances([request], stop=stop)
             answers.append(self.client.generate(request.ids, request.count, stop))
             self._ended = bool({*answers[-1][-1:]} & {*stop})
         outcomes = []
-        for request, got, wanted, how, all_of_it in zip(requests, answers, expected, asked, whole, strict=True):
-            got = got if all_of_it else got[: len(wanted)]
-            outcomes.append(tokens_outcome(request, got, len(wanted), how, "stop", wanted))
+        for request, got, right, how, all_of_it in zip(requests, answers, expected, circumstances, whole, strict=True):
+            got = got if all_of_it else got[: len(right)]
+            outcomes.append(tokens_outcome(request, got, len(right), how, "stop", right))
         return outcomes
 
     def _until(self, token: int, answer: list[int]) -> list[int]:
@@ -121,14 +121,14 @@ class Asker:
     def _prefill_outcomes(
         self, requests: Sequence[Request], got: Sequence[Prefilled], together: bool
     ) -> list[Outcome]:  # fmt: skip
-        asked = self._asked(requests, together)
+        circumstances = self._circumstances(requests, together)
         outcomes = []
-        for request, logits, how in zip(requests, got, asked, strict=True):
+        for request, logits, how in zip(requests, got, circumstances, strict=True):
             first = 0 if isinstance(logits, Top) else request.length - len(logits)
             outcomes.append(self._keep(prefill_outcome(request, logits, first, how), requests))
         return outcomes
 
-    def _asked(
+    def _circumstances(
         self, requests: Sequence[Request], together: bool = False, stop: Sequence[int] = ()
     ) -> list[Circumstances]:  # fmt: skip
         before, after = len(self._earlier), self._after(requests, stop)
@@ -169,14 +169,14 @@ class Asker:
 
     def _meets_block(self, ids: list[int]) -> bool:
         """Whether a block of these tokens was seen at the same position after other tokens; remembers all blocks."""
-        found, before = False, 0
+        meets, before = False, 0
         for index in range(0, len(ids) - MIN_PREFIX + 1, MIN_PREFIX):
             block = tuple(ids[index : index + MIN_PREFIX])
             beginnings = self._beginnings.setdefault((index, block), set())
             beginnings.add(before)
-            found |= len(beginnings) > 1
+            meets |= len(beginnings) > 1
             before = hash((before, block))
-        return found
+        return meets
 
     def _keep(self, outcome: Outcome, requests: Sequence[Request]) -> Outcome:
         self.made.append((outcome, requests))

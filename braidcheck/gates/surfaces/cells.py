@@ -74,8 +74,8 @@ def long_context(asker: Asker, around: Surroundings) -> CellResult:
     text = around.long_text(around.longest)
     at = max(range(len(text) - plan.MAX_ANSWER, 0, -1), key=lambda at: (text.stretches[at] >= plan.MIN_ANSWER, at))
     answer = Request(text, at, min(text.stretches[at], plan.MAX_ANSWER))
-    found = asker.single(Request(text, len(text)))
-    return CellResult(found + ([asker.greedy(answer)] if answer.count and asker.can("generate") else []))
+    outcomes = asker.single(Request(text, len(text)))
+    return CellResult(outcomes + ([asker.greedy(answer)] if answer.count and asker.can("generate") else []))
 
 
 def second_shorter(asker: Asker, around: Surroundings) -> CellResult:
@@ -104,12 +104,14 @@ def other_beginning(asker: Asker, around: Surroundings) -> CellResult:
     """A prompt, and others that differ only in their first tokens: they must not reuse its cached blocks."""
     base = long_request(around)
     others = plan.other_beginnings(base.text.ids, around.texts, around.longest)
-    found = asker.single(base)
+    outcomes = asker.single(base)
     for size, ids in others:
         text = around.read(ids)
         at = max(range(2 * size + 1, len(text)), key=text.stretches.__getitem__)
-        found += asker.single(Request(text, at, min(text.stretches[at], plan.MAX_ANSWER)))
-    return result_of(found if others else [], "the golden has no text of 56 tokens and another that begins otherwise")
+        outcomes += asker.single(Request(text, at, min(text.stretches[at], plan.MAX_ANSWER)))
+    return result_of(
+        outcomes if others else [], "the golden has no text of 56 tokens and another that begins otherwise"
+    )
 
 
 def many_requests(asker: Asker, around: Surroundings) -> CellResult:

@@ -32,22 +32,22 @@ def measure_surfaces(
 
 def _cell(name: str, function: Callable[[], CellResult]) -> Cell:
     began = time.monotonic()
-    found, skipped, error = CellResult(), "", ""
+    result, skipped, error = CellResult(), "", ""
     try:
-        found = function()
+        result = function()
     except NotServed as reason:
         skipped = str(reason)
     except EngineError as how:
         error = str(how)
     return {
         "name": name,
-        "outcomes": found.outcomes,
+        "outcomes": result.outcomes,
         "skipped": skipped,
         "error": error,
         "seconds": time.monotonic() - began,
-        "differing": found.differing,
-        "compared": found.compared,
-        "must_be_equal": found.must_be_equal,
+        "differing": result.differing,
+        "compared": result.compared,
+        "must_be_equal": result.must_be_equal,
     }
 
 

@@ -59,13 +59,13 @@ def crossings(texts: Sequence[Text], longest: int) -> list[Request]:
 
 def longest_answers(texts: Sequence[Text], count: int, longest: int) -> list[Request]:
     """The prompts with the longest sure answers, one per document, the shortest first."""
-    found = []
+    requests = []
     for text in texts:
         places = range(1, min(len(text), longest - MAX_ANSWER))
         at = max(places, key=lambda at: (min(text.stretches[at], MAX_ANSWER), -at), default=0)
         if at and text.stretches[at] >= MIN_ANSWER:
-            found.append(Request(text, at, min(text.stretches[at], MAX_ANSWER)))
-    return found[:count]
+            requests.append(Request(text, at, min(text.stretches[at], MAX_ANSWER)))
+    return requests[:count]
 
 
 def equal_lengths(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
@@ -92,12 +92,12 @@ def ragged(texts: Sequence[Text], batch: int, longest: int) -> list[Request]:
 def other_beginnings(ids: Tensor, texts: Sequence[Text], longest: int) -> list[tuple[int, Tensor]]:
     """``ids`` with the first tokens of another text, and how many: at least as many equal tokens follow."""
     others = [text.ids for text in reversed(texts) if not torch.equal(text.ids[: BEGINNINGS[0]], ids[: BEGINNINGS[0]])]
-    found = []
+    requests = []
     for size in BEGINNINGS:
         length, long = 2 * size + 2 * MAX_ANSWER, [other for other in others if len(other) >= size]
         if long and length <= min(len(ids), longest):
-            found.append((size, torch.cat([long[0][:size], ids[size:length]])))
-    return found
+            requests.append((size, torch.cat([long[0][:size], ids[size:length]])))
+    return requests
 
 
 def absent_token(stops: Sequence[int], prompts: Sequence[Request], vocab: int) -> tuple[int, ...]:

@@ -52,10 +52,10 @@ class Text:
         """How many next tokens HF is sure of after the first p tokens, and that follow in the text; 0 for p = 0."""
         sure = (margin(self.truth) > SURE_SIGMA * self.noise)[:-1] & (self.truth.argmax[:-1].long() == self.ids[1:])
         sure &= ~torch.isin(self.ids[1:], torch.tensor(self.stops, dtype=torch.int64))
-        found = [0]
+        starts = [0]
         for good in reversed(sure.tolist()):
-            found.append(found[-1] + 1 if good else 0)
-        return [0, *reversed(found[1:]), 0]
+            starts.append(starts[-1] + 1 if good else 0)
+        return [0, *reversed(starts[1:]), 0]
 
     def __len__(self) -> int:
         """Tokens."""
@@ -131,7 +131,7 @@ def kl(truth: Tensor, other: Tensor) -> Tensor:
 def _of_top(top_ids: Tensor, truth: Tensor, floor: Tensor, got: Top) -> tuple[Tensor, Tensor]:
     same = (top_ids[:, :, None] == got.ids[:, None, :]) & (got.ids >= 0)[:, None, :]  # [R,64,k]
     common = same.any(dim=-1)
-    given = torch.where(same, got.logprobs[:, None, :].double(), 0.0).sum(dim=-1)
+    mass = torch.where(same, got.logprobs[:, None, :].double(), 0.0).sum(dim=-1)
 
     def lumped(values: Tensor) -> Tensor:
         kept = torch.where(common, values[:, :64], -torch.inf)
@@ -140,34 +140,36 @@ def _of_top(top_ids: Tensor, truth: Tensor, floor: Tensor, got: Top) -> tuple[Te
 
     expected = lumped(truth)
     absent = ~(got.ids >= 0).any(dim=-1)
-    found = [kl(expected, lumped(values)) for values in (torch.where(common, given, -torch.inf), floor)]
-    return found[0].masked_fill(absent, torch.nan), found[1].masked_fill(absent, torch.nan)
+    divergences = [kl(expected, lumped(values)) for values in (torch.where(common, mass, -torch.inf), floor)]
+    return divergences[0].masked_fill(absent, torch.nan), divergences[1].masked_fill(absent, torch.nan)
 
 
-def prefill_outcome(request: Request, got: Prefilled, first: int, asked: Circumstances) -> Outcome:
+def prefill_outcome(request: Request, got: Prefilled, first: int, circumstances: Circumstances) -> Outcome:
     """``got`` are logits at the request's positions from ``first`` to its last, or Top of all."""
     first = 0 if isinstance(got, Top) else first
     engine, floor = divergences(request.text, first, got)
-    given = ~floor.isnan()
+    present = ~floor.isnan()
     limit = request.text.kl_limit[first : request.length]
-    over = (given & ~(engine <= limit)).nonzero()[:, 0].tolist()
-    used = float((engine / limit)[given].nan_to_num(torch.inf).max()) if given.any() else 0.0
+    over = (present & ~(engine <= limit)).nonzero()[:, 0].tolist()
+    used = float((engine / limit)[present].nan_to_num(torch.inf).max()) if present.any() else 0.0
     wrong = first + over[0] if over else None
-    what, finite = "", bool(engine[given].isfinite().all())
+    what, finite = "", bool(engine[present].isfinite().all())
     if over:
         value, most = float(engine[over[0]]), float(limit[over[0]])
         what = f"KL to HF is {value:.2g} nats at position {wrong}, HF bfloat16's noise allows {most:.2g}"
         if not engine[over[0]].isfinite():
             what = f"the logits of position {wrong} are NaN or infinite"
-    sums = [max(0.0, float(column[given].sum())) for column in (engine, floor)]  # rounding makes some below 0
-    return _outcome("prefill", request, asked, request.length - 1, int(given.sum()), wrong, used, sums, what, finite)
+    sums = [max(0.0, float(column[present].sum())) for column in (engine, floor)]  # rounding makes some below 0
+    return _outcome(
+        "prefill", request, circumstances, request.length - 1, int(present.sum()), wrong, used, sums, what, finite
+    )
 
 
 def tokens_outcome(
     request: Request,
     got: Sequence[int],
     count: int,
-    asked: Circumstances,
+    circumstances: Circumstances,
     phase: str = "greedy",
     expected: Sequence[int] = (),
 ) -> Outcome:
@@ -188,21 +190,21 @@ def tokens_outcome(
         phase = "stop"  # its tokens are right, its length is not
     wrong = None if step is None else request.length + step
     last = request.length + max(len(expected), 1) - 1
-    return _outcome(phase, request, asked, last, len(expected), wrong, 0.0, [0.0, 0.0], what)
+    return _outcome(phase, request, circumstances, last, len(expected), wrong, 0.0, [0.0, 0.0], what)
 
 
 def _outcome(
-    phase: str, request: Request, asked: Circumstances, last: int, positions: int, wrong: int | None, used: float,
-    sums: Sequence[float], what: str, finite: bool = True,
+    phase: str, request: Request, circumstances: Circumstances, last: int, positions: int, wrong: int | None,
+    used: float, sums: Sequence[float], what: str, finite: bool = True,
 ) -> Outcome:  # fmt: skip
     return {
         "phase": phase,
-        "batch": asked.batch,
-        "row": asked.row,
-        "ragged": asked.ragged,
-        "after": list(asked.after),
-        "before": asked.before,
-        "together": asked.together,
+        "batch": circumstances.batch,
+        "row": circumstances.row,
+        "ragged": circumstances.ragged,
+        "after": list(circumstances.after),
+        "before": circumstances.before,
+        "together": circumstances.together,
         "document": request.text.number,
         "length": request.length,
         "last": last,

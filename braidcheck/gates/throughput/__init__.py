@@ -43,8 +43,8 @@ def earlier_seconds(run: Run, here: Mapping[str, object]) -> tuple[dict[str, lis
     different = [name for name in MACHINE if run.environment.get(name) != here.get(name)]
     if different:
         return {}, f"the earlier Run is of another machine (its {different[0]} differs)"
-    found = {v.subject.rpartition(": ")[2]: v.metrics[SECONDS] for v in run.verdicts if v.metrics.get(SECONDS)}
-    return found, "" if found else "the earlier Run has no throughput: make one with --speed"
+    seconds = {v.subject.rpartition(": ")[2]: v.metrics[SECONDS] for v in run.verdicts if v.metrics.get(SECONDS)}
+    return seconds, "" if seconds else "the earlier Run has no throughput: make one with --speed"
 
 
 def _verdict(subject: str, one: Series, evidence: Evidence, medians: Mapping[str, float]) -> Verdict:

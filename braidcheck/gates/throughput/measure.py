@@ -87,11 +87,11 @@ class Side:
     def turn(self, clock: Clock) -> float:
         """Seconds of one call; its answers are checked after the clock has stopped."""
         prompts = [request.ids for request in self.requests]
-        given = prompts if self.work.batch > 1 else prompts[0]
+        prompt = prompts if self.work.batch > 1 else prompts[0]
         more = [self.work.count] if self.work.count else [[-1] if self.work.batch > 1 else [self.work.context - 1]]
         method = getattr(self.client, self.work.method)
         began = clock()
-        got = method(given, *more)
+        got = method(prompt, *more)
         seconds = clock() - began
         self._check(got if self.work.batch > 1 else [got])
         return seconds
@@ -133,10 +133,10 @@ def measure_throughput(
         say(f"throughput: round {number} of at most {LOOKS[-1] if base or earlier else ALONE_ROUNDS}")
         for made, sides in running:
             _round(made, sides, earlier.get(made["name"], []), draw, clock)
-        running = [one for one in running if _wants(one[0], base is not None, earlier, limits)]
+        running = [one for one in running if _needs_more(one[0], base is not None, earlier, limits)]
 
 
-def _wants(made: Series, paired: bool, earlier: Mapping[str, list[float]], limits: Limits) -> bool:
+def _needs_more(made: Series, paired: bool, earlier: Mapping[str, list[float]], limits: Limits) -> bool:
     rounds = len(made["found"]["restarts"])
     if made["error"] or made["wrong"]:
         return False

@@ -13,22 +13,22 @@ MAX_KEPT = 8  # of earlier memory
 _garbage: dict[int, Any] = {}
 
 
-def within(call: Call, names: Sequence[tuple[str, Any]], found: list[Any]) -> Call:
-    """``call`` within the surroundings of these names and values; ``found`` gets, for each, what it is asked for."""
+def within(call: Call, names: Sequence[tuple[str, Any]], results: list[Any]) -> Call:
+    """``call`` within the surroundings of these names and values; ``results`` gets, for each, what it is asked for."""
 
-    def surrounded(**given: Any) -> Any:
-        arguments = {name: value for name, value in given.items() if not name.startswith(".")}
-        more = {name[1:]: value for name, value in given.items() if name not in arguments}
+    def surrounded(**kwargs: Any) -> Any:
+        arguments = {name: value for name, value in kwargs.items() if not name.startswith(".")}
+        more = {name[1:]: value for name, value in kwargs.items() if name not in arguments}
         inner, after = call, {}
         with ExitStack() as stack:
             for number, (name, value) in enumerate(names):
                 if name in INSTEAD:
-                    inner = partial(INSTEAD[name], inner, partial(found.__setitem__, number), more)
+                    inner = partial(INSTEAD[name], inner, partial(results.__setitem__, number), more)
                 else:
                     after[number] = name, stack.enter_context(AROUND[name](value, arguments))
             returned = inner(**arguments)
         for number, (name, entered) in after.items():
-            found[number] = FOUND[name](entered) if name in FOUND else None
+            results[number] = RESULT_OF[name](entered) if name in RESULT_OF else None
         return returned
 
     return surrounded
@@ -112,5 +112,5 @@ AROUND: dict[str, Callable[[Any, Mapping[str, Any]], AbstractContextManager[Any]
     "late arguments": _late,
     "share": _share,
 }
-FOUND = {"launches": _launch_rows, "share": _share_row}
+RESULT_OF = {"launches": _launch_rows, "share": _share_row}
 INSTEAD: dict[str, Callable[..., Any]] = {"race": _race, "replayed": _replayed}

@@ -15,20 +15,20 @@ from braidcheck.errors import UserError
 ALSO = {"eps": ("variance_epsilon", "epsilon")}  # modules' names for an op's arguments
 
 
-def as_function(found: Any, name: str) -> Callable[..., Any]:
-    """``found`` as a function with a signature. Raises UserError for a class instead of an instance."""
-    if isinstance(found, torch.nn.Module):
-        return of_module(found)
-    if isinstance(found, type) and issubclass(found, Function):
-        own: Any = found
+def as_function(value: Any, name: str) -> Callable[..., Any]:
+    """``value`` as a function with a signature. Raises UserError for a class instead of an instance."""
+    if isinstance(value, torch.nn.Module):
+        return of_module(value)
+    if isinstance(value, type) and issubclass(value, Function):
+        own: Any = value
         return _signed(own.apply, list(inspect.signature(own.forward).parameters.values())[1:])
-    if isinstance(found, type) and issubclass(found, torch.nn.Module):
+    if isinstance(value, type) and issubclass(value, torch.nn.Module):
         raise UserError(f"{name} is a class: give an instance of it, assigned to a name; the check sets its weights")
-    if isinstance(found, torch._ops.OpOverloadPacket):
-        return _of_operator(getattr(found, found.overloads()[0]))
-    if isinstance(found, torch._ops.OpOverload):
-        return _of_operator(found)
-    function: Callable[..., Any] = found
+    if isinstance(value, torch._ops.OpOverloadPacket):
+        return _of_operator(getattr(value, value.overloads()[0]))
+    if isinstance(value, torch._ops.OpOverload):
+        return _of_operator(value)
+    function: Callable[..., Any] = value
     return function
 
 
@@ -38,9 +38,9 @@ def of_module(module: torch.nn.Module) -> Callable[..., Any]:
     module.requires_grad_(False)
     forward = [one for one in inspect.signature(module.forward).parameters.values() if one.kind is not one.VAR_KEYWORD]
 
-    def call(**given: Any) -> Any:
+    def call(**kwargs: Any) -> Any:
         left = []
-        for name, value in given.items():
+        for name, value in kwargs.items():
             if attribute := _attribute(module, name):
                 is_parameter = attribute in module._parameters
                 new = torch.nn.Parameter(value, requires_grad=False) if is_parameter else value

@@ -78,26 +78,26 @@ class Candidate:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function. Raises what it raises, and ReturnedError for exceptions that would end the process."""
         self.raised, self.where, self.uninterpreted = None, "", ""
-        given = self._given(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
+        inputs = self._supported(inspect.signature(self.op.call).bind(*args, **kwargs).arguments)
         share: list[Any] = []
         with surroundings.noted("share", tell=share.append) if self._must_launch else nullcontext():
-            answer = self._timed(self._exchange.call, given)
+            answer = self._timed(self._exchange.call, inputs)
         if raised := answer.get("raised"):
             self._raise(raised)
-        is_empty = any(isinstance(value, Tensor) and not value.numel() for value in given.values())
+        is_empty = any(isinstance(value, Tensor) and not value.numel() for value in inputs.values())
         if share and not is_empty and not _is_set_aside():
             _require_launches(*share[0])
-        values = [self._plain_output(name, value, given) for name, value in self._named(answer["outputs"])]
+        values = [self._plain_output(name, value, inputs) for name, value in self._named(answer["outputs"])]
         if not values:
             raise ReturnedError("the function returned nothing")
         return tuple(values) if answer.get("many") is True else values[0]
 
     def race(self, inputs: Mapping[str, Any]) -> str | None:
         """The first race of one call in the interpreter, recorded in the function's process."""
-        found: list[Any] = []
-        with surroundings.noted("race", tell=found.append):
+        races: list[Any] = []
+        with surroundings.noted("race", tell=races.append):
             self(**inputs)
-        return str(found[0]) if found and found[0] else None
+        return str(races[0]) if races and races[0] else None
 
     def look(self) -> None:
         """Update results that are still alive to their current contents in the function's process."""
@@ -132,13 +132,13 @@ class Candidate:
     def _takes(self, name: str) -> bool:
         return self._takes_all or name in self._names
 
-    def _given(self, given: Mapping[str, Any]) -> Inputs:
+    def _supported(self, inputs: Mapping[str, Any]) -> Inputs:
         """The arguments without optional ones that the function lacks and that have their default value."""
-        lacking = [name for name in given if name in self._defaults and not self._takes(name)]
-        if asked := [name for name in lacking if given[name] is not self._defaults[name]]:
-            self.raised = NotServedError(f"does not take {' or '.join(asked)}")
+        lacking = [name for name in inputs if name in self._defaults and not self._takes(name)]
+        if unserved := [name for name in lacking if inputs[name] is not self._defaults[name]]:
+            self.raised = NotServedError(f"does not take {' or '.join(unserved)}")
             raise self.raised
-        return {name: value for name, value in given.items() if name not in lacking}
+        return {name: value for name, value in inputs.items() if name not in lacking}
 
     def _raise(self, raised: Message) -> None:
         kinds, text = [str(kind) for kind in raised["kinds"]], _plain_text(raised["text"])
@@ -153,17 +153,17 @@ class Candidate:
     def _named(self, outputs: list[Any]) -> list[tuple[str, Any]]:
         return list(zip([*self.op.outputs, *[""] * len(outputs)], outputs, strict=False))
 
-    def _plain_output(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
+    def _plain_output(self, name: str, value: Any, inputs: Mapping[str, Any]) -> Any:
         if isinstance(value, NotPlain):
             raise ReturnedError(f"{name} {_plain_text(value)}")
         if not isinstance(value, Tensor):
             return value
-        for argument in given.values():
+        for argument in inputs.values():
             if isinstance(argument, Tensor) and _is_same(value, argument):
                 return argument
         if not value.dim() or value[:1].is_contiguous():
             return value
-        memory = [each.untyped_storage().data_ptr() for each in given.values() if isinstance(each, Tensor)]
+        memory = [each.untyped_storage().data_ptr() for each in inputs.values() if isinstance(each, Tensor)]
         self.strided[name] = list(value.stride())
         return value if value.untyped_storage().data_ptr() in memory or 0 in value.stride() else value.contiguous()
 

@@ -121,8 +121,8 @@ def _refuse_kernel_files(event: str, about: tuple[Any, ...]) -> None:
 
 def load(name: str) -> Callable[..., Any]:
     """The function called ``FILE.py:FUNCTION`` or ``package.module:function``. Raises UserError if there is none."""
-    where, colon, wanted = name.rpartition(":")
-    if not colon or not where or not wanted:
+    where, colon, attribute = name.rpartition(":")
+    if not colon or not where or not attribute:
         raise UserError(f"{name!r} names no function: give FILE.py:FUNCTION or package.module:function")
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
@@ -130,12 +130,12 @@ def load(name: str) -> Callable[..., Any]:
         raise
     except BaseException as error:  # a module that ends the process must not look like success
         raise UserError(f"{where} cannot be imported: {in_one_line(error)}") from None
-    found: Any = module
-    for part in wanted.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise UserError(f"{where} has no function {wanted!r}{nearest(wanted, _functions(module))}")
-    return as_function(found, name)
+    value: Any = module
+    for part in attribute.split("."):
+        value = getattr(value, part, None)
+    if not callable(value):
+        raise UserError(f"{where} has no function {attribute!r}{nearest(attribute, _functions(module))}")
+    return as_function(value, name)
 
 
 def _functions(module: Any) -> list[str]:
@@ -160,10 +160,10 @@ def _from_name(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def called(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+def called(function: Callable[..., Any], parameters: dict[str, bool], **kwargs: Any) -> Any:
     """Call with required arguments, those of ``parameters`` that are true, by position: their names may differ."""
-    required = {name: given[name] for name, is_required in parameters.items() if is_required}
-    optional = {name: value for name, value in given.items() if name not in required}
+    required = {name: kwargs[name] for name, is_required in parameters.items() if is_required}
+    optional = {name: value for name, value in kwargs.items() if name not in required}
     try:
         inspect.signature(function).bind(*required.values(), **optional)
     except ValueError:  # it has no signature
@@ -173,10 +173,10 @@ def called(function: Callable[..., Any], parameters: dict[str, bool], **given: A
     return function(*required.values(), **optional)
 
 
-def _called_alone(function: Callable[..., Any], parameters: dict[str, bool], **given: Any) -> Any:
+def _called_alone(function: Callable[..., Any], parameters: dict[str, bool], **kwargs: Any) -> Any:
     """Like ``called``; raises LeftBehindError if the function changes settings of its process."""
     with settings_kept():
-        return called(function, parameters, **given)
+        return called(function, parameters, **kwargs)
 
 
 class NotTakenError(NotImplementedError):
@@ -191,12 +191,12 @@ def as_op(op: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(op.call)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = inspect.signature(op.call).bind(*args, **kwargs).arguments
-        lacking = [name for name in given if not required[name] and not takes(function, name)]
-        if asked := [name for name in lacking if given[name] is not parameters[name].default]:
+        arguments = inspect.signature(op.call).bind(*args, **kwargs).arguments
+        lacking = [name for name in arguments if not required[name] and not takes(function, name)]
+        if unserved := [name for name in lacking if arguments[name] is not parameters[name].default]:
             named = getattr(function, "__name__", type(function).__name__)
-            raise NotTakenError(f"{named} does not take {' or '.join(asked)}")
-        return called(function, required, **{name: value for name, value in given.items() if name not in lacking})
+            raise NotTakenError(f"{named} does not take {' or '.join(unserved)}")
+        return called(function, required, **{name: value for name, value in arguments.items() if name not in lacking})
 
     return call
 

@@ -12,6 +12,7 @@ from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common import persistent_gemm as many
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import ANY, SMALL_M, TILED, Key
 from braidcheck.kernels.common.specs import INDICES, SCALE, NumberSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, Arguments, Sizes
 
@@ -35,15 +36,15 @@ def attention_prefill(
     return out
 
 
-def _require_keys(sizes: Sizes, given: Mapping[str, Any]) -> None:
-    if sizes["S"] < given["q_start"] + sizes["T"]:
+def _require_keys(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    if sizes["S"] < arguments["q_start"] + sizes["T"]:
         raise ValueError(
-            f"{sizes['T']} queries of q from q_start={given['q_start']} on need as many keys, k has {sizes['S']}"
+            f"{sizes['T']} queries of q from q_start={arguments['q_start']} on need as many keys, k has {sizes['S']}"
         )
-    if given["cu_seqlens"] is not None and (given["q_start"] or sizes["T"] != sizes["S"]):
+    if arguments["cu_seqlens"] is not None and (arguments["q_start"] or sizes["T"] != sizes["S"]):
         raise ValueError(
             f"cu_seqlens needs q_start 0 and as many queries in q as keys in k,"
-            f" are {given['q_start']}, {sizes['T']} and {sizes['S']}"
+            f" are {arguments['q_start']}, {sizes['T']} and {sizes['S']}"
         )
 
 
@@ -95,12 +96,12 @@ def _launch(
     )
 
 
-def config_key(tokens: int, keys: int, use_tma: bool) -> configs.Key:
+def config_key(tokens: int, keys: int, use_tma: bool) -> Key:
     """The key of the launch config. Only with TMA are many keys tuned apart from few."""
     if tokens <= 16:
-        return "attention_prefill", configs.SMALL_M, configs.ANY
-    bucket = configs.size_bucket("attention_prefill", keys) if use_tma else configs.ANY
-    return "attention_prefill", configs.TILED, bucket
+        return "attention_prefill", SMALL_M, ANY
+    bucket = configs.size_bucket("attention_prefill", keys) if use_tma else ANY
+    return "attention_prefill", TILED, bucket
 
 
 def _sequence_starts(cu_seqlens: Tensor, rows: int) -> Tensor:

@@ -6,13 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    FAR_BELOW,
-    K_NORM_MAX,
-    LARGE,
-    SMALL,
-    SUBNORMAL,
-    Numbers,
+from braidcheck.kernels.common.inputs import FAR_BELOW, K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers
+from braidcheck.kernels.common.negative_controls import (
     through_float16,
     without,
     without_last,

@@ -15,7 +15,7 @@ from braidcheck.kernels.common.specs import INDICES, TensorSpec
 from braidcheck.kernels.common.validation import MAX_ROW, Arguments, Sizes
 
 
-def _require_short_tokens(sizes: Sizes, given: Mapping[str, Any]) -> None:
+def _require_short_tokens(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
     if sizes["Hkv"] * sizes["D"] > MAX_ROW:
         raise ValueError(f"a token of k must have at most {MAX_ROW} elements, has {sizes['Hkv'] * sizes['D']}")
 

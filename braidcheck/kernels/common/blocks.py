@@ -11,8 +11,9 @@ from typing import Any
 
 from braidcheck.kernels.common import gemv, sliced_k, split_k
 from braidcheck.kernels.common import persistent_gemm as many
-from braidcheck.kernels.common.configs import KernelConfig, Key, configs, override_config
+from braidcheck.kernels.common.configs import configs, override_config
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.kernel_config import KernelConfig, Key
 
 SPLITS = {"max_splits": 7, "num_ctas": 3 if INTERPRETED else 300}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from braidcheck.kernels.common import gemv, persistent_gemm, sliced_k, split_k
-from braidcheck.kernels.common.configs import Regime
+from braidcheck.kernels.common.kernel_config import Regime
 
 
 def gemm_regime(

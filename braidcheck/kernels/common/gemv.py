@@ -14,8 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.configs import Regime, get_config
+from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import Regime
 
 MAX_K = 4096  # a row of the weight must fit in registers
 MIN_BLOCK_K, MAX_BLOCK_K = 32, 1024

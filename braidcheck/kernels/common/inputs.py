@@ -1,5 +1,4 @@
-"""Numbers that look like a real model's, by profile: what every op's cases are made of. The negative controls that ops
-share are imported here too: an op's ``cases.py`` needs this module alone."""
+"""Numbers that look like a real model's, by profile: what every op's cases are made of."""
 
 from __future__ import annotations
 
@@ -9,30 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.negative_controls import (
-    through_float16,
-    with_narrow_norm,
-    with_ones,
-    without,
-    without_last,
-    without_nan,
-    without_rotation,
-    without_subnormal,
-)
 from braidcheck.op import Case, Inputs, Op
 
-__all__ = (
-    "Numbers",
-    "by_tokens",
-    "through_float16",
-    "with_narrow_norm",
-    "with_ones",
-    "without",
-    "without_last",
-    "without_nan",
-    "without_rotation",
-    "without_subnormal",
-)
+__all__ = ("Numbers", "by_tokens")
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B

@@ -83,10 +83,10 @@ def patch_reductions() -> None:
         if input.dtype.scalar != tl.bfloat16:
             return plain_extremes(self, input, *reduce, **by_name)
         wide = tl.tensor(widen(input.handle), tl.block_type(tl.float32, list(input.handle.data.shape)))
-        found = plain_extremes(self, wide, *reduce, **by_name)
-        value, *index = found if isinstance(found, tuple) else (found,)
+        result = plain_extremes(self, wide, *reduce, **by_name)
+        value, *index = result if isinstance(result, tuple) else (result,)
         if value.dtype != tl.float32:  # the index alone
-            return found
+            return result
         value = self.to_tensor(narrow(value.handle.data).data.reshape(value.handle.data.shape), tl.bfloat16)
         return (value, *index) if index else value
 

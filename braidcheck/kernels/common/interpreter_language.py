@@ -36,8 +36,8 @@ def _closed(name: str) -> Any:
     plain = getattr(int, name)
 
     def operator(self: LoopIndex, other: Any) -> Any:
-        found = plain(self, other)
-        return LoopIndex(found) if type(found) is int else found
+        result = plain(self, other)
+        return LoopIndex(result) if type(result) is int else result
 
     return operator
 
@@ -73,11 +73,11 @@ def _with_types(plain: Any) -> Any:
         """Numbers as tensors of the types that the kernel declares, else float32; the grid from the numbers
         themselves."""
         names = inspect.getfullargspec(self.fn).args
-        given = inspect.getcallargs(self.fn, *args, **{name: kwargs[name] for name in kwargs if name in names})
+        arguments = inspect.getcallargs(self.fn, *args, **{name: kwargs[name] for name in kwargs if name in names})
         if callable(self.grid):
-            self.grid = tuple(self.grid(given))
+            self.grid = tuple(self.grid(arguments))
         declared = {name: jit._normalize_ty(type) for name, type in self.fn.__annotations__.items()}
-        plain(self, **{name: _typed(value, declared.get(name, "")) for name, value in given.items()})
+        plain(self, **{name: _typed(value, declared.get(name, "")) for name, value in arguments.items()})
 
     return launch
 

@@ -83,10 +83,10 @@ def _call(
     function = FUNCTIONS.get(_name(symbol))
     if function is None:
         raise NotImplementedError(f"{symbol} not supported in interpreter mode")
-    given = [torch.from_numpy(np.atleast_1d(arg.data).copy()) for arg in args]
-    found = function(*(value.double() if value.is_floating_point() else value for value in given))
+    arguments = [torch.from_numpy(np.atleast_1d(arg.data).copy()) for arg in args]
+    result = function(*(value.double() if value.is_floating_point() else value for value in arguments))
     dtype = interpreter._get_np_dtype(type.scalar)
-    return TensorHandle(found.numpy().astype(dtype), type.scalar)
+    return TensorHandle(result.numpy().astype(dtype), type.scalar)
 
 
 def _name(symbol: str) -> str:

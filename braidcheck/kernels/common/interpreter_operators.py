@@ -144,8 +144,8 @@ def _plan(plain_compute: Compute, left: tl.tensor, right: Any, result: Any) -> P
         return None
     data = result.handle.data
     with np.errstate(all="ignore"):
-        found = compute(left.handle.data, right.handle.data if type(right) is tl.tensor else right)
-    if (found.dtype, found.shape, found.tobytes()) != (data.dtype, data.shape, data.tobytes()):
+        computed = compute(left.handle.data, right.handle.data if type(right) is tl.tensor else right)
+    if (computed.dtype, computed.shape, computed.tobytes()) != (data.dtype, data.shape, data.tobytes()):
         return None
     return Plan.of(compute, result)
 

@@ -104,8 +104,8 @@ def _constant(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     def constant(self: TritonSemantic, value: Any, dtype: tl.dtype) -> tl.tensor:
         key = type(value), value, dtype.name if dtype else ""
-        if found := plans.get(key):
-            return found[0].tensor(found[1])
+        if planned := plans.get(key):
+            return planned[0].tensor(planned[1])
         result = plain(self, value, dtype)
         if len(plans) < MAX_CONSTANTS:
             result.handle.data.setflags(write=False)

@@ -9,31 +9,42 @@ from torch import Tensor
 
 from braidcheck.op import Inputs
 
+__all__ = (
+    "through_float16",
+    "with_narrow_norm",
+    "with_ones",
+    "without",
+    "without_last",
+    "without_nan",
+    "without_rotation",
+    "without_subnormal",
+)
+
 
 def without(name: str, value: object = None) -> Callable[[Inputs], Inputs]:
     """A negative control: the argument ``name`` replaced by ``value``, where the case gives it."""
-    return lambda given: given | {name: value} if name in given else given
+    return lambda inputs: inputs | {name: value} if name in inputs else inputs
 
 
 def with_ones(*names: str) -> Callable[[Inputs], Inputs]:
     """A negative control: the weights ``names`` left out, that is, all ones."""
-    return lambda given: given | {name: torch.ones_like(given[name]) for name in names if name in given}
+    return lambda inputs: inputs | {name: torch.ones_like(inputs[name]) for name in names if name in inputs}
 
 
 def without_last(name: str, axis: int = -1) -> Callable[[Inputs], Inputs]:
     """A negative control: the last entry of ``name`` along ``axis`` read as zero, as by a dropped tail block."""
 
-    def change(given: Inputs) -> Inputs:
-        tensor = given[name].clone()
+    def change(inputs: Inputs) -> Inputs:
+        tensor = inputs[name].clone()
         if tensor.shape[axis]:
             tensor.select(axis, -1).zero_()
-        return given | {name: tensor}
+        return inputs | {name: tensor}
 
     return change
 
 
 def _changed(names: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Callable[[Inputs], Inputs]:
-    return lambda given: given | {name: change(given[name]) for name in names if given.get(name) is not None}
+    return lambda inputs: inputs | {name: change(inputs[name]) for name in names if inputs.get(name) is not None}
 
 
 def without_nan(*names: str) -> Callable[[Inputs], Inputs]:
@@ -62,8 +73,8 @@ def with_narrow_norm(*names: str) -> Callable[[Inputs], Inputs]:
     return _changed(names, lambda weight: weight.double() * (1 + 2**-9))
 
 
-def without_rotation(given: Inputs) -> Inputs:
+def without_rotation(inputs: Inputs) -> Inputs:
     """A negative control: every angle zero."""
-    table = torch.zeros_like(given["cos_sin"])
+    table = torch.zeros_like(inputs["cos_sin"])
     table[:, : table.shape[1] // 2] = 1
-    return given | {"cos_sin": table}
+    return inputs | {"cos_sin": table}

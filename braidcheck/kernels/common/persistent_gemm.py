@@ -20,9 +20,9 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from braidcheck.kernels.common import configs, pdl
-from braidcheck.kernels.common.configs import Regime, SizeBucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.interpreter import INTERPRETED
+from braidcheck.kernels.common.kernel_config import Regime, SizeBucket
 from braidcheck.kernels.common.rms_norm import rmsnorm_rows
 
 MIN_M = 17  # rows: fewer are one tile of a tensor core

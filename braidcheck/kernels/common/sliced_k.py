@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from braidcheck.kernels.common.configs import Regime, get_config, has_config
+from braidcheck.kernels.common.configs import get_config, has_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import Regime
 
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K_WITH_NORM = 1024  # the registers hold all of x and of the weight's rows

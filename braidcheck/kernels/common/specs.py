@@ -35,22 +35,22 @@ class TensorSpec:
     written: bool = False
     may_be: tuple[str, ...] = ()
 
-    def check(self, name: str, value: Any, given: Mapping[str, Any]) -> None:
+    def check(self, name: str, value: Any, arguments: Mapping[str, Any]) -> None:
         """Raise ValueError unless ``value`` is such a tensor; ``Arguments`` checks the sizes of the axes."""
         if value is None and self.optional:
             return
         if not isinstance(value, Tensor) or value.layout != torch.strided:
             kind = f"a {value.layout} one" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"{name} must be a dense tensor, is {kind}")
-        self._check_dtype(name, value, given)
+        self._check_dtype(name, value, arguments)
         if value.dim() != len(self.axes.split(",")):
             raise ValueError(f"{name} must be [{self.axes}], is {list(value.shape)}")
         self._check_strides(name, value)
 
-    def _check_dtype(self, name: str, value: Tensor, given: Mapping[str, Any]) -> None:
+    def _check_dtype(self, name: str, value: Tensor, arguments: Mapping[str, Any]) -> None:
         permitted: dict[torch.dtype, str] = {}
         for choice in self.dtypes:
-            source = given[choice] if isinstance(choice, str) else choice
+            source = arguments[choice] if isinstance(choice, str) else choice
             dtype = source.dtype if isinstance(source, Tensor) else source
             if not isinstance(dtype, torch.dtype):  # not given, or wrong itself
                 permitted = {dtype: str(dtype) for dtype in FLOATS}
@@ -80,7 +80,7 @@ class NumberSpec:
     high: float
     whole: bool = False
 
-    def check(self, name: str, value: Any, given: Mapping[str, Any]) -> None:
+    def check(self, name: str, value: Any, arguments: Mapping[str, Any]) -> None:
         """Raise ValueError unless ``value`` is such a number: no tensor, no bool, no NaN."""
         kinds, kind = (int, "an integer") if self.whole else ((int, float), "a number")
         if not isinstance(value, kinds) or isinstance(value, bool):
@@ -103,7 +103,7 @@ class ChoiceSpec:
 
     choices: tuple[Any, ...]
 
-    def check(self, name: str, value: Any, given: Mapping[str, Any]) -> None:
+    def check(self, name: str, value: Any, arguments: Mapping[str, Any]) -> None:
         """Raise ValueError unless ``value`` is one of the choices."""
         if isinstance(value, Tensor) or value not in self.choices:
             expected = " or ".join(repr(choice) for choice in self.choices)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from braidcheck.kernels.common import persistent_gemm, sliced_k
-from braidcheck.kernels.common.configs import Regime, has_config
+from braidcheck.kernels.common.configs import has_config
+from braidcheck.kernels.common.kernel_config import Regime
 
 MAX_OUTPUTS = 2**18
 MIN_K, MAX_K = 1025, 8192

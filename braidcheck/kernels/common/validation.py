@@ -96,7 +96,7 @@ class Arguments:
         self._size_axes = {spec.axis: name for name, spec in specs.items() if isinstance(spec, SizeSpec)}
         self._accepted: dict[tuple[Any, ...], _Accepted] = {}
 
-    def check(self, *given: Any) -> Sizes:
+    def check(self, *values: Any) -> Sizes:
         """The sizes of all axes. Raises ValueError with the name of an argument that is not supported.
 
         A call with the shapes, dtypes, strides and numbers of an earlier one is only looked up: a launch takes
@@ -109,47 +109,47 @@ class Arguments:
                     (value.shape, value.dtype, value.stride(), value.device)
                     if isinstance(value, Tensor)
                     else (value.__class__, value)
-                    for value in given
+                    for value in values
                 ],
             )
             accepted = self._accepted.get(key)
         except (TypeError, RuntimeError):  # what has no hash, a tensor without strides: neither is accepted
             key, accepted = (), None
         if accepted is None:
-            accepted = self._inspect(dict(zip(self.specs, given, strict=True)))
+            accepted = self._inspect(dict(zip(self.specs, values, strict=True)))
             if len(self._accepted) >= MAX_CALLS:
                 self._accepted.clear()
             self._accepted[key] = accepted
         if accepted.pairs:
-            self._require_apart(accepted, given)
+            self._require_apart(accepted, values)
         return accepted.sizes
 
-    def _inspect(self, given: Mapping[str, Any]) -> _Accepted:
+    def _inspect(self, arguments: Mapping[str, Any]) -> _Accepted:
         for name, spec in self.specs.items():
-            spec.check(name, given[name], given)
-        _require_device({name: given[name] for name in self._tensors if given[name] is not None})
-        sizes = self._sizes(given)
+            spec.check(name, arguments[name], arguments)
+        _require_device({name: arguments[name] for name in self._tensors if arguments[name] is not None})
+        sizes = self._sizes(arguments)
         for rule in self.rules:
-            rule(sizes, given)
-        return self._memory(sizes, given)
+            rule(sizes, arguments)
+        return self._memory(sizes, arguments)
 
-    def _sizes(self, given: Mapping[str, Any]) -> Sizes:
+    def _sizes(self, arguments: Mapping[str, Any]) -> Sizes:
         sources = dict(self._size_axes)
-        sizes: dict[str, int] = {axis: given[name] for axis, name in sources.items()}
+        sizes: dict[str, int] = {axis: arguments[name] for axis, name in sources.items()}
         for axis, derive in self._derived.items():
             sizes[axis], sources[axis] = derive(sizes), ", ".join(self._size_axes.values())
         for name, spec in self._tensors.items():
-            if given[name] is None:
+            if arguments[name] is None:
                 continue
             axes = spec.axes.split(",")
-            found = dict(zip(axes, given[name].shape, strict=True)) | sizes
-            if tuple(given[name].shape) != tuple(found[axis] for axis in axes):
+            all_sizes = dict(zip(axes, arguments[name].shape, strict=True)) | sizes
+            if tuple(arguments[name].shape) != tuple(all_sizes[axis] for axis in axes):
                 known = [axis for axis in axes if axis in sizes]
                 expected = ",".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
                 origin = ", ".join(f"{axis} of {sources[axis]}" for axis in known)
-                raise ValueError(f"{name} must be [{expected}] ({origin}), is {list(given[name].shape)}")
+                raise ValueError(f"{name} must be [{expected}] ({origin}), is {list(arguments[name].shape)}")
             sources |= {axis: name for axis in axes if axis not in sizes}
-            sizes = found
+            sizes = all_sizes
         self._check_ranges(sizes, sources)
         return MappingProxyType(sizes)
 
@@ -164,28 +164,30 @@ class Arguments:
                 called = f"{factor}={divisor} of {sources[factor]}" if isinstance(factor, str) else str(divisor)
                 raise ValueError(f"{axis} of {sources[axis]} must be a multiple of {called}, is {sizes[axis]}")
 
-    def _memory(self, sizes: Sizes, given: Mapping[str, Any]) -> _Accepted:
+    def _memory(self, sizes: Sizes, arguments: Mapping[str, Any]) -> _Accepted:
         names = list(self.specs)
         extents = {
-            names.index(name): Extent.of(given[name]) for name in self._tensors if isinstance(given[name], Tensor)
+            names.index(name): Extent.of(arguments[name])
+            for name in self._tensors
+            if isinstance(arguments[name], Tensor)
         }
         written = [index for index in extents if self._tensors[names[index]].written]
         pairs = [(one, other) for one in written for other in extents if one != other]
         return _Accepted(sizes, extents, tuple(pair for pair in pairs if pair[::-1] not in pairs or pair[0] < pair[1]))
 
-    def _require_apart(self, accepted: _Accepted, given: Sequence[Any]) -> None:
+    def _require_apart(self, accepted: _Accepted, tensors: Sequence[Any]) -> None:
         extents = accepted.extents
-        starts = {index: given[index].data_ptr() for index in extents}
+        starts = {index: tensors[index].data_ptr() for index in extents}
         for one, other in accepted.pairs:
             distance = starts[other] - starts[one]
             if distance >= extents[one].end or -distance >= extents[other].end or not starts[one]:
                 continue  # a tensor that takes no memory lies at 0
-            if not extents[one].apart(extents[other], distance) and not self._is_same(one, other, distance, given):
+            if not extents[one].apart(extents[other], distance) and not self._is_same(one, other, distance, tensors):
                 names = list(self.specs)
                 raise ValueError(f"{names[one]} is written: it must not share memory with {names[other]}")
 
-    def _is_same(self, one: int, other: int, distance: int, given: Sequence[Any]) -> bool:
-        names, (a, b) = list(self.specs), (given[one], given[other])
+    def _is_same(self, one: int, other: int, distance: int, tensors: Sequence[Any]) -> bool:
+        names, (a, b) = list(self.specs), (tensors[one], tensors[other])
         permitted = names[other] in self._tensors[names[one]].may_be
         return permitted and not distance and (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
 

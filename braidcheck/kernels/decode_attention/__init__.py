@@ -10,6 +10,7 @@ from torch import Tensor
 
 from braidcheck.kernels.common import configs, pdl
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import ANY, GEMV, SMALL_M, Key
 from braidcheck.kernels.common.specs import EPS, INDICES, SCALE, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_GRID, Arguments, Sizes
 from braidcheck.kernels.decode_attention.kernel import decode_attention_kernel
@@ -19,15 +20,15 @@ MAX_ROW_ELEMENTS = 2**31 - 1  # of a cache: offsets within a row are int32
 MAX_FEW_ROWS = 4
 
 
-def config_key(batch: int, cache_len: int) -> configs.Key:
+def config_key(batch: int, cache_len: int) -> Key:
     """The key of the launch config for ``batch`` rows with caches of ``cache_len`` slots.
 
     Up to MAX_FEW_ROWS rows are split as a single row is if they have no more slots in all than one short cache: such a
     step is bound by latency, not by bandwidth.
     """
-    few = batch <= MAX_FEW_ROWS and configs.size_bucket("decode_attention", batch * cache_len) is configs.ANY
+    few = batch <= MAX_FEW_ROWS and configs.size_bucket("decode_attention", batch * cache_len) is ANY
     bucket = configs.size_bucket("decode_attention", cache_len)
-    return "decode_attention", configs.GEMV if few else configs.SMALL_M, bucket
+    return "decode_attention", GEMV if few else SMALL_M, bucket
 
 
 def decode_attention(
@@ -66,7 +67,7 @@ def decode_attention(
     return out
 
 
-def _require_short_rows(sizes: Sizes, given: Mapping[str, Any]) -> None:
+def _require_short_rows(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
     if (row_elements := sizes["S"] * sizes["Hkv"] * sizes["D"]) > MAX_ROW_ELEMENTS:
         raise ValueError(f"a row of k_cache must have at most {MAX_ROW_ELEMENTS} elements, has {row_elements}")
 

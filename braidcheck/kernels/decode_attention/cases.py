@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.inputs import (
-    EPS,
-    FAR_BELOW,
-    K_NORM_MAX,
-    LARGE,
-    SMALL,
-    SUBNORMAL,
-    Numbers,
+from braidcheck.kernels.common.inputs import EPS, FAR_BELOW, K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers
+from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_narrow_norm,
     with_ones,

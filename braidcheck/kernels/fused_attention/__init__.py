@@ -67,16 +67,16 @@ def fused_attention(
     return out
 
 
-def _require_batch(sizes: Sizes, given: Mapping[str, Any]) -> None:
+def _require_batch(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
     tokens, batch, capacity = sizes["T"], sizes["B"], sizes["S"]
     if batch not in (1, tokens):
         raise ValueError(
             f"k_cache must have {tokens} rows for {tokens} tokens of hidden (decode) or 1 (prefill), has {batch}"
         )
-    if CACHE_FORMS[given["cache"]] == "pre_rope" and sizes["P"] < capacity:
+    if CACHE_FORMS[arguments["cache"]] == "pre_rope" and sizes["P"] < capacity:
         raise ValueError(
-            f"cos_sin must have a position for each of {capacity} pre_rope slots of k_cache (cache={given['cache']!r}),"
-            f" has {sizes['P']}"
+            f"cos_sin must have a position for each of {capacity} pre_rope slots of k_cache "
+            f"(cache={arguments['cache']!r}), has {sizes['P']}"
         )
 
 

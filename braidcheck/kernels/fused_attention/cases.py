@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    EPS,
-    K_NORM_MAX,
-    Numbers,
+from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, Numbers
+from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_ones,
     without,

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.configs import default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
+from braidcheck.kernels.common.kernel_config import Regime
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
     persistent_grid,
@@ -32,9 +33,11 @@ from braidcheck.kernels.gate_up_silu.kernel import (
 )
 
 
-def _require_weights_dtype(sizes: Sizes, given: Mapping[str, Any]) -> None:
-    if given["norm_weight"] is None and given["x"].dtype != given["weight"].dtype:
-        raise ValueError(f"x must be {given['weight'].dtype} as weight, for norm_weight is None; is {given['x'].dtype}")
+def _require_weights_dtype(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    if arguments["norm_weight"] is None and arguments["x"].dtype != arguments["weight"].dtype:
+        raise ValueError(
+            f"x must be {arguments['weight'].dtype} as weight, for norm_weight is None; is {arguments['x'].dtype}"
+        )
 
 
 ARGUMENTS = Arguments(

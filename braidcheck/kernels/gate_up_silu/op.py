@@ -18,6 +18,7 @@ OP = Op(
             "with norm_weight: the normalised x to the weight's dtype",
             "gate, up and silu(gate) to the weight's dtype",
         ),
+        result_casts={"matmul": "weight", "silu": "weight"},
     ),
     bound=oracle.bound,
     cost=oracle.cost,

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    Numbers,
-    through_float16,
-    without_last,
-    without_nan,
-    without_subnormal,
-)
+from braidcheck.kernels.common.inputs import Numbers
+from braidcheck.kernels.common.negative_controls import through_float16, without_last, without_nan, without_subnormal
 from braidcheck.op import Case, Inputs, Sweep
 
 

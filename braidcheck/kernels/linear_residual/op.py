@@ -12,7 +12,7 @@ OP = Op(
     reference=oracle.reference,
     inputs=cases.inputs,
     cases=cases.CASES,
-    contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",)),
+    contract=Contract(outputs={"out": "residual"}, casts=("the product to x's dtype",), result_casts={"matmul": "x"}),
     bound=oracle.bound,
     cost=oracle.cost,
     negative_controls=cases.NEGATIVE_CONTROLS,

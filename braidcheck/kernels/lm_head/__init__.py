@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import gemv, pdl, sliced_k
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.configs import default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
+from braidcheck.kernels.common.kernel_config import Regime
 from braidcheck.kernels.common.specs import EPS, ChoiceSpec, TensorSpec
 from braidcheck.kernels.common.validation import MAX_AXIS, MAX_TOKENS, MAX_VOCABULARY, Arguments
 from braidcheck.kernels.lm_head.kernel import (

@@ -17,9 +17,9 @@ def check_ties(op: Op, call: Callable[..., Any], device: str) -> str | None:
     generator = torch.Generator().manual_seed(5)
     x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, VOCABULARY))
     weight[130::64] = 9 * x[0]
-    for how, found in _best(call, x, weight, device).items():
-        if found[0] != 130:
-            return f"{how}: token {found[0]} of the equal 130, 194, 258, ... is called best"
+    for how, best in _best(call, x, weight, device).items():
+        if best[0] != 130:
+            return f"{how}: token {best[0]} of the equal 130, 194, 258, ... is called best"
     return None
 
 
@@ -28,8 +28,8 @@ def check_negative_logits(op: Op, call: Callable[..., Any], device: str) -> str 
     generator = torch.Generator().manual_seed(6)
     x, weight = (torch.rand(count, 32, generator=generator).to(torch.bfloat16) + 0.1 for count in (3, 700))
     expected = (-x.double() @ weight.double().T).topk(2).indices.tolist()
-    for how, found in _best(call, -x, weight, device).items():
-        wrong = [token for token, best in zip(found, expected, strict=True) if token not in best]
+    for how, tokens in _best(call, -x, weight, device).items():
+        wrong = [token for token, best in zip(tokens, expected, strict=True) if token not in best]
         if wrong:
             return f"{how}: token {wrong[0]} of 700 negative logits is called best"
     return None
@@ -41,10 +41,10 @@ def check_row_of_nan(op: Op, call: Callable[..., Any], device: str) -> str | Non
     x, weight = (torch.randn(count, 32, generator=generator).to(torch.bfloat16) for count in (3, 700))
     whole = _best(call, x, weight, device)
     x[1] = torch.nan
-    for how, found in _best(call, x, weight, device).items():
+    for how, best in _best(call, x, weight, device).items():
         expected = [whole[how][0], 0, whole[how][2]]
-        if found != expected:
-            return f"{how}: with a row of NaN tokens {found} are best, must be {expected}"
+        if best != expected:
+            return f"{how}: with a row of NaN tokens {best} are best, must be {expected}"
     return None
 
 
@@ -55,9 +55,9 @@ def check_infinite_logits(op: Op, call: Callable[..., Any], device: str) -> str 
     weight = torch.full((700, 32), -torch.inf, dtype=torch.bfloat16)
     for token, value, later in ((0, -torch.inf, -torch.inf), (699, -1.0, -1.0), (300, torch.nan, torch.inf)):
         weight[token], weight[699] = value, later
-        for how, found in _best(call, x, weight, device).items():
-            if found != [token] * 3:
-                return f"{how}: tokens {found} are best, must be {token} of {value}: the last is {later}, others -inf"
+        for how, best in _best(call, x, weight, device).items():
+            if best != [token] * 3:
+                return f"{how}: tokens {best} are best, must be {token} of {value}: the last is {later}, others -inf"
     return None
 
 
@@ -68,9 +68,9 @@ def check_close_logits(op: Op, call: Callable[..., Any], device: str) -> str | N
     for row, (better, worse) in enumerate(((400, 130), (650, 140), (7, 500))):
         weight[worse] = 9 * x[row]
         weight[better] = 9 * (1 + 2**-11) * x[row]
-    for how, found in _best(call, x, weight, device).items():
-        if found != [400, 650, 7]:
-            return f"{how}: tokens {found} are called best, not [400, 650, 7], by half of 2**-10"
+    for how, best in _best(call, x, weight, device).items():
+        if best != [400, 650, 7]:
+            return f"{how}: tokens {best} are called best, not [400, 650, 7], by half of 2**-10"
     return None
 
 

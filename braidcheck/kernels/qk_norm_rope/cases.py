@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    EPS,
-    K_NORM_MAX,
-    LARGE,
-    SMALL,
-    Numbers,
+from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, LARGE, SMALL, Numbers
+from braidcheck.kernels.common.negative_controls import (
     with_narrow_norm,
     with_ones,
     without,

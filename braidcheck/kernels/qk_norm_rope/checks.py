@@ -16,8 +16,8 @@ def check_safe_k_scale(op: Op, call: Callable[..., Any], device: str) -> str | N
     """``safe_k_scale``, which lies beside the wrapper, by the largest K norm weight."""
     safe_k_scale = inspect.unwrap(call).__globals__["safe_k_scale"]
     for peak, expected in ((1.0, 1.0), (96.5, 1.0), (100.0, 1.0), (400.0, 0.25), (8192.0, 2.0**-7)):
-        if (found := safe_k_scale(torch.tensor([1.0, -peak], device=device))) != expected:
-            return f"a K norm weight of {peak:g} gets the scale {found:g}, must get {expected:g}"
+        if (scale := safe_k_scale(torch.tensor([1.0, -peak], device=device))) != expected:
+            return f"a K norm weight of {peak:g} gets the scale {scale:g}, must get {expected:g}"
     return None
 
 

@@ -59,8 +59,8 @@ def qkv_rope(
     return out.unflatten(1, (-1, head_dim)).split([num_heads, num_kv_heads, num_kv_heads], dim=1)
 
 
-def _require_both_norms(sizes: Sizes, given: Mapping[str, Any]) -> None:
-    if (given["q_norm_weight"] is None) != (given["k_norm_weight"] is None):
+def _require_both_norms(sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    if (arguments["q_norm_weight"] is None) != (arguments["k_norm_weight"] is None):
         raise ValueError("give both q_norm_weight and k_norm_weight or neither")
 
 

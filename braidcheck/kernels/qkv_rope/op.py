@@ -15,6 +15,7 @@ OP = Op(
     contract=Contract(
         outputs={"q": "qkv_weight", "k": "qkv_weight", "v": "qkv_weight"},
         casts=("x to the weight's dtype", "q and k to the weight's dtype before norm and RoPE"),
+        result_casts={"linear": "qkv_weight"},
     ),
     bound=oracle.bound,
     cost=oracle.cost,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from braidcheck.kernels.common.inputs import (
-    EPS,
-    LARGE,
-    SMALL,
-    Numbers,
+from braidcheck.kernels.common.inputs import EPS, LARGE, SMALL, Numbers
+from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_narrow_norm,
     with_ones,

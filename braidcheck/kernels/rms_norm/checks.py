@@ -15,8 +15,8 @@ def check_out(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """The call returns ``out`` itself, with the numbers that a call without ``out`` returns."""
     inputs = case_inputs(op, device)
     out = torch.zeros(inputs["x"].shape, dtype=torch.float32, device=device)
-    found = call(**inputs, out=out)
-    return None if found is out and torch.equal(out, call(**inputs)) else "out is not what the call returns"
+    returned = call(**inputs, out=out)
+    return None if returned is out and torch.equal(out, call(**inputs)) else "out is not what the call returns"
 
 
 CONTRACT_CHECKS = {

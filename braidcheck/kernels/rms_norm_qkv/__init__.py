@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from braidcheck.kernels.common import pdl
-from braidcheck.kernels.common.configs import Regime, default_block_m, get_config, tiled_bucket
+from braidcheck.kernels.common.configs import default_block_m, get_config, tiled_bucket
 from braidcheck.kernels.common.gemm import gemm_regime
 from braidcheck.kernels.common.gemv import gemv_config
 from braidcheck.kernels.common.grid import cdiv
+from braidcheck.kernels.common.kernel_config import Regime
 from braidcheck.kernels.common.persistent_gemm import (
     persistent_config,
     persistent_grid,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    EPS,
-    Numbers,
+from braidcheck.kernels.common.inputs import EPS, Numbers
+from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_narrow_norm,
     with_ones,

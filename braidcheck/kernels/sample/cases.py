@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import (
-    Numbers,
-    without,
-    without_last,
-)
+from braidcheck.kernels.common.inputs import Numbers
+from braidcheck.kernels.common.negative_controls import without, without_last
 from braidcheck.op import Case, Inputs, Sweep
 
 NOISE_POSITIONS = 2**31  # a position counts noise, no table limits it

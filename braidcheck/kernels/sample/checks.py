@@ -32,9 +32,9 @@ def check_nonfinite_logits(op: Op, call: Callable[..., Any], device: str) -> str
     logits[4] = torch.nan
     seeds, positions = (torch.arange(5) + start for start in (7, 90))
     for top_k, top_p in ((0, 1.0), (3, 1.0), (0, 0.9), (3, 0.9)):
-        found = call(logits.to(device), seeds.to(device), positions.to(device), 0.7, top_k, top_p).tolist()
-        if found[:2] != [2130, 2048] or not all(0 <= token < 2500 for token in found):
-            return f"tokens {found} are drawn, must be 2130, 2048 and three of 2500"
+        tokens = call(logits.to(device), seeds.to(device), positions.to(device), 0.7, top_k, top_p).tolist()
+        if tokens[:2] != [2130, 2048] or not all(0 <= token < 2500 for token in tokens):
+            return f"tokens {tokens} are drawn, must be 2130, 2048 and three of 2500"
     return None
 
 
@@ -57,11 +57,15 @@ def check_ends_of_the_kept(op: Op, call: Callable[..., Any], device: str) -> str
     falling = 8 - torch.cat([torch.full((4, STEPS), 0.125), 0.25 * draw]).cumsum(1)
     falling[2:4] = falling[2:4].flip(1)
     for temperature, top_k, top_p in FILTERS:
-        given = {
+        arguments = {
             "logits": falling.to(device), "seeds": seeds, "positions": torch.zeros_like(seeds),
             "temperature": temperature, "top_k": top_k, "top_p": top_p,
         }  # fmt: skip
-        (tokens,), (exact,), bounds = run(op, call, given), run(op, op.reference, in_float64(given)), op.bound(**given)
+        (tokens,), (exact,), bounds = (
+            run(op, call, arguments),
+            run(op, op.reference, in_float64(arguments)),
+            op.bound(**arguments),
+        )
         ratios = error_ratios(tokens, exact, bounds[0])
         if not ratios.max() <= 1:
             row = int(ratios.argmax())

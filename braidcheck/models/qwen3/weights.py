@@ -90,10 +90,10 @@ def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]])
         for name, shape in shapes.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    found = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
-    found += [_some(wrong)] if wrong else []
-    if found:
-        raise CheckpointError(f"the checkpoint does not match its config.json: {'; '.join(found)}")
+    problems = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+    problems += [_some(wrong)] if wrong else []
+    if problems:
+        raise CheckpointError(f"the checkpoint does not match its config.json: {'; '.join(problems)}")
 
 
 def _some(names: list[str], count: int = 4) -> str:

@@ -39,10 +39,10 @@ def copy(root: Path, folder: Path) -> None:
 
 def import_folders(copied: Path, sources: list[Path]) -> list[str]:
     """The import folders of the copied packages, which precede installed packages."""
-    found = [copied, copied / "src"]
+    folders = [copied, copied / "src"]
     for source in sources:
-        found += [next(folder for folder in source.parents if not (folder / "__init__.py").exists())]
-    return [str(folder) for folder in dict.fromkeys(found) if folder.is_dir()]
+        folders += [next(folder for folder in source.parents if not (folder / "__init__.py").exists())]
+    return [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 
 @contextmanager

@@ -100,14 +100,14 @@ class SourceFile:
             node, replacement = node.test, replacement.test
         if isinstance(node, ast.For) and isinstance(replacement, ast.For):
             node, replacement = node.iter, replacement.iter
-        wanted = _mutated(function, node, replacement)
+        mutated = _mutated(function, node, replacement)
         text = ast.unparse(ast.fix_missing_locations(replacement))
         for written in (text, f"({text})"):
             edited = self._spliced(self._offset(node), self._end(node), written)
-            if _dump_of(edited, function) == ast.dump(ast.parse(wanted).body[0]):
+            if _dump_of(edited, function) == ast.dump(ast.parse(mutated).body[0]):
                 return edited
         indent = " " * function.col_offset
-        rewritten = "\n".join(indent + line if line else "" for line in wanted.splitlines())
+        rewritten = "\n".join(indent + line if line else "" for line in mutated.splitlines())
         span = lines(function)
         return self._spliced(self._starts[span.start - 1], self._starts[span.stop - 1], rewritten + "\n")
 
@@ -160,8 +160,8 @@ def _names(node: ast.AST, kernels: set[str]) -> bool:
 
 def _faults(function: Function) -> Iterator[tuple[ast.AST, str, ast.AST, Any]]:
     """Node, operator, replacement and the bytecode of the function with it; none that Python cannot compile."""
-    given = function.args
-    arguments = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    parameters = function.args
+    arguments = [argument.arg for argument in (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)]
     places = {child: (parent, field) for parent in ast.walk(function) for field, child in children(parent)}
     for node in list(_own_nodes(function)):
         if not hasattr(node, "lineno"):
@@ -190,10 +190,10 @@ def _mutated(function: Function, node: ast.AST, replacement: ast.AST) -> str:
 def _dump_of(source: str, function: Function) -> str:
     """The tree, as text, of the function that stands in ``source`` where ``function`` stood in the original."""
     try:
-        found = [node for _, node in definitions(ast.parse(source)) if isinstance(node, Function)]
+        functions = [node for _, node in definitions(ast.parse(source)) if isinstance(node, Function)]
     except (SyntaxError, ValueError):
         return ""
-    return next((ast.dump(n) for n in found if (n.name, n.lineno) == (function.name, function.lineno)), "")
+    return next((ast.dump(n) for n in functions if (n.name, n.lineno) == (function.name, function.lineno)), "")
 
 
 def _bytecode(function: Function) -> Any:

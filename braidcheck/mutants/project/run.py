@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from braidcheck import environment
+from braidcheck.autosave import Autosave
 from braidcheck.errors import UserError
 from braidcheck.mutants.project import copies
 from braidcheck.mutants.project.generate import SourceFile, SourceMutant
@@ -19,7 +20,6 @@ FORMAT = 1
 KILLED, TIMEOUT, SURVIVED, NO_COVERAGE = "killed", "timeout", "survived", "no coverage"
 CAUGHT = (KILLED, TIMEOUT)
 LIMIT_FACTOR, MIN_LIMIT_S = 5, 20  # times the unmutated run's seconds; and more seconds, for a busy machine
-SAVE_INTERVAL_S = 15
 
 
 class Row(TypedDict):
@@ -74,7 +74,7 @@ class ProjectRun:
 
     def __init__(
         self,
-        asked: ProjectRequest,
+        request: ProjectRequest,
         progress: Callable[[str, int, int], None] = lambda text, done, total: None,
         keep: Callable[[Result], None] = lambda result: None,
     ) -> None:
@@ -82,8 +82,8 @@ class ProjectRun:
 
         Raises UserError if the sources lie in several projects, or hold nothing that can be mutated.
         """
-        self.asked, self.progress, self.keep = asked, progress, keep
-        paths = [source.resolve() for source in asked.sources]
+        self.request, self.progress, self.keep = request, progress, keep
+        paths = [source.resolve() for source in request.sources]
         roots = {copies.root_of(path) for path in paths}
         if len(roots) > 1:
             raise UserError(f"--source: these files lie in {len(roots)} projects; give those of one")
@@ -94,17 +94,18 @@ class ProjectRun:
             named = ", ".join(self.files)
             raise UserError(f"--source: no function in {named} is decorated with triton.jit, or launches one that is")
         self.generated = len(mutants)
-        self.chosen = mutants if asked.limit is None or asked.limit >= len(mutants) else _drawn(mutants, asked)
+        self.chosen = mutants if request.limit is None or request.limit >= len(mutants) else _drawn(mutants, request)
         self.rows: dict[str, Row] = {}
         self.unmutated = self.limit = 0.0
-        self.began = self.kept = time.monotonic()
+        self.autosave = Autosave(lambda: self.keep(self.result()))
+        self.began = time.monotonic()
 
     def result(self) -> Result:
         """What was found so far."""
-        asked = self.asked
+        request = self.request
         return {
-            "format": FORMAT, "test": asked.command, "sources": list(self.files), "lane": asked.lane,
-            "environment": environment.fingerprint(), "seed": asked.seed, "generated": self.generated,
+            "format": FORMAT, "test": request.command, "sources": list(self.files), "lane": request.lane,
+            "environment": environment.fingerprint(), "seed": request.seed, "generated": self.generated,
             "missing": len(self.chosen) - len(self.rows), "unmutated_seconds": round(self.unmutated, 1),
             "limit_seconds": round(self.limit, 1), "seconds": round(time.monotonic() - self.began, 1),
             "mutants": [self.rows[mutant.id] for mutant in self.chosen if mutant.id in self.rows],
@@ -112,8 +113,8 @@ class ProjectRun:
 
     def run(self) -> Result:
         """The result. Raises UserError if the command fails without a mutant, or does not import the source."""
-        asked = self.asked
-        with Trials(self.root, self.paths, asked.command, asked.jobs, _settings(asked.lane)) as trials:
+        request = self.request
+        with Trials(self.root, self.paths, request.command, request.jobs, _settings(request.lane)) as trials:
             self._run_unmutated(trials)
             uncovered = self._uncovered(trials)
             for mutant in self.chosen:
@@ -127,7 +128,7 @@ class ProjectRun:
     def _run_unmutated(self, trials: Trials) -> None:
         """In all copies at once, like mutants later, so that the time is measured under the same load."""
         self.progress("running the tests without a mutant", 0, 0)
-        for ended in trials.side_by_side(lambda _: trials.run(None), range(self.asked.jobs)):
+        for ended in trials.side_by_side(lambda _: trials.run(None), range(self.request.jobs)):
             if ended.code != 0:
                 raise UserError(f"--test fails without a mutant, exit code {ended.code}: {ended.said}")
             self.unmutated = max(self.unmutated, ended.seconds)
@@ -167,9 +168,7 @@ class ProjectRun:
             **about, outcome=outcome, said=ended.said, seconds=ended.seconds, witness=witness  # type: ignore[typeddict-item]
         )  # fmt: skip
         self.progress(f"{mutant.id} {outcome}", len(self.rows), len(self.chosen))
-        if time.monotonic() - self.kept > SAVE_INTERVAL_S:
-            self.kept = time.monotonic()
-            self.keep(self.result())
+        self.autosave.update()
 
 
 def score(rows: Sequence[Row]) -> tuple[int, int]:
@@ -183,8 +182,8 @@ def _files(root: Path, paths: Sequence[Path]) -> dict[str, SourceFile]:
     return {file.file: file for file in files}
 
 
-def _drawn(mutants: Sequence[SourceMutant], asked: ProjectRequest) -> list[SourceMutant]:
-    numbers = random.Random(asked.seed).sample(range(len(mutants)), asked.limit or 0)
+def _drawn(mutants: Sequence[SourceMutant], request: ProjectRequest) -> list[SourceMutant]:
+    numbers = random.Random(request.seed).sample(range(len(mutants)), request.limit or 0)
     return [mutants[number] for number in sorted(numbers)]
 
 

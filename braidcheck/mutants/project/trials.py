@@ -115,8 +115,8 @@ class Trials:
                 _end_group(process)
 
     def _environment(self, copy: Path, number: int) -> dict[str, str]:
-        found = copies.import_folders(copy, [copy / source.relative_to(self.root) for source in self.sources])
-        paths = [*found, *filter(None, [os.environ.get("PYTHONPATH")])]
+        folders = copies.import_folders(copy, [copy / source.relative_to(self.root) for source in self.sources])
+        paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
         # Last: if this program was called by its path, tools beside it are found too.
         programs = [*filter(None, [os.environ.get("PATH")]), str(Path(sys.executable).parent)]
         # Ops announced here lie in the project itself: the command finds those of its copy.

@@ -73,11 +73,11 @@ def render(subject: Subject) -> str:
     """The page."""
     environment = templates()
     run = subject.run or Run({}, (), ())
-    found = failures(run)
+    failed = failures(run)
     cards = trends.cards(subject.history, subject.trend)
     drawn, library = _charts(cards)
     worse = [finding for finding in subject.trend.findings if finding.worse]
-    facts = _of_run(run, found) | _of_base(subject) | {"cards": cards, "trend": subject.trend, "worse": worse}
+    facts = _of_run(run, failed) | _of_base(subject) | {"cards": cards, "trend": subject.trend, "worse": worse}
     facts |= {
         "kills": sections.kills(subject.matrices),
         "sensitivities": list(sensitivity.tables(subject.sensitivity)),
@@ -89,7 +89,7 @@ def render(subject: Subject) -> str:
         title=subject.title,
         status=_status(subject),
         summary_line=summary_line(run) if subject.run else "",
-        suspects=suspects(found),
+        suspects=suspects(failed),
         worse=worse,
         trend=subject.trend,
         meta=_meta(run, subject.history),
@@ -101,10 +101,10 @@ def render(subject: Subject) -> str:
     )
 
 
-def _of_run(run: Run, found: Sequence[Failure]) -> dict[str, object]:
+def _of_run(run: Run, failed: Sequence[Failure]) -> dict[str, object]:
     """The data of the sections for one Run."""
     ordered = rows(run)
-    shown = first(found, MAX_ITEMS)
+    shown = first(failed, MAX_ITEMS)
     return {
         "failures": Shown([(one, place(one.first)) for one in shown], shown.left),
         "explained": ENTRIES,
@@ -205,7 +205,7 @@ def _meta(run: Run, history: Sequence[Run]) -> dict[str, str]:
 
 def _absent(subject: Subject, facts: Mapping[str, object]) -> list[str]:
     """Sections that this report does not have, with the reason."""
-    wanted = {
+    sections = {
         "trend": (subject.history, "a single Run has no history; give a history's folder"),
         "accuracy of ops": (facts["headrooms"], "the Run has no accuracy verdict"),
         "the model by position": (facts["strata"], "the Run has no NLL by position"),
@@ -213,4 +213,4 @@ def _absent(subject: Subject, facts: Mapping[str, object]) -> list[str]:
         "kill matrix": (subject.matrices, "none was given; see braidcheck mutants --save, then report --mutants"),
         "sensitivity": (subject.sensitivity, "none was given; see braidcheck sensitivity --save, then --sensitivity"),
     }
-    return [f"{name}: {why}" for name, (there, why) in wanted.items() if not there]
+    return [f"{name}: {why}" for name, (there, why) in sections.items() if not there]

@@ -183,8 +183,8 @@ class Survivor(NamedTuple):
 
 @dataclass(frozen=True)
 class Kills:
-    """A kill matrix: ``rows`` hold a part, its scores by kind, and how many were first caught by each gate;
-    ``survivors`` are those that no gate caught."""
+    """A kill matrix: ``rows`` hold a part, its scores by kind, and how many each of ``gates`` caught first,
+    among which are crash and timeout; ``survivors`` are those that no gate caught."""
 
     lane: str
     gates: tuple[str, ...]

@@ -18,8 +18,8 @@ EPOCH = 1e8  # a time beyond this is seconds since 1970, below it a number of th
 
 @dataclass(frozen=True)
 class Card:
-    """One series: readings by run (``None`` if missing), the drawing, and its text. ``times`` are seconds since 1970 or
-    plain numbers, ``levels`` the median between changes, by run.
+    """One series: ``values`` of the runs that have one, ``drawn`` the same relative to the control, and texts.
+    ``times`` are seconds since 1970 or plain numbers, ``levels`` the medians between changes, both one per run.
     """
 
     name: str
@@ -74,15 +74,15 @@ def _card(series: Series, findings: list[Finding], note: str) -> Card:
 
 def _limited(runs: Sequence[Run]) -> Iterator[Card]:
     """What is evaluated against a limit, an op or a check of a machine a card: the part of the limit that it uses."""
-    found: dict[str, list[tuple[Run, float]]] = {}
+    nights_by_name: dict[str, list[tuple[Run, float]]] = {}
     machines = [hardware(run.environment) for run in runs]
     for run, machine in zip(runs, machines, strict=True):
         for row in rows(run):
             if row.worst and row.worst.limit_fraction is not None and not row.worst.unit.endswith("/s"):
                 name = "/".join(part for part in (row.lane, row.gate, row.subject) if part)
                 name += f" @ {machine}" if len(set(machines)) > 1 else ""
-                found.setdefault(name, []).append((run, min(row.worst.limit_fraction, LARGE)))
-    for name, nights in found.items():
+                nights_by_name.setdefault(name, []).append((run, min(row.worst.limit_fraction, LARGE)))
+    for name, nights in nights_by_name.items():
         if len(nights) == 1:
             continue  # a point is no trend
         seen, used = [run for run, _ in nights], [used for _, used in nights]

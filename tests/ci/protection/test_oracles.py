@@ -47,7 +47,7 @@ def edit(tmp_path):
         (f"{KERNELS}/rms_norm/__init__.py", "x.numel()", "x.numel() > 1", ""),
         (f"{KERNELS}/rms_norm/kernel.py", "y = rmsnorm_rows(", "y = 2 * rmsnorm_rows(", ""),
         (f"{KERNELS}/common/rms_norm.py", "squares += x * x", "squares += x * x * 2", ""),
-        (f"{KERNELS}/common/configs.py", "block_m=1", "block_m=2", ""),
+        (f"{KERNELS}/common/tuned_configs.py", "block_m=1", "block_m=2", ""),
         (f"{KERNELS}/common/inputs.py", '"""', '""" ', "the cases' numbers"),
         (f"{KERNELS}/common/negative_controls.py", '"""', '""" ', "negative controls"),
         (f"{KERNELS}/common/interpreter_bfloat16.py", "0x7FFF", "0x7FFE", "the interpreter"),

@@ -10,7 +10,7 @@ from braidcheck.gates import surfaces
 from braidcheck.gates.samplers.stops import measure_stops
 from braidcheck.gates.surfaces import SEPARATING, measure
 from braidcheck.result import Status
-from tests.engines import tiny
+from tests.engines import tiny, wrong_requests, wrong_stops
 from tests.engines.http.stand_in import MODEL, StandIn
 
 ANOTHER = "second request, shorter than the first"
@@ -46,12 +46,12 @@ def test_a_right_server_passes(found, dialect):
 @pytest.mark.parametrize(
     ("fault", "cell"),
     [
-        (tiny.StaleCache, ANOTHER),
-        (tiny.RowZero, "batch of 2, ragged"),
-        (tiny.Padded, "batch of 8, ragged"),
-        (tiny.Permuted, "batch of 8, ragged"),
-        (tiny.NeverStops, "stop tokens"),
-        (tiny.StreamsLate, "streaming"),
+        (wrong_requests.StaleCache, ANOTHER),
+        (wrong_requests.RowZero, "batch of 2, ragged"),
+        (wrong_requests.Padded, "batch of 8, ragged"),
+        (wrong_requests.Permuted, "batch of 8, ragged"),
+        (wrong_stops.NeverStops, "stop tokens"),
+        (wrong_requests.StreamsLate, "streaming"),
     ],
 )
 def test_a_faulty_server_fails_where_it_is_wrong(found, fault, cell):

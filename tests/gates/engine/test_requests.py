@@ -59,7 +59,7 @@ def test_a_sampler_that_remembers_is_seen(checks, monkeypatch):
     assert "a fresh engine gives" in checks["requests in turn"]()
 
 
-@pytest.mark.parametrize("name", requests.OTHERS)
+@pytest.mark.parametrize("name", requests.CHANGED_SETTINGS)
 def test_a_setting_of_the_request_before_is_seen(checks, monkeypatch, name):
     """A graph that was recorded for one setting is used for another: on a CPU, a decoder that keeps its own."""
     key, restart = decoders._key, Decoder.restart
@@ -68,7 +68,9 @@ def test_a_setting_of_the_request_before_is_seen(checks, monkeypatch, name):
     else:
 
         def alike(rows, capacity, sampling, stop):
-            return key(rows, capacity, replace(sampling, **{name: getattr(Sampling(*requests.FIRST), name)}), stop)
+            return key(
+                rows, capacity, replace(sampling, **{name: getattr(Sampling(*requests.BASE_SAMPLING), name)}), stop
+            )
 
         def kept(self, tokens, lengths, sampling):
             restart(self, tokens, lengths, replace(sampling, **{name: getattr(self.sampling, name)}))
@@ -79,7 +81,7 @@ def test_a_setting_of_the_request_before_is_seen(checks, monkeypatch, name):
 
 
 def test_a_setting_that_changes_nothing_is_seen(checks, monkeypatch):
-    monkeypatch.setitem(requests.OTHERS, "top_p", 0.95)
+    monkeypatch.setitem(requests.CHANGED_SETTINGS, "top_p", 0.95)
     assert "top_p 0.95 changes nothing" in checks["one setting apart"]()
 
 

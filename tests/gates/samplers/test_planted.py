@@ -10,7 +10,7 @@ from braidcheck.gates.samplers.kept_tokens import JOINT, SEQUENTIAL
 from braidcheck.gates.samplers.limits import Setting, allowed, place
 from braidcheck.gates.samplers.measure import NAMES, SETTINGS, measure_samplers
 from braidcheck.result import Status
-from tests.engines import tiny
+from tests.engines import tiny, wrong_requests, wrong_samplers
 
 
 def verdicts(make):
@@ -30,30 +30,30 @@ def test_a_right_sampler_passes(dtype):
 @pytest.mark.parametrize(
     ("fault", "setting"),
     [
-        (tiny.TemperatureIgnored, "temperature 2"),
-        (tiny.TemperatureIgnored, "temperature 0.3"),
-        (tiny.TopKIgnored, "top-k 3"),
-        (tiny.OffByOne, "temperature 0.3"),
-        (tiny.SeedIgnored, "seeds"),
-        (tiny.FewSeeds, "seeds"),
-        (tiny.ByteSeed, "seeds"),
-        (tiny.FloatSeed, "seeds"),
-        (tiny.SharedSeed, "seeds"),
-        (tiny.FirstGreedy, "first tokens of many seeds"),
-        (tiny.TopKTooSmall, "top-k that keeps two"),
-        (tiny.TopPTooFew, "top-p that keeps two"),
-        (tiny.ForgetsTopK, "top-p of a top-k that keeps two"),
-        (tiny.ForgetsTopP, "top-p of a top-k that keeps two"),
-        (tiny.PartlyGreedy, "how often the best token is drawn"),
-        (partial(tiny.NumbersTwice, tiny.by_id), "draws that repeat others"),
-        (partial(tiny.NumbersTwice, tiny.by_share), "draws that repeat others"),
-        (partial(tiny.NumbersTwice, tiny.by_race), "draws that repeat others"),
-        (tiny.SeedHalved, "draws that repeat others"),
-        (tiny.RowsShareNumbers, "draws that repeat others"),
-        (tiny.SamplesOn, "drawn stop tokens"),
-        (tiny.SamplesOn, "temperature 2"),
-        (tiny.LongAnswer, "long greedy answers under HF"),
-        (tiny.IgnoresLastToken, "greedy tokens under HF"),
+        (wrong_samplers.TemperatureIgnored, "temperature 2"),
+        (wrong_samplers.TemperatureIgnored, "temperature 0.3"),
+        (wrong_samplers.TopKIgnored, "top-k 3"),
+        (wrong_samplers.OffByOne, "temperature 0.3"),
+        (wrong_samplers.SeedIgnored, "seeds"),
+        (wrong_samplers.FewSeeds, "seeds"),
+        (wrong_samplers.ByteSeed, "seeds"),
+        (wrong_samplers.FloatSeed, "seeds"),
+        (wrong_samplers.SharedSeed, "seeds"),
+        (wrong_samplers.FirstGreedy, "first tokens of many seeds"),
+        (wrong_samplers.TopKTooSmall, "top-k that keeps two"),
+        (wrong_samplers.TopPTooFew, "top-p that keeps two"),
+        (wrong_samplers.ForgetsTopK, "top-p of a top-k that keeps two"),
+        (wrong_samplers.ForgetsTopP, "top-p of a top-k that keeps two"),
+        (wrong_samplers.PartlyGreedy, "how often the best token is drawn"),
+        (partial(wrong_samplers.NumbersTwice, wrong_samplers.by_id), "draws that repeat others"),
+        (partial(wrong_samplers.NumbersTwice, wrong_samplers.by_share), "draws that repeat others"),
+        (partial(wrong_samplers.NumbersTwice, wrong_samplers.by_race), "draws that repeat others"),
+        (wrong_samplers.SeedHalved, "draws that repeat others"),
+        (wrong_samplers.RowsShareNumbers, "draws that repeat others"),
+        (wrong_samplers.SamplesOn, "drawn stop tokens"),
+        (wrong_samplers.SamplesOn, "temperature 2"),
+        (wrong_requests.LongAnswer, "long greedy answers under HF"),
+        (wrong_requests.IgnoresLastToken, "greedy tokens under HF"),
         (partial(tiny.Right, theta=500.0), "greedy tokens under HF"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_planted_fault_is_found(fault, setting, monkeypatch):
 
 def test_either_convention_of_top_p_beside_top_k_is_named(monkeypatch):
     monkeypatch.setattr(measure, "SETTINGS", {})
-    for make, convention in ((tiny.Right, SEQUENTIAL), (tiny.TopPOfAll, JOINT)):
+    for make, convention in ((tiny.Right, SEQUENTIAL), (wrong_samplers.TopPOfAll, JOINT)):
         verdict = verdicts(make)["top-p of a top-k that keeps two"]
         assert verdict.status == Status.PASS
         assert verdict.message.endswith(convention)

@@ -4,25 +4,20 @@ import pytest
 
 from braidcheck import kernels
 from braidcheck.arch import GENERIC, GPUS, INTERPRETER
-from braidcheck.kernels.common import configs
-from braidcheck.kernels.common.configs import (
+from braidcheck.kernels.common import configs, tuned_configs
+from braidcheck.kernels.common.configs import get_config, has_config, override_config, size_bucket
+from braidcheck.kernels.common.kernel_config import (
     ANY,
-    DEFAULT_CONFIGS,
     GEMV,
     LARGE,
     MEDIUM,
     PERSISTENT,
-    SM_90_CONFIGS,
     SMALL,
     TILED,
     TINY,
-    TUNED_CONFIGS,
     KernelConfig,
-    get_config,
-    has_config,
-    override_config,
-    size_bucket,
 )
+from braidcheck.kernels.common.tuned_configs import DEFAULT_CONFIGS, SM_90_CONFIGS, TUNED_CONFIGS
 
 KEY = "rms_norm", TILED, ANY
 # In tiles [BLOCK_M, BLOCK_K] and [BLOCK_N, BLOCK_K] that go through shared memory.
@@ -119,7 +114,7 @@ def test_a_bucket_begins_at_its_size(monkeypatch, kernel, size, bucket):
 
 
 def test_buckets_of_the_interpreter_begin_earlier():
-    assert configs.INTERPRETER_MIN_SIZES.keys() == configs.MIN_SIZES.keys()
+    assert tuned_configs.INTERPRETER_MIN_SIZES.keys() == tuned_configs.MIN_SIZES.keys()
     assert size_bucket("persistent_gemm", 2**18) is size_bucket("attention_prefill", 1025) is LARGE
     assert size_bucket("persistent_gemm", 2**14) is MEDIUM
 

@@ -1,4 +1,5 @@
-from braidcheck.kernels.common.inputs import Numbers, without_last
+from braidcheck.kernels.common.inputs import Numbers
+from braidcheck.kernels.common.negative_controls import without_last
 from braidcheck.op import Case, Sweep
 
 SHAPES = {"small": {"T": 512, "H": 1024}}

@@ -7,7 +7,7 @@ import pytest
 from braidcheck.ci.paired.session import Session
 from braidcheck.gates.paired import log_ratios
 from tools.calibration import slowdowns
-from tools.calibration.slowdowns import FIRST, ROUNDS, near, next_try, search
+from tools.calibration.slowdowns import FIRST_TRY, ROUNDS, near, next_try, search
 
 SHAPES = {
     "in proportion": lambda amount: amount / 4000,
@@ -37,7 +37,7 @@ def test_an_amount_is_found_whatever_the_shape(shape, wanted):
 def test_a_straight_line_alone_would_not_have_found_it():
     """As it was once done: one probe, and the rest in proportion."""
     for shape in ("hidden behind memory", "steep at first"):
-        in_proportion = round(FIRST * 0.02 / SHAPES[shape](FIRST))
+        in_proportion = round(FIRST_TRY * 0.02 / SHAPES[shape](FIRST_TRY))
         assert not near(SHAPES[shape](in_proportion), 0.02)
 
 

@@ -66,7 +66,7 @@ def test_missing_nights_move_the_change():
 def test_the_table_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(synthetic, "IID", synthetic.IID[:1])
     monkeypatch.setattr(synthetic, "HARD", ())
-    monkeypatch.setattr(synthetic, "OTHERS", ())
+    monkeypatch.setattr(synthetic, "OTHER_SCENARIOS", ())
     assert benchmark.main(["--series", "2"]) == 0
     said = capsys.readouterr().out
     assert [line.split("%")[1].split("  ")[0].strip() for line in said.splitlines() if line.startswith("iid")]
