@@ -45,21 +45,24 @@ def violation(op: Op, call: Call, device: str) -> str | None:
     return None
 
 
-def calls_of_each_kernel(op: Op, call: Call, device: str, profile: str) -> Iterator[Inputs]:
-    """For each choice of kernels the largest inputs up to a limit, with as many optional arguments as cases give."""
+def calls_of_each_kernel(
+    op: Op, call: Call, device: str, profile: str, max_numbers: int = MAX_NUMBERS
+) -> Iterator[Inputs]:
+    """For each choice of kernels the largest inputs up to ``max_numbers``, with as many optional arguments as cases
+    give."""
     sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
     cases = [replace(case, dtype=ONE, profile=profile) for case in sizes.values()]
     found: list[tuple[tuple[Any, ...], set[str]]] = []
-    for inputs in sorted((_inputs(op, case, device) for case in cases), key=_order):
+    for inputs in sorted((_inputs(op, case, device) for case in cases), key=partial(_order, max_numbers)):
         kernels, names = _kernels(op, call, inputs), set(inputs)
         if not any(kernels == others and names <= given for others, given in found):
             found.append((kernels, names))
             yield inputs
 
 
-def _order(inputs: Inputs) -> tuple[int, bool, int]:
+def _order(max_numbers: int, inputs: Inputs) -> tuple[int, bool, int]:
     count = sum(value.numel() for value in inputs.values() if isinstance(value, Tensor))
-    return -len(inputs), count > MAX_NUMBERS, -count if count <= MAX_NUMBERS else count
+    return -len(inputs), count > max_numbers, -count if count <= max_numbers else count
 
 
 def _inputs(op: Op, case: Case, device: str) -> Inputs:
