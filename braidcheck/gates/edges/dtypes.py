@@ -32,7 +32,7 @@ SCALE = 2.0**-5  # of some rows of each argument, so that each argument dominate
 def violation(op: Op, call: Call, device: str) -> str | None:
     """The first call with arguments of two dtypes that ``call`` answers wrongly, as text."""
     asked = set[Any]()
-    base = list(calls_of_each_kernel(op, call, device, "tail"))
+    base = [_with_small_rows(op, inputs) for inputs in calls_of_each_kernel(op, call, device, "tail")]
     for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
         floats = _of_floats(op, inputs)
         for tied in dict.fromkeys(_served(op, call, inputs, {name}, dtype)[0] for name in sorted(floats)):
@@ -66,13 +66,18 @@ def _order(max_numbers: int, inputs: Inputs) -> tuple[int, bool, int]:
 
 
 def _inputs(op: Op, case: Case, device: str) -> Inputs:
-    """The case's inputs, with the arguments that set an output's memory or dtype; some rows of each are small."""
+    """The case's inputs, with the arguments that set an output's memory or dtype."""
     inputs = op.inputs(case, device)
     sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
     absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
-    inputs = with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+    return with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+
+
+def _with_small_rows(op: Op, inputs: Inputs) -> Inputs:
+    """Some rows of each argument are small."""
     for place, name in enumerate(name for name in sorted(_of_floats(op, inputs)) if isinstance(inputs[name], Tensor)):
-        inputs[name][torch.arange(len(inputs[name]), device=device) >> place & 1 > 0] *= SCALE
+        rows = inputs[name]
+        rows[torch.arange(len(rows), device=rows.device) >> place & 1 > 0] *= SCALE
     return inputs
 
 

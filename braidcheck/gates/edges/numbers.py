@@ -23,13 +23,15 @@ from braidcheck.op import Inputs, Op
 
 NEAR_EPS = "tiny"  # profile: mean squares from 1/30 to 30 times the eps of the cases
 USUAL = "tail"
-# What a number is weighed against, and the root by which that moves with it: eps is added to squares, a scale
-# multiplies scores. Of a scale it is the first that the op has: a norm undoes what is done to its argument.
-WEIGHED = {
-    "eps": (2, ("x", "residual", "hidden", "q", "k", "bias", "qkv_bias")),
-    "scale": (-1, ("q_norm_weight",), ("q",)),
-    "k_scale": (-1, ("k_norm_weight",)),
-    "temperature": (1, ("logits",)),
+# A number far off shows if other arguments move with it. With eps: where it is small, all that is normalised; where it
+# is large, what is added after a norm. With a factor: the first of these that the op has, to the power given (a norm
+# undoes what is done to its argument).
+BIASES = "bias", "qkv_bias"
+NORMED = "x", "residual", "hidden", "q", "k", *BIASES
+FACTORS = {
+    "scale": (-1, "q_norm_weight", "q"),
+    "k_scale": (-1, "k_norm_weight"),
+    "temperature": (1, "logits"),
 }
 MAX_EXPONENT = 126  # of a factor that float32 and bfloat16 hold, and its inverse
 ROOM = 32  # exponents left before the last that is accepted: for sums, and for the digits of small terms
@@ -63,14 +65,14 @@ def _changes(op: Op, call: Callable[..., Any], inputs: Inputs) -> Iterator[tuple
 
 
 def far_exponents(op: Op, call: Callable[..., Any], inputs: Inputs, name: str) -> list[int]:
-    """The powers of two, below and above, by which the number ``name`` is moved: ROOM before what ``call`` refuses."""
-    root = abs(_weighed(inputs, name)[0])
-    found = []
-    for sign in (-1, 1):
-        limit = next((e for e in range(MAX_EXPONENT, ROOM, -1) if _accepts(op, call, inputs, name, sign * e)), 0)
-        if limit:
-            found.append(sign * ((limit - ROOM) // root * root))
-    return found
+    """The powers of two, below and above, by which the number ``name`` is moved: ROOM before what ``call`` refuses.
+    They are even, since the root of eps moves too.
+    """
+    limits = [
+        next((e for e in range(MAX_EXPONENT, ROOM, -1) if _accepts(op, call, inputs, name, sign * e)), 0)
+        for sign in (-1, 1)
+    ]
+    return [sign * ((limit - ROOM) // 2 * 2) for sign, limit in zip((-1, 1), limits, strict=True) if limit]
 
 
 def _accepts(op: Op, call: Callable[..., Any], inputs: Inputs, name: str, exponent: int) -> bool:
@@ -83,16 +85,14 @@ def _accepts(op: Op, call: Callable[..., Any], inputs: Inputs, name: str, expone
 
 
 def _moved(given: Inputs, name: str, exponent: int) -> Inputs:
-    root, names = _weighed(given, name)
-    factor = 2.0 ** (exponent // root)  # exact, so that the right answer is as near to the kernel's as before
-    return {one: given[one] * factor for one in names} | {name: given[name] * 2.0**exponent}
-
-
-def _weighed(given: Inputs, name: str) -> tuple[int, tuple[str, ...]]:
-    """The root, and the names of the tensors that move with the number ``name``."""
-    root, *choices = WEIGHED.get(name, (1, ()))
-    found = ([one for one in names if given.get(one) is not None] for names in choices)
-    return root, tuple(next(filter(None, found), ()))
+    """By powers of two, exactly: the right answer is as near to the kernel's as before."""
+    if name == "eps":
+        others, moved = (NORMED, exponent // 2) if exponent < 0 else (BIASES, -exponent // 2)
+    else:
+        power, *names = FACTORS.get(name, (1,))
+        others, moved = tuple(one for one in names if given.get(one) is not None)[:1], exponent * power
+    changed = {one: given[one] * 2.0**moved for one in others if given.get(one) is not None}
+    return changed | {name: given[name] * 2.0**exponent}
 
 
 def _far(given: Inputs, name: str) -> Inputs:

@@ -69,10 +69,10 @@ UNASKED = "top_p"
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 def test_each_number_is_asked_far_on_both_sides(op, monkeypatch):
     calls = list(numbers.calls(op, op.call, "cpu"))
-    named = {name: given for given in reversed(calls) for name, value in given.items() if isinstance(value, float)}
+    monkeypatch.setattr(numbers, "calls", lambda *args: calls)
+    named = {name: given for given in calls for name, value in given.items() if isinstance(value, float)}
     for name, given in named.items():
         if name != UNASKED:
-            monkeypatch.setattr(numbers, "calls", lambda *args, given=given: [given])
             below, above = numbers.far_exponents(op, op.call, given, name)
             assert below < -numbers.ROOM
             assert above > numbers.ROOM
@@ -95,6 +95,13 @@ def test_a_number_is_moved_no_further_than_the_call_accepts():
 
 
 def test_a_scale_moves_the_norm_of_the_queries_where_there_is_one():
-    assert numbers._weighed({"q": 1, "q_norm_weight": 1}, "scale") == (-1, ("q_norm_weight",))
-    assert numbers._weighed({"q": 1, "q_norm_weight": None}, "scale") == (-1, ("q",))
-    assert numbers._weighed({"q": 1}, "softcap") == (1, ())
+    given = {"q": 1.0, "scale": 1.0, "softcap": 1.0}
+    assert numbers._moved(given | {"q_norm_weight": 1.0}, "scale", -4) == {"q_norm_weight": 16.0, "scale": 2.0**-4}
+    assert numbers._moved(given | {"q_norm_weight": None}, "scale", -4) == {"q": 16.0, "scale": 2.0**-4}
+    assert numbers._moved(given, "softcap", 4) == {"softcap": 16.0}
+
+
+def test_eps_moves_what_is_normalised_or_what_would_hide_it():
+    given = {"x": 1.0, "residual": None, "qkv_bias": 1.0, "eps": 1.0}
+    assert numbers._moved(given, "eps", -4) == {"x": 0.25, "qkv_bias": 0.25, "eps": 2.0**-4}
+    assert numbers._moved(given, "eps", 4) == {"qkv_bias": 0.25, "eps": 16.0}
