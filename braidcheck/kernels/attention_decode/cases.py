@@ -8,6 +8,7 @@ from braidcheck.kernels.common.inputs import (
     FAR_BELOW,
     K_NORM_MAX,
     LARGE,
+    PAST_16_BITS,
     SMALL,
     SUBNORMAL,
     Numbers,
@@ -137,7 +138,14 @@ def ragged(case: Case, device: str) -> Inputs:
 SPLIT = 530  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
     Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
-    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 257, 8193, far=(513, 1024, 1025, 4096, 6145), inputs=ragged),
+    Sweep(
+        _case(4, 1, (2, 1, 16), "qwen"),
+        ("S",),
+        257,
+        8193,
+        far=(513, 1024, 1025, 4096, 6145, PAST_16_BITS),
+        inputs=ragged,
+    ),
     Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
     Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
 )

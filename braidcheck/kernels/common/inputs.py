@@ -38,6 +38,7 @@ EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
 # The shapes of Qwen3-0.6B, in which ops are timed.
 HIDDEN, INNER, VOCAB, POSITIONS = 1024, 3072, 151936, 40960
+PAST_16_BITS = 2**16 + 1  # a position, or a number of slots
 HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
 KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 SUBNORMAL = {"bfloat16": 2.0**-128, "float16": 2.0**-18, "float32": 2.0**-130}

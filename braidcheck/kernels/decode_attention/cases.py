@@ -10,6 +10,7 @@ from braidcheck.kernels.common.inputs import (
     FAR_BELOW,
     K_NORM_MAX,
     LARGE,
+    PAST_16_BITS,
     SMALL,
     SUBNORMAL,
     Numbers,
@@ -173,7 +174,7 @@ BLOCK_BORDERS = 256, 257, 64, 65, 128, 129, 0  # cached keys
 SPLIT = 300  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
     Sweep(_case(1, SPLIT, (2, 1, 16)), ("B",), 5, 4097, (17, 33, 65), rows=True, inputs=at_borders),
-    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097)),
+    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097, PAST_16_BITS)),
     Sweep(_case(4, 1, (2, 1, 16)), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
     Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
     Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
