@@ -38,3 +38,16 @@ def verdict_of(**given):
 def test_draws_answer_the_question_that_they_were_made_for(given, status, said):
     verdict = verdict_of(**given)
     assert (verdict.status, said in verdict.message) == (status, True), verdict.message
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "limit", "higher_is_better"),
+    [
+        ({"outside": 2}, 2, 0, False),
+        ({"worst": 0.5}, 0.5, 1, False),
+        ({"last": 30, "last_expected": 28.5}, 30, 28.5, True),
+    ],
+)
+def test_what_is_measured_stands_beside_its_limit(given, value, limit, higher_is_better):
+    verdict = verdict_of(**given)
+    assert (verdict.value, verdict.limit, verdict.higher_is_better) == (value, limit, higher_is_better)
