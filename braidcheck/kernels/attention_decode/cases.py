@@ -12,6 +12,7 @@ from braidcheck.kernels.common.inputs import (
     SMALL,
     SUBNORMAL,
     Numbers,
+    alternating,
     through_float16,
     without,
     without_last,
@@ -39,7 +40,7 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "extreme":
         q, k, v = 8 * q, 8 * k, 100 * v
     if case.profile == "cancel":
-        v = v.abs() * (1 - 2 * (torch.arange(capacity) % 2))[:, None, None] * 100
+        v = v.abs() * alternating(capacity, case.get("halves"))[:, None, None] * 100
         q *= 0.05
     if case.profile == "one_sign":  # every score is negative: no key past the length may count as one of 0
         q, k, v = q.abs(), -k.abs(), v.abs()
@@ -74,10 +75,12 @@ def _case(
     profile: str = "unit",
     dtype: str = "bfloat16",
     empty: int = 0,
+    halves: int = 0,
     large: bool = False,
 ) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"empty": 1} if empty else {})
+    axes |= {"halves": 1} if halves else {}
     return Case("attention_decode", axes, dtype, profile, large=large)
 
 
@@ -95,6 +98,7 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 4800, NANO, "cancel", halves=1),
     _case(3, 67, NANO, "one_sign"),
     _case(2, 300, NANO, "one_sign", "float16"),
     _case(3, 67, NANO, "steep", "float32"),

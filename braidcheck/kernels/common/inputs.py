@@ -23,6 +23,7 @@ from braidcheck.op import Case, Inputs, Op
 
 __all__ = (
     "Numbers",
+    "alternating",
     "by_tokens",
     "through_float16",
     "with_narrow_norm",
@@ -200,6 +201,13 @@ def _rounded_down(dtype: torch.dtype) -> Tensor:
     x = torch.arange(1, 2, step)
     squares = x.square()
     return x[(squares - squares.to(dtype).float()) > 0.6 * step / 2 * squares]
+
+
+def alternating(count: int, halves: int) -> Tensor:
+    """Signs [count] of values that cancel: every second is negative, or with ``halves`` the second half of them: then
+    the parts of a sum that is split are large, too."""
+    index = torch.arange(count)
+    return 1 - 2 * (2 * index // count if halves else index % 2)
 
 
 def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:

@@ -14,6 +14,7 @@ from braidcheck.kernels.common.inputs import (
     SMALL,
     SUBNORMAL,
     Numbers,
+    alternating,
     through_float16,
     with_narrow_norm,
     with_ones,
@@ -41,8 +42,9 @@ def inputs(case: Case, device: str) -> Inputs:
     k = numbers.normal(batch, capacity, kv_heads, dim) * k_norm.float().cpu()  # as norm and RoPE would leave it
     v = numbers.normal(batch, capacity, kv_heads, dim)
     if case.profile == "cancel":
-        signs = (1 - 2 * (torch.arange(capacity) % 2))[:, None, None]
-        k, v = 0.05 * k, v.abs() * signs * 100
+        signs = alternating(capacity, case.get("halves"))[:, None, None]
+        flat = 0.005 if case.get("halves") else 0.05  # scores whose rounding hides no rounded part
+        k, v = flat * k, v.abs() * signs * 100
     if case.profile == "extreme":
         v, new_v = 100 * v, 100 * new_v
     q_norm = numbers.norm_weight(dim, peak=0.3)
@@ -96,10 +98,12 @@ def _case(
     profile: str = "unit",
     dtype: str = "bfloat16",
     wide: int = 0,
+    halves: int = 0,
     large: bool = False,
 ) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
+    axes |= {"halves": 1} if halves else {}
     return Case("decode_attention", axes, dtype, profile, large=large)
 
 
@@ -121,6 +125,7 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 4800, NANO, "cancel", halves=1),
     _case(3, 67, NANO, "flat"),
     _case(3, 67, NANO, "flat", "float16", wide=1),
     _case(3, 67, NANO, "range"),
