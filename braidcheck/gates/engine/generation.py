@@ -17,6 +17,7 @@ from braidcheck.numerics.sampling import kept, uniform
 LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
 OTHER_SEEDS = 0, 2, 1 + 2**24  # than WARM's: none set, the next, another one's low bits
+MANY_STOPS = 70  # stop tokens that no model gives
 SHORT = 5  # tokens: few enough to be gathered, ``models.model.MAX_GATHERED_TOKENS``
 LONG = 10  # tokens: more than a stream decodes at once
 # In probability, of the uniform number from where the token changes: more than float32's rounding moves it.
@@ -149,7 +150,8 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     decoder = partial(module("models.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
-    decoder = decoder(stop=(stop, tiny.sizes["vocab_size"] - 1, stop))
+    others = tuple(range(tiny.sizes["vocab_size"], tiny.sizes["vocab_size"] + MANY_STOPS))
+    decoder = decoder(stop=(*others, stop, tiny.sizes["vocab_size"] - 1, stop, *others))
     found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
