@@ -192,10 +192,8 @@ def _long_then_short(tiny: Tiny, device: str) -> str | None:
     engine.generate(tiny.document[:150], 4)
     ids = tiny.document[200:237].to(device)
     caches = [one.model.new_cache(1, 150) for one in (engine, fresh)]
-    logits = [
-        one.model.logits(one.model.prefill_into_cache(ids, cache))
-        for one, cache in zip((engine, fresh), caches, strict=True)
-    ]
+    pairs = zip((engine, fresh), caches, strict=True)
+    logits = [one.model.logits(one.model.prefill_into_cache(ids, cache)) for one, cache in pairs]
     if not torch.equal(*logits):
         return f"after a longer prompt logits are off by {float((logits[0] - logits[1]).abs().max()):.3g}"
     left = sum(int((~part[:, len(ids) :].isnan()).sum()) for part in (*caches[0].k, *caches[0].v))
