@@ -28,10 +28,10 @@ USUAL = "tail"
 # undoes what is done to its argument).
 BIASES = "bias", "qkv_bias"
 NORMED = "x", "residual", "hidden", "q", "k", *BIASES
-FACTORS = {
-    "scale": (-1, "q_norm_weight", "q"),
-    "k_scale": (-1, "k_norm_weight"),
-    "temperature": (1, "logits"),
+FACTORS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "scale": (-1, ("q_norm_weight", "q")),
+    "k_scale": (-1, ("k_norm_weight",)),
+    "temperature": (1, ("logits",)),
 }
 MAX_EXPONENT = 126  # of a factor that float32 and bfloat16 hold, and its inverse
 ROOM = 32  # exponents left before the last that is accepted: for sums, and for the digits of small terms
@@ -86,10 +86,11 @@ def _accepts(op: Op, call: Callable[..., Any], inputs: Inputs, name: str, expone
 
 def _moved(given: Inputs, name: str, exponent: int) -> Inputs:
     """By powers of two, exactly: the right answer is as near to the kernel's as before."""
+    others: tuple[str, ...]
     if name == "eps":
         others, moved = (NORMED, exponent // 2) if exponent < 0 else (BIASES, -exponent // 2)
     else:
-        power, *names = FACTORS.get(name, (1,))
+        power, names = FACTORS.get(name, (1, ()))
         others, moved = tuple(one for one in names if given.get(one) is not None)[:1], exponent * power
     changed = {one: given[one] * 2.0**moved for one in others if given.get(one) is not None}
     return changed | {name: given[name] * 2.0**exponent}
