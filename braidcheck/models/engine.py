@@ -11,6 +11,7 @@ from torch import Tensor
 
 from braidcheck import models
 from braidcheck.errors import UserError
+from braidcheck.kernels.common.specs import INDICES
 from braidcheck.models import build, memory
 from braidcheck.models.checkpoint import read_tensors
 from braidcheck.models.decode import Decoder
@@ -96,8 +97,10 @@ class Engine:
         """Put all prompts into one cache with room for ``count`` more tokens, and choose the first of these."""
         if count < 0:
             raise UserError(f"{count} new tokens: give 0 or more")
+        if not prompts:
+            raise UserError("no prompt: give at least one")
         rows = [self._ids(prompt) for prompt in prompts]
-        cache, decoder = self.decoders.take(len(rows), max(map(len, rows), default=0) + count, sampling, stop)
+        cache, decoder = self.decoders.take(len(rows), max(map(len, rows)) + count, sampling, stop)
         lengths = torch.tensor([len(row) for row in rows], device=self.model.device)  # a copy that waits for the GPU
         prefill = self.prefill_graphs.prefill_into_cache
         last = torch.cat([prefill(row, cache.row(index)) for index, row in enumerate(rows)])
@@ -110,15 +113,17 @@ class Engine:
     def _ids(self, prompt: Prompt) -> Tensor:
         if not is_single_prompt(prompt):
             raise UserError("a prompt is a list of ids: give several to generate, as a list of such lists")
-        ids = torch.as_tensor(prompt, dtype=torch.int64)
+        ids = torch.as_tensor(prompt)
         if not len(ids):
             raise UserError("an empty prompt has no next token: give at least one id")
+        if ids.dtype not in INDICES:
+            raise UserError(f"a prompt of {ids.dtype}: give its ids as int32 or int64")
         low, high, vocab = int(ids.min()), int(ids.max()), self.model.config.vocab_size
         if low < 0 or high >= vocab:
             raise UserError(
                 f"token {high if low >= 0 else low} is not one of the model's {vocab}: give ids of its tokenizer"
             )
-        return ids.to(self.model.device)
+        return ids.to(self.model.device, torch.int64)
 
 
 def is_single_prompt(ids: Prompt | Sequence[Prompt]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from braidcheck.errors import UserError
+from braidcheck.kernels.common.specs import FLOAT32_MAX, MIN_NORMAL
+
+MAX_TOP_K = 2**30
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class Sampling:
     def __post_init__(self) -> None:
         for fine, message in (
             (
-                0 <= self.temperature < math.inf,
-                f"temperature {self.temperature}: give 0, for the most likely token, or more",
+                self.temperature == 0 or MIN_NORMAL <= self.temperature <= FLOAT32_MAX,
+                f"temperature {self.temperature}: give 0, for the most likely token, or a number from {MIN_NORMAL:.3g}"
+                f" to {FLOAT32_MAX:.3g}",
             ),
-            (self.top_k >= 0 and int(self.top_k) == self.top_k, f"top_k {self.top_k}: give a whole number, 0 for all"),
-            (0 < self.top_p <= 1, f"top_p {self.top_p}: give a number above 0, at most 1"),
-            (0 <= self.seed < 2**31 and int(self.seed) == self.seed, f"seed {self.seed}: give one from 0 to 2**31 - 1"),
+            (
+                type(self.top_k) is int and 0 <= self.top_k <= MAX_TOP_K,
+                f"top_k {self.top_k}: give a whole number up to {MAX_TOP_K}, 0 for all",
+            ),
+            (MIN_NORMAL <= self.top_p <= 1, f"top_p {self.top_p}: give a number from {MIN_NORMAL:.3g} to 1"),
+            (type(self.seed) is int and 0 <= self.seed < 2**31, f"seed {self.seed}: give one from 0 to 2**31 - 1"),
             (
                 self.temperature or (self.top_k, self.top_p) == (0, 1),
                 "top_k and top_p do nothing at temperature 0: give a temperature",

@@ -32,7 +32,7 @@ SCALE = 2.0**-5  # of some rows of each argument, so that each argument dominate
 def violation(op: Op, call: Call, device: str) -> str | None:
     """The first call with arguments of two dtypes that ``call`` answers wrongly, as text."""
     asked = set[Any]()
-    base = list(calls_of_each_kernel(op, call, device, "tail"))
+    base = [_with_small_rows(op, inputs) for inputs in calls_of_each_kernel(op, call, device, "tail")]
     for dtype, inputs in ((dtype, inputs) for dtype in OTHERS for inputs in base):
         floats = _of_floats(op, inputs)
         for tied in dict.fromkeys(_served(op, call, inputs, {name}, dtype)[0] for name in sorted(floats)):
@@ -45,31 +45,39 @@ def violation(op: Op, call: Call, device: str) -> str | None:
     return None
 
 
-def calls_of_each_kernel(op: Op, call: Call, device: str, profile: str) -> Iterator[Inputs]:
-    """For each choice of kernels the largest inputs up to a limit, with as many optional arguments as cases give."""
+def calls_of_each_kernel(
+    op: Op, call: Call, device: str, profile: str, max_numbers: int = MAX_NUMBERS
+) -> Iterator[Inputs]:
+    """For each choice of kernels the largest inputs up to ``max_numbers``, with as many optional arguments as cases
+    give."""
     sizes = {tuple(sorted(case.axes.items())): case for case in op.cases if not case.large}
     cases = [replace(case, dtype=ONE, profile=profile) for case in sizes.values()]
     found: list[tuple[tuple[Any, ...], set[str]]] = []
-    for inputs in sorted((_inputs(op, case, device) for case in cases), key=_order):
+    for inputs in sorted((_inputs(op, case, device) for case in cases), key=partial(_order, max_numbers)):
         kernels, names = _kernels(op, call, inputs), set(inputs)
         if not any(kernels == others and names <= given for others, given in found):
             found.append((kernels, names))
             yield inputs
 
 
-def _order(inputs: Inputs) -> tuple[int, bool, int]:
+def _order(max_numbers: int, inputs: Inputs) -> tuple[int, bool, int]:
     count = sum(value.numel() for value in inputs.values() if isinstance(value, Tensor))
-    return -len(inputs), count > MAX_NUMBERS, -count if count <= MAX_NUMBERS else count
+    return -len(inputs), count > max_numbers, -count if count <= max_numbers else count
 
 
 def _inputs(op: Op, case: Case, device: str) -> Inputs:
-    """The case's inputs, with the arguments that set an output's memory or dtype; some rows of each are small."""
+    """The case's inputs, with the arguments that set an output's memory or dtype."""
     inputs = op.inputs(case, device)
     sources = {name for output in op.contract.outputs.values() for name in output.split(" or ")}
     absent = sources & set(inspect.signature(op.call).parameters) - set(inputs)
-    inputs = with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+    return with_outputs(op, inputs | dict.fromkeys(absent, getattr(torch, ONE)))
+
+
+def _with_small_rows(op: Op, inputs: Inputs) -> Inputs:
+    """Some rows of each argument are small."""
     for place, name in enumerate(name for name in sorted(_of_floats(op, inputs)) if isinstance(inputs[name], Tensor)):
-        inputs[name][torch.arange(len(inputs[name]), device=device) >> place & 1 > 0] *= SCALE
+        rows = inputs[name]
+        rows[torch.arange(len(rows), device=rows.device) >> place & 1 > 0] *= SCALE
     return inputs
 
 

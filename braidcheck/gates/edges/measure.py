@@ -25,7 +25,7 @@ def edge_checks(op: Op, call: Callable[..., Any], device: str) -> Iterator[tuple
     if call is wrapper(op.name) and not is_candidate(op.name):  # user functions need not refuse
         yield "what it cannot serve is refused by name", partial(arguments.violation, op, call, device)
         yield "an argument of another dtype than the others", partial(dtypes.violation, op, call, device)
-        yield "another eps and far indices, in each kernel", partial(numbers.violation, op, call, device)
+        yield "far numbers and indices, in each kernel", partial(numbers.violation, op, call, device)
     for name, check in op.contract_checks.items():
         if not (name.endswith(IS_REFUSED) and is_candidate(op.name)):
             yield name, partial(check, op, call, device)

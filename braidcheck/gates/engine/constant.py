@@ -29,6 +29,7 @@ FILTERS: tuple[Mapping[str, Any], ...] = (
     {"temperature": 1.5, "top_p": 0.8},
     {"temperature": 0.9, "top_k": 20, "top_p": 0.85},
 )
+FAR = 2.0**100  # nearly as far as float32 reaches
 
 
 def head_checks(tiny: Tiny, device: str) -> Iterator[tuple[str, Check]]:
@@ -140,12 +141,18 @@ def _logits(vocabulary: int = 40) -> list[float]:
 def _distribution(tiny: Tiny, device: str) -> str | None:
     """Pearson's chi-square of the drawn tokens, over rows and steps, against the exact probabilities."""
     logits = _logits()
-    engine = constant_engine(tiny, logits, device)
-    for number, options in enumerate(FILTERS):
-        tokens = decoded(engine, ROWS, STEPS, _sampling(**options, seed=2**31 - 1 - number)).flatten()
-        violation = refused_draws(tokens, probabilities(torch.tensor(logits), **options))
-        if violation:
-            return f"with {options}: {violation}"
+    tied = [min(logit, sorted(logits)[-3]) for logit in logits]  # three are the best
+    for numbers, filters in (
+        (logits, FILTERS),
+        ([logit * FAR for logit in logits], ({"temperature": FAR},)),
+        ([logit / FAR for logit in logits], ({"temperature": 1 / FAR},)),
+        (tied, ({"temperature": 1.0, "top_p": 1 / FAR}, {"temperature": 1.0, "top_k": 1})),
+    ):
+        engine = constant_engine(tiny, numbers, device)
+        for number, options in enumerate(filters):
+            tokens = decoded(engine, ROWS, STEPS, _sampling(**options, seed=2**31 - 1 - number)).flatten()
+            if violation := refused_draws(tokens, probabilities(torch.tensor(numbers), **options)):
+                return f"with {options}: {violation}"
     return None
 
 

@@ -17,6 +17,7 @@ from braidcheck.numerics.sampling import kept, uniform
 LENGTHS = (PROMPT, 1, 20)
 WARM = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 1}
 OTHER_SEEDS = 0, 2, 1 + 2**24  # than WARM's: none set, the next, another one's low bits
+MANY_STOPS = 70  # stop tokens that no model gives
 SHORT = 5  # tokens: few enough to be gathered, ``models.model.MAX_GATHERED_TOKENS``
 LONG = 10  # tokens: more than a stream decodes at once
 # In probability, of the uniform number from where the token changes: more than float32's rounding moves it.
@@ -149,7 +150,8 @@ def _stopped(tiny: Tiny, make: Callable[[], Any], device: str) -> str | None:
     decoder = partial(module("models.decode").Decoder, engine.model, cache, engine.model.next_tokens(h), seq_lens)
     if decoder(stop=(plain[0][0],)).run(1).tolist()[0] != [plain[0][0]]:
         return "a row whose first token stops it goes on"
-    decoder = decoder(stop=(stop, tiny.sizes["vocab_size"] - 1, stop))
+    others = tuple(range(tiny.sizes["vocab_size"], tiny.sizes["vocab_size"] + MANY_STOPS))
+    decoder = decoder(stop=(*others, stop, tiny.sizes["vocab_size"] - 1, stop, *others))
     found = torch.cat([decoder.run(3), decoder.run(1)], dim=1).tolist()
     expected = [[stop] * 4, plain[1][1:]]
     if found != expected:
@@ -210,11 +212,17 @@ def _refused(tiny: Tiny, make: Callable[[], Any]) -> str | None:
         ("a token below 0", lambda: engine.generate([[3], [5, -1]], 1)),
         ("an empty prompt among others", lambda: engine.generate([[3], []], 1)),
         ("no prompt at all", lambda: engine.generate([], 1)),
+        ("a tensor of no prompts", lambda: engine.generate(tiny.ids[:0, None], 1)),
+        ("ids that are no integers", lambda: engine.generate(tiny.ids[:3] + 0.5, 1)),
         ("fewer than no tokens", lambda: engine.generate([3], -1)),
         ("a stream of an empty prompt", lambda: engine.stream([], 1)),
         ("a temperature below 0", lambda: _sampling(temperature=-1.0)),
+        ("a subnormal temperature", lambda: _sampling(temperature=1e-38)),
+        ("a temperature past float32", lambda: _sampling(temperature=1e300)),
         ("top-k below 0", lambda: _sampling(top_k=-1)),
+        ("top-k of no integer", lambda: _sampling(top_k=5.0)),
         ("top-p of 0", lambda: _sampling(top_p=0.0)),
+        ("a subnormal top-p", lambda: _sampling(top_p=1e-38)),
         ("top-p above 1", lambda: _sampling(top_p=1.1)),
         ("a seed of more than 31 bits", lambda: _sampling(seed=2**31)),
         ("top-k without a temperature", lambda: _sampling(temperature=0.0)),

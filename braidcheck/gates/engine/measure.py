@@ -41,6 +41,7 @@ def engine_part(part: str, tiny: Tiny, untied: Tiny, device: str) -> Iterator[tu
     if part == "model":
         yield "table", partial(_table, tiny, device)
         yield "far positions", partial(_far_positions, tiny, device)
+        yield "far ids", partial(_far_ids, tiny, device)
         yield "chunks", partial(_chunks, tiny, device)
         yield "answer", partial(_answer, tiny, device)
         yield "bfloat16", partial(_narrow, tiny, device)
@@ -108,6 +109,17 @@ def _far_positions(tiny: Tiny, device: str) -> str | None:
     if chunk.positions.tolist() != position.tolist() or chunk.lengths.tolist() != [FAR]:
         return f"a chunk from position {FAR - NUM_POSITIONS} on stands at {chunk.positions.tolist()}"
     return None if step.lengths.tolist() == (position + 1).tolist() else f"a step at {FAR - 1} sees other lengths"
+
+
+def _far_ids(tiny: Tiny, device: str) -> str | None:
+    """The last ids of a very large vocabulary have their own embeddings, whatever the number of tokens."""
+    model = _model(tiny, device)
+    model.weights = replace(model.weights, embedding=torch.arange(FAR, device=device, dtype=torch.float32)[:, None])
+    for count in (1, 2, 16, 17):
+        ids = torch.arange(FAR - count, FAR, device=device)
+        if (found := model.embedding(ids).flatten()).tolist() != ids.tolist():
+            return f"ids from {FAR - count} on have the embeddings of {found.long().tolist()}"
+    return None
 
 
 def _prefill(tiny: Tiny, attention: str, device: str) -> str | None:

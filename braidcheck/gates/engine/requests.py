@@ -192,14 +192,25 @@ def _long_then_short(tiny: Tiny, device: str) -> str | None:
     engine.generate(tiny.document[:150], 4)
     ids = tiny.document[200:237].to(device)
     caches = [one.model.new_cache(1, 150) for one in (engine, fresh)]
-    logits = [
-        one.model.logits(one.model.prefill_into_cache(ids, cache))
-        for one, cache in zip((engine, fresh), caches, strict=True)
-    ]
+    pairs = zip((engine, fresh), caches, strict=True)
+    logits = [one.model.logits(one.model.prefill_into_cache(ids, cache)) for one, cache in pairs]
     if not torch.equal(*logits):
         return f"after a longer prompt logits are off by {float((logits[0] - logits[1]).abs().max()):.3g}"
     left = sum(int((~part[:, len(ids) :].isnan()).sum()) for part in (*caches[0].k, *caches[0].v))
-    return f"{left} numbers of a longer prompt are left in the cache past a shorter one" if left else None
+    if left:
+        return f"{left} numbers of a longer prompt are left in the cache past a shorter one"
+    return _left_in_kept_decoder(engine, tiny)
+
+
+def _left_in_kept_decoder(engine: Any, tiny: Tiny) -> str | None:
+    """Rows of a longer request, then of a shorter one that takes over its decoder."""
+    for lengths in ((150, 130), (140, 120)):
+        engine.generate([tiny.document[:length].tolist() for length in lengths], NUM_TOKENS)
+    if len(kept := engine.decoders.kept) != 2:  # of one row, and of two
+        return "no decoder is kept for a request like an earlier one"
+    ends = [(row, length + NUM_TOKENS) for row, length in enumerate(lengths)]
+    left = sum(int((~part[:, row, end:].isnan()).sum()) for part in kept[-1].cache.parts for row, end in ends)
+    return f"{left} numbers of an earlier request are left in a kept decoder's cache" if left else None
 
 
 def _stops(tiny: Tiny, device: str) -> str | None:

@@ -149,7 +149,7 @@ def _cases_of_each_kernel(op: Op, cases: list[Case]) -> Iterator[Case]:
 
 
 def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call`` with each tensor's last row more than 2**31 elements from its first, across untouched memory."""
+    """``call`` with each tensor's last row nearly 2**32 elements from its first, across untouched memory."""
 
     @functools.wraps(call)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -168,8 +168,9 @@ def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _far(tensor: Tensor) -> Tensor:
-    # The stride fits in 32 bits, so that only its product with an index can overflow.
-    stride = max((1 << 31) // (len(tensor) - 1) + 64, tensor.stride(0))
+    # The stride fits in 32 bits, so that only its product with an index can overflow; from half of the rows on it does,
+    # for a kernel may add the rest of an index by itself.
+    stride = max(min((1 << 32) // (len(tensor) - 1), (1 << 31) - 65) + 64, tensor.stride(0))
     count = (len(tensor) - 1) * stride + tensor[0].numel()
     # Not reserved: only the pages of the rows are allocated.
     memory = mmap.mmap(-1, count * tensor.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)

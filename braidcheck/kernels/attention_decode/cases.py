@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import FAR_BELOW, K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers
+from braidcheck.kernels.common.inputs import (
+    FAR_BELOW,
+    K_NORM_MAX,
+    LARGE,
+    PAST_16_BITS,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    alternating,
+)
 from braidcheck.kernels.common.negative_controls import (
     through_float16,
     without,
@@ -33,7 +42,7 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "extreme":
         q, k, v = 8 * q, 8 * k, 100 * v
     if case.profile == "cancel":
-        v = v.abs() * (1 - 2 * (torch.arange(capacity) % 2))[:, None, None] * 100
+        v = v.abs() * alternating(capacity, case.get("halves"))[:, None, None] * 100
         q *= 0.05
     if case.profile == "one_sign":  # every score is negative: no key past the length may count as one of 0
         q, k, v = q.abs(), -k.abs(), v.abs()
@@ -68,10 +77,12 @@ def _case(
     profile: str = "unit",
     dtype: str = "bfloat16",
     empty: int = 0,
+    halves: int = 0,
     large: bool = False,
 ) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"empty": 1} if empty else {})
+    axes |= {"halves": 1} if halves else {}
     return Case("attention_decode", axes, dtype, profile, large=large)
 
 
@@ -89,6 +100,7 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 4800, NANO, "cancel", halves=1),
     _case(3, 67, NANO, "one_sign"),
     _case(2, 300, NANO, "one_sign", "float16"),
     _case(3, 67, NANO, "steep", "float32"),
@@ -132,7 +144,14 @@ def ragged(case: Case, device: str) -> Inputs:
 SPLIT = 530  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
     Sweep(_case(1, SPLIT, (2, 1, 16), "qwen"), ("B",), 5, 4097, far=(17, 33, 65), rows=True),
-    Sweep(_case(4, 1, (2, 1, 16), "qwen"), ("S",), 257, 8193, far=(513, 1024, 1025, 4096, 6145), inputs=ragged),
+    Sweep(
+        _case(4, 1, (2, 1, 16), "qwen"),
+        ("S",),
+        257,
+        8193,
+        far=(513, 1024, 1025, 4096, 6145, PAST_16_BITS),
+        inputs=ragged,
+    ),
     Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
     Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from braidcheck.kernels.common.inputs import FAR_BELOW, K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers
+from braidcheck.kernels.common.inputs import FAR_BELOW, K_NORM_MAX, LARGE, PAST_16_BITS, SMALL, SUBNORMAL, Numbers
 from braidcheck.kernels.common.negative_controls import (
     through_float16,
     without,
@@ -157,7 +157,13 @@ SWEEPS = (
     Sweep(_case(1, (2, 1, 16), "qwen"), ("T",), 257, 4097, far=(512, 513)),
     Sweep(_case(40, (2, 1, 16), "qwen", start=1), ("start",), 257, 8193, far=(512, 1025, 4096)),
     Sweep(_case(300, (2, 1, 16), "unit", "float32", start=1), ("start",), 17, 4097, far=(127, 128, 129, 256, 512)),
-    Sweep(_case(5, (2, 1, 16), "unit", "float16", start=1, spare=3), ("start",), 257, 8193, far=(512, 1024, 4097)),
+    Sweep(
+        _case(5, (2, 1, 16), "unit", "float16", start=1, spare=3),
+        ("start",),
+        257,
+        8193,
+        far=(512, 1024, 4097, PAST_16_BITS),
+    ),
     Sweep(_case(1, (2, 1, 16), "unit", seqs=1), ("seqs",), 129, 2049, far=(256,), inputs=packed),
     Sweep(_case(40, (1, 1, 16), "tail"), ("Hq",), 17, 65),
     Sweep(_case(40, (2, 1, 16), "tail"), ("D",), 64, 256, far=(128, 256), step=8),

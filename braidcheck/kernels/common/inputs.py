@@ -10,12 +10,13 @@ from torch import Tensor
 
 from braidcheck.op import Case, Inputs, Op
 
-__all__ = ("Numbers", "by_tokens")
+__all__ = ("Numbers", "alternating", "by_tokens")
 
 EPS = 1e-6
 K_NORM_MAX = 96.5  # reported for layer 0 of Qwen3-0.6B
 # The shapes of Qwen3-0.6B, in which ops are timed.
 HIDDEN, INNER, VOCAB, POSITIONS = 1024, 3072, 151936, 40960
+PAST_16_BITS = 2**16 + 1  # a position, or a number of slots
 HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
 KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 SUBNORMAL = {"bfloat16": 2.0**-128, "float16": 2.0**-18, "float32": 2.0**-130}
@@ -177,6 +178,13 @@ def _rounded_down(dtype: torch.dtype) -> Tensor:
     x = torch.arange(1, 2, step)
     squares = x.square()
     return x[(squares - squares.to(dtype).float()) > 0.6 * step / 2 * squares]
+
+
+def alternating(count: int, halves: int) -> Tensor:
+    """Signs [count] of values that cancel: every second is negative, or with ``halves`` the second half of them: then
+    the parts of a sum that is split are large, too."""
+    index = torch.arange(count)
+    return 1 - 2 * (2 * index // count if halves else index % 2)
 
 
 def by_tokens(*more: int, **axes: int) -> dict[str, dict[str, int]]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braidcheck.kernels.common.inputs import EPS, FAR_BELOW, K_NORM_MAX, LARGE, SMALL, SUBNORMAL, Numbers
+from braidcheck.kernels.common.inputs import (
+    EPS,
+    FAR_BELOW,
+    K_NORM_MAX,
+    LARGE,
+    PAST_16_BITS,
+    SMALL,
+    SUBNORMAL,
+    Numbers,
+    alternating,
+)
 from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_narrow_norm,
@@ -34,8 +44,9 @@ def inputs(case: Case, device: str) -> Inputs:
     k = numbers.normal(batch, capacity, kv_heads, dim) * k_norm.float().cpu()  # as norm and RoPE would leave it
     v = numbers.normal(batch, capacity, kv_heads, dim)
     if case.profile == "cancel":
-        signs = (1 - 2 * (torch.arange(capacity) % 2))[:, None, None]
-        k, v = 0.05 * k, v.abs() * signs * 100
+        signs = alternating(capacity, case.get("halves"))[:, None, None]
+        flat = 0.005 if case.get("halves") else 0.05  # scores whose rounding hides no rounded part
+        k, v = flat * k, v.abs() * signs * 100
     if case.profile == "extreme":
         v, new_v = 100 * v, 100 * new_v
     q_norm = numbers.norm_weight(dim, peak=0.3)
@@ -89,10 +100,12 @@ def _case(
     profile: str = "unit",
     dtype: str = "bfloat16",
     wide: int = 0,
+    halves: int = 0,
     large: bool = False,
 ) -> Case:
     heads, kv_heads, dim = shape
     axes = {"B": batch, "S": capacity, "Hq": heads, "Hkv": kv_heads, "D": dim} | ({"wide": 1} if wide else {})
+    axes |= {"halves": 1} if halves else {}
     return Case("decode_attention", axes, dtype, profile, large=large)
 
 
@@ -114,6 +127,7 @@ CASES = (
     _case(2, 300, NANO, "extreme"),
     _case(2, 1200, NANO, "cancel"),
     _case(2, 1200, NANO, "cancel", "float32"),
+    _case(1, 4800, NANO, "cancel", halves=1),
     _case(3, 67, NANO, "flat"),
     _case(3, 67, NANO, "flat", "float16", wide=1),
     _case(3, 67, NANO, "range"),
@@ -167,7 +181,7 @@ BLOCK_BORDERS = 256, 257, 64, 65, 128, 129, 0  # cached keys
 SPLIT = 300  # slots: more than one split takes, in the interpreter too
 SWEEPS = (
     Sweep(_case(1, SPLIT, (2, 1, 16)), ("B",), 5, 4097, (17, 33, 65), rows=True, inputs=at_borders),
-    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097)),
+    Sweep(_case(1, 1, (2, 1, 16), "qwen", wide=1), ("S",), 257, 8193, far=(1025, 4097, PAST_16_BITS)),
     Sweep(_case(4, 1, (2, 1, 16)), ("S",), 17, 8193, far=(128, 129, 512, 1025, 4096, 6145), inputs=ragged),
     Sweep(_case(2, 70, (1, 1, 16), "tail"), ("Hq",), 33, 65),
     Sweep(_case(2, 70, (2, 1, 16), "tail", "float16"), ("D",), 128, 256, far=(256,), step=8),

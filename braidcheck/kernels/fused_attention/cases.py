@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, Numbers
+from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, PAST_16_BITS, Numbers
 from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_ones,
@@ -135,7 +135,9 @@ def ragged(case: Case, device: str) -> Inputs:
 SMALL = (2, 1, 16)
 SWEEPS = (
     Sweep(_case(1, 1, 70, 24, SMALL, "qwen"), ("T", "B"), 9, 1025, far=(16, 17, 33), rows=True),
-    Sweep(_case(4, 4, 1, 24, SMALL, "unit"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145), inputs=ragged),
+    Sweep(
+        _case(4, 4, 1, 24, SMALL, "unit"), ("S",), 17, 8193, far=(64, 256, 257, 1025, 6145, PAST_16_BITS), inputs=ragged
+    ),
     Sweep(_case(4, 4, 1, 24, SMALL, "tail", raw=1), ("S",), 17, 4097, far=(256, 513), inputs=ragged),
     Sweep(_case(1, 1, 1, 24, SMALL, "qwen"), ("T", "S"), 65, 2049, far=(256, 257)),
     Sweep(_case(40, 1, 600, 24, SMALL, "qwen", start=1), ("start",), 65, 513, far=(256, 512)),

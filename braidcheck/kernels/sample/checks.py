@@ -14,6 +14,7 @@ from braidcheck.op import Op
 
 DRAWS_FIRST, DRAWS_LAST = 12121362, 16390493  # seeds: at position 0 the numbers 0 and 1 - 2**-24
 STEPS = 300  # tokens
+ULP = 2.0**-21  # between two float32 numbers from 4 to 8
 # Temperature, top-k, top-p: both sides of what either filter keeps all of, and the limits of the temperature.
 FILTERS = (
     *((1.0, top_k, 1.0) for top_k in (0, 1, 2, 64, STEPS - 2, STEPS - 1, STEPS, STEPS + 1)),
@@ -50,12 +51,14 @@ def check_distribution(op: Op, call: Callable[..., Any], device: str) -> str | N
 def check_ends_of_the_kept(op: Op, call: Callable[..., Any], device: str) -> str | None:
     """The least and the largest random number draw the first and the last of the tokens that filters keep: in order of
     their logits these are the border itself."""
-    seeds = torch.tensor([DRAWS_FIRST, DRAWS_LAST] * 2 + [DRAWS_LAST] * 12, device=device)
+    seeds = torch.tensor([DRAWS_FIRST, DRAWS_LAST] * 2 + [DRAWS_LAST] * 12 + [DRAWS_LAST, DRAWS_FIRST], device=device)
     draw = torch.rand(12, STEPS, generator=torch.Generator().manual_seed(4))
     draw[6:, 1::2] = 0  # pairs of equal logits: of the best two the last is drawn at any temperature
     # So large that they are infinite once they are divided by the least temperature.
     falling = 8 - torch.cat([torch.full((4, STEPS), 0.125), 0.25 * draw]).cumsum(1)
     falling[2:4] = falling[2:4].flip(1)
+    neighbours = 8 - torch.arange(1, STEPS + 1) * ULP  # a threshold is sought to its last bit
+    falling = torch.cat([falling, neighbours[None], neighbours.flip(0)[None]])
     for temperature, top_k, top_p in FILTERS:
         arguments = {
             "logits": falling.to(device), "seeds": seeds, "positions": torch.zeros_like(seeds),

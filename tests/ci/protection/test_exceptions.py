@@ -79,6 +79,9 @@ def test_a_baseline_that_forgets(trees):
     [(name, said)] = trees(BASELINE, rows(lambda rows: rows.pop(next(iter(rows))))).items()
     assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
     assert said.endswith("no longer in the baseline")
+    [(name, said)] = trees(BASELINE, rows(lambda rows: [rows.pop(key) for key in list(rows)[:2]])).items()  # two more
+    assert name == "baseline triton-3.7.1 attention_decode[gfx942]"
+    assert said.endswith("no longer in the baseline; 2 more")
 
 
 def test_a_list_that_the_base_does_not_have_is_all_new(trees, tmp_path):

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.special import stdtr
 
 from braidcheck.ci.trend import changes
 
@@ -78,6 +79,22 @@ def test_exact_numbers():
     assert changes.find(np.zeros(50)) == []
     (found,) = changes.find(stepped(np.zeros(20), 10, 0.05))
     assert (found.index, found.step) == (10, pytest.approx(0.05))
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("spikes", [(), (5, 6, 31)])
+def test_a_step_is_the_generalised_least_squares_one(phi, spikes):
+    """With the nights' covariance written out, sigma^2 phi^|i - j|, instead of whitened."""
+    logs, at, sigma = stepped(noise(8, 40, 0.004), 22, 0.02), 22, 0.01
+    kept = [night for night in range(40) if night not in spikes]
+    logs[list(spikes)] += 1.0
+    inverse = np.linalg.inv(sigma**2 * phi ** np.abs(np.subtract.outer(kept, kept)))
+    design = np.array([[1.0, night >= at] for night in kept])
+    covariance = np.linalg.inv(design.T @ inverse @ design)
+    step = (covariance @ design.T @ inverse @ logs[kept])[1]
+    found = changes._test(logs, 0, at, 40, changes.Noise(sigma, phi))
+    assert found.step == pytest.approx(step, rel=1e-9)
+    assert found.p == pytest.approx(2 * stdtr(len(logs) / 2, -step / covariance[1, 1] ** 0.5), rel=1e-9)
 
 
 def test_too_few_nights_say_nothing():

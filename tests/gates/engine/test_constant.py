@@ -57,3 +57,26 @@ def test_a_wrong_temperature_is_seen(of_constant, monkeypatch):
 
     monkeypatch.setattr(Model, "next_tokens", warmer)
     assert "chi-square" in of_constant["distribution"]()
+
+
+@pytest.mark.parametrize(
+    ("said", "limited"),
+    [
+        (f"'temperature': {1 / constant.FAR}", lambda sampling: {"temperature": max(sampling.temperature, 1e-20)}),
+        (f"'temperature': {constant.FAR}", lambda sampling: {"temperature": min(sampling.temperature, 1e20)}),
+        ("'top_p': ", lambda sampling: {"top_p": sampling.top_p if sampling.top_p > 1e-6 else 1.0}),
+        ("'top_k': 1", lambda sampling: {"top_k": sampling.top_k if sampling.top_k > 1 else 0}),
+    ],
+)
+def test_a_limited_number_is_seen(of_constant, monkeypatch, said, limited):
+    plain = Model.next_tokens
+    monkeypatch.setattr(constant, "FILTERS", ())
+    monkeypatch.setattr(
+        Model, "next_tokens", lambda self, h, s, *given: plain(self, h, replace(s, **limited(s)), *given)
+    )
+    assert said in of_constant["distribution"]()
+
+
+def test_a_greedy_answer_is_seen_where_a_draw_is_asked(of_constant, monkeypatch):
+    monkeypatch.setattr(Sampling, "greedy", property(lambda self: self.temperature < 1e-2))
+    assert f"with {{'temperature': {1 / constant.FAR}}}" in of_constant["distribution"]()
