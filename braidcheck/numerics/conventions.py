@@ -31,6 +31,7 @@ STREAM = {  # the argument of a float32 residual stream, and that whose dtype ot
     "qkv_rope": ("x", "qkv_weight"), "rms_norm_qkv": ("x", "qkv_weight"), "gate_up_silu": ("x", "weight"),
     "lm_head": ("x", "weight"),
 }  # fmt: skip
+RESIDUAL = {"linear_residual": ("residual", "x")}  # likewise
 TABLE = {"qk_norm_rope": ("cos_sin", "q"), "qkv_rope": ("cos_sin", "qkv_weight")}  # likewise
 OVERWRITTEN = {"rms_norm": ("x", "residual"), "qk_norm_rope": ("q", "k")}
 
@@ -81,6 +82,7 @@ class Convention:
 CONVENTIONS = (
     Convention("x=weight dtype", "as PyTorch's products and most libraries' take it", tuple(STREAM), narrows=STREAM),
     Convention("cos_sin=heads dtype", "as fla takes its table", tuple(TABLE), narrows=TABLE, if_refused=True),
+    Convention("residual=x dtype", "as libraries of one dtype", tuple(RESIDUAL), narrows=RESIDUAL, if_refused=True),
     Convention("output=input dtype", "as Liger, vLLM, SGLang and fla return it", tuple(OUTPUTS), outputs=True),
     Convention("rounding=before weight", "as HF defines Llama and Qwen3", NORMS, weight=NormWeight(rounded=True)),
     Convention("sum=rounded before norm", "as HF's decoder layers add", ("rms_norm",), casts=("sum",)),

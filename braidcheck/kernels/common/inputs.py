@@ -147,10 +147,11 @@ class Numbers:
 
     def _halfway(self, *shape: int) -> Tensor:
         # 1 / rms lies 0.4 of a step above a random 16-bit number: a narrow type rounds it down in every row. Rounding x
-        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased.
+        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased. Rows
+        # have one sign: where products cancel, what float32 may lose of them hides the rounding of a float16 factor.
         step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
         number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
-        x = self.normal(*shape)
+        x = self._one_sign(*shape)
         return x * (x.square().mean(-1, keepdim=True).rsqrt() / (1 + (number + 0.4) * step))
 
     @staticmethod
@@ -161,7 +162,7 @@ class Numbers:
     def weights(self, rows: int, columns: int) -> Tensor:
         """A projection's weight [rows, columns], of about unit gain."""
         w = self.normal(rows, columns)
-        if self.case.profile in ("one_sign", "flat"):
+        if self.case.profile in ("one_sign", "flat", "halfway"):
             w = w.abs() / columns**0.5  # the products do not cancel
         if self.case.profile == "range":
             w *= self.by_row(rows, LARGE, SMALL, 2)
