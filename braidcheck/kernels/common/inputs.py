@@ -146,13 +146,17 @@ class Numbers:
         return x
 
     def _halfway(self, *shape: int) -> Tensor:
-        # 1 / rms lies 0.4 of a step above a random 16-bit number: a narrow type rounds it down in every row. Rounding x
-        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased. Rows
-        # have one sign: where products cancel, what float32 may lose of them hides the rounding of a float16 factor.
-        step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
-        number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
+        # Rows have one sign: where products cancel, what float32 may lose of them hides a float16 factor's rounding.
         x = self._one_sign(*shape)
-        return x * (x.square().mean(-1, keepdim=True).rsqrt() / (1 + (number + 0.4) * step))
+        return x * x.square().mean(-1, keepdim=True).rsqrt() * self.rms_halfway(*shape[:-1])
+
+    def rms_halfway(self, *rows: int) -> Tensor:
+        """The root mean square [*rows, 1] of rows whose inverse lies 0.4 of a step above a random 16-bit number: a
+        narrow type rounds it down in every row. Rounding the row moves it by 0.04 to 0.09 of a step. The numbers differ
+        between rows, so that no other rounding is biased."""
+        step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
+        number = torch.randint(round(1 / step), (*rows, 1), generator=self.generator)
+        return 1 / (1 + (number + 0.4) * step)
 
     @staticmethod
     def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:

@@ -122,6 +122,8 @@ CASES = (
     _case(2, 1200, NANO, "cancel", "float32"),
     _case(3, 67, NANO, "flat"),
     _case(3, 67, NANO, "flat", "float16", wide=1),
+    _case(80, 5, (2, 1, 64), "halfway"),
+    _case(80, 5, (2, 1, 64), "halfway", "float16"),
     _case(3, 67, NANO, "range"),
     _case(3, 67, NANO, "zero_rows"),
     _case(3, 67, NANO, "zero_rows", "float16"),

@@ -33,6 +33,8 @@ def inputs(case: Case, device: str) -> Inputs:
         "o_weight": numbers.weights(width, heads * dim),
         "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
     }
+    if case.profile == "halfway":
+        given |= _parts_as_heads(case, numbers)
     if tokens == batch:
         lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
         lengths[-1] = capacity
@@ -56,6 +58,21 @@ def inputs(case: Case, device: str) -> Inputs:
         "eps": EPS,
         "scale": dim**-0.5,
         **({"cache": "pre_rope"} if case.get("raw") else {}),
+    }
+
+
+def _parts_as_heads(case: Case, numbers: Numbers) -> Inputs:
+    """Arguments for which each head is a part of the normalised residual stream, and halfway as this is."""
+    tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
+    normed = numbers.activations(tokens, heads + kv_heads, dim, dtype=torch.float32).flatten(1).cpu()
+    v = numbers.normal(tokens, kv_heads * dim)
+    count = normed.shape[1] + v.shape[1]
+    v *= ((count - normed.square().sum(1)) / v.square().sum(1)).sqrt()[:, None]  # then the mean of all squares is 1
+    hidden = torch.cat([normed, v], 1) * numbers.rms_halfway(tokens)
+    return {
+        "hidden": numbers.place(hidden[:, : case["H"]]),
+        "norm_weight": numbers.place(torch.ones(case["H"])),
+        "qkv_weight": numbers.place(torch.eye(count, case["H"])),
     }
 
 
@@ -97,6 +114,8 @@ CASES = (
     _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
     _case(3, 3, 67, 256, (2, 1, 32), "one_sign"),
     _case(64, 1, 64, 1024, (2, 1, 32), "one_sign"),
+    _case(80, 80, 5, 256, (2, 1, 64), "halfway"),
+    _case(80, 80, 5, 256, (2, 1, 64), "halfway", "float16"),
     _case(3, 3, 67, 256, (2, 1, 32), "range"),
     _case(19, 1, 67, 256, (2, 1, 32), "range", raw=1),
     _case(3, 3, 67, 256, (2, 1, 32), "zero_rows"),
