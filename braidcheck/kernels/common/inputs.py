@@ -42,6 +42,7 @@ HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
 KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 SUBNORMAL = {"bfloat16": 2.0**-128, "float16": 2.0**-18, "float32": 2.0**-130}
 LARGE, SMALL = 2.0**20, 2.0**-30  # past float16's largest number and below its smallest
+FLATTER = 64.0  # times smaller a query, its softmax is flat: where one key has nearly all, the last rounding leans
 FAR_BELOW = 8192.0  # times a query: its scores with keys of the other sign are then below -65504
 EDGE = {"float16": 2.0e4, "bfloat16": 1e12, "float32": 1e12}  # squares and products still fit in float32
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from braidcheck.kernels.common.inputs import (
     EPS,
     FAR_BELOW,
+    FLATTER,
     K_NORM_MAX,
     LARGE,
     SMALL,
@@ -45,6 +46,8 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "extreme":
         v, new_v = 100 * v, 100 * new_v
     q_norm = numbers.norm_weight(dim, peak=0.3)
+    if case.profile == "halfway":
+        q_norm /= FLATTER
     if case.profile in ("one_sign", "flat"):
         v, new_v = v.abs(), new_v.abs()
     if case.profile == "range":  # scores keep their size: the scale of a channel of Q is the inverse of K's

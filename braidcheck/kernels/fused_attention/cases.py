@@ -6,6 +6,7 @@ import torch
 
 from braidcheck.kernels.common.inputs import (
     EPS,
+    FLATTER,
     K_NORM_MAX,
     Numbers,
     through_float16,
@@ -73,6 +74,7 @@ def _parts_as_heads(case: Case, numbers: Numbers) -> Inputs:
         "hidden": numbers.place(hidden[:, : case["H"]]),
         "norm_weight": numbers.place(torch.ones(case["H"])),
         "qkv_weight": numbers.place(torch.eye(count, case["H"])),
+        "q_norm_weight": numbers.norm_weight(dim) / FLATTER,
     }
 
 
@@ -114,8 +116,8 @@ CASES = (
     _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
     _case(3, 3, 67, 256, (2, 1, 32), "one_sign"),
     _case(64, 1, 64, 1024, (2, 1, 32), "one_sign"),
-    _case(80, 80, 5, 256, (2, 1, 64), "halfway"),
-    _case(80, 80, 5, 256, (2, 1, 64), "halfway", "float16"),
+    _case(192, 192, 5, 256, (2, 1, 64), "halfway"),
+    _case(192, 192, 5, 256, (2, 1, 64), "halfway", "float16"),
     _case(3, 3, 67, 256, (2, 1, 32), "range"),
     _case(19, 1, 67, 256, (2, 1, 32), "range", raw=1),
     _case(3, 3, 67, 256, (2, 1, 32), "zero_rows"),
