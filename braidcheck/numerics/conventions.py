@@ -21,7 +21,7 @@ from braidcheck.op import Op
 NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
 HEADS = ("qk_norm_rope", "qkv_rope", "decode_attention", "fused_attention")
 ATTENTION = ("attention_prefill", "attention_decode")
-CACHED = ("attention_decode", "decode_attention")
+CACHED = ("attention_prefill", "attention_decode", "decode_attention", "cache_write")
 ANY_ATTENTION = (*ATTENTION, "decode_attention", "fused_attention")
 OUTPUTS = {  # of ops that give float32
     "rms_norm": {"y": "out_dtype or x", "sum": "x"},
