@@ -85,14 +85,16 @@ def _names(inputs: Inputs) -> tuple[str, ...]:
 
 
 def _rows(cache: Tensor, inputs: Inputs) -> Tensor:
-    """A cache, or a prompt's K or V, as rows [B,S,Hkv,D]; NaN past the end of a sequence."""
+    """A cache, or a prompt's K or V, as rows [B,S,Hkv,D]: as many slots for each sequence, NaN past its end."""
     if cache.dim() == 4:
         return cache
     bounds = inputs.get(BOUNDS)
     if bounds is None:
         return cache[None]
-    sequences = [cache[start:end] for start, end in pairwise(bounds.tolist())]
-    return torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=math.nan)
+    rows = cache.new_full((len(bounds) - 1, *cache.shape), math.nan)
+    for row, (start, end) in zip(rows, pairwise(bounds.tolist()), strict=True):
+        row[: end - start] = cache[start:end]
+    return rows
 
 
 def _joined(rows: Tensor, inputs: Inputs) -> Tensor:
