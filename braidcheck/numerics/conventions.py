@@ -46,7 +46,8 @@ class Convention:
     into its inputs. Cases of ``profile`` are left out. RoPE: ``interleaved`` rotates neighbouring elements in place of
     halves, ``rotary`` is the fraction of a head that is rotated. Attention: ``scores`` is the rule for scores,
     ``scale`` the scale of every call, ``log_base`` the base of the log-sum-exp that is returned too, ``cache`` the
-    cache's layout. ``arguments`` is the form in which the function takes them.
+    cache's layout. ``arguments`` is the form in which the function takes them. Samplers: ``own_noise`` judges draws by
+    their distribution.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Convention:
     log_base: float = 0.0
     cache: CacheLayout | None = None
     arguments: ArgumentForm | None = None
+    own_noise: bool = False
 
     @property
     def choice(self) -> str:
@@ -90,6 +92,7 @@ CONVENTIONS = (
     Convention("rope=input dtype", "as HF rotates, angles in the heads' dtype", HEADS, casts=("rope",)),
     Convention("scores=input dtype", "as HF's eager attention", ATTENTION, casts=("scores",)),
     Convention("nan=not kept", "as PyTorch's attention on a CPU", ATTENTION, profile="nan"),
+    Convention("noise=own", "as PyTorch and FlashInfer draw", ("sample",), own_noise=True),
     Convention("inputs=overwritten", "as vLLM and conch work", tuple(OVERWRITTEN), in_place=True, other_op=True),
     Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
     Convention("pairs=interleaved", "as GPT-J and GLM rotate", HEADS, interleaved=True, other_op=True),
