@@ -43,7 +43,7 @@ def with_one_more(logits, temperature, top_k, top_p):
 
 
 def warmer(logits, temperature, top_k, top_p):
-    return kept(logits, 1.1 * temperature, top_k, top_p)
+    return kept(logits, 1.25 * temperature, top_k, top_p)
 
 
 def of_seven_bits(seeds, positions, count):
