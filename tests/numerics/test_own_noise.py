@@ -97,4 +97,4 @@ def test_each_check_sees_a_fault():
     )  # fmt: skip
     assert first(OWN, partial(sampled, keep=warmer), "cpu").startswith("temperature ")
     assert "chi-square" in rare(OWN, partial(sampled, noise=of_seven_bits), "cpu")
-    assert pairs(OWN, partial(sampled, noise=of_few_seeds), "cpu").startswith("tokens of two positions of one seed")
+    assert pairs(OWN, partial(sampled, noise=of_few_seeds), "cpu").startswith("tokens of one position of two seeds")
