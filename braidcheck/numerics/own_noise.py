@@ -83,7 +83,9 @@ def _logits(count: int) -> Tensor:
     return 0.3 * torch.randn(count, generator=torch.Generator().manual_seed(3))
 
 
-def _drawn(call: Callable[..., Any], device: str, logits: Tensor, seeds: Tensor, positions: Tensor, *how: Any) -> Tensor:
+def _drawn(
+    call: Callable[..., Any], device: str, logits: Tensor, seeds: Tensor, positions: Tensor, *how: Any
+) -> Tensor:
     rows = logits.expand(len(seeds), -1).contiguous()
     tokens: Tensor = call(rows.to(device), seeds.to(device), positions.to(device), *how)
     return tokens.cpu()

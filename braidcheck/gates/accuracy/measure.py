@@ -126,9 +126,7 @@ class _Question:
         would be as large as a permitted cast to 16 bits: there the relative error is that with these casts."""
         return [
             (largest_error_ratio(value, truth, tolerance), relative_error(cast if _is_wide(value) else value, truth))
-            for value, cast, truth, tolerance in zip(
-                self.baseline, self.rounded, self.exact, self.bounds, strict=False
-            )
+            for value, cast, truth, tolerance in zip(self.baseline, self.rounded, self.exact, self.bounds, strict=False)
         ]
 
     @cached_property

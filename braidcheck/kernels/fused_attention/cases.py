@@ -116,6 +116,8 @@ CASES = (
     _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
     _case(3, 3, 67, 256, (2, 1, 32), "one_sign"),
     _case(64, 1, 64, 1024, (2, 1, 32), "one_sign"),
+    _case(20, 1, 20, 32, (48, 1, 64), "one_sign"),  # a long output projection: shows its narrow accumulation
+    _case(20, 1, 20, 32, (48, 1, 64), "one_sign", "float16"),
     _case(192, 192, 5, 256, (2, 1, 64), "halfway"),
     _case(192, 192, 5, 256, (2, 1, 64), "halfway", "float16"),
     _case(3, 3, 67, 256, (2, 1, 32), "range"),
