@@ -18,8 +18,8 @@ from braidcheck.numerics.argument_form import ArgumentForm, in_argument_form
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_layout import CacheLayout, with_cache_layout
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
-from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.numerics.own_noise import with_own_noise
+from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
 
 MAX_KEPT = 256  # references and bounds: more than all ops have under the conventions that are tried

@@ -46,8 +46,8 @@ class Convention:
     into its inputs. Cases of ``profile`` are left out. RoPE: ``interleaved`` rotates neighbouring elements in place of
     halves, ``rotary`` is the fraction of a head that is rotated. Attention: ``scores`` is the rule for scores,
     ``scale`` the scale of every call, ``log_base`` the base of the log-sum-exp that is returned too, ``cache`` the
-    cache's layout. ``arguments`` is the form in which the function takes them. Samplers: ``own_noise`` judges draws by
-    their distribution.
+    cache's layout. ``arguments`` is the form in which the function takes them. Samplers: with ``own_noise`` only
+    the distribution of draws counts.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""Samplers that draw by random numbers of their own: judged by the tokens that they may draw, and by how often they
-draw each over thousands of seeds and positions."""
+"""Samplers that draw by random numbers of their own: which tokens they may draw, and how often they must draw each over
+thousands of seeds and positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts whose K and V lie in pages: right functions are accepted, and those that read or write another page are not."""
+"""Prompts whose K and V lie in pages: a right function is accepted, one that reads or writes another page is not."""
 
 import math
 from itertools import pairwise
