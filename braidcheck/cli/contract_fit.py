@@ -52,10 +52,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class Violation:
-    """What a function violates of a contract; empty where it keeps it. ``refusals`` are of cases that it refused."""
+    """What a function violates of a contract; empty where it keeps it. ``refusals`` are of cases that it refused;
+    ``is_formal``: the outputs are no such outputs, whatever their numbers are."""
 
     said: str
     refusals: tuple[str, ...] = ()
+    is_formal: bool = False
 
 
 def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Case], bool] = lambda case: True) -> Fit:
@@ -69,8 +71,8 @@ def fit(op: Op, function: Callable[..., Any], device: str, served: Callable[[Cas
     own = _violation(op, cases, function, device)
     if own.said.startswith(ENDS):  # a process for each contract would take too long
         return Fit(op)
-    raises = own.refusals or own.said.startswith(RAISES)
-    needed = _most_served(op, cases, function, device) if raises else ()
+    unanswered = own.refusals or own.said.startswith(RAISES) or own.is_formal
+    needed = _most_served(op, cases, function, device) if unanswered else ()
     rounded = tuple(one for one in about(op) if _shown_by_bits(one, under(op, needed), cases, function, device))
     others = (some for some, _ in variants(op) if _gives(some, needed) and not any(one in rounded for one in some))
     sets = ((*rounded, *some) for some in others)
@@ -108,7 +110,8 @@ def require_told(op: Op, declared: tuple[Convention, ...], device: str) -> None:
 
 
 def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device: str) -> tuple[Convention, ...]:
-    """The fewest conventions about inputs under which ``function`` answers most cases: a refusal counts for nothing."""
+    """The fewest conventions about inputs under which ``function`` answers most cases: a refusal counts for nothing,
+    nor does an output of another dtype or shape."""
     choices = [one for one in about(op) if one.narrows]
     if not choices:
         return ()
@@ -118,10 +121,10 @@ def _most_served(op: Op, cases: list[Case], function: Callable[..., Any], device
 
 def _answers(op: Op, case: Case, function: Callable[..., Any], device: str) -> bool:
     try:
-        function(**copies(op.inputs(case, device)))
+        evidence = measure_op(op, case, device, function)
     except (Exception, EndedError):
         return False
-    return True
+    return not (evidence["raised"] or evidence["problems"])
 
 
 def _gives(some: tuple[Convention, ...], needed: tuple[Convention, ...]) -> bool:
@@ -200,7 +203,7 @@ def _violation(op: Op, cases: list[Case], function: Callable[..., Any], device: 
                 return Violation(f"{RAISES} {raised}")
             refusals.append(raised)
         elif evidence["problems"]:
-            return Violation(evidence["problems"][0])
+            return Violation(evidence["problems"][0], is_formal=True)
         else:
             verdict = accuracy.evaluate(evidence)
             if verdict.status == Status.FAIL:

@@ -18,6 +18,7 @@ from braidcheck.numerics.argument_form import ArgumentForm, in_argument_form
 from braidcheck.numerics.attention import ScoreRule
 from braidcheck.numerics.cache_layout import CacheLayout, with_cache_layout
 from braidcheck.numerics.conventions import OUTPUTS, OVERWRITTEN, Convention, about
+from braidcheck.numerics.own_noise import with_own_noise
 from braidcheck.numerics.rounding import PLAIN, NormWeight, cast_points, norm_weight
 from braidcheck.op import Case, Inputs, Op
 
@@ -75,6 +76,8 @@ def under(op: Op, conventions: tuple[Convention, ...]) -> Op:
             op = _narrowed(op, *one.narrows[op.name])
         if one.scale:
             op = _given(op, functools.partial(_scaled, one.scale))
+        if one.own_noise:
+            op = with_own_noise(op)
         if one.rotary:
             op = _given(op, functools.partial(_partly_rotated, one.rotary))
     return _in_forms(_otherwise_computed(op, conventions), conventions) if conventions else op

@@ -21,7 +21,7 @@ from braidcheck.op import Op
 NORMS = ("rms_norm", "rms_norm_qkv", "gate_up_silu", "qk_norm_rope", "qkv_rope")
 HEADS = ("qk_norm_rope", "qkv_rope", "decode_attention", "fused_attention")
 ATTENTION = ("attention_prefill", "attention_decode")
-CACHED = ("attention_decode", "decode_attention")
+CACHED = ("attention_prefill", "attention_decode", "decode_attention", "cache_write")
 ANY_ATTENTION = (*ATTENTION, "decode_attention", "fused_attention")
 OUTPUTS = {  # of ops that give float32
     "rms_norm": {"y": "out_dtype or x", "sum": "x"},
@@ -31,6 +31,7 @@ STREAM = {  # the argument of a float32 residual stream, and that whose dtype ot
     "qkv_rope": ("x", "qkv_weight"), "rms_norm_qkv": ("x", "qkv_weight"), "gate_up_silu": ("x", "weight"),
     "lm_head": ("x", "weight"),
 }  # fmt: skip
+RESIDUAL = {"linear_residual": ("residual", "x")}  # likewise
 TABLE = {"qk_norm_rope": ("cos_sin", "q"), "qkv_rope": ("cos_sin", "qkv_weight")}  # likewise
 OVERWRITTEN = {"rms_norm": ("x", "residual"), "qk_norm_rope": ("q", "k")}
 
@@ -45,7 +46,8 @@ class Convention:
     into its inputs. Cases of ``profile`` are left out. RoPE: ``interleaved`` rotates neighbouring elements in place of
     halves, ``rotary`` is the fraction of a head that is rotated. Attention: ``scores`` is the rule for scores,
     ``scale`` the scale of every call, ``log_base`` the base of the log-sum-exp that is returned too, ``cache`` the
-    cache's layout. ``arguments`` is the form in which the function takes them.
+    cache's layout. ``arguments`` is the form in which the function takes them. Samplers: with ``own_noise`` only
+    the distribution of draws counts.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Convention:
     log_base: float = 0.0
     cache: CacheLayout | None = None
     arguments: ArgumentForm | None = None
+    own_noise: bool = False
 
     @property
     def choice(self) -> str:
@@ -81,6 +84,7 @@ class Convention:
 CONVENTIONS = (
     Convention("x=weight dtype", "as PyTorch's products and most libraries' take it", tuple(STREAM), narrows=STREAM),
     Convention("cos_sin=heads dtype", "as fla takes its table", tuple(TABLE), narrows=TABLE, if_refused=True),
+    Convention("residual=x dtype", "as libraries of one dtype", tuple(RESIDUAL), narrows=RESIDUAL, if_refused=True),
     Convention("output=input dtype", "as Liger, vLLM, SGLang and fla return it", tuple(OUTPUTS), outputs=True),
     Convention("rounding=before weight", "as HF defines Llama and Qwen3", NORMS, weight=NormWeight(rounded=True)),
     Convention("sum=rounded before norm", "as HF's decoder layers add", ("rms_norm",), casts=("sum",)),
@@ -88,6 +92,7 @@ CONVENTIONS = (
     Convention("rope=input dtype", "as HF rotates, angles in the heads' dtype", HEADS, casts=("rope",)),
     Convention("scores=input dtype", "as HF's eager attention", ATTENTION, casts=("scores",)),
     Convention("nan=not kept", "as PyTorch's attention on a CPU", ATTENTION, profile="nan"),
+    Convention("noise=own", "as PyTorch and FlashInfer draw", ("sample",), own_noise=True),
     Convention("inputs=overwritten", "as vLLM and conch work", tuple(OVERWRITTEN), in_place=True, other_op=True),
     Convention("weight=1 + weight", "as Gemma defines it", NORMS, weight=NormWeight(offset=1.0), other_op=True),
     Convention("pairs=interleaved", "as GPT-J and GLM rotate", HEADS, interleaved=True, other_op=True),

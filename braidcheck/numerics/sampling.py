@@ -4,9 +4,12 @@ drawn tokens against probabilities, independent of the random numbers.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
+any_kept: ContextVar[bool] = ContextVar("any_kept", default=False)  # whether any token that is kept may be drawn
 FALSE_ALARM = 1e-9  # the probability that a right sampler with random seeds fails
 
 

@@ -21,6 +21,7 @@ HEADS = {"Hq": 16, "Hkv": 8, "D": 128}
 KV_HEADS = {"Hkv": HEADS["Hkv"], "D": HEADS["D"]}
 SUBNORMAL = {"bfloat16": 2.0**-128, "float16": 2.0**-18, "float32": 2.0**-130}
 LARGE, SMALL = 2.0**20, 2.0**-30  # past float16's largest number and below its smallest
+FLATTER = 64.0  # times smaller a query, its softmax is flat: where one key has nearly all, the last rounding leans
 FAR_BELOW = 8192.0  # times a query: its scores with keys of the other sign are then below -65504
 EDGE = {"float16": 2.0e4, "bfloat16": 1e12, "float32": 1e12}  # squares and products still fit in float32
 
@@ -125,12 +126,17 @@ class Numbers:
         return x
 
     def _halfway(self, *shape: int) -> Tensor:
-        # 1 / rms lies 0.4 of a step above a random 16-bit number: a narrow type rounds it down in every row. Rounding x
-        # moves it by 0.04 to 0.09 of a step. The numbers differ between rows, so that no other rounding is biased.
+        # Rows have one sign: where products cancel, what float32 may lose of them hides a float16 factor's rounding.
+        x = self._one_sign(*shape)
+        return x * x.square().mean(-1, keepdim=True).rsqrt() * self.rms_halfway(*shape[:-1])
+
+    def rms_halfway(self, *rows: int) -> Tensor:
+        """The root mean square [*rows, 1] of rows whose inverse lies 0.4 of a step above a random 16-bit number: a
+        narrow type rounds it down in every row. Rounding the row moves it by 0.04 to 0.09 of a step. The numbers differ
+        between rows, so that no other rounding is biased."""
         step = torch.finfo(self.dtype if self.dtype != torch.float32 else torch.bfloat16).eps
-        number = torch.randint(round(1 / step), (*shape[:-1], 1), generator=self.generator)
-        x = self.normal(*shape)
-        return x * (x.square().mean(-1, keepdim=True).rsqrt() / (1 + (number + 0.4) * step))
+        number = torch.randint(round(1 / step), (*rows, 1), generator=self.generator)
+        return 1 / (1 + (number + 0.4) * step)
 
     @staticmethod
     def by_row(count: int, even: float, odd: float, dims: int = 1) -> Tensor:
@@ -140,7 +146,7 @@ class Numbers:
     def weights(self, rows: int, columns: int) -> Tensor:
         """A projection's weight [rows, columns], of about unit gain."""
         w = self.normal(rows, columns)
-        if self.case.profile in ("one_sign", "flat"):
+        if self.case.profile in ("one_sign", "flat", "halfway"):
             w = w.abs() / columns**0.5  # the products do not cancel
         if self.case.profile == "range":
             w *= self.by_row(rows, LARGE, SMALL, 2)

@@ -8,6 +8,7 @@ from torch import Tensor
 from braidcheck.kernels.common.inputs import (
     EPS,
     FAR_BELOW,
+    FLATTER,
     K_NORM_MAX,
     LARGE,
     PAST_16_BITS,
@@ -50,6 +51,8 @@ def inputs(case: Case, device: str) -> Inputs:
     if case.profile == "extreme":
         v, new_v = 100 * v, 100 * new_v
     q_norm = numbers.norm_weight(dim, peak=0.3)
+    if case.profile == "halfway":
+        q_norm /= FLATTER
     if case.profile in ("one_sign", "flat"):
         v, new_v = v.abs(), new_v.abs()
     if case.profile == "range":  # scores keep their size: the scale of a channel of Q is the inverse of K's
@@ -130,6 +133,8 @@ CASES = (
     _case(1, 4800, NANO, "cancel", halves=1),
     _case(3, 67, NANO, "flat"),
     _case(3, 67, NANO, "flat", "float16", wide=1),
+    _case(80, 5, (2, 1, 64), "halfway"),
+    _case(80, 5, (2, 1, 64), "halfway", "float16"),
     _case(3, 67, NANO, "range"),
     _case(3, 67, NANO, "zero_rows"),
     _case(3, 67, NANO, "zero_rows", "float16"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from braidcheck.kernels.common.inputs import EPS, K_NORM_MAX, PAST_16_BITS, Numbers
+from braidcheck.kernels.common.inputs import EPS, FLATTER, K_NORM_MAX, PAST_16_BITS, Numbers
 from braidcheck.kernels.common.negative_controls import (
     through_float16,
     with_ones,
@@ -31,6 +31,8 @@ def inputs(case: Case, device: str) -> Inputs:
         "o_weight": numbers.weights(width, heads * dim),
         "cos_sin": rope.rope_table(max(capacity, 64), dim, device=device),
     }
+    if case.profile == "halfway":
+        given |= _parts_as_heads(case, numbers)
     if tokens == batch:
         lengths = torch.randint(1, capacity + 1, (batch,), generator=numbers.generator)
         lengths[-1] = capacity
@@ -54,6 +56,22 @@ def inputs(case: Case, device: str) -> Inputs:
         "eps": EPS,
         "scale": dim**-0.5,
         **({"cache": "pre_rope"} if case.get("raw") else {}),
+    }
+
+
+def _parts_as_heads(case: Case, numbers: Numbers) -> Inputs:
+    """Arguments for which each head is a part of the normalised residual stream, and halfway as this is."""
+    tokens, heads, kv_heads, dim = case["T"], case["Hq"], case["Hkv"], case["D"]
+    normed = numbers.activations(tokens, heads + kv_heads, dim, dtype=torch.float32).flatten(1).cpu()
+    v = numbers.normal(tokens, kv_heads * dim)
+    count = normed.shape[1] + v.shape[1]
+    v *= ((count - normed.square().sum(1)) / v.square().sum(1)).sqrt()[:, None]  # then the mean of all squares is 1
+    hidden = torch.cat([normed, v], 1) * numbers.rms_halfway(tokens)
+    return {
+        "hidden": numbers.place(hidden[:, : case["H"]]),
+        "norm_weight": numbers.place(torch.ones(case["H"])),
+        "qkv_weight": numbers.place(torch.eye(count, case["H"])),
+        "q_norm_weight": numbers.norm_weight(dim) / FLATTER,
     }
 
 
@@ -95,6 +113,10 @@ CASES = (
     _case(17, 1, 17, 512, (2, 1, 64), "cancel", "float32"),
     _case(3, 3, 67, 256, (2, 1, 32), "one_sign"),
     _case(64, 1, 64, 1024, (2, 1, 32), "one_sign"),
+    _case(20, 1, 20, 32, (48, 1, 64), "one_sign"),  # a long output projection: shows its narrow accumulation
+    _case(20, 1, 20, 32, (48, 1, 64), "one_sign", "float16"),
+    _case(192, 192, 5, 256, (2, 1, 64), "halfway"),
+    _case(192, 192, 5, 256, (2, 1, 64), "halfway", "float16"),
     _case(3, 3, 67, 256, (2, 1, 32), "range"),
     _case(19, 1, 67, 256, (2, 1, 32), "range", raw=1),
     _case(3, 3, 67, 256, (2, 1, 32), "zero_rows"),

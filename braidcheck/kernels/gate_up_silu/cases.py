@@ -79,6 +79,7 @@ CASES = (
     _case(130, 1024, 64, "flat"),
     _case(9, 1000, 64, "flat", "float16"),
     _case(80, 256, 96, "halfway"),
+    _case(80, 256, 96, "halfway", "float16"),
     _case(3, 256, 64, "range", norm=0),
     _case(20, 256, 64, "range"),
     _case(66, 256, 136, "range"),

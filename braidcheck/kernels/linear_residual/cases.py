@@ -21,14 +21,21 @@ def inputs(case: Case, device: str) -> Inputs:
     return {
         "x": x,
         "weight": weight,
-        "residual": numbers.activations(case["T"], case["H"]),
+        "residual": numbers.activations(case["T"], case["H"], dtype=torch.float32 if case.get("wide") else None),
     }
 
 
 def _case(
-    tokens: int, length: int, width: int, profile: str = "unit", dtype: str = "bfloat16", large: bool = False
+    tokens: int,
+    length: int,
+    width: int,
+    profile: str = "unit",
+    dtype: str = "bfloat16",
+    wide: int = 0,
+    large: bool = False,
 ) -> Case:
-    return Case("linear_residual", {"T": tokens, "K": length, "H": width}, dtype, profile, large=large)
+    axes = {"T": tokens, "K": length, "H": width} | ({"wide": 1} if wide else {})
+    return Case("linear_residual", axes, dtype, profile, large=large)
 
 
 CASES = (
@@ -82,6 +89,10 @@ CASES = (
     _case(3, 256, 64, "nan"),
     _case(20, 256, 64, "nan", "float16"),
     _case(66, 256, 64, "nan"),
+    _case(1, 256, 64, "qwen", wide=1),
+    _case(3, 256, 64, "tail", "float16", wide=1),
+    _case(20, 256, 64, "qwen", "float16", wide=1),
+    _case(66, 256, 264, "qwen", wide=1),
     _case(1, 3072, 1024, "qwen", large=True),
     _case(4096, 2048, 1024, "qwen", large=True),
     _case(515, 3072, 1024, "cancel", large=True),
@@ -95,6 +106,7 @@ NEGATIVE_CONTROLS = {
     "NaN read as zero": without_nan("x", "residual"),
     "subnormal numbers read as zero": without_subnormal("x", "residual"),
     "the residual through float16": through_float16("residual"),
+    "the residual in x's dtype": lambda given: given | {"residual": given["residual"].to(given["x"].dtype)},
 }
 
 SWEEPS = (

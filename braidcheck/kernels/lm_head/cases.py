@@ -68,6 +68,7 @@ CASES = (
     _case(7, 1000, 331, "tail", "float16", argmax=1),
     _case(9, 256, 128, "unit", "float32", argmax=1),
     _case(80, 256, 96, "halfway"),
+    _case(80, 256, 96, "halfway", "float16"),
     _case(1, 1024, 70, "one_sign"),
     _case(9, 1024, 70, "one_sign"),
     _case(64, 1024, 70, "one_sign"),

@@ -30,6 +30,9 @@ def inputs(case: Case, device: str) -> Inputs:
         "num_kv_heads": kv_heads,
         "head_dim": dim,
     }
+    if case.profile == "halfway":  # each head is a part of x
+        x = numbers.activations(case["T"], heads + 2 * kv_heads, dim, dtype=given["x"].dtype).flatten(1)
+        given |= {"x": x[:, : case["H"]], "qkv_weight": numbers.place(torch.eye(x.shape[1], case["H"]))}
     if case.get("bias"):
         given["qkv_bias"] = numbers.place(numbers.normal((heads + 2 * kv_heads) * dim))
     if case.get("norm"):
@@ -94,6 +97,8 @@ CASES = (
     _case(9, 1024, (2, 1, 32), 300, "one_sign", norm=0, narrow=1),
     _case(64, 256, (2, 1, 32), 300, "one_sign"),
     _case(66, 264, (2, 1, 32), 300, "one_sign", "float16"),
+    _case(80, 256, (2, 1, 64), 300, "halfway"),
+    _case(80, 256, (2, 1, 64), 300, "halfway", "float16", narrow=1),
     _case(3, 256, (2, 1, 32), 300, "range", norm=0),
     _case(20, 256, (2, 1, 32), 300, "range"),
     _case(66, 256, (2, 1, 32), 300, "range"),

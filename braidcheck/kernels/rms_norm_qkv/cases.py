@@ -91,6 +91,7 @@ CASES = (
     _case(66, 129, (2, 2, 32), "tail"),
     _case(67, 256, NANO, "tiny"),
     _case(80, 256, (2, 1, 32), "halfway"),
+    _case(80, 256, (2, 1, 32), "halfway", "float16"),
     _case(1, 1024, (2, 1, 32), "one_sign", out32=1),
     _case(1, 1024, (2, 1, 32), "one_sign"),
     _case(9, 1024, (2, 1, 32), "one_sign", out32=1),

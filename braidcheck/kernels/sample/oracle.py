@@ -4,7 +4,8 @@ Bound: the error ratio of a token that top-k drops is infinite. A weight e^z of 
 u32*(8|z| + 8): difference, quotient, product with log2(e) and the exponential. A sum of weights has the errors of its
 terms and that of a float32 sum. So top-p may keep or drop a token that is this close to its edge, and the token drawn
 may be another one whose part of the sum is this close to the uniform number. A token's error ratio is its distance from
-the edge or from the uniform number, whichever is larger, over these errors.
+the edge or from the uniform number, whichever is larger, over these errors. With noise of its own that from the edge
+counts alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from braidcheck.numerics import rounding
-from braidcheck.numerics.sampling import better, kept, uniform
+from braidcheck.numerics.sampling import any_kept, better, kept, uniform
 from braidcheck.op import Case, Cost
 
 
@@ -36,6 +37,8 @@ def bound(
     weight_error = after_k * rounding.U32 * (8 * z.abs() + 8)
     error = weight_error.nansum(-1, keepdim=True) + rounding.sum_error(x.shape[1])
     over = (better(x, after_k) - top_p) / error if top_p < 1 else torch.full_like(x, -torch.inf)
+    if any_kept.get():
+        return (over.clamp_min(0.0).masked_fill(after_k == 0, torch.inf),)
     unsure = torch.where((over.abs() <= 1) & (after_k > 0), after_k, 0.0).sum(-1, keepdim=True)
     weights = kept(x, temperature, top_k, top_p)
     ends = weights.cumsum(-1)
