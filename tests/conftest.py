@@ -14,16 +14,18 @@ from tests.forked.installed import REAL, forked_python
 
 # Nothing that imports torch is imported up here: it would read the environment before that is set.
 
+# The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long. Set
+# here, because the conftest.py of a folder that is named on the command line imports numpy before pytest_configure.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_configure(config):
-    # Both are read when torch and Triton are imported, which is after this.
+    # Read when Triton is imported, which is after this.
     if config.option.markexpr != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in a shell's background: the processes of tests would inherit that no interrupt ends them.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and hasattr(config, "cache"):
         # Hundreds of processes of tests would compile the package again, each.
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
