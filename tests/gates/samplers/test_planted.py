@@ -58,8 +58,14 @@ def test_a_right_sampler_passes(dtype):
     ],
 )
 def test_a_planted_fault_is_found(fault, setting, monkeypatch):
-    monkeypatch.setattr(measure, "SETTINGS", {name: SETTINGS[name] for name in SETTINGS if name == setting})
-    assert verdicts(fault)[setting].status == Status.FAIL
+    add = measure._add
+
+    def add_one(client, evidence, say, name, *rest, **options):
+        if name == setting:  # the others take most of the time, and only this one's verdict is looked at
+            add(client, evidence, say, name, *rest, **options)
+
+    monkeypatch.setattr(measure, "_add", add_one)
+    assert [(name, verdict.status) for name, verdict in verdicts(fault).items()] == [(setting, Status.FAIL)]
 
 
 def test_either_convention_of_top_p_beside_top_k_is_named(monkeypatch):
