@@ -17,6 +17,8 @@ from tests.forked.installed import REAL, forked_python
 # The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long. Set
 # here, because the conftest.py of a folder that is named on the command line imports numpy before pytest_configure.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torch returns a large tensor's memory to the system, whose pages of 4 KB it would then be given again one by one.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def pytest_configure(config):
