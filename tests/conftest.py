@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import os
 import signal
@@ -14,16 +15,20 @@ from tests.forked.installed import REAL, forked_python
 
 # Nothing that imports torch is imported up here: it would read the environment before that is set.
 
+# The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long. Set
+# here, because the conftest.py of a folder that is named on the command line imports numpy before pytest_configure.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torch returns a large tensor's memory to the system, whose pages of 4 KB it would then be given again one by one.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 
 def pytest_configure(config):
-    # Both are read when torch and Triton are imported, which is after this.
+    # Read when Triton is imported, which is after this.
     if config.option.markexpr != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in a shell's background: the processes of tests would inherit that no interrupt ends them.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The interpreter's blocks are small: a second thread of numpy's only waits for the first, up to 80 times as long.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and hasattr(config, "cache"):
         # Hundreds of processes of tests would compile the package again, each.
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
@@ -42,6 +47,17 @@ def fresh_python():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", REAL)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What collection makes stays: the garbage collector need not look at it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

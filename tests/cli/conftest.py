@@ -63,6 +63,7 @@ def suite(tmp_path, monkeypatch, no_gpu):
     shutil.copy(pytest_runner.SUITE / "pytest.ini", folder)
     monkeypatch.setattr(pytest_runner, "SUITE", folder)
     monkeypatch.setattr(phases, "GATES", {name: GATES[name] for name in NAMES})
+    monkeypatch.setattr(phases, "MAX_CPU_WORKERS", 1)  # a worker starts for longer than all fakes run
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where runs claim GPUs, and fake ones share their names
     monkeypatch.chdir(tmp_path)
 

@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 import types
+import weakref
 from contextlib import suppress
 
 WARM = (  # not xdist, which keeps the path that it finds when it is imported, nor what pytest rewrites
@@ -144,6 +145,8 @@ def warm_up(names):
             importlib.import_module(name)
     assert not any(name.split(".")[0] == "braidcheck" for name in sys.modules)
     assert threading.active_count() == 1
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False  # torch's: each child would copy 30 MB to take its operators apart, and then end
     gc.collect()
     gc.freeze()
 

@@ -87,7 +87,7 @@ def golden(tmp_path_factory):
     return record(NANO, text, tmp_path_factory.mktemp("golden") / "brief", device="cpu", model_id="nano")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stand_in():
     """Makes a StandIn of nano."""
     from braidcheck.golden.resolve import NANO

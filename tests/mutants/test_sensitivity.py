@@ -62,6 +62,13 @@ def test_a_noisy_gate_is_placed_where_it_sees_most():
     assert 2**-7 <= found["smallest"] <= 2**-5
 
 
+@pytest.fixture
+def few_trials(monkeypatch):
+    """How many there are is tested above, on gates that cost nothing."""
+    monkeypatch.setattr(sensitivity, "TRIALS", 4)
+
+
+@pytest.mark.usefixtures("few_trials")
 def test_every_kind_of_fault_of_an_op_is_measured_on_its_cases():
     op = OPS["qk_norm_rope"]
     rows = list(sensitivity.of_accuracy(op, "cpu", lambda seen: any(out["error_ratio"] > 1 for out in seen["outputs"])))
@@ -71,6 +78,7 @@ def test_every_kind_of_fault_of_an_op_is_measured_on_its_cases():
     assert 2**-9 <= one["bfloat16"] <= 2**-5
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_the_model_is_measured_with_the_fault_in_it():
     checkpoint, golden = resolve()
     texts = []
@@ -92,6 +100,7 @@ TINY = Qwen3Config(
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_a_layer_of_a_synthetic_model_is_measured():
     def fails(readings):
         return any(verdict.status == "fail" for verdict in layers.evaluate(readings))

@@ -1,11 +1,13 @@
 """Blame: the search on made-up faults, then a real fault in a real engine."""
 
+from dataclasses import replace
+
 import pytest
 
 from braidcheck.gates.coherence import blame, describe_blame
 from braidcheck.gates.coherence.blame import find_blame, find_suspects
 from braidcheck.golden.resolve import resolve
-from braidcheck.golden.subset import shortest
+from braidcheck.golden.subset import Subset, shortest
 from braidcheck.models.engine import Engine
 from braidcheck.models.ops import KERNELS
 
@@ -82,6 +84,8 @@ def test_a_fault_in_one_layer_of_the_engine_is_found(nano):
 def test_a_fault_in_a_step_of_attention_is_its_ops_alone(nano, monkeypatch):
     engine, golden = nano
     text = shortest(golden, 0, 1, 3)
+    (answer,) = text.continuations()
+    monkeypatch.setattr(Subset, "continuations", lambda _: [replace(answer, prompt=40)])  # of 302 tokens, for seconds
     monkeypatch.setattr(blame, "shortest", lambda *_: text)
     faulty_at = engine.model.weights.layers[2].q_norm
 

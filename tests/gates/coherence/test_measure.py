@@ -6,20 +6,28 @@ import pytest
 import torch
 
 from braidcheck.gates import coherence
-from braidcheck.gates.coherence.measure import kl, measure_coherence
+from braidcheck.gates.coherence.blame import PART_OF
+from braidcheck.gates.coherence.measure import PARTS, kl, measure_coherence
 from braidcheck.numerics.error import distance
 from braidcheck.numerics.rounding import ROUNDOFF
 from braidcheck.result import Status
 
 
-def failing(engine, golden):
-    evidence = measure_coherence(engine, golden)
+@pytest.fixture(scope="module")
+def right(golden, stand_in):
+    """The evidence of a right engine."""
+    return measure_coherence(stand_in(), golden)
+
+
+def failing(engine, golden, right, parts=PARTS):
+    """The checks that an engine does not pass, where all parts but these are a right one's."""
+    evidence = right | measure_coherence(engine, golden, parts=parts)
     verdicts = zip(coherence.CHECKS, coherence.evaluate(json.loads(json.dumps(evidence, allow_nan=False))), strict=True)
     return {check for check, verdict in verdicts if verdict.status != Status.PASS}
 
 
-def test_hf_bfloat16_is_its_own_floor(golden, stand_in):
-    evidence = measure_coherence(stand_in(), golden)
+def test_hf_bfloat16_is_its_own_floor(golden, right):
+    evidence = right
     for row in evidence["documents"]:
         assert row["kl"] == row["kl_floor"]
         assert row["nll"] == row["nll_floor"]
@@ -56,11 +64,11 @@ def sdpa(module, q, k, v):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_correct_engines_pass_coherence(golden, stand_in, dtype):
+def test_correct_engines_pass_coherence(golden, stand_in, right, dtype):
     def attention(module, q, k, v):
         return sdpa(module, q.to(dtype), k.to(dtype), v.to(dtype)).to(q.dtype)
 
-    assert failing(stand_in(attention), golden) == set()
+    assert failing(stand_in(attention), golden, right) == set()
 
 
 def theta(engine):
@@ -135,10 +143,11 @@ DISTANCE = {"kl", "nll", "position", "logits", "flips"}
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_faulty_engines_fail_at_the_right_checks(golden, stand_in, fault, checks):
+def test_faulty_engines_fail_at_the_right_checks(golden, stand_in, right, fault, checks):
     engine = stand_in()
     fault(engine)
-    found = failing(engine, golden)
+    parts = PARTS if fault is cache_not_written else {PART_OF.get(check, "documents") for check in checks}
+    found = failing(engine, golden, right, parts)
     assert checks <= found
     if fault is cache_not_written:
         assert not found & DISTANCE
@@ -155,11 +164,11 @@ def test_an_engine_that_breaks_the_interface_is_named(golden, stand_in):
         measure_coherence(engine, golden)
 
 
-def test_entropy_without_q_is_skipped(golden, stand_in):
+def test_entropy_without_q_is_skipped(golden, stand_in, right):
     engine = stand_in()
     plain = engine._tell
     engine._tell = lambda layer, name, tensor: plain(layer, name, tensor) if name == "hidden" else None
-    evidence = measure_coherence(engine, golden)
+    evidence = right | measure_coherence(engine, golden, parts={"documents"})
     assert evidence["entropy"] == {}
     statuses = {v.subject.split(": ")[1]: v.status for v in coherence.evaluate(evidence)}
     assert {check for check, status in statuses.items() if status != Status.PASS} == {"entropy"}

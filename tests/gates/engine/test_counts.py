@@ -3,6 +3,7 @@
 import pytest
 
 from braidcheck import models
+from braidcheck.gates.engine import counts
 from braidcheck.gates.engine.counts import count_checks
 from braidcheck.kernels.attention_prefill.kernel import attention_prefill_kernel
 from braidcheck.models import decode, engine
@@ -23,6 +24,8 @@ def test_the_engine_passes(name):
 
 
 def test_decode_without_graphs_is_seen(monkeypatch):
+    for name, tokens in (("SHORT", 2), ("LONG", 5), ("MORE", 3)):  # each is launched kernel by kernel
+        monkeypatch.setattr(counts, name, tokens)
     monkeypatch.setattr(Decoder, "_advance", lambda self, steps, use_cuda_graph: self._serial(steps))
     for name in ("decode production", "decode fully_fused", "sampled decode"):
         assert "more launches by the host" in CHECKS[name]()
