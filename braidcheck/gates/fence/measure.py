@@ -170,7 +170,8 @@ def far_apart(call: Callable[..., Any]) -> Callable[..., Any]:
 def _far(tensor: Tensor) -> Tensor:
     # The stride fits in 32 bits, so that only its product with an index can overflow; from half of the rows on it does,
     # for a kernel may add the rest of an index by itself.
-    stride = max(min((1 << 32) // (len(tensor) - 1), (1 << 31) - 65) + 64, tensor.stride(0))
+    # A multiple of 64 elements, as TMA requires: other strides would be left to the kernels without it.
+    stride = max(min((1 << 32) // (len(tensor) - 1) // 64 * 64 + 64, (1 << 31) - 64), tensor.stride(0))
     count = (len(tensor) - 1) * stride + tensor[0].numel()
     # Not reserved: only the pages of the rows are allocated.
     memory = mmap.mmap(-1, count * tensor.dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
@@ -205,7 +206,7 @@ def _guarded(span: int, dtype: torch.dtype) -> tuple[Tensor, int]:
 
 def red_zones_check(op: Op, case: Case, device: str, guard: Guard) -> str | None:
     """The violation on one case under ``guard``, and the content of the gaps."""
-    between = "rows 2**31 elements apart" if guard is far_apart else "NaN between rows"
+    between = "rows up to 2**32 elements apart" if guard is far_apart else "NaN between rows"
     violation = case_check(op, case, device, guard)
     return violation and f"with {between}: {violation}"
 
