@@ -9,11 +9,11 @@ INTERVAL_S = 5.0
 
 
 class Autosave:
-    """Calls ``save`` at most once in ``INTERVAL_S`` seconds, the first time so long after this object was made."""
+    """Calls ``save`` at most once in ``INTERVAL_S`` seconds, the first time at once."""
 
     def __init__(self, save: Callable[[], None]) -> None:
         self._save = save
-        self._saved_at = time.monotonic()
+        self._saved_at = float("-inf")
 
     def update(self) -> None:
         """Save if it is time; to be called after each result."""

@@ -233,7 +233,7 @@ def test_a_choice_is_made_once():
         named(DECODE, ["window=8", "window=9"])
 
 
-@pytest.mark.parametrize(("word", "other"), [("window=4096", "a window of 4097"), ("softcap=1e6", "no soft cap")])
+@pytest.mark.parametrize(("word", "other"), [("window=1000000", "a window of 1000001"), ("softcap=1e6", "no soft cap")])
 def test_a_number_that_no_case_tells_is_refused(word, other):
     with pytest.raises(UserError, match=f"no case of attention_decode tells .* from {other}; give a smaller one"):
         require_told(DECODE, named(DECODE, [word]), "cpu")

@@ -14,7 +14,11 @@ from braidcheck.result import Run
 LINEAR = "braidcheck/kernels/linear_residual"
 CASE = "accuracy linear_residual[bfloat16-tail-T7-K1000-H331]"
 LOOSER = (f"{LINEAR}/oracle.py", "return (error + ", "return (1e9 + error + ")
-FAULT = (f"{LINEAR}/kernel.py", "acc += residual.to(tl.float32)", "acc += 1.01 * residual.to(tl.float32)")
+FAULT = (
+    f"{LINEAR}/kernel.py",
+    "sum_slices(acc, NUM_SLICES) + residual.to(tl.float32)",
+    "sum_slices(acc, NUM_SLICES) + 1.01 * residual.to(tl.float32)",
+)
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from braidcheck.result import Status
 
 LINEAR, DEVICE = "kernels/linear_residual", "kernels/common/interpreter_bfloat16.py"
 INIT, KERNEL = f"{LINEAR}/__init__.py", f"{LINEAR}/kernel.py"
-SUM = "acc += residual.to(tl.float32)"
-FEW = f"offs_m[:, None] * stride_rm + offs_n[None, :], mask=mask, other=0.0)\n    {SUM}"  # as case_of's are
+RESIDUAL = "residual.to(tl.float32)"
+FEW = f"sum_slices(acc, NUM_SLICES) + {RESIDUAL}"  # as case_of's are
 # One element is off, too little for the norm of all of them.
 ELEMENT = (KERNEL, FEW, f"{FEW} + tl.where((offs_m == 1)[:, None] & (offs_n == 1)[None, :], 0.1, 0.0)")
-FAULT = (KERNEL, SUM, f"{SUM} * 1.02")
+FAULT = (KERNEL, RESIDUAL, f"{RESIDUAL} * 1.02")
 NUMBERS = '"residual": numbers.'
 # Each lets the fault pass where the change's own oracles are asked.
 FOOLING = {
