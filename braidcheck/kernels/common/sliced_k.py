@@ -24,9 +24,9 @@ MAX_K_WITH_NORM = 1024  # the registers hold all of x and of the weight's rows
 MAX_K = 8192
 MIN_BLOCK_K, MAX_BLOCK_K = 32, 128  # numbers of K in two steps of a tensor core, and in eight
 MAX_RESIDENT_TILES = 3  # of K, in registers before the wait
-# Which of the axes along which nothing is contiguous gets the neighbouring threads: Triton 3.6 takes the first, 3.7 the
-# last. With the other one the numbers are right, but pass through shared memory.
-FIRST_AXIS_FIRST = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7))
+# Of the axes along which nothing is contiguous one gets the neighbouring threads: in Triton 3.6 the first, in 3.7 the
+# last. With another one the numbers are right, but pass through shared memory. 1: rows come first; 0: last.
+ROWS_FIRST = tl.constexpr(int(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7)))
 
 
 def supports_sliced_k(op: str, x: Tensor, weight: Tensor, max_k: int) -> bool:
@@ -98,19 +98,14 @@ def load_slices(
     """
     NUM_STEPS: tl.constexpr = BLOCK_K // 32
     # Four threads read 32 columns, eight a row each; then come the warps, and what is left is of one thread.
+    rows = tl.expand_dims(tl.arange(0, 8), (ROWS_FIRST, 1 + ROWS_FIRST, 3))
     slices = tl.arange(0, NUM_SLICES)[None, :, None, None]
+    steps = tl.expand_dims(tl.arange(0, R // 8 * NUM_STEPS), (1 - ROWS_FIRST, 2 - ROWS_FIRST, 3))
     columns = tl.arange(0, 32)[None, None, None, :]
-    if FIRST_AXIS_FIRST:
-        rows = tl.arange(0, 8)[:, None, None, None]
-        steps = tl.arange(0, R // 8 * NUM_STEPS)[None, None, :, None]
-    else:
-        rows = tl.arange(0, 8)[None, None, :, None]
-        steps = tl.arange(0, R // 8 * NUM_STEPS)[:, None, None, None]
     offs_r = (start_row + steps // NUM_STEPS * 8 + rows).to(tl.int64)
     offs_k = (tile * NUM_SLICES + slices) * BLOCK_K + steps % NUM_STEPS * 32 + columns
     x = tl.load(ptr + offs_r * stride + offs_k, mask=(offs_r < num_rows) & (offs_k < K), other=0.0)
-    if not FIRST_AXIS_FIRST:
-        x = tl.permute(x, [2, 1, 0, 3])
+    x = tl.permute(x, [2 - 2 * ROWS_FIRST, 1, 2 * ROWS_FIRST, 3])
     # [8, NUM_SLICES, R // 8, NUM_STEPS, ...]; of 32 columns: thread, product, half of a product, number of a pair
     x = tl.reshape(x, [8, NUM_SLICES, R // 8, NUM_STEPS, 4, 2, 2, 2])
     x = tl.permute(x, [1, 2, 0, 3, 5, 6, 4, 7])
