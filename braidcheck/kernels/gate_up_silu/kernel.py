@@ -167,10 +167,9 @@ def gate_up_silu_sliced_k_kernel(
 ):
     """BLOCK_N columns of out for all M <= BLOCK_M rows."""
     start_n = tl.program_id(0) * BLOCK_N
-    up_ptr = weight_ptr + N.to(tl.int64) * stride_wn
     # [NUM_SLICES, BLOCK_N, BLOCK_K] each, and [NUM_SLICES, BLOCK_M, BLOCK_K]
     w_gate = load_tiles(weight_ptr, start_n, N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
-    w_up = load_tiles(up_ptr, start_n, N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
+    w_up = load_tiles(weight_ptr, N + start_n, 2 * N, stride_wn, BLOCK_N, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     if HAS_NORM:
         norm_weight = load_tiles(norm_weight_ptr, 0, BLOCK_M, 0, BLOCK_M, K, BLOCK_K, NUM_SLICES, NUM_K_TILES)
     pdl.launch_dependents(USE_PDL)
