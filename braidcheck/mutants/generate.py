@@ -11,7 +11,7 @@ from pathlib import Path
 
 from braidcheck.mutants import affected_ops
 from braidcheck.mutants.mutant import PACKAGE, Mutant
-from braidcheck.mutants.operators import proposals
+from braidcheck.mutants.operators import changes_nothing, proposals
 from braidcheck.mutants.syntax import assigned, children, lines, put, replaced
 
 
@@ -56,6 +56,8 @@ def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
         parent, field = places[node]
         known = [name for name, end in ends.items() if end < getattr(node, "lineno", 0)]
         for operator, replacement in proposals(node, arguments, known):
+            if changes_nothing(operator, parent):
+                continue
             description = said(node, replacement)
             put(parent, field, replacement)
             text = ast.unparse(ast.fix_missing_locations(function))

@@ -41,6 +41,11 @@ def proposals(node: ast.AST, arguments: Sequence[str], assigned: Container[str] 
         yield from by_kind[type(node)](node)
 
 
+def changes_nothing(operator: str, parent: ast.AST) -> bool:
+    """Whether no replacement by ``operator`` in ``parent`` is a fault: both halves of a tensor have its dtype."""
+    return operator == "half" and isinstance(parent, ast.Attribute) and parent.attr == "dtype"
+
+
 def _of_operation(node: ast.BinOp) -> Iterator[Proposal]:
     if isinstance(node.op, ast.BitAnd):
         yield "mask-left", node.left

@@ -164,6 +164,13 @@ def test_a_name_is_replaced_only_by_one_that_has_a_value():
     assert made("stride_xm", ["stride_xm"], assigned=["stride_ym"]) == []
 
 
+def test_no_mutant_takes_the_dtype_of_the_other_half(tmp_path):
+    """It is the same."""
+    source = "@triton.jit\ndef _f(x_ptr, x1, x2):\n    tl.store(x_ptr, x1.to(x2.dtype))\n"
+    assert "_f: x1 becomes x2" in descriptions(tmp_path, source).values()
+    assert "_f: x2 becomes x1" not in descriptions(tmp_path, source).values()
+
+
 def test_the_equivalents_exist_and_are_few(generated):
     named, listed = {mutant.id for mutant in named_faults.named()}, set(selection.equivalents())
     assert listed <= named | {mutant.id for mutant in generated}

@@ -14,6 +14,7 @@ from typing import Any
 from braidcheck.errors import UserError
 from braidcheck.mutants.generate import said
 from braidcheck.mutants.patch import definitions
+from braidcheck.mutants.operators import changes_nothing
 from braidcheck.mutants.project.operators import is_spared, proposals
 from braidcheck.mutants.syntax import assigned, children, lines, put
 
@@ -170,6 +171,8 @@ def _faults(function: Function) -> Iterator[tuple[ast.AST, str, ast.AST, Any]]:
         parent, field = places[node]
         known = [name for name, end in ends.items() if end < node.lineno]
         for operator, replacement in proposals(node, arguments, known):
+            if changes_nothing(operator, parent):
+                continue
             put(parent, field, replacement)
             try:
                 code = _bytecode(function)
