@@ -13,8 +13,8 @@ from typing import Any
 
 from braidcheck.errors import UserError
 from braidcheck.mutants.generate import said
-from braidcheck.mutants.patch import definitions
 from braidcheck.mutants.operators import changes_nothing
+from braidcheck.mutants.patch import definitions
 from braidcheck.mutants.project.operators import is_spared, proposals
 from braidcheck.mutants.syntax import assigned, children, lines, put
 
