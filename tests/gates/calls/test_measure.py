@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -138,9 +139,25 @@ def test_layout_that_is_ignored_is_seen(gap):
     def packed(x, weight, eps):
         return norm(x.as_strided(x.shape, (x.shape[1], 1), 0 if not gap else x.storage_offset()), weight, eps)
 
-    layout = layouts._with_gaps if gap else lambda tensor: layouts._placed(tensor, offset=8)
+    layout = layouts._with_gaps if gap else partial(layouts._moved, offset=8)
     with refused("y is wrong"):
         layouts.check_all(NORM, packed, CASE, "cpu", layout)
+
+
+@pytest.mark.parametrize("op", kernels.find().values(), ids=lambda op: op.name)
+def test_layouts_of_every_argument_are_asked_with_several_rows(op):
+    """The stride of one row is read by nobody."""
+    given = [pair for case in layouts._layout_cases(op) for pair in layouts._tensors(op.inputs(case, "cpu"))]
+    wide = {name for name, value in given if value.dim() > 1}
+    assert {name for name, value in given if value.dim() > 1 and len(value) > 1} == wide
+
+
+def test_stride_of_another_argument_is_seen():
+    def exchanges(x, weight, residual):
+        return LINEAR.reference(x.as_strided(x.shape, weight.stride(), x.storage_offset()), weight, residual)
+
+    with refused("out is wrong"):
+        layouts.check_all(LINEAR, exchanges, smallest_case(LINEAR, 3), "cpu", layouts._with_gaps)
 
 
 def test_refusal_names_the_argument():
