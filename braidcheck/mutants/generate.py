@@ -11,8 +11,8 @@ from pathlib import Path
 
 from braidcheck.mutants import affected_ops
 from braidcheck.mutants.mutant import PACKAGE, Mutant
-from braidcheck.mutants.operators import proposals
-from braidcheck.mutants.syntax import children, lines, put, replaced
+from braidcheck.mutants.operators import changes_nothing, proposals
+from braidcheck.mutants.syntax import assigned, children, lines, put, replaced
 
 
 def generated(ops: Sequence[str] = ()) -> list[Mutant]:
@@ -50,10 +50,14 @@ def mutants_of(path: Path, file: str, ops: Sequence[str] = ()) -> Iterator[Mutan
 def _variants(function: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
     """Operator, what was done, and the function's new source."""
     arguments = [argument.arg for argument in function.args.args]
+    ends = assigned(function)
     places = {child: (parent, field) for parent in ast.walk(function) for field, child in children(parent)}
     for node in list(_nodes(function)):
         parent, field = places[node]
-        for operator, replacement in proposals(node, arguments):
+        known = [name for name, end in ends.items() if end < getattr(node, "lineno", 0)]
+        for operator, replacement in proposals(node, arguments, known):
+            if changes_nothing(operator, parent):
+                continue
             description = said(node, replacement)
             put(parent, field, replacement)
             text = ast.unparse(ast.fix_missing_locations(function))

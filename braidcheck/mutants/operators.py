@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 Proposal = tuple[str, ast.AST]
@@ -14,12 +14,16 @@ BOUNDARY = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, 
 NEGATION = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt}
 FUNCTIONS = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "exp2": "exp", "exp": "exp2"}
 ROUNDED = ("dot", "sum", "exp", "exp2", "sqrt")
-NAMES = {"NUM_HEADS": "NUM_KV_HEADS", "NUM_KV_HEADS": "NUM_HEADS", "HALF": "HEAD_DIM", "BLOCK_N": "BLOCK_K"}
-TENSORS = {"q_": "k_", "k_": "v_", "v_": "k_", "first": "second", "second": "first", "cos": "sin", "sin": "cos"}
+NAMES = {"NUM_HEADS": "NUM_KV_HEADS", "NUM_KV_HEADS": "NUM_HEADS", "HALF_DIM": "HEAD_DIM", "BLOCK_N": "BLOCK_K"}
+TENSORS = {"q_": "k_", "k_": "v_", "v_": "k_"}
+TABLES = {"cos": "sin", "sin": "cos"}
+HALVES = {"1": "2", "2": "1"}
 
 
-def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
-    """Name and replacement of each fault that can be made of ``node``, in a function with these arguments."""
+def proposals(node: ast.AST, arguments: Sequence[str], assigned: Container[str] = ()) -> Iterator[Proposal]:
+    """Name and replacement of each fault that can be made of ``node``, in a function with these arguments; the names of
+    ``assigned`` have a value there.
+    """
     by_kind: Mapping[type[ast.AST], Callable[[Any], Iterator[Proposal]]] = {
         ast.BinOp: _of_operation,
         ast.Compare: _of_comparison,
@@ -32,9 +36,14 @@ def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
         ast.Expr: lambda statement: iter([("delete", ast.Pass())]),
     }
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        yield from _of_name(node, arguments)
+        yield from _of_name(node, arguments, assigned)
     elif type(node) in by_kind:
         yield from by_kind[type(node)](node)
+
+
+def changes_nothing(operator: str, parent: ast.AST) -> bool:
+    """Whether no replacement by ``operator`` in ``parent`` is a fault: both halves of a tensor have its dtype."""
+    return operator == "half" and isinstance(parent, ast.Attribute) and parent.attr == "dtype"
 
 
 def _of_operation(node: ast.BinOp) -> Iterator[Proposal]:
@@ -82,8 +91,8 @@ def _of_assignment(node: ast.Assign) -> Iterator[Proposal]:
         yield "delete", ast.Pass()
 
 
-def _of_name(node: ast.Name, arguments: Sequence[str]) -> Iterator[Proposal]:
-    strides = [name for name in arguments if name.endswith("_stride")]
+def _of_name(node: ast.Name, arguments: Sequence[str], assigned: Container[str]) -> Iterator[Proposal]:
+    strides = [name for name in arguments if "stride" in name.lower()]
     if node.id in strides and len(strides) > 1:
         yield "stride", _name(strides[(strides.index(node.id) + 1) % len(strides)])
     other = NAMES.get(node.id)
@@ -91,8 +100,14 @@ def _of_name(node: ast.Name, arguments: Sequence[str]) -> Iterator[Proposal]:
         yield "size", _name(other)
     for prefix, replacement in TENSORS.items():
         wrong = replacement + node.id.removeprefix(prefix)
-        if node.id.startswith(prefix) and (wrong in arguments or node.id in ("first", "second", "cos", "sin")):
+        if node.id.startswith(prefix) and wrong in arguments:
             yield "tensor", _name(wrong)
+    # A name without a value would be no fault but an error at compilation.
+    table, half = TABLES.get(node.id), HALVES.get(node.id[-1])
+    if table is not None and (table in arguments or table in assigned):
+        yield "tensor", _name(table)
+    if half is not None and ((wrong := node.id[:-1] + half) in arguments or wrong in assigned):
+        yield "half", _name(wrong)
 
 
 def _of_call(node: ast.Call) -> Iterator[Proposal]:

@@ -32,6 +32,19 @@ def lines(statement: ast.stmt) -> range:
     return range(first, (statement.end_lineno or first) + 1)
 
 
+def assigned(function: ast.AST) -> dict[str, int]:
+    """The line, by name, from whose end on a name that the function assigns has a value."""
+    ends: dict[str, int] = {}
+    for statement in ast.walk(function):
+        if isinstance(statement, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for node in (inner for target in targets for inner in ast.walk(target)):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    end = statement.end_lineno or statement.lineno
+                    ends[node.id] = min(end, ends.get(node.id, end))
+    return ends
+
+
 def replaced(source: str, span: range, text: str) -> str:
     """``source`` with ``text`` for these lines.
 

@@ -1,8 +1,10 @@
 """Where a mutant changes a source, and what it changes there."""
 
+import ast
+
 import pytest
 
-from braidcheck.mutants.syntax import difference
+from braidcheck.mutants.syntax import assigned, difference
 
 SOURCE = """import x
 
@@ -33,3 +35,8 @@ def test_a_change_is_found_where_it_is_written(old, new, line, diff):
 def test_how_a_function_is_written_is_no_change():
     plain = SOURCE.replace("a,  b", "a, b").replace("  # the sum", "").replace("c > 1", "c < 1")
     assert difference(SOURCE, plain) == (7, ["-    if c > 1:", "+    if c < 1:"])
+
+
+def test_a_name_has_a_value_after_the_statement_that_first_assigns_it():
+    written = "def f(a):\n    b, (c, d[a]) = g(\n        b\n    )\n    b = e\n    h: int = c\n    return (i := h)\n"
+    assert assigned(ast.parse(written)) == {"b": 4, "c": 4, "h": 6, "i": 7}

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braidcheck.gates.calls.chosen import MANY_ROWS, cases_by_argument, rows_axis, smallest_case
+from braidcheck.gates.calls.chosen import (
+    MANY_ROWS,
+    SMALL_ROWS,
+    cases_by_argument,
+    resized,
+    rows_axis,
+    smallest_case,
+)
 from braidcheck.gates.calls.memory import finite
 from braidcheck.gates.calls.observe import Outputs, ViolationError, observed, require_right
 from braidcheck.numerics.calls import copies
@@ -24,15 +31,16 @@ PADDING = 16  # elements past the end
 
 Call = Callable[..., Any]
 Layout = Callable[[Tensor], Tensor]
+NumberedLayout = Callable[[Tensor, int], Tensor]  # of an argument by its number among the call's tensors
 
 
 def layout_checks(op: Op, call: Call, device: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """Names and checks; a check raises ViolationError."""
     for case in _layout_cases(op):
         for offset in OFFSETS[device]:
-            move = partial(_placed, offset=offset)
+            move = partial(_moved, offset=offset)
             yield _name(f"bases off by {offset} bytes", case), partial(check_all, op, call, case, device, move)
-        yield _name("rows one element apart", case), partial(check_all, op, call, case, device, _with_gaps)
+        yield _name("rows some elements apart", case), partial(check_all, op, call, case, device, _with_gaps)
         for kind, layout in {"every other element": _stepped, "column-major": _swapped, "heads first": _outer}.items():
             yield _name(kind, case), partial(check_each, op, call, case, device, layout)
         yield _name("expanded", case), partial(check_expanded, op, call, case, device)
@@ -48,19 +56,21 @@ def _name(kind: str, case: Case) -> str:
 
 
 def _layout_cases(op: Op) -> list[Case]:
-    """Cheap cases that together pass every argument, and one with many rows if there are kernels for that."""
-    cases = cases_by_argument(op)
+    """Cheap cases that together pass every argument, each with several rows, since one row has no stride; the same for
+    one row and for many if there are kernels for that.
+    """
+    cases = [resized(case, max(case[rows_axis(case)], SMALL_ROWS), case.get("S")) for case in cases_by_argument(op)]
     if "H" in cases[0].axes and "S" not in cases[0].axes:
-        cases.append(smallest_case(op, MANY_ROWS))
+        cases += [smallest_case(op, 1), smallest_case(op, MANY_ROWS)]
     return cases
 
 
-def check_all(op: Op, call: Call, case: Case, device: str, layout: Layout) -> None:
+def check_all(op: Op, call: Call, case: Case, device: str, layout: NumberedLayout) -> None:
     """Every tensor in another layout at once; if that is refused, each of them by itself."""
     inputs = op.inputs(case, device)
-    laid = {name: layout(value) for name, value in _tensors(inputs)}
+    laid = {name: layout(value, number) for number, (name, value) in enumerate(_tensors(inputs))}
     if not _accepted(op, call, inputs, inputs | laid, laid):
-        check_each(op, call, case, device, layout)
+        check_each(op, call, case, device, lambda tensor: layout(tensor, 0))
 
 
 def check_each(op: Op, call: Call, case: Case, device: str, layout: Layout) -> None:
@@ -184,8 +194,13 @@ def _placed(tensor: Tensor, offset: int = 0, gap: int = 0, step: int = 1) -> Ten
     return whole.as_strided(tensor.shape, strides, start).copy_(tensor)
 
 
-def _with_gaps(tensor: Tensor) -> Tensor:
-    return _placed(tensor, gap=1)
+def _moved(tensor: Tensor, number: int, offset: int) -> Tensor:
+    return _placed(tensor, offset=offset)
+
+
+def _with_gaps(tensor: Tensor, number: int) -> Tensor:
+    # Tensors of one width would have one stride, and a kernel could take each for the other's.
+    return _placed(tensor, gap=1 + number)
 
 
 def _stepped(tensor: Tensor) -> Tensor:

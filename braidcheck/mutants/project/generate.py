@@ -13,9 +13,10 @@ from typing import Any
 
 from braidcheck.errors import UserError
 from braidcheck.mutants.generate import said
+from braidcheck.mutants.operators import changes_nothing
 from braidcheck.mutants.patch import definitions
 from braidcheck.mutants.project.operators import is_spared, proposals
-from braidcheck.mutants.syntax import children, lines, put
+from braidcheck.mutants.syntax import assigned, children, lines, put
 
 DEVICE, HOST = "device", "host"
 UNDEFINED = "braidcheck_asks_whether_this_is_run"  # a name that nobody defines
@@ -162,12 +163,16 @@ def _faults(function: Function) -> Iterator[tuple[ast.AST, str, ast.AST, Any]]:
     """Node, operator, replacement and the bytecode of the function with it; none that Python cannot compile."""
     parameters = function.args
     arguments = [argument.arg for argument in (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)]
+    ends = assigned(function)
     places = {child: (parent, field) for parent in ast.walk(function) for field, child in children(parent)}
     for node in list(_own_nodes(function)):
         if not hasattr(node, "lineno"):
             continue
         parent, field = places[node]
-        for operator, replacement in proposals(node, arguments):
+        known = [name for name, end in ends.items() if end < node.lineno]
+        for operator, replacement in proposals(node, arguments, known):
+            if changes_nothing(operator, parent):
+                continue
             put(parent, field, replacement)
             try:
                 code = _bytecode(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from braidcheck.mutants import operators
@@ -36,19 +36,19 @@ def is_spared(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and last_name(node.func) in HINTS
 
 
-def proposals(node: ast.AST, arguments: Sequence[str]) -> Iterator[Proposal]:
-    """Name and replacement of each fault that can be made of ``node``, in a function with these arguments."""
+def proposals(node: ast.AST, arguments: Sequence[str], assigned: Container[str] = ()) -> Iterator[Proposal]:
+    """Name and replacement of each fault that can be made of ``node``, in a function with these arguments; the names of
+    ``assigned`` have a value there.
+    """
     if not (isinstance(node, ast.Compare) and len(node.ops) > 1) and not _is_text(node):
-        yield from operators.proposals(node, arguments)
+        yield from operators.proposals(node, arguments, assigned)
     by_kind: Mapping[type[ast.AST], Callable[[Any], Iterator[Proposal]]] = {
         ast.IfExp: _of_choice,
         ast.BoolOp: _of_logic,
         ast.For: _of_loop,
         ast.Call: lambda call: _of_call(call, arguments),
     }
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        yield from _of_stride(node, arguments)
-    elif type(node) in by_kind:
+    if type(node) in by_kind:
         yield from by_kind[type(node)](node)
 
 
@@ -59,12 +59,6 @@ def last_name(function: ast.expr) -> str:
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
-
-
-def _of_stride(node: ast.Name, arguments: Sequence[str]) -> Iterator[Proposal]:
-    strides = [name for name in arguments if "stride" in name.lower()]
-    if node.id in strides and len(strides) > 1 and not node.id.endswith("_stride"):  # those our own operators know
-        yield "stride", ast.Name(strides[(strides.index(node.id) + 1) % len(strides)], ast.Load())
 
 
 def _of_choice(node: ast.IfExp) -> Iterator[Proposal]:

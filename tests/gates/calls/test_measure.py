@@ -2,13 +2,14 @@
 
 import re
 import warnings
+from functools import partial
 
 import pytest
 import torch
 
 from braidcheck import kernels
 from braidcheck.gates.calls import layouts, observe, state
-from braidcheck.gates.calls.chosen import chosen_cases, smallest_case
+from braidcheck.gates.calls.chosen import ROWS, chosen_cases, rows_axis, smallest_case
 from braidcheck.gates.calls.observe import Held, ViolationError, observed, share_memory
 
 NORM, CACHE, LINEAR = (kernels.find()[name] for name in ("rms_norm", "cache_write", "linear_residual"))
@@ -138,9 +139,28 @@ def test_layout_that_is_ignored_is_seen(gap):
     def packed(x, weight, eps):
         return norm(x.as_strided(x.shape, (x.shape[1], 1), 0 if not gap else x.storage_offset()), weight, eps)
 
-    layout = layouts._with_gaps if gap else lambda tensor: layouts._placed(tensor, offset=8)
+    layout = layouts._with_gaps if gap else partial(layouts._moved, offset=8)
     with refused("y is wrong"):
         layouts.check_all(NORM, packed, CASE, "cpu", layout)
+
+
+@pytest.mark.parametrize("op", kernels.find().values(), ids=lambda op: op.name)
+def test_layouts_of_every_argument_are_asked_with_several_rows(op):
+    """The stride of one row is read by nobody."""
+    cases = layouts._layout_cases(op)
+    given = [pair for case in cases for pair in layouts._tensors(op.inputs(case, "cpu"))]
+    wide = {name for name, value in given if value.dim() > 1}
+    assert {name for name, value in given if value.dim() > 1 and len(value) > 1} == wide
+    # Kernels for one row do not read its stride; from ROWS[2] rows on others run.
+    assert any(1 < case[rows_axis(case)] < ROWS[2] for case in cases)
+
+
+def test_stride_of_another_argument_is_seen():
+    def exchanges(x, weight, residual):
+        return LINEAR.reference(x.as_strided(x.shape, weight.stride(), x.storage_offset()), weight, residual)
+
+    with refused("out is wrong"):
+        layouts.check_all(LINEAR, exchanges, smallest_case(LINEAR, 3), "cpu", layouts._with_gaps)
 
 
 def test_refusal_names_the_argument():

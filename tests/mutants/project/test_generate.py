@@ -69,6 +69,14 @@ def test_what_others_write_is_mutated(source):
     assert any(operator == "layout" and "](x, y," in line for operator, line in changed)
 
 
+@pytest.mark.parametrize(("x", "y"), [("stride_x", "stride_y"), ("x_stride", "y_stride"), ("strideX", "strideY")])
+def test_each_stride_is_exchanged_once_however_it_is_written(tmp_path, x, y):
+    text = f"import triton\n@triton.jit\ndef k(a_ptr, b_ptr, {x}, {y}):\n    return a_ptr + {x}, b_ptr + {y}\n"
+    (tmp_path / "k.py").write_text(text, encoding="utf-8")
+    found = [mutant for mutant in SourceFile(tmp_path, tmp_path / "k.py").mutants() if mutant.operator == "stride"]
+    assert [mutant.description for mutant in found] == [f"{x} becomes {y}", f"{y} becomes {x}"]
+
+
 def test_text_hints_and_launch_options_are_left_alone(source):
     added = "\n".join(mutant.diff[-1] for mutant in source.mutants())
     assert "rows" not in added
