@@ -8,6 +8,8 @@ from scipy.special import stdtr
 
 from braidcheck.ci.trend import changes
 
+EPS = np.finfo(float).eps
+
 
 def noise(seed, nights=60, sigma=0.005):
     return np.random.default_rng(seed).normal(size=nights) * sigma
@@ -88,13 +90,18 @@ def test_a_step_is_the_generalised_least_squares_one(phi, spikes):
     logs, at, sigma = stepped(noise(8, 40, 0.004), 22, 0.02), 22, 0.01
     kept = [night for night in range(40) if night not in spikes]
     logs[list(spikes)] += 1.0
-    inverse = np.linalg.inv(sigma**2 * phi ** np.abs(np.subtract.outer(kept, kept)))
+    of_nights = sigma**2 * phi ** np.abs(np.subtract.outer(kept, kept))
+    inverse = np.linalg.inv(of_nights)
     design = np.array([[1.0, night >= at] for night in kept])
-    covariance = np.linalg.inv(design.T @ inverse @ design)
+    normal = design.T @ inverse @ design
+    covariance = np.linalg.inv(normal)
     step = (covariance @ design.T @ inverse @ logs[kept])[1]
     found = changes._test(logs, 0, at, 40, changes.Noise(sigma, phi))
-    assert found.step == pytest.approx(step, rel=1e-9)
-    assert found.p == pytest.approx(2 * stdtr(len(logs) / 2, -step / covariance[1, 1] ** 0.5), rel=1e-9)
+    # float64's rounding in sums over nights and of two inversions; Student's tail falls as the power ``freedom`` at most.
+    rounding = len(kept) * EPS * np.linalg.cond(of_nights) * np.linalg.cond(normal)
+    freedom = len(logs) / 2
+    assert found.step == pytest.approx(step, rel=rounding)
+    assert found.p == pytest.approx(2 * stdtr(freedom, -step / covariance[1, 1] ** 0.5), rel=freedom * rounding)
 
 
 def test_too_few_nights_say_nothing():
