@@ -97,7 +97,7 @@ def test_a_step_is_the_generalised_least_squares_one(phi, spikes):
     covariance = np.linalg.inv(normal)
     step = (covariance @ design.T @ inverse @ logs[kept])[1]
     found = changes._test(logs, 0, at, 40, changes.Noise(sigma, phi))
-    # float64's rounding in sums over nights and of two inversions; Student's tail falls as the power ``freedom`` at most.
+    # Of sums over nights and two inversions in float64. Student's tail falls as the power ``freedom`` at most.
     rounding = len(kept) * EPS * np.linalg.cond(of_nights) * np.linalg.cond(normal)
     freedom = len(logs) / 2
     assert found.step == pytest.approx(step, rel=rounding)
