@@ -66,15 +66,15 @@ def _launch(x: Tensor, weight: Tensor) -> tuple[Any, tuple[int, ...], dict[str, 
     n = len(weight)
     rows = {"M": len(x), "stride_xm": x.stride(0)}
     if gemv.supports_gemv(x, weight):
-        meta = gemv.gemv_config("lm_head", x)
-        return lm_head_gemv_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), meta
-    if sliced_k.supports_sliced_k("lm_head", x, weight, sliced_k.MAX_K_WITH_NORM):
-        meta = sliced_k.sliced_k_config("lm_head", x)
-        return lm_head_sliced_k_kernel, (min(meta.pop("NUM_CTAS"), cdiv(n, meta["BLOCK_N"])),), {**rows, **meta}
-    block_m = default_block_m(len(x))
-    meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()
-    grid = cdiv(n, meta["BLOCK_N"]), cdiv(len(x), block_m)
-    return lm_head_tiled_kernel, grid, {**rows, "K": x.shape[1], "BLOCK_M": block_m, **meta}
+        kernel, options = lm_head_gemv_kernel, gemv.gemv_config("lm_head", x)
+    elif sliced_k.supports_sliced_k("lm_head", x, weight, sliced_k.MAX_K_WITH_NORM):
+        kernel, options = lm_head_sliced_k_kernel, rows | sliced_k.sliced_k_config("lm_head", x)
+    else:
+        block_m = default_block_m(len(x))
+        meta = get_config("lm_head", Regime.TILED, tiled_bucket(block_m)).meta()
+        grid = cdiv(n, meta["BLOCK_N"]), cdiv(len(x), block_m)
+        return lm_head_tiled_kernel, grid, rows | {"K": x.shape[1], "BLOCK_M": block_m, **meta}
+    return kernel, (min(options.pop("NUM_CTAS"), cdiv(n, options["BLOCK_N"])),), options
 
 
 def _argmax(maxima: Tensor, best: Tensor) -> Tensor:
