@@ -1,7 +1,7 @@
 """Split K: a product of few outputs and long sums, whose parts of K go to programs of their own.
 
 It is for fewer tiles than multiprocessors: 2**18 outputs are 64 tiles of 64 x 64. A sum of 1024 terms is over before a
-second kernel, which sums the parts, would begin; of 8192 terms it sums up to 32 parts, of 256 each.
+second kernel, which sums the parts, would begin.
 """
 
 from __future__ import annotations
