@@ -17,6 +17,7 @@ from torch import Tensor
 from braidcheck.kernels.common.configs import get_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.kernel_config import Regime
+from braidcheck.kernels.common.rms_norm import tile_squares
 
 MAX_K = 4096  # a row of the weight must fit in registers
 MIN_BLOCK_K, MAX_BLOCK_K = 32, 1024
@@ -74,9 +75,7 @@ def rmsnorm_gemv_dot(x, norm_weight, weight, eps, K: tl.constexpr, NUM_K_TILES: 
 def rmsnorm_tiles(x, norm_weight, eps, K: tl.constexpr, NUM_K_TILES: tl.constexpr):
     """The tiles of x, weighted, and the factor 1 / RMS [1, 1] that their product still needs: so the products do not
     wait for the sum of squares."""
-    squares = x[0].to(tl.float32) * x[0].to(tl.float32)  # [1, BLOCK_K]
-    for index in tl.static_range(1, NUM_K_TILES):
-        squares += x[index].to(tl.float32) * x[index].to(tl.float32)
+    squares = tile_squares(x, NUM_K_TILES)  # [1, BLOCK_K]
     rstd = 1.0 / tl.sqrt(tl.sum(squares, axis=1) / K + eps)[:, None]  # [1, 1]
     tiles = ()
     for index in tl.static_range(NUM_K_TILES):

@@ -41,6 +41,15 @@ def rmsnorm_rows(x, weight_ptr, offs_k, K, eps):
 
 
 @triton.jit
+def tile_squares(tiles, NUM_K_TILES: tl.constexpr):
+    """The squares of x in tiles along K, added up tile by tile: float32, of one tile's shape."""
+    squares = tiles[0].to(tl.float32) * tiles[0].to(tl.float32)
+    for index in tl.static_range(1, NUM_K_TILES):
+        squares += tiles[index].to(tl.float32) * tiles[index].to(tl.float32)
+    return squares
+
+
+@triton.jit
 def tile_dot(
     # x and the rows of its tile
     x_ptr,  # [M, K]

@@ -18,6 +18,7 @@ from torch import Tensor
 from braidcheck.kernels.common.configs import get_config, has_config
 from braidcheck.kernels.common.grid import cdiv, next_power_of_2
 from braidcheck.kernels.common.kernel_config import Regime
+from braidcheck.kernels.common.rms_norm import tile_squares
 
 MAX_M = 16  # rows of one tensor-core tile
 MAX_K_WITH_NORM = 1024  # the registers hold all of x and of the weight's rows
@@ -115,9 +116,7 @@ def load_slices(
 @triton.jit
 def rmsnorm_slices(x, norm_weight, dtype: tl.constexpr, eps, K: tl.constexpr, NUM_K_TILES: tl.constexpr):
     """rms_norm(x) in ``dtype``, of tiles of x and of the norm's weight [NUM_SLICES, BLOCK_M, BLOCK_K]."""
-    squares = x[0].to(tl.float32) * x[0].to(tl.float32)  # [NUM_SLICES, BLOCK_M, BLOCK_K]
-    for index in tl.static_range(1, NUM_K_TILES):
-        squares += x[index].to(tl.float32) * x[index].to(tl.float32)
+    squares = tile_squares(x, NUM_K_TILES)  # [NUM_SLICES, BLOCK_M, BLOCK_K]
     mean = tl.sum(tl.sum(squares, axis=2), axis=0) / K  # [BLOCK_M]
     rstd = 1.0 / tl.sqrt(mean + eps)[None, :, None]  # [1, BLOCK_M, 1]
     tiles = ()
